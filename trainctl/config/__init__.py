@@ -1,0 +1,1 @@
+"""What a config is and how it may change. Pure: no files, no processes, no clock."""

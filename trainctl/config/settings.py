@@ -1,0 +1,92 @@
+"""The `trainctl:` node of a config: how one run is edited, replayed, seeded and shown."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from trainctl.errors import SettingError
+
+
+@dataclass
+class IdentitySettings:
+    # keys that do not tell two jobs apart, patterns with *; everything below `trainctl` but the seed and replay never does
+    exclude: list[str] = field(default_factory=list)
+
+
+@dataclass
+class PanelSettings:
+    # start a page for this sweep or run
+    enabled: bool = True
+
+    # address to listen on; any other than a loopback address needs authentication
+    address: str = "127.0.0.1"
+
+    # port to listen on; 0 takes a free one
+    port: int = 0
+
+    # open the page in a browser
+    open: bool = False
+
+    # leave the page's server running after the sweep or run has ended
+    keep: bool = False
+
+
+@dataclass
+class Settings:
+    # false: no key can be changed while the run trains
+    editable: bool = True
+
+    # how single keys may be edited, by pattern: "model.*": "!" locks all keys of model
+    controls: dict[str, Any] = field(default_factory=dict)
+
+    # a run dir or a changelog file whose edits are applied again at their steps
+    replay: str | None = None
+
+    # a replayed base config that differs from this run's: error, or allow
+    drift: str = "error"
+
+    # seconds between two looks into the inbox
+    poll_s: float = 0.05
+
+    # steps between two agreements of the ranks of a distributed run
+    sync_every: int = 10
+
+    # seed of random, NumPy and torch; drawn and recorded when null
+    seed: int | None = None
+
+    identity: IdentitySettings = field(default_factory=IdentitySettings)
+
+    panel: PanelSettings = field(default_factory=PanelSettings)
+
+    # trackers that get config, metrics and edits
+    track: list[str] = field(default_factory=list)
+
+
+def settings_of(config: DictConfig) -> Settings:
+    """Read the `trainctl` node of a config; defaults for what it does not say, or when there is none.
+
+    Raises:
+        SettingError: an unknown key, or a value of the wrong type or not allowed.
+    """
+    given = OmegaConf.select(config, "trainctl") if "trainctl" in config else None
+    try:
+        settings = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Settings), given or {}))
+    except OmegaConfBaseException as error:
+        reason = str(error).splitlines()[0]
+        raise SettingError(f"trainctl.{error.full_key or ''}: {reason}") from error
+    assert isinstance(settings, Settings)
+    if settings.drift not in ("error", "allow"):
+        raise SettingError(f"trainctl.drift={settings.drift!r} is not known; allowed are error and allow")
+    for name, least in (("poll_s", 0.001), ("sync_every", 1)):
+        value = getattr(settings, name)
+        if value < least:
+            raise SettingError(f"trainctl.{name} must be at least {least} but got {value}")
+    if not 0 <= settings.panel.port <= 65535:
+        raise SettingError(f"trainctl.panel.port must be between 0 and 65535 but got {settings.panel.port}")
+    if settings.seed is not None and not 0 <= settings.seed < 2**32:
+        raise SettingError(f"trainctl.seed must be between 0 and 4294967295 but got {settings.seed}")
+    return settings

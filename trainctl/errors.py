@@ -1,0 +1,35 @@
+"""Every error that trainctl raises on purpose.
+
+Each carries one sentence (what was asked, what is wrong, what is allowed) as its only argument, so it survives pickling
+and can be raised again in another process.
+"""
+
+from __future__ import annotations
+
+
+class TrainctlError(Exception):
+    """Something that was asked of trainctl and refused; its text is one sentence for the person who asked."""
+
+
+class SettingError(TrainctlError, ValueError):
+    """A setting (of the launcher, the page, `trainctl:`) has a value that is not allowed."""
+
+
+class EditError(TrainctlError, ValueError):
+    """An edit of a running run is refused; nothing was changed."""
+
+
+class ChangelogError(TrainctlError, ValueError):
+    """A file that should be a changelog is not one."""
+
+
+class DriftError(TrainctlError, ValueError):
+    """A replay's base config differs from the config that this run was started with."""
+
+
+class RunDirError(TrainctlError, OSError):
+    """A run dir cannot be made, read or written."""
+
+
+class JobError(TrainctlError, RuntimeError):
+    """A job ended without a return value: it was killed, it exited, or what it returned or raised cannot be pickled."""

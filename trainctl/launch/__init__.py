@@ -1,0 +1,1 @@
+"""Many runs on slots: the processes of a sweep."""

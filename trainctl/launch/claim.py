@@ -1,0 +1,83 @@
+"""Which run dir a job gets, and whether it has anything left to do there."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from trainctl.errors import RunDirError
+from trainctl.run import files
+from trainctl.run.lock import is_locked
+from trainctl.run.rundir import RunDir
+from trainctl.run.status import read_status
+
+_OWN_DIRECTORY = ".trainctl"  # in a sweep dir: what belongs to no single run
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What was found for a job: `free` (never run, or to be run again), `busy` (running now), `done`."""
+
+    run: RunDir
+    state: Literal["free", "busy", "done"]
+
+
+def find_claim(path: Path, identity: str) -> Claim:
+    """Return the run dir of the job called `path`: that one, or `NAME.2`, `NAME.3`, … while others have the name.
+
+    A directory belongs to the job that `run.yaml` names in it; an empty one to nobody; one with anything else in it is
+    somebody's work and is passed over.
+
+    Raises:
+        RunDirError: something that is not a directory has the name.
+    """
+    number = 1
+    while True:
+        run = RunDir.at(path if number == 1 else path.with_name(f"{path.name}.{number}"))
+        number += 1
+        if not run.path.exists():
+            return Claim(run, "free")
+        if not run.path.is_dir():
+            raise RunDirError(f"{str(run.path)!r} is to be a run dir, but a file stands there; move it away")
+        owner = files.read_mapping(run.run).get("identity")
+        if owner == identity:
+            return Claim(run, _state(run))
+        if owner is None and _is_unused(run):
+            return Claim(run, "busy" if is_locked(run.lock) else "free")
+
+
+def _state(run: RunDir) -> Literal["free", "busy", "done"]:
+    if is_locked(run.lock):
+        return "busy"
+    status = read_status(run)
+    return "done" if status is not None and status.state == "done" and run.result.is_file() else "free"
+
+
+def _is_unused(run: RunDir) -> bool:
+    names = {entry.name for entry in os.scandir(run.path)}
+    return names <= {run.lock.name, run.inbox.name}
+
+
+@contextmanager
+def claiming(sweep_dir: Path) -> Iterator[None]:
+    """Let one job at a time, of all launchers that use this sweep dir, choose its run dir and take it.
+
+    Raises:
+        RunDirError: the sweep dir cannot be made or locked.
+    """
+    own = sweep_dir / _OWN_DIRECTORY
+    try:
+        own.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(own / "claim.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise RunDirError(f"the sweep dir {str(sweep_dir)!r} cannot be used: {error.strerror or error}") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,146 @@
+"""The config of one job, and what follows from it: its name, its identity, its place."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.singleton import Singleton
+from hydra.core.utils import JobReturn, JobRuntime, JobStatus
+from hydra.types import HydraContext, TaskFunction
+from hydra_plugins.hydra_joblib_launcher import _core as joblib_core
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf.basecontainer import BaseContainer
+
+from trainctl.config.identity import identity
+from trainctl.config.naming import naming_swept, swept_keys
+from trainctl.config.settings import settings_of
+
+
+@dataclass(frozen=True, slots=True)
+class JobSpec:
+    """One job as the sweeper gave it.
+
+    Attributes:
+        number: `hydra.job.num`.
+        overrides: in Hydra's own words.
+    """
+
+    number: int
+    overrides: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SweepContext:
+    """What all jobs of a launcher share."""
+
+    config: DictConfig
+    task_function: TaskFunction
+    hydra_context: HydraContext
+
+
+@dataclass(slots=True)
+class ComposedJob:
+    """A job whose config is known.
+
+    Attributes:
+        config: with the `hydra` node.
+        path: where the job would like to run: sweep dir and name.
+    """
+
+    spec: JobSpec
+    config: DictConfig
+    sweep_dir: Path
+    path: Path
+    identity: str
+
+    def place(self, path: Path) -> None:
+        """Have Hydra use this run dir."""
+        self.config.hydra.sweep.dir = str(self.sweep_dir)
+        self.config.hydra.sweep.subdir = str(path.relative_to(self.sweep_dir))
+
+
+def compose_job(context: SweepContext, spec: JobSpec) -> ComposedJob:
+    """Compose a job's config as Hydra does, and work out where it runs.
+
+    Raises:
+        HydraException, OmegaConfBaseException: the overrides do not fit the config.
+        SettingError: the job's `trainctl:` settings are not allowed.
+    """
+    master = context.config
+    config = context.hydra_context.config_loader.load_sweep_config(master, list(spec.overrides))
+    with open_dict(config):
+        config.hydra.job.id = f"{config.hydra.job.name}_{spec.number}"
+        config.hydra.job.num = spec.number
+    HydraConfig.instance().set_config(config)
+    sweep_dir = Path(str(OmegaConf.select(config, "hydra.sweep.dir"))).absolute()
+    with naming_swept(swept_keys(spec.overrides, list(master.hydra.overrides.task))):
+        subdir = str(OmegaConf.select(config, "hydra.sweep.subdir"))
+    OmegaConf.set_readonly(config.hydra, False)  # set_config closed it; `run_job` has more to write there
+    settings = settings_of(config)
+    return ComposedJob(spec, config, sweep_dir, sweep_dir / subdir, identity(config, settings.identity.exclude))
+
+
+def execute(context: SweepContext, job: ComposedJob) -> JobReturn:
+    """Run a composed job through joblib's `execute_job`, in this process, which already has the launcher's singletons."""
+    parameters: dict[str, Any] = {
+        "idx": job.spec.number,
+        "overrides": list(job.spec.overrides),
+        "hydra_context": _with_loader(context.hydra_context, _ComposedLoader(job.config)),
+        "config": context.config,
+        "task_function": context.task_function,
+        "singleton_state": {"instances": Singleton._instances, "omegaconf_resolvers": BaseContainer._resolvers},
+    }
+    if "wrap_result" in inspect.signature(joblib_core.execute_job).parameters:  # hydra-joblib-launcher 1.4
+        parameters |= {"task_function_unwrap_depth": 0, "wrap_result": False}
+    run: Callable[..., JobReturn] = joblib_core.execute_job
+    return run(**parameters)
+
+
+class _ComposedLoader:
+    """Stands in for the config loader where the config is there already."""
+
+    def __init__(self, config: DictConfig) -> None:
+        self._config = config
+
+    def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
+        return self._config
+
+
+def _with_loader(context: HydraContext, loader: _ComposedLoader) -> HydraContext:
+    changed = copy.copy(context)
+    changed.config_loader = cast(Any, loader)
+    return changed
+
+
+def skipped_return(job: ComposedJob, run_path: Path, value: Any) -> JobReturn:
+    """Return what a job that was finished earlier would return now."""
+    with read_write(job.config.hydra), open_dict(job.config.hydra.runtime):
+        job.place(run_path)
+        job.config.hydra.runtime.output_dir = str(run_path)
+    task_config = copy.deepcopy(job.config)
+    with read_write(task_config), open_dict(task_config):
+        del task_config["hydra"]
+    hydra_config = OmegaConf.masked_copy(job.config, ["hydra"])
+    chdir = bool(job.config.hydra.job.chdir)
+    returned = JobReturn(
+        overrides=task_overrides(job.config),
+        cfg=task_config,
+        hydra_cfg=hydra_config,
+        working_dir=str(run_path) if chdir else str(job.config.hydra.runtime.cwd),
+        task_name=JobRuntime.instance().get("name"),
+        status=JobStatus.COMPLETED,
+    )
+    returned.return_value = value
+    return returned
+
+
+def task_overrides(config: DictConfig) -> list[str]:
+    """Return the overrides of the task that a job's config was composed with."""
+    overrides: Sequence[Any] = config.hydra.overrides.task
+    return [str(text) for text in overrides]

@@ -1,0 +1,70 @@
+"""Signals to the launcher: Ctrl-C once lets jobs finish, twice ends them; SIGTERM and SIGHUP end them at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from types import FrameType
+from typing import Any
+
+_LISTENED_TO = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Interrupts:
+    """Notes signals while the launcher works; a context manager that puts the old handlers back.
+
+    Outside the main thread Python cannot handle signals: nothing is noted there.
+    """
+
+    def __init__(self) -> None:
+        self.interrupts = 0
+        self.ended_by: signal.Signals | None = None
+        self._read, self._write = os.pipe()
+        os.set_blocking(self._write, False)
+        os.set_blocking(self._read, False)
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> Interrupts:
+        if threading.current_thread() is threading.main_thread():
+            for number in _LISTENED_TO:
+                if number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN:
+                    continue  # started by nohup: the terminal may close
+                self._previous[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+        os.close(self._read)
+        os.close(self._write)
+
+    def fileno(self) -> int:
+        return self._read
+
+    def drain(self) -> None:
+        """Forget that something is to be read; what was noted stays."""
+        try:
+            os.read(self._read, 1024)
+        except BlockingIOError:
+            return
+
+    @property
+    def wants_no_more(self) -> bool:
+        """No new job is to be started."""
+        return self.interrupts > 0 or self.ended_by is not None
+
+    @property
+    def wants_the_end(self) -> bool:
+        """Running jobs are to be ended too."""
+        return self.interrupts > 1 or self.ended_by is not None
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGINT:
+            self.interrupts += 1
+        else:
+            self.ended_by = signal.Signals(number)
+        try:
+            os.write(self._write, b"!")
+        except BlockingIOError:
+            return

@@ -1,0 +1,208 @@
+"""A job's own process, from its first breath to its exit code."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import logging
+import os
+import select
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from hydra.core.utils import JobReturn, JobStatus
+
+from trainctl.errors import JobError
+from trainctl.launch.channel import Channel, ChannelClosed
+from trainctl.launch.claim import Claim, claiming, find_claim
+from trainctl.launch.compose import (
+    ComposedJob,
+    JobSpec,
+    SweepContext,
+    compose_job,
+    execute,
+    skipped_return,
+    task_overrides,
+)
+from trainctl.launch.linux import die_with_parent
+from trainctl.launch.outcome import failed_return, pack_return
+from trainctl.launch.slots import Slot
+from trainctl.run.attempt import Attempt, describe, take_lock
+from trainctl.run.joblog import keep_earlier_log, redirect_to
+from trainctl.run.lock import is_locked
+from trainctl.run.provenance import machine_facts, single_job_argv
+from trainctl.run.result import is_kept, read_result
+from trainctl.run.rundir import RunDir
+
+_BUSY_POLL_S = 0.2
+_TAIL_LINES = 8
+
+
+def become_job(channel: Channel, load_context: Callable[[], SweepContext], *, parent: int, forked: bool) -> NoReturn:
+    """Be a job until it is over, then leave the process.
+
+    Messages to the launcher: `armed(path)`, `waiting(path)`, `started(path, attempt)`, `skipped(path, kept, return)`,
+    `ended(state, reason, tail, return)`. From it: the `JobSpec`, then `Slot`s.
+    """
+    code = 1
+    try:
+        os.setsid()
+        die_with_parent(parent)
+        context = load_context()
+        (spec,) = channel.receive()
+        code = JobProcess(channel, context, spec, forked).run()
+    except ChannelClosed:
+        code = 1  # the launcher is gone, or wants no more of us
+    except BaseException:  # whatever it was, this process must end here and say why
+        traceback.print_exc()
+    finally:
+        _leave(code)
+
+
+class JobProcess:
+    """One job: compose, wait for a slot, run, answer."""
+
+    def __init__(self, channel: Channel, context: SweepContext, spec: JobSpec, forked: bool) -> None:
+        self._channel = channel
+        self._context = context
+        self._spec = spec
+        self._forked = forked
+
+    def run(self) -> int:
+        """Return the exit code of the process."""
+        try:
+            job = compose_job(self._context, self._spec)
+            return self._run_composed(job)
+        except ChannelClosed:
+            raise
+        except Exception as error:  # nothing of the task has run yet: the job fails with what stands in its way
+            return self._answer("failed", failed_return(self._spec.overrides, error), describe(error), "")
+
+    def _run_composed(self, job: ComposedJob) -> int:
+        while True:
+            claim = find_claim(job.path, job.identity)
+            if claim.state == "free":
+                self._channel.send("armed", str(claim.run.path))
+                (slot,) = self._channel.receive()
+                attempt, claim = self._begin(job, slot)
+                if attempt is not None:
+                    return self._execute(job, attempt)
+            if claim.state == "done":
+                return self._skip(job, claim.run)
+            self._channel.send("waiting", str(claim.run.path))
+            self._wait_for(claim.run)
+
+    def _begin(self, job: ComposedJob, slot: Slot) -> tuple[Attempt | None, Claim]:
+        """Take the run dir, unless somebody has it or finished it since we looked."""
+        facts = machine_facts()
+        with claiming(job.sweep_dir):
+            claim = find_claim(job.path, job.identity)
+            if claim.state != "free":
+                return None, claim
+            claim.run.create()
+            lock = take_lock(claim.run)
+            job.place(claim.run.path)
+            os.environ.update(slot.environment())
+            overrides = task_overrides(job.config)
+            attempt = Attempt.begin(
+                claim.run,
+                config=job.config,
+                slot=slot.name,
+                lock=lock,
+                facts={
+                    "identity": job.identity,
+                    "job": {"num": job.spec.number, "id": str(job.config.hydra.job.id)},
+                    "overrides": overrides,
+                    "argv": single_job_argv(overrides),
+                    **facts,
+                },
+            )
+        return attempt, claim
+
+    def _execute(self, job: ComposedJob, attempt: Attempt) -> int:
+        self._channel.send("started", str(attempt.run.path), attempt.number)
+        keep_earlier_log(attempt.run, attempt.number)
+        redirect_to(attempt.run.log)
+        sys.argv = single_job_argv(task_overrides(job.config))
+        try:
+            returned = execute(self._context, job)
+        except SystemExit as leaving:
+            returned = self._after_exit(job, leaving)
+        except BaseException as error:  # KeyboardInterrupt and the like end this job, not the sweep
+            returned = failed_return(self._spec.overrides, error, str(attempt.run.path))
+        return self._finish(attempt, returned)
+
+    def _after_exit(self, job: ComposedJob, leaving: SystemExit) -> JobReturn:
+        """`sys.exit()` or `sys.exit(0)` is a normal end without a value; any other code is a failure."""
+        if leaving.code in (None, 0):
+            return skipped_return(job, RunDir.at(job.sweep_dir / job.config.hydra.sweep.subdir).path, None)
+        error = JobError(f"the job called sys.exit({leaving.code!r})")
+        return failed_return(self._spec.overrides, error.with_traceback(leaving.__traceback__))
+
+    def _finish(self, attempt: Attempt, returned: JobReturn) -> int:
+        try:
+            data = pack_return(returned, self._forked)
+        except JobError as error:
+            shown: BaseException = error.with_traceback(None)
+            if returned.status is JobStatus.FAILED:  # the trace that a person needs is the one of the task
+                shown = error.with_traceback(returned._return_value.__traceback__)
+            shown.__cause__ = None
+            returned = failed_return(self._spec.overrides, shown, returned.working_dir)
+            data = pack_return(returned, self._forked)
+        if returned.status is JobStatus.COMPLETED:
+            attempt.end("done", value=returned._return_value, exit_code=0)
+            if attempt.status.state == "done":
+                self._channel.send("ended", "done", None, "", data)
+                return 0
+            returned = failed_return(self._spec.overrides, JobError(str(attempt.status.reason)))
+            return self._answer("failed", returned, attempt.status.reason, "")
+        error = returned._return_value
+        reason = describe(error)
+        text = "".join(traceback.format_exception(error)) if error.__traceback__ else f"{reason}\n"
+        sys.stderr.write(text)
+        attempt.end("failed", exit_code=1, reason=reason)
+        return self._answer("failed", returned, reason, "\n".join(text.splitlines()[-_TAIL_LINES:]))
+
+    def _answer(self, state: str, returned: JobReturn, reason: str | None, tail: str) -> int:
+        try:
+            data = pack_return(returned, self._forked)
+        except JobError as error:
+            data = pack_return(failed_return(self._spec.overrides, error), self._forked)
+        self._channel.send("ended", state, reason, tail, data)
+        return 1
+
+    def _skip(self, job: ComposedJob, run: RunDir) -> int:
+        returned = skipped_return(job, run.path, read_result(run))
+        self._channel.send("skipped", str(run.path), is_kept(run), pack_return(returned, self._forked))
+        return 0
+
+    def _wait_for(self, run: RunDir) -> None:
+        """Wait until nobody runs there any more.
+
+        Raises:
+            ChannelClosed: the launcher is gone.
+        """
+        while is_locked(run.lock):
+            if select.select([self._channel], [], [], _BUSY_POLL_S)[0]:
+                raise ChannelClosed
+
+
+def _leave(code: int) -> NoReturn:
+    """End the process as the interpreter would, but never through the frames of the launcher's program below us."""
+    with contextlib.suppress(BaseException):  # each step may fail in code that is not ours; the process ends anyway
+        _shut_down_threads()
+        atexit._run_exitfuncs()
+    with contextlib.suppress(BaseException):
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)
+
+
+def _shut_down_threads() -> None:
+    join: Any = getattr(threading, "_shutdown", None)
+    if join is not None:
+        join()

@@ -1,0 +1,82 @@
+"""What the launcher says of its jobs: one line an event, and one at the end."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import TextIO
+
+from trainctl.run.provenance import relative_to
+
+_INDENT = "      "
+
+
+class Report:
+    """Plain lines on stderr: START, DONE, FAIL, SKIP, WAIT, then the sums."""
+
+    def __init__(self, total: int, *, silent: bool = False, stream: TextIO | None = None) -> None:
+        self._total = total
+        self._silent = silent
+        self._stream = stream
+        self.counts: Counter[str] = Counter()
+
+    def start(self, position: int, path: Path, slot: str, attempt: int) -> None:
+        again = f", attempt {attempt}" if attempt > 1 else ""
+        self._say(f"START {self._of(position)} {_shown(path)} on slot {slot}{again}")
+
+    def done(self, position: int, path: Path, seconds: float) -> None:
+        self.counts["done"] += 1
+        self._say(f"DONE  {self._of(position)} {_shown(path)} after {format_duration(seconds)}")
+
+    def skip(self, position: int, path: Path, kept: bool) -> None:
+        self.counts["skipped"] += 1
+        lost = "" if kept else "; its return value could not be stored, so None is given back"
+        self._say(f"SKIP  {self._of(position)} {_shown(path)}: finished earlier{lost}")
+
+    def wait(self, position: int, path: Path) -> None:
+        self._say(f"WAIT  {self._of(position)} {_shown(path)}: is being run by another process")
+
+    def fail(self, position: int, path: Path | None, seconds: float, reason: str, tail: str, log: Path | None) -> None:
+        self.counts["failed"] += 1
+        where = _shown(path) if path is not None else "(not started)"
+        self._say(f"FAIL  {self._of(position)} {where} after {format_duration(seconds)}: {reason}")
+        for line in tail.splitlines():
+            self._say(f"{_INDENT}{line}")
+        if log is not None:
+            self._say(f"{_INDENT}full log: {_shown(log)}")
+
+    def note(self, text: str) -> None:
+        self._say(text)
+
+    def sum_up(self, not_started: int, seconds: float) -> None:
+        parts = [f"{self.counts[word]} {word}" for word in ("done", "skipped", "failed") if self.counts[word]]
+        if not_started:
+            parts.append(f"{not_started} not finished: the same command resumes")
+        self._say(f"{self._total} jobs: {', '.join(parts) or 'nothing to do'} ({format_duration(seconds)})")
+
+    def _of(self, position: int) -> str:
+        width = len(str(self._total))
+        return f"{position + 1:>{width}}/{self._total}"
+
+    def _say(self, line: str) -> None:
+        if not self._silent:
+            print(line, file=self._stream or sys.stderr, flush=True)
+
+
+def _shown(path: Path) -> str:
+    return relative_to(path, Path.cwd())
+
+
+def format_duration(seconds: float) -> str:
+    """Write a duration as a person says it.
+
+    >>> [format_duration(s) for s in (0.42, 12.3, 75, 3725, 90061)]
+    ['0.4 s', '12.3 s', '1 min 15 s', '1 h 02 min', '25 h 01 min']
+    """
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"

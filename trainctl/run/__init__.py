@@ -1,0 +1,1 @@
+"""One run: its directory and its live session. Files, but no processes."""

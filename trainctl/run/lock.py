@@ -1,0 +1,83 @@
+"""The lock of a run: held exactly while the run's own process lives."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import weakref
+from pathlib import Path
+
+_held: weakref.WeakSet[RunLock]
+
+
+class RunLock:
+    """An exclusive flock on `run.lock`, given back by the kernel when the process ends, however it ends.
+
+    A flock belongs to the open file, which a forked child shares: a DataLoader worker that outlives its trainer would keep
+    the run "running". So forked children close their copy at once (subprocesses never get one).
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._descriptor: int | None = None
+
+    def acquire(self) -> bool:
+        """Take the lock if it is free; say whether it is held now.
+
+        Raises:
+            OSError: the file cannot be made (the directory is gone, not writable, or the disk is full).
+        """
+        if self._descriptor is not None:
+            return True
+        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return False
+        except BaseException:
+            os.close(descriptor)
+            raise
+        self._descriptor = descriptor
+        _held.add(self)
+        return True
+
+    def release(self) -> None:
+        """Give the lock back; the file stays, since removing it would let two runs lock two files of one name."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    @property
+    def is_held_here(self) -> bool:
+        return self._descriptor is not None
+
+
+_held = weakref.WeakSet()
+
+
+def is_locked(path: Path) -> bool:
+    """Say whether some process holds the lock. Looks by taking a shared lock for a moment, so a taker must try again."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False  # a file system without locks: no evidence that anything runs
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _forget_in_child() -> None:
+    for lock in list(_held):
+        with contextlib.suppress(OSError):
+            lock.release()
+
+
+os.register_at_fork(after_in_child=_forget_in_child)

@@ -1,0 +1,51 @@
+"""What a finished run returned, kept so that a skipped job can still answer a sweeper."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from trainctl.run import files
+from trainctl.run.rundir import RunDir
+
+
+def write_result(run: RunDir, value: Any) -> None:
+    """Write `result.yaml`: `value:` when YAML can bring it back as it is, else its `type:` and `repr:`.
+
+    A value is never pickled: reading a pickle runs code, and a run dir may have been copied from anywhere.
+    """
+    plain = as_plain(value)
+    if plain is _NOT_PLAIN:
+        files.write_yaml(run.result, {"type": type(value).__qualname__, "repr": repr(value)[:10_000]})
+    else:
+        files.write_yaml(run.result, {"value": plain})
+
+
+def read_result(run: RunDir) -> Any:
+    """Read the stored return value; None when there is none or it could not be kept."""
+    return files.read_mapping(run.result).get("value")
+
+
+def is_kept(run: RunDir) -> bool:
+    """Say whether the return value itself was stored, not only its type and repr."""
+    return "value" in files.read_mapping(run.result)
+
+
+_NOT_PLAIN = object()
+
+
+def as_plain(value: Any) -> Any:
+    """Return a value as plain Python (numbers of NumPy and torch by their `.item()`), or a marker if it is not plain."""
+    if value is None or type(value) in (bool, int, float, str):
+        return value
+    if type(value) in (list, tuple):
+        items = [as_plain(item) for item in value]
+        return _NOT_PLAIN if any(item is _NOT_PLAIN for item in items) else items
+    if type(value) is dict:
+        pairs = {key: as_plain(item) for key, item in value.items()}
+        plain = all(type(key) in (str, int) for key in pairs) and not any(v is _NOT_PLAIN for v in pairs.values())
+        return pairs if plain else _NOT_PLAIN
+    item = getattr(value, "item", None)
+    if callable(item) and math.prod(getattr(value, "shape", (0,))) == 1:
+        return as_plain(item())
+    return _NOT_PLAIN
