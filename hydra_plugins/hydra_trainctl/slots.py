@@ -1,17 +1,13 @@
-"""The launcher plugin `hydra/launcher=slots`."""
+"""The launcher plugin `hydra/launcher=slots`; importing `trainctl.preset` registers the configs of all our parts."""
 
 from collections.abc import Sequence
 from typing import Any
 
-from hydra.core.config_store import ConfigStore
+import trainctl.preset  # noqa: F401  # registers
 from hydra.core.utils import JobReturn
 from hydra.types import HydraContext, TaskFunction
 from hydra_plugins.hydra_joblib_launcher.joblib_launcher import JoblibLauncher
 from omegaconf import DictConfig
-
-from trainctl.launch.settings import SlotLauncherConf
-
-ConfigStore.instance().store(group="hydra/launcher", name="slots", node=SlotLauncherConf, provider="hydra_trainctl")
 
 
 class SlotLauncher(JoblibLauncher):
@@ -23,6 +19,7 @@ class SlotLauncher(JoblibLauncher):
         self._sweeps: Any = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Check the settings; nothing is started yet."""
         from trainctl.launch.compose import SweepContext
         from trainctl.launch.launcher import SlotSweeps
 
@@ -30,5 +27,6 @@ class SlotLauncher(JoblibLauncher):
         self._sweeps = SlotSweeps(SweepContext(config, task_function, hydra_context), self._options)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Run the jobs and return their JobReturns in order; the zygote is kept for the next call."""
         returns: Sequence[JobReturn] = self._sweeps.launch(job_overrides, initial_job_idx)
         return returns

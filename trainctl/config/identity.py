@@ -27,13 +27,15 @@ def identity(config: DictConfig, exclude: Sequence[str] = ()) -> str:
     `hydra:`) or one that cannot be resolved before the run counts by its text.
 
     Returns:
-        16 hexadecimal digits.
+        16 hexadecimal digits; an empty text when nothing is left to tell jobs apart: such a job is never taken for another.
 
     >>> one, same = OmegaConf.create({"x": 1, "y": "${x}"}), OmegaConf.create({"y": 1, "x": 1, "hydra": {}})
     >>> identity(one) == identity(same), identity(one) == identity(OmegaConf.create({"x": 1.0, "y": 1}))
     (True, False)
     """
     leaves = sorted((key, value) for key, value in _leaves(config, "") if _counts(key, exclude))
+    if not leaves:
+        return ""
     return hashlib.sha256(json.dumps(leaves, ensure_ascii=True, allow_nan=True).encode()).hexdigest()[:16]
 
 

@@ -31,7 +31,7 @@ def find_claim(path: Path, identity: str) -> Claim:
     """Return the run dir of the job called `path`: that one, or `NAME.2`, `NAME.3`, … while others have the name.
 
     A directory belongs to the job that `run.yaml` names in it; an empty one to nobody; one with anything else in it is
-    somebody's work and is passed over.
+    somebody's work and is passed over. A job without an identity is never `done`: what ran there may have been another.
 
     Raises:
         RunDirError: something that is not a directory has the name.
@@ -46,7 +46,8 @@ def find_claim(path: Path, identity: str) -> Claim:
             raise RunDirError(f"{str(run.path)!r} is to be a run dir, but a file stands there; move it away")
         owner = files.read_mapping(run.run).get("identity")
         if owner == identity:
-            return Claim(run, _state(run))
+            state = _state(run)
+            return Claim(run, "free" if state == "done" and not identity else state)
         if owner is None and _is_unused(run):
             return Claim(run, "busy" if is_locked(run.lock) else "free")
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+import hydra.version
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobRuntime, JobStatus
@@ -127,7 +128,9 @@ def skipped_return(job: ComposedJob, run_path: Path, value: Any) -> JobReturn:
     with read_write(task_config), open_dict(task_config):
         del task_config["hydra"]
     hydra_config = OmegaConf.masked_copy(job.config, ["hydra"])
-    chdir = bool(job.config.hydra.job.chdir)
+    chdir = job.config.hydra.job.chdir
+    if chdir is None:  # Hydra 1.3 with a version base before 1.2 goes into the run dir
+        chdir = hydra.__version__.startswith("1.3") and not hydra.version.base_at_least("1.2")
     returned = JobReturn(
         overrides=task_overrides(job.config),
         cfg=task_config,

@@ -13,12 +13,15 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from trainctl.config.identity import identity
 from trainctl.config.settings import Settings, settings_of
 from trainctl.errors import RunDirError
 from trainctl.run import files
 from trainctl.run.lock import RunLock
+from trainctl.run.provenance import machine_facts, single_job_argv
 from trainctl.run.result import write_result
 from trainctl.run.rundir import RunDir
 from trainctl.run.seed import choose_seed, seed_libraries
@@ -63,18 +66,20 @@ class Attempt:
         run: RunDir,
         *,
         config: DictConfig,
-        facts: Mapping[str, Any],
+        facts: Mapping[str, Any] | None = None,
         slot: str | None = None,
         lock: RunLock | None = None,
+        left_by_exit: State = "done",
     ) -> Attempt:
         """Take the run dir for this process and say so in `run.yaml` and `status.yaml`.
 
         Args:
             run: made if it is not there.
             config: the task's config; its `trainctl` node is read.
-            facts: what `run.yaml` shall say, in this order.
+            facts: what `run.yaml` shall say, in this order; by default those of a run that no launcher started.
             slot: the devices that the run holds.
             lock: the run's lock when the caller holds it already.
+            left_by_exit: what became of a run whose process ends, without an exception, before anybody called `end`.
 
         Raises:
             RunDirError: another process runs there, or the directory cannot be made.
@@ -86,6 +91,7 @@ class Attempt:
         earlier = read_status(run)
         status = Status.running_here(attempt=earlier.attempt + 1 if earlier else 1, slot=slot)
         seed = choose_seed(settings.seed, run, settings.replay)
+        facts = facts if facts is not None else plain_facts(config, settings)
         files.write_yaml(run.run, {"name": run.name, **facts, "seed": seed, "parent": settings.replay})
         with contextlib.suppress(FileNotFoundError):
             run.result.unlink()
@@ -93,7 +99,7 @@ class Attempt:
         attempt = cls(run, lock, status, settings, seed)
         _current = attempt
         seed_libraries(seed, attempt.seeded)
-        _watch_exit(attempt)
+        _watch_exit(attempt, left_by_exit)
         return attempt
 
     def at_end(self, hook: Callable[[], None]) -> None:
@@ -140,6 +146,9 @@ class Attempt:
                 _current = None
 
 
+begin = Attempt.begin
+
+
 def current() -> Attempt | None:
     """Return the attempt that this process executes; None in a forked child and outside a run."""
     return _current if _current is not None and _current._pid == os.getpid() else None
@@ -176,10 +185,22 @@ def describe(error: BaseException) -> str:
     return " ".join(traceback.format_exception_only(type(error), error)[-1].split())
 
 
-def _watch_exit(attempt: Attempt) -> None:
-    """End the attempt with its process: `done` after a normal end, `failed` after an uncaught exception.
+def plain_facts(config: DictConfig, settings: Settings) -> dict[str, Any]:
+    """Return what `run.yaml` says of a run that no launcher started."""
+    hydra = HydraConfig.get() if HydraConfig.initialized() else None
+    overrides = [str(text) for text in hydra.overrides.task] if hydra is not None else []
+    return {
+        "identity": identity(config, settings.identity.exclude),
+        "overrides": overrides,
+        "argv": single_job_argv(overrides) if hydra is not None else list(sys.argv),
+        **machine_facts(),
+    }
 
-    Only for runs that nobody ends explicitly: `trainctl.live(cfg)` without the callback and the launcher.
+
+def _watch_exit(attempt: Attempt, left_by_exit: State) -> None:
+    """End the attempt with its process when nobody else does: `failed` after an uncaught exception.
+
+    Python does not tell exit handlers whether `sys.exit` was called or with what code, hence `left_by_exit`.
     """
     previous = sys.excepthook
 
@@ -190,8 +211,10 @@ def _watch_exit(attempt: Attempt) -> None:
     def finish() -> None:
         sys.excepthook = previous if sys.excepthook is note else sys.excepthook
         error = attempt._exit_error
-        if error is None:
+        if error is None and left_by_exit == "done":
             attempt.end("done", exit_code=0)
+        elif error is None:
+            attempt.end(left_by_exit, reason="the program ended inside the task, by sys.exit or the like")
         elif isinstance(error, KeyboardInterrupt):
             attempt.end("interrupted", exit_code=130, reason="KeyboardInterrupt")
         else:

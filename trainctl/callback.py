@@ -1,0 +1,130 @@
+"""The Hydra callback: makes any job a recorded run, and shows it on a page.
+
+Callbacks are built in the launching process and pickled into jobs, so nothing is kept on `self`: what is open belongs to
+the process that opened it (the attempt, the tee, the use of the page), and is kept in this module.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import Any, NoReturn
+
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.experimental.callback import Callback
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from trainctl.config.settings import Settings, settings_of
+from trainctl.errors import TrainctlError
+from trainctl.panel import process as panel
+from trainctl.run import attempt as attempts
+from trainctl.run.joblog import Tee, keep_earlier_log
+from trainctl.run.rundir import RunDir
+
+log = logging.getLogger(__name__)
+
+_tee: Tee | None = None
+_page: panel.PanelHandle | None = None
+
+
+class TrainctlCallback(Callback):
+    """Attaches the recorder to every job and the page to every sweep or single run."""
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Check what was asked before anything is made, then show the page. In the process of a single run."""
+        settings = _checked(config)
+        _show_page(Path(str(config.hydra.run.dir)).absolute().parent, settings)
+
+    def on_run_end(self, config: DictConfig, **kwargs: Any) -> None:
+        _leave_page()
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Check what was asked before anything is made, then show the page. In the process of the launcher."""
+        settings = _checked(config)
+        _show_page(Path(str(config.hydra.sweep.dir)).absolute(), settings)
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        _leave_page()
+
+    def on_job_start(self, config: DictConfig, *, task_function: Any, **kwargs: Any) -> None:
+        """Begin the run where the launcher has not begun it already. In the process of the job."""
+        if attempts.current() is not None:
+            return
+        try:
+            _begin(config)
+        except TrainctlError as error:
+            if config.hydra.mode == RunMode.RUN:
+                _refuse(error)
+            raise  # Hydra makes a warning of it; `trainctl.live(cfg)` in the job meets the same error and raises it
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
+        """End a run that `on_job_start` began: its own attempt, never the launcher's."""
+        attempt = attempts.current()
+        if attempt is None or _tee is None:
+            return
+        if job_return.status is JobStatus.COMPLETED:
+            attempt.end("done", value=job_return.return_value, exit_code=0)
+        else:
+            error = job_return._return_value
+            if config.hydra.mode != RunMode.RUN:  # in a single run Hydra prints it, through the tee
+                traceback.print_exception(error)
+            attempt.end("failed", exit_code=1, reason=attempts.describe(error))
+        if config.hydra.mode != RunMode.RUN:
+            _close_tee()
+
+
+def _begin(config: DictConfig) -> None:
+    global _tee
+    run = RunDir.at(config.hydra.runtime.output_dir)
+    attempt = attempts.begin(run, config=config, left_by_exit="failed")
+    keep_earlier_log(run, attempt.number)
+    _tee = Tee(run.log)
+    atexit.register(_close_tee)
+
+
+def _close_tee() -> None:
+    global _tee
+    if _tee is not None:
+        _tee.close()
+        _tee = None
+
+
+def _checked(config: DictConfig) -> Settings:
+    try:
+        return settings_of(config)
+    except TrainctlError as error:
+        _refuse(error)
+
+
+def _refuse(error: TrainctlError) -> NoReturn:
+    """End the program with one sentence: a callback's exception would only be a warning in Hydra."""
+    print(error, file=sys.stderr)
+    raise SystemExit(1)
+
+
+def _show_page(root: Path, settings: Settings) -> None:
+    """Start or find the page's server, and say where it is; whatever goes wrong with it never stops training."""
+    global _page
+    if not settings.panel.enabled or int(os.environ.get("RANK", "0")) != 0:
+        return
+    try:
+        _page = panel.ensure(root, settings.panel)
+    except TrainctlError as error:
+        _refuse(error)  # a setting of the page that is not allowed
+    except OSError as error:
+        log.warning("there is no page: %s", error)
+    if _page is not None:
+        print(f"page: {_page.url}", file=sys.stderr, flush=True)
+        atexit.register(_leave_page)
+
+
+def _leave_page() -> None:
+    global _page
+    if _page is not None:
+        _page.close()
+        _page = None
