@@ -5,12 +5,16 @@ Registered on import. This module is imported, so run once, while Hydra runs the
 
 from __future__ import annotations
 
+import inspect
+from typing import Any
+
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
 from trainctl.config.naming import current_swept, job_name
 from trainctl.config.settings import Settings
 from trainctl.launch.settings import SlotLauncherConf
+from trainctl.run.provenance import task_overrides
 
 _PROVIDER = "hydra_trainctl"
 
@@ -35,16 +39,17 @@ def _register() -> None:
     callback = {"trainctl": {"_target_": "trainctl.callback.TrainctlCallback"}}
     store.store(group="hydra/callbacks", name="trainctl", node=callback, provider=_PROVIDER)
     store.store(name="trainctl", node=_PRESET, package="_global_", provider=_PROVIDER)
-    # omegaconf 2.4 has a new name for it and warns of the old one
-    register = getattr(OmegaConf, "register_resolver", None) or OmegaConf.register_new_resolver
+    register: Any = OmegaConf.register_new_resolver
+    if "replace" in inspect.signature(OmegaConf.register_resolver).parameters:
+        register = OmegaConf.register_resolver  # omegaconf 2.4 gave it the old name back and warns of the new one
     register("trainctl_name", name_of, replace=True)
 
 
 def name_of(*, _root_: DictConfig) -> str:
     """Return the readable name of the job whose config this is: the resolver `${trainctl_name:}`."""
-    overrides = OmegaConf.select(_root_, "hydra.overrides.task") or []
-    groups = OmegaConf.select(_root_, "hydra.runtime.choices") or {}
-    return job_name([str(text) for text in overrides], current_swept(), {str(group) for group in groups})
+    hydra = OmegaConf.select(_root_, "hydra")
+    groups = {str(group) for group in hydra.runtime.choices}
+    return job_name(task_overrides(hydra), current_swept(), groups)
 
 
 _register()

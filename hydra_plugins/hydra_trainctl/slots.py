@@ -6,11 +6,12 @@ from typing import Any
 import trainctl.preset  # noqa: F401  # registers
 from hydra.core.utils import JobReturn
 from hydra.types import HydraContext, TaskFunction
-from hydra_plugins.hydra_joblib_launcher.joblib_launcher import JoblibLauncher
+# Imported as a module: a scan would take the class itself for one of our plugins and list it twice.
+from hydra_plugins.hydra_joblib_launcher import joblib_launcher
 from omegaconf import DictConfig
 
 
-class SlotLauncher(JoblibLauncher):
+class SlotLauncher(joblib_launcher.JoblibLauncher):
     """Runs each job in its own process, on its own slot of devices, in its own directory, and resumes what is not done."""
 
     def __init__(self, **options: Any) -> None:
@@ -22,7 +23,9 @@ class SlotLauncher(JoblibLauncher):
         """Check the settings; nothing is started yet."""
         from trainctl.launch.compose import SweepContext
         from trainctl.launch.launcher import SlotSweeps
+        from trainctl.launch.loader import share_compositions
 
+        share_compositions(hydra_context)
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
         self._sweeps = SlotSweeps(SweepContext(config, task_function, hydra_context), self._options)
 

@@ -11,6 +11,8 @@ from contextvars import ContextVar
 _LONGEST = 120  # bytes; file systems take 255, but a terminal line and a prefix of suffixes should fit too
 _HASH_DIGITS = 6
 
+_NAMED_SETTINGS = ("trainctl.seed", "trainctl.replay")
+
 _PREFIX = re.compile(r"^(\+\+|\+|~)")
 _ILLEGAL = re.compile(r"[^\w.,=+@%-]", re.ASCII)
 
@@ -21,7 +23,8 @@ def job_name(overrides: Sequence[str], swept: Collection[str] | None = None, gro
     """Return the name of a job: `Norm_new-Lr_0.1`.
 
     Only swept keys are named (all keys when nothing is swept, or it is not known what is). Group choices come first, then
-    values, each by key, so the order on the command line does not matter. Characters that are not letters, digits or one
+    values, each by key, so the order on the command line does not matter; of our own settings only seed and replay count.
+    Characters that are not letters, digits or one
     of `_.,=+@%-` are dropped; wherever something was dropped or cut, a short hash of the whole text follows, so two
     different sets of overrides never get one name.
 
@@ -36,6 +39,7 @@ def job_name(overrides: Sequence[str], swept: Collection[str] | None = None, gro
     'OptimWeightDecay_1e-4'
     """
     pairs = sorted((_split(text) for text in overrides), key=lambda pair: (pair[1] not in groups, pair[1]))
+    pairs = [pair for pair in pairs if not pair[1].startswith("trainctl.") or pair[1] in _NAMED_SETTINGS]
     if swept and any(key in swept for _, key, _ in pairs):
         pairs = [pair for pair in pairs if pair[1] in swept]
     text = "-".join(_part(*pair) for pair in pairs) or "default"

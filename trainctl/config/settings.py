@@ -72,9 +72,12 @@ def settings_of(config: DictConfig) -> Settings:
     Raises:
         SettingError: an unknown key, or a value of the wrong type or not allowed.
     """
-    given = OmegaConf.select(config, "trainctl") if "trainctl" in config else None
+    given = config.get("trainctl")
+    if given is None:
+        return Settings()
     try:
-        settings = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Settings), given or {}))
+        typed = given if OmegaConf.get_type(given) is Settings else OmegaConf.merge(OmegaConf.structured(Settings), given)
+        settings = OmegaConf.to_object(typed)
     except OmegaConfBaseException as error:
         reason = str(error).splitlines()[0]
         raise SettingError(f"trainctl.{error.full_key or ''}: {reason}") from error

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import hydra.version
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobRuntime, JobStatus
 from hydra.types import HydraContext, TaskFunction
@@ -21,6 +22,7 @@ from omegaconf.basecontainer import BaseContainer
 from trainctl.config.identity import identity
 from trainctl.config.naming import naming_swept, swept_keys
 from trainctl.config.settings import settings_of
+from trainctl.run.provenance import task_overrides
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +80,20 @@ def compose_job(context: SweepContext, spec: JobSpec) -> ComposedJob:
     with open_dict(config):
         config.hydra.job.id = f"{config.hydra.job.name}_{spec.number}"
         config.hydra.job.num = spec.number
-    HydraConfig.instance().set_config(config)
+    HydraConfig.instance().cfg = config  # for `${hydra:…}`; Hydra itself checks and closes it when the job runs
     sweep_dir = Path(str(OmegaConf.select(config, "hydra.sweep.dir"))).absolute()
-    with naming_swept(swept_keys(spec.overrides, list(master.hydra.overrides.task))):
+    with naming_swept(swept_keys(spec.overrides, _constant_overrides(master))):
         subdir = str(OmegaConf.select(config, "hydra.sweep.subdir"))
-    OmegaConf.set_readonly(config.hydra, False)  # set_config closed it; `run_job` has more to write there
     settings = settings_of(config)
     return ComposedJob(spec, config, sweep_dir, sweep_dir / subdir, identity(config, settings.identity.exclude))
+
+
+def _constant_overrides(master: DictConfig) -> list[str]:
+    """Return the overrides that all jobs share, as the command line has them and as sweepers write them again."""
+    lines = task_overrides(master.hydra)
+    constant = [each for each in OverridesParser.create().parse_overrides(lines) if not each.is_sweep_override()]
+    rewritten = [f"{each.get_key_element()}={each.get_value_element_as_str()}" for each in constant]
+    return [str(each.input_line) for each in constant] + rewritten
 
 
 def execute(context: SweepContext, job: ComposedJob) -> JobReturn:
@@ -132,7 +141,7 @@ def skipped_return(job: ComposedJob, run_path: Path, value: Any) -> JobReturn:
     if chdir is None:  # Hydra 1.3 with a version base before 1.2 goes into the run dir
         chdir = hydra.__version__.startswith("1.3") and not hydra.version.base_at_least("1.2")
     returned = JobReturn(
-        overrides=task_overrides(job.config),
+        overrides=task_overrides(job.config.hydra),
         cfg=task_config,
         hydra_cfg=hydra_config,
         working_dir=str(run_path) if chdir else str(job.config.hydra.runtime.cwd),
@@ -141,9 +150,3 @@ def skipped_return(job: ComposedJob, run_path: Path, value: Any) -> JobReturn:
     )
     returned.return_value = value
     return returned
-
-
-def task_overrides(config: DictConfig) -> list[str]:
-    """Return the overrides of the task that a job's config was composed with."""
-    overrides: Sequence[Any] = config.hydra.overrides.task
-    return [str(text) for text in overrides]

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 from hydra.core.utils import JobReturn, JobStatus
 
-from trainctl.errors import JobError
+from trainctl.errors import JobError, TrainctlError
 from trainctl.launch.channel import Channel, ChannelClosed
 from trainctl.launch.claim import Claim, claiming, find_claim
 from trainctl.launch.compose import (
@@ -25,7 +25,6 @@ from trainctl.launch.compose import (
     compose_job,
     execute,
     skipped_return,
-    task_overrides,
 )
 from trainctl.launch.linux import die_with_parent
 from trainctl.launch.outcome import failed_return, pack_return
@@ -33,7 +32,7 @@ from trainctl.launch.slots import Slot
 from trainctl.run.attempt import Attempt, describe, take_lock
 from trainctl.run.joblog import keep_earlier_log, redirect_to
 from trainctl.run.lock import is_locked
-from trainctl.run.provenance import machine_facts, single_job_argv
+from trainctl.run.provenance import machine_facts, single_job_argv, task_overrides
 from trainctl.run.result import is_kept, read_result
 from trainctl.run.rundir import RunDir
 
@@ -51,7 +50,10 @@ def become_job(channel: Channel, load_context: Callable[[], SweepContext], *, pa
     try:
         os.setsid()
         die_with_parent(parent)
-        context = load_context()
+        try:
+            context: SweepContext | TrainctlError = load_context()
+        except TrainctlError as error:
+            context = error
         (spec,) = channel.receive()
         code = JobProcess(channel, context, spec, forked).run()
     except ChannelClosed:
@@ -65,7 +67,7 @@ def become_job(channel: Channel, load_context: Callable[[], SweepContext], *, pa
 class JobProcess:
     """One job: compose, wait for a slot, run, answer."""
 
-    def __init__(self, channel: Channel, context: SweepContext, spec: JobSpec, forked: bool) -> None:
+    def __init__(self, channel: Channel, context: SweepContext | TrainctlError, spec: JobSpec, forked: bool) -> None:
         self._channel = channel
         self._context = context
         self._spec = spec
@@ -74,14 +76,15 @@ class JobProcess:
     def run(self) -> int:
         """Return the exit code of the process."""
         try:
-            job = compose_job(self._context, self._spec)
-            return self._run_composed(job)
+            if isinstance(self._context, TrainctlError):
+                raise self._context
+            return self._run_composed(self._context, compose_job(self._context, self._spec))
         except ChannelClosed:
             raise
         except Exception as error:  # nothing of the task has run yet: the job fails with what stands in its way
             return self._answer("failed", failed_return(self._spec.overrides, error), describe(error), "")
 
-    def _run_composed(self, job: ComposedJob) -> int:
+    def _run_composed(self, context: SweepContext, job: ComposedJob) -> int:
         while True:
             claim = find_claim(job.path, job.identity)
             if claim.state == "free":
@@ -89,7 +92,7 @@ class JobProcess:
                 (slot,) = self._channel.receive()
                 attempt, claim = self._begin(job, slot)
                 if attempt is not None:
-                    return self._execute(job, attempt)
+                    return self._execute(context, job, attempt)
             if claim.state == "done":
                 return self._skip(job, claim.run)
             self._channel.send("waiting", str(claim.run.path))
@@ -106,7 +109,7 @@ class JobProcess:
             lock = take_lock(claim.run)
             job.place(claim.run.path)
             os.environ.update(slot.environment())
-            overrides = task_overrides(job.config)
+            overrides = task_overrides(job.config.hydra)
             attempt = Attempt.begin(
                 claim.run,
                 config=job.config,
@@ -122,13 +125,13 @@ class JobProcess:
             )
         return attempt, claim
 
-    def _execute(self, job: ComposedJob, attempt: Attempt) -> int:
+    def _execute(self, context: SweepContext, job: ComposedJob, attempt: Attempt) -> int:
         self._channel.send("started", str(attempt.run.path), attempt.number)
         keep_earlier_log(attempt.run, attempt.number)
         redirect_to(attempt.run.log)
-        sys.argv = single_job_argv(task_overrides(job.config))
+        sys.argv = single_job_argv(task_overrides(job.config.hydra))
         try:
-            returned = execute(self._context, job)
+            returned = execute(context, job)
         except SystemExit as leaving:
             returned = self._after_exit(job, leaving)
         except BaseException as error:  # KeyboardInterrupt and the like end this job, not the sweep

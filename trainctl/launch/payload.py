@@ -14,6 +14,7 @@ import cloudpickle
 from hydra.core.singleton import Singleton
 from hydra.types import TaskFunction
 
+from trainctl.errors import TrainctlError
 from trainctl.launch.compose import SweepContext
 from trainctl.run.provenance import module_name, script_path
 
@@ -67,13 +68,28 @@ def _find(module: str, name: str, depth: int) -> Any:
 
 
 def _import_main(program: dict[str, Any]) -> None:
+    with _importing():
+        _fix_up(program)
+
+
+def _fix_up(program: dict[str, Any]) -> None:
+    """Import the program as `__mp_main__` and make it `__main__`.
+
+    Raises:
+        TrainctlError: it ran, or ended, on being imported.
+    """
     from multiprocessing import spawn
 
-    with _importing():
+    try:
         if program["module"] is not None:
             spawn._fixup_main_from_name(program["module"])  # type: ignore[attr-defined]  # private, stable since 3.4
         elif program["script"] is not None:
             spawn._fixup_main_from_path(program["script"])  # type: ignore[attr-defined]  # private, stable since 3.4
+    except SystemExit as leaving:
+        raise TrainctlError(
+            f"the program {program['script']} ends when it is imported (exit code {leaving.code}); "
+            'call main() below `if __name__ == "__main__":`, as start=spawn needs it'
+        ) from leaving
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from trainctl.config.settings import Settings, settings_of
 from trainctl.errors import RunDirError
 from trainctl.run import files
 from trainctl.run.lock import RunLock
-from trainctl.run.provenance import machine_facts, single_job_argv
+from trainctl.run.provenance import machine_facts, single_job_argv, task_overrides
 from trainctl.run.result import write_result
 from trainctl.run.rundir import RunDir
 from trainctl.run.seed import choose_seed, seed_libraries
@@ -188,7 +188,7 @@ def describe(error: BaseException) -> str:
 def plain_facts(config: DictConfig, settings: Settings) -> dict[str, Any]:
     """Return what `run.yaml` says of a run that no launcher started."""
     hydra = HydraConfig.get() if HydraConfig.initialized() else None
-    overrides = [str(text) for text in hydra.overrides.task] if hydra is not None else []
+    overrides = task_overrides(hydra) if hydra is not None else []
     return {
         "identity": identity(config, settings.identity.exclude),
         "overrides": overrides,

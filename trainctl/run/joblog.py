@@ -40,7 +40,7 @@ def redirect_to(path: Path) -> None:
 class Tee:
     """Sends stdout and stderr to the file and to where they went before, until `close`.
 
-    A small process of its own copies (`trainctl/run/pump.py`), so that nothing is lost when the run is killed and training
+    A small process of its own copies (`trainctl/run/copier.py`), so that nothing is lost when the run is killed and training
     never waits for Python. Where the output was a terminal it stays one (a pseudo terminal), so colours and progress bars
     stay as they are.
     """
@@ -61,7 +61,7 @@ class Tee:
             [
                 sys.executable,
                 "-ISE",
-                str(Path(__file__).with_name("pump.py")),
+                str(Path(__file__).with_name("copier.py")),
                 str(log),
                 *[f"{reader}:{target}" for reader, target in pairs],
             ],

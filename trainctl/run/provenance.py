@@ -13,6 +13,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from omegaconf import OmegaConf
+
 _GIT_TIMEOUT_S = 10  # a repository on a dead network file system must not keep a run from starting
 
 
@@ -82,6 +84,11 @@ def _git(directory: str, *arguments: str) -> bytes | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return answer.stdout if answer.returncode == 0 else None
+
+
+def task_overrides(hydra: Any) -> list[str]:
+    """Return the overrides of the task from a config's `hydra` node, in the very words: `lr=${a}` is not resolved."""
+    return [str(text) for text in OmegaConf.to_container(hydra.overrides.task, resolve=False)]
 
 
 def single_job_argv(overrides: list[str]) -> list[str]:

@@ -1,48 +1,150 @@
-"""Copies what a run prints to its log file and to its terminal. Run as a script: `pump.py LOG SOURCE:TARGET …`.
-
-All arguments are inherited file descriptors. Standard library only, and no import of trainctl: it starts in milliseconds.
-"""
+"""The daemon thread beside a training: it takes requests in and writes metrics and progress out."""
 
 from __future__ import annotations
 
-import os
-import select
-import signal
-import sys
+import contextlib
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+
+from trainctl.errors import EditError
+from trainctl.run import events, files
+from trainctl.run.answers import Answers
+from trainctl.run.events import Event
+from trainctl.run.inbox import list_inbox
+from trainctl.run.metrics import MetricLog
+from trainctl.run.request import Request, is_filed, read_request, request_id, short
+from trainctl.run.rundir import RunDir
+
+log = logging.getLogger(__name__)
+
+_FLUSH_S = 0.25
+_PROGRESS_S = 1.0
+_SETTLE_S = 0.25  # a file that somebody copied here may still be growing
+_PATIENCE_S = 5.0  # a file system that does not answer must not keep a run from ending
 
 
-def copy(log: int, pairs: dict[int, int]) -> None:
-    """Copy each source to the log and to its target until all sources are closed; a dead target or log is passed over."""
-    poll = select.poll()
-    for source in pairs:
-        poll.register(source, select.POLLIN)
-    while pairs:
-        for source, _ in poll.poll():
+class Pump:
+    """Moves what lies in files to the training thread and back, so that `step()` touches no file system.
+
+    Args:
+        run: whose files.
+        poll_s: seconds between two looks into the inbox.
+        taken: where requests are put for the training thread.
+        seen: ids of requests that have an answer already.
+        position: returns the current step and the total, None when it is not known.
+    """
+
+    def __init__(
+        self,
+        run: RunDir,
+        *,
+        poll_s: float,
+        taken: deque[Request],
+        seen: set[str],
+        answers: Answers,
+        metrics: MetricLog,
+        position: Callable[[], tuple[int, int | None]],
+    ) -> None:
+        self._run = run
+        self._poll_s = poll_s
+        self._taken = taken
+        self._seen = seen
+        self._answers = answers
+        self._metrics = metrics
+        self._position = position
+        self._unsettled: dict[Path, tuple[object, float]] = {}
+        self._flushed = self._progressed = time.monotonic()
+        self._last_step = 0
+        self._rate: float | None = None
+        self._is_failing = False
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="trainctl-pump", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> bool:
+        """End the thread, take what has come until now, and write what is left; say whether the thread ended."""
+        self._stop.set()
+        self._thread.join(_PATIENCE_S)
+        if self._thread.is_alive():
+            log.error("the file system of %s does not answer; the end of the run is not written there", self._run.path)
+            return False
+        with contextlib.suppress(OSError):  # the inbox is gone: nothing to take
+            self.look(settled=True)
+        self._metrics.flush()
+        self._write_progress()
+        return True
+
+    def look(self, *, settled: bool = False) -> None:
+        """Take the new requests of the inbox, in order of their names; with `settled`, half-written ones too.
+
+        Raises:
+            OSError: the inbox cannot be listed.
+        """
+        for path in list_inbox(self._run):
             try:
-                data = os.read(source, 1 << 16)
-            except OSError:  # a pseudo terminal whose last writer is gone
-                data = b""
-            if not data:
-                poll.unregister(source)
-                del pairs[source]
-                continue
-            for target in (log, pairs[source]):
-                write(target, data)
+                request = request_id(path)
+                if request not in self._seen and (settled or is_filed(path) or self._is_settled(path)):
+                    self._take(path, request)
+            except FileNotFoundError:
+                continue  # taken back by who filed it
 
+    def _take(self, path: Path, request: str) -> None:
+        self._seen.add(request)
+        self._unsettled.pop(path, None)
+        try:
+            read = read_request(path)
+        except EditError as error:
+            self._answers.give(Event(request, "rejected", via="file", reason=str(error)), path)
+            return
+        asked = short(read.edits)
+        with contextlib.suppress(OSError):  # a full disk: the request is answered, which is what counts
+            events.append(
+                self._run, [Event(read.id, "pending", edits=asked, who=read.who, via=read.via, note=read.note)]
+            )
+        self._taken.append(read)
 
-def write(target: int, data: bytes) -> None:
-    """Write all of it if that is possible: a full disk or a closed terminal must not stop the other copy."""
-    try:
-        while data:
-            data = data[os.write(target, data) :]
-    except OSError:
-        return
+    def _is_settled(self, path: Path) -> bool:
+        found, now = path.lstat(), time.monotonic()
+        seen = (found.st_ino, found.st_size, found.st_mtime_ns)
+        before = self._unsettled.get(path)
+        if before is None or before[0] != seen:
+            self._unsettled[path] = (seen, now)
+            return False
+        return now - before[1] >= _SETTLE_S
 
+    def _work(self) -> None:
+        while not self._stop.wait(self._poll_s):
+            try:
+                self._round()
+                self._is_failing = False
+            except Exception as error:  # noqa: BLE001  # whatever it is, requests after it must still be taken
+                if not self._is_failing:
+                    log.error("looking after %s failed: %s: %s", self._run.path, type(error).__name__, error)
+                self._is_failing = True
 
-if __name__ == "__main__":
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGTTOU):
-        signal.signal(number, signal.SIG_IGN)  # meant for the run; we end when it has closed its side
-    copy(
-        int(sys.argv[1]),
-        {int(source): int(target) for source, target in (pair.split(":") for pair in sys.argv[2:])},
-    )
+    def _round(self) -> None:
+        self.look()
+        self._answers.try_again()
+        now = time.monotonic()
+        if now - self._flushed >= _FLUSH_S:
+            self._flushed = now
+            self._metrics.flush()
+        if now - self._progressed >= _PROGRESS_S:
+            self._write_progress()
+
+    def _write_progress(self) -> None:
+        now = time.monotonic()
+        step, total = self._position()
+        elapsed = now - self._progressed
+        if elapsed >= _PROGRESS_S or self._rate is None:
+            self._rate = (step - self._last_step) / max(elapsed, 1e-6)
+            self._progressed, self._last_step = now, step
+        record = {"step": step, "total": total, "rate": round(self._rate, 3), "t": round(time.time(), 3)}
+        with contextlib.suppress(OSError):  # it is only shown; the next one may succeed
+            files.write_yaml(self._run.progress, record)

@@ -1,0 +1,67 @@
+"""The command line as a process, and a process that trains."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from made import CLI, Answer, Cli, wait_until
+
+from trainctl.run import files
+from trainctl.run.rundir import RunDir
+
+ROOT = Path(__file__).resolve().parents[2]
+
+TRAINER = """
+import sys, time
+from pathlib import Path
+from omegaconf import OmegaConf
+import trainctl
+
+cfg = OmegaConf.create(
+    {"optim": {"lr": 0.1, "betas": [0.9, 0.999]}, "batch_size": 64, "trainctl": {"controls": {"batch_size": "!"}}}
+)
+live = trainctl.live(cfg, run_dir=sys.argv[1])
+while not Path("stop").exists():
+    if not Path("pause").exists():
+        live.step()
+        live.log(lr=cfg.optim.lr)
+    time.sleep(0.001)
+"""
+
+
+@pytest.fixture
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "80"}
+
+
+@pytest.fixture
+def cli(tmp_path: Path, environment: dict[str, str]) -> Cli:
+    def call(*arguments: str) -> Answer:
+        return subprocess.run(
+            [*CLI, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False
+        )
+
+    return call
+
+
+@pytest.fixture
+def trainer(tmp_path: Path, environment: dict[str, str]) -> Iterator[RunDir]:
+    """A run that trains until the test is over."""
+    (tmp_path / "trainer.py").write_text(TRAINER)
+    run = RunDir.at(tmp_path / "outputs" / "train" / "Norm_new")
+    command = [sys.executable, "trainer.py", str(run.path)]
+    with subprocess.Popen(command, cwd=tmp_path, env=environment) as process:
+        try:
+            wait_until(lambda: run.progress.exists() and "step" in files.read_mapping(run.progress))
+            yield run
+        finally:
+            (tmp_path / "stop").touch()
+            try:
+                process.wait(20)
+            finally:
+                process.kill()

@@ -1,0 +1,47 @@
+"""Runs made of files only, and how answers of the command line are judged."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from trainctl.run import files
+from trainctl.run.rundir import RunDir
+from trainctl.run.status import Status, write_status
+
+CLI = [sys.executable, "-c", "from trainctl.cli import main; main()"]
+
+Answer = subprocess.CompletedProcess[str]
+Cli = Callable[..., Answer]
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.01)
+
+
+def finished(path: Path, *overrides: str, state: Any = "done", result: Any = 0.5, reason: str | None = None) -> RunDir:
+    """Make the files of a run that has ended."""
+    run = RunDir.at(path)
+    run.create()
+    files.write_yaml(run.run, {"name": run.name, "overrides": list(overrides), "identity": "f00d"})
+    write_status(run, Status(state, slot="0", started=1000.0, ended=1060.0, reason=reason))
+    files.append_lines(run.metrics, [{"step": 10, "loss": 0.25, "t": 1.0}])
+    if state == "done":
+        files.write_yaml(run.result, {"value": result})
+    return run
+
+
+def assert_refused(answer: Answer, pattern: str, code: int = 1) -> None:
+    """One sentence on stderr, nothing on stdout."""
+    assert re.search(pattern, answer.stderr), answer.stderr
+    assert answer.returncode == code
+    assert "Traceback" not in answer.stderr
+    assert answer.stdout == ""

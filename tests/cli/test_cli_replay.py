@@ -1,0 +1,100 @@
+"""`trainctl replay`: the recorded script again, with a real Hydra app."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from made import Cli, assert_refused, finished
+from omegaconf import OmegaConf
+
+from trainctl.cli.replay import quoted
+from trainctl.run import files
+from trainctl.run.rundir import RunDir
+
+APP = """
+import sys, time
+import hydra
+import trainctl
+from trainctl.run import inbox
+from trainctl.run.attempt import current
+
+@hydra.main(version_base=None, config_path=None, config_name="conf")
+def main(cfg):
+    live = trainctl.live(cfg)
+    if cfg.exit_code:
+        sys.exit(cfg.exit_code)
+    for step in range(cfg.steps):
+        live.step()
+        live.log(lr=cfg.lr)
+        if step == 5 and cfg.get("trainctl", {}).get("replay") is None:
+            inbox.file_request(current().run, {"lr": "0.05"}, via="cli")
+            deadline = time.monotonic() + 30
+            while not live._taken and time.monotonic() < deadline:
+                time.sleep(0.001)
+    return cfg.lr
+
+main()
+"""
+
+
+@pytest.fixture
+def app_run(tmp_path: Path, environment: dict[str, str]) -> RunDir:
+    """A finished run of a Hydra app, with one edit made while it ran."""
+    (tmp_path / "app.py").write_text(APP)
+    conf = {"lr": 0.1, "steps": 50, "exit_code": 0, "hydra": {"run": {"dir": "runs/${now:%H%M%S%f}"}}}
+    (tmp_path / "confs").mkdir()
+    files.write_yaml(tmp_path / "confs" / "special.yaml", conf)
+    command = [sys.executable, "app.py", "--config-dir", "confs", "-cn=special", "steps=60"]
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True, timeout=60)
+    (path,) = (tmp_path / "runs").iterdir()
+    # a name that means something in Hydra's grammar of overrides
+    return RunDir.at(path.rename(path.with_name("lr=0.1,a b'${c}\\")))
+
+
+def metrics_of(run: RunDir) -> list[tuple[int, float]]:
+    return [(record["step"], record["lr"]) for record in files.read_lines(run.metrics)]
+
+
+def test_replay_starts_the_script_again_with_the_recorded_edits(cli: Cli, tmp_path: Path, app_run: RunDir) -> None:
+    answer = cli("replay", str(app_run.path))
+    assert answer.returncode == 0, answer.stderr
+    (again,) = (RunDir.at(path) for path in (tmp_path / "runs").iterdir() if path != app_run.path)
+    assert len(metrics_of(app_run)) == 60
+    assert {lr for _, lr in metrics_of(app_run)} == {0.1, 0.05}
+    assert metrics_of(again) == metrics_of(app_run)
+    assert files.read_mapping(again.run)["seed"] == files.read_mapping(app_run.run)["seed"]
+    assert files.read_mapping(again.run)["parent"] == str(app_run.path)
+
+    answer = cli("replay", str(again.path), "lr=0.2")
+    assert answer.returncode != 0
+    assert re.search("lr: recorded 0.1, now 0.2", answer.stderr)
+    answer = cli("replay", str(again.path), "lr=0.2", "++trainctl.drift=allow")
+    assert answer.returncode == 0, answer.stderr
+
+
+def test_replay_has_the_exit_code_of_the_script(cli: Cli, app_run: RunDir) -> None:
+    answer = cli("replay", str(app_run.path), "exit_code=3", "++trainctl.drift=allow")
+    assert answer.returncode == 3, answer.stderr
+
+
+def test_replay_says_what_is_missing(cli: Cli, tmp_path: Path) -> None:
+    run = finished(tmp_path / "outputs" / "a")
+    facts = {"executable": sys.executable, "script": "/gone.py", "argv": ["gone.py"], "overrides": [], "cwd": "/gone"}
+    assert_refused(cli("replay", "a"), "was not started by a Hydra app")
+    run.config.parent.mkdir()
+    run.config.touch()
+    files.write_yaml(run.run, facts)
+    assert_refused(cli("replay", "a"), "the script '/gone.py', which is not there any more")
+    files.write_yaml(run.run, {**facts, "module": "app"})
+    assert_refused(cli("replay", "a"), "'/gone', which is not a directory any more")
+
+
+@pytest.mark.parametrize("path", ["/a/b", "/a b/c,d=e", '/it\'s/"x"', "/a\\", "/a\\'b\\\\'", "/${x}", "/ü/[1]/{a: b}~"])
+def test_replay_path_survives_hydra_grammar(path: str) -> None:
+    override = OverridesParser.create().parse_override(f"++trainctl.replay={quoted(path)}")
+    assert OmegaConf.create({"path": override.value()}).path == path

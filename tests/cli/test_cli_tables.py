@@ -1,0 +1,184 @@
+"""`trainctl ls`, `show` and `table`: whole when piped, fitting on a terminal, data shown as data."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from made import CLI, Cli, assert_refused, finished
+
+from trainctl.cli import amount, grid, place, terminal
+from trainctl.cli.grid import Column
+from trainctl.errors import RunDirError
+from trainctl.examine import varying
+from trainctl.run import files
+from trainctl.run.rundir import RunDir
+
+
+def test_ls_shows_a_running_run(cli: Cli, trainer: RunDir) -> None:
+    (row,) = json.loads(cli("ls", "--json").stdout)
+    assert (row["name"], row["state"], row["path"]) == ("Norm_new", "running", str(trainer.path))
+    assert row["step"] > 0
+    lines = cli("ls").stdout.splitlines()
+    assert lines[0].split() == [
+        "state",
+        "name",
+        "slot",
+        "step",
+        "rate",
+        "ETA",
+        "lr",
+        "result",
+        "reason",
+        "edits",
+        "age",
+    ]
+    assert lines[1].startswith("running  train/Norm_new  ")
+
+
+def test_ls_piped_is_plain_and_whole(cli: Cli, tmp_path: Path) -> None:
+    name = "Norm_new-" + "x" * 100
+    reason = "ValueError: " + "y" * 100
+    finished(tmp_path / "outputs" / "train" / name, state="failed", reason=reason)
+    finished(tmp_path / "outputs" / "train" / "a", result=0.123456789012345)
+    out = cli("ls").stdout
+    assert name in out
+    assert reason in out
+    assert "0.123456789012345" in out
+    assert "\x1b" not in out
+    assert len({line.index("train/") for line in out.splitlines()[1:]}) == 1
+
+
+def test_ls_fits_a_terminal_and_shows_data_as_data(tmp_path: Path, environment: dict[str, str]) -> None:
+    run = finished(tmp_path / "outputs" / "Norm_new", result="\x1b[2J[bold]text[/bold]\x1b]0;title\x07")
+    files.append_lines(run.metrics, [{"step": 11, **{f"metric{number}": number / 7 for number in range(9)}, "t": 1.0}])
+    finished(tmp_path / "outputs" / ("Long_" + "name_" * 20), result=None)
+    out = on_terminal(["ls"], tmp_path, environment)
+    assert "[bold]text[/bold]" in out
+    assert "\x1b[2J" not in out
+    assert "title" not in out
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", out)
+    assert max(map(len, plain.splitlines())) <= 80
+    assert "metric8" not in plain
+    assert "Long_" + "name_" * 20 in re.sub(r"[^A-Za-z_]", "", plain)
+
+
+def on_terminal(arguments: list[str], cwd: Path, environment: dict[str, str]) -> str:
+    """Run the command line on a terminal of 80 columns and return what it sent there."""
+    ours, theirs = os.openpty()
+    with subprocess.Popen(
+        [*CLI, *arguments], cwd=cwd, env={**environment, "TERM": "xterm"}, stdout=theirs, stderr=theirs, stdin=theirs
+    ) as process:
+        os.close(theirs)
+        data = b""
+        with contextlib.suppress(OSError), os.fdopen(ours, "rb", buffering=0) as reader:  # EIO is a terminal's end
+            while part := reader.read(4096):
+                data += part
+        process.wait(60)
+    return data.decode()
+
+
+def test_show_of_a_failed_run_ends_with_its_log(cli: Cli, tmp_path: Path) -> None:
+    run = finished(tmp_path / "outputs" / "bad", "norm=new", state="failed", reason="ValueError: no")
+    run.log.write_text("x\n" * 100_000 + "10 %\r99 %\r\n\x1b[31mTraceback\x1b[0m\nValueError: no\n")
+    out = cli("show", "bad").stdout
+    assert "state      failed: ValueError: no\n" in out
+    assert "overrides  norm=new\n" in out
+    assert "identity   f00d\n" in out
+    assert out.endswith("  99 %\n  Traceback\n  ValueError: no\n")
+    assert out.count("  x\n") == 17
+    record = json.loads(cli("show", "bad", "--json").stdout)
+    assert (record["state"], record["reason"], record["run"]["identity"]) == ("failed", "ValueError: no", "f00d")
+    assert record["log_tail"][-1] == "ValueError: no"
+
+
+def test_json_writes_nan_as_text(cli: Cli, tmp_path: Path) -> None:
+    run = finished(tmp_path / "outputs" / "a", result=float("inf"))
+    files.append_lines(run.metrics, [{"step": 11, "loss": float("nan")}])
+    (row,) = json.loads(cli("ls", "--json").stdout, parse_constant=pytest.fail)
+    assert (row["metrics"]["loss"], row["result"]) == ("nan", "inf")
+
+
+def test_run_is_found_by_unique_name_only(cli: Cli, tmp_path: Path) -> None:
+    for name in ("train/Norm_new", "other/Norm_new", "train/Norm_batch"):
+        finished(tmp_path / "outputs" / name)
+    ambiguous = "the name of 2 runs; say which one: outputs/other/Norm_new, outputs/train/Norm_new"
+    assert_refused(cli("show", "Norm_new"), ambiguous)
+    assert cli("show", "train/Norm_new").returncode == 0
+    assert cli("show", "Norm_batch").returncode == 0
+    assert_refused(cli("show", "Norm_bat"), "no run 'Norm_bat'.*did you mean Norm_batch")
+    assert_refused(cli("show", "outputs/train"), "not a run dir; it holds these: outputs/train/Norm_batch")
+
+
+def test_run_place_needs_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    finished(tmp_path / "outputs" / "a")
+    with pytest.raises(RunDirError, match="'' is not a run dir"):
+        place.find_run("")
+
+
+def test_ls_of_no_directory_is_one_sentence(cli: Cli, tmp_path: Path) -> None:
+    assert_refused(cli("ls"), "'outputs' does not exist")
+    (tmp_path / "file").touch()
+    assert_refused(cli("ls", "file"), "'file' is not a directory")
+    (tmp_path / "outputs").mkdir()
+    assert cli("ls").stdout == "no runs below outputs\n"
+    assert cli("ls", "--json").stdout == "[]\n"
+
+
+def test_table_has_a_column_for_what_varies(cli: Cli, tmp_path: Path) -> None:
+    finished(tmp_path / "outputs" / "Norm_new", "norm=new", "task.steps=9", result=0.75)
+    finished(tmp_path / "outputs" / "Norm_batch", "norm=batch", "task.steps=9", result=0.5)
+    lines = cli("table", "outputs").stdout.splitlines()
+    assert [line.split() for line in lines] == [
+        ["name", "norm", "result", "reason", "loss", "edits", "took"],
+        ["Norm_batch", "batch", "0.5", "0.25", "1m00s"],
+        ["Norm_new", "new", "0.75", "0.25", "1m00s"],
+    ]
+    finished(tmp_path / "outputs" / "Norm_bad", "norm=bad", "task.steps=9", state="failed", reason="boom")
+    assert cli("table", "outputs").stdout.splitlines()[1].split()[:4] == ["Norm_bad", "failed", "bad", "boom"]
+    assert [row["varying"] for row in json.loads(cli("table", "outputs", "--json").stdout)] == [
+        {"norm": "bad"}, {"norm": "batch"}, {"norm": "new"},
+    ]  # fmt: skip
+
+
+def test_table_spreads_results_that_are_mappings(cli: Cli, tmp_path: Path) -> None:
+    finished(tmp_path / "outputs" / "a", result={"accuracy": 0.5, "loss": 2})
+    finished(tmp_path / "outputs" / "b", result={"accuracy": 0.75})
+    lines = cli("table", "outputs").stdout.splitlines()
+    assert lines[0].split()[:3] == ["name", "result.accuracy", "result.loss"]
+    assert lines[2].split()[:2] == ["b", "0.75"]
+
+
+def test_varying_counts_missing_and_deleted_keys() -> None:
+    runs = [["+a=1", "b=2"], ["++a=1", "b=2", "~c"], ["a=1", "b=3"]]
+    assert varying(runs) == {"b": ["2", "2", "3"], "c": [None, "~", None]}
+
+
+def test_clean_leaves_no_control_character() -> None:
+    assert terminal.clean("a\x1b[1;31mb\x1b]8;;http://x\x07c\x1b\\d\x9be\x00\u202ef\ng") == "abcdef g"
+    assert terminal.clean("\x1b]0;title without end") == ""
+
+
+def test_grid_keeps_the_important_columns() -> None:
+    columns = [
+        Column("name", ["n" * 20]),
+        Column("wide", ["w" * 40], rank=1),
+        Column("empty", [""], rank=2),
+        Column("small", ["s"], rank=4),
+        Column("last", ["l"], rank=3),
+    ]
+    assert [column.title for column in grid.fit(columns, 20)] == ["name"]
+    assert [column.title for column in grid.fit(columns, 33)] == ["name", "small", "last"]
+    assert [column.title for column in grid.fit(columns, 62)] == ["name", "wide"]
+    assert [column.title for column in grid.fit(columns, 200)] == ["name", "wide", "small", "last"]
+
+
+def test_amount_of_a_foreign_time_is_empty() -> None:
+    assert amount.moment(1e300) == ""
+    assert amount.duration(float("nan")) == ""

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import MISSING, OmegaConf
+
+from trainctl.config.controls import Key, keys_of
+from trainctl.errors import SettingError
+
+
+class Act(Enum):
+    RELU = 1
+    GELU = 2
+
+
+@dataclass
+class Net:
+    lr: float = 1
+    depth: int | None = None
+    act: Act = Act.RELU
+    path: Path = Path("x")
+    sizes: list[int] = field(default_factory=lambda: [1])
+    extra: dict[str, int] = field(default_factory=dict)
+    mixed: int | str = 3
+    must: int = MISSING
+
+
+def test_keys_take_their_types_from_a_structured_config() -> None:
+    keys = keys_of(OmegaConf.create({"net": OmegaConf.structured(Net)}), {}, editable=True)
+    assert {name: (key.type, key.optional, key.choices) for name, key in keys.items()} == {
+        "net.lr": ("float", False, None), "net.depth": ("int", True, None), "net.act": ("str", False, ["RELU", "GELU"]),
+        "net.path": ("str", False, None), "net.sizes": ("list", False, None), "net.extra": ("dict", False, None),
+        "net.mixed": ("any", False, None), "net.must": ("int", False, None),
+    }  # fmt: skip
+
+
+def test_keys_take_their_types_from_values_otherwise() -> None:
+    config = OmegaConf.create({
+        "a": True, "b": 1, "c": 1.0, "d": "x", "e": [1], "f": {}, "g": None, "h": "${c}", "i": "???", "j": {"k.l": 1},
+        "hydra": {"x": 1}, "m": b"x", "n": "${nowhere}",
+    })  # fmt: skip
+    keys = keys_of(config, {}, editable=True)
+    assert {name: key.type for name, key in keys.items()} == {
+        "a": "bool", "b": "int", "c": "float", "d": "str", "e": "list", "f": "dict", "g": "any", "h": "float",
+        "i": "any", r"j.k\.l": "int", "m": "any", "n": "any",
+    }  # fmt: skip
+    assert [name for name, key in keys.items() if key.optional] == ["g", "i", "n"]
+    assert keys["m"].locked == "bytes cannot be edited"
+
+
+def test_most_specific_pattern_rules_and_the_later_of_two_equal_ones() -> None:
+    config = OmegaConf.create({"model": {"depth": 1, "width": 2, "head": {"p": 0.5}}})
+    controls = {"*": {"help": "any"}, "model.*": "!", "model.width": {"min": 1}, "*.depth": {"help": "deep"}}
+    keys = keys_of(config, controls, editable=True)
+    assert keys["model.width"] == Key("int", min=1)
+    assert keys["model.head.p"].locked is not None
+    assert keys["model.depth"].help == "deep"
+
+
+def test_own_settings_are_locked_and_so_is_all_when_not_editable() -> None:
+    config = OmegaConf.create({"lr": 0.1, "trainctl": {"replay": None}})
+    assert keys_of(config, {"*": {"min": 0}} | {"trainctl.*": {"help": "x"}}, editable=True)["trainctl.replay"] == Key(
+        "any", optional=True, locked="settings of trainctl are fixed for a run"
+    )
+    assert keys_of(config, {}, editable=False)["lr"].locked == "trainctl.editable is false"
+
+
+@pytest.mark.parametrize(
+    ("controls", "sentence"),
+    [
+        ({"modle.*": "!"}, r"the pattern 'modle\.\*' matches no key of the config; keys are lr, model\.depth, name"),
+        ({"model": "!"}, r"the pattern 'model' matches no key of the config; did you mean model\.\*\?"),
+        ({"name": {"max": 3}}, "'name' gives max to name, which is of type str; bounds are for int and float"),
+        ({"lr": {"mim": 3}}, "'lr' has the unknown word 'mim'"),
+    ],
+)
+def test_control_that_fits_no_key_is_refused(controls: dict[str, Any], sentence: str) -> None:
+    config = OmegaConf.create({"lr": 0.1, "model": {"depth": 1}, "name": "x"})
+    with pytest.raises(SettingError, match=rf"^trainctl\.controls: {sentence}"):
+        keys_of(config, controls, editable=True)
+
+
+def test_key_comes_back_from_its_record() -> None:
+    key = Key("float", optional=True, locked="why", choices=[1.0], min=0.0, max=1.0, log=True, step=0.1, help="x")
+    assert Key.from_dict({**key.to_dict(), "from_a_newer_version": 1}) == key
+    assert Key("int").to_dict() == {"type": "int"}

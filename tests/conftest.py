@@ -1,0 +1,40 @@
+"""What every test gets: the repository's root, the demo as a command, and an environment without settings of ours."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+RunDemo = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide what the caller's shell says about ranks, devices and our own settings."""
+    for name in list(os.environ):
+        if name in {"RANK", "SLURM_PROCID", "CUDA_VISIBLE_DEVICES", "HYDRA_FULL_ERROR"} or name.startswith("TRAINCTL_"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def root() -> Path:
+    return ROOT
+
+
+@pytest.fixture
+def run_demo(tmp_path: Path) -> RunDemo:
+    """Run the demo in `tmp_path`, without a page; arguments are overrides."""
+
+    def run(*overrides: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, str(ROOT / "train.py"), *overrides, "trainctl.panel.enabled=false"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+        assert not check or done.returncode == 0, f"{command} ended {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    return run

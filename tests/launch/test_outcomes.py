@@ -1,0 +1,188 @@
+"""What becomes of a job stays with that job: one JobReturn each, in order, and an exit code that tells."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+STARTS = ["fork", "spawn"]
+
+DRIVER = """
+import runpy, sys
+from hydra._internal.hydra import Hydra
+
+multirun = Hydra.multirun
+
+def checked(*args, **kwargs):
+    jobs = multirun(*args, **kwargs)[0]
+    thing = sys.modules["__main__"].Thing
+    assert [job.return_value for job in jobs] == [thing(3), thing(1), thing(2)]
+    assert [job.cfg.x for job in jobs] == [3, 1, 2]
+    assert [job.hydra_cfg.hydra.job.num for job in jobs] == [0, 1, 2]
+    assert [list(job.overrides) for job in jobs] == [[f"x={x}", "mode=thing"] for x in (3, 1, 2)]
+    print("all as it should be")
+
+Hydra.multirun = checked
+if __name__ == "__main__":
+    sys.argv[0] = "app.py"
+    runpy.run_path("app.py", run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize("start", STARTS)
+@pytest.mark.parametrize(
+    ("mode", "reason"),
+    [
+        ("raise", "ValueError: it broke"),
+        ("exit", "the job called sys.exit(3)"),
+        ("kill", "was killed by SIGKILL (9)"),
+        ("segv", "was killed by SIGSEGV (11)"),
+        ("unpicklable", "return value of type lock cannot be passed to the launcher"),
+        ("unpicklable_error", "exception of type NeverPickled cannot be passed to the launcher"),
+        ("two_arguments", "exception of type TwoArguments cannot be passed to the launcher"),
+    ],
+)
+def test_failed_job_fails_alone(app: Any, start: str, mode: str, reason: str) -> None:
+    done = app.run(f"mode=ok,{mode},leave", "hydra.launcher.slots=1", f"hydra.launcher.start={start}")
+    assert done.returncode == 1
+    assert "3 jobs: 2 done, 1 failed" in done.stderr
+    failure = re.search(r"FAIL  \d/3 sweep/1 after .*", done.stderr)
+    assert failure is not None
+    assert reason in failure.group(0)
+    assert "full log: sweep/1/job.log" in done.stderr
+    states = [app.yaml(f"{number}/status.yaml")["state"] for number in range(3)]
+    assert states == ["done", "failed", "done"]
+    assert reason in app.yaml("1/status.yaml")["reason"]
+
+
+def test_failed_job_shows_the_end_of_its_traceback(app: Any) -> None:
+    done = app.run("mode=raise,unpicklable_error")
+    assert 'if mode == "raise": raise ValueError("it broke")' in done.stderr
+    assert 'if mode == "unpicklable_error": raise NeverPickled("deep inside")' in done.stderr
+    assert "ValueError: it broke" in (app.sweep / "0" / "job.log").read_text()
+
+
+def test_sweep_ends_0_only_if_all_jobs_succeeded(app: Any) -> None:
+    assert app.run("x=1,2").returncode == 0
+    assert app.run("x=1,2", "mode=raise").returncode == 1
+
+
+@pytest.mark.parametrize("start", STARTS)
+def test_job_returns_objects_of_the_users_script(app: Any, start: str) -> None:
+    (app.path / "drive.py").write_text(DRIVER)
+    command = app.command
+    app.command = lambda *overrides: [c.replace("app.py", "drive.py") for c in command(*overrides)]
+    done = app.run("x=3,1,2", "mode=thing", f"hydra.launcher.start={start}", "hydra.launcher.slots=2")
+    assert "all as it should be" in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("start", STARTS)
+def test_job_log_holds_what_children_and_c_code_print(app: Any, start: str) -> None:
+    done = app.run("mode=loud", f"hydra.launcher.start={start}")
+    log = (app.sweep / "0" / "job.log").read_text()
+    for words in ("hello from loud", "from a shell", "from C", "to stderr"):
+        assert words in log
+        assert words not in done.stdout + done.stderr
+
+
+def test_jobs_draw_different_random_numbers(app: Any) -> None:
+    assert app.run("x=1,2,3,4", "mode=random").returncode == 0
+    assert len({app.yaml(f"{number}/result.yaml")["value"] for number in range(4)}) == 4
+
+
+def test_job_sees_its_slot_and_its_own_command_line(app: Any) -> None:
+    assert app.run("x=1", "mode=environment", "hydra.launcher.slots=[cpu]").returncode == 0
+    value = app.yaml("0/result.yaml")["value"]
+    assert value["CUDA_VISIBLE_DEVICES"] == ""
+    assert value["TRAINCTL_SLOT"] == "cpu"
+    assert value["argv"][1:] == ["x=1", "mode=environment"]
+
+
+def test_finished_job_is_skipped_and_answers_again(app: Any) -> None:
+    assert app.run("x=1,2").returncode == 0
+    again = app.run("x=1,2,3")
+    assert again.returncode == 0
+    assert "3 jobs: 1 done, 2 skipped" in again.stderr
+    assert sorted(app.ran()) == ["end 1", "end 2", "end 3", "start 1", "start 2", "start 3"]
+
+
+def test_failed_job_runs_again_and_keeps_its_earlier_log(app: Any) -> None:
+    app.run("x=1", "mode=kill")
+    app.run("x=1", "mode=kill")
+    assert app.yaml("0/status.yaml")["attempt"] == 2
+    assert (app.sweep / "0" / "job.1.log").exists()
+
+
+def test_job_with_another_config_gets_another_dir(app: Any) -> None:
+    app.run("x=1")
+    app.run("x=2")
+    assert app.yaml("0/result.yaml")["value"] == 1.0
+    assert app.yaml("0.2/result.yaml")["value"] == 2.0
+
+
+def test_equal_jobs_of_one_sweep_run_once(app: Any) -> None:
+    done = app.run("x=5,5,5", "hydra.sweep.subdir=same", "hydra.launcher.slots=2")
+    assert done.returncode == 0, done.stderr
+    assert app.ran() == ["start 5", "end 5"]
+    assert "1 done, 2 skipped" in done.stderr
+
+
+def test_running_threads_make_the_launcher_spawn(app: Any) -> None:
+    done = app.run("x=1,2", "hydra.verbose=false", WITH_THREAD="1")
+    assert done.returncode == 0
+    assert "fresh interpreter, because threads are running (ticker)" in done.stdout + done.stderr
+
+
+def test_unguarded_script_is_told_so_when_spawned(app: Any) -> None:
+    script = app.path / "app.py"
+    script.write_text(script.read_text().split("if __name__")[0] + "\nmain()\n")
+    done = app.run("x=1", "hydra.launcher.start=spawn")
+    assert done.returncode == 1
+    assert 'below `if __name__ == "__main__":`' in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("hydra.launcher.slots=0", "hydra.launcher.slots=0 would run nothing"),
+        ("hydra.launcher.slots=[]", r"hydra.launcher.slots=\[\] would run nothing"),
+        ("hydra.launcher.slots=[one]", "'one' is not a device; allowed are indices"),
+        ("hydra.launcher.slots=[7]", "device '7', which is not visible here; visible GPUs: none"),
+        ("hydra.launcher.slots=many", "'many' is neither auto, a count nor a list; allowed are"),
+        ("hydra.launcher.start=thread", "start='thread' is not known; allowed are auto, fork, spawn"),
+        ("hydra.launcher.grace_s=-1", "grace_s must be a number of seconds, at least 0, but got -1"),
+    ],
+)
+def test_bad_setting_is_refused_before_any_job(app: Any, override: str, sentence: str) -> None:
+    done = app.run("x=1,2", override, CUDA_VISIBLE_DEVICES="")
+    assert done.returncode == 1
+    assert re.search(sentence, done.stderr), done.stderr
+    assert app.ran() == []
+
+
+def test_sweep_dir_that_is_a_file_is_refused(app: Any) -> None:
+    app.sweep.write_text("precious")
+    done = app.run("x=1")
+    assert done.returncode == 1
+    assert app.sweep.read_text() == "precious"
+    assert app.ran() == []
+
+
+def test_run_dir_that_is_a_file_fails_that_job_alone(app: Any) -> None:
+    app.sweep.mkdir()
+    (app.sweep / "0").write_text("precious")
+    done = app.run("x=1,2")
+    assert done.returncode == 1
+    assert "is to be a run dir, but a file stands there; move it away" in done.stderr
+    assert (app.sweep / "0").read_text() == "precious"
+    assert app.ran() == ["start 2", "end 2"]
+
+
+def test_directory_of_somebody_else_is_left_alone(app: Any) -> None:
+    (app.sweep / "0").mkdir(parents=True)
+    (app.sweep / "0" / "thesis.tex").write_text("precious")
+    assert app.run("x=1").returncode == 0
+    assert [path.name for path in (app.sweep / "0").iterdir()] == ["thesis.tex"]
+    assert app.yaml("0.2/status.yaml")["state"] == "done"

@@ -1,0 +1,319 @@
+"""The page as a person sees it: a real server, a real training, a real Chromium."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import pytest
+
+from trainctl.config import changelog
+from trainctl.config.settings import PanelSettings
+from trainctl.panel import process
+from trainctl.run.events import read_events, wait_for_answer
+from trainctl.run.inbox import file_request
+from trainctl.run.rundir import RunDir
+from trainctl.run.status import state_of
+
+api = pytest.importorskip("playwright.sync_api", reason="the browser tests need Playwright for Python")
+expect = api.expect
+
+CHROMIUM = next((path for name in ("chromium", "chromium-browser") if (path := shutil.which(name))), None)
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+TRAINING = Path(__file__).with_name("edited_training.py")
+ODD = "Norm_<img src=x onerror=window.pwned=1> #%"
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed on this machine")
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training process and what its loop sees."""
+
+    run: RunDir
+    seen: Path
+    process: subprocess.Popen[bytes]
+
+    @classmethod
+    def start(cls, root: Path, name: str, seen: Path) -> Training:
+        command = [sys.executable, str(TRAINING), str(root / name), str(seen)]
+        training = cls(RunDir.at(root / name), seen, subprocess.Popen(command, cwd=seen.parent))
+        wait_for(lambda: training.run.changelog.exists() and training.run.metrics.exists(), "the start of training")
+        return training
+
+    def sees(self, **values: Any) -> bool:
+        return self.seen.exists() and values.items() <= json.loads(self.seen.read_text()).items()
+
+    def stop(self) -> None:
+        Path(f"{self.seen}.stop").touch()
+        assert self.process.wait(timeout=30) == 0
+
+
+def wait_for(condition: Callable[[], object], what: str, timeout_s: float = 30.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, f"{what}: not within {timeout_s} s"
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("page")
+
+
+@pytest.fixture(scope="module")
+def training(base: Path) -> Iterator[Training]:
+    running = Training.start(base / "root", "Lr_0.0005", base / "seen.json")
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="module")
+def ended(training: Training, base: Path) -> RunDir:
+    """A run that has ended; its name is hostile."""
+    once = Training.start(base / "root", ODD, base / "once.json")
+    once.stop()
+    return once.run
+
+
+@pytest.fixture(scope="module")
+def url(training: Training, ended: RunDir) -> Iterator[str]:
+    handle = process.ensure(training.run.path.parent, PanelSettings())
+    assert handle is not None
+    yield handle.url
+    handle.close()
+
+
+@pytest.fixture(scope="module")
+def context(url: str) -> Iterator[Any]:
+    """A browser that has entered by the link; whatever it asks for and whatever goes wrong in it is kept."""
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        context = browser.new_context(viewport={"width": 1400, "height": 900})
+        context.set_default_timeout(20_000)
+        context.asked = []
+        context.on("request", lambda request: context.asked.append(request.url))
+        page = context.new_page()
+        page.goto(url)
+        page.close()
+        yield context
+        browser.close()
+
+
+@pytest.fixture
+def wrong() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def page(context: Any, wrong: list[str]) -> Iterator[Any]:
+    page = context.new_page()
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
+    yield page
+    page.close()
+
+
+def settle(page: Any) -> None:
+    """Wait until the page is drawn and its websocket is open; an edit before that would be lost."""
+    wait_for(
+        lambda: page.evaluate("!!window.Bokeh && Bokeh.documents.length > 0 && Bokeh.documents[0].is_idle"),
+        "an idle page",
+    )
+
+
+def run_url(url: str, name: str) -> str:
+    return f"{url.partition('?')[0]}run/{quote(name, safe='')}"
+
+
+def open_run(page: Any, url: str, name: str) -> None:
+    page.goto(run_url(url, name))
+    expect(field(page, "warmup")).to_be_visible()
+    settle(page)
+
+
+def field(page: Any, name: str) -> Any:
+    # a field with a hint has some spaces after its label
+    return page.get_by_label(re.compile(rf"^{name}\W*$"))
+
+
+def button(page: Any, name: str) -> Any:
+    return page.get_by_role("button", name=name, exact=True)
+
+
+def edits_of(run: RunDir) -> list[Any]:
+    return changelog.loads(run.changelog.read_text()).edits
+
+
+def test_link_opens_the_table_and_a_run(page: Any, url: str, training: Training, wrong: list[str]) -> None:
+    page.goto(url)
+    expect(page).to_have_title(f"trainctl · {training.run.path.parent.name}")
+    assert "token" not in page.url
+    row = page.get_by_role("row").filter(has_text="Lr_0.0005")
+    expect(row).to_contain_text("running")
+    expect(page.get_by_text("done").first).to_be_visible()
+    row.get_by_role("link", name="Lr_0.0005").click()
+    expect(page).to_have_title("trainctl · Lr_0.0005")
+    expect(field(page, "lr")).to_be_visible()
+    page.get_by_role("link", name="All runs").click()
+    expect(page.get_by_role("link", name="Lr_0.0005")).to_be_visible()
+    assert wrong == []
+
+
+def test_browser_without_token_sees_nothing(context: Any, url: str) -> None:
+    stranger = context.browser.new_context()
+    try:
+        page = stranger.new_page()
+        answer = page.goto(url.partition("?")[0])
+        assert answer.status == 403
+        expect(page.get_by_text("not open without the link")).to_be_visible()
+        opened = page.evaluate(
+            """url => new Promise(done => {
+                const socket = new WebSocket(url, ["bokeh", "x"])
+                socket.onopen = () => done("open")
+                socket.onerror = () => done("refused")
+            })""",
+            f"{url.partition('?')[0].replace('http', 'ws')}ws",
+        )
+        assert opened == "refused"
+    finally:
+        stranger.close()
+
+
+def test_two_edits_arrive_together_in_training_and_changelog(page: Any, url: str, training: Training) -> None:
+    before = len(edits_of(training.run))
+    open_run(page, url, "Lr_0.0005")
+    expect(button(page, "Apply")).to_be_disabled()
+    field(page, "warmup").fill("812")
+    expect(page.get_by_text("now 500")).to_be_visible()
+    field(page, "betas").fill("[0.9, 0.95]")
+    expect(page.get_by_text("2 pending edits")).to_be_visible()
+    page.get_by_label("note").fill("calmer: # {x}")
+    expect(button(page, "Apply")).to_be_enabled()
+    button(page, "Apply").click()
+    answer = page.get_by_role("status")
+    expect(answer).to_have_text(re.compile(r"^applied at step \d+$"))
+    step = int(answer.inner_text().split()[-1])
+    wait_for(lambda: training.sees(warmup=812, betas=[0.9, 0.95]), "the values in the training process")
+    edits = edits_of(training.run)[before:]
+    assert [(edit.step, edit.values) for edit in edits] == [(step, {"sched.warmup": 812, "optim.betas": [0.9, 0.95]})]
+    expect(page.get_by_text("No pending edits")).to_be_visible()
+    expect(page.get_by_role("row").filter(has_text="sched.warmup").filter(has_text="812")).to_contain_text("calmer: # {x}")
+    expect(button(page, "Apply")).to_be_disabled()
+
+
+def test_switch_and_select_are_edits_too(page: Any, url: str, training: Training) -> None:
+    open_run(page, url, "Lr_0.0005")
+    page.get_by_label("nesterov").click()
+    expect(page.get_by_text("1 pending edit", exact=True)).to_be_visible()
+    field(page, "kind").click()
+    page.get_by_role("option", name="linear").click()
+    expect(page.get_by_text("2 pending edits")).to_be_visible()
+    button(page, "Apply").click()
+    expect(page.get_by_role("status")).to_have_text(re.compile(r"^applied at step \d+$"))
+    wait_for(lambda: training.sees(kind="linear"), "the choice in the training process")
+    assert edits_of(training.run)[-1].values == {"optim.nesterov": False, "sched.kind": "linear"}
+
+
+def test_error_stands_beside_its_field_and_nothing_is_sent(page: Any, url: str, training: Training) -> None:
+    asked = len(read_events(training.run))
+    open_run(page, url, "Lr_0.0005")
+    for text, reason in [
+        ("fast", "the key takes a number (float)"),
+        ("nan", "the key takes a finite number (float)"),
+        ("7", "the most that is allowed is 1"),
+    ]:
+        field(page, "lr").fill(text)
+        expect(page.locator("p.Mui-error")).to_have_text(reason)
+        expect(field(page, "lr")).to_have_attribute("aria-invalid", "true")
+        expect(button(page, "Apply")).to_be_disabled()
+    field(page, "betas").fill("[0.9, 0.98")
+    expect(page.locator("p.Mui-error").filter(has_text="not a list, such as [1, 2]")).to_be_visible()
+    button(page, "Discard").click()
+    expect(page.locator("p.Mui-error")).to_have_count(0)
+    expect(field(page, "betas")).not_to_have_value("[0.9, 0.98")
+    assert len(read_events(training.run)) == asked
+
+
+def test_locked_field_is_disabled_and_says_why(page: Any, url: str, wrong: list[str]) -> None:
+    open_run(page, url, "Lr_0.0005")
+    expect(field(page, "width")).to_be_disabled()
+    expect(field(page, "lr")).to_be_enabled()
+    page.locator("label").filter(has_text="width").locator("svg").hover()
+    expect(page.get_by_text("locked: the <b>weights</b> have this shape")).to_be_visible()
+    assert wrong == []
+
+
+def test_text_being_typed_survives_an_edit_from_elsewhere(page: Any, url: str, training: Training) -> None:
+    open_run(page, url, "Lr_0.0005")
+    field(page, "lr").fill("0.25")
+    request = file_request(training.run, {"optim.lr": "0.125"}, via="test")
+    event = wait_for_answer(training.run, request, 20)
+    assert event is not None
+    assert event.state == "applied"
+    expect(page.get_by_text("now 0.125")).to_be_visible()
+    expect(field(page, "lr")).to_have_value("0.25")
+    expect(page.get_by_text("1 pending edit", exact=True)).to_be_visible()
+    button(page, "Discard").click()
+    expect(field(page, "lr")).to_have_value("0.125")
+
+
+def test_form_closes_when_the_run_ends(page: Any, url: str, training: Training, base: Path) -> None:
+    short = Training.start(training.run.path.parent, "short", base / "short.json")
+    open_run(page, url, "short")
+    expect(field(page, "lr")).to_be_enabled()
+    short.stop()
+    expect(page.get_by_text("This run is not running (done)")).to_be_visible()
+    expect(field(page, "lr")).to_be_disabled()
+    expect(button(page, "Apply")).to_have_count(0)
+
+
+def test_hostile_names_and_values_are_only_text(page: Any, url: str, ended: RunDir, wrong: list[str]) -> None:
+    assert state_of(ended) == "done"
+    page.goto(url)
+    page.get_by_role("link", name=ODD).click()
+    expect(page).to_have_title(f"trainctl · {ODD}")
+    expect(field(page, "tag")).to_have_value("<img src=x onerror=window.pwned=1>")
+    expect(page.get_by_text("This run is not running (done)")).to_be_visible()
+    settle(page)
+    assert page.evaluate("window.pwned") is None
+    assert page.locator("img[src=x]").count() == 0
+    assert wrong == []
+
+
+@pytest.mark.parametrize("name", ["../..", "/etc", "no such run"])
+def test_page_of_no_run_says_so(page: Any, url: str, name: str) -> None:
+    page.goto(run_url(url, name))
+    expect(page.get_by_text("There is no run")).to_be_visible()
+
+
+def test_no_request_leaves_the_machine(page: Any, context: Any, url: str) -> None:
+    page.goto(url)
+    expect(page.get_by_role("link", name="Lr_0.0005")).to_be_visible()
+    open_run(page, url, "Lr_0.0005")
+    hosts = {urlsplit(asked.removeprefix("blob:")).hostname for asked in context.asked if not asked.startswith("data:")}
+    assert hosts == {"127.0.0.1"}
+
+
+@pytest.mark.parametrize("width", [1400, 390])
+def test_page_fits_its_window(context: Any, url: str, width: int) -> None:
+    """Nothing is wider than the window; a screenshot for people is kept where SCREENSHOTS says."""
+    page = context.new_page()
+    try:
+        page.set_viewport_size({"width": width, "height": 900})
+        open_run(page, url, "Lr_0.0005")
+        assert page.evaluate("document.scrollingElement.scrollWidth") <= width
+        if kept := os.environ.get("SCREENSHOTS"):
+            page.screenshot(path=Path(kept) / f"run-{width}.png")
+    finally:
+        page.close()

@@ -1,0 +1,70 @@
+"""Hydra sweeps on slots, and training runs whose hyper-parameters are edited live and replayed exactly."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from trainctl.config.changelog import Changelog, Edit
+    from trainctl.errors import (
+        ChangelogError,
+        DriftError,
+        EditError,
+        JobError,
+        RunDirError,
+        SettingError,
+        TrainctlError,
+    )
+    from trainctl.run.live import Live, current, live
+    from trainctl.run.rundir import RunDir, find_runs
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Changelog": "trainctl.config.changelog",
+    "ChangelogError": "trainctl.errors",
+    "DriftError": "trainctl.errors",
+    "Edit": "trainctl.config.changelog",
+    "EditError": "trainctl.errors",
+    "JobError": "trainctl.errors",
+    "Live": "trainctl.run.live",
+    "RunDir": "trainctl.run.rundir",
+    "RunDirError": "trainctl.errors",
+    "SettingError": "trainctl.errors",
+    "TrainctlError": "trainctl.errors",
+    "current": "trainctl.run.live",
+    "find_runs": "trainctl.run.rundir",
+    "live": "trainctl.run.live",
+}
+
+__all__ = [
+    "Changelog",
+    "ChangelogError",
+    "DriftError",
+    "Edit",
+    "EditError",
+    "JobError",
+    "Live",
+    "RunDir",
+    "RunDirError",
+    "SettingError",
+    "TrainctlError",
+    "__version__",
+    "current",
+    "find_runs",
+    "live",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for: importing `trainctl` alone must cost nothing."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'trainctl' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

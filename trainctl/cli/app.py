@@ -1,0 +1,58 @@
+"""All commands of `trainctl`, and how their errors reach a person."""
+
+from __future__ import annotations
+
+import io
+import sys
+from typing import Annotated
+
+import typer
+
+from trainctl.cli import details, page, record, replay, request, results, runs, terminal
+from trainctl.errors import TrainctlError
+
+app = typer.Typer(
+    help="See, change and replay training runs; all by the files in their run dirs.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command("ls")(runs.ls)
+app.command("show")(details.show)
+app.command("log")(record.log)
+app.command("set")(request.set_keys)
+app.command("replay")(replay.replay)
+app.command("table")(results.table)
+app.command("panel")(page.panel)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from trainctl import __version__
+
+        terminal.print_line(f"trainctl {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and end.")
+    ] = False,
+) -> None:
+    """Take the options that stand before the command."""
+
+
+def main() -> None:
+    """Run the command line; a refused request or a failed system call is one sentence on stderr and exit code 1."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # an ASCII terminal must not turn a name into a traceback
+    try:
+        app(prog_name="trainctl")
+    except TrainctlError as error:
+        sys.exit(terminal.complain(str(error)))
+    except OSError as error:
+        subject = f"{error.filename}: " if error.filename else ""
+        sys.exit(terminal.complain(f"{subject}{error.strerror or error}"))

@@ -1,0 +1,87 @@
+"""A table that fits: on a terminal less important columns give way; piped, everything is there and nothing is cut."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.cells import cell_len
+from rich.table import Table
+from rich.text import Text
+
+from trainctl.cli import terminal
+
+GAP = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column. A low `rank` is placed before a high one; rank 0 always is, folded down to `least` cells."""
+
+    title: str
+    cells: Sequence[str]
+    rank: int = 0
+    is_right: bool = False
+    styles: Sequence[str] = ()
+    least: int = 30
+
+    @property
+    def width(self) -> int:
+        return max(map(cell_len, (self.title, *self.cells)))
+
+    @property
+    def needed(self) -> int:
+        """The width below which other columns give way."""
+        return self.width if self.rank else min(self.width, self.least)
+
+    @property
+    def is_empty(self) -> bool:
+        return not any(self.cells)
+
+
+def fit(columns: Sequence[Column], width: int) -> list[Column]:
+    """Return all of rank 0, then by rank each that is not empty and still fits, in the order given."""
+    kept = [column for column in columns if column.rank == 0]
+    left = width + GAP - sum(column.needed + GAP for column in kept)
+    for column in sorted(columns, key=lambda column: column.rank):
+        if column.rank and not column.is_empty and column.needed + GAP <= left:
+            kept.append(column)
+            left -= column.needed + GAP
+    return [column for column in columns if column in kept]
+
+
+def print_grid(columns: Sequence[Column]) -> None:
+    """Print the columns side by side."""
+    if terminal.is_terminal():
+        console = terminal.console()
+        console.print(_table(fit(columns, console.width)))
+    else:
+        for line in _plain_lines(columns):
+            terminal.print_line(line)
+
+
+def _table(columns: Sequence[Column]) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
+    for column in columns:
+        table.add_column(
+            Text(column.title),
+            justify="right" if column.is_right else "left",
+            no_wrap=column.rank > 0,
+            overflow="fold",
+            min_width=column.needed,
+        )
+    for number in range(len(columns[0].cells)):
+        table.add_row(
+            *(Text(column.cells[number], column.styles[number] if column.styles else "") for column in columns)
+        )
+    return table
+
+
+def _plain_lines(columns: Sequence[Column]) -> list[str]:
+    rows = zip(*((column.title, *column.cells) for column in columns), strict=True)
+    return ["".join(_pad(cell, column) for cell, column in zip(row, columns, strict=True)).rstrip() for row in rows]
+
+
+def _pad(cell: str, column: Column) -> str:
+    space = " " * (column.width - cell_len(cell))
+    return (space + cell if column.is_right else cell + space) + " " * GAP

@@ -1,0 +1,38 @@
+"""`trainctl panel`: the page for a directory of runs, as long as this command runs."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from trainctl.cli import terminal
+from trainctl.cli.place import ROOT, find_root
+from trainctl.config.settings import PanelSettings
+from trainctl.errors import TrainctlError
+
+
+def panel(
+    root: Annotated[Path, typer.Argument(metavar="[DIR]", help="Whose runs to show.", show_default=True)] = ROOT,
+) -> None:
+    """Show the page for the runs below a directory until Ctrl-C."""
+    from trainctl.panel import process
+
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    handle = process.ensure(find_root(root), PanelSettings())
+    if handle is None:
+        raise typer.Exit(1)  # the reason has been logged
+    ended = threading.Event()
+    try:
+        terminal.print_line(handle.url)
+        terminal.print_line("Ctrl-C ends it.")
+        while (failure := handle.failure()) is None:
+            ended.wait(0.5)
+        raise TrainctlError(failure)
+    except KeyboardInterrupt:
+        terminal.print_line()
+    finally:
+        handle.close()

@@ -1,0 +1,73 @@
+"""Which run a person means."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from trainctl.errors import RunDirError
+from trainctl.run.rundir import RunDir, find_runs
+
+ROOT = Path("outputs")
+
+RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run dir, or a name below outputs/ if it is unique.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def find_run(text: str) -> RunDir:
+    """Return the run at a path; else the one below outputs/ whose path ends in `text`.
+
+    Raises:
+        RunDirError: there is none, or there are several.
+    """
+    run = RunDir.at(text)
+    if text and run.is_run():
+        return run
+    known = find_runs(ROOT)
+    found = [run for run in known if text and f"/{run.path}".endswith(f"/{text.strip('/')}")]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise RunDirError(f"{text!r} is the name of {len(found)} runs; say which one: {_listed(found)}")
+    if run.path.is_dir():
+        below = find_runs(run.path)
+        hint = f"it holds these: {_listed(below)}" if below else "no run was started there, nor below it"
+        raise RunDirError(f"{text!r} is not a run dir; {hint}")
+    names = sorted({run.name for run in known})
+    near = [name for name in names if text in name][:3] or difflib.get_close_matches(text, names, n=3)
+    hint = f"did you mean {' or '.join(near)}?" if near else "`trainctl ls` lists the runs below outputs/"
+    raise RunDirError(f"there is no run {text!r}, neither at that path nor by that name below {ROOT}/; {hint}")
+
+
+def find_root(path: Path) -> Path:
+    """Return a directory of runs.
+
+    Raises:
+        RunDirError: it is not there, or is not a directory.
+    """
+    if not path.is_dir():
+        wrong = "is not a directory" if path.exists() else "does not exist"
+        raise RunDirError(f"{str(path)!r} {wrong}; name the directory that holds your runs, such as outputs")
+    return path
+
+
+def name_below(run: RunDir, root: Path) -> str:
+    """Return the path of a run as seen from `root`; its own name when it is `root` itself."""
+    base = RunDir.at(root).path
+    return run.name if run.path == base else str(run.path.relative_to(base))
+
+
+def shown(run: RunDir) -> str:
+    """Return the path of a run as a person here would write it."""
+    try:
+        return str(run.path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(run.path)
+
+
+def _listed(runs: list[RunDir], most: int = 10) -> str:
+    more = f" and {len(runs) - most} more" if len(runs) > most else ""
+    return ", ".join(shown(run) for run in runs[:most]) + more

@@ -1,0 +1,108 @@
+"""`trainctl replay`: start a recorded run again, with its config and its edits, in a new run dir."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from trainctl.cli import terminal
+from trainctl.cli.place import RunArgument, find_run
+from trainctl.errors import RunDirError
+from trainctl.run.rundir import RunDir
+from trainctl.run.summary import read_record
+
+_PLAIN_PATH = re.compile(r"[A-Za-z0-9_/.+-]+")
+_CONFIG_FLAGS = {"--config-name", "-cn", "--config-path", "-cp", "--config-dir", "-cd"}
+_REPLAY_KEY = re.compile(r"\+{0,2}trainctl\.replay=")
+
+
+def replay(
+    run: RunArgument,
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[OVERRIDES]...", help="Put after the recorded overrides.")
+    ] = None,
+) -> None:
+    """Start the recorded script again with the recorded overrides and edits; its exit code is ours."""
+    found = find_run(run)
+    record = read_record(found, "executable", "script", "module", "argv", "overrides", "cwd")
+    command = [_interpreter(record), *command_of(found, record), *(overrides or [])]
+    cwd = record.get("cwd")
+    if not isinstance(cwd, str) or not Path(cwd).is_dir():
+        raise RunDirError(
+            f"{found.path} was started in {cwd!r}, which is not a directory any more; it cannot be replayed"
+        )
+    os.chdir(cwd)
+    sys.stdout.flush()
+    # in our place: the script itself gets the signals, and its exit code is that of this command
+    os.execv(command[0], command)
+
+
+def command_of(run: RunDir, record: dict[str, Any]) -> list[str]:
+    """Return the arguments for Python that run the recorded job again as a replay of `run`.
+
+    `++` sets the key whether or not the app's config has a `trainctl` node.
+
+    Raises:
+        RunDirError: the run does not say by what it was started, or that is not there any more.
+    """
+    overrides, argv = _texts(record.get("overrides")), _texts(record.get("argv"))
+    if overrides is None or argv is None or not run.config.exists():
+        raise RunDirError(
+            f"{run.path} was not started by a Hydra app with its output_subdir, so its overrides are not known; "
+            f"start it yourself with trainctl.replay={run.path}"
+        )
+    kept = [override for override in overrides if not _REPLAY_KEY.match(override)]
+    return [*_program(run, record), *_config_flags(argv[1:]), *kept, f"++trainctl.replay={quoted(str(run.path))}"]
+
+
+def quoted(path: str) -> str:
+    r"""Write a path as a value of Hydra's override grammar, in quotes when it has characters that mean something there.
+
+    >>> quoted("/runs/Norm_new"), quoted("/runs/lr=0.1,it's")
+    ('/runs/Norm_new', "'/runs/lr=0.1,it\\'s'")
+    """
+    if _PLAIN_PATH.fullmatch(path):
+        return path
+    path = path.replace("${", "\\${")  # else OmegaConf looks for a key of that name
+    # in Hydra's grammar a backslash is only special in front of a quote
+    return "'" + re.sub(r"(\\*)('|$)", lambda match: match[1] * 2 + ("\\'" if match[2] else ""), path) + "'"
+
+
+def _config_flags(arguments: Sequence[str]) -> list[str]:
+    """Return those of Hydra's flags that choose the config; the others (`-m`, `--info`) are not of one job."""
+    flags: list[str] = []
+    left = iter(arguments)
+    for argument in left:
+        flag, given, _ = argument.partition("=")
+        if flag in _CONFIG_FLAGS:
+            flags += [argument] if given else [argument, next(left, "")]
+    return flags
+
+
+def _program(run: RunDir, record: dict[str, Any]) -> list[str]:
+    module, script = record.get("module"), record.get("script")
+    if isinstance(module, str):
+        return ["-m", module]
+    if not isinstance(script, str) or not Path(script).is_file():
+        raise RunDirError(
+            f"{run.path} was started by the script {script!r}, which is not there any more; bring it back"
+        )
+    return [script]
+
+
+def _interpreter(record: dict[str, Any]) -> str:
+    recorded = record.get("executable")
+    if isinstance(recorded, str) and os.access(recorded, os.X_OK):
+        return recorded
+    terminal.complain(f"the recorded Python {recorded!r} is not there any more; {sys.executable} is used instead")
+    return sys.executable
+
+
+def _texts(value: Any) -> Sequence[str] | None:
+    return value if isinstance(value, list) and all(isinstance(text, str) for text in value) else None

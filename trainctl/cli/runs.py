@@ -1,0 +1,101 @@
+"""`trainctl ls`: all runs below a directory, one line each."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from trainctl.cli import amount, terminal
+from trainctl.cli.grid import Column, print_grid
+from trainctl.cli.place import ROOT, JsonOption, find_root, name_below
+from trainctl.run.rundir import find_runs
+from trainctl.run.status import format_time
+from trainctl.run.summary import Summary, summarize
+
+STATE_STYLES = {"running": "green", "done": "", "failed": "red", "interrupted": "yellow", "queued": "dim"}
+
+# how much of a reason a table on a terminal shows
+_MOST_CELLS = 32
+
+
+def ls(
+    root: Annotated[Path, typer.Argument(metavar="[DIR]", help="Where to look.", show_default=True)] = ROOT,
+    as_json: JsonOption = False,
+) -> None:
+    """List the runs below a directory: what each is doing, how far it is, and what came out."""
+    summaries = [summarize(run) for run in find_runs(find_root(root))]
+    if as_json:
+        terminal.print_json([as_record(summary) for summary in summaries])
+    elif not summaries:
+        terminal.print_line(f"no runs below {terminal.clean(root)}")
+    else:
+        print_grid(_columns(summaries, root))
+
+
+def as_record(summary: Summary) -> dict[str, Any]:
+    """Return a summary for JSON: the run by its path, times in ISO 8601."""
+    record = {field.name: getattr(summary, field.name) for field in dataclasses.fields(summary)}
+    record["path"] = str(record.pop("run").path)
+    for key in ("started", "ended"):
+        record[key] = None if record[key] is None else format_time(record[key])
+    return record
+
+
+def reason_column(summaries: Sequence[Summary], rank: int) -> Column:
+    """Return the column that says why a run came to nothing; whole when piped, its beginning on a terminal."""
+    most = _MOST_CELLS if terminal.is_terminal() else None
+    cells = [terminal.clean(row.reason or "") for row in summaries]
+    shortened = [text if most is None or len(text) <= most else f"{text[: most - 3]}..." for text in cells]
+    return Column("reason", shortened, rank=rank, styles=[STATE_STYLES[row.state] for row in summaries])
+
+
+def result_cell(value: Any) -> str:
+    """Write a result; exactly when piped."""
+    return amount.value(value, exact=not terminal.is_terminal())
+
+
+def metric_columns(summaries: Sequence[Summary], ranks: Sequence[int]) -> list[Column]:
+    """Return one column per metric, in order of first appearance; those beyond `ranks` are the first to go."""
+    exact = not terminal.is_terminal()
+    keys = dict.fromkeys(key for summary in summaries for key in summary.metrics)
+    return [
+        Column(
+            terminal.clean(key),
+            [amount.number(summary.metrics.get(key), exact=exact) for summary in summaries],
+            rank=ranks[place] if place < len(ranks) else 100 + place,
+            is_right=True,
+        )
+        for place, key in enumerate(keys)
+    ]
+
+
+def state_column(summaries: Sequence[Summary], rank: int = 0) -> Column:
+    """Return the column of states, coloured."""
+    return Column(
+        "state", [row.state for row in summaries], rank=rank, styles=[STATE_STYLES[row.state] for row in summaries]
+    )
+
+
+def _columns(summaries: Sequence[Summary], root: Path) -> list[Column]:
+    return [
+        state_column(summaries),
+        Column("name", [terminal.clean(name_below(row.run, root)) for row in summaries]),
+        Column("slot", [terminal.clean(row.slot or "") for row in summaries], rank=7),
+        Column("step", [amount.steps(row.step, row.total) for row in summaries], rank=1, is_right=True),
+        Column(
+            "rate",
+            [amount.rate(row.rate) if row.state == "running" else "" for row in summaries],
+            rank=7,
+            is_right=True,
+        ),
+        Column("ETA", [amount.duration(row.eta_s) for row in summaries], rank=4, is_right=True),
+        *metric_columns(summaries, ranks=(2, 5)),
+        Column("result", [result_cell(row.result) for row in summaries], rank=3, is_right=True),
+        reason_column(summaries, rank=6),
+        Column("edits", [str(row.edits or "") for row in summaries], rank=9, is_right=True),
+        Column("age", [amount.duration(row.age_s) for row in summaries], rank=10, is_right=True),
+    ]

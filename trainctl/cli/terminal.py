@@ -1,0 +1,78 @@
+"""What goes to the terminal: everything that came from a file is data, never markup and never a control sequence."""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+import re
+import sys
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+_ESCAPE_SEQUENCE = re.compile(
+    r"\x1b\[[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor
+    r"|\x1b[\]PX^_].*?(?:\x07|\x1b\\|$)"  # OSC and other strings: titles, links
+    r"|\x1b[ -/]*[0-~]?",
+    re.DOTALL,
+)
+
+
+@functools.cache
+def console() -> Console:
+    """Return the console of standard output; colours only on a terminal, and no markup, emoji codes or highlighting."""
+    return Console(markup=False, emoji=False, highlight=False)
+
+
+def is_terminal() -> bool:
+    """Say whether a person looks at the output; else it is piped, and must be whole and plain."""
+    return console().is_terminal
+
+
+def clean(value: object) -> str:
+    r"""Return text on one line without control characters; line breaks and tabs become spaces.
+
+    >>> clean("a\x1b[31mred\x1b[0m\nb\u202e")
+    'ared b'
+    """
+    text = _ESCAPE_SEQUENCE.sub("", str(value))
+    return "".join(char for char in re.sub(r"[\n\r\t]+", " ", text) if char.isprintable())
+
+
+def clean_lines(text: str, most: int) -> list[str]:
+    r"""Return the last lines of a log as a terminal would have left them: of what `\r` overwrote only the last stays.
+
+    >>> clean_lines("one\n10 %\r99 %\r\n\x1b[1mtwo\n", 2)
+    ['99 %', 'two']
+    """
+    lines = (line.rstrip("\r").rpartition("\r")[2].expandtabs(8) for line in text.rstrip("\n").split("\n")[-most:])
+    return [clean(line) for line in lines]
+
+
+def print_line(line: str | Text = "", *, style: str = "") -> None:
+    """Print one line as it is; what is longer than the terminal is wrapped by the terminal, so it can be copied."""
+    console().print(line, style=style or None, soft_wrap=True)
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON document in ASCII; NaN and infinities, which JSON does not know, as text."""
+    sys.stdout.write(json.dumps(_json_value(value), indent=2, default=str) + "\n")
+
+
+def complain(sentence: str) -> int:
+    """Print one sentence on standard error and return the exit code that goes with it."""
+    stderr = Console(stderr=True, markup=False, emoji=False, highlight=False)
+    stderr.print(Text(clean(sentence)), style="red", soft_wrap=True)
+    return 1
+
+
+def _json_value(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, dict):
+        return {str(key): _json_value(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_json_value(inner) for inner in value]
+    return value

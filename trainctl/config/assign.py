@@ -1,0 +1,97 @@
+"""Changing a config in place, under the eyes of everybody who holds it or a part of it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+from omegaconf import DictConfig, ListConfig, OmegaConf, flag_override
+from omegaconf.base import Container, Node
+from omegaconf.errors import OmegaConfBaseException
+from omegaconf.nodes import AnyNode
+
+from trainctl.config.keys import split
+from trainctl.config.snapshot import plain_value
+from trainctl.errors import EditError
+
+_PROTECTIONS = ["struct", "readonly"]
+
+
+def fitted(config: DictConfig, key: str, value: Any) -> Any:
+    """Return the plain value that a key will have once `value` is assigned, by the types of a structured config.
+
+    Nothing is changed: the assignment is tried on a copy of the one node.
+
+    Raises:
+        EditError: the config has no such key, or its type refuses the value.
+    """
+    parent, name = _place(config, key)
+    node = parent._get_node(name)
+    assert isinstance(node, Node)
+    if not _takes_in_place(node, value):
+        return value
+    trial = copy.deepcopy(node)
+    try:
+        with flag_override(trial, _PROTECTIONS, False):
+            trial._set_value(value)
+    except OmegaConfBaseException as error:
+        # set alone, a node leaves OmegaConf's placeholders in its message
+        reason = str(error).splitlines()[0].replace("$VALUE_TYPE", type(value).__name__).replace("$VALUE", f"{value}")
+        raise EditError(f"{key}: {reason}; nothing was changed") from error
+    return plain_value(trial if isinstance(trial, Container) else trial._value())
+
+
+def assign(config: DictConfig, values: Mapping[str, Any]) -> None:
+    """Set keys of the config to values that `fitted` returned.
+
+    Struct and read-only flags are lifted only here and only for the moment. Lists and mappings are filled anew rather
+    than replaced, so who holds one sees the change.
+    """
+    for key, value in values.items():
+        parent, name = _place(config, key)
+        node = parent._get_node(name)
+        assert isinstance(node, Node)
+        with flag_override(parent, _PROTECTIONS, False):
+            if _takes_in_place(node, value):
+                with flag_override(node, _PROTECTIONS, False):
+                    node._set_value(copy.deepcopy(value))
+            else:
+                parent[name] = copy.deepcopy(value)
+
+
+def _place(config: DictConfig, key: str) -> tuple[DictConfig, Any]:
+    *above, last = split(key)
+    parent = config
+    for part in above:
+        node = parent._get_node(_name(parent, part, key))
+        if not isinstance(node, DictConfig):
+            raise EditError(f"{key}: the config has no such key")
+        parent = node
+    return parent, _name(parent, last, key)
+
+
+def _name(parent: DictConfig, part: str, key: str) -> Any:
+    for name in parent if not parent._is_none() and not parent._is_interpolation() else ():
+        if str(getattr(name, "name", name)) == part:
+            return name
+    raise EditError(f"{key}: the config has no such key")
+
+
+def _takes_in_place(node: Node, value: Any) -> bool:
+    """Say whether the node itself takes the value; an untyped one is replaced when the kind of its value changes."""
+    if isinstance(node, ListConfig):
+        return isinstance(value, list) or node._metadata.ref_type is not Any
+    if isinstance(node, DictConfig):
+        return isinstance(value, dict) or node._metadata.ref_type is not Any
+    return not isinstance(node, AnyNode)
+
+
+def resolved(parent: DictConfig, name: Any) -> Any:
+    """Return the current value of an entry: plain lists, `DictConfig` for mappings.
+
+    Raises:
+        OmegaConfBaseException: it is missing or cannot be resolved.
+    """
+    value = parent[name]
+    return OmegaConf.to_container(value, resolve=True) if isinstance(value, ListConfig) else value

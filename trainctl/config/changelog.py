@@ -1,0 +1,205 @@
+"""What a config was at step 0 and what changed at which step: a file for people, and the schedule of a replay."""
+
+from __future__ import annotations
+
+import copy
+import re
+import textwrap
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from trainctl.config import yaml
+from trainctl.config.document import read_document
+from trainctl.config.keys import find, join, split
+from trainctl.errors import ChangelogError
+
+_COMMENT_COLUMN = 38
+_STEP_LINE = re.compile(r"^(\d+):[ \t]+#[ \t]*(.*?)[ \t]*$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """What changed at the start of one step, by dotted keys of the config's leaves; all but that is a comment."""
+
+    step: int
+    values: dict[str, Any]
+    who: str | None = field(default=None, compare=False)
+    via: str | None = field(default=None, compare=False)
+    note: str | None = field(default=None, compare=False)
+    at: float | None = field(default=None, compare=False)
+
+    @property
+    def comment(self) -> str:
+        """The comment beside the step: `21:03:18 panel root: calmer`."""
+        clock = time.strftime("%H:%M:%S", time.localtime(self.at)) if self.at is not None else ""
+        source = " ".join(word for word in (clock, self.via, self.who) if word)
+        text = ": ".join(word for word in (source, self.note) if word)
+        # a line break in a note would end the comment, and what follows would be read as YAML
+        return " ".join("".join(char if char.isprintable() else " " for char in text).split())
+
+
+@dataclass(frozen=True, slots=True)
+class Changelog:
+    """The record of one run: `base` at step 0, then the edits in order of their steps."""
+
+    base: dict[Any, Any]
+    edits: list[Edit] = field(default_factory=list)
+
+    @property
+    def last_step(self) -> int:
+        """The step of the last edit; 0 when there is none."""
+        return max((edit.step for edit in self.edits), default=0)
+
+    def at(self, step: int) -> dict[Any, Any]:
+        """Return the config as it is while `step` runs: the base with all edits up to and including that step.
+
+        >>> Changelog({"lr": 1.0}, [Edit(5, {"lr": 0.1})]).at(5)
+        {'lr': 0.1}
+        """
+        state = copy.deepcopy(self.base)
+        for edit in self.edits:
+            if edit.step <= step:
+                for key, value in edit.values.items():
+                    put(state, key, copy.deepcopy(value))
+        return state
+
+
+def put(container: dict[Any, Any], key: str, value: Any) -> None:
+    """Set a dotted key in nested plain mappings, making those that are not there."""
+    *above, last = split(key)
+    for part in above:
+        name = _name(container, part)
+        if not isinstance(container.get(name), dict):
+            container[name] = {}
+        container = container[name]
+    container[_name(container, last)] = value
+
+
+def merge(edits: Iterable[Edit]) -> list[Edit]:
+    """Return one edit per step, in order of steps; of two values for one key at one step the later wins."""
+    merged: dict[int, Edit] = {}
+    for edit in edits:
+        before = merged.get(edit.step)
+        if before is None:
+            merged[edit.step] = edit
+        else:
+            note = "; ".join(comment for comment in (before.comment, edit.comment) if comment)
+            merged[edit.step] = Edit(edit.step, {**before.values, **edit.values}, note=note or None)
+    return [merged[step] for step in sorted(merged)]
+
+
+def dumps(changelog: Changelog) -> str:
+    """Write a changelog: the base, then per step the nested values that changed, with a comment beside the step."""
+    return base_section(changelog.base) + "".join(section(edit, changelog.base) for edit in merge(changelog.edits))
+
+
+def base_section(base: Mapping[Any, Any]) -> str:
+    """Write the part of step 0."""
+    return _section("0:", base)
+
+
+def section(edit: Edit, base: Mapping[Any, Any]) -> str:
+    """Write the part of one step; a changelog is its parts in order, so an edit need not write the others anew."""
+    nested: dict[Any, Any] = {}
+    for key, value in edit.values.items():
+        _put_like(nested, key, value, base)
+    head, comment = f"{edit.step}:", edit.comment
+    return _section(f"{head:<{_COMMENT_COLUMN}}# {comment}" if comment else head, nested)
+
+
+def loads(text: str, source: str = "the changelog") -> Changelog:
+    """Read a changelog, ours or trainconfig's (which writes a change of a list as a mapping of its indices).
+
+    Raises:
+        ChangelogError: not YAML, not a mapping of steps to mappings, no step 0, or a step given twice.
+    """
+
+    def error(reason: str) -> ChangelogError:
+        return ChangelogError(f"{source} is not a changelog: {reason}")
+
+    content = read_document(text, error, aliases=True)
+    if not isinstance(content, dict):
+        raise error("it must be a mapping of steps, and step 0 must hold the full config")
+    for step, changes in content.items():
+        if type(step) is not int or step < 0:
+            raise error(f"{step!r} is not a step; steps are whole numbers from 0")
+        if not isinstance(changes, dict):
+            raise error(f"step {step} must hold a mapping of keys to values, not {changes!r:.60}")
+    if 0 not in content:
+        raise error("it has no step 0, which must hold the full config")
+    base = content.pop(0)
+    comments = {int(step): comment for step, comment in _STEP_LINE.findall(text)}
+    edits, state = [], copy.deepcopy(base)
+    for step in sorted(content):
+        values = dict(_against(content[step], base, (), state))
+        for key, value in values.items():
+            put(state, key, value)
+        if values:
+            edits.append(Edit(step, values, note=comments.get(step) or None))
+    return Changelog(base, edits)
+
+
+def _section(head: str, content: Mapping[Any, Any]) -> str:
+    if not content:
+        return f"{head.partition(':')[0]}: {{}}\n"
+    lines = [head + "\n"]
+    for key, value in content.items():
+        flow = None if isinstance(value, dict | list) else False  # None: innermost collections on one line
+        lines.append(textwrap.indent(yaml.dumps({key: value}, flow=flow), "  "))
+    return "".join(lines)
+
+
+def _put_like(nested: dict[Any, Any], key: str, value: Any, base: Any) -> None:
+    """Set a dotted key, its parts named as the base names them (a key that is a number stays one)."""
+    parts = split(key)
+    for number, part in enumerate(parts):
+        name: Any = part
+        if isinstance(base, dict):
+            name = _name(base, part)
+            base = base.get(name)
+        if number == len(parts) - 1:
+            nested[name] = value
+        else:
+            nested = nested.setdefault(name, {})
+
+
+def _name(container: dict[Any, Any], part: str) -> Any:
+    try:
+        return find(container, part)
+    except KeyError:
+        return part
+
+
+def _against(changes: Any, base: Any, above: tuple[object, ...], state: Any) -> Iterable[tuple[str, Any]]:
+    """Flatten changes to the leaves of the base: what is a leaf there is replaced whole, whatever is below."""
+    for name, value in changes.items():
+        path = (*above, name)
+        old = base.get(name)
+        now = state.get(name) if isinstance(state, dict) else None
+        if isinstance(old, dict) and old and isinstance(value, dict):
+            yield from _against(value, old, path, now)
+        else:
+            yield join(path), _into(now, value)
+
+
+def _into(old: Any, value: Any) -> Any:
+    """Return a leaf's new value; a mapping of indices changes those elements of a list, as trainconfig writes it."""
+    if not isinstance(old, list) or not isinstance(value, dict) or not value:
+        return value
+    if not all(type(index) is int and index >= 0 for index in value):
+        return value
+    merged = copy.deepcopy(old)
+    for index in sorted(value):
+        if index < len(merged):
+            merged[index] = _into_element(merged[index], value[index])
+        else:
+            merged.append(value[index])
+    return merged
+
+
+def _into_element(old: Any, value: Any) -> Any:
+    if isinstance(old, dict) and isinstance(value, dict):
+        return {**old, **{key: _into_element(old.get(key), inner) for key, inner in value.items()}}
+    return _into(old, value)

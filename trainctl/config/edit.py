@@ -1,0 +1,255 @@
+"""What an edit asks for, checked against the type and the control of its key. All or nothing."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from trainctl.config import yaml
+from trainctl.config.controls import FIXED, Key
+from trainctl.config.document import MAX_DEPTH, read_document
+from trainctl.config.keys import join
+from trainctl.errors import EditError
+
+MAX_LENGTH = 64 * 1024
+
+_INT = re.compile(r"[-+]?[0-9]+(?:_[0-9]+)*")
+_FLOAT = re.compile(r"[-+]?(?:[0-9]+(?:_[0-9]+)*\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
+_NOT_FINITE = re.compile(r"[-+]?\.?(?:nan|inf|infinity)", re.IGNORECASE)
+_TAKES = {
+    "bool": "true or false", "int": "a whole number", "float": "a number", "str": "text",
+    "list": "a list such as [1, 2]", "dict": "a mapping such as {a: 1}", "any": "a value",
+}  # fmt: skip
+
+_NAMES: dict[type, str] = {
+    bool: "a bool", int: "an int", float: "a float", str: "text", list: "a list", dict: "a mapping",
+}  # fmt: skip
+
+
+def parse_edits(edits: Mapping[Any, Any], keys: Mapping[str, Key]) -> dict[str, Any]:
+    """Check all edits of one request; nested mappings are flattened to dotted keys, the first error wins.
+
+    Raises:
+        EditError: one of the edits is refused, so all are.
+
+    >>> parse_edits({"optim": {"lr": "1e-4"}, "n": 2}, {"optim.lr": Key("float"), "n": Key("int")})
+    {'optim.lr': 0.0001, 'n': 2}
+    """
+    parsed: dict[str, Any] = {}
+    for key, raw in _flatten(edits, "", keys, 0):
+        if key in parsed:
+            raise EditError(f"{_asked(key, raw)}: the key is given twice in one request")
+        parsed[key] = parse_edit(key, raw, keys)
+    if not parsed:
+        raise EditError("the request has no edits; give at least one key=value")
+    return parsed
+
+
+def parse_edit(key: str, raw: Any, keys: Mapping[str, Key]) -> Any:
+    """Return the value that an edit gives to a key.
+
+    Args:
+        key: a dotted key.
+        raw: text, which is read by the key's type, or a value that has a type already and must fit the key's.
+        keys: all keys of the config.
+
+    Raises:
+        EditError: unknown or locked key, wrong type, not finite, out of bounds, not a choice, interpolation, too long.
+    """
+    spec = keys.get(key)
+    if spec is None:
+        raise EditError(_unknown(key, raw, keys))
+    if spec.locked is not None:
+        raise EditError(f"{_asked(key, raw)}: the key is locked ({spec.locked}); nothing was changed")
+    try:
+        _check_size(raw)
+        value = _from_text(raw, spec) if isinstance(raw, str) else raw
+        return _check_control(fit(value, spec), spec)
+    except _Refused as refused:
+        raise EditError(f"{_asked(key, raw)}: {refused}") from refused
+
+
+def check_recorded(key: str, value: Any, keys: Mapping[str, Key]) -> Any:
+    """Return a recorded value that is to be applied again: its key must exist and its type fit.
+
+    Locks and bounds are for people who edit now, so they do not keep a recorded edit from being repeated.
+
+    Raises:
+        EditError: the key is not there (any more), or takes another type.
+    """
+    spec = keys.get(key)
+    if spec is None:
+        raise EditError(_unknown(key, value, keys))
+    try:
+        return fit(value, spec)
+    except _Refused as refused:
+        raise EditError(f"{_asked(key, value)}: {refused}") from refused
+
+
+class _Refused(ValueError):
+    """Why a value is refused, without the key: whoever knows it puts it in front."""
+
+
+def fit(value: Any, spec: Key) -> Any:
+    """Return a value that fits a key's type: ints widen to float, a bool is never a number, text is always text."""
+    _check_content(value)
+    if value is None:
+        if spec.optional or spec.type == "any":
+            return None
+        raise _Refused(f"the key takes {_TAKES[spec.type]} and cannot be null")
+    if spec.type == "float" and type(value) is int:
+        try:
+            return float(value)
+        except OverflowError as error:
+            raise _Refused("the number is too large for a float") from error
+    expected = {"bool": bool, "int": int, "float": float, "str": str, "list": list, "dict": dict}.get(spec.type)
+    if expected is not None and type(value) is not expected:
+        raise _Refused(f"the key takes {_TAKES[spec.type]} ({spec.type}), and this is {_type_name(value)}")
+    return value
+
+
+def _from_text(text: str, spec: Key) -> Any:
+    if spec.optional and text.strip() == "null":
+        return None
+    return _READERS[spec.type](text)
+
+
+def _read_bool(text: str) -> bool:
+    word = text.strip().lower()
+    if word not in ("true", "false"):
+        raise _Refused("the key takes true or false (bool)")
+    return word == "true"
+
+
+def _read_int(text: str) -> int:
+    text = text.strip()
+    if not _INT.fullmatch(text) or len(text) > 1000:
+        raise _Refused("the key takes a whole number (int)")
+    return int(text)
+
+
+def _read_float(text: str) -> float:
+    text = text.strip()
+    if _NOT_FINITE.fullmatch(text):
+        raise _Refused("the key takes a finite number (float)")
+    if not _FLOAT.fullmatch(text):
+        raise _Refused("the key takes a number (float)")
+    value = float(text)
+    if not math.isfinite(value):
+        raise _Refused("the number is too large; the key takes a finite number (float)")
+    return value
+
+
+def _read_yaml(text: str) -> Any:
+    return read_document(text, _Refused)
+
+
+_READERS: dict[str, Callable[[str], Any]] = {
+    "bool": _read_bool, "int": _read_int, "float": _read_float, "str": str,
+    "list": _read_yaml, "dict": _read_yaml, "any": _read_yaml,
+}  # fmt: skip
+
+
+def _check_size(raw: Any) -> None:
+    """Refuse what is too long, looking at no more of it than is allowed: aliases can make a short text endless."""
+    left = MAX_LENGTH
+    for value in _inside(raw):
+        left -= len(value) + 1 if isinstance(value, str | bytes) else 1
+        if left < 0:
+            length = f" of {len(raw)} characters" if isinstance(raw, str) else ""
+            raise _Refused(f"the value{length} is too long; at most {MAX_LENGTH} characters are allowed")
+
+
+def _check_content(value: Any) -> None:
+    for item in _inside(value):
+        if isinstance(item, float) and not math.isfinite(item):
+            raise _Refused("numbers must be finite; nan and inf are not allowed")
+        if isinstance(item, str):
+            _check_text(item)
+        elif item is not None and not isinstance(item, bool | int | float | list | dict):
+            raise _Refused(f"a value of type {type(item).__name__} is not allowed in a config")
+
+
+def _check_text(text: str) -> None:
+    if "${" in text:
+        raise _Refused("interpolations (${...}) are not accepted from outside; give the value itself")
+    if text == "???":
+        raise _Refused("??? means a missing value and cannot be set")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise _Refused("the text is not valid Unicode") from error
+
+
+def _inside(value: Any) -> Iterator[Any]:
+    """Yield a value and all that is in it, keys too."""
+    stack = [value]
+    while stack:
+        item = stack.pop()
+        yield item
+        if isinstance(item, list):
+            stack.extend(item)
+        elif isinstance(item, dict):
+            stack.extend(item)
+            stack.extend(item.values())
+
+
+def _check_control(value: Any, spec: Key) -> Any:
+    if value is None:
+        return value
+    if spec.choices is not None and not any(type(value) is type(one) and value == one for one in spec.choices):
+        raise _Refused(f"allowed are {', '.join(yaml.inline(choice) for choice in spec.choices)}")
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        if spec.min is not None and value < spec.min:
+            raise _Refused(f"the least that is allowed is {spec.min!r}")
+        if spec.max is not None and value > spec.max:
+            raise _Refused(f"the most that is allowed is {spec.max!r}")
+    return value
+
+
+def _flatten(edits: Mapping[Any, Any], prefix: str, keys: Mapping[str, Key], depth: int) -> Iterator[tuple[str, Any]]:
+    for part, raw in edits.items():
+        dotted = f"{prefix}{part}"
+        key = dotted
+        for name in (dotted, f"{prefix}{join([part])}"):  # in a nested form a key with a dot may be written plainly
+            if name in keys or any(known.startswith(f"{name}.") for known in keys):
+                key = name
+                break
+        if key not in keys and isinstance(raw, Mapping) and raw and depth < MAX_DEPTH:
+            yield from _flatten(raw, f"{key}.", keys, depth + 1)
+        else:
+            yield key, raw
+
+
+def _unknown(key: str, raw: Any, keys: Mapping[str, Key]) -> str:
+    if key.startswith("trainctl."):
+        return f"{_asked(key, raw)}: {FIXED}; nothing was changed"
+    ours = sorted(name for name in keys if not name.startswith("trainctl."))
+    close = [name for name in ours if name.startswith(f"{key}.")][:3] or difflib.get_close_matches(key, ours, n=3)
+    hint = f"; did you mean {' or '.join(close)}?" if close else ""
+    known = f"; known keys are {', '.join(ours)}" if len(ours) <= 20 else ""
+    return f"{_asked(key, raw)}: there is no such key{hint}{known}"
+
+
+def _asked(key: str, raw: Any) -> str:
+    """Say in short, on one line, what was asked for."""
+    short = _cut(key, 200)
+    if isinstance(raw, Mapping):
+        return f"{short}={{…}}" if raw else f"{short}={{}}"
+    return f"{short}={_cut(raw if isinstance(raw, str) else repr(raw) if _is_small(raw) else type(raw).__name__, 60)}"
+
+
+def _is_small(raw: Any) -> bool:
+    return not isinstance(raw, list) or all(count < 1000 for count, _ in enumerate(_inside(raw)))
+
+
+def _cut(text: str, most: int) -> str:
+    line = "".join(char if char.isprintable() else " " for char in text[: most + 1])
+    return line if len(line) <= most else line[:most] + "…"
+
+
+def _type_name(value: Any) -> str:
+    return _NAMES.get(type(value), f"of type {type(value).__name__}")

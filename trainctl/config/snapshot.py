@@ -1,0 +1,168 @@
+"""The plain form of a config that is recorded at step 0."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import PurePath
+from typing import Any
+
+from omegaconf import Container, DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from omegaconf.nodes import AnyNode
+
+from trainctl.config import keys
+
+_RESOLVER = re.compile(r"\$\{\s*([A-Za-z_][\w.]*)\s*:(.*)\}\Z", re.DOTALL)
+_MOMENT = ("now", "hydra")  # what these give tells when and where a run is, not what it computes
+_ALWAYS_TEXT = ("oc.env", "oc.decode")  # an environment variable may be a secret
+
+
+def snapshot(config: DictConfig) -> dict[Any, Any]:
+    """Return the config as plain values, its `hydra` node left out.
+
+    References (`${optim.lr}`) stay text, so that they follow edits when the record is read back, and so do
+    `${oc.env:…}` and calls of resolvers that mention a key or another interpolation. Other calls (`${now:…}`,
+    `${hydra:…}`) are replaced by their value; by their text if they have none here. `???` stays; enums are written by
+    name, paths as text.
+
+    >>> snapshot(OmegaConf.create({"lr": 0.1, "lr_end": "${lr}", "home": "${oc.env:HOME}", "hydra": {"x": 1}}))
+    {'lr': 0.1, 'lr_end': '${lr}', 'home': '${oc.env:HOME}'}
+    """
+    return {key: _plain(config, key, config) for key in _own_keys(config)}
+
+
+def recorded_by_value(config: DictConfig) -> dict[str, set[str]]:
+    """Return the leaves that `snapshot` records by value, each with the names of the resolvers that were called.
+
+    >>> recorded_by_value(OmegaConf.create({"day": "${now:%d}", "lr": 0.1}))
+    {'day': {'now'}}
+    """
+    found: dict[str, set[str]] = {}
+    for key, text in _interpolations(config, ()):
+        for span in _spans(text):
+            name = _called(span, config)
+            if name is not None:
+                found.setdefault(key, set()).add(name)
+    return found
+
+
+def moment_keys(config: DictConfig) -> set[str]:
+    """Return the leaves that tell when or where a run is (`${now:…}`, `${hydra:…}`): they differ in every run."""
+    return {key for key, names in recorded_by_value(config).items() if names & set(_MOMENT)}
+
+
+def _own_keys(config: DictConfig) -> list[Any]:
+    return [key for key in config if key != "hydra"]
+
+
+def _plain(container: Container, key: Any, root: DictConfig) -> Any:
+    assert isinstance(container, (DictConfig, ListConfig))
+    if OmegaConf.is_missing(container, key):
+        return "???"
+    node = container._get_node(key)  # the only way to an interpolation's text, and to a container that is one
+    if OmegaConf.is_interpolation(container, key):
+        return _interpolated(str(node._value()), container, root)  # type: ignore[union-attr]  # a single node
+    value = container[key]
+    if isinstance(value, DictConfig):
+        return {_plain_key(inner): _plain(value, inner, root) for inner in value}
+    if isinstance(value, ListConfig):
+        return [_plain(value, index, root) for index in range(len(value))]
+    return plain_value(value)
+
+
+def _plain_key(key: Any) -> Any:
+    return getattr(key, "name", key)
+
+
+def plain_value(value: Any) -> Any:
+    """Return a config's value as YAML can hold it: enums by name, paths as text, containers plain."""
+    if OmegaConf.is_config(value):
+        return OmegaConf.to_container(value, resolve=True, enum_to_str=True)
+    if isinstance(value, PurePath):
+        return str(value)
+    return getattr(value, "name", value)
+
+
+def _interpolated(text: str, container: Container, root: DictConfig) -> Any:
+    """Replace the calls in a text that are recorded by value; a text that is one such call keeps its value's type."""
+    for span in _spans(text):
+        if _called(span, root) is None:
+            continue
+        try:
+            value = plain_value(_resolve(span, container))
+        except OmegaConfBaseException:
+            continue  # ${hydra:…} outside Hydra: its text is all there is
+        if span == text:
+            return value.replace("${", "\\${") if isinstance(value, str) else value
+        text = text.replace(span, str(value).replace("${", "\\${"))
+    return text
+
+
+def _resolve(span: str, container: Container) -> Any:
+    # resolved as a child of the container it stands in, since a resolver may ask for its parent
+    return AnyNode(span, parent=container)._dereference_node()._value()
+
+
+def _called(span: str, root: DictConfig) -> str | None:
+    """Name the resolver of a call that is recorded by value; None for all that stays text."""
+    match = _RESOLVER.match(span)
+    if match is None:
+        return None
+    name, arguments = match.groups()
+    if name in _MOMENT and "${" not in arguments:
+        return str(name)
+    if name in _ALWAYS_TEXT or "${" in arguments or any(_is_key(word, root) for word in _words(arguments)):
+        return None
+    return str(name)
+
+
+def _words(arguments: str) -> list[str]:
+    return [word.strip().strip("'\"") for word in re.split(r"[,:\[\]{}]", arguments)]
+
+
+def _is_key(word: str, root: DictConfig) -> bool:
+    if not word or word.startswith("."):
+        return bool(word)
+    node: Any = root
+    for part in word.split("."):
+        if not isinstance(node, DictConfig) or node._is_none() or node._is_missing() or node._is_interpolation():
+            return False
+        node = node._get_node(part)
+    return node is not None
+
+
+def _spans(text: str) -> list[str]:
+    r"""Return the outermost `${…}` of a text; an escaped `\${` begins none."""
+    spans, start, depth, at = [], 0, 0, 0
+    while at < len(text):
+        if text.startswith("\\", at):
+            at += 1
+        elif text.startswith("${", at) or (depth and text[at] == "{"):
+            start = at if depth == 0 else start
+            at += text.startswith("${", at)
+            depth += 1
+        elif depth and text[at] == "}":
+            depth -= 1
+            if depth == 0:
+                spans.append(text[start : at + 1])
+        at += 1
+    return spans
+
+
+def _interpolations(
+    container: Container, above: tuple[object, ...], leaf: str | None = None
+) -> Iterator[tuple[str, str]]:
+    """Yield every interpolation's text with the dotted key of its leaf; all that is in a list belongs to the list."""
+    assert isinstance(container, (DictConfig, ListConfig))
+    for key in range(len(container)) if isinstance(container, ListConfig) else list(container):
+        if not above and key == "hydra":
+            continue
+        path = (*above, _plain_key(key))
+        node = container._get_node(key)
+        if OmegaConf.is_interpolation(container, key):
+            yield leaf or keys.join(path), str(node._value())  # type: ignore[union-attr]  # a single node
+        elif isinstance(node, DictConfig) and not node._is_none() and not node._is_missing():
+            yield from _interpolations(node, path, leaf)
+        elif isinstance(node, ListConfig) and not node._is_none() and not node._is_missing():
+            yield from _interpolations(node, path, leaf or keys.join(path))

@@ -1,0 +1,53 @@
+"""The line about a run: state, step, rate, time left, last metrics, slot, process, last sign of life."""
+
+from __future__ import annotations
+
+import time
+
+from trainctl.panel.runview import Row
+from trainctl.panel.words import count, duration, html, number
+
+MAX_METRICS = 6
+
+
+def facts(row: Row) -> str:
+    """Write the line as HTML."""
+    run = row.summary
+    parts = [f'<span class="chip {run.state}">{run.state}</span>']
+    if run.step is not None:
+        of = f" / {count(run.total)}" if run.total else ""
+        parts.append(f"<span>step <b>{count(run.step)}</b>{of}</span>")
+    if run.state == "running" and run.rate:
+        left = f" · {duration(run.eta_s)} left" if run.eta_s is not None else ""
+        parts.append(f"<span>{number(run.rate)} steps/s{left}</span>")
+    parts += [
+        f"<span>{html(name)} <b>{number(value)}</b></span>" for name, value in list(run.metrics.items())[:MAX_METRICS]
+    ]
+    if run.result is not None:
+        parts.append(f"<span>result <b>{html(str(run.result)[:80])}</b></span>")
+    if run.slot is not None:
+        parts.append(f"<span>slot {html(run.slot)}</span>")
+    if run.attempt > 1:
+        parts.append(f"<span>attempt {run.attempt}</span>")
+    parts.append(f'<span class="dim">{_process(row)}</span>')
+    reason = f'<div class="bad">{html(run.reason)}</div>' if run.reason else ""
+    return f'<div class="facts">{"".join(parts)}</div>{reason}{_bar(run.step, run.total)}'
+
+
+def age(row: Row) -> str:
+    """Say how long ago the run last wrote something."""
+    return "" if row.seen is None else duration(max(0.0, time.time() - row.seen))
+
+
+def _process(row: Row) -> str:
+    run = row.summary
+    if run.state == "running":
+        return f"seen {age(row)} ago · pid {run.pid} · {html(run.host)}"
+    return f"{age(row)} ago on {html(run.host)}" if run.host else ""
+
+
+def _bar(step: int | None, total: int | None) -> str:
+    if not total or step is None:
+        return ""
+    share = max(0.0, min(100.0, 100.0 * step / total))
+    return f'<div class="bar"><i style="width:{share:.1f}%"></i></div>'

@@ -1,0 +1,113 @@
+"""The one door of the server: every request passes `Access.judge` before any handler is looked for.
+
+The HTTP server knows only the gate, and the gate alone knows Bokeh's application: pages, autoload.js, metadata, static
+files, components, websockets and whatever a later version adds are behind it by construction, not by a list of routes.
+"""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Any
+
+from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, HTTPServerRequest
+from tornado.routing import Router
+from tornado.web import Application, OutputTransform, RequestHandler
+
+from trainctl.panel.access import Access, Request, Verdict
+
+POLICY = "; ".join(
+    (
+        "default-src 'self'",
+        "script-src 'self' 'unsafe-inline' blob:",
+        "connect-src 'self' blob:",
+        "style-src 'self' 'unsafe-inline'",
+        "img-src 'self' data: blob:",
+        "font-src 'self' data:",
+        "object-src 'none'",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+    )
+)
+
+HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+
+
+class Gate(Router):
+    """Leads a request to the application, or answers it itself."""
+
+    def __init__(self, application: Application, access: Access) -> None:
+        application.add_transform(Manners)
+        self._application = application
+        self._access = access
+        self._doorman = Application(transforms=[Manners], log_function=_log_nothing)
+
+    def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> HTTPMessageDelegate | None:
+        """Return what serves the request: the application only if the access says so."""
+        verdict = self._access.judge(words_of(request))
+        if verdict.kind == "admit":
+            return self._application.find_handler(request, **kwargs)
+        return self._doorman.get_handler_delegate(request, Answer, {"verdict": verdict, "access": self._access})
+
+
+def words_of(request: HTTPServerRequest) -> Request:
+    """Return what the decision looks at."""
+    return Request(
+        method=request.method or "",
+        path=request.path,
+        query=request.query,
+        headers={name.lower(): value for name, value in request.headers.items()},
+        cookies={name: morsel.value for name, morsel in request.cookies.items()},
+    )
+
+
+class Answer(RequestHandler):
+    """The gate's own answers: a refusal, or the cookie and the way on."""
+
+    def initialize(self, verdict: Verdict, access: Access) -> None:
+        self._verdict = verdict
+        self._access = access
+
+    def prepare(self) -> None:
+        verdict = self._verdict
+        self.clear_header("Server")
+        if verdict.kind == "refuse":
+            self.set_status(verdict.status)
+            self.set_header("Content-Type", "text/plain; charset=utf-8")
+            self.finish(f"{verdict.status}: {verdict.reason}\n")
+            return
+        path = f"/{self._access.prefix}"
+        self.set_cookie(self._access.cookie_name, self._access.cookie, path=path, httponly=True, samesite="Strict")
+        if self.request.headers.get("Sec-Fetch-Site") == "cross-site":
+            # a browser keeps strict cookies back from a redirect that another site began; our own page may go on
+            target = escape(verdict.target, quote=True)
+            self.finish(f'<!doctype html><meta http-equiv="refresh" content="0;url={target}"><title>trainctl</title>')
+            return
+        self.redirect(verdict.target, status=302)
+
+
+class Manners(OutputTransform):
+    """Headers for every answer: no framing, no referrer, nothing from elsewhere; only code may be cached."""
+
+    def __init__(self, request: HTTPServerRequest) -> None:
+        self._is_code = "/static/" in request.path or "/components/" in request.path
+
+    def transform_first_chunk(
+        self, status_code: int, headers: HTTPHeaders, chunk: bytes, finishing: bool
+    ) -> tuple[int, HTTPHeaders, bytes]:
+        for name, value in HEADERS.items():
+            headers[name] = value
+        cached = self._is_code and status_code in (200, 304)
+        headers["Cache-Control"] = "private, max-age=86400" if cached else "no-store"
+        return status_code, headers, chunk
+
+
+def _log_nothing(handler: RequestHandler) -> None:
+    """Keep the doorman quiet: tornado's own line would hold the query and with it the token, and anybody may knock."""

@@ -1,0 +1,29 @@
+"""Which page is where. A later page is one more line here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import panel
+
+from trainctl.panel.overview import overview_page
+from trainctl.panel.runpage import run_page
+from trainctl.panel.watcher import Watcher
+
+
+def pages_of(watcher: Watcher) -> dict[str, Callable[[], None]]:
+    """Return the pages by route. A run's name may hold slashes; in a URL they are `%2F`, so it is one part of it."""
+
+    def overview() -> None:
+        _serve(overview_page(watcher))
+
+    def run() -> None:
+        _serve(run_page(watcher))
+
+    return {"/": overview, r"/run/(?P<name>[^/]+)": run}
+
+
+def _serve(page: Any) -> None:
+    """Put a page into the session's document under its own title, and without the URL, which Panel would send along."""
+    page.server_doc(panel.state.curdoc, title=page.title, location=False)

@@ -1,0 +1,130 @@
+"""What the page knows of one run: its row, and for an open run page its config, keys, edits and requests."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from trainctl.config import changelog, keys
+from trainctl.config.changelog import Changelog
+from trainctl.config.controls import Key
+from trainctl.errors import ChangelogError
+from trainctl.run import events, files
+from trainctl.run.events import Event
+from trainctl.run.rundir import RunDir
+from trainctl.run.status import state_of
+from trainctl.run.summary import Summary, read_record, summarize
+
+Signature = tuple[tuple[int, int, int] | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A run in the table. `seen` is when it last wrote something, so that its age can go on while nothing is read."""
+
+    summary: Summary
+    seen: float | None
+
+    @classmethod
+    def of(cls, run: RunDir) -> Row:
+        """Read a run's row."""
+        summary = summarize(run)
+        return cls(summary, None if summary.age_s is None else time.time() - summary.age_s)
+
+
+@dataclass(frozen=True, slots=True)
+class RunView:
+    """The content of a run's files at one moment. `problem` says in a sentence why the values cannot be shown."""
+
+    row: Row
+    values: dict[str, Any] = field(default_factory=dict)
+    keys: dict[str, Key] = field(default_factory=dict)
+    changelog: Changelog | None = None
+    events: list[Event] = field(default_factory=list)
+    problem: str | None = None
+
+    @property
+    def is_editable(self) -> bool:
+        """Say whether an edit could be asked for: the run trains, and its task takes edits."""
+        return self.row.summary.state == "running" and bool(self.keys)
+
+
+class RunFiles:
+    """Reads one run's files again only when they have changed; shared by all browsers, used by one thread at a time."""
+
+    def __init__(self, run: RunDir) -> None:
+        self.run = run
+        self._row_signature: Signature | None = None
+        self._view_signature: Signature | None = None
+        self._row: Row | None = None
+        self._view: RunView | None = None
+
+    def row(self) -> Row:
+        """Return the run's row. Who is killed changes no file, so a running one's lock is looked at each time."""
+        run = self.run
+        seen = signature(run.status, run.run, run.progress, run.metrics, run.changelog, run.result)
+        row = self._row
+        if row is None or seen != self._row_signature or (row.summary.state == "running" != state_of(run)):
+            row = self._row = Row.of(run)
+            self._row_signature = seen
+        return row
+
+    def view(self) -> RunView:
+        """Return all that an open page shows."""
+        run = self.run
+        row = self.row()
+        # requests before the changelog: what an event says was applied is then in the changelog that is read
+        seen = signature(run.events, run.changelog, run.run)
+        if self._view is None or seen != self._view_signature:
+            self._view = read_view(row, events.read_events(run))
+            self._view_signature = seen
+        elif self._view.row is not row:
+            self._view = dataclasses.replace(self._view, row=row)
+        return self._view
+
+
+def read_view(row: Row, requests: list[Event]) -> RunView:
+    """Read a run's changelog and keys."""
+    run = row.summary.run
+    try:
+        log = changelog.loads(run.changelog.read_text(encoding="utf-8"), str(run.changelog))
+    except FileNotFoundError:
+        config = keys.leaves(files.read_mapping(run.config))
+        problem = "this run has no changelog: its task has not called trainctl.live(cfg), so nothing can be edited"
+        return RunView(row, config, events=requests, problem=problem)
+    except (ChangelogError, UnicodeDecodeError, OSError) as error:
+        return RunView(row, events=requests, problem=f"the values cannot be shown: {error}")
+    controls = read_record(run, "keys").get("keys")
+    known = {str(key): Key.from_dict(record) for key, record in controls.items()} if isinstance(controls, dict) else {}
+    now = log.at(log.last_step)
+    values = {key: value_at(now, key) for key in known} if known else keys.leaves(now)
+    return RunView(row, values, known, log, requests, None if known else "this run takes no edits")
+
+
+def value_at(config: Any, key: str) -> Any:
+    """Return the value of a dotted key in nested mappings; None where there is none."""
+    for part in keys.split(key):
+        if not isinstance(config, dict):
+            return None
+        try:
+            config = config[keys.find(config, part)]
+        except KeyError:
+            return None
+    return config
+
+
+def signature(*paths: Path) -> Signature:
+    """Return what tells whether files have changed: inode, size and time of change of each, None for a missing one."""
+    found: list[tuple[int, int, int] | None] = []
+    for path in paths:
+        try:
+            stat = os.stat(path)
+        except OSError:
+            found.append(None)
+        else:
+            found.append((stat.st_ino, stat.st_size, stat.st_mtime_ns))
+    return tuple(found)

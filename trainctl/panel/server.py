@@ -1,0 +1,109 @@
+"""The server's process: Bokeh's application behind the gate, on a socket that was bound before it started."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import signal
+import socket
+import webbrowser
+from collections.abc import Mapping
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import panel
+from bokeh.server.server import BaseServer
+from bokeh.server.tornado import BokehTornado
+from panel.io.server import build_applications
+from tornado.httpserver import HTTPServer
+from tornado.ioloop import IOLoop
+from tornado.websocket import WebSocketClosedError
+
+from trainctl.panel.access import Access
+from trainctl.panel.gate import Gate
+from trainctl.panel.lifetime import Lifetime
+from trainctl.panel.pages import pages_of
+from trainctl.panel.paneldir import PanelDir
+from trainctl.panel.proof import prove
+from trainctl.panel.watcher import Watcher
+
+log = logging.getLogger("trainctl.panel")
+
+MAX_MESSAGE = 4 * 2**20
+MAX_BODY = 2**20
+
+
+def run(start: Mapping[str, Any]) -> int:
+    """Serve until the page is not used any more. `start` is what `trainctl.panel.process` handed over."""
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("trainctl").setLevel(logging.INFO)
+    asyncio.run(_serve(start))
+    log.info("ended")
+    return 0
+
+
+async def _serve(start: Mapping[str, Any]) -> None:
+    place = PanelDir(Path(start["root"]))
+    access = Access.of_url(start["url"])
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    loop.set_exception_handler(_pass_over_closed)
+    watcher = Watcher(place.root)
+    application = application_of(watcher, access)
+    gate = Gate(application, access)
+    await prove(gate, access)
+    http = HTTPServer(gate, max_body_size=MAX_BODY)
+    server = BaseServer(IOLoop.current(), application, http)
+    server.start()
+    watcher.start()
+
+    def stop() -> None:
+        loop.call_soon_threadsafe(stopped.set)
+
+    Lifetime(place, start["lock"], stop).start()
+    listener = socket.socket(fileno=start["socket"])
+    listener.setblocking(False)
+    http.add_socket(listener)
+    log.info("serving %s", place.root)
+    if start["open"]:
+        await loop.run_in_executor(None, open_browser, place, start["url"])
+    await stopped.wait()
+    watcher.close()
+    server.stop()
+    await http.close_all_connections()
+
+
+def application_of(watcher: Watcher, access: Access) -> BokehTornado:
+    """Return Bokeh's application with all pages; sessions are signed, and hold nothing of a request's headers."""
+    panel.extension("tabulator", notifications=False)
+    return BokehTornado(
+        build_applications(pages_of(watcher), title="trainctl"),
+        prefix=access.prefix,
+        extra_websocket_origins=sorted(access.hosts),
+        sign_sessions=True,
+        secret_key=secrets.token_bytes(32),
+        include_headers=[],
+        include_cookies=[],
+        use_index=False,
+        websocket_max_message_size_bytes=MAX_MESSAGE,
+        compress_response=True,
+    )
+
+
+def _pass_over_closed(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Report what went wrong in the loop, except that a browser left while something was being sent to it."""
+    if not isinstance(context.get("exception"), WebSocketClosedError):
+        loop.default_exception_handler(context)
+
+
+def open_browser(place: PanelDir, url: str) -> None:
+    """Show the page in a browser, by way of a private file: a browser's command line can be read by everybody."""
+    target = escape(url, quote=True)
+    place.write_private(
+        place.opener, f'<!doctype html><meta http-equiv="refresh" content="0;url={target}"><title>trainctl</title>\n'
+    )
+    webbrowser.open(place.opener.as_uri())

@@ -1,0 +1,135 @@
+"""The one reader of run files in the server: a thread that looks while somebody watches, one cache for all."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from trainctl.panel.runview import Row, RunFiles, RunView
+from trainctl.run.rundir import RunDir, find_runs
+
+log = logging.getLogger("trainctl.panel")
+
+LOOK_S = 0.2  # between two looks at runs whose page is open
+ROWS_S = 1.0  # between two looks at all runs, while a table of them is open
+SCAN_S = 2.0  # between two searches for new runs
+
+
+class Watcher:
+    """Knows the runs below a root by name and what their open pages show.
+
+    Runs are known by their path below the root, and only those that a search has found: a name from a URL is looked up,
+    never made into a path, so no name leads anywhere else. Searches follow no links.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._lock = threading.RLock()
+        self._runs: dict[str, RunFiles] = {}
+        self._rows: dict[str, Row] = {}
+        self._views: dict[str, RunView] = {}
+        self._open: Counter[str] = Counter()
+        self._tables = 0
+        self._scanned = self._listed = float("-inf")
+        self._wake = threading.Event()
+        self._over = False
+        self._thread = threading.Thread(target=self._look_on, name="trainctl-watcher", daemon=True)
+
+    def start(self) -> None:
+        """Begin to look; nothing is read while nobody watches."""
+        self._thread.start()
+
+    def close(self) -> None:
+        self._over = True
+        self._wake.set()
+
+    def rows(self) -> dict[str, Row]:
+        """Return the latest rows by name; the same objects as before where nothing has changed."""
+        with self._lock:
+            if time.monotonic() - self._listed >= ROWS_S:
+                self._list()
+            return self._rows
+
+    def view(self, name: str) -> RunView | None:
+        """Return what is known of one run; None when there is none of that name."""
+        with self._lock:
+            if name not in self._views:
+                if name not in self._runs:
+                    self._scan(LOOK_S)
+                if name not in self._runs:
+                    return None
+                self._views[name] = self._runs[name].view()
+            return self._views[name]
+
+    def run(self, name: str) -> RunDir | None:
+        """Return the run dir of that name."""
+        with self._lock:
+            found = self._runs.get(name)
+            return found.run if found is not None else None
+
+    @contextmanager
+    def watching_rows(self) -> Iterator[None]:
+        """Keep the rows fresh for as long as the context lasts."""
+        self._tables += 1
+        self._wake.set()
+        try:
+            yield
+        finally:
+            self._tables -= 1
+
+    @contextmanager
+    def watching(self, name: str) -> Iterator[None]:
+        """Keep one run's view fresh for as long as the context lasts."""
+        with self._lock:
+            self._open[name] += 1
+        self._wake.set()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._open[name] -= 1
+                if not self._open[name]:
+                    del self._open[name]
+                    self._views.pop(name, None)
+
+    def _look_on(self) -> None:
+        while not self._over:
+            if not self._open and not self._tables:
+                self._wake.wait()
+            self._wake.clear()
+            try:
+                self._look()
+            except Exception:  # a file of a kind that nobody thought of must not end the watch for all others
+                log.exception("looking at the runs failed")
+            time.sleep(LOOK_S)
+
+    def _look(self) -> None:
+        for name in list(self._open):
+            with self._lock:
+                if name in self._open and name in self._runs:
+                    self._views[name] = self._runs[name].view()
+        if self._tables and time.monotonic() - self._listed >= ROWS_S:
+            with self._lock:
+                self._list()
+
+    def _list(self) -> None:
+        self._scan()
+        self._rows = {name: run.row() for name, run in self._runs.items()}
+        self._listed = time.monotonic()
+
+    def _scan(self, interval_s: float = SCAN_S) -> None:
+        if time.monotonic() - self._scanned < interval_s:
+            return
+        found = {name_of(self.root, run): run for run in find_runs(self.root)}
+        self._runs = {name: self._runs.get(name) or RunFiles(run) for name, run in found.items()}
+        self._scanned = time.monotonic()
+
+
+def name_of(root: Path, run: RunDir) -> str:
+    """Return a run's name on the page: its path below the root, or the root's own name if that is the run."""
+    return run.name if run.path == root else run.path.relative_to(root).as_posix()

@@ -1,0 +1,52 @@
+"""The last word on each request: its final event first, then its file leaves the inbox."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections import deque
+from pathlib import Path
+
+from trainctl.run import events
+from trainctl.run.events import Event
+from trainctl.run.rundir import RunDir
+
+log = logging.getLogger(__name__)
+
+
+class Answers:
+    """Writes final events. One that cannot be written (a full disk) is kept, with its file, and tried again."""
+
+    def __init__(self, run: RunDir) -> None:
+        self._run = run
+        self._unwritten: deque[tuple[Event, Path | None]] = deque()
+
+    def give(self, event: Event, source: Path | None = None) -> None:
+        """Write a final event, durably, and remove the request's file."""
+        if event.state == "rejected":
+            log.warning("edit rejected: %s", event.reason)
+        if not self._write(event, source):
+            self._unwritten.append((event, source))
+
+    def try_again(self) -> None:
+        """Write what could not be written before."""
+        for _ in range(len(self._unwritten)):
+            event, source = self._unwritten.popleft()
+            if not self._write(event, source):
+                self._unwritten.append((event, source))
+
+    def _write(self, event: Event, source: Path | None) -> bool:
+        try:
+            events.append(self._run, [event], durable=True)
+        except OSError:
+            return False
+        if source is not None:
+            remove(source)
+        return True
+
+
+def remove(source: Path) -> None:
+    """Take a request's file out of the inbox; what cannot be removed (a directory) stays and is known by its id."""
+    with contextlib.suppress(OSError):
+        os.unlink(source)

@@ -1,0 +1,96 @@
+"""What became of each request: `events.jsonl`, one line per change of state."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from trainctl.run import files
+from trainctl.run.rundir import RunDir
+from trainctl.run.status import state_of
+
+EventState = Literal["pending", "applying", "applied", "rejected"]
+
+_LOOK_S = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One line. A request ends in exactly one of `applied` and `rejected`; `step` is where it was applied."""
+
+    id: str
+    state: EventState
+    step: int | None = None
+    edits: dict[str, Any] | None = None
+    who: str | None = None
+    via: str | None = None
+    note: str | None = None
+    reason: str | None = None
+    t: float = field(default_factory=time.time)
+
+    @property
+    def is_final(self) -> bool:
+        return self.state in ("applied", "rejected")
+
+
+def append(run: RunDir, events: Iterable[Event], *, durable: bool = False) -> None:
+    """Append events to `events.jsonl`.
+
+    Raises:
+        OSError: they cannot be written.
+    """
+    records = [
+        {name: value for name, value in dataclasses.asdict(event).items() if value is not None} for event in events
+    ]
+    if records:
+        files.append_lines(run.events, records, durable=durable)
+
+
+def read_events(run: RunDir) -> list[Event]:
+    """Read all events, in order; torn and foreign lines are passed over."""
+    known = {one.name for one in dataclasses.fields(Event)}
+    return [
+        Event(**{name: value for name, value in record.items() if name in known})
+        for record in files.read_lines(run.events)
+        if isinstance(record.get("id"), str) and record.get("state") in ("pending", "applying", "applied", "rejected")
+    ]
+
+
+def latest(events: Iterable[Event]) -> dict[str, Event]:
+    """Return the state of each request by id: its last event, in order of the first ones; a final one stays."""
+    found: dict[str, Event] = {}
+    for event in events:
+        if event.id not in found or not found[event.id].is_final:
+            found[event.id] = event
+    return found
+
+
+def answer(run: RunDir, request: str) -> Event | None:
+    """Return how a request ended; None while it has not."""
+    event = latest(read_events(run)).get(request)
+    return event if event is not None and event.is_final else None
+
+
+def wait_for_answer(run: RunDir, request: str, timeout_s: float) -> Event | None:
+    """Wait until a request has ended; None when it has not in time, or the run has ended and left it unanswered."""
+    deadline = time.monotonic() + timeout_s
+    size = -1
+    while True:
+        # the state first: what a run answered before it ended is in the file by then
+        running = state_of(run) == "running"
+        now = _size(run)
+        found = answer(run, request) if now != size else None
+        size = now
+        if found is not None or not running or time.monotonic() >= deadline:
+            return found
+        time.sleep(_LOOK_S)
+
+
+def _size(run: RunDir) -> int:
+    try:
+        return run.events.stat().st_size
+    except OSError:
+        return 0

@@ -1,0 +1,108 @@
+"""What a live session works with: the changelog, the schedule, the keys, and the pump beside the training."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from trainctl.config import drift
+from trainctl.config.changelog import Changelog
+from trainctl.config.controls import keys_of
+from trainctl.config.settings import Settings, settings_of
+from trainctl.config.snapshot import moment_keys, recorded_by_value, snapshot
+from trainctl.errors import DriftError, RunDirError
+from trainctl.run.answers import Answers
+from trainctl.run.applier import Applier
+from trainctl.run.attempt import Attempt
+from trainctl.run.metrics import MetricLog
+from trainctl.run.plain import original_cwd
+from trainctl.run.pump import Pump
+from trainctl.run.record import Record
+from trainctl.run.recovery import recover
+from trainctl.run.request import Request
+from trainctl.run.rundir import RunDir
+from trainctl.run.schedule import Schedule, plan, read_changelog, read_replay
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """The parts of one live session; only rank 0 has them."""
+
+    applier: Applier
+    schedule: Schedule
+    metrics: MetricLog
+    answers: Answers
+    pump: Pump
+    replay: str | None
+
+
+def open_session(
+    config: DictConfig, attempt: Attempt, taken: deque[Request], position: Callable[[], tuple[int, int | None]]
+) -> Session:
+    """Read and check what an attempt starts from, write the changelog's step 0, and start its pump.
+
+    Raises:
+        SettingError, ChangelogError, DriftError, RunDirError: nothing is started then.
+    """
+    run, settings = attempt.run, settings_of(config)
+    keys = keys_of(config, settings.controls, settings.editable)
+    own = _own_changelog(run, config)
+    replay = _replay(config, settings)
+    record = Record(run.changelog, own)
+    answers, metrics = Answers(run), MetricLog(run.metrics)
+    try:
+        if not run.changelog.exists():
+            record.write()
+        attempt.update_run_yaml(keys={name: key.to_dict() for name, key in keys.items()})
+        seen = recover(run, own, before=attempt.status.started if attempt.number > 1 else None)
+    except OSError as error:
+        raise RunDirError(f"the run dir {str(run.path)!r} cannot be written: {error.strerror or error}") from error
+    schedule = plan(own, str(run.changelog), replay, f"the replayed {settings.replay}")
+    applier = Applier(run, config, keys, record, answers)
+    pump = Pump(
+        run, poll_s=settings.poll_s, taken=taken, seen=seen, answers=answers, metrics=metrics, position=position
+    )
+    pump.start()
+    return Session(applier, schedule, metrics, answers, pump, settings.replay)
+
+
+def _own_changelog(run: RunDir, config: DictConfig) -> Changelog:
+    """Return the changelog that earlier attempts wrote, else a new one; keys recorded by value may differ."""
+    base = snapshot(config)
+    if not run.changelog.exists():
+        return Changelog(base)
+    own = read_changelog(run.changelog, f"the run dir {str(run.path)!r}")
+    drift.check(
+        own.base,
+        base,
+        source=str(run.changelog),
+        allowed="a run dir holds one run: choose another with hydra.run.dir, hydra.sweep.dir or run_dir=",
+        ignore=recorded_by_value(config),
+    )
+    return own
+
+
+def _replay(config: DictConfig, settings: Settings) -> Changelog | None:
+    if settings.replay is None:
+        return None
+    replay = read_replay(original_cwd() / Path(settings.replay).expanduser())
+    try:
+        drift.check(
+            replay.base,
+            snapshot(config),
+            source=f"the replayed {settings.replay}",
+            allowed="start from the same config, or give trainctl.drift=allow to apply its edits anyway",
+            ignore=moment_keys(config),
+        )
+    except DriftError as error:
+        if settings.drift != "allow":
+            raise
+        log.warning("%s", error)
+    return replay
