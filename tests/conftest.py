@@ -9,6 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from sweep_app import app, wait_until_fixture
+
+__all__ = ["app", "wait_until_fixture"]
 
 ROOT = Path(__file__).resolve().parent.parent
 RunDemo = Callable[..., "subprocess.CompletedProcess[str]"]

@@ -86,7 +86,7 @@ def test_replay_of_something_else_is_refused_before_anything_is_written(
     assert not run.changelog.exists()
 
 
-def test_keys_that_differ_in_every_run_are_no_drift(
+def test_keys_recorded_by_value_are_no_drift_in_a_second_attempt(
     open_live: OpenLive, run: RunDir, end_run: EndRun, tmp_path: Path
 ) -> None:
     OmegaConf.register_new_resolver("drawn_by_test", lambda: secrets.token_hex(8))

@@ -2,8 +2,9 @@
 
     toy_training.py RUN_DIR [key=value …]
 
-Prints the hash of its weights. TOY_WAIT_AT="s t …" makes it say "waiting" after those steps and wait until one more request has come, so
-that a test can edit it in the middle without racing it; TOY_ENDLESS makes it train until it is killed.
+Prints the hash of its weights. TOY_WAIT_AT="s t …" makes it say "waiting" after those steps and wait until one more
+request has come, so that a test can edit it in the middle without racing it; TOY_ENDLESS makes it train until it is
+killed.
 """
 
 from __future__ import annotations

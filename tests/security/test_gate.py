@@ -283,4 +283,6 @@ def test_access_compares_words_that_are_not_ascii() -> None:
     access = Access.of_url("http://127.0.0.1:5/p/?token=secret")
     headers = {"host": "127.0.0.1:5", "authorization": "Bearer s\u00e9cret\udc80"}
     assert access.judge(Request("GET", "/p/", headers=headers)).status == 403
-    assert access.judge(Request("GET", "/p/", "token=secret&token=secret", headers={"host": "127.0.0.1:5"})).status == 403
+    assert (
+        access.judge(Request("GET", "/p/", "token=secret&token=secret", headers={"host": "127.0.0.1:5"})).status == 403
+    )

@@ -45,6 +45,16 @@ class _Job:
     status: int | None = None
     was_ended: str | None = None  # why we ended it
 
+    @property
+    def is_composing(self) -> bool:
+        return (
+            self.channel is not None
+            and self.slot is None
+            and self.answer is None
+            and not self.is_armed
+            and not self.waits_for_other
+        )
+
 
 class Sweep:
     """One `launch()`: runs jobs on slots until every one has a JobReturn, or a person wants the end."""
@@ -104,8 +114,8 @@ class Sweep:
                 self._ask_for_process(self._next)
                 self._next += 1
             for job in list(self._jobs.values()):
-                if not self._free:
-                    break
+                if not self._free or job.is_composing:
+                    break  # jobs start in their order
                 if job.is_armed:
                     self._give_slot(job)
 

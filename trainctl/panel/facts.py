@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from trainctl.panel.runview import Row
-from trainctl.panel.words import count, duration, html, number
+from trainctl.panel.words import count, duration, html, number, rate
 
 MAX_METRICS = 6
 
@@ -19,7 +19,7 @@ def facts(row: Row) -> str:
         parts.append(f"<span>step <b>{count(run.step)}</b>{of}</span>")
     if run.state == "running" and run.rate:
         left = f" · {duration(run.eta_s)} left" if run.eta_s is not None else ""
-        parts.append(f"<span>{number(run.rate)} steps/s{left}</span>")
+        parts.append(f"<span>{rate(run.rate)} steps/s{left}</span>")
     parts += [
         f"<span>{html(name)} <b>{number(value)}</b></span>" for name, value in list(run.metrics.items())[:MAX_METRICS]
     ]

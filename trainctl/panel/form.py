@@ -14,6 +14,7 @@ from trainctl.panel.theme import GRID, SECTION
 from trainctl.panel.words import html
 
 TOP = "general"
+OWN = "trainctl"
 
 
 class Form:
@@ -47,18 +48,27 @@ class Form:
             field.follow(view.values.get(key), forget=True)
 
     def _sections(self) -> list[Any]:
-        sections: dict[str, list[Any]] = {}
+        sections: dict[str, list[Any]] = {TOP: [], **{section_of(key): [] for key in self.fields}}
+        own = sections.pop(OWN, [])
+        sections[OWN] = own  # last: nobody comes for these
         for key, field in self.fields.items():
-            sections.setdefault(join(split(key)[:-1]) or TOP, []).append(field.widget)
+            sections[section_of(key)].append(field.widget)
         return [
             pmui.Card(
                 pmui.FlexBox(*widgets, gap="0px", sx=GRID, sizing_mode="stretch_width", margin=0),
                 title=html(title),  # the card takes it for HTML
                 sx=SECTION,
                 variant="outlined",
-                collapsed=title == "trainctl" or title.startswith("trainctl."),
+                collapsed=title == OWN,
                 sizing_mode="stretch_width",
                 margin=(4, 8),
             )
             for title, widgets in sections.items()
+            if widgets
         ]
+
+
+def section_of(key: str) -> str:
+    """Return the section that a key stands in: what is above it; one for all settings of trainctl."""
+    above = split(key)[:-1]
+    return OWN if above[:1] == (OWN,) else join(above) or TOP

@@ -15,7 +15,7 @@ from trainctl.panel.runview import Row
 from trainctl.panel.session import tick_while_open
 from trainctl.panel.theme import STYLE, frame
 from trainctl.panel.watcher import Watcher
-from trainctl.panel.words import count, duration, html, number
+from trainctl.panel.words import count, duration, html, number, rate
 
 TICK_MS = 500
 MAX_METRICS = 6
@@ -94,7 +94,7 @@ def frame_of(rows: dict[str, Row]) -> pd.DataFrame:
         "run": [f'<a href="run/{html(quote(name, safe=""))}">{html(name)}</a>' for name in rows],
         "slot": [row.summary.slot or "" for row in rows.values()],
         "step": [_step(row) for row in rows.values()],
-        "steps/s": [number(row.summary.rate) if row.summary.state == "running" else "" for row in rows.values()],
+        "steps/s": [rate(row.summary.rate) if row.summary.state == "running" else "" for row in rows.values()],
         "left": [duration(row.summary.eta_s) for row in rows.values()],
         **{name: [number(row.summary.metrics.get(name)) for row in rows.values()] for name in names},
         "result": ["" if row.summary.result is None else str(row.summary.result)[:60] for row in rows.values()],

@@ -28,6 +28,15 @@ def number(value: float | None) -> str:
     return "" if value is None else f"{value:.6g}"
 
 
+def rate(value: float | None) -> str:
+    """Write a rate in three digits.
+
+    >>> rate(0.12345), rate(31.24), rate(1234.5)
+    ('0.123', '31.2', '1,234')
+    """
+    return "" if value is None else f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
 def duration(seconds: float | None) -> str:
     """Write a duration in its two largest units.
 
@@ -46,7 +55,7 @@ def duration(seconds: float | None) -> str:
 
 def value_text(value: Any) -> str:
     """Write a config value on one line, cut if it is very long."""
-    text = yaml.inline(value)
+    text = " ".join(yaml.inline(value).split("\n"))
     return text if len(text) <= LONGEST else text[:LONGEST] + " …"
 
 

@@ -145,7 +145,9 @@ class App:
         for process in self._started:
             if process.poll() is None:
                 process.send_signal(signal.SIGKILL)
-            process.communicate()
+            process.wait()
+            if process.stdout is not None:
+                process.stdout.close()
         for process in self.processes():
             process.kill()
 

@@ -1,0 +1,204 @@
+"""What the server reads: only what is below the root, only what has changed."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trainctl.config.changelog import Changelog, Edit, dumps
+from trainctl.config.controls import Key
+from trainctl.panel import runview, watcher
+from trainctl.panel.overview import counts, difference, frame_of
+from trainctl.panel.runview import RunFiles, value_at
+from trainctl.panel.watcher import Watcher
+from trainctl.run import files
+from trainctl.run.lock import RunLock
+from trainctl.run.rundir import RunDir
+from trainctl.run.status import Status, write_status
+
+
+def make_run(path: Path, **config: Any) -> RunDir:
+    """Write the files of a run that is done."""
+    run = RunDir.at(path)
+    run.create()
+    keys = {key: Key("float").to_dict() for key in config}
+    files.write_yaml(run.run, {"name": run.name, "packages": {"x": "1"}, "keys": keys})
+    run.changelog.write_text(dumps(Changelog(config)))
+    write_status(run, Status.running_here(attempt=1, slot="cpu").end("done", exit_code=0))
+    return run
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "root"
+
+
+@pytest.fixture
+def watch(root: Path) -> Iterator[Watcher]:
+    watching = Watcher(root)
+    watching.start()
+    yield watching
+    watching.close()
+
+
+def wait_for(condition: Callable[[], object], timeout_s: float = 20.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_runs_are_named_by_their_path_below_the_root(root: Path) -> None:
+    make_run(root / "a")
+    make_run(root / "sub" / "b #%")
+    assert list(Watcher(root).rows()) == ["a", "sub/b #%"]
+    assert list(Watcher(root / "a").rows()) == ["a"]
+
+
+def test_names_lead_nowhere_else(root: Path, tmp_path: Path) -> None:
+    make_run(root / "a")
+    outside = make_run(tmp_path / "outside", lr=1.0)
+    (root / "link").symlink_to(outside.path)
+    watching = Watcher(root)
+    assert watching.view("a") is not None
+    for name in ("../outside", str(outside.path), "link", "a/../../outside", ".", "", "a/", "a\0", "./a"):
+        assert watching.view(name) is None
+        assert watching.run(name) is None
+
+
+def test_view_holds_current_values_and_keys(root: Path) -> None:
+    run = make_run(root / "a", lr=0.1)
+    run.changelog.write_text(dumps(Changelog({"lr": 0.1}, [Edit(3, {"lr": 0.2})])))
+    view = Watcher(root).view("a")
+    assert view is not None
+    assert view.values == {"lr": 0.2}
+    assert view.keys == {"lr": Key("float")}
+    assert not view.is_editable
+
+
+def test_view_of_a_task_without_live_shows_its_config(root: Path) -> None:
+    run = make_run(root / "a")
+    run.changelog.unlink()
+    run.config.parent.mkdir()
+    run.config.write_text("optim: {lr: 1e-4}\n")
+    view = Watcher(root).view("a")
+    assert view is not None
+    assert view.values == {"optim.lr": 0.0001}
+    assert "has not called trainctl.live(cfg)" in str(view.problem)
+
+
+def test_view_of_a_broken_changelog_says_what_is_wrong(root: Path) -> None:
+    run = make_run(root / "a", lr=0.1)
+    run.changelog.write_text("- 1\n")
+    view = Watcher(root).view("a")
+    assert view is not None
+    assert "the values cannot be shown" in str(view.problem)
+    assert "must be a mapping of steps" in str(view.problem)
+
+
+def test_view_is_read_again_only_when_a_file_changed(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = make_run(root / "a", lr=0.1)
+    known = RunFiles(run)
+    first = known.view()
+    reads = []
+    monkeypatch.setattr(runview, "summarize", lambda run: reads.append(run))
+    assert known.view() is first
+    assert reads == []
+    monkeypatch.undo()
+    files.append_lines(run.events, [{"id": "x", "state": "pending"}])
+    second = known.view()
+    assert second is not first
+    assert second.row is first.row
+    assert [event.id for event in second.events] == ["x"]
+
+
+def test_run_that_was_killed_is_noticed_though_no_file_changes(root: Path) -> None:
+    run = make_run(root / "a")
+    lock = RunLock(run.lock)
+    assert lock.acquire()
+    write_status(run, Status.running_here(attempt=1, slot="cpu"))
+    known = RunFiles(run)
+    assert known.row().summary.state == "running"
+    lock.release()
+    assert known.row().summary.state == "interrupted"
+
+
+def test_watcher_brings_what_changes_while_somebody_watches(root: Path, watch: Watcher) -> None:
+    run = make_run(root / "a", lr=0.1)
+    first = watch.view("a")
+    with watch.watching("a"):
+        run.changelog.write_text(dumps(Changelog({"lr": 0.1}, [Edit(1, {"lr": 0.5})])))
+        wait_for(lambda: (view := watch.view("a")) is not None and view.values == {"lr": 0.5})
+    assert watch.view("a") is not first
+
+
+def test_watcher_finds_new_runs_while_a_table_is_open(
+    root: Path, watch: Watcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watcher, "ROWS_S", 0.01)
+    monkeypatch.setattr(watcher, "SCAN_S", 0.01)
+    assert watch.rows() == {}
+    with watch.watching_rows():
+        make_run(root / "new")
+        wait_for(lambda: list(watch.rows()) == ["new"])
+
+
+def test_watcher_reads_nothing_while_nobody_watches(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_run(root / "a")
+    reads = []
+    monkeypatch.setattr(watcher, "find_runs", lambda root: reads.append(root) or [])
+    monkeypatch.setattr(watcher, "LOOK_S", 0.001)
+    idle = Watcher(root)
+    idle.start()
+    idle.close()
+    idle._thread.join(timeout=10)
+    assert not idle._thread.is_alive()
+    assert reads == []
+
+
+def test_table_holds_text_escaped_where_it_is_html(root: Path) -> None:
+    run = make_run(root / "<b>x #")
+    files.append_lines(run.metrics, [{"step": 3, "<i>loss": 0.25}])
+    files.write_yaml(run.result, {"value": "<u>"})
+    cells = frame_of(Watcher(root).rows())
+    assert cells["run"][0] == '<a href="run/%3Cb%3Ex%20%23">&lt;b&gt;x #</a>'
+    assert cells["<i>loss"][0] == "0.25"
+    assert cells["result"][0] == "<u>"  # a plain column: shown as text
+    assert "reason" not in cells
+    assert "<b>1</b> runs" in counts(Watcher(root).rows())
+
+
+def test_difference_lists_changed_cells_only(root: Path) -> None:
+    run = make_run(root / "a")
+    make_run(root / "b")
+    old = frame_of(Watcher(root).rows())
+    files.write_yaml(run.progress, {"step": 7, "total": 9})
+    changed = difference(old, frame_of(Watcher(root).rows()))
+    assert changed["step"] == [(0, "7 / 9")]
+    assert set(changed) <= {"step", "last sign"}
+
+
+def test_value_at_passes_over_what_is_not_there() -> None:
+    config = {"a": {1: {"b.c": 5}}, "empty": {}}
+    assert value_at(config, r"a.1.b\.c") == 5
+    assert value_at(config, "empty") == {}
+    assert value_at(config, "a.2") is None
+    assert value_at(config, "a.1.x.y") is None
+
+
+def test_record_of_another_shape_is_no_record(tmp_path: Path) -> None:
+    from trainctl.panel.paneldir import PanelDir
+
+    place = PanelDir(tmp_path)
+    place.create()
+    for text in ("", "[]", '{"url": 1}', "null", json.dumps({"x": 1})):
+        place.record.write_text(text)
+        assert place.read_record() is None
+    os.unlink(place.record)
+    assert place.read_record() is None
