@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import shutil
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 import pytest
+from browsing import CHROMIUM, FLAGS, Training, api, button, expect, field, open_run, run_url, settle, wait_for
 
 from trainctl.config import changelog
 from trainctl.config.settings import PanelSettings
@@ -25,52 +20,10 @@ from trainctl.run.inbox import file_request
 from trainctl.run.rundir import RunDir
 from trainctl.run.status import state_of
 
-api = pytest.importorskip("playwright.sync_api", reason="the browser tests need Playwright for Python")
-expect = api.expect
-
-CHROMIUM = next((path for name in ("chromium", "chromium-browser") if (path := shutil.which(name))), None)
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-TRAINING = Path(__file__).with_name("edited_training.py")
 NAME = "Lr_0.0005"
 ODD = "Norm_<img src=x onerror=window.pwned=1> #%"
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed on this machine")
-
-
-@dataclass(frozen=True)
-class Training:
-    """A training process and what its loop sees."""
-
-    run: RunDir
-    seen: Path
-    process: subprocess.Popen[bytes]
-
-    @classmethod
-    def start(cls, root: Path, name: str, seen: Path) -> Training:
-        command = [sys.executable, str(TRAINING), str(root / name), str(seen)]
-        training = cls(RunDir.at(root / name), seen, subprocess.Popen(command, cwd=seen.parent))
-        wait_for(lambda: training.run.changelog.exists() and training.run.metrics.exists(), "the start of training")
-        return training
-
-    def sees(self, **values: Any) -> bool:
-        return self.seen.exists() and values.items() <= json.loads(self.seen.read_text()).items()
-
-    def stop(self) -> None:
-        Path(f"{self.seen}.stop").touch()
-        assert self.process.wait(timeout=30) == 0
-
-
-def wait_for(condition: Callable[[], object], what: str, timeout_s: float = 30.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, f"{what}: not within {timeout_s} s"
-        time.sleep(0.02)
 
 
 @pytest.fixture(scope="module")
@@ -143,33 +96,6 @@ def form(page: Any, url: str) -> Any:
         button(page, "Discard").click()
         expect(button(page, "Discard")).to_be_disabled()
     return page
-
-
-def settle(page: Any) -> None:
-    """Wait until the page is drawn and its websocket is open; an edit before that would be lost."""
-    wait_for(
-        lambda: page.evaluate("!!window.Bokeh && Bokeh.documents.length > 0 && Bokeh.documents[0].is_idle"),
-        "an idle page",
-    )
-
-
-def run_url(url: str, name: str) -> str:
-    return f"{url.partition('?')[0]}run/{quote(name, safe='')}"
-
-
-def open_run(page: Any, url: str, name: str) -> None:
-    page.goto(run_url(url, name))
-    expect(field(page, "warmup")).to_be_visible()
-    settle(page)
-
-
-def field(page: Any, name: str) -> Any:
-    # a field with a hint has some spaces after its label
-    return page.get_by_label(re.compile(rf"^{name}\W*$"))
-
-
-def button(page: Any, name: str) -> Any:
-    return page.get_by_role("button", name=name, exact=True)
 
 
 def edits_of(run: RunDir) -> list[Any]:

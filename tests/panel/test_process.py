@@ -208,7 +208,7 @@ def test_forked_child_does_not_count_as_user(tmp_path: Path, ensure: Ensure) -> 
 
 @pytest.mark.parametrize("address", ["0.0.0.0", "::", "192.168.1.7", "example.org", ""])
 def test_ensure_refuses_an_address_that_others_can_reach(tmp_path: Path, address: str) -> None:
-    with pytest.raises(SettingError, match="would show the page to other machines; allowed are 127.0.0.1"):
+    with pytest.raises(SettingError, match=r"would show the page to other machines; allowed are 127\.0\.0\.1"):
         process.ensure(tmp_path, PanelSettings(address=address))
 
 

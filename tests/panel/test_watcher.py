@@ -107,7 +107,7 @@ def test_view_is_read_again_only_when_a_file_changed(root: Path, monkeypatch: py
     known = RunFiles(run)
     first = known.view()
     reads = []
-    monkeypatch.setattr(runview, "summarize", lambda run: reads.append(run))
+    monkeypatch.setattr(runview, "summarize", reads.append)
     assert known.view() is first
     assert reads == []
     monkeypatch.undo()
@@ -152,7 +152,7 @@ def test_watcher_finds_new_runs_while_a_table_is_open(
 def test_watcher_reads_nothing_while_nobody_watches(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_run(root / "a")
     reads = []
-    monkeypatch.setattr(watcher, "find_runs", lambda root: reads.append(root) or [])
+    monkeypatch.setattr(watcher, "find_runs", reads.append)
     monkeypatch.setattr(watcher, "LOOK_S", 0.001)
     idle = Watcher(root)
     idle.start()

@@ -35,15 +35,18 @@ def facts(row: Row) -> str:
 
 
 def age(row: Row) -> str:
-    """Say how long ago the run last wrote something."""
-    return "" if row.seen is None else duration(max(0.0, time.time() - row.seen))
+    """Say how long ago the run last wrote something; not to the second, so that a page is not redrawn for nothing."""
+    seconds = None if row.seen is None else time.time() - row.seen
+    if seconds is None:
+        return ""
+    return "just now" if seconds < 3 else f"{duration(seconds)} ago"
 
 
 def _process(row: Row) -> str:
     run = row.summary
     if run.state == "running":
-        return f"seen {age(row)} ago · pid {run.pid} · {html(run.host)}"
-    return f"{age(row)} ago on {html(run.host)}" if run.host else ""
+        return f"seen {age(row)} · pid {run.pid} · {html(run.host)}"
+    return f"{age(row)} on {html(run.host)}" if run.host else ""
 
 
 def _bar(step: int | None, total: int | None) -> str:

@@ -122,7 +122,7 @@ class Field:
     def _make(self) -> Any:
         shown = self._shown
         common: dict[str, Any] = {
-            "label": split(self.key)[-1],
+            "label": label_of(self.key),
             "size": "small",
             "margin": (8, 6),
             "sizing_mode": "stretch_width",
@@ -145,6 +145,12 @@ class Field:
 
 
 _BOOLS = ("true", "false")
+
+
+def label_of(key: str) -> str:
+    """Return what stands above the field: the last part, the section says the rest."""
+    parts = split(key)
+    return ".".join(parts[1:]) if parts[0] == "trainctl" and len(parts) > 1 else parts[-1]
 
 
 def set_text(widget: Any, text: str) -> None:

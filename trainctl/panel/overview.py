@@ -23,7 +23,7 @@ MAX_METRICS = 6
 _TABLE_STYLE = (
     STYLE
     + """
-.tabulator { font-size: 13px; }
+.tabulator, .tabulator .tabulator-row, .tabulator .tabulator-header { font-size: 13px !important; }
 .tabulator .tabulator-header .tabulator-col .tabulator-col-content { padding: 4px 8px; }
 .tabulator .tabulator-row .tabulator-cell { padding: 4px 8px; }
 """
@@ -55,6 +55,7 @@ class Overview:
             theme="simple",
             formatters={name: {"type": "html"} for name in _HTML_COLUMNS},
             text_align={"step": "right", "steps/s": "right", "edits": "right"},
+            widths={"state": 95, "step": 130, "left": 110, "took": 110, "last sign": 110},
             sizing_mode="stretch_width",
             stylesheets=[_TABLE_STYLE],
             margin=(0, 12),
@@ -100,7 +101,7 @@ def frame_of(rows: dict[str, Row]) -> pd.DataFrame:
         "result": ["" if row.summary.result is None else str(row.summary.result)[:60] for row in rows.values()],
         "edits": [str(row.summary.edits) if row.summary.edits else "" for row in rows.values()],
         "took": [duration(row.summary.duration_s) for row in rows.values()],
-        "last sign": [_age(row) for row in rows.values()],
+        "last sign": [facts.age(row) for row in rows.values()],
         "reason": [(row.summary.reason or "")[:120] for row in rows.values()],
     }
     empty = [name for name, column in cells.items() if name not in ("state", "run", "step") and not any(column)]
@@ -123,8 +124,3 @@ def counts(rows: dict[str, Row]) -> str:
 def _step(row: Row) -> str:
     run = row.summary
     return count(run.step) + (f" / {count(run.total)}" if run.total and run.step is not None else "")
-
-
-def _age(row: Row) -> str:
-    text = facts.age(row)
-    return f"{text} ago" if text else ""

@@ -28,8 +28,8 @@ from trainctl.panel.paneldir import PanelDir, Record
 
 log = logging.getLogger("trainctl")
 
-# how long a start may be held up by another one that is under way
-PATIENCE_S = 0.03
+# how long another start that is under way, or a server that looks for users, may hold us up: usually microseconds
+PATIENCE_S = 1.0
 
 # servers that this process started: kept, so that a dead one is reaped at the next call and not left a zombie
 _children: list[subprocess.Popen[bytes]] = []
@@ -180,10 +180,15 @@ def _start(place: PanelDir, settings: PanelSettings, address: str) -> tuple[Reco
             host = f"[{address}]" if ":" in address else address
             url = f"http://{host}:{port}/{prefix}/?token={token}"
             start = {"root": str(place.root), "url": url, "socket": listener.fileno(), "lock": lock}
+            # first by our own pid: who comes while the child is made need not wait for it
+            place.write_record(Record.of_process(url, os.getpid(), keep=settings.keep))
             child = _spawn(place, {**start, "open": settings.open}, (listener.fileno(), lock))
             record = Record.of_process(url, child.pid, keep=settings.keep)
             place.write_record(record)
             return record, child
+    except BaseException:
+        place.forget()
+        raise
     finally:
         os.close(lock)
 

@@ -10,10 +10,10 @@ from panel.util import edit_readonly
 
 from trainctl.panel.words import html
 
+_COMMON = {"typography": {"fontSize": 13}, "shape": {"borderRadius": 4}}
 THEME = {
-    "palette": {"primary": {"main": "#36506d"}},
-    "typography": {"fontSize": 13},
-    "shape": {"borderRadius": 4},
+    "light": {**_COMMON, "palette": {"primary": {"main": "#36506d"}}},
+    "dark": {**_COMMON, "palette": {"primary": {"main": "#8fb3dc"}}},
 }
 
 # the outline of a field that holds an edit which is not asked for yet
@@ -24,7 +24,7 @@ CHANGED = {
 
 FRAME = {
     "& .MuiToolbar-root": {"minHeight": "44px !important"},
-    "& .MuiAppBar-root": {"boxShadow": "none"},
+    "& .MuiAppBar-root": {"boxShadow": "none", "backgroundColor": "#36506d"},
     "& .title": {"fontSize": "1.1rem !important"},
 }
 
@@ -40,7 +40,7 @@ GRID = {"display": "grid", "gridTemplateColumns": "repeat(auto-fill, minmax(165p
 
 # inherited by shadow roots nowhere: every pane that shows HTML of ours is given it
 STYLE = """
-:host { --ok: #2e7d32; --bad: #c62828; --dim: #66707d; --line: #8884; font-size: 13px; line-height: 1.45; }
+:host { --ok: #2e8b37; --bad: #d83a31; --dim: #75808d; --line: #8884; font-size: 13px; line-height: 1.45; }
 a { color: inherit; } a.bar-link { color: #fff; }
 .chip { display: inline-block; border-radius: 9px; padding: 0 9px; color: #fff; background: #66707d; font-size: 12px;
   line-height: 19px; }

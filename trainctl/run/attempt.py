@@ -10,10 +10,10 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from trainctl.config.identity import identity
@@ -21,7 +21,7 @@ from trainctl.config.settings import Settings, settings_of
 from trainctl.errors import RunDirError
 from trainctl.run import files
 from trainctl.run.lock import RunLock
-from trainctl.run.provenance import machine_facts, single_job_argv, task_overrides
+from trainctl.run.provenance import hydra_config, machine_facts, original_cwd, single_job_argv, task_overrides
 from trainctl.run.result import write_result
 from trainctl.run.rundir import RunDir
 from trainctl.run.seed import choose_seed, seed_libraries
@@ -90,9 +90,10 @@ class Attempt:
         lock = lock or take_lock(run)
         earlier = read_status(run)
         status = Status.running_here(attempt=earlier.attempt + 1 if earlier else 1, slot=slot)
-        seed = choose_seed(settings.seed, run, settings.replay)
+        replayed = None if settings.replay is None else original_cwd() / Path(settings.replay).expanduser()
+        seed = choose_seed(settings.seed, run, replayed)
         facts = facts if facts is not None else plain_facts(config, settings)
-        files.write_yaml(run.run, {"name": run.name, **facts, "seed": seed, "parent": settings.replay})
+        files.write_yaml(run.run, {"name": run.name, **facts, "seed": seed, "parent": replayed and str(replayed)})
         with contextlib.suppress(FileNotFoundError):
             run.result.unlink()
         write_status(run, status)
@@ -187,7 +188,7 @@ def describe(error: BaseException) -> str:
 
 def plain_facts(config: DictConfig, settings: Settings) -> dict[str, Any]:
     """Return what `run.yaml` says of a run that no launcher started."""
-    hydra = HydraConfig.get() if HydraConfig.initialized() else None
+    hydra = hydra_config()
     overrides = task_overrides(hydra) if hydra is not None else []
     return {
         "identity": identity(config, settings.identity.exclude),

@@ -6,15 +6,12 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 from omegaconf import DictConfig
 
-from trainctl.config.identity import identity
-from trainctl.config.settings import settings_of
 from trainctl.errors import RunDirError
 from trainctl.run.attempt import Attempt
-from trainctl.run.provenance import machine_facts
+from trainctl.run.provenance import hydra_config
 from trainctl.run.rundir import RunDir
 
 
@@ -24,35 +21,14 @@ def begin_plain(config: DictConfig, run_dir: str | os.PathLike[str] | None) -> A
     Raises:
         RunDirError: another process runs there, or it cannot be made.
     """
-    hydra = _hydra()
+    hydra = hydra_config()
     if run_dir is not None:
         path = Path(run_dir)
     elif hydra is not None:
         path = Path(hydra.runtime.output_dir)
     else:
         path = _new_dir()
-    overrides = [str(override) for override in hydra.overrides.task] if hydra is not None else []
-    facts = {
-        "identity": identity(config, settings_of(config).identity.exclude),
-        "overrides": overrides,
-        "argv": list(sys.argv),
-        **machine_facts(),
-    }
-    return Attempt.begin(RunDir.at(path), config=config, facts=facts)
-
-
-def original_cwd() -> Path:
-    """Return where the program was started: Hydra may have gone to the output dir since."""
-    hydra = _hydra()
-    return Path(hydra.runtime.cwd) if hydra is not None else Path.cwd()
-
-
-def _hydra() -> Any:
-    """Return Hydra's own config when a Hydra application is running; Hydra is never imported for this."""
-    module = sys.modules.get("hydra.core.hydra_config")
-    if module is None or not module.HydraConfig.initialized():
-        return None
-    return module.HydraConfig.get()
+    return Attempt.begin(RunDir.at(path), config=config)
 
 
 def _new_dir() -> Path:

@@ -86,6 +86,20 @@ def _git(directory: str, *arguments: str) -> bytes | None:
     return answer.stdout if answer.returncode == 0 else None
 
 
+def hydra_config() -> Any:
+    """Return Hydra's own config when a Hydra application is running, else None; Hydra is never imported for this."""
+    module = sys.modules.get("hydra.core.hydra_config")
+    if module is None or not module.HydraConfig.initialized():
+        return None
+    return module.HydraConfig.get()
+
+
+def original_cwd() -> Path:
+    """Return where the program was started: Hydra may have gone to the output dir since."""
+    hydra = hydra_config()
+    return Path(hydra.runtime.cwd) if hydra is not None else Path.cwd()
+
+
 def task_overrides(hydra: Any) -> list[str]:
     """Return the overrides of the task from a config's `hydra` node, in the very words: `lr=${a}` is not resolved."""
     return [str(text) for text in OmegaConf.to_container(hydra.overrides.task, resolve=False)]

@@ -12,12 +12,12 @@ from trainctl.run import files
 from trainctl.run.rundir import RunDir
 
 
-def choose_seed(given: int | None, run: RunDir, replay: str | None) -> int:
+def choose_seed(given: int | None, run: RunDir, replay: Path | None) -> int:
     """Return the seed of a run: the given one, else the replayed run's, else an earlier attempt's, else a drawn one."""
     if given is not None:
         return given
     if replay is not None:
-        recorded = recorded_seed(Path(replay))
+        recorded = recorded_seed(replay)
         if recorded is not None:
             return recorded
     earlier = files.read_mapping(run.run).get("seed")

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf, flag_override
 
 from trainctl.config import drift
 from trainctl.config.changelog import Changelog
@@ -20,7 +20,7 @@ from trainctl.run.answers import Answers
 from trainctl.run.applier import Applier
 from trainctl.run.attempt import Attempt
 from trainctl.run.metrics import MetricLog
-from trainctl.run.plain import original_cwd
+from trainctl.run.provenance import original_cwd
 from trainctl.run.pump import Pump
 from trainctl.run.record import Record
 from trainctl.run.recovery import recover
@@ -52,6 +52,9 @@ def open_session(
         SettingError, ChangelogError, DriftError, RunDirError: nothing is started then.
     """
     run, settings = attempt.run, settings_of(config)
+    if config.get("trainctl") is not None and settings.seed is None:
+        with flag_override(config, "readonly", False):  # so that the changelog alone is enough to repeat the run
+            OmegaConf.update(config, "trainctl.seed", attempt.seed, force_add=True)
     keys = keys_of(config, settings.controls, settings.editable)
     own = _own_changelog(run, config)
     replay = _replay(config, settings)
@@ -60,6 +63,8 @@ def open_session(
     try:
         if not run.changelog.exists():
             record.write()
+        for path in (run.events, run.metrics):
+            path.touch(mode=0o600)  # nothing asked for and nothing logged is an answer too
         attempt.update_run_yaml(keys={name: key.to_dict() for name, key in keys.items()})
         seen = recover(run, own, before=attempt.status.started if attempt.number > 1 else None)
     except OSError as error:

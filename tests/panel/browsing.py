@@ -1,0 +1,98 @@
+"""What a browser test needs: a training process to edit, and what a person does with the page."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from trainctl.run.rundir import RunDir
+
+api = pytest.importorskip("playwright.sync_api", reason="the browser tests need Playwright for Python")
+expect = api.expect
+
+CHROMIUM = next((path for name in ("chromium", "chromium-browser") if (path := shutil.which(name))), None)
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+TRAINING = Path(__file__).with_name("edited_training.py")
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training process and what its loop sees."""
+
+    run: RunDir
+    seen: Path
+    process: subprocess.Popen[bytes]
+
+    @classmethod
+    def start(cls, root: Path, name: str, seen: Path) -> Training:
+        command = [sys.executable, str(TRAINING), str(root / name), str(seen)]
+        training = cls(RunDir.at(root / name), seen, subprocess.Popen(command, cwd=seen.parent))
+        try:
+            wait_for(training.is_going, "the start of training")
+        except BaseException:
+            training.process.kill()
+            training.process.wait()
+            raise
+        return training
+
+    def is_going(self) -> bool:
+        assert self.process.poll() is None, "the training has ended before it began"
+        return self.run.changelog.exists() and self.run.metrics.exists()
+
+    def sees(self, **values: Any) -> bool:
+        return self.seen.exists() and values.items() <= json.loads(self.seen.read_text()).items()
+
+    def stop(self) -> None:
+        Path(f"{self.seen}.stop").touch()
+        assert self.process.wait(timeout=30) == 0
+
+
+def wait_for(condition: Callable[[], object], what: str, timeout_s: float = 30.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, f"{what}: not within {timeout_s} s"
+        time.sleep(0.02)
+
+
+def settle(page: Any) -> None:
+    """Wait until the page is drawn and its websocket is open; an edit before that would be lost."""
+    wait_for(
+        lambda: page.evaluate("!!window.Bokeh && Bokeh.documents.length > 0 && Bokeh.documents[0].is_idle"),
+        "an idle page",
+    )
+
+
+def run_url(url: str, name: str) -> str:
+    return f"{url.partition('?')[0]}run/{quote(name, safe='')}"
+
+
+def open_run(page: Any, url: str, name: str) -> None:
+    page.goto(run_url(url, name))
+    expect(field(page, "warmup")).to_be_visible()
+    settle(page)
+
+
+def field(page: Any, name: str) -> Any:
+    # a field with a hint has some spaces after its label
+    return page.get_by_label(re.compile(rf"^{name}\W*$"))
+
+
+def button(page: Any, name: str) -> Any:
+    return page.get_by_role("button", name=name, exact=True)
