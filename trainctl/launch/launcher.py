@@ -18,6 +18,7 @@ from trainctl.launch.channel import Channel
 from trainctl.launch.compose import JobSpec, SweepContext
 from trainctl.launch.job import become_job
 from trainctl.launch.payload import IMPORTING, pack_context
+from trainctl.launch.pool import SlotPool
 from trainctl.launch.report import Report
 from trainctl.launch.settings import LauncherSettings, check_settings
 from trainctl.launch.slots import Slot, make_slots
@@ -58,7 +59,7 @@ class SlotSweeps:
         starter = self._get_starter()
         specs = [JobSpec(initial_job_idx + n, tuple(overrides)) for n, overrides in enumerate(job_overrides)]
         report = Report(len(specs), silent=self._settings.progress == "off")
-        sweep = Sweep(starter, self._slots, specs, report, greet=self._greet, grace_s=self._settings.grace_s)
+        sweep = Sweep(starter, SlotPool(self._slots), specs, report, greet=self._greet, grace_s=self._settings.grace_s)
         try:
             return sweep.run()
         except BaseException:

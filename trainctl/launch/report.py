@@ -21,6 +21,17 @@ class Report:
         self._stream = stream
         self.counts: Counter[str] = Counter()
 
+    @property
+    def tick_s(self) -> float | None:
+        """Seconds between two calls of `tick`; None: plain lines need none."""
+        return None
+
+    def tick(self) -> None:
+        """Show again what has changed by itself; plain lines do not."""
+
+    def close(self) -> None:
+        """Give the terminal back."""
+
     def start(self, position: int, path: Path, slot: str, attempt: int) -> None:
         again = f", attempt {attempt}" if attempt > 1 else ""
         self._say(f"START {self._of(position)} {_shown(path)} on slot {slot}{again}")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from trainctl.launch.compose import JobSpec
 from trainctl.launch.ending import describe_exit, record_death
 from trainctl.launch.interrupt import Interrupts
 from trainctl.launch.outcome import failed_return, unpack_return
+from trainctl.launch.pool import SlotPool
 from trainctl.launch.report import Report
 from trainctl.launch.slots import Slot
 from trainctl.launch.starter import Starter
@@ -62,7 +63,7 @@ class Sweep:
     def __init__(
         self,
         starter: Starter,
-        slots: Sequence[Slot],
+        pool: SlotPool,
         specs: Sequence[JobSpec],
         report: Report,
         *,
@@ -74,8 +75,8 @@ class Sweep:
         self._report = report
         self._grace_s = grace_s
         self._specs = list(specs)
-        self._free = deque(slots)
-        self._most_armed = min(len(slots), _MOST_ARMED)
+        self._pool = pool
+        self._most_armed = min(len(pool.slots), _MOST_ARMED)
         self._next = 0
         self._jobs: dict[int, _Job] = {}
         self._returns: list[JobReturn | None] = [None] * len(specs)
@@ -110,14 +111,14 @@ class Sweep:
     def _start_jobs(self) -> None:
         """Keep enough composed jobs waiting, and give every free slot to the first of them."""
         if not self._interrupts.wants_no_more:
-            while self._next < len(self._specs) and self._waiting_for_slot() < len(self._free) + self._most_armed:
+            while self._next < len(self._specs) and self._waiting_for_slot() < self._pool.free + self._most_armed:
                 self._ask_for_process(self._next)
                 self._next += 1
             for job in list(self._jobs.values()):
-                if not self._free or job.is_composing:
+                if job.is_composing:
                     break  # jobs start in their order
-                if job.is_armed:
-                    self._give_slot(job)
+                if job.is_armed and not self._give_slot(job):
+                    break
 
     def _waiting_for_slot(self) -> int:
         return sum(
@@ -135,14 +136,16 @@ class Sweep:
         except ChannelClosed:
             return  # it has died: its exit is reported
 
-    def _give_slot(self, job: _Job) -> None:
+    def _give_slot(self, job: _Job) -> bool:
+        """Give an armed job a slot; say whether there was one."""
         assert job.channel is not None
+        job.slot = self._pool.take()
+        if job.slot is None:
+            return False
         job.is_armed = False
-        job.slot = self._free.popleft()
-        try:
+        with contextlib.suppress(ChannelClosed):  # it has died: its exit is reported, and the slot comes back then
             job.channel.send(job.slot)
-        except ChannelClosed:
-            return  # it has died: its exit is reported, and the slot comes back then
+        return True
 
     # -- hearing -------------------------------------------------------------------------------------------------
 
@@ -151,8 +154,8 @@ class Sweep:
         poll = select.poll()
         for descriptor in (*channels, self._starter.fileno(), self._interrupts.fileno()):
             poll.register(descriptor, select.POLLIN)
-        timeout = None if self._kill_at is None else max(0.0, self._kill_at - time.monotonic()) * 1000
-        ready = {descriptor for descriptor, _ in poll.poll(timeout)}
+        ready = {descriptor for descriptor, _ in poll.poll(self._patience_ms())}
+        self._report.tick()
         if self._interrupts.fileno() in ready:
             self._interrupts.drain()
         for descriptor, job in channels.items():
@@ -160,6 +163,16 @@ class Sweep:
                 self._hear_job(job)
         if self._starter.fileno() in ready:
             self._hear_zygote()
+
+    def _patience_ms(self) -> float | None:
+        """Return how long there is nothing to do if nothing happens; None: for ever."""
+        waits = [self._report.tick_s]
+        if any(job.is_armed for job in self._jobs.values()):
+            waits.append(self._pool.look_again_s)
+        if self._kill_at is not None:
+            waits.append(max(0.0, self._kill_at - time.monotonic()))
+        known = [wait for wait in waits if wait is not None]
+        return min(known) * 1000 if known else None
 
     def _hear_job(self, job: _Job) -> None:
         assert job.channel is not None
@@ -194,7 +207,7 @@ class Sweep:
 
     def _take_slot_back(self, job: _Job) -> None:
         if job.slot is not None:
-            self._free.append(job.slot)
+            self._pool.give_back(job.slot)
             job.slot = None
 
     # -- ending --------------------------------------------------------------------------------------------------

@@ -87,9 +87,9 @@ class RunPage:
         if view is None:
             return
         _show(self._facts, facts.facts(view.row))
-        if view is self._view:
+        old, self._view = self._view, view
+        if view.is_like(old):
             return
-        self._view = view
         self._settle(view)
         self._form.follow(view)
         self._update()

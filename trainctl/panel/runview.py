@@ -52,6 +52,11 @@ class RunView:
         """Say whether an edit could be asked for: the run trains, and its task takes edits."""
         return self.row.summary.state == "running" and bool(self.keys)
 
+    def is_like(self, other: RunView) -> bool:
+        """Say whether both were read from the same changelog and requests in the same state: only the row may differ."""
+        same_files = self.values is other.values and self.events is other.events
+        return same_files and self.row.summary.state == other.row.summary.state
+
 
 class RunFiles:
     """Reads one run's files again only when they have changed; shared by all browsers, used by one thread at a time."""
