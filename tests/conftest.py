@@ -8,10 +8,15 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import hypothesis
 import pytest
 from sweep_app import app, wait_until_fixture
 
 __all__ = ["app", "wait_until_fixture"]
+
+# A busy machine makes any one example slow: the whole test's timeout is what guards against hanging.
+hypothesis.settings.register_profile("trainctl", deadline=None)
+hypothesis.settings.load_profile("trainctl")
 
 ROOT = Path(__file__).resolve().parent.parent
 RunDemo = Callable[..., "subprocess.CompletedProcess[str]"]

@@ -55,6 +55,14 @@ def main(cfg):
     if mode == "thing": return Thing(cfg.x)
     if mode == "dict": return {"accuracy": 0.5, "steps": [1, 2]}
     if mode == "wait": wait_for("go")
+    if mode == "wait_and_tell":
+        wait_for("go")
+        return cfg.norm.name
+    if mode == "oom":
+        class OutOfMemoryError(RuntimeError): pass
+        raise OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+    if mode == "second_time" and len(open(os.path.join(os.path.dirname(__file__), "ran.txt")).readlines()) == 1:
+        os.kill(os.getpid(), signal.SIGABRT)
     if mode == "family":
         subprocess.Popen(["sleep", "300"])
         subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"])
@@ -63,6 +71,18 @@ def main(cfg):
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         note("stubborn")
         wait_for("go")
+    if mode.startswith("daemon"):
+        if os.fork() == 0:
+            os.setsid()
+            if os.fork() == 0:
+                note("daemon runs")
+                signal.signal(signal.SIGTERM, signal.SIG_DFL)
+                time.sleep(300)
+            os._exit(0)
+        os.wait()
+        if mode == "daemon_and_wait": wait_for("go")
+        while "daemon runs" not in open(os.path.join(os.path.dirname(__file__), "ran.txt")).read(): time.sleep(0.01)
+        return None
     if mode == "loud":
         os.system("echo from a shell")
         ctypes.CDLL(None).puts(b"from C")
@@ -128,6 +148,9 @@ class App:
 
     def yaml(self, name: str) -> Any:
         return yaml.loads((self.sweep / name).read_text())
+
+    def yaml_or_none(self, name: str, key: str) -> Any:
+        return self.yaml(name).get(key) if (self.sweep / name).exists() else None
 
     def processes(self) -> list[psutil.Process]:
         """List all living processes that work in the app's directory: launcher, zygote, jobs, and what jobs started."""

@@ -1,33 +1,39 @@
 """The Hydra callback: makes any job a recorded run, and shows it on a page.
 
-Callbacks are built in the launching process and pickled into jobs, so nothing is kept on `self`: what is open belongs to
-the process that opened it (the attempt, the tee, the use of the page), and is kept in this module.
+Callbacks are built in the launching process and pickled into jobs, so nothing is kept on `self`: what is open (the
+attempt, the tee, the use of the page) belongs to the process that opened it, and is kept in this module.
 """
 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import logging
-import os
 import sys
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from trainctl.config.settings import Settings, settings_of
-from trainctl.errors import TrainctlError
+from trainctl.errors import JobError, TrainctlError
 from trainctl.panel import process as panel
 from trainctl.run import attempt as attempts
+from trainctl.run.attempt import Attempt
 from trainctl.run.joblog import Tee, keep_earlier_log
+from trainctl.run.rank import rank
 from trainctl.run.rundir import RunDir
+from trainctl.run.start import check_start
 
 log = logging.getLogger(__name__)
 
+_begun: Attempt | None = None  # by this module, not by the launcher
 _tee: Tee | None = None
 _page: panel.PanelHandle | None = None
 
@@ -37,23 +43,35 @@ class TrainctlCallback(Callback):
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check what was asked before anything is made, then show the page. In the process of a single run."""
-        settings = _checked(config)
-        _show_page(Path(str(config.hydra.run.dir)).absolute().parent, settings)
+        if rank() != 0:
+            return
+        with _known_to_hydra(config):
+            run = RunDir.at(str(config.hydra.run.dir))
+            try:
+                settings = check_start(run, config)
+            except TrainctlError as error:
+                _refuse(error)
+        _show_page(run.path.parent, settings)
 
     def on_run_end(self, config: DictConfig, **kwargs: Any) -> None:
         _leave_page()
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check what was asked before anything is made, then show the page. In the process of the launcher."""
-        settings = _checked(config)
-        _show_page(Path(str(config.hydra.sweep.dir)).absolute(), settings)
+        with _known_to_hydra(config):
+            root = Path(str(config.hydra.sweep.dir)).absolute()
+            try:
+                settings = settings_of(config)
+            except TrainctlError as error:
+                _refuse(error)
+        _show_page(root, settings)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         _leave_page()
 
     def on_job_start(self, config: DictConfig, *, task_function: Any, **kwargs: Any) -> None:
-        """Begin the run where the launcher has not begun it already. In the process of the job."""
-        if attempts.current() is not None:
+        """Begin the run where the launcher has not begun it already. In the process of the job, of rank 0 alone."""
+        if attempts.current() is not None or rank() != 0:
             return
         try:
             _begin(config)
@@ -65,10 +83,13 @@ class TrainctlCallback(Callback):
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         """End a run that `on_job_start` began: its own attempt, never the launcher's."""
         attempt = attempts.current()
-        if attempt is None or _tee is None:
+        if attempt is None or attempt is not _begun:
             return
         if job_return.status is JobStatus.COMPLETED:
             attempt.end("done", value=job_return.return_value, exit_code=0)
+            if attempt.status.state != "done":  # a replay that was not the same run, say
+                job_return.status = JobStatus.FAILED
+                job_return.return_value = JobError(str(attempt.status.reason))
         else:
             error = job_return._return_value
             if config.hydra.mode != RunMode.RUN:  # in a single run Hydra prints it, through the tee
@@ -79,39 +100,46 @@ class TrainctlCallback(Callback):
 
 
 def _begin(config: DictConfig) -> None:
-    global _tee
+    global _begun, _tee
     run = RunDir.at(config.hydra.runtime.output_dir)
-    attempt = attempts.begin(run, config=config, left_by_exit="failed")
-    keep_earlier_log(run, attempt.number)
-    _tee = Tee(run.log)
+    _begun = attempts.begin(run, config=config, left_by_exit="failed")
+    try:
+        keep_earlier_log(run, _begun.number)
+        _tee = Tee(run.log)
+    except OSError as error:
+        log.warning("there is no %s: %s", run.log, error)
+        return
     atexit.register(_close_tee)
 
 
 def _close_tee() -> None:
     global _tee
+    atexit.unregister(_close_tee)
     if _tee is not None:
         _tee.close()
         _tee = None
 
 
-def _checked(config: DictConfig) -> Settings:
+@contextlib.contextmanager
+def _known_to_hydra(config: DictConfig) -> Iterator[None]:
+    """Let `${hydra:…}` resolve inside the block: Hydra itself makes the config known only when the job begins."""
+    singleton: Any = HydraConfig.instance()
+    before, singleton.cfg = singleton.cfg, config
     try:
-        return settings_of(config)
-    except TrainctlError as error:
-        _refuse(error)
+        yield
+    finally:
+        singleton.cfg = before
 
 
 def _refuse(error: TrainctlError) -> NoReturn:
     """End the program with one sentence: a callback's exception would only be a warning in Hydra."""
-    print(error, file=sys.stderr)
+    sys.stderr.write(f"{error}\n")
     raise SystemExit(1)
 
 
 def _show_page(root: Path, settings: Settings) -> None:
     """Start or find the page's server, and say where it is; whatever goes wrong with it never stops training."""
     global _page
-    if not settings.panel.enabled or int(os.environ.get("RANK", "0")) != 0:
-        return
     try:
         _page = panel.ensure(root, settings.panel)
     except TrainctlError as error:
@@ -119,7 +147,8 @@ def _show_page(root: Path, settings: Settings) -> None:
     except OSError as error:
         log.warning("there is no page: %s", error)
     if _page is not None:
-        print(f"page: {_page.url}", file=sys.stderr, flush=True)
+        sys.stderr.write(f"page: {_page.url}\n")
+        sys.stderr.flush()
         atexit.register(_leave_page)
 
 

@@ -1,14 +1,18 @@
 """The launcher plugin `hydra/launcher=slots`; importing `trainctl.preset` registers the configs of all our parts."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import trainctl.preset  # noqa: F401  # registers
 from hydra.core.utils import JobReturn
+from hydra.errors import CompactHydraException
 from hydra.types import HydraContext, TaskFunction
 # Imported as a module: a scan would take the class itself for one of our plugins and list it twice.
 from hydra_plugins.hydra_joblib_launcher import joblib_launcher
 from omegaconf import DictConfig
+
+from trainctl.errors import TrainctlError
 
 
 class SlotLauncher(joblib_launcher.JoblibLauncher):
@@ -27,9 +31,20 @@ class SlotLauncher(joblib_launcher.JoblibLauncher):
 
         share_compositions(hydra_context)
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
-        self._sweeps = SlotSweeps(SweepContext(config, task_function, hydra_context), self._options)
+        with _one_sentence():
+            self._sweeps = SlotSweeps(SweepContext(config, task_function, hydra_context), self._options)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run the jobs and return their JobReturns in order; the zygote is kept for the next call."""
-        returns: Sequence[JobReturn] = self._sweeps.launch(job_overrides, initial_job_idx)
+        with _one_sentence():
+            returns: Sequence[JobReturn] = self._sweeps.launch(job_overrides, initial_job_idx)
         return returns
+
+
+@contextmanager
+def _one_sentence() -> Iterator[None]:
+    """Have Hydra print what was refused, without a traceback."""
+    try:
+        yield
+    except TrainctlError as error:
+        raise CompactHydraException(str(error)) from error

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 from made import CLI, Cli, assert_refused, finished
 
-from trainctl.cli import amount, grid, place, terminal
+from trainctl.cli import grid, place, terminal
 from trainctl.cli.grid import Column
 from trainctl.errors import RunDirError
 from trainctl.examine import varying
-from trainctl.run import files
+from trainctl.run import amount, files
 from trainctl.run.rundir import RunDir
 
 

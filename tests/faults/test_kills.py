@@ -108,7 +108,7 @@ def test_sigterm_ends_all_after_the_grace(app: Any, wait_until: WaitUntil) -> No
     launcher.send_signal(signal.SIGTERM)
     output, _ = launcher.communicate(timeout=60)
     assert launcher.returncode == 128 + signal.SIGTERM
-    assert "was killed on request" in output
+    assert "was ended on request, by KILL since TERM was not obeyed" in output
     assert app.yaml("0/status.yaml")["signal"] == "SIGKILL"
     assert not app.processes()
 
@@ -174,3 +174,21 @@ def kill_one(app: Any, launcher: Any, victim: str, draw: random.Random) -> None:
         target.send_signal(signal.SIGKILL)
     except (psutil.Error, ValueError):
         return  # it had ended already
+
+
+@pytest.mark.parametrize("start", ["fork", "spawn"])
+def test_daemon_that_a_job_left_behind_is_ended_with_it(app: Any, start: str) -> None:
+    done = app.run("mode=daemon", f"hydra.launcher.start={start}")
+    assert done.returncode == 0, done.stderr
+    assert "daemon runs" in app.ran()
+    assert not app.processes()
+
+
+def test_daemons_of_other_jobs_live_on(app: Any, wait_until: WaitUntil) -> None:
+    launcher = app.start("mode=daemon,daemon_and_wait", "hydra.launcher.slots=2")
+    wait_until(lambda: app.yaml_or_none("0/status.yaml", "state") == "done", "the first job is done")
+    wait_until(lambda: app.ran().count("daemon runs") == 2, "both daemons were started")
+    wait_until(lambda: len(app.processes()) == 4, "launcher, zygote, one job and its daemon")
+    app.go()
+    launcher.communicate(timeout=60)
+    assert not app.processes()

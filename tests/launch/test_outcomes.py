@@ -152,13 +152,19 @@ def test_unguarded_script_is_told_so_when_spawned(app: Any) -> None:
         ("hydra.launcher.slots=[7]", "device '7', which is not visible here; visible GPUs: none"),
         ("hydra.launcher.slots=many", "'many' is neither auto, a count nor a list; allowed are"),
         ("hydra.launcher.start=thread", "start='thread' is not known; allowed are auto, fork, spawn"),
-        ("hydra.launcher.grace_s=-1", "grace_s must be a number of seconds, at least 0, but got -1"),
+        ("hydra.launcher.retries=-1", "retries must be a whole number, at least 0, but got -1"),
+        ("hydra.launcher.retry_on=[crash,boredom]", "an entry that is not known; allowed are crash, oom, timeout, error"),
+        ("hydra.launcher.timeout_min=0", "timeout_min must be a number, above 0 or null, but got 0"),
+        ("hydra.launcher.stop_after_failures=0", "stop_after_failures must be a whole number, at least 1 or null, but got 0"),
+        ("hydra.launcher.rerun=some", "rerun='some' is not known; allowed are none, failed, all"),
+        ("hydra.launcher.grace_s=-1", "grace_s must be a number, at least 0, but got -1"),
     ],
 )
 def test_bad_setting_is_refused_before_any_job(app: Any, override: str, sentence: str) -> None:
     done = app.run("x=1,2", override, CUDA_VISIBLE_DEVICES="")
     assert done.returncode == 1
     assert re.search(sentence, done.stderr), done.stderr
+    assert "Traceback" not in done.stderr
     assert app.ran() == []
 
 

@@ -65,4 +65,4 @@ def test_table_of_many_edits_shows_the_latest(row: Row) -> None:
 
 
 def test_table_without_edits_says_so(row: Row) -> None:
-    assert "No edits yet." in table(RunView(row, changelog=Changelog({})))
+    assert "No edits." in table(RunView(row, changelog=Changelog({})))

@@ -112,6 +112,16 @@ def test_field_follows_when_nothing_is_typed() -> None:
         assert (field.text, field.change()) == (text, None)
 
 
+def test_field_of_several_lines_keeps_them() -> None:
+    keys = {"text": Key("str")}
+    field = Field("text", keys, "one\ntwo", lambda: None, live=True)
+    assert field.change() is None
+    type_into(field, "one\n2")
+    assert field.change() == Change("text", "one\ntwo", "one\n2")
+    field.follow("one\ntwo", forget=True)
+    assert field.text == "one\ntwo"
+
+
 def test_field_forgets_text_that_was_not_left_yet() -> None:
     field = field_of("tag")
     type_into(field, "typed")
@@ -121,7 +131,9 @@ def test_field_forgets_text_that_was_not_left_yet() -> None:
 
 def test_locked_field_and_fields_of_a_run_that_is_over_are_disabled() -> None:
     assert field_of("model.width").widget.disabled
-    assert field_of("model.width").widget.description == "locked: the weights have this shape"
+    assert field_of("model.width").widget.helper_text == "locked: the weights have this shape"
+    switch = Field("x", {"x": Key("bool", locked="no")}, True, lambda: None, live=True).widget
+    assert (switch.disabled, switch.label) == (True, "x (locked: no)")
     assert not field_of("tag").widget.disabled
     ended = field_of("tag", live=False)
     assert ended.widget.disabled

@@ -8,10 +8,10 @@ from typing import Any
 
 from rich.text import Text
 
-from trainctl.cli import amount, terminal
+from trainctl.cli import terminal
 from trainctl.cli.place import JsonOption, RunArgument, find_run, shown
 from trainctl.cli.runs import STATE_STYLES, as_record
-from trainctl.run import files
+from trainctl.run import amount, files
 from trainctl.run.rundir import RunDir
 from trainctl.run.summary import Summary, read_tail, summarize
 

@@ -8,12 +8,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from trainctl.cli import amount, terminal
+from trainctl.cli import terminal
 from trainctl.cli.grid import Column, print_grid
 from trainctl.cli.place import JsonOption, RunArgument, find_run
 from trainctl.config import changelog, yaml
 from trainctl.config.keys import leaves
 from trainctl.errors import ChangelogError
+from trainctl.run import amount
 from trainctl.run.events import Event, read_events
 from trainctl.run.rundir import RunDir
 from trainctl.run.status import format_time

@@ -8,11 +8,12 @@ from typing import Annotated, Any
 
 import typer
 
-from trainctl.cli import amount, terminal
+from trainctl.cli import terminal
 from trainctl.cli.grid import Column, print_grid
 from trainctl.cli.place import JsonOption, find_root, name_below
 from trainctl.cli.runs import as_record, metric_columns, reason_column, result_cell, state_column
 from trainctl.examine import varying
+from trainctl.run import amount
 from trainctl.run.rundir import find_runs
 from trainctl.run.summary import Summary, summarize
 

@@ -9,9 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
-from trainctl.cli import amount, terminal
+from trainctl.cli import terminal
 from trainctl.cli.grid import Column, print_grid
 from trainctl.cli.place import ROOT, JsonOption, find_root, name_below
+from trainctl.run import amount
 from trainctl.run.rundir import find_runs
 from trainctl.run.status import format_time
 from trainctl.run.summary import Summary, summarize

@@ -5,19 +5,24 @@ from __future__ import annotations
 import functools
 import json
 import math
-import re
 import sys
 from typing import Any
 
 from rich.console import Console
 from rich.text import Text
 
-_ESCAPE_SEQUENCE = re.compile(
-    r"\x1b\[[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor
-    r"|\x1b[\]PX^_].*?(?:\x07|\x1b\\|$)"  # OSC and other strings: titles, links
-    r"|\x1b[ -/]*[0-~]?",
-    re.DOTALL,
-)
+from trainctl.run.printable import clean, clean_line, clean_lines
+
+__all__ = [
+    "clean",
+    "clean_line",
+    "clean_lines",
+    "complain",
+    "console",
+    "is_terminal",
+    "print_json",
+    "print_line",
+]
 
 
 @functools.cache
@@ -29,26 +34,6 @@ def console() -> Console:
 def is_terminal() -> bool:
     """Say whether a person looks at the output; else it is piped, and must be whole and plain."""
     return console().is_terminal
-
-
-def clean(value: object) -> str:
-    r"""Return text on one line without control characters; line breaks and tabs become spaces.
-
-    >>> clean("a\x1b[31mred\x1b[0m\nb\u202e")
-    'ared b'
-    """
-    text = _ESCAPE_SEQUENCE.sub("", str(value))
-    return "".join(char for char in re.sub(r"[\n\r\t]+", " ", text) if char.isprintable())
-
-
-def clean_lines(text: str, most: int) -> list[str]:
-    r"""Return the last lines of a log as a terminal would have left them: of what `\r` overwrote only the last stays.
-
-    >>> clean_lines("one\n10 %\r99 %\r\n\x1b[1mtwo\n", 2)
-    ['99 %', 'two']
-    """
-    lines = (line.rstrip("\r").rpartition("\r")[2].expandtabs(8) for line in text.rstrip("\n").split("\n")[-most:])
-    return [clean(line) for line in lines]
 
 
 def print_line(line: str | Text = "", *, style: str = "") -> None:

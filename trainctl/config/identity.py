@@ -4,82 +4,123 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Sequence
 from enum import Enum
 from fnmatch import fnmatchcase
 from typing import Any
 
-from omegaconf import Container, DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from omegaconf.nodes import AnyNode
 
-# Resolvers whose value tells when or where a job runs, not what it computes.
-_OF_THE_MOMENT = ("${now:", "${hydra:", "${trainctl")
+from trainctl.config import keys
+
+# Interpolations whose value tells when or where a job runs, not what it computes.
+_OF_THE_MOMENT = re.compile(r"\$\{\s*((now|hydra)\s*[:.]|trainctl)")
 
 # Of our own settings, only these change what a job computes.
-_OWN_KEYS_THAT_COUNT = ("trainctl.seed", "trainctl.replay", "trainctl.controls", "trainctl.editable")
+OWN_KEYS_THAT_COUNT = ("trainctl.seed", "trainctl.replay", "trainctl.controls", "trainctl.editable")
 
 
 def identity(config: DictConfig, exclude: Sequence[str] = ()) -> str:
     """Return a hash of the resolved task config: equal for equal values, however they were given.
 
-    Left out are the `hydra` node, keys that match a pattern of `exclude` (`data.path`, `log.*`; a pattern covers all below
-    it), and those of our own settings that change nothing about the result. An interpolation of the moment (`now:`,
-    `hydra:`) or one that cannot be resolved before the run counts by its text.
+    Left out are the `hydra` node, keys that match a pattern of `exclude` (`data.path`, `log.*`; a pattern covers all
+    below it), and those of our own settings that change nothing about the result. An interpolation of the moment
+    (`now:`, `hydra:`) or one that cannot be resolved before the run counts by its text, wherever it is referred to.
 
     Returns:
-        16 hexadecimal digits; an empty text when nothing is left to tell jobs apart: such a job is never taken for another.
+        16 hexadecimal digits; an empty text when nothing is left to tell jobs apart: such a job is never taken for
+        another.
 
     >>> one, same = OmegaConf.create({"x": 1, "y": "${x}"}), OmegaConf.create({"y": 1, "x": 1, "hydra": {}})
     >>> identity(one) == identity(same), identity(one) == identity(OmegaConf.create({"x": 1.0, "y": 1}))
     (True, False)
     """
-    leaves = sorted((key, value) for key, value in _leaves(config, "") if _counts(key, exclude))
-    if not leaves:
-        return ""
-    return hashlib.sha256(json.dumps(leaves, ensure_ascii=True, allow_nan=True).encode()).hexdigest()[:16]
+    lines = sorted(
+        json.dumps([[_exact(part) for part in path], value], sort_keys=True)
+        for path, value in _leaves(_fixed(config), (), ())
+        if _counts(keys.join(getattr(part, "name", part) for part in path), exclude)
+    )
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16] if lines else ""
 
 
 def _counts(key: str, exclude: Sequence[str]) -> bool:
     top = key.partition(".")[0]
-    if top == "hydra":
-        return False
-    if top == "trainctl" and not any(key == own or key.startswith(own + ".") for own in _OWN_KEYS_THAT_COUNT):
+    if top == "trainctl" and not any(key == own or key.startswith(own + ".") for own in OWN_KEYS_THAT_COUNT):
         return False
     return not any(fnmatchcase(key, pattern) or fnmatchcase(key, pattern + ".*") for pattern in exclude)
 
 
-def _leaves(node: Container, prefix: str) -> Iterator[tuple[str, Any]]:
-    """Yield key and JSON-able value of every leaf; an empty container and None are leaves."""
-    assert isinstance(node, (DictConfig, ListConfig))
-    keys = range(len(node)) if isinstance(node, ListConfig) else list(node.keys())
-    for key in keys:
-        if prefix == "" and key == "hydra":
-            continue
-        path = f"{prefix}{key}"
-        value = _value(node, key)
-        if OmegaConf.is_config(value) and len(value) > 0:
-            yield from _leaves(value, path + ".")
-        elif OmegaConf.is_config(value):
+def _exact(part: Any) -> Any:
+    """Return a key as JSON that tells `1`, `"1"` and the first item of a list apart."""
+    if isinstance(part, _Index):
+        return int(part)
+    return part if isinstance(part, str) else _tagged(part)
+
+
+def _tagged(value: Any) -> list[str]:
+    return [type(value).__name__, value.name if isinstance(value, Enum) else repr(value)]
+
+
+class _Index(int):
+    """A place in a list."""
+
+
+def _fixed(config: DictConfig) -> DictConfig:
+    """Return the config without its `hydra` node, and with texts for the values of the moment's interpolations."""
+    wanted: list[Any] = [key for key in config if key != "hydra"]
+    own: DictConfig = OmegaConf.masked_copy(config, wanted)
+    for container, key, text in list(_interpolations(own)):
+        if _OF_THE_MOMENT.search(text):
+            literal = text.replace("${", "{")
+            container.__dict__["_content"][key] = AnyNode(literal, key=key, parent=container)  # past all types
+    return own
+
+
+def _interpolations(container: DictConfig | ListConfig) -> Iterator[tuple[DictConfig | ListConfig, Any, str]]:
+    """Yield every interpolation's container, key and text."""
+    for key in range(len(container)) if isinstance(container, ListConfig) else list(container):
+        node: Any = container._get_node(key)
+        if OmegaConf.is_interpolation(container, key):
+            yield container, key, str(node._value())
+        elif OmegaConf.is_config(node) and not node._is_none() and not node._is_missing():
+            yield from _interpolations(node)
+
+
+def _leaves(
+    container: DictConfig | ListConfig, above: tuple[Any, ...], trail: tuple[Any, ...]
+) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    """Yield path and JSON-able value of every leaf; an empty container and None are leaves.
+
+    `trail` holds the containers above: one that refers to its own container would never end, so it counts by its text.
+    """
+    trail = (*trail, container)
+    for key in map(_Index, range(len(container))) if isinstance(container, ListConfig) else list(container):
+        path = (*above, key)
+        value = _value(container, key)
+        if not OmegaConf.is_config(value):
+            yield path, value
+        elif any(value is each for each in trail):
+            yield path, _text(container, key)
+        elif len(value) == 0:
             yield path, [] if isinstance(value, ListConfig) else {}
         else:
-            yield path, value
+            yield from _leaves(value, path, trail)
 
 
-def _value(node: DictConfig | ListConfig, key: Any) -> Any:
-    if OmegaConf.is_missing(node, key):
+def _value(container: DictConfig | ListConfig, key: Any) -> Any:
+    if OmegaConf.is_missing(container, key):
         return "???"
-    if OmegaConf.is_interpolation(node, key):
-        text = str(node._get_node(key)._value())  # type: ignore[union-attr]  # an interpolation is a single node
-        if any(mark in text for mark in _OF_THE_MOMENT):
-            return text
-        try:
-            value = node[key]
-        except OmegaConfBaseException:
-            return text
-    else:
-        value = node[key]
-    if isinstance(value, Enum):
-        return f"{type(value).__name__}.{value.name}"
-    if value is None or OmegaConf.is_config(value) or isinstance(value, (bool, int, float, str)):
+    try:
+        value = container[key]
+    except OmegaConfBaseException:
+        return _text(container, key)
+    if value is None or OmegaConf.is_config(value) or type(value) in (bool, int, float, str):
         return value
-    return f"{type(value).__name__}:{value}"
+    return _tagged(value)
+
+
+def _text(container: DictConfig | ListConfig, key: Any) -> str:
+    return str(container._get_node(key)._value())  # type: ignore[union-attr]  # an interpolation is a single node

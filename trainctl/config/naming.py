@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-_LONGEST = 120  # bytes; file systems take 255, but a terminal line and a prefix of suffixes should fit too
-_HASH_DIGITS = 6
+from trainctl.config.identity import OWN_KEYS_THAT_COUNT
 
-_NAMED_SETTINGS = ("trainctl.seed", "trainctl.replay")
+_LONGEST = 120  # bytes; file systems take 255, but a terminal line and a prefix of suffixes should fit too
+_HASH_DIGITS = 8  # among the 10,000 jobs of a sweep two equal ones are still unlikely
 
 _PREFIX = re.compile(r"^(\+\+|\+|~)")
 _ILLEGAL = re.compile(r"[^\w.,=+@%-]", re.ASCII)
+
+# Keys that can be told from their CamelCase form, and values that stand in a name as they are: lower case, since some
+# file systems make no difference; no `-word_`, which begins the next part; nothing that looks like our hash.
+_PLAIN_KEY = re.compile(r"[a-z][a-z0-9]*([._/][a-z][a-z0-9]*)*")
+_PLAIN_VALUE = re.compile(r"(?!.*-[a-z][a-z0-9]*_)(?!.*-[0-9a-f]{8}$)[a-z0-9_.,=+@%-]+")
 
 _swept: ContextVar[frozenset[str] | None] = ContextVar("trainctl_swept_keys", default=None)
 
@@ -22,11 +28,13 @@ _swept: ContextVar[frozenset[str] | None] = ContextVar("trainctl_swept_keys", de
 def job_name(overrides: Sequence[str], swept: Collection[str] | None = None, groups: Collection[str] = ()) -> str:
     """Return the name of a job: `Norm_new-Lr_0.1`.
 
-    Only swept keys are named (all keys when nothing is swept, or it is not known what is). Group choices come first, then
-    values, each by key, so the order on the command line does not matter; of our own settings only seed and replay count.
-    Characters that are not letters, digits or one
-    of `_.,=+@%-` are dropped; wherever something was dropped or cut, a short hash of the whole text follows, so two
-    different sets of overrides never get one name.
+    Only swept keys are named (all keys when nothing is swept, or it is not known what is). Group choices come first,
+    then values, each by key, so the order on the command line does not matter; of our own settings only those count
+    that change what a job computes. Characters that are not letters, digits or one of `_.,=+@%-` are dropped (`/`
+    becomes `_`; of a replayed path only the run's name is shown). Wherever something was dropped or cut, and wherever
+    another name could differ from this one in the case of letters only, a short hash of the whole text follows. So two
+    sets of overrides have different names, on a file system that ignores case too, unless they differ in nothing but
+    the separators of a key (`optim.lr`, `optim_lr`), or in `+`, `++`, which say how to override and not what.
 
     Args:
         overrides: the job's overrides as Hydra writes them: `norm=new`, `+lr=0.1`, `~opt`.
@@ -37,22 +45,22 @@ def job_name(overrides: Sequence[str], swept: Collection[str] | None = None, gro
     'Norm_new-Lr_0.1'
     >>> job_name(["optim.weight_decay=1e-4"])
     'OptimWeightDecay_1e-4'
+    >>> job_name(["act=ReLU"])
+    'Act_ReLU-0ac25e40'
     """
     pairs = sorted((_split(text) for text in overrides), key=lambda pair: (pair[1] not in groups, pair[1]))
-    pairs = [pair for pair in pairs if not pair[1].startswith("trainctl.") or pair[1] in _NAMED_SETTINGS]
+    pairs = [pair for pair in pairs if not pair[1].startswith("trainctl.") or _counts(pair[1])]
     if swept and any(key in swept for _, key, _ in pairs):
         pairs = [pair for pair in pairs if pair[1] in swept]
-    text = "-".join(_part(*pair) for pair in pairs) or "default"
-    exact = "\n".join("=".join(pair) for pair in pairs)
-    lossy = any(_is_lossy(key, value) for _, key, value in pairs)
-    if lossy or len(text.encode()) > _LONGEST or text.startswith("."):
-        digest = hashlib.sha256(exact.encode()).hexdigest()[:_HASH_DIGITS]
-        text = f"{text[: _LONGEST - _HASH_DIGITS - 1].strip('.-')}-{digest}"
-    return text
+    text = "-".join(filter(None, (_part(*pair) for pair in pairs))) or "default"
+    if len(text) <= _LONGEST and all(_is_plain(*pair) for pair in pairs):
+        return text
+    digest = hashlib.sha256(json.dumps(pairs).encode()).hexdigest()[:_HASH_DIGITS]
+    return f"{text[: _LONGEST - _HASH_DIGITS - 1].rstrip('.-')}-{digest}"
 
 
 def override_key(text: str) -> str:
-    """Return the key of an override without its prefix and package: `+db@src=x` -> `db@src`."""
+    """Return the key of an override without its prefix: `+db@src=x` -> `db@src`."""
     return _split(text)[1]
 
 
@@ -81,19 +89,27 @@ def current_swept() -> frozenset[str] | None:
     return _swept.get()
 
 
-def _split(override: str) -> tuple[str, str, str]:
+def _split(override: str) -> tuple[bool, str, str]:
+    """Return whether something is taken out (`~`), the key, and the value."""
     key, _, value = override.partition("=")
     prefix = _PREFIX.match(key)
     mark = prefix.group(0) if prefix else ""
-    return mark, key[len(mark) :], value
+    return mark == "~", key[len(mark) :], value
 
 
-def _part(mark: str, key: str, value: str) -> str:
+def _counts(key: str) -> bool:
+    return any(key == own or key.startswith(own + ".") for own in OWN_KEYS_THAT_COUNT)
+
+
+def _part(is_removal: bool, key: str, value: str) -> str:
     words = [word for word in re.split(r"[^0-9A-Za-z]+", key) if word]
     camel = "".join(word[0].upper() + word[1:] for word in words)
-    if mark == "~":
+    if is_removal:
         camel = "No" + camel
-    value = _ILLEGAL.sub("", _unquoted(value))
+    value = _unquoted(value)
+    if key == "trainctl.replay":
+        value = value.removesuffix("/changelog.yaml").rstrip("/").rpartition("/")[2]
+    value = _ILLEGAL.sub("", value.strip("/").replace("/", "_"))
     return f"{camel}_{value}" if value else camel
 
 
@@ -103,5 +119,5 @@ def _unquoted(value: str) -> str:
     return value
 
 
-def _is_lossy(key: str, value: str) -> bool:
-    return bool(_ILLEGAL.search(_unquoted(value))) or not key.replace(".", "").replace("_", "").replace("/", "").isalnum()
+def _is_plain(is_removal: bool, key: str, value: str) -> bool:
+    return not is_removal and bool(_PLAIN_KEY.fullmatch(key) and _PLAIN_VALUE.fullmatch(value))

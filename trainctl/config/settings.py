@@ -13,7 +13,7 @@ from trainctl.errors import SettingError
 
 @dataclass
 class IdentitySettings:
-    # keys that do not tell two jobs apart, patterns with *; everything below `trainctl` but the seed and replay never does
+    # keys that do not tell two jobs apart, patterns with *; of `trainctl` only what changes a job's result ever does
     exclude: list[str] = field(default_factory=list)
 
 
@@ -76,7 +76,8 @@ def settings_of(config: DictConfig) -> Settings:
     if given is None:
         return Settings()
     try:
-        typed = given if OmegaConf.get_type(given) is Settings else OmegaConf.merge(OmegaConf.structured(Settings), given)
+        is_typed = OmegaConf.get_type(given) is Settings
+        typed = given if is_typed else OmegaConf.merge(OmegaConf.structured(Settings), given)
         settings = OmegaConf.to_object(typed)
     except OmegaConfBaseException as error:
         reason = str(error).splitlines()[0]

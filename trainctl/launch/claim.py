@@ -14,17 +14,24 @@ from trainctl.errors import RunDirError
 from trainctl.run import files
 from trainctl.run.lock import is_locked
 from trainctl.run.rundir import RunDir
-from trainctl.run.status import read_status
+from trainctl.run.status import FAILED, read_status
 
 _OWN_DIRECTORY = ".trainctl"  # in a sweep dir: what belongs to no single run
 
 
+ClaimState = Literal["free", "busy", "failed", "done"]
+
+
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What was found for a job: `free` (never run, or to be run again), `busy` (running now), `done`."""
+    """What was found for a job.
+
+    Attributes:
+        state: `free` (never run, or interrupted), `busy` (running now), `failed` (by itself), `done`.
+    """
 
     run: RunDir
-    state: Literal["free", "busy", "done"]
+    state: ClaimState
 
 
 def find_claim(path: Path, identity: str) -> Claim:
@@ -52,11 +59,15 @@ def find_claim(path: Path, identity: str) -> Claim:
             return Claim(run, "busy" if is_locked(run.lock) else "free")
 
 
-def _state(run: RunDir) -> Literal["free", "busy", "done"]:
+def _state(run: RunDir) -> ClaimState:
     if is_locked(run.lock):
         return "busy"
     status = read_status(run)
-    return "done" if status is not None and status.state == "done" and run.result.is_file() else "free"
+    if status is None:
+        return "free"
+    if status.state == "done":
+        return "done" if run.result.is_file() else "free"
+    return "failed" if status.state in FAILED else "free"
 
 
 def _is_unused(run: RunDir) -> bool:

@@ -32,10 +32,12 @@ class JobSpec:
     Attributes:
         number: `hydra.job.num`.
         overrides: in Hydra's own words.
+        rerun: which earlier outcome is run again, as `hydra.launcher.rerun`.
     """
 
     number: int
     overrides: tuple[str, ...]
+    rerun: str = "failed"
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import os
 import signal
 from pathlib import Path
 
+from trainctl.launch.verdict import Failure
 from trainctl.run.attempt import take_lock
 from trainctl.run.rundir import RunDir
 from trainctl.run.status import read_status, write_status
@@ -14,40 +15,35 @@ _TAIL_BYTES = 4096
 _TAIL_LINES = 8
 
 
-def describe_exit(status: int) -> str:
-    """Say how a process ended, from its wait status.
+def record_failure(run: RunDir, pid: int | None, status: int, failure: Failure) -> None:
+    """Write into `status.yaml` why a run failed, unless the run itself has written something better.
 
-    >>> describe_exit(9), describe_exit(3 << 8)
-    ('was killed by SIGKILL (9)', 'exited with code 3 without an answer')
-    """
-    if os.WIFSIGNALED(status):
-        number = os.WTERMSIG(status)
-        return f"was killed by {signal.Signals(number).name} ({number})"
-    return f"exited with code {os.waitstatus_to_exitcode(status)} without an answer"
-
-
-def record_death(run: RunDir, pid: int | None, status: int, reason: str, *, ended_by_us: bool) -> str:
-    """Write into `status.yaml` how a run ended that left "running" there, and return the last lines of its log.
-
-    A run that was ended on request is `interrupted`, any other `failed`. Left alone when another process has taken the run
-    over meanwhile, or when the disk takes no more: then the free lock alone tells that it does not run.
+    Left alone when another process has taken the run over meanwhile, or when the disk takes no more: then the free lock
+    alone tells that it does not run.
     """
     try:
         lock = take_lock(run)
     except OSError:
-        return last_lines(run.log)
+        return
     try:
         written = read_status(run)
-        if written is not None and written.state == "running" and written.pid == pid:
-            killed_by = signal.Signals(os.WTERMSIG(status)).name if os.WIFSIGNALED(status) else None
-            exit_code = None if killed_by else os.waitstatus_to_exitcode(status)
-            state = "interrupted" if ended_by_us else "failed"
-            write_status(run, written.end(state, exit_code=exit_code, signal=killed_by, reason=reason))
+        if written is None or written.pid != pid or written.state == "done":
+            return
+        if written.state == "running" or failure.cause in ("timeout", "interrupted"):
+            killed = os.WIFSIGNALED(status)
+            write_status(
+                run,
+                written.end(
+                    failure.state,
+                    exit_code=None if killed else os.waitstatus_to_exitcode(status),
+                    signal=signal.Signals(os.WTERMSIG(status)).name if killed else None,
+                    reason=failure.reason,
+                ),
+            )
     except OSError:
-        return last_lines(run.log)
+        return
     finally:
         lock.release()
-    return last_lines(run.log)
 
 
 def last_lines(path: Path) -> str:

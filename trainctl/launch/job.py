@@ -26,15 +26,17 @@ from trainctl.launch.compose import (
     execute,
     skipped_return,
 )
-from trainctl.launch.linux import die_with_parent
+from trainctl.launch.linux import adopt_orphans, die_with_parent
 from trainctl.launch.outcome import failed_return, pack_return
 from trainctl.launch.slots import Slot
+from trainctl.launch.verdict import Failure, is_out_of_memory
 from trainctl.run.attempt import Attempt, describe, take_lock
 from trainctl.run.joblog import keep_earlier_log, redirect_to
 from trainctl.run.lock import is_locked
 from trainctl.run.provenance import machine_facts, single_job_argv, task_overrides
 from trainctl.run.result import is_kept, read_result
 from trainctl.run.rundir import RunDir
+from trainctl.run.status import read_status
 
 _BUSY_POLL_S = 0.2
 _TAIL_LINES = 8
@@ -44,18 +46,19 @@ def become_job(channel: Channel, load_context: Callable[[], SweepContext], *, pa
     """Be a job until it is over, then leave the process.
 
     Messages to the launcher: `armed(path)`, `waiting(path)`, `started(path, attempt)`, `skipped(path, kept, return)`,
-    `ended(state, reason, tail, return)`. From it: the `JobSpec`, then `Slot`s.
+    `ended(failure or None, return)`. From it: the `JobSpec`, then `Slot`s.
     """
     code = 1
     try:
         os.setsid()
         die_with_parent(parent)
+        adopt_orphans()  # so that the zygote gets them only when we are gone, and knows whose they were
         try:
             context: SweepContext | TrainctlError = load_context()
         except TrainctlError as error:
             context = error
         (spec,) = channel.receive()
-        code = JobProcess(channel, context, spec, forked).run()
+        code = Job(channel, context, spec, forked).run()
     except ChannelClosed:
         code = 1  # the launcher is gone, or wants no more of us
     except BaseException:  # whatever it was, this process must end here and say why
@@ -64,7 +67,7 @@ def become_job(channel: Channel, load_context: Callable[[], SweepContext], *, pa
         _leave(code)
 
 
-class JobProcess:
+class Job:
     """One job: compose, wait for a slot, run, answer."""
 
     def __init__(self, channel: Channel, context: SweepContext | TrainctlError, spec: JobSpec, forked: bool) -> None:
@@ -82,12 +85,12 @@ class JobProcess:
         except ChannelClosed:
             raise
         except Exception as error:  # nothing of the task has run yet: the job fails with what stands in its way
-            return self._answer("failed", failed_return(self._spec.overrides, error), describe(error), "")
+            return self._answer(failed_return(self._spec.overrides, error), Failure("error", describe(error)))
 
     def _run_composed(self, context: SweepContext, job: ComposedJob) -> int:
         while True:
             claim = find_claim(job.path, job.identity)
-            if claim.state == "free":
+            if self._may_run(claim):
                 self._channel.send("armed", str(claim.run.path))
                 (slot,) = self._channel.receive()
                 attempt, claim = self._begin(job, slot)
@@ -95,15 +98,23 @@ class JobProcess:
                     return self._execute(context, job, attempt)
             if claim.state == "done":
                 return self._skip(job, claim.run)
+            if claim.state == "failed":
+                return self._repeat_failure(claim.run)
             self._channel.send("waiting", str(claim.run.path))
             self._wait_for(claim.run)
+
+    def _may_run(self, claim: Claim) -> bool:
+        rerun = self._spec.rerun
+        return claim.state == "free" or (claim.state == "failed" and rerun != "none") or (
+            claim.state == "done" and rerun == "all"
+        )
 
     def _begin(self, job: ComposedJob, slot: Slot) -> tuple[Attempt | None, Claim]:
         """Take the run dir, unless somebody has it or finished it since we looked."""
         facts = machine_facts()
         with claiming(job.sweep_dir):
             claim = find_claim(job.path, job.identity)
-            if claim.state != "free":
+            if not self._may_run(claim):
                 return None, claim
             claim.run.create()
             lock = take_lock(claim.run)
@@ -158,24 +169,34 @@ class JobProcess:
         if returned.status is JobStatus.COMPLETED:
             attempt.end("done", value=returned._return_value, exit_code=0)
             if attempt.status.state == "done":
-                self._channel.send("ended", "done", None, "", data)
+                self._channel.send("ended", None, data)
                 return 0
             returned = failed_return(self._spec.overrides, JobError(str(attempt.status.reason)))
-            return self._answer("failed", returned, attempt.status.reason, "")
+            return self._answer(returned, Failure("error", str(attempt.status.reason)))
         error = returned._return_value
         reason = describe(error)
         text = "".join(traceback.format_exception(error)) if error.__traceback__ else f"{reason}\n"
         sys.stderr.write(text)
-        attempt.end("failed", exit_code=1, reason=reason)
-        return self._answer("failed", returned, reason, "\n".join(text.splitlines()[-_TAIL_LINES:]))
+        failure = Failure(
+            "oom" if is_out_of_memory(error) else "error", reason, "\n".join(text.splitlines()[-_TAIL_LINES:])
+        )
+        attempt.end(failure.state, exit_code=1, reason=reason)
+        return self._answer(returned, failure)
 
-    def _answer(self, state: str, returned: JobReturn, reason: str | None, tail: str) -> int:
+    def _answer(self, returned: JobReturn, failure: Failure) -> int:
         try:
             data = pack_return(returned, self._forked)
         except JobError as error:
             data = pack_return(failed_return(self._spec.overrides, error), self._forked)
-        self._channel.send("ended", state, reason, tail, data)
+        self._channel.send("ended", failure, data)
         return 1
+
+    def _repeat_failure(self, run: RunDir) -> int:
+        """Answer with the failure of an earlier attempt, which is not to be tried again."""
+        status = read_status(run)
+        reason = f"failed earlier, and rerun=none: {status.reason if status else 'nothing is known'}"
+        error = JobError(f"the job {reason}; its log is {run.log}")
+        return self._answer(failed_return(self._spec.overrides, error, str(run.path)), Failure("error", reason))
 
     def _skip(self, job: ComposedJob, run: RunDir) -> int:
         returned = skipped_return(job, run.path, read_result(run))

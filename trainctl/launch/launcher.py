@@ -57,9 +57,10 @@ class SlotSweeps:
         configure_log(config.hydra.hydra_logging, config.hydra.verbose)
         make_sweep_dir(Path(str(config.hydra.sweep.dir)))
         starter = self._get_starter()
-        specs = [JobSpec(initial_job_idx + n, tuple(overrides)) for n, overrides in enumerate(job_overrides)]
+        rerun = self._settings.rerun
+        specs = [JobSpec(initial_job_idx + n, tuple(overrides), rerun) for n, overrides in enumerate(job_overrides)]
         report = Report(len(specs), silent=self._settings.progress == "off")
-        sweep = Sweep(starter, SlotPool(self._slots), specs, report, greet=self._greet, grace_s=self._settings.grace_s)
+        sweep = Sweep(starter, SlotPool(self._slots), specs, report, self._settings, self._greet)
         try:
             return sweep.run()
         except BaseException:

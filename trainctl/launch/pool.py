@@ -2,18 +2,48 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Sequence
+import dataclasses
+import os
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
-from trainctl.launch.slots import Slot
+from trainctl.launch.devices import Visible, usable_cores, visible_gpus
+from trainctl.launch.gpus import GpuReader
+from trainctl.launch.hostlocks import Held, HostLocks, Taken
+from trainctl.launch.nvml import NvmlReader
+from trainctl.launch.room import Refusal, Room, RoomSettings
+from trainctl.launch.settings import LauncherSettings
+from trainctl.launch.slots import Slot, asks_for_gpus, make_slots
+from trainctl.launch.threads import thread_environment
+
+_INSIDE = "TRAINCTL_SLOT"
 
 
 class SlotPool:
-    """Hands out slots in the order in which they became free."""
+    """Hands out slots in the order in which they became free, each only when all of its devices may be used.
 
-    def __init__(self, slots: Sequence[Slot]) -> None:
+    Args:
+        room: whether the devices have room now; None: always.
+        locks: places on devices among all launchers of this user; None: none are kept.
+    """
+
+    def __init__(
+        self,
+        slots: Sequence[Slot],
+        *,
+        room: Room | None = None,
+        locks: HostLocks | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.slots = list(slots)
+        self._room = room
+        self._locks = locks
+        self._clock = clock
         self._free = deque(slots)
+        self._held: dict[int, Held] = {}
+        self._refused: dict[int, tuple[float, str]] = {}  # slot number to when to ask again, and why not now
 
     @property
     def free(self) -> int:
@@ -23,12 +53,118 @@ class SlotPool:
     @property
     def look_again_s(self) -> float | None:
         """Seconds after which `take` may succeed though nothing was given back; None when only that can help."""
-        return None
+        waits = [self._refused[slot.number][0] for slot in self._free if slot.number in self._refused]
+        return max(0.0, min(waits) - self._clock()) if waits else None
 
-    def take(self) -> Slot | None:
-        """Return a slot for one job; None when no job may have one now."""
-        return self._free.popleft() if self._free else None
+    @property
+    def waits_for(self) -> str | None:
+        """Why a slot that none of our jobs holds was not handed out when last asked for; None when that is not so."""
+        reasons = {self._refused[slot.number][1]: None for slot in self._free if slot.number in self._refused}
+        return "; ".join(reasons) or None
+
+    def take(self, pid: int | None = None) -> Slot | None:
+        """Return a slot for one job; None when no job may have one now.
+
+        Args:
+            pid: the job's process, whose memory on a device is then known to be ours.
+        """
+        for slot in list(self._free):
+            if self._is_refused(slot):
+                continue
+            self._free.remove(slot)
+            if slot.devices and self._room is not None:
+                self._room.begin(slot, pid)
+            return slot
+        return None
 
     def give_back(self, slot: Slot) -> None:
         """Take a slot back when nothing of its job is left."""
+        if slot.devices and self._room is not None:
+            self._room.end(slot)
+        if slot.number in self._held:
+            self._held.pop(slot.number).release()
+        self._refused.clear()
         self._free.append(slot)
+
+    def close(self) -> None:
+        """Let devices and driver go."""
+        for held in self._held.values():
+            held.release()
+        self._held.clear()
+        if self._room is not None:
+            self._room.close()
+            self._room = None
+
+    def _is_refused(self, slot: Slot) -> bool:
+        """Say whether a slot may not be used now, asking anew only when that may have changed."""
+        if not slot.devices:
+            return False
+        if slot.number in self._refused and self._clock() < self._refused[slot.number][0]:
+            return True
+        refusal = self._ask_for(slot)
+        if refusal is None:
+            self._refused.pop(slot.number, None)
+            return False
+        self._refused[slot.number] = (self._clock() + refusal.again_s, refusal.reason)
+        return True
+
+    def _ask_for(self, slot: Slot) -> Refusal | None:
+        refusal = None if self._room is None else self._room.refusal(slot)
+        if refusal is None and self._locks is not None:
+            try:
+                self._held[slot.number] = self._locks.take(slot.devices)
+            except Taken as taken:
+                return Refusal(f"slot {slot.name} cannot be used: {taken}", taken.again_s)
+        return refusal
+
+
+def make_pool(
+    settings: LauncherSettings,
+    environment: Mapping[str, str] = os.environ,
+    *,
+    open_reader: Callable[[], GpuReader] = NvmlReader,
+    directory: Path | None = None,
+) -> SlotPool:
+    """Return the pool that the launcher's settings ask for.
+
+    Inside a slot (a job that starts a sweep itself) the devices are held already, by the launcher around us.
+
+    Raises:
+        SettingError: a device that is asked for is not there, or does not tell what a setting asks for.
+    """
+    visible = visible_gpus(environment, open_reader) if asks_for_gpus(settings.slots) else Visible()
+    try:
+        slots = _make_slots(settings, visible, environment)
+        used = Counter(uuid for slot in slots for uuid in slot.devices)
+        room = _make_room(settings, visible, used)
+    except BaseException:
+        _close(visible)
+        raise
+    if room is None:
+        _close(visible)
+    locks = None
+    if used and _INSIDE not in environment:
+        most = {uuid: 0 if settings.share else number for uuid, number in used.items()}
+        locks = HostLocks(most, stagger_s=settings.stagger_s, directory=directory)
+    return SlotPool(slots, room=room, locks=locks)
+
+
+def _make_slots(settings: LauncherSettings, visible: Visible, environment: Mapping[str, str]) -> list[Slot]:
+    cores = usable_cores()
+    slots = make_slots(
+        settings.slots, visible, cores, gpus_per_job=settings.gpus_per_job, jobs_per_gpu=settings.jobs_per_gpu
+    )
+    threads = thread_environment(len(slots), cores, environment)
+    return [dataclasses.replace(slot, threads=threads) for slot in slots]
+
+
+def _make_room(settings: LauncherSettings, visible: Visible, used: Mapping[str, int]) -> Room | None:
+    asked = RoomSettings(settings.min_free_mib, settings.max_foreign_util, settings.stagger_s)
+    if visible.reader is None or not used or asked == RoomSettings():
+        return None
+    return Room({gpu.uuid: gpu for gpu in visible.gpus if gpu.uuid in used}, visible.reader, asked)
+
+
+def _close(visible: Visible) -> None:
+    if visible.reader is not None:
+        visible.reader.close()

@@ -7,6 +7,8 @@ from collections import Counter
 from pathlib import Path
 from typing import TextIO
 
+from trainctl.launch.outlet import Outlet
+from trainctl.run.printable import clean, clean_line
 from trainctl.run.provenance import relative_to
 
 _INDENT = "      "
@@ -18,7 +20,7 @@ class Report:
     def __init__(self, total: int, *, silent: bool = False, stream: TextIO | None = None) -> None:
         self._total = total
         self._silent = silent
-        self._stream = stream
+        self._outlet = Outlet(stream or sys.stderr)
         self.counts: Counter[str] = Counter()
 
     @property
@@ -53,9 +55,13 @@ class Report:
         where = _shown(path) if path is not None else "(not started)"
         self._say(f"FAIL  {self._of(position)} {where} after {format_duration(seconds)}: {reason}")
         for line in tail.splitlines():
-            self._say(f"{_INDENT}{line}")
+            self._say(f"{_INDENT}{clean_line(line)}")
         if log is not None:
             self._say(f"{_INDENT}full log: {_shown(log)}")
+
+    def retry(self, position: int, tries: int, retries: int) -> None:
+        self.counts["failed"] -= 1
+        self._say(f"RETRY {self._of(position)} will be tried again ({tries} of {retries})")
 
     def note(self, text: str) -> None:
         self._say(text)
@@ -72,11 +78,15 @@ class Report:
 
     def _say(self, line: str) -> None:
         if not self._silent:
-            print(line, file=self._stream or sys.stderr, flush=True)
+            self._outlet.write(f"{clean(line)}\n")
+            self._outlet.flush()
 
 
 def _shown(path: Path) -> str:
-    return relative_to(path, Path.cwd())
+    try:
+        return relative_to(path, Path.cwd())
+    except OSError:  # somebody removed the directory we are in
+        return str(path)
 
 
 def format_duration(seconds: float) -> str:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import dataclasses
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from typing import Any
 
 from trainctl.errors import SettingError
+from trainctl.launch.slots import check_entry
 
 STARTS = ("auto", "fork", "spawn")
 PROGRESS = ("plain", "off")
+RERUNS = ("none", "failed", "all")
+CAUSES = ("crash", "oom", "timeout", "error")
 
 
 @dataclass
@@ -19,11 +25,45 @@ class SlotLauncherConf:
     # [0, 1, "2,3", 0, cpu], in which each entry is one job's devices and may repeat
     slots: Any = "auto"
 
+    # with slots=auto: GPUs that each job gets, and jobs that run on each GPU at once
+    gpus_per_job: int | None = None
+    jobs_per_gpu: int | None = None
+
+    # a job starts on a GPU only while so many MiB of it are free, less what jobs just started there are going to use
+    min_free_mib: int | None = None
+
+    # and only while others use it at no more than so many percent
+    max_foreign_util: float | None = None
+
+    # seconds between two starts on one GPU
+    stagger_s: float = 0.0
+
+    # use GPUs that other launchers of this user on this machine use at the same time
+    share: bool = False
+
     # how a job's process is made: fork (from a zygote), spawn (a fresh interpreter), auto (fork where it is safe)
     start: str = "auto"
 
+    # how often a failed job is tried again
+    retries: int = 0
+
+    # which failures are tried again: crash (killed, or died without an answer), oom, timeout, error (it raised)
+    retry_on: list[str] = field(default_factory=lambda: ["crash", "oom", "timeout"])
+
+    # minutes after which a job is ended: TERM to all of its processes, then KILL
+    timeout_min: float | None = None
+
     # seconds between TERM and KILL when jobs are ended
     grace_s: float = 10.0
+
+    # after so many failed jobs start no more; 1 is fail-fast
+    stop_after_failures: int | None = None
+
+    # which jobs that ran before run again: none (only those that never ended), failed (all that are not done), all
+    rerun: str = "failed"
+
+    # list the jobs and what would become of them, and write nothing
+    dry_run: bool = False
 
     # what is said of the jobs: plain (a line per event), off
     progress: str = "plain"
@@ -34,41 +74,133 @@ class LauncherSettings:
     """The launcher's settings, checked."""
 
     slots: str | int | list[str]
+    gpus_per_job: int | None
+    jobs_per_gpu: int | None
+    min_free_mib: int | None
+    max_foreign_util: float | None
+    stagger_s: float
+    share: bool
     start: str
+    retries: int
+    retry_on: frozenset[str]
+    timeout_min: float | None
     grace_s: float
+    stop_after_failures: int | None
+    rerun: str
+    dry_run: bool
     progress: str
 
 
-def check_settings(
-    slots: Any = "auto", start: str = "auto", grace_s: float = 10.0, progress: str = "plain"
-) -> LauncherSettings:
-    """Check the launcher's settings before any job starts.
+def check_settings(**options: Any) -> LauncherSettings:
+    """Check the launcher's settings before any job starts; what is not given has its default.
 
     Raises:
         SettingError: names the key, the value, and what is allowed.
     """
-    for name, value, allowed in (("start", start, STARTS), ("progress", progress, PROGRESS)):
-        if value not in allowed:
-            raise SettingError(f"hydra.launcher.{name}={value!r} is not known; allowed are {', '.join(allowed)}")
-    if isinstance(grace_s, bool) or not isinstance(grace_s, (int, float)) or not grace_s >= 0:
-        raise SettingError(f"hydra.launcher.grace_s must be a number of seconds, at least 0, but got {grace_s!r}")
-    return LauncherSettings(slots=_check_slots(slots), start=start, grace_s=float(grace_s), progress=progress)
+    defaults = {each.name: each for each in dataclasses.fields(SlotLauncherConf) if each.name != "_target_"}
+    unknown = sorted(set(options) - set(defaults))
+    if unknown:
+        raise SettingError(f"hydra.launcher.{unknown[0]} is not known; known are {', '.join(sorted(defaults))}")
+    values = {**dataclasses.asdict(SlotLauncherConf()), **options}
+    settings = LauncherSettings(**{name: _CHECKS[name](f"hydra.launcher.{name}", values[name]) for name in defaults})
+    _check_together(settings)
+    return settings
 
 
-def _check_slots(slots: Any) -> str | int | list[str]:
+Check = Callable[[str, Any], Any]
+
+
+def one_of(allowed: Iterable[str]) -> Check:
+    """Return a check for one of a few words."""
+    words = tuple(allowed)
+
+    def check(name: str, value: Any) -> Any:
+        if value not in words:
+            raise SettingError(f"{name}={value!r} is not known; allowed are {', '.join(words)}")
+        return value
+
+    return check
+
+
+def number(least: float, *, whole: bool = False, optional: bool = False, above: bool = False) -> Check:
+    """Return a check for a number from `least` on (`above` it), and null where `optional`."""
+    kind = "a whole number" if whole else "a number"
+
+    def check(name: str, value: Any) -> Any:
+        if value is None and optional:
+            return None
+        fits = isinstance(value, int) or (not whole and isinstance(value, float) and math.isfinite(value))
+        if isinstance(value, bool) or not fits or value < least or (above and value == least):
+            bound = "above" if above else "at least"
+            raise SettingError(f"{name} must be {kind}, {bound} {least:g}{' or null' if optional else ''}, but got {value!r}")
+        return value
+
+    return check
+
+
+def flag(name: str, value: Any) -> Any:
+    """Check for true or false."""
+    if not isinstance(value, bool):
+        raise SettingError(f"{name} must be true or false but got {value!r}")
+    return value
+
+
+def _causes(name: str, value: Any) -> frozenset[str]:
+    causes = [value] if isinstance(value, str) else value
+    if not isinstance(causes, Iterable) or any(cause not in CAUSES for cause in causes):
+        raise SettingError(f"{name}={value!r} has an entry that is not known; allowed are {', '.join(CAUSES)}")
+    return frozenset(causes)
+
+
+def _slots(name: str, slots: Any) -> str | int | list[str]:
     allowed = "allowed are auto, a count from 1, or a list of devices such as [0, 1, '2,3', cpu]"
     if slots == "auto":
         return "auto"
     if isinstance(slots, int) and not isinstance(slots, bool):
         if slots < 1:
-            raise SettingError(f"hydra.launcher.slots={slots} would run nothing; {allowed}")
+            raise SettingError(f"{name}={slots} would run nothing; {allowed}")
         return slots
-    if isinstance(slots, (str, bytes)) or not hasattr(slots, "__iter__"):
-        raise SettingError(f"hydra.launcher.slots={slots!r} is neither auto, a count nor a list; {allowed}")
+    if isinstance(slots, (str, bytes)) or not isinstance(slots, Iterable):
+        raise SettingError(f"{name}={slots!r} is neither auto, a count nor a list; {allowed}")
     entries = list(slots)
     if not entries:
-        raise SettingError(f"hydra.launcher.slots=[] would run nothing; {allowed}")
+        raise SettingError(f"{name}=[] would run nothing; {allowed}")
     for entry in entries:
         if isinstance(entry, bool) or not isinstance(entry, (int, str)):
-            raise SettingError(f"hydra.launcher.slots has the entry {entry!r}; {allowed}")
-    return [str(entry) for entry in entries]
+            raise SettingError(f"{name} has the entry {entry!r}; {allowed}")
+    return [check_entry(str(entry)) for entry in entries]
+
+
+def _percent(name: str, value: Any) -> Any:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 100):
+        raise SettingError(f"{name} must be a percentage from 0 to 100, or null, but got {value!r}")
+    return value
+
+
+def _check_together(settings: LauncherSettings) -> None:
+    for name, value in (("gpus_per_job", settings.gpus_per_job), ("jobs_per_gpu", settings.jobs_per_gpu)):
+        if value is not None and settings.slots != "auto":
+            raise SettingError(
+                f"hydra.launcher.{name}={value} derives the slots from slots=auto, but hydra.launcher.slots="
+                f"{settings.slots!r} gives them already; leave one of the two out"
+            )
+
+
+_CHECKS: dict[str, Check] = {
+    "slots": _slots,
+    "gpus_per_job": number(1, whole=True, optional=True),
+    "jobs_per_gpu": number(1, whole=True, optional=True),
+    "min_free_mib": number(1, whole=True, optional=True),
+    "max_foreign_util": _percent,
+    "stagger_s": number(0),
+    "share": flag,
+    "start": one_of(STARTS),
+    "retries": number(0, whole=True),
+    "retry_on": _causes,
+    "timeout_min": number(0, above=True, optional=True),
+    "grace_s": number(0),
+    "stop_after_failures": number(1, whole=True, optional=True),
+    "rerun": one_of(RERUNS),
+    "dry_run": flag,
+    "progress": one_of(PROGRESS),
+}

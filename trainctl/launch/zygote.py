@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from trainctl.launch.linux import adopt_orphans
+from trainctl.launch import linux
 
 LINGER_S = 5.0  # how long what a job left behind may take to end after TERM
 _TICK_MS = 50
@@ -26,11 +26,14 @@ _MESSAGE_BYTES = 1 << 16
 
 @dataclass(slots=True)
 class _Child:
-    """A job's process. After its end, what is left of its group has until `kill_at` to end by itself."""
+    """A job's process. After its end, what it left behind has until `kill_at` to end by itself."""
 
     number: int
     status: int | None = None
     kill_at: float | None = None
+
+    def has_left(self) -> bool:
+        return self.status is not None
 
 
 class Zygote:
@@ -49,7 +52,7 @@ class Zygote:
     def serve(self) -> None:
         """Work until the launcher closes its end or dies; then kill all jobs and return."""
         self._listen_to_signals()
-        adopt_orphans()
+        linux.adopt_orphans()
         poll = select.poll()
         poll.register(self._control, select.POLLIN)
         poll.register(self._wake_read, select.POLLIN)
@@ -123,41 +126,63 @@ class Zygote:
                 child.status = status
                 child.kill_at = time.monotonic() + LINGER_S
                 _signal_group(pid, signal.SIGTERM)
-        for pid, child in [item for item in self._children.items() if item[1].status is not None]:
+                self._signal_strays(signal.SIGTERM)
+        for pid, child in [item for item in self._children.items() if item[1].has_left()]:
             self._finish(pid, child)
 
+    def _strays(self) -> list[int]:
+        """List what ended jobs left behind in other groups: daemons.
+
+        A living job adopts its own orphans (`become_job`), so whatever comes to us comes from a job that has ended.
+        """
+        return [pid for pid in linux.children() if pid not in self._children]
+
+    def _signal_strays(self, number: int) -> None:
+        for pid in self._strays():
+            _signal_group(linux.group_of(pid), number)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
     def _finish(self, pid: int, child: _Child) -> None:
-        """Report an ended job once nothing is left of its group, so that its slot is free when we say so."""
+        """Report an ended job once nothing is left of it, so that its slot is free when we say so."""
         assert child.kill_at is not None
-        if _group_exists(pid):
-            if time.monotonic() < child.kill_at:
-                return
-            _signal_group(pid, signal.SIGKILL)
-            child.kill_at = time.monotonic() + _TICK_MS / 1000
+        if _group_exists(pid) or self._strays():
+            if time.monotonic() >= child.kill_at:
+                _signal_group(pid, signal.SIGKILL)
+                self._signal_strays(signal.SIGKILL)
             return
         del self._children[pid]
         self._report("exited", child.number, child.status)
 
     def _has_ended(self) -> bool:
-        return any(child.status is not None for child in self._children.values())
+        return any(child.has_left() for child in self._children.values())
 
     def _report(self, *report: Any) -> None:
         with contextlib.suppress(OSError):  # the launcher is gone: the loop is about to see it
             self._control.sendall(pickle.dumps(report))
 
     def _kill_all(self) -> None:
-        for pid in self._children:
-            _signal_group(pid, signal.SIGKILL)
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        with contextlib.suppress(ChildProcessError):
-            while True:
-                os.waitpid(-1, 0)
+        """End every job and all that jobs left behind; give up after a while on what the kernel cannot end."""
+        deadline = time.monotonic() + LINGER_S
+        while time.monotonic() < deadline:
+            for pid in self._children:
+                _signal_group(pid, signal.SIGKILL)
+            for pid in linux.children():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            try:
+                while os.waitpid(-1, os.WNOHANG)[0]:
+                    pass
+            except ChildProcessError:
+                return
+            time.sleep(_TICK_MS / 10_000)
 
 
-def _signal_group(pid: int, number: int) -> None:
+def _signal_group(group: int, number: int) -> None:
+    if group == os.getpgrp():
+        return  # a stray that has stayed in our own group is signalled alone
     with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, number)
+        os.killpg(group, number)
 
 
 def _group_exists(pid: int) -> bool:

@@ -33,7 +33,7 @@ def table(view: RunView) -> str:
     """Write the table as HTML, the latest first."""
     lines = [*reversed(open_requests(view)), *reversed(applied(view))]
     if not lines:
-        return '<h3>Changelog</h3><span class="dim">No edits yet.</span>'
+        return '<h3>Changelog</h3><span class="dim">No edits.</span>'
     heads = "".join(f'<th class="{"num" if head == "step" else ""}">{head}</th>' for head in _HEADS)
     rows = "".join(_row(line) for line in lines[:MAX_ROWS])
     more = (

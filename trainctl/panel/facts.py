@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from trainctl.panel.runview import Row
-from trainctl.panel.words import count, duration, html, number, rate
+from trainctl.panel.words import count, duration, html, number, rate, result
 
 MAX_METRICS = 6
 
@@ -24,7 +24,7 @@ def facts(row: Row) -> str:
         f"<span>{html(name)} <b>{number(value)}</b></span>" for name, value in list(run.metrics.items())[:MAX_METRICS]
     ]
     if run.result is not None:
-        parts.append(f"<span>result <b>{html(str(run.result)[:80])}</b></span>")
+        parts.append(f"<span>result <b>{html(result(run.result))}</b></span>")
     if run.slot is not None:
         parts.append(f"<span>slot {html(run.slot)}</span>")
     if run.attempt > 1:

@@ -44,7 +44,8 @@ class Field:
         self._following = False
         self.widget = self._make()
         self._lock()
-        watched = ["value_input"] if isinstance(self.widget, pmui.TextInput) else ["value"]
+        self._mark()
+        watched = ["value_input"] if isinstance(self.widget, _TEXTS) else ["value"]
         self._on_change = on_change
         self.widget.param.watch(self._note, watched)
 
@@ -53,7 +54,7 @@ class Field:
         """What the widget says, as text."""
         if isinstance(self.widget, pmui.Switch):
             return "true" if self.widget.value else "false"
-        text = self.widget.value_input if isinstance(self.widget, pmui.TextInput) else self.widget.value
+        text = self.widget.value_input if isinstance(self.widget, _TEXTS) else self.widget.value
         return "" if text is None else str(text)
 
     def change(self) -> Change | None:
@@ -97,7 +98,7 @@ class Field:
         try:
             if isinstance(self.widget, pmui.Switch):
                 self.widget.value = text == "true"
-            elif isinstance(self.widget, pmui.TextInput):
+            elif isinstance(self.widget, _TEXTS):
                 set_text(self.widget, text)
             else:
                 self.widget.param.update(options=self._options(text), value=text)
@@ -111,10 +112,15 @@ class Field:
         if not isinstance(self.widget, pmui.Switch):
             wrong = change.error if change else None
             marks["error_state"] = wrong is not None
-            marks["helper_text"] = (wrong or f"now {_short(change.old)}") if change else ""
+            marks["helper_text"] = (wrong or f"now {_short(change.old)}") if change else _short(self._why_locked)
         new = {name: mark for name, mark in marks.items() if getattr(self.widget, name) != mark}
         if new:
             self.widget.param.update(**new)
+
+    @property
+    def _why_locked(self) -> str:
+        reason = self._spec.locked
+        return "" if reason is None else reason if reason.startswith("locked") else f"locked: {reason}"
 
     def _lock(self) -> None:
         self.widget.disabled = self._spec.locked is not None or not self._live
@@ -127,11 +133,10 @@ class Field:
             "margin": (8, 6),
             "sizing_mode": "stretch_width",
         }
-        locked = self._spec.locked
-        hint = self._spec.help if locked is None else locked if locked.startswith("locked") else f"locked: {locked}"
-        if hint:
-            common["description"] = hint
+        if hint := self._why_locked or self._spec.help:
+            common["description"] = hint  # read aloud with the label, and a tooltip; that one cannot be relied on
         if self._spec.choices is None and self._spec.type == "bool" and not self._spec.optional and shown in _BOOLS:
+            common["label"] += f" ({_short(self._why_locked)})" if self._why_locked else ""
             return pmui.Switch(value=shown == "true", **common)
         if self._spec.choices is not None or self._spec.type == "bool":
             return pmui.Select(options=self._options(shown), value=shown, **common)
@@ -145,6 +150,7 @@ class Field:
 
 
 _BOOLS = ("true", "false")
+_TEXTS = (pmui.TextInput, pmui.TextAreaInput)
 
 
 def label_of(key: str) -> str:

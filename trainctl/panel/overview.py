@@ -15,7 +15,7 @@ from trainctl.panel.runview import Row
 from trainctl.panel.session import tick_while_open
 from trainctl.panel.theme import STYLE, frame
 from trainctl.panel.watcher import Watcher
-from trainctl.panel.words import count, duration, html, number, rate
+from trainctl.panel.words import count, duration, html, number, rate, result
 
 TICK_MS = 500
 MAX_METRICS = 6
@@ -98,7 +98,7 @@ def frame_of(rows: dict[str, Row]) -> pd.DataFrame:
         "steps/s": [rate(row.summary.rate) if row.summary.state == "running" else "" for row in rows.values()],
         "left": [duration(row.summary.eta_s) for row in rows.values()],
         **{name: [number(row.summary.metrics.get(name)) for row in rows.values()] for name in names},
-        "result": ["" if row.summary.result is None else str(row.summary.result)[:60] for row in rows.values()],
+        "result": [result(row.summary.result) for row in rows.values()],
         "edits": [str(row.summary.edits) if row.summary.edits else "" for row in rows.values()],
         "took": [duration(row.summary.duration_s) for row in rows.values()],
         "last sign": [facts.age(row) for row in rows.values()],

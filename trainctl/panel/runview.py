@@ -53,7 +53,7 @@ class RunView:
         return self.row.summary.state == "running" and bool(self.keys)
 
     def is_like(self, other: RunView) -> bool:
-        """Say whether both were read from the same changelog and requests in the same state: only the row may differ."""
+        """Say whether both come from the same changelog and requests in the same state: only the row differs."""
         same_files = self.values is other.values and self.events is other.events
         return same_files and self.row.summary.state == other.row.summary.state
 

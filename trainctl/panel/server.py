@@ -90,6 +90,7 @@ def application_of(watcher: Watcher, access: Access) -> BokehTornado:
         include_cookies=[],
         use_index=False,
         websocket_max_message_size_bytes=MAX_MESSAGE,
+        check_unused_sessions_milliseconds=5000,  # a closed page goes on ticking until it is noticed
         compress_response=True,
     )
 

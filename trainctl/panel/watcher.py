@@ -60,7 +60,7 @@ class Watcher:
         with self._lock:
             if name not in self._views:
                 if name not in self._runs:
-                    self._scan(LOOK_S)
+                    self._scan(0.0)
                 if name not in self._runs:
                     return None
                 self._views[name] = self._runs[name].view()

@@ -28,6 +28,15 @@ def number(value: float | None) -> str:
     return "" if value is None else f"{value:.6g}"
 
 
+def result(value: Any) -> str:
+    """Write a run's return value; nothing for None.
+
+    >>> result(0.9711111111111111), result({"acc": 1})
+    ('0.971111', '{acc: 1}')
+    """
+    return "" if value is None else number(value) if isinstance(value, float) else str(value_text(value))[:80]
+
+
 def rate(value: float | None) -> str:
     """Write a rate in three digits.
 

@@ -82,21 +82,21 @@ class Attempt:
             left_by_exit: what became of a run whose process ends, without an exception, before anybody called `end`.
 
         Raises:
-            RunDirError: another process runs there, or the directory cannot be made.
+            RunDirError: another process runs there, or the directory cannot be made or written.
         """
         global _current
         settings = settings_of(config)
         run.create()
         lock = lock or take_lock(run)
-        earlier = read_status(run)
-        status = Status.running_here(attempt=earlier.attempt + 1 if earlier else 1, slot=slot)
-        replayed = None if settings.replay is None else original_cwd() / Path(settings.replay).expanduser()
-        seed = choose_seed(settings.seed, run, replayed)
-        facts = facts if facts is not None else plain_facts(config, settings)
-        files.write_yaml(run.run, {"name": run.name, **facts, "seed": seed, "parent": replayed and str(replayed)})
-        with contextlib.suppress(FileNotFoundError):
-            run.result.unlink()
-        write_status(run, status)
+        try:
+            facts = facts if facts is not None else plain_facts(config, settings)
+            status, seed = _write_start(run, settings, facts, slot)
+        except BaseException as error:
+            lock.release()  # nothing runs here
+            if isinstance(error, OSError):
+                reason = error.strerror or error
+                raise RunDirError(f"the run dir {str(run.path)!r} cannot be written: {reason}") from error
+            raise
         attempt = cls(run, lock, status, settings, seed)
         _current = attempt
         seed_libraries(seed, attempt.seeded)
@@ -155,6 +155,24 @@ def current() -> Attempt | None:
     return _current if _current is not None and _current._pid == os.getpid() else None
 
 
+def _write_start(run: RunDir, settings: Settings, facts: Mapping[str, Any], slot: str | None) -> tuple[Status, int]:
+    """Write `run.yaml` and `status.yaml` of an attempt that begins; return its status and its seed."""
+    earlier = read_status(run)
+    status = Status.running_here(attempt=earlier.attempt + 1 if earlier else 1, slot=slot)
+    replayed = None if settings.replay is None else original_cwd() / Path(settings.replay).expanduser()
+    seed = choose_seed(settings.seed, run, replayed)
+    files.write_yaml(run.run, {"name": run.name, **facts, "seed": seed, "parent": replayed and str(replayed)})
+    with contextlib.suppress(FileNotFoundError):
+        run.result.unlink()
+    write_status(run, status)
+    return status, seed
+
+
+def in_use(run: RunDir) -> str:
+    """Return the sentence for somebody who wants a run dir in which another process runs."""
+    return f"{str(run.path)!r} is in use by a run that is still going; wait for it, or choose another run dir"
+
+
 def take_lock(run: RunDir) -> RunLock:
     """Take a run's lock.
 
@@ -166,9 +184,7 @@ def take_lock(run: RunDir) -> RunLock:
     try:
         while not lock.acquire():
             if time.monotonic() > deadline:
-                raise RunDirError(
-                    f"{str(run.path)!r} is in use by a run that is still going; wait for it, or choose another run dir"
-                )
+                raise RunDirError(in_use(run))
             time.sleep(0.005)
     except OSError as error:
         if isinstance(error, RunDirError):

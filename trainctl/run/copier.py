@@ -1,6 +1,6 @@
 """Copies what a run prints to its log file and to its terminal. Run as a script: `copier.py LOG SOURCE:TARGET …`.
 
-All arguments are inherited file descriptors. Standard library only, and no import of trainctl: it starts in milliseconds.
+All arguments are inherited file descriptors. Standard library only, and no import of trainctl: it starts at once.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sys
 
 
 def copy(log: int, pairs: dict[int, int]) -> None:
-    """Copy each source to the log and to its target until all sources are closed; a dead target or log is passed over."""
+    """Copy each source to the log and to its target until all are closed; a dead target or log is passed over."""
     poll = select.poll()
     for source in pairs:
         poll.register(source, select.POLLIN)

@@ -40,9 +40,9 @@ def redirect_to(path: Path) -> None:
 class Tee:
     """Sends stdout and stderr to the file and to where they went before, until `close`.
 
-    A small process of its own copies (`trainctl/run/copier.py`), so that nothing is lost when the run is killed and training
-    never waits for Python. Where the output was a terminal it stays one (a pseudo terminal), so colours and progress bars
-    stay as they are.
+    A small process of its own copies (`trainctl/run/copier.py`), so that nothing is lost when the run is killed and
+    training never waits for Python. Where the output was a terminal it stays one (a pseudo terminal), so colours and
+    progress bars stay as they are.
     """
 
     def __init__(self, path: Path) -> None:

@@ -17,6 +17,7 @@ from trainctl.run.applier import Hook
 from trainctl.run.attempt import Attempt
 from trainctl.run.now import Now, build
 from trainctl.run.plain import begin_plain
+from trainctl.run.rank import rank
 from trainctl.run.recovery import RUN_ENDED, reject
 from trainctl.run.request import Request
 from trainctl.run.schedule import NEVER
@@ -166,7 +167,7 @@ def live(config: DictConfig, *, run_dir: str | os.PathLike[str] | None = None) -
         if opened.config is config:
             return opened
         raise SettingError("this run has a live session with another config; use trainctl.current() to get it")
-    if _rank() != 0:
+    if rank() != 0:
         return Live(config, None)
     attempt = attempts.current()
     if attempt is not None and run_dir is not None:
@@ -188,8 +189,3 @@ def live(config: DictConfig, *, run_dir: str | os.PathLike[str] | None = None) -
 def current() -> Live | None:
     """Return the open live session of this process; None before `live(cfg)`, after the run, and in a forked child."""
     return _current if _current is not None and _current.is_open else None
-
-
-def _rank() -> int:
-    text = os.environ.get("RANK") or os.environ.get("SLURM_PROCID") or "0"
-    return int(text) if text.isdigit() else 0

@@ -14,8 +14,8 @@ _held: weakref.WeakSet[RunLock]
 class RunLock:
     """An exclusive flock on `run.lock`, given back by the kernel when the process ends, however it ends.
 
-    A flock belongs to the open file, which a forked child shares: a DataLoader worker that outlives its trainer would keep
-    the run "running". So forked children close their copy at once (subprocesses never get one).
+    A flock belongs to the open file, which a forked child shares: a DataLoader worker that outlives its trainer would
+    keep the run "running". So forked children close their copy at once (subprocesses never get one).
     """
 
     def __init__(self, path: Path) -> None:
@@ -58,7 +58,7 @@ _held = weakref.WeakSet()
 
 
 def is_locked(path: Path) -> bool:
-    """Say whether some process holds the lock. Looks by taking a shared lock for a moment, so a taker must try again."""
+    """Say whether some process holds the lock. Looks by sharing the lock for a moment, so a taker must try again."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:

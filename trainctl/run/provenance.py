@@ -20,11 +20,12 @@ _GIT_TIMEOUT_S = 10  # a repository on a dead network file system must not keep 
 
 def machine_facts() -> dict[str, Any]:
     """Return what is the same for all runs that this process and its forks start, in the order of `run.yaml`."""
+    started_in = str(original_cwd())
     return {
         "script": script_path(),
         "module": module_name(),
-        "cwd": os.getcwd(),
-        "git": git_facts(os.getcwd()),
+        "cwd": started_in,
+        "git": git_facts(started_in),
         "python": platform.python_version(),
         "executable": sys.executable,
         "host": socket.gethostname(),
@@ -51,7 +52,7 @@ def module_name() -> str | None:
 @cache
 def packages() -> dict[str, str]:
     """Return name and version of every installed distribution, sorted."""
-    found = {}
+    found: dict[str, str] = {}
     for distribution in importlib.metadata.distributions():
         name = distribution.metadata["Name"]
         if name:
@@ -102,7 +103,8 @@ def original_cwd() -> Path:
 
 def task_overrides(hydra: Any) -> list[str]:
     """Return the overrides of the task from a config's `hydra` node, in the very words: `lr=${a}` is not resolved."""
-    return [str(text) for text in OmegaConf.to_container(hydra.overrides.task, resolve=False)]
+    texts: Any = OmegaConf.to_container(hydra.overrides.task, resolve=False)
+    return [str(text) for text in texts]
 
 
 def single_job_argv(overrides: list[str]) -> list[str]:

@@ -35,7 +35,7 @@ _NOT_PLAIN = object()
 
 
 def as_plain(value: Any) -> Any:
-    """Return a value as plain Python (numbers of NumPy and torch by their `.item()`), or a marker if it is not plain."""
+    """Return a value as plain Python (numbers of NumPy and torch by `.item()`), or a marker if it is not plain."""
     if value is None or type(value) in (bool, int, float, str):
         return value
     if type(value) in (list, tuple):

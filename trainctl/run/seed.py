@@ -29,7 +29,8 @@ def recorded_seed(path: Path) -> int | None:
     if path.is_dir():
         seed: Any = files.read_mapping(RunDir.at(path).run).get("seed")
     else:
-        base = files.read_mapping(path).get(0)
+        changelog: dict[Any, Any] = files.read_mapping(path)
+        base = changelog.get(0)
         settings = base.get("trainctl") if isinstance(base, dict) else None
         seed = settings.get("seed") if isinstance(settings, dict) else None
     return seed if isinstance(seed, int) else None
@@ -38,8 +39,8 @@ def recorded_seed(path: Path) -> int | None:
 def seed_libraries(seed: int, already: set[str]) -> None:
     """Seed `random`, NumPy and torch as far as they are loaded and not in `already`, and note there what was seeded.
 
-    A library that is loaded later is seeded by the next call; one that is seeded is never seeded twice, since that would
-    repeat the numbers that the task has drawn meanwhile.
+    A library that is loaded later is seeded by the next call; one that is seeded is never seeded twice, since that
+    would repeat the numbers that the task has drawn meanwhile.
     """
     seeders: dict[str, Any] = {
         "random": lambda: random.seed(seed),

@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf, flag_override
 
-from trainctl.config import drift
-from trainctl.config.changelog import Changelog
 from trainctl.config.controls import keys_of
-from trainctl.config.settings import Settings, settings_of
-from trainctl.config.snapshot import moment_keys, recorded_by_value, snapshot
-from trainctl.errors import DriftError, RunDirError
+from trainctl.config.settings import settings_of
+from trainctl.errors import RunDirError
 from trainctl.run.answers import Answers
 from trainctl.run.applier import Applier
 from trainctl.run.attempt import Attempt
 from trainctl.run.metrics import MetricLog
-from trainctl.run.provenance import original_cwd
 from trainctl.run.pump import Pump
 from trainctl.run.record import Record
 from trainctl.run.recovery import recover
 from trainctl.run.request import Request
-from trainctl.run.rundir import RunDir
-from trainctl.run.schedule import Schedule, plan, read_changelog, read_replay
-
-log = logging.getLogger(__name__)
+from trainctl.run.schedule import Schedule, plan
+from trainctl.run.start import own_changelog, replayed_changelog
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +48,8 @@ def open_session(
         with flag_override(config, "readonly", False):  # so that the changelog alone is enough to repeat the run
             OmegaConf.update(config, "trainctl.seed", attempt.seed, force_add=True)
     keys = keys_of(config, settings.controls, settings.editable)
-    own = _own_changelog(run, config)
-    replay = _replay(config, settings)
+    own = own_changelog(run, config)
+    replay = replayed_changelog(config, settings)
     record = Record(run.changelog, own)
     answers, metrics = Answers(run), MetricLog(run.metrics)
     try:
@@ -76,38 +68,3 @@ def open_session(
     )
     pump.start()
     return Session(applier, schedule, metrics, answers, pump, settings.replay)
-
-
-def _own_changelog(run: RunDir, config: DictConfig) -> Changelog:
-    """Return the changelog that earlier attempts wrote, else a new one; keys recorded by value may differ."""
-    base = snapshot(config)
-    if not run.changelog.exists():
-        return Changelog(base)
-    own = read_changelog(run.changelog, f"the run dir {str(run.path)!r}")
-    drift.check(
-        own.base,
-        base,
-        source=str(run.changelog),
-        allowed="a run dir holds one run: choose another with hydra.run.dir, hydra.sweep.dir or run_dir=",
-        ignore=recorded_by_value(config),
-    )
-    return own
-
-
-def _replay(config: DictConfig, settings: Settings) -> Changelog | None:
-    if settings.replay is None:
-        return None
-    replay = read_replay(original_cwd() / Path(settings.replay).expanduser())
-    try:
-        drift.check(
-            replay.base,
-            snapshot(config),
-            source=f"the replayed {settings.replay}",
-            allowed="start from the same config, or give trainctl.drift=allow to apply its edits anyway",
-            ignore=moment_keys(config),
-        )
-    except DriftError as error:
-        if settings.drift != "allow":
-            raise
-        log.warning("%s", error)
-    return replay

@@ -15,7 +15,10 @@ from trainctl.run import files
 from trainctl.run.lock import is_locked
 from trainctl.run.rundir import RunDir
 
-State = Literal["queued", "running", "done", "failed", "interrupted"]
+State = Literal["queued", "running", "done", "failed", "timeout", "oom", "interrupted"]
+
+# states of a run that ended by itself, without success; "interrupted" means that somebody or something ended it
+FAILED: tuple[State, ...] = ("failed", "timeout", "oom")
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,8 @@ import math
 import time
 from typing import Any
 
-from trainctl.cli.terminal import clean
 from trainctl.config import yaml
+from trainctl.run.printable import clean
 
 
 def number(value: float | None, *, exact: bool = False) -> str:

@@ -1,0 +1,121 @@
+"""Retries, time limits, fail-fast, reruns: what a sweep does about jobs that do not succeed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+WaitUntil = Callable[..., Any]
+
+
+def starts(app: Any) -> int:
+    return sum(line.startswith("start") for line in app.ran())
+
+
+@pytest.mark.parametrize(
+    ("mode", "retry_on", "attempts", "state"),
+    [
+        ("kill", "[crash]", 3, "failed"),
+        ("kill", "[error,oom]", 1, "failed"),
+        ("raise", "[error]", 3, "failed"),
+        ("raise", "[crash,oom,timeout]", 1, "failed"),
+        ("exit", "[error]", 3, "failed"),
+        ("oom", "[oom]", 3, "oom"),
+        ("oom", "[error]", 1, "oom"),
+    ],
+)
+def test_retries_follow_the_cause(app: Any, mode: str, retry_on: str, attempts: int, state: str) -> None:
+    done = app.run(f"mode={mode}", "hydra.launcher.retries=2", f"hydra.launcher.retry_on={retry_on}")
+    assert done.returncode == 1
+    assert starts(app) == attempts
+    status = app.yaml("0/status.yaml")
+    assert (status["state"], status["attempt"]) == (state, attempts)
+    logs = sorted(path.name for path in (app.sweep / "0").glob("job*.log"))
+    assert logs == sorted(["job.log", *(f"job.{number}.log" for number in range(1, attempts))])
+    assert "1 jobs: 1 failed" in done.stderr
+
+
+def test_retried_job_that_succeeds_is_done(app: Any) -> None:
+    done = app.run("mode=second_time", "hydra.launcher.retries=1")
+    assert done.returncode == 0, done.stderr
+    assert "RETRY 1/1 will be tried again (1 of 1)" in done.stderr
+    assert "1 jobs: 1 done" in done.stderr
+
+
+@pytest.mark.parametrize("mode", ["family", "stubborn"])
+def test_job_that_runs_too_long_is_ended_with_all_its_children(app: Any, mode: str) -> None:
+    limits = ["hydra.launcher.timeout_min=0.02", "hydra.launcher.grace_s=0.2"]
+    done = app.run(f"mode={mode},ok", "hydra.launcher.slots=1", *limits)
+    assert done.returncode == 1
+    assert "ran longer than timeout_min=0.02" in done.stderr
+    assert app.yaml("0/status.yaml")["state"] == "timeout"
+    assert app.yaml("1/status.yaml")["state"] == "done"
+    assert not app.processes()
+
+
+def test_fail_fast_starts_no_more_jobs(app: Any) -> None:
+    done = app.run("mode=raise", "x=range(0,6)", "hydra.launcher.slots=1", "hydra.launcher.stop_after_failures=2")
+    assert done.returncode == 1
+    assert starts(app) == 2
+    assert "6 jobs: 2 failed, 4 not finished: the same command resumes" in done.stderr
+
+
+def test_fail_fast_lets_running_jobs_end(app: Any, wait_until: WaitUntil) -> None:
+    launcher = app.start("mode=wait,raise,ok", "hydra.launcher.slots=2", "hydra.launcher.stop_after_failures=1")
+    wait_until(lambda: app.yaml_or_none("1/status.yaml", "state") == "failed", "the second job fails")
+    app.go()
+    output, _ = launcher.communicate(timeout=60)
+    assert launcher.returncode == 1
+    assert "3 jobs: 1 done, 1 failed, 1 not finished" in output
+
+
+@pytest.mark.parametrize(
+    ("rerun", "again"),
+    [("none", []), ("failed", ["start 0"]), ("all", ["start 0", "start 0", "end 0"])],
+)
+def test_rerun_says_which_jobs_run_again(app: Any, rerun: str, again: list[str]) -> None:
+    app.run("mode=raise,ok", "hydra.launcher.slots=1")
+    before = len(app.ran())
+    done = app.run("mode=raise,ok", "hydra.launcher.slots=1", f"hydra.launcher.rerun={rerun}")
+    assert done.returncode == 1
+    assert Counter(app.ran()[before:]) == Counter(again)
+    if rerun == "none":
+        assert "failed earlier, and rerun=none: ValueError: it broke" in done.stderr
+
+
+def test_pending_jobs_are_immune_to_edits_of_yaml_and_code(app: Any, wait_until: WaitUntil) -> None:
+    launcher = app.start("norm=new,batch", "x=1,2", "mode=wait_and_tell", "hydra.launcher.slots=1")
+    wait_until(lambda: starts(app) == 1, "the first job runs")
+    (app.path / "conf" / "norm" / "batch.yaml").write_text("name: edited\n")
+    (app.path / "conf" / "config.yaml").write_text("not: {even: [valid\n")
+    (app.path / "conf" / "norm" / "new.yaml").unlink()
+    (app.path / "app.py").write_text("raise SystemExit('edited')\n")
+    app.go()
+    output, _ = launcher.communicate(timeout=60)
+    assert launcher.returncode == 0, output
+    assert [app.yaml(f"{number}/result.yaml")["value"] for number in range(4)] == ["new", "new", "batch", "batch"]
+
+
+def test_dry_run_lists_jobs_and_writes_nothing(app: Any) -> None:
+    app.run("x=1,2", "mode=ok,raise")
+    (app.sweep / "1" / "status.yaml").unlink()
+    before = sorted((str(path), path.stat().st_mtime_ns) for path in app.path.rglob("*"))
+    ran = app.ran()
+    done = app.run("x=1,2,3", "mode=ok,raise", "hydra.launcher.dry_run=true")
+    assert done.returncode == 0, done.stderr
+    assert app.ran() == ran
+    assert sorted((str(path), path.stat().st_mtime_ns) for path in app.path.rglob("*")) == before
+    lines = [line.split(maxsplit=4) for line in done.stdout.splitlines() if line.strip()]
+    assert [line[:2] for line in lines[:6]] == [
+        ["1/6", "skip"],
+        ["2/6", "run"],
+        ["3/6", "skip"],
+        ["4/6", "retry"],
+        ["5/6", "run"],
+        ["6/6", "run"],
+    ]
+    assert "sweep/0" in done.stdout
+    assert "x=1 mode=ok" in done.stdout

@@ -1,0 +1,209 @@
+"""Places on devices, counted over all launchers of one user on this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import time
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from trainctl.errors import SettingError
+
+_MUTEX = "mutex"
+_MUTEX_TRIES = 20
+_MUTEX_PAUSE_S = 0.001
+_SHORTLY_S = 0.05
+_LATER_S = 0.5
+
+
+class Taken(Exception):
+    """A device has no place for one more job now; the text says why.
+
+    Attributes:
+        again_s: seconds after which it is worth asking again.
+    """
+
+    def __init__(self, reason: str, again_s: float = _LATER_S) -> None:
+        super().__init__(reason)
+        self.again_s = again_s
+
+
+class Held:
+    """Places that one job holds, until `release` or the end of this process."""
+
+    def __init__(self, files: contextlib.ExitStack) -> None:
+        self._files = files
+
+    def release(self) -> None:
+        self._files.close()
+
+
+class HostLocks:
+    """Gives a device to no more jobs than every launcher that uses it asked for.
+
+    A place is a flock on `UUID.most.number`, in which `most` is how many jobs its launcher allows on that device, 0 for
+    any number. Killed launchers so leave nothing to clean up. Whoever takes a place counts the held ones first, alone
+    (`mutex`). The directory is the same for each login, shell and service of the user: one that the environment names
+    (XDG_RUNTIME_DIR, TMPDIR) would differ between two launchers, and is removed at logout under those that stay.
+
+    Args:
+        most: device to the most jobs that it may have; 0 shares with everybody.
+        stagger_s: seconds between two starts on one device, whoever starts.
+
+    Raises:
+        SettingError: the directory cannot be used.
+    """
+
+    def __init__(
+        self,
+        most: Mapping[str, int],
+        *,
+        stagger_s: float = 0.0,
+        directory: Path | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._most = dict(most)
+        self._stagger_s = stagger_s
+        self._path = directory or Path("/tmp") / f"trainctl-{os.geteuid()}"  # noqa: S108  # made 0700, owner checked
+        self._clock = clock
+        try:
+            self._prepare()
+        except OSError as error:
+            raise SettingError(
+                f"the devices of this machine cannot be shared out in {str(self._path)!r}: {error.strerror or error}; "
+                "make it a directory of yours with mode 0700, or set hydra.launcher.share=true in every sweep"
+            ) from error
+
+    def take(self, devices: Sequence[str]) -> Held:
+        """Take one place on each of the devices, or none.
+
+        Raises:
+            Taken: not now.
+        """
+        try:
+            with contextlib.ExitStack() as files, self._open_directory() as directory, self._alone(directory):
+                files.callback(directory.copy().close)  # its shared lock keeps systemd-tmpfiles from clearing it
+                names = os.listdir(directory.number)
+                for device in devices:
+                    files.callback(self._take_place(directory, device, names).close)
+                return Held(files.pop_all())
+        except OSError as error:
+            raise Taken(f"the places in {str(self._path)!r} cannot be looked at ({error})") from error
+
+    def _prepare(self) -> None:
+        """Make all files now, so that a disk that fills up later stands in no job's way."""
+        with self._open_directory() as directory:
+            for name in (_MUTEX, *(f"{device}.{most}.{n}" for device, most in self._most.items() for n in range(most))):
+                with (
+                    contextlib.suppress(FileExistsError),
+                    contextlib.closing(_File(name, directory, os.O_EXCL)) as file,
+                ):
+                    os.utime(file.number, (0, 0))  # nothing has started here yet
+
+    @contextlib.contextmanager
+    def _open_directory(self) -> Iterator[_File]:
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(self._path, 0o700)
+        with contextlib.closing(_File(str(self._path), None, os.O_DIRECTORY | os.O_NOFOLLOW)) as directory:
+            status = os.fstat(directory.number)
+            if status.st_uid != os.geteuid() or status.st_mode & 0o077:
+                raise PermissionError("it belongs to, or is open to, somebody else")
+            directory.lock(fcntl.LOCK_SH)
+            yield directory
+
+    @contextlib.contextmanager
+    def _alone(self, directory: _File) -> Iterator[None]:
+        with contextlib.closing(_File(_MUTEX, directory)) as mutex:
+            for _ in range(_MUTEX_TRIES):
+                if mutex.lock(fcntl.LOCK_EX):
+                    yield
+                    return
+                time.sleep(_MUTEX_PAUSE_S)  # held for microseconds, unless its holder was stopped just there
+        raise Taken("another launcher looks at the devices just now", _SHORTLY_S)
+
+    def _take_place(self, directory: _File, device: str, names: Sequence[str]) -> _File:
+        ours = self._most[device]
+        holders, last_start = self._count(directory, device, names)
+        since = self._clock() - last_start
+        if 0 <= since < self._stagger_s:
+            raise Taken(f"a job was started on it within {self._stagger_s:g} s", self._stagger_s - since)
+        if ours and len(holders) >= min(most for most in (ours, *(most for most, _ in holders)) if most):
+            pids = sorted({pid for _, pid in holders} - {str(os.getpid())})
+            raise Taken(f"it is held by another launcher of yours (process {', '.join(pids) or 'unknown'})")
+        number = 0
+        while True:  # ends: fewer than `ours` places are held, or there is no limit
+            place = _File(f"{device}.{ours}.{number}", directory)
+            if place.lock(fcntl.LOCK_EX):
+                place.sign(self._clock())
+                return place
+            place.close()
+            number += 1
+
+    def _count(self, directory: _File, device: str, names: Sequence[str]) -> tuple[list[tuple[int, str]], float]:
+        """Return the held places, each as what its launcher allows and its process, and the time of the last start."""
+        holders, last_start = [], 0.0
+        for name in names:
+            of, _, rest = name.partition(".")
+            most, _, number = rest.partition(".")
+            if of != device or not (most.isdecimal() and number.isdecimal()):
+                continue
+            with contextlib.closing(_File(name, directory)) as file:
+                last_start = max(last_start, os.fstat(file.number).st_mtime)
+                if not file.lock(fcntl.LOCK_SH):
+                    holders.append((int(most), os.pread(file.number, 32, 0).decode("ascii", "replace").strip()))
+        return holders, last_start
+
+
+class _File:
+    """An open file that no forked or executed process keeps: a flock lasts as long as any copy of its descriptor."""
+
+    def __init__(self, name: str, directory: _File | None, flags: int = 0) -> None:
+        if directory is None:
+            self.number = os.open(name, os.O_RDONLY | os.O_CLOEXEC | flags)
+        else:
+            flags |= os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+            self.number = os.open(name, flags, 0o600, dir_fd=directory.number)
+        _open_files.add(self)
+
+    def copy(self) -> _File:
+        """Return another hold on the same open file, and so on its lock."""
+        other = object.__new__(_File)
+        other.number = os.dup(self.number)
+        _open_files.add(other)
+        return other
+
+    def lock(self, kind: int) -> bool:
+        """Lock the file if nobody is in the way; say whether it is locked."""
+        try:
+            fcntl.flock(self.number, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def sign(self, now: float) -> None:
+        """Write down who holds it since when: for people and for `stagger_s`, so a full disk does not matter."""
+        with contextlib.suppress(OSError):
+            os.utime(self.number, (now, now))
+            os.ftruncate(self.number, 0)
+            os.pwrite(self.number, f"{os.getpid()}\n".encode(), 0)
+            os.utime(self.number, (now, now))
+
+    def close(self) -> None:
+        if self.number >= 0:
+            os.close(self.number)
+            self.number = -1
+
+
+_open_files: weakref.WeakSet[_File] = weakref.WeakSet()
+
+
+def _forget_in_child() -> None:
+    for file in list(_open_files):
+        with contextlib.suppress(OSError):
+            file.close()
+
+
+os.register_at_fork(after_in_child=_forget_in_child)

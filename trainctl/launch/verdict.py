@@ -1,0 +1,80 @@
+"""How a job ended, in the words that decide about trying again."""
+
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import dataclass
+from typing import Literal
+
+from trainctl.run.status import State
+
+# error: it raised or called sys.exit; crash: it died without an answer; the others say themselves what they are
+Cause = Literal["error", "crash", "oom", "timeout", "interrupted"]
+
+_OOM_NAMES = ("OutOfMemoryError", "MemoryError")
+_OOM_WORDS = ("CUDA out of memory", "CUDA_ERROR_OUT_OF_MEMORY", "RESOURCE_EXHAUSTED", "CUBLAS_STATUS_ALLOC_FAILED")
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a job has no return value.
+
+    Attributes:
+        reason: one line for a person.
+        tail: the last lines that tell more.
+    """
+
+    cause: Cause
+    reason: str
+    tail: str = ""
+
+    @property
+    def state(self) -> State:
+        """The word for `status.yaml`."""
+        states: dict[Cause, State] = {"error": "failed", "crash": "failed", "oom": "oom", "timeout": "timeout"}
+        return states.get(self.cause, "interrupted")
+
+
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """Say whether an exception, or one that it was raised from, means that memory ran out, on the device or the host.
+
+    >>> is_out_of_memory(RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")), is_out_of_memory(ValueError())
+    (True, False)
+    """
+    seen = 0
+    while error is not None and seen < 20:
+        if type(error).__name__ in _OOM_NAMES or any(words in str(error) for words in _OOM_WORDS):
+            return True
+        error, seen = error.__cause__ or error.__context__, seen + 1
+    return False
+
+
+def describe_exit(status: int) -> str:
+    """Say how a process ended, from its wait status.
+
+    >>> describe_exit(9), describe_exit(3 << 8)
+    ('was killed by SIGKILL (9)', 'exited with code 3 without an answer')
+    """
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        names = {each.value: each.name for each in signal.Signals}
+        return f"was killed by {names.get(number, 'signal')} ({number})"
+    return f"exited with code {os.waitstatus_to_exitcode(status)} without an answer"
+
+
+def judge_death(status: int, ended_as: Failure | None, oom_kills: tuple[int | None, int | None]) -> Failure:
+    """Return why a job died without an answer.
+
+    Args:
+        status: of `waitpid`.
+        ended_as: why we ended it, if we did.
+        oom_kills: the kernel's count of its out-of-memory kills when the job started, and now.
+    """
+    if ended_as is not None:
+        return ended_as
+    before, after = oom_kills
+    by_kernel = before is not None and after is not None and after > before
+    if by_kernel and os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL:
+        return Failure("oom", "was killed by SIGKILL (9) while the kernel was killing processes for lack of memory")
+    return Failure("crash", describe_exit(status))
