@@ -11,8 +11,9 @@ from pathlib import Path
 import hypothesis
 import pytest
 from sweep_app import app, wait_until_fixture
+from task_app import task
 
-__all__ = ["app", "wait_until_fixture"]
+__all__ = ["app", "task", "wait_until_fixture"]
 
 # A busy machine makes any one example slow: the whole test's timeout is what guards against hanging.
 hypothesis.settings.register_profile("trainctl", deadline=None)

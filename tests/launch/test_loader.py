@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,12 @@ import pytest
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.object_type import ObjectType
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from trainctl.launch.loader import SharingLoader
+from trainctl.launch.repository import FrozenRepository
 
 pytestmark = pytest.mark.skipif(
     not hydra.__version__.startswith("1.3."), reason="other versions of Hydra compose every job in full"
@@ -85,7 +88,9 @@ def describe(node: Any) -> Any:
 @pytest.mark.parametrize("seed", range(10))
 def test_loader_shares_exactly(sweep: Any, seed: int) -> None:
     loader, master = sweep
-    sharing = SharingLoader(loader)
+    frozen = copy.copy(loader)
+    frozen.repository = FrozenRepository(loader.repository)
+    sharing = SharingLoader(frozen)
     draw = random.Random(seed)
     outcomes = set()
     for _ in range(100):
@@ -95,6 +100,25 @@ def test_loader_shares_exactly(sweep: Any, seed: int) -> None:
         outcomes.add(expected[0])
     assert "ok" in outcomes
     assert len(outcomes) > 1, "errors are to be compared too"
+
+
+def test_frozen_repository_answers_as_the_dir_did(sweep: Any, tmp_path: Path) -> None:
+    loader, _ = sweep
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "db" / "nested").mkdir()
+    frozen = FrozenRepository(loader.repository)
+    for group in ("", "db", "empty", "exp", "nosuch", "hydra/launcher", "db/nested"):
+        assert frozen.group_exists(group) == loader.repository.group_exists(group), group
+        for kind in (None, ObjectType.CONFIG, ObjectType.GROUP):
+            expected = loader.repository.get_group_options(group, kind)
+            assert frozen.get_group_options(group, kind) == expected, (group, kind)
+    for name in ("config", "db/mysql", "db/mysql.yaml", "db/nosuch", "nosuch", "hydra/config", "hydra/launcher/slots"):
+        assert frozen.config_exists(name) == loader.repository.config_exists(name), name
+        assert frozen.load_config(name) == loader.repository.load_config(name), name
+    for path in tmp_path.rglob("*.yaml"):
+        path.write_text("edited: true\n")
+    assert frozen.load_config("db/mysql").config.driver == "mysql"
+    assert copy.deepcopy(frozen).load_config("db/postgres").config.driver == "postgres"
 
 
 def test_loader_gives_each_job_its_own_copy(sweep: Any) -> None:

@@ -86,8 +86,10 @@ def test_rerun_says_which_jobs_run_again(app: Any, rerun: str, again: list[str])
         assert "failed earlier, and rerun=none: ValueError: it broke" in done.stderr
 
 
-def test_pending_jobs_are_immune_to_edits_of_yaml_and_code(app: Any, wait_until: WaitUntil) -> None:
-    launcher = app.start("norm=new,batch", "x=1,2", "mode=wait_and_tell", "hydra.launcher.slots=1")
+@pytest.mark.parametrize("extra", [[], ["+new=1"]], ids=["shared", "composed in full"])
+def test_pending_jobs_are_immune_to_edits_of_yaml_and_code(app: Any, wait_until: WaitUntil, extra: list[str]) -> None:
+    keys = ["norm=new,batch", "x=1,2", "mode=wait_and_tell", *extra]
+    launcher = app.start(*keys, "hydra.launcher.slots=1")
     wait_until(lambda: starts(app) == 1, "the first job runs")
     (app.path / "conf" / "norm" / "batch.yaml").write_text("name: edited\n")
     (app.path / "conf" / "config.yaml").write_text("not: {even: [valid\n")

@@ -20,6 +20,7 @@ from trainctl.run.rundir import RunDir
 
 api = pytest.importorskip("playwright.sync_api", reason="the browser tests need Playwright for Python")
 expect = api.expect
+expect.set_options(timeout=20_000)  # machines that test are busy
 
 CHROMIUM = next((path for name in ("chromium", "chromium-browser") if (path := shutil.which(name))), None)
 FLAGS = [

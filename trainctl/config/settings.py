@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from trainctl.errors import SettingError
 
@@ -75,10 +75,14 @@ def settings_of(config: DictConfig) -> Settings:
     given = config.get("trainctl")
     if given is None:
         return Settings()
+    if not isinstance(given, DictConfig):
+        raise SettingError(f"trainctl={given!r} is not a mapping; allowed below it are {_known(Settings)}")
     try:
-        is_typed = OmegaConf.get_type(given) is Settings
-        typed = given if is_typed else OmegaConf.merge(OmegaConf.structured(Settings), given)
-        settings = OmegaConf.to_object(typed)
+        plain = OmegaConf.to_container(given, resolve=True)  # a typed node can hold unknown keys too: `+trainctl.x=1`
+        settings = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Settings), plain))
+    except ConfigKeyError as error:
+        known = _known(error.object_type or Settings)
+        raise SettingError(f"trainctl.{error.full_key} is not a setting; allowed are {known}") from error
     except OmegaConfBaseException as error:
         reason = str(error).splitlines()[0]
         raise SettingError(f"trainctl.{error.full_key or ''}: {reason}") from error
@@ -94,3 +98,7 @@ def settings_of(config: DictConfig) -> Settings:
     if settings.seed is not None and not 0 <= settings.seed < 2**32:
         raise SettingError(f"trainctl.seed must be between 0 and 4294967295 but got {settings.seed}")
     return settings
+
+
+def _known(settings: Any) -> str:
+    return ", ".join(sorted(field.name for field in fields(settings)))

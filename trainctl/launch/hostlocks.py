@@ -135,11 +135,13 @@ class HostLocks:
             raise Taken(f"it is held by another launcher of yours (process {', '.join(pids) or 'unknown'})")
         number = 0
         while True:  # ends: fewer than `ours` places are held, or there is no limit
-            place = _File(f"{device}.{ours}.{number}", directory)
-            if place.lock(fcntl.LOCK_EX):
-                place.sign(self._clock())
-                return place
-            place.close()
+            with contextlib.ExitStack() as opened:
+                place = _File(f"{device}.{ours}.{number}", directory)
+                opened.callback(place.close)
+                if place.lock(fcntl.LOCK_EX):
+                    place.sign(self._clock())
+                    opened.pop_all()
+                    return place
             number += 1
 
     def _count(self, directory: _File, device: str, names: Sequence[str]) -> tuple[list[tuple[int, str]], float]:

@@ -19,6 +19,7 @@ from trainctl.launch.compose import JobSpec, SweepContext
 from trainctl.launch.job import become_job
 from trainctl.launch.payload import IMPORTING, pack_context
 from trainctl.launch.pool import SlotPool
+from trainctl.launch.preview import Preview
 from trainctl.launch.report import Report
 from trainctl.launch.settings import LauncherSettings, check_settings
 from trainctl.launch.slots import Slot, make_slots
@@ -39,6 +40,7 @@ class SlotSweeps:
         self._slots: list[Slot] = []
         self._payload: bytes | None = None
         self._owner = os.getpid()
+        self._preview = Preview(context.config) if self._settings.dry_run else None
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
         """Run the jobs and return their JobReturns in order, FAILED ones included.
@@ -55,10 +57,12 @@ class SlotSweeps:
         setup_globals()
         config = self._context.config
         configure_log(config.hydra.hydra_logging, config.hydra.verbose)
-        make_sweep_dir(Path(str(config.hydra.sweep.dir)))
-        starter = self._get_starter()
         rerun = self._settings.rerun
         specs = [JobSpec(initial_job_idx + n, tuple(overrides), rerun) for n, overrides in enumerate(job_overrides)]
+        if self._preview is not None:
+            return self._preview.show(self._context, specs)
+        make_sweep_dir(Path(str(config.hydra.sweep.dir)))
+        starter = self._get_starter()
         report = Report(len(specs), silent=self._settings.progress == "off")
         sweep = Sweep(starter, SlotPool(self._slots), specs, report, self._settings, self._greet)
         try:

@@ -17,13 +17,16 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
 from omegaconf import DictConfig, OmegaConf
 
+from trainctl.launch.repository import FrozenRepository
+
 # Internals of Hydra are used below that no release promises; each minor release is to be looked at before it is added.
 _KNOWN = ("1.3.",)
 
 
 def share_compositions(context: Any) -> None:
-    """Put a `SharingLoader` in place of a HydraContext's loader, where Hydra's version and the loader are known."""
+    """Freeze the config files and put a `SharingLoader` in place of the loader, where both and Hydra's version are known."""
     if hydra.__version__.startswith(_KNOWN) and type(context.config_loader) is ConfigLoaderImpl:
+        context.config_loader.repository = FrozenRepository(context.config_loader.repository)
         context.config_loader = SharingLoader(context.config_loader)
 
 

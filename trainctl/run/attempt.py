@@ -86,6 +86,7 @@ class Attempt:
         """
         global _current
         settings = settings_of(config)
+        _make_private(run)
         run.create()
         lock = lock or take_lock(run)
         try:
@@ -153,6 +154,17 @@ begin = Attempt.begin
 def current() -> Attempt | None:
     """Return the attempt that this process executes; None in a forked child and outside a run."""
     return _current if _current is not None and _current._pid == os.getpid() else None
+
+
+def _make_private(run: RunDir) -> None:
+    """Shut others out of a directory that Hydra has just made for a run; one that holds anything else is a person's."""
+    hydra = hydra_config()
+    if hydra is None or not run.path.is_dir():
+        return
+    by_hydra = {str(hydra.output_subdir), f"{hydra.job.name}.log"}
+    with contextlib.suppress(OSError):
+        if {entry.name for entry in os.scandir(run.path)} <= by_hydra:
+            run.path.chmod(0o700)
 
 
 def _write_start(run: RunDir, settings: Settings, facts: Mapping[str, Any], slot: str | None) -> tuple[Status, int]:
