@@ -58,6 +58,9 @@ def main(cfg):
     if mode == "wait_and_tell":
         wait_for("go")
         return cfg.norm.name
+    if mode == "again" and "RANK" not in os.environ:
+        subprocess.run([sys.executable, *sys.argv], env={**os.environ, "RANK": "1"}, check=True)
+    elif mode == "again": return None
     if mode == "oom":
         class OutOfMemoryError(RuntimeError): pass
         raise OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")

@@ -19,7 +19,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from trainctl.config.settings import Settings, settings_of
 from trainctl.errors import JobError, TrainctlError
@@ -64,7 +64,8 @@ class TrainctlCallback(Callback):
                 settings = settings_of(config)
             except TrainctlError as error:
                 _refuse(error)
-        _show_page(root, settings)
+        if not OmegaConf.select(config, "hydra.launcher.dry_run", default=False):
+            _show_page(root, settings)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         _leave_page()

@@ -12,7 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from made import Cli, assert_refused, finished
 from omegaconf import OmegaConf
 
-from trainctl.cli.replay import quoted
+from trainctl.config.override import quoted
 from trainctl.run import files
 from trainctl.run.rundir import RunDir
 

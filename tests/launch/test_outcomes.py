@@ -93,11 +93,17 @@ def test_jobs_draw_different_random_numbers(app: Any) -> None:
 
 
 def test_job_sees_its_slot_and_its_own_command_line(app: Any) -> None:
-    assert app.run("x=1", "mode=environment", "hydra.launcher.slots=[cpu]").returncode == 0
+    assert app.run("x=1", "mode=environment", "hydra.launcher.slots=[cpu]", "hydra.verbose=false").returncode == 0
     value = app.yaml("0/result.yaml")["value"]
     assert value["CUDA_VISIBLE_DEVICES"] == ""
     assert value["TRAINCTL_SLOT"] == "cpu"
-    assert value["argv"][1:] == ["x=1", "mode=environment"]
+    assert value["argv"][1:] == ["x=1", "mode=environment", "hydra.verbose=false", f"hydra.run.dir={app.sweep}/0"]
+
+
+def test_job_that_starts_itself_again_runs_alone(app: Any) -> None:
+    assert app.run("x=1,2", "mode=again").returncode == 0
+    assert sorted(app.ran()) == ["end 1", "end 2", "start 1", "start 1", "start 2", "start 2"]
+    assert sorted(path.name for path in app.sweep.iterdir() if not path.name.startswith(".")) == ["0", "1", "multirun.yaml"]
 
 
 def test_finished_job_is_skipped_and_answers_again(app: Any) -> None:

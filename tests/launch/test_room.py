@@ -192,13 +192,15 @@ def test_gpu_that_is_lost_while_waiting_is_refused(
 
 
 def test_gpu_that_is_too_small_is_refused_up_front(room: Callable[..., Room]) -> None:
-    with pytest.raises(SettingError, match=r"min_free_mib=50000 is more than GPU 6 \(NVIDIA A100-SXM4-40GB\) has: 40960 MiB"):
+    with pytest.raises(
+        SettingError, match=r"min_free_mib=50000 is more than GPU 6 \(NVIDIA A100-SXM4-40GB\) has: 40960 MiB"
+    ):
         room(min_free_mib=50000)
 
 
 def test_condition_that_a_device_cannot_tell_of_is_refused_up_front(clock: Clock) -> None:
     reader = RecordedGpus(split=True)
-    with pytest.raises(SettingError, match="max_foreign_util=10 cannot be kept on GPU 0:0 .*, which does not tell"):
+    with pytest.raises(SettingError, match=r"max_foreign_util=10 cannot be kept on GPU 0:0 .*, which does not tell"):
         Room({MIGS[0].uuid: MIGS[0]}, reader, RoomSettings(max_foreign_util=10), clock=clock)
     Room({MIGS[0].uuid: MIGS[0]}, reader, RoomSettings(min_free_mib=1000), clock=clock)
 

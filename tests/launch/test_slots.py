@@ -87,7 +87,9 @@ def test_mig_devices_are_slots() -> None:
 
 
 def test_gpu_that_is_split_is_no_slot_itself() -> None:
-    with pytest.raises(SettingError, match="asks for device '0', which is split into MIG devices; name one of 0:0, 0:1"):
+    with pytest.raises(
+        SettingError, match="asks for device '0', which is split into MIG devices; name one of 0:0, 0:1"
+    ):
         names(["0"], SPLIT)
 
 
@@ -116,7 +118,9 @@ def test_device_outside_the_preset_is_refused_with_the_preset() -> None:
 
 
 def test_device_without_a_driver_is_refused_with_the_reason() -> None:
-    with pytest.raises(SettingError, match=r"device '0', which is not visible here; visible GPUs: none \(this machine has"):
+    with pytest.raises(
+        SettingError, match=r"device '0', which is not visible here; visible GPUs: none \(this machine has"
+    ):
         names(["0"], NONE)
 
 
@@ -147,10 +151,16 @@ def test_only_cpu_slots_ask_for_no_gpus() -> None:
     ("options", "words"),
     [
         ({"gpus_per_job": 0}, r"hydra.launcher.gpus_per_job must be a whole number, at least 1 or null, but got 0"),
-        ({"jobs_per_gpu": True}, r"hydra.launcher.jobs_per_gpu must be a whole number, at least 1 or null, but got True"),
+        (
+            {"jobs_per_gpu": True},
+            r"hydra.launcher.jobs_per_gpu must be a whole number, at least 1 or null, but got True",
+        ),
         ({"jobs_per_gpu": 1.5}, r"hydra.launcher.jobs_per_gpu must be a whole number"),
         ({"min_free_mib": -1}, r"hydra.launcher.min_free_mib must be a whole number, at least 1 or null, but got -1"),
-        ({"max_foreign_util": 101}, r"hydra.launcher.max_foreign_util must be a percentage from 0 to 100, or null, but got"),
+        (
+            {"max_foreign_util": 101},
+            r"hydra.launcher.max_foreign_util must be a percentage from 0 to 100, or null, but got",
+        ),
         ({"max_foreign_util": float("nan")}, r"hydra.launcher.max_foreign_util must be a percentage"),
         ({"stagger_s": -0.5}, r"hydra.launcher.stagger_s must be a number, at least 0, but got -0.5"),
         ({"share": 1}, r"hydra.launcher.share must be true or false but got 1"),

@@ -146,8 +146,9 @@ def test_two_edits_arrive_together_in_training_and_changelog(form: Any, training
     expect(page.get_by_text("2 pending edits")).to_be_visible()
     page.get_by_label("note").fill("calmer: # {x}")
     expect(button(page, "Apply")).to_be_enabled()
-    button(page, "Apply").click()
     answer = page.get_by_role("status")
+    expect(answer).to_have_count(0)
+    button(page, "Apply").click()
     expect(answer).to_have_text(re.compile(r"^applied at step \d+$"))
     step = int(answer.inner_text().split()[-1])
     wait_for(lambda: training.sees(warmup=812, betas=[0.9, 0.95]), "the values in the training process")
@@ -167,6 +168,7 @@ def test_switch_and_select_are_edits_too(form: Any, training: Training) -> None:
     field(page, "kind").click()
     page.get_by_role("menuitem", name="linear").click()
     expect(page.get_by_text("2 pending edits")).to_be_visible()
+    expect(page.get_by_role("status")).to_have_count(0)
     button(page, "Apply").click()
     expect(page.get_by_role("status")).to_have_text(re.compile(r"^applied at step \d+$"))
     wait_for(lambda: training.sees(kind="linear"), "the choice in the training process")
@@ -216,9 +218,11 @@ def test_text_being_typed_survives_an_edit_from_elsewhere(form: Any, training: T
 
 def test_form_closes_when_the_run_ends(page: Any, url: str, training: Training, base: Path) -> None:
     short = Training.start(training.run.path.parent, "short", base / "short.json")
-    open_run(page, url, "short")
-    expect(field(page, "lr")).to_be_enabled()
-    short.stop()
+    try:
+        open_run(page, url, "short")
+        expect(field(page, "lr")).to_be_enabled()
+    finally:
+        short.stop()
     expect(page.get_by_text("This run is not running (done)")).to_be_visible()
     expect(field(page, "lr")).to_be_disabled()
     expect(button(page, "Apply")).to_have_count(0)

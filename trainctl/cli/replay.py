@@ -13,11 +13,11 @@ import typer
 
 from trainctl.cli import terminal
 from trainctl.cli.place import RunArgument, find_run
+from trainctl.config.override import quoted
 from trainctl.errors import RunDirError
 from trainctl.run.rundir import RunDir
 from trainctl.run.summary import read_record
 
-_PLAIN_PATH = re.compile(r"[A-Za-z0-9_/.+-]+")
 _CONFIG_FLAGS = {"--config-name", "-cn", "--config-path", "-cp", "--config-dir", "-cd"}
 _REPLAY_KEY = re.compile(r"\+{0,2}trainctl\.replay=")
 
@@ -59,19 +59,6 @@ def command_of(run: RunDir, record: dict[str, Any]) -> list[str]:
         )
     kept = [override for override in overrides if not _REPLAY_KEY.match(override)]
     return [*_program(run, record), *_config_flags(argv[1:]), *kept, f"++trainctl.replay={quoted(str(run.path))}"]
-
-
-def quoted(path: str) -> str:
-    r"""Write a path as a value of Hydra's override grammar, in quotes when it has characters that mean something there.
-
-    >>> quoted("/runs/Norm_new"), quoted("/runs/lr=0.1,it's")
-    ('/runs/Norm_new', "'/runs/lr=0.1,it\\'s'")
-    """
-    if _PLAIN_PATH.fullmatch(path):
-        return path
-    path = path.replace("${", "\\${")  # else OmegaConf looks for a key of that name
-    # in Hydra's grammar a backslash is only special in front of a quote
-    return "'" + re.sub(r"(\\*)('|$)", lambda match: match[1] * 2 + ("\\'" if match[2] else ""), path) + "'"
 
 
 def _config_flags(arguments: Sequence[str]) -> list[str]:

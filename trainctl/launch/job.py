@@ -15,6 +15,9 @@ from typing import Any, NoReturn
 
 from hydra.core.utils import JobReturn, JobStatus
 
+from omegaconf import OmegaConf
+
+from trainctl.config.override import quoted
 from trainctl.errors import JobError, TrainctlError
 from trainctl.launch.channel import Channel, ChannelClosed
 from trainctl.launch.claim import Claim, claiming, find_claim
@@ -40,6 +43,7 @@ from trainctl.run.status import read_status
 
 _BUSY_POLL_S = 0.2
 _TAIL_LINES = 8
+_OF_SWEEPS = ("hydra.sweep", "hydra/sweep", "hydra.launcher", "hydra/launcher", "hydra.mode", "hydra.run.dir")
 
 
 def become_job(channel: Channel, load_context: Callable[[], SweepContext], *, parent: int, forked: bool) -> NoReturn:
@@ -140,7 +144,7 @@ class Job:
         self._channel.send("started", str(attempt.run.path), attempt.number)
         keep_earlier_log(attempt.run, attempt.number)
         redirect_to(attempt.run.log)
-        sys.argv = single_job_argv(task_overrides(job.config.hydra))
+        sys.argv = single_job_argv([*task_overrides(job.config.hydra), *_hydra_overrides(job, attempt)])
         try:
             returned = execute(context, job)
         except SystemExit as leaving:
@@ -212,6 +216,13 @@ class Job:
         while is_locked(run.lock):
             if select.select([self._channel], [], [], _BUSY_POLL_S)[0]:
                 raise ChannelClosed
+
+
+def _hydra_overrides(job: ComposedJob, attempt: Attempt) -> list[str]:
+    """Return what a program that starts itself again (a rank of Lightning's) must say to Hydra to be this very job."""
+    given: Any = OmegaConf.to_container(job.config.hydra.overrides.hydra, resolve=False)
+    kept = [text for text in given if not text.lstrip("+~").startswith(_OF_SWEEPS)]
+    return [*kept, f"hydra.run.dir={quoted(str(attempt.run.path))}"]
 
 
 def _leave(code: int) -> NoReturn:

@@ -9,6 +9,7 @@ from rich.cells import cell_len, chop_cells, set_cell_size
 
 GAP = 2
 _CUT = "..."
+_BETWEEN = " " * GAP
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +20,7 @@ class Column:
         rank: a low one is placed before a high one; 0 always is.
         least: cells that it must have; None: as many as its widest cell.
         is_right: numbers end at the right.
-        cut: where a text that is too long loses letters.
+        cut: what a text that is too long loses: its end, its middle, or whole parts from the end.
     """
 
     title: str
@@ -37,7 +38,7 @@ COLUMNS = (
     Column("step", 2, is_right=True),
     Column("rate", 4, is_right=True),
     Column("memory", 6, is_right=True),
-    Column("metrics", 3, least=12),
+    Column("metrics", 3, least=14, cut="parts"),
 )
 
 
@@ -51,7 +52,7 @@ def fit(natural: Mapping[str, int], width: int) -> dict[str, int]:
         width: of the line.
 
     >>> fit({"slot": 3, "run": 30, "time": 5, "step": 9, "metrics": 40}, 60)
-    {'slot': 3, 'run': 23, 'time': 5, 'step': 9, 'metrics': 12}
+    {'slot': 3, 'run': 21, 'time': 5, 'step': 9, 'metrics': 14}
     """
     present = [column for column in COLUMNS if natural.get(column.title)]
     least = {
@@ -78,23 +79,29 @@ def line(cells: Mapping[str, str], widths: Mapping[str, int]) -> str:
     for column in COLUMNS:
         if column.title in widths:
             width = widths[column.title]
-            text = shorten(cells.get(column.title, ""), width, middle=column.cut == "middle")
+            text = shorten(cells.get(column.title, ""), width, column.cut)
             space = " " * (width - cell_len(text))
             parts.append(space + text if column.is_right else text + space)
-    return (" " * GAP).join(parts).rstrip()
+    return _BETWEEN.join(parts).rstrip()
 
 
-def shorten(text: str, width: int, *, middle: bool = False) -> str:
-    """Cut a text down to `width` cells, at its end or in its middle, where dots tell so.
+def shorten(text: str, width: int, cut: str = "end") -> str:
+    """Cut a text down to `width` cells: at its `end` or in its `middle`, where dots tell so, or by whole `parts`.
 
-    >>> shorten("Norm_new-Lr_0.1", 12), shorten("Norm_new-Lr_0.1", 12, middle=True), shorten("abc", 2)
+    >>> shorten("Norm_new-Lr_0.1", 12), shorten("Norm_new-Lr_0.1", 12, "middle"), shorten("abc", 2)
     ('Norm_new-...', 'Norm_..._0.1', 'ab')
+    >>> shorten("loss 0.1  accuracy 0.975", 20, "parts")
+    'loss 0.1'
     """
     if cell_len(text) <= width:
         return text
     if width <= len(_CUT) + 1:
         return set_cell_size(text, width).rstrip()
-    if not middle:
+    if cut == "parts" and cell_len(text.partition(_BETWEEN)[0]) <= width:
+        while cell_len(text) > width:
+            text = text.rpartition(_BETWEEN)[0]
+        return text
+    if cut != "middle":
         return set_cell_size(text, width - len(_CUT)) + _CUT
     head = (width - len(_CUT) + 1) // 2
     return set_cell_size(text, head) + _CUT + _end(text, width - len(_CUT) - head)

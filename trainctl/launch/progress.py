@@ -10,8 +10,6 @@ from typing import TextIO
 
 from trainctl.launch.report import Report
 
-PROGRESS = ("auto", "rich", "plain", "off")
-
 Memory = Callable[[], Mapping[str, tuple[float, float]]]
 
 _DUMB = ("", "dumb", "unknown")
@@ -35,7 +33,7 @@ def make_report(
 
     Args:
         total: how many jobs there are.
-        progress: one of `PROGRESS`.
+        progress: auto, rich, plain or off.
         slots: their names, in order.
         sweep_dir: what the names of runs are shown below.
         memory: returns used and total MiB by slot name; asked every few seconds.

@@ -12,7 +12,7 @@ from trainctl.errors import SettingError
 from trainctl.launch.slots import check_entry
 
 STARTS = ("auto", "fork", "spawn")
-PROGRESS = ("plain", "off")
+PROGRESS = ("auto", "rich", "plain", "off")
 RERUNS = ("none", "failed", "all")
 CAUSES = ("crash", "oom", "timeout", "error")
 
@@ -66,7 +66,7 @@ class SlotLauncherConf:
     dry_run: bool = False
 
     # what is said of the jobs: plain (a line per event), off
-    progress: str = "plain"
+    progress: str = "auto"
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,7 @@ class RunPage:
         self._facts = _pane(facts.facts(view.row))
         self._notice = _pane(notice(view), visible=bool(notice(view)))
         self._changes = _pane(changes.table(view))
-        self._form = Form(view, self._update)
+        self._form = Form(view, self._change)
         self._bar = PendingBar(self._apply, self._discard)
         self._bar.view.visible = view.is_editable
         left = pmui.Column(self._form.view, sizing_mode="stretch_width", styles={"flex": "1 1 540px", "min-width": "0"})
@@ -57,6 +57,12 @@ class RunPage:
         stack = ExitStack()
         stack.enter_context(watcher.watching(name))
         tick_while_open(self._tick, TICK_MS, stack)
+
+    def _change(self) -> None:
+        """Follow the person: the answer to what was asked before goes when something new is begun."""
+        if self._request is None:
+            self._bar.answer("")
+        self._update()
 
     def _update(self) -> None:
         self._bar.show(self._form.changes())

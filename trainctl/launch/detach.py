@@ -1,0 +1,142 @@
+"""`hydra.launcher.detach=true`: the sweep goes on in a process of its own session, and the terminal may close."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from trainctl.config.override import quoted
+from trainctl.errors import RunDirError, SettingError
+from trainctl.launch.outlet import Outlet
+from trainctl.launch.presence import find
+from trainctl.run.provenance import module_name, script_path
+
+LOG = "sweep.log"
+
+_MARK = "TRAINCTL_DETACHED"  # in the environment of the background process: it must not detach again
+_LOOK_S = 0.05
+
+
+def detach(sweep_dir: Path) -> None:
+    """Start the very command again in the background and leave this process; there it returns at once.
+
+    Leaves with 0 once the background process has said that it works in the sweep dir. If it ends before, what it said
+    is shown and its exit code is ours. All that it prints goes to `sweep.log`, after what is there.
+
+    Args:
+        sweep_dir: made already; the background process uses the same, also when its name has the time in it.
+
+    Raises:
+        SettingError: this program cannot be started again. RunDirError: the log cannot be written.
+        SystemExit: in the foreground, always.
+    """
+    if os.environ.pop(_MARK, None) is not None:
+        return
+    command = command_again(f"hydra.sweep.dir={quoted(str(sweep_dir))}")
+    path = sweep_dir.absolute() / LOG
+    try:
+        log = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise RunDirError(f"{str(path)!r} cannot be written: {error.strerror or error}; choose another sweep dir") from error
+    begin = os.fstat(log).st_size
+    sys.stdout.flush()
+    sys.stderr.flush()
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        start_new_session=True,
+        env={**os.environ, _MARK: "1"},
+    )
+    code = _wait_until_it_works(process, sweep_dir)
+    out = Outlet(sys.stderr)
+    if code is None:
+        where = shlex.quote(str(sweep_dir))
+        out.write(
+            f"detached: process {process.pid} runs the sweep and writes to {path}; "
+            f"`trainctl ls {where}` shows its jobs, `trainctl stop {where}` ends it\n"
+        )
+    else:
+        out.write(_read_from(log, begin))
+    out.flush()
+    os.close(log)
+    raise SystemExit(code or 0)
+
+
+def _wait_until_it_works(process: subprocess.Popen[bytes], sweep_dir: Path) -> int | None:
+    """Return None when the background process works, else the exit code with which it has ended."""
+    try:
+        while not any(_is_of_session(launcher.pid, process.pid) for launcher in find(sweep_dir)):
+            try:
+                code = process.wait(_LOOK_S)
+            except subprocess.TimeoutExpired:
+                continue
+            return code if code >= 0 else 1
+    except KeyboardInterrupt:
+        process.send_signal(signal.SIGTERM)
+        process.wait()
+        return 130
+    process.returncode = 0  # it is left alone from here on; Popen would warn about a process that still runs
+    return None
+
+
+def _is_of_session(pid: int, session: int) -> bool:
+    try:
+        return os.getsid(pid) == session
+    except OSError:
+        return False  # it has just ended, or is of another machine
+
+
+def _read_from(descriptor: int, begin: int) -> str:
+    size = os.fstat(descriptor).st_size - begin
+    return os.pread(descriptor, max(0, size), begin).decode(errors="replace")
+
+
+def command_again(override: str) -> list[str]:
+    """Return the command that starts this very program again, with one override more.
+
+    Raises:
+        SettingError: there is no command, as in an interactive session.
+    """
+    from hydra._internal.utils import get_args_parser
+
+    arguments = sys.argv[1:]
+    overrides = get_args_parser().parse_args(arguments).overrides
+    return [sys.executable, *_program(arguments), *insert(arguments, overrides, override)]
+
+
+def insert(arguments: Sequence[str], overrides: Sequence[str], override: str) -> list[str]:
+    """Put an override right after those that are there: argparse wants all of them in one place.
+
+    >>> insert(["-m", "a=1,2", "b=3", "-cn", "small"], ["a=1,2", "b=3"], "c=4")
+    ['-m', 'a=1,2', 'b=3', 'c=4', '-cn', 'small']
+    >>> insert(["-m"], [], "c=4")
+    ['c=4', '-m']
+    """
+    count = len(overrides)
+    for place in range(len(arguments) - count + 1):
+        if list(arguments[place : place + count]) == list(overrides):
+            return [*arguments[: place + count], override, *arguments[place + count :]]
+    return [*arguments, override]
+
+
+def _program(arguments: Sequence[str]) -> list[str]:
+    """Return what stood between `python` and the arguments: its own options, and the script or `-m` and the module."""
+    original, count = sys.orig_argv, len(arguments)
+    if len(original) > count + 1 and original[len(original) - count :] == list(arguments):
+        return original[1 : len(original) - count]
+    module, script = module_name(), script_path()  # the program has set arguments of its own
+    if module is not None:
+        return ["-m", module]
+    if script is None:
+        raise SettingError(
+            "hydra.launcher.detach=true starts the program again in the background, but this is an interactive "
+            "session; put the program into a file"
+        )
+    return [script]
