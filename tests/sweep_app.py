@@ -115,7 +115,14 @@ class App:
         self._started: list[subprocess.Popen[str]] = []
 
     def command(self, *overrides: str) -> list[str]:
-        return [sys.executable, str(self.path / "app.py"), "-m", "hydra/launcher=slots", "hydra.sweep.dir=sweep", *overrides]
+        return [
+            sys.executable,
+            str(self.path / "app.py"),
+            "-m",
+            "hydra/launcher=slots",
+            "hydra.sweep.dir=sweep",
+            *overrides,
+        ]
 
     def run(self, *overrides: str, **environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

@@ -29,7 +29,7 @@ ALLOWED = {
     "track": {"run", *BELOW_RUN},
     "frameworks": {"run", *BELOW_RUN},
     "examine": {"run", *BELOW_RUN},
-    "preset": {"launch", *BELOW_RUN},
+    "preset": {"launch", "run", *BELOW_RUN},
     "callback": {"panel", "launch", "track", "frameworks", "run", *BELOW_RUN},
     "cli": {"callback", "examine", "panel", "launch", "track", "frameworks", "run", *BELOW_RUN},
     "hydra_plugins": {"preset", "callback", "examine", "panel", "launch", "track", "frameworks", "run", *BELOW_RUN},

@@ -16,16 +16,16 @@ BATCHES = ["hydra/sweeper=basic", "hydra.sweeper.max_batch_size=2"]
 FLAGS = ["-m", "hydra/job_logging=hydra_debug", "hydra/job_logging=disabled", "hydra/launcher=slots"]
 
 
-@pytest.mark.parametrize("launcher_name, overrides", [("slots", start) for start in STARTS])
+@pytest.mark.parametrize(("launcher_name", "overrides"), [("slots", start) for start in STARTS])
 class TestSlotLauncher(LauncherTestSuite):
     """Names, directories, overrides and resolvers of sweeps."""
 
 
-@pytest.mark.parametrize("launcher_name, overrides", [("slots", BATCHES + start) for start in STARTS])
+@pytest.mark.parametrize(("launcher_name", "overrides"), [("slots", BATCHES + start) for start in STARTS])
 class TestSlotLauncherBatched(BatchedSweeperTestSuite):
     """Repeated `launch()` calls."""
 
 
-@pytest.mark.parametrize("task_launcher_cfg, extra_flags", [({}, FLAGS + start) for start in STARTS])
+@pytest.mark.parametrize(("task_launcher_cfg", "extra_flags"), [({}, FLAGS + start) for start in STARTS])
 class TestSlotLauncherIntegration(IntegrationTestSuite):
     """Whole programs: working dirs, job names, sweep dirs."""

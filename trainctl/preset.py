@@ -1,6 +1,6 @@
 """What users name in their configs: `hydra/launcher=slots`, `hydra/callbacks=[trainctl]`, `defaults: [trainctl]`.
 
-Registered on import. This module is imported, so run once, while Hydra runs the modules of `hydra_plugins` again at will.
+Registered on import. This module is imported, so run once; Hydra runs the modules of `hydra_plugins` again at will.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
 from trainctl.config.naming import current_swept, job_name
+from trainctl.config.override import task_overrides
 from trainctl.config.settings import Settings
 from trainctl.launch.settings import SlotLauncherConf
-from trainctl.run.provenance import task_overrides
 
 _PROVIDER = "hydra_trainctl"
 

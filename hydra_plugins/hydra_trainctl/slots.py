@@ -4,19 +4,20 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import trainctl.preset  # noqa: F401  # registers
 from hydra.core.utils import JobReturn
 from hydra.errors import CompactHydraException
 from hydra.types import HydraContext, TaskFunction
+
 # Imported as a module: a scan would take the class itself for one of our plugins and list it twice.
 from hydra_plugins.hydra_joblib_launcher import joblib_launcher
 from omegaconf import DictConfig
 
+import trainctl.preset  # noqa: F401  # registers
 from trainctl.errors import TrainctlError
 
 
-class SlotLauncher(joblib_launcher.JoblibLauncher):
-    """Runs each job in its own process, on its own slot of devices, in its own directory, and resumes what is not done."""
+class SlotLauncher(joblib_launcher.JoblibLauncher):  # type: ignore[misc]  # the plugin is untyped
+    """Runs each job in its own process, slot of devices and directory, and resumes what is not done."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__()

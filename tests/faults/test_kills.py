@@ -141,8 +141,8 @@ def test_random_kills_are_survived(app: Any, wait_until: WaitUntil, seed: int) -
         launcher.kill()
         launcher.communicate()
         wait_until(lambda: not app.processes(), "all processes are gone", deadline_s=2)
-    # A job that was killed after its last line and before its status was written has to run again: its work is not known
-    # to be done. So what is counted is the status, and that no job that was done ran again.
+    # A job that was killed after its last line and before its status was written has to run again: its work is not
+    # known to be done. So what is counted is the status, and that no job that was done ran again.
     before = {number for number in range(jobs) if is_done(app, number)}
     earlier = Counter(app.ran())
     app.go()

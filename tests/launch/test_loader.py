@@ -45,7 +45,15 @@ CHOICES = [
     *["lr=0.5", "lr=1e-3", "lr='0.1'", "lr=null", "name=plain", "deep.list=[3,4]", "deep.list=[]", "deep.map.a=2"],
     *["deep.map={a:5}", "deep.missing=1", "deep={none:2}", "db.port=1", "db.driver=x", "db={port:9}", "backup.port=2"],
     *["+new=1", "+deep.map.c=3", "++lr=2", "++deep.map.z=[1]", "~deep.none", "~deep.map.a", "+server.host=q"],
-    *["same_db=${lr}", "deep.map.b=${deep.list}", "home=there", "nosuch=1", "db.nosuch=2", "deep.list.0=9", "db@q=mysql"],
+    *[
+        "same_db=${lr}",
+        "deep.map.b=${deep.list}",
+        "home=there",
+        "nosuch=1",
+        "db.nosuch=2",
+        "deep.list.0=9",
+        "db@q=mysql",
+    ],
     *["lr=a=b", "name='a,b'", 'name="x y"', "deep.map.a=[{b:1}]", "web.front.host=z", "inner.port=3"],
 ]
 

@@ -103,7 +103,11 @@ def test_job_sees_its_slot_and_its_own_command_line(app: Any) -> None:
 def test_job_that_starts_itself_again_runs_alone(app: Any) -> None:
     assert app.run("x=1,2", "mode=again").returncode == 0
     assert sorted(app.ran()) == ["end 1", "end 2", "start 1", "start 1", "start 2", "start 2"]
-    assert sorted(path.name for path in app.sweep.iterdir() if not path.name.startswith(".")) == ["0", "1", "multirun.yaml"]
+    assert sorted(path.name for path in app.sweep.iterdir() if not path.name.startswith(".")) == [
+        "0",
+        "1",
+        "multirun.yaml",
+    ]
 
 
 def test_finished_job_is_skipped_and_answers_again(app: Any) -> None:
@@ -159,9 +163,15 @@ def test_unguarded_script_is_told_so_when_spawned(app: Any) -> None:
         ("hydra.launcher.slots=many", "'many' is neither auto, a count nor a list; allowed are"),
         ("hydra.launcher.start=thread", "start='thread' is not known; allowed are auto, fork, spawn"),
         ("hydra.launcher.retries=-1", "retries must be a whole number, at least 0, but got -1"),
-        ("hydra.launcher.retry_on=[crash,boredom]", "an entry that is not known; allowed are crash, oom, timeout, error"),
+        (
+            "hydra.launcher.retry_on=[crash,boredom]",
+            "an entry that is not known; allowed are crash, oom, timeout, error",
+        ),
         ("hydra.launcher.timeout_min=0", "timeout_min must be a number, above 0 or null, but got 0"),
-        ("hydra.launcher.stop_after_failures=0", "stop_after_failures must be a whole number, at least 1 or null, but got 0"),
+        (
+            "hydra.launcher.stop_after_failures=0",
+            "stop_after_failures must be a whole number, at least 1 or null, but got 0",
+        ),
         ("hydra.launcher.rerun=some", "rerun='some' is not known; allowed are none, failed, all"),
         ("hydra.launcher.grace_s=-1", "grace_s must be a number, at least 0, but got -1"),
     ],

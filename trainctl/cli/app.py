@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from trainctl.cli import details, page, record, replay, request, results, runs, terminal
+from trainctl.cli import details, page, record, replay, request, results, runs, stop, tail, terminal
 from trainctl.errors import TrainctlError
 
 app = typer.Typer(
@@ -20,8 +20,10 @@ app = typer.Typer(
 )
 app.command("ls")(runs.ls)
 app.command("show")(details.show)
+app.command("tail")(tail.tail)
 app.command("log")(record.log)
 app.command("set")(request.set_keys)
+app.command("stop")(stop.stop)
 app.command("replay")(replay.replay)
 app.command("table")(results.table)
 app.command("panel")(page.panel)

@@ -10,12 +10,14 @@ from rich.text import Text
 
 from trainctl.cli import terminal
 from trainctl.cli.place import JsonOption, RunArgument, find_run, shown
-from trainctl.cli.runs import STATE_STYLES, as_record
+from trainctl.cli.runs import as_record, state_style
+from trainctl.cli.traces import last_traceback
 from trainctl.run import amount, files
 from trainctl.run.rundir import RunDir
 from trainctl.run.summary import Summary, read_tail, summarize
 
 _LOG_LINES = 20
+_MOST_LINES = 10_000  # in which a traceback is looked for
 _LABEL_WIDTH = 11
 
 
@@ -23,18 +25,21 @@ def show(run: RunArgument, as_json: JsonOption = False) -> None:
     """Show everything that is known about a run, and why it failed if it did."""
     found = find_run(run)
     summary, record, status = summarize(found), files.read_mapping(found.run), files.read_mapping(found.status)
-    ended_badly = summary.state in ("failed", "interrupted")
-    lines = _last_log_lines(found) if ended_badly else []
+    ended_badly = summary.state not in ("queued", "running", "done")
+    log = _log_lines(found) if ended_badly else []
+    trace, lines = last_traceback(log), log[-_LOG_LINES:]
     if as_json:
-        terminal.print_json({**as_record(summary), "status": status, "run": record, "log_tail": lines})
+        more = {"status": status, "run": record, "log": _log_path(found), "earlier_logs": _earlier_logs(found)}
+        terminal.print_json({**as_record(summary), **more, "traceback": trace or None, "log_tail": lines})
         return
     for label, text in _facts(summary, record, status):
-        style = STATE_STYLES[summary.state] if label == "state" else ""
+        style = state_style(summary.state) if label == "state" else ""
         terminal.print_line(Text.assemble((f"{label:<{_LABEL_WIDTH}}", "bold"), (terminal.clean(text), style)))
     if lines:
         terminal.print_line()
-        terminal.print_line(f"the last lines of {terminal.clean(shown(found))}/{found.log.name}:", style="bold")
-        for line in lines:
+        what = "traceback in" if trace else "lines of"
+        terminal.print_line(f"the last {what} {terminal.clean(shown(found))}/{found.log.name}:", style="bold")
+        for line in trace or lines:
             terminal.print_line(Text(f"  {line}"))
 
 
@@ -65,7 +70,8 @@ def _facts(summary: Summary, record: dict[str, Any], status: dict[str, Any]) -> 
         "python": record.get("python"),
         "dir": run.path,
         "changelog": run.changelog if run.changelog.exists() else None,
-        "log": run.log if run.log.exists() else None,
+        "log": _log_path(run),
+        "earlier": ", ".join(_earlier_logs(run)),
     }
     for label, text in facts.items():
         if text not in (None, ""):
@@ -95,5 +101,15 @@ def _git(facts: Any) -> str:
     return f"{facts['sha']}{' with uncommitted changes' if facts.get('dirty') else ''}"
 
 
-def _last_log_lines(run: RunDir) -> list[str]:
-    return terminal.clean_lines(read_tail(run.log).decode(errors="replace"), _LOG_LINES) if run.log.is_file() else []
+def _log_lines(run: RunDir) -> list[str]:
+    return terminal.clean_lines(read_tail(run.log).decode(errors="replace"), _MOST_LINES) if run.log.is_file() else []
+
+
+def _log_path(run: RunDir) -> str | None:
+    return str(run.log) if run.log.exists() else None
+
+
+def _earlier_logs(run: RunDir) -> list[str]:
+    """Return the logs of earlier attempts, in their order."""
+    found = [path for path in run.path.glob("job.*.log") if path.suffixes[0][1:].isdecimal()]
+    return [str(path) for path in sorted(found, key=lambda path: int(path.suffixes[0][1:]))]

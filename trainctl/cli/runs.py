@@ -14,10 +14,10 @@ from trainctl.cli.grid import Column, print_grid
 from trainctl.cli.place import ROOT, JsonOption, find_root, name_below
 from trainctl.run import amount
 from trainctl.run.rundir import find_runs
-from trainctl.run.status import format_time
+from trainctl.run.status import FAILED, State, format_time
 from trainctl.run.summary import Summary, summarize
 
-STATE_STYLES = {"running": "green", "done": "", "failed": "red", "interrupted": "yellow", "queued": "dim"}
+_STATE_STYLES: dict[str, str] = {"running": "green", "interrupted": "yellow", "queued": "dim"}
 
 # how much of a reason a table on a terminal shows
 _MOST_CELLS = 32
@@ -51,7 +51,12 @@ def reason_column(summaries: Sequence[Summary], rank: int) -> Column:
     most = _MOST_CELLS if terminal.is_terminal() else None
     cells = [terminal.clean(row.reason or "") for row in summaries]
     shortened = [text if most is None or len(text) <= most else f"{text[: most - 3]}..." for text in cells]
-    return Column("reason", shortened, rank=rank, styles=[STATE_STYLES[row.state] for row in summaries])
+    return Column("reason", shortened, rank=rank, styles=[state_style(row.state) for row in summaries])
+
+
+def state_style(state: State) -> str:
+    """Return how a state is coloured."""
+    return "red" if state in FAILED else _STATE_STYLES.get(state, "")
 
 
 def result_cell(value: Any) -> str:
@@ -77,7 +82,7 @@ def metric_columns(summaries: Sequence[Summary], ranks: Sequence[int]) -> list[C
 def state_column(summaries: Sequence[Summary], rank: int = 0) -> Column:
     """Return the column of states, coloured."""
     return Column(
-        "state", [row.state for row in summaries], rank=rank, styles=[STATE_STYLES[row.state] for row in summaries]
+        "state", [row.state for row in summaries], rank=rank, styles=[state_style(row.state) for row in summaries]
     )
 
 

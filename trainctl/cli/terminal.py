@@ -11,15 +11,15 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from trainctl.run.printable import clean, clean_line, clean_lines
+from trainctl.run.printable import clean, clean_lines
 
 __all__ = [
     "clean",
-    "clean_line",
     "clean_lines",
     "complain",
     "console",
     "is_terminal",
+    "note",
     "print_json",
     "print_line",
 ]
@@ -48,9 +48,14 @@ def print_json(value: Any) -> None:
 
 def complain(sentence: str) -> int:
     """Print one sentence on standard error and return the exit code that goes with it."""
-    stderr = Console(stderr=True, markup=False, emoji=False, highlight=False)
-    stderr.print(Text(clean(sentence)), style="red", soft_wrap=True)
+    note(sentence, style="red")
     return 1
+
+
+def note(sentence: str, *, style: str = "") -> None:
+    """Print one sentence that is not the output itself, on standard error."""
+    stderr = Console(stderr=True, markup=False, emoji=False, highlight=False)
+    stderr.print(Text(clean(sentence)), style=style or None, soft_wrap=True)
 
 
 def _json_value(value: Any) -> Any:

@@ -1,11 +1,12 @@
 """YAML by OmegaConf's rules, with floats that come back bit for bit.
 
-PyYAML alone reads `1e-4` as a string and dates as dates; OmegaConf reads the first as a float and the second as a string.
+PyYAML alone reads `1e-4` as a string and dates as dates; OmegaConf reads the first as a float, the second as text.
 The resolver below is the one of `omegaconf._utils.get_yaml_loader` (omegaconf 2.3), which is private there.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from enum import Enum
 from pathlib import PurePath
@@ -24,7 +25,7 @@ _FLOAT = re.compile(
     |[-+]?[0-9]+(?:_[0-9]+)*(?::[0-5]?[0-9])+\.[0-9_]*
     |[-+]?\.(?:inf|Inf|INF)
     |\.(?:nan|NaN|NAN))$""",
-    re.X,
+    re.VERBOSE,
 )
 
 
@@ -61,9 +62,9 @@ for _class in (Loader, Dumper):
 
 
 def _represent_float(dumper: Any, value: float) -> yaml.ScalarNode:
-    if value != value:
+    if math.isnan(value):
         text = ".nan"
-    elif value in (float("inf"), float("-inf")):
+    elif math.isinf(value):
         text = ".inf" if value > 0 else "-.inf"
     else:
         text = repr(value)

@@ -15,7 +15,7 @@ class ChannelClosed(Exception):
 
 
 class Channel:
-    """Whole objects over a stream socket. Both ends are processes of one user started by one launcher: pickle is safe."""
+    """Whole objects over a stream socket. Both ends are processes of one launcher, so pickle is safe."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._socket = connection

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -21,8 +21,8 @@ from omegaconf.basecontainer import BaseContainer
 
 from trainctl.config.identity import identity
 from trainctl.config.naming import naming_swept, swept_keys
+from trainctl.config.override import task_overrides
 from trainctl.config.settings import settings_of
-from trainctl.run.provenance import task_overrides
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,8 @@ def compose_job(context: SweepContext, spec: JobSpec) -> ComposedJob:
     with open_dict(config):
         config.hydra.job.id = f"{config.hydra.job.name}_{spec.number}"
         config.hydra.job.num = spec.number
-    HydraConfig.instance().cfg = config  # for `${hydra:…}`; Hydra itself checks and closes it when the job runs
+    hydra_config: Any = HydraConfig.instance()
+    hydra_config.cfg = config  # for `${hydra:…}`; Hydra itself checks and closes it when the job runs
     sweep_dir = Path(str(OmegaConf.select(config, "hydra.sweep.dir"))).absolute()
     with naming_swept(swept_keys(spec.overrides, _constant_overrides(master))):
         subdir = str(OmegaConf.select(config, "hydra.sweep.subdir"))
@@ -99,7 +100,7 @@ def _constant_overrides(master: DictConfig) -> list[str]:
 
 
 def execute(context: SweepContext, job: ComposedJob) -> JobReturn:
-    """Run a composed job through joblib's `execute_job`, in this process, which already has the launcher's singletons."""
+    """Run a composed job through joblib's `execute_job`, in this process, which has the launcher's singletons."""
     parameters: dict[str, Any] = {
         "idx": job.spec.number,
         "overrides": list(job.spec.overrides),
@@ -126,7 +127,7 @@ class _ComposedLoader:
 
 def _with_loader(context: HydraContext, loader: _ComposedLoader) -> HydraContext:
     changed = copy.copy(context)
-    changed.config_loader = cast(Any, loader)
+    changed.config_loader = cast("Any", loader)
     return changed
 
 

@@ -42,7 +42,9 @@ def detach(sweep_dir: Path) -> None:
     try:
         log = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise RunDirError(f"{str(path)!r} cannot be written: {error.strerror or error}; choose another sweep dir") from error
+        raise RunDirError(
+            f"{str(path)!r} cannot be written: {error.strerror or error}; choose another sweep dir"
+        ) from error
     begin = os.fstat(log).st_size
     sys.stdout.flush()
     sys.stderr.flush()

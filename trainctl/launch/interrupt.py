@@ -6,7 +6,10 @@ import os
 import signal
 import threading
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 _LISTENED_TO = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -25,7 +28,7 @@ class Interrupts:
         os.set_blocking(self._read, False)
         self._previous: dict[int, Any] = {}
 
-    def __enter__(self) -> Interrupts:
+    def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
             for number in _LISTENED_TO:
                 if number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN:

@@ -14,10 +14,9 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from hydra.core.utils import JobReturn, JobStatus
-
 from omegaconf import OmegaConf
 
-from trainctl.config.override import quoted
+from trainctl.config.override import quoted, task_overrides
 from trainctl.errors import JobError, TrainctlError
 from trainctl.launch.channel import Channel, ChannelClosed
 from trainctl.launch.claim import Claim, claiming, find_claim
@@ -36,7 +35,7 @@ from trainctl.launch.verdict import Failure, is_out_of_memory
 from trainctl.run.attempt import Attempt, describe, take_lock
 from trainctl.run.joblog import keep_earlier_log, redirect_to
 from trainctl.run.lock import is_locked
-from trainctl.run.provenance import machine_facts, single_job_argv, task_overrides
+from trainctl.run.provenance import machine_facts, single_job_argv
 from trainctl.run.result import is_kept, read_result
 from trainctl.run.rundir import RunDir
 from trainctl.run.status import read_status
@@ -65,7 +64,7 @@ def become_job(channel: Channel, load_context: Callable[[], SweepContext], *, pa
         code = Job(channel, context, spec, forked).run()
     except ChannelClosed:
         code = 1  # the launcher is gone, or wants no more of us
-    except BaseException:  # whatever it was, this process must end here and say why
+    except BaseException:  # noqa: BLE001  # whatever it was, this process must end here and say why
         traceback.print_exc()
     finally:
         _leave(code)
@@ -83,13 +82,14 @@ class Job:
     def run(self) -> int:
         """Return the exit code of the process."""
         try:
-            if isinstance(self._context, TrainctlError):
-                raise self._context
-            return self._run_composed(self._context, compose_job(self._context, self._spec))
+            if not isinstance(self._context, TrainctlError):
+                return self._run_composed(self._context, compose_job(self._context, self._spec))
+            obstacle: Exception = self._context
         except ChannelClosed:
             raise
-        except Exception as error:  # nothing of the task has run yet: the job fails with what stands in its way
-            return self._answer(failed_return(self._spec.overrides, error), Failure("error", describe(error)))
+        except Exception as error:  # noqa: BLE001  # nothing of the task has run: whatever it is stands in its way
+            obstacle = error
+        return self._answer(failed_return(self._spec.overrides, obstacle), Failure("error", describe(obstacle)))
 
     def _run_composed(self, context: SweepContext, job: ComposedJob) -> int:
         while True:
@@ -109,8 +109,10 @@ class Job:
 
     def _may_run(self, claim: Claim) -> bool:
         rerun = self._spec.rerun
-        return claim.state == "free" or (claim.state == "failed" and rerun != "none") or (
-            claim.state == "done" and rerun == "all"
+        return (
+            claim.state == "free"
+            or (claim.state == "failed" and rerun != "none")
+            or (claim.state == "done" and rerun == "all")
         )
 
     def _begin(self, job: ComposedJob, slot: Slot) -> tuple[Attempt | None, Claim]:
@@ -149,7 +151,7 @@ class Job:
             returned = execute(context, job)
         except SystemExit as leaving:
             returned = self._after_exit(job, leaving)
-        except BaseException as error:  # KeyboardInterrupt and the like end this job, not the sweep
+        except BaseException as error:  # noqa: BLE001  # KeyboardInterrupt and the like end this job, not the sweep
             returned = failed_return(self._spec.overrides, error, str(attempt.run.path))
         return self._finish(attempt, returned)
 
@@ -177,13 +179,14 @@ class Job:
                 return 0
             returned = failed_return(self._spec.overrides, JobError(str(attempt.status.reason)))
             return self._answer(returned, Failure("error", str(attempt.status.reason)))
-        error = returned._return_value
-        reason = describe(error)
-        text = "".join(traceback.format_exception(error)) if error.__traceback__ else f"{reason}\n"
+        return self._fail(attempt, returned, returned._return_value)
+
+    def _fail(self, attempt: Attempt, returned: JobReturn, raised: BaseException) -> int:
+        reason = describe(raised)
+        text = "".join(traceback.format_exception(raised)) if raised.__traceback__ else f"{reason}\n"
         sys.stderr.write(text)
-        failure = Failure(
-            "oom" if is_out_of_memory(error) else "error", reason, "\n".join(text.splitlines()[-_TAIL_LINES:])
-        )
+        tail = "\n".join(text.splitlines()[-_TAIL_LINES:])
+        failure = Failure("oom" if is_out_of_memory(raised) else "error", reason, tail)
         attempt.end(failure.state, exit_code=1, reason=reason)
         return self._answer(returned, failure)
 

@@ -117,5 +117,5 @@ def make_sweep_dir(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunDirError(
-            f"the sweep dir {str(path)!r} cannot be made: {error.strerror or error}; choose another with hydra.sweep.dir"
+            f"the sweep dir {str(path)!r} cannot be made: {error.strerror or error}; set another hydra.sweep.dir"
         ) from error

@@ -48,7 +48,7 @@ def group_of(pid: int) -> int:
 
 
 def oom_kills() -> int | None:
-    """Return how many processes the kernel has killed for lack of memory since it started; None where it does not say."""
+    """Return how many processes the kernel has killed for lack of memory; None where it does not say."""
     try:
         lines = Path("/proc/vmstat").read_text().splitlines()
     except OSError:

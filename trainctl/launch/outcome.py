@@ -24,7 +24,7 @@ class StoredReturn(JobReturn):
         self.__dict__.update(fields)
         self._configs = configs
 
-    @property  # type: ignore[override]  # a field of the dataclass
+    @property
     def cfg(self) -> Any:
         return self._unpacked()[0]
 
@@ -32,7 +32,7 @@ class StoredReturn(JobReturn):
     def cfg(self, value: Any) -> None:
         self._configs = _pack((value, self._unpacked()[1]))
 
-    @property  # type: ignore[override]  # a field of the dataclass
+    @property
     def hydra_cfg(self) -> Any:
         return self._unpacked()[1]
 
@@ -55,7 +55,7 @@ def _dumps(value: Any) -> bytes:
     """Pickle by reference where that works: in a forked job `__main__` is the launcher's own; else by value."""
     try:
         return pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
-    except Exception:  # pickle raises whatever a __reduce__ raises
+    except Exception:  # noqa: BLE001  # pickle raises whatever a __reduce__ raises
         data: bytes = cloudpickle.dumps(value)
         return data
 

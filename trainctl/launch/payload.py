@@ -22,7 +22,7 @@ IMPORTING = "TRAINCTL_IMPORTING_MAIN"
 
 
 def pack_context(context: SweepContext) -> bytes:
-    """Pack the context. The task function goes by name where it has one, so that it is the program's own; else by value.
+    """Pack the context; the task function by name where it has one, so that it is the program's own, else by value.
 
     Raises:
         Exception: whatever pickling raises for a context that cannot be packed.

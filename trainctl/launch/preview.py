@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +21,7 @@ from trainctl.run.status import read_status
 class Preview:
     """Lists jobs instead of running them.
 
-    Hydra's own sweeper writes `multirun.yaml` into the sweep dir before it launches anything, so it is shown another one.
+    Hydra's own sweeper writes `multirun.yaml` into the sweep dir before it launches anything, so it is shown another.
     """
 
     def __init__(self, config: DictConfig) -> None:
@@ -29,10 +30,10 @@ class Preview:
             config.hydra.sweep.dir = str(self._decoy)
 
     def show(self, context: SweepContext, specs: Sequence[JobSpec]) -> list[JobReturn]:
-        """Print a line a job: what would happen, where, why, and its overrides; return a value-less success for each."""
+        """Print a line a job: what would happen, where, and why; return a success without a value for each."""
         try:
             for position, spec in enumerate(specs):
-                print(f"{position + 1:>{len(str(len(specs)))}}/{len(specs)}  {_line(context, spec)}")
+                sys.stdout.write(f"{position + 1:>{len(str(len(specs)))}}/{len(specs)}  {_line(context, spec)}\n")
         finally:
             shutil.rmtree(self._decoy, ignore_errors=True)
         return [JobReturn(overrides=list(spec.overrides), status=JobStatus.COMPLETED) for spec in specs]

@@ -52,7 +52,7 @@ class JobProcess:
         return 0.0 if self.started is None else time.monotonic() - self.started
 
     def hear(self) -> tuple[str, tuple[Any, ...]]:
-        """Take one message from the job and remember what it means; `("closed", ())` when there will be none any more."""
+        """Take one message from the job and remember what it means; `("closed", ())` when there will be no more."""
         assert self.channel is not None
         try:
             kind, *rest = self.channel.receive()

@@ -57,7 +57,7 @@ class FrozenRepository(ConfigRepository):
         data = self._parsed[key]
         if data is None:
             return super().load_config(config_path)
-        result: ConfigResult | None = pickle.loads(data)  # noqa: S301  # pickled here
+        result: ConfigResult | None = pickle.loads(data)  # pickled here
         return result
 
     def _frozen(self, sources: Iterable[ConfigSource]) -> list[ConfigSource]:

@@ -132,7 +132,9 @@ def number(least: float, *, whole: bool = False, optional: bool = False, above: 
         fits = isinstance(value, int) or (not whole and isinstance(value, float) and math.isfinite(value))
         if isinstance(value, bool) or not fits or value < least or (above and value == least):
             bound = "above" if above else "at least"
-            raise SettingError(f"{name} must be {kind}, {bound} {least:g}{' or null' if optional else ''}, but got {value!r}")
+            raise SettingError(
+                f"{name} must be {kind}, {bound} {least:g}{' or null' if optional else ''}, but got {value!r}"
+            )
         return value
 
     return check

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import signal
@@ -88,7 +89,7 @@ class Starter:
             return  # the zygote is gone, and the jobs with it
 
     def report(self) -> tuple[Any, ...] | None:
-        """Wait for the next report: `("forked", number, pid)`, `("exited", number, status)`; None: the zygote is gone."""
+        """Wait for the next report, `("forked", number, pid)` or `("exited", number, status)`; None: no zygote."""
         try:
             data = self._control.recv(_MESSAGE_BYTES)
         except OSError:
@@ -103,10 +104,8 @@ class Starter:
         if self.pid == 0:
             return
         self._control.close()
-        try:
+        with contextlib.suppress(ChildProcessError):  # somebody else reaped it
             os.waitpid(self.pid, 0)
-        except ChildProcessError:
-            pass  # somebody else reaped it
         self.pid = 0
 
 

@@ -17,11 +17,12 @@ from typing import Any
 from omegaconf import DictConfig
 
 from trainctl.config.identity import identity
+from trainctl.config.override import task_overrides
 from trainctl.config.settings import Settings, settings_of
 from trainctl.errors import RunDirError
 from trainctl.run import files
 from trainctl.run.lock import RunLock
-from trainctl.run.provenance import hydra_config, machine_facts, original_cwd, single_job_argv, task_overrides
+from trainctl.run.provenance import hydra_config, machine_facts, original_cwd, single_job_argv
 from trainctl.run.result import write_result
 from trainctl.run.rundir import RunDir
 from trainctl.run.seed import choose_seed, seed_libraries
@@ -92,11 +93,8 @@ class Attempt:
         try:
             facts = facts if facts is not None else plain_facts(config, settings)
             status, seed = _write_start(run, settings, facts, slot)
-        except BaseException as error:
+        except BaseException:
             lock.release()  # nothing runs here
-            if isinstance(error, OSError):
-                reason = error.strerror or error
-                raise RunDirError(f"the run dir {str(run.path)!r} cannot be written: {reason}") from error
             raise
         attempt = cls(run, lock, status, settings, seed)
         _current = attempt
@@ -168,15 +166,22 @@ def _make_private(run: RunDir) -> None:
 
 
 def _write_start(run: RunDir, settings: Settings, facts: Mapping[str, Any], slot: str | None) -> tuple[Status, int]:
-    """Write `run.yaml` and `status.yaml` of an attempt that begins; return its status and its seed."""
+    """Write `run.yaml` and `status.yaml` of an attempt that begins; return its status and its seed.
+
+    Raises:
+        RunDirError: they cannot be written.
+    """
     earlier = read_status(run)
     status = Status.running_here(attempt=earlier.attempt + 1 if earlier else 1, slot=slot)
     replayed = None if settings.replay is None else original_cwd() / Path(settings.replay).expanduser()
     seed = choose_seed(settings.seed, run, replayed)
-    files.write_yaml(run.run, {"name": run.name, **facts, "seed": seed, "parent": replayed and str(replayed)})
-    with contextlib.suppress(FileNotFoundError):
-        run.result.unlink()
-    write_status(run, status)
+    try:
+        files.write_yaml(run.run, {"name": run.name, **facts, "seed": seed, "parent": replayed and str(replayed)})
+        with contextlib.suppress(FileNotFoundError):
+            run.result.unlink()
+        write_status(run, status)
+    except OSError as error:
+        raise RunDirError(f"the run dir {str(run.path)!r} cannot be written: {error.strerror or error}") from error
     return status, seed
 
 

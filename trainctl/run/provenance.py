@@ -13,8 +13,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 _GIT_TIMEOUT_S = 10  # a repository on a dead network file system must not keep a run from starting
 
 
@@ -99,12 +97,6 @@ def original_cwd() -> Path:
     """Return where the program was started: Hydra may have gone to the output dir since."""
     hydra = hydra_config()
     return Path(hydra.runtime.cwd) if hydra is not None else Path.cwd()
-
-
-def task_overrides(hydra: Any) -> list[str]:
-    """Return the overrides of the task from a config's `hydra` node, in the very words: `lr=${a}` is not resolved."""
-    texts: Any = OmegaConf.to_container(hydra.overrides.task, resolve=False)
-    return [str(text) for text in texts]
 
 
 def single_job_argv(overrides: list[str]) -> list[str]:

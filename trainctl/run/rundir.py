@@ -67,6 +67,11 @@ class RunDir:
         return self.path / "result.yaml"
 
     @property
+    def stop(self) -> Path:
+        """Who asked that the run be ended."""
+        return self.path / "stop.yaml"
+
+    @property
     def lock(self) -> Path:
         return self.path / "run.lock"
 

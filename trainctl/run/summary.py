@@ -17,6 +17,7 @@ from trainctl.config import yaml
 from trainctl.run import files
 from trainctl.run.rundir import RunDir
 from trainctl.run.status import State, Status, read_status, state_of
+from trainctl.run.stop import stopped_by
 
 TAIL_BYTES = 64 * 1024
 
@@ -86,7 +87,7 @@ def summarize(run: RunDir) -> Summary:
         duration_s=_duration_s(state, started, ended, now),
         age_s=_age_s(run, now),
         attempt=_whole(status.attempt) or 1,
-        reason=_reason(state, status),
+        reason=_reason(run, state, status),
     )
 
 
@@ -179,10 +180,13 @@ def _result(run: RunDir) -> Any:
     return record["value"] if "value" in record else record.get("repr")
 
 
-def _reason(state: State, status: Status) -> str | None:
+def _reason(run: RunDir, state: State, status: Status) -> str | None:
     if state in ("running", "done"):
         return None
     if state == "interrupted" and status.state == "running":
+        who = stopped_by(run)
+        if who is not None:
+            return f"was stopped by {who}"
         return "its process is gone and left no word of how it ended (killed, or the machine went down)"
     if status.reason is None and status.signal is not None:
         return f"killed by {status.signal}"

@@ -1,0 +1,159 @@
+"""`trainctl tail`: the end of a run's `job.log`, and what comes after it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, BinaryIO
+
+import typer
+
+from trainctl.cli import terminal
+from trainctl.cli.place import RunArgument, find_run, shown
+from trainctl.launch import presence
+from trainctl.run.logtail import end_of
+from trainctl.run.printable import clean_line
+from trainctl.run.rundir import RunDir
+from trainctl.run.status import state_of
+from trainctl.run.summary import summarize
+
+_POLL_S = 0.1
+_RETRY_S = 2.0  # between the end of one attempt and the start of the next nobody holds the run's lock
+_MOST_BYTES = 1 << 20
+_MOST_LINE = 1 << 14
+
+
+def tail(
+    run: RunArgument,
+    lines: Annotated[int, typer.Option("-n", "--lines", min=0, help="How many lines from the end.")] = 10,
+    follow: Annotated[
+        bool, typer.Option("-f", "--follow", help="Go on, over all attempts, until the run has ended.")
+    ] = False,
+) -> None:
+    """Print the end of what a run printed (its job.log). Piped, the bytes as they are."""
+    found = find_run(run)
+    if not found.log.is_file() and not (follow and _may_go_on(found)):
+        raise typer.Exit(terminal.complain(f"{shown(found)} has no {found.log.name}; nothing of its output was kept"))
+    printer = Printer()
+    try:
+        if not follow:
+            _print_end(found.log, lines, printer).close()
+        else:
+            _follow(found, lines, printer)
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+    finally:
+        printer.close()
+    if follow:
+        summary = summarize(found)
+        reason = f": {summary.reason}" if summary.reason else ""
+        sys.stdout.flush()
+        terminal.note(f"{shown(found)}: {summary.state}{reason}")
+
+
+class Printer:
+    """Prints a log: as it is when piped; on a terminal cleaned, of a progress bar always the latest state."""
+
+    def __init__(self, *, is_terminal: bool | None = None, width: int | None = None) -> None:
+        self._is_terminal = terminal.is_terminal() if is_terminal is None else is_terminal
+        self._width = width
+        self._line = b""
+        self._shown = ""
+
+    def feed(self, data: bytes) -> None:
+        """Print what has come."""
+        if not data:
+            return
+        if not self._is_terminal:
+            sys.stdout.flush()
+            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()
+            return
+        *whole, line = (self._line + data).split(b"\n")
+        self._line = line[-_MOST_LINE:]  # a progress bar is one line, however long it goes on
+        for line in whole:
+            self._show(clean_line(line.decode(errors="replace")), "\n")
+            self._shown = ""
+        width = (self._width or terminal.console().width) - 1
+        unfinished = clean_line(self._line.decode(errors="replace"))[:width]
+        if unfinished != self._shown:
+            self._show(unfinished, "")
+            self._shown = unfinished
+        sys.stdout.flush()
+
+    def close(self) -> None:
+        """End a line that the log has not ended."""
+        if self._shown:
+            self._show(clean_line(self._line.decode(errors="replace")), "\n")
+            self._shown, self._line = "", b""
+
+    def _show(self, text: str, end: str) -> None:
+        again = "\r\x1b[K" if self._shown else ""
+        sys.stdout.write(f"{again}{text}{end}")
+
+
+def _print_end(path: Path, lines: int, printer: Printer) -> BinaryIO:
+    """Print the last lines of a file, and return it open, to be read on."""
+    file = path.open("rb")
+    try:
+        file.seek(end_of(file, lines))
+        while data := file.read(_MOST_BYTES):
+            printer.feed(data)
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def _follow(run: RunDir, lines: int, printer: Printer) -> None:
+    file = _print_end(run.log, lines, printer) if run.log.is_file() else None
+    gives_up_at: float | None = None
+    try:
+        while True:
+            goes_on = _may_go_on(run)  # asked before the reading: what was printed before the end is read
+            file = _read_on(run, file, printer)
+            now = time.monotonic()
+            if goes_on:
+                gives_up_at = None
+            elif gives_up_at is None:
+                gives_up_at = now + (_RETRY_S if _has_launcher(run) else 0.0)
+            if gives_up_at is not None and now >= gives_up_at:
+                return
+            time.sleep(_POLL_S)
+    finally:
+        if file is not None:
+            file.close()
+
+
+def _read_on(run: RunDir, file: BinaryIO | None, printer: Printer) -> BinaryIO | None:
+    """Print what is new, first of the file that is read; then, when a new attempt has its own, all of that."""
+    if file is not None:
+        if os.fstat(file.fileno()).st_size < file.tell():
+            file.seek(0)  # somebody emptied it
+        while data := file.read(_MOST_BYTES):
+            printer.feed(data)
+    with contextlib.suppress(FileNotFoundError):
+        found = os.stat(run.log)
+        if file is None or not os.path.samestat(found, os.fstat(file.fileno())):
+            following = run.log.open("rb")
+            if file is not None:
+                file.close()
+                printer.close()
+            while data := following.read(_MOST_BYTES):
+                printer.feed(data)
+            return following
+    return file
+
+
+def _may_go_on(run: RunDir) -> bool:
+    """Whether something may still be printed: the run runs, or waits for a launcher that works."""
+    state = state_of(run)
+    return state == "running" or (state == "queued" and _has_launcher(run))
+
+
+def _has_launcher(run: RunDir) -> bool:
+    """Whether a launcher works in the sweep dir of the run, wherever above it that is."""
+    return any(presence.find(parent) for parent in list(run.path.parents)[:4])
