@@ -43,6 +43,7 @@ def test_controls_are_taken_as_they_are() -> None:
         ({"seed": 2**32}, "trainctl.seed must be between 0 and 4294967295 but got 4294967296"),
         ({"panel": {"port": 65536}}, "trainctl.panel.port must be between 0 and 65535 but got 65536"),
         ({"poll_s": float("nan")}, "trainctl.poll_s must be at least 0.001 but got nan"),
+        ({"poll_s": float("inf")}, "trainctl.poll_s must be at least 0.001 but got inf"),
         (5, "trainctl=5 is not a mapping; allowed below it are controls, "),
         ([1], "trainctl=[1] is not a mapping; allowed below it are controls, "),
     ],

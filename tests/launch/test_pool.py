@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +25,19 @@ def reader() -> RecordedGpus:
 
 
 @pytest.fixture
-def pool(tmp_path: Path, reader: RecordedGpus) -> MakePool:
+def pool(tmp_path: Path, reader: RecordedGpus) -> Iterator[MakePool]:
     """Make a pool by settings, as a launcher of this user would; all of a test share the machine."""
 
     def make(environment: dict[str, str] | None = None, **options: Any) -> SlotPool:
-        return make_pool(
-            check_settings(**options), environment or {}, open_reader=lambda: reader, directory=tmp_path / "places"
-        )
+        places = tmp_path / "places"
+        pool = make_pool(check_settings(**options), environment or {}, open_reader=lambda: reader, directory=places)
+        made.append(pool)
+        return pool
 
-    return make
+    made: list[SlotPool] = []
+    yield make
+    for each in made:
+        each.close()
 
 
 def taken(pool: SlotPool) -> list[Slot]:
@@ -210,3 +214,4 @@ def test_job_whose_devices_are_partly_held_takes_none_of_them(tmp_path: Path) ->
     (slot,) = taken(pool)
     assert slot.name == "a"
     held.release()
+    pool.close()

@@ -12,11 +12,14 @@ from typing import Any
 
 import pytest
 from omegaconf import DictConfig, OmegaConf
+from small_disk import small_disk
 
 from trainctl.run import attempt
 from trainctl.run.events import Event, answer
 from trainctl.run.live import Live, live
 from trainctl.run.rundir import RunDir
+
+__all__ = ["small_disk"]
 
 OpenLive = Callable[..., Live]
 StepUntil = Callable[..., None]

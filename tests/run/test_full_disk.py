@@ -1,12 +1,11 @@
 from __future__ import annotations
 
-import contextlib
 import os
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from small_disk import PAGE, fill
 
 from trainctl.config.changelog import loads
 from trainctl.run import attempt, files
@@ -15,37 +14,10 @@ from trainctl.run.inbox import file_request, list_inbox
 from trainctl.run.live import Live
 from trainctl.run.rundir import RunDir
 
-PAGE = 4096
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 512 KiB; what runs on it is ended before it goes."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=512k,mode=700", "tmpfs", str(disk)]
-    try:
-        mounted = subprocess.run(command, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        pytest.skip("there is no mount command")
-    if mounted.returncode != 0:
-        pytest.skip(f"mounting a tmpfs is not permitted here: {mounted.stderr.strip()}")
-    try:
-        yield disk
-    finally:
-        subprocess.run(["umount", "-l", str(disk)], check=True)
-
 
 @pytest.fixture
 def run(small_disk: Path) -> RunDir:
     return RunDir.at(small_disk / "run")
-
-
-def fill(path: Path) -> None:
-    with contextlib.suppress(OSError), path.open("wb", buffering=0) as file:
-        while True:
-            file.write(b"x" * PAGE)
-    assert os.statvfs(path).f_bavail == 0
 
 
 def test_edit_on_a_full_disk_is_rejected_with_the_reason_and_training_goes_on(

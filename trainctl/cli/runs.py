@@ -11,9 +11,10 @@ import typer
 
 from trainctl.cli import terminal
 from trainctl.cli.grid import Column, print_grid
-from trainctl.cli.place import ROOT, JsonOption, find_root, name_below
+from trainctl.cli.place import ROOT, JsonOption, find_root, name_below, shown
+from trainctl.launch import presence
 from trainctl.run import amount
-from trainctl.run.rundir import find_runs
+from trainctl.run.rundir import RunDir, find_runs
 from trainctl.run.status import FAILED, State, format_time
 from trainctl.run.summary import Summary, summarize
 
@@ -35,6 +36,8 @@ def ls(
         terminal.print_line(f"no runs below {terminal.clean(root)}")
     else:
         print_grid(_columns(summaries, root))
+    if not as_json:
+        _tell_launchers(root, summaries)
 
 
 def as_record(summary: Summary) -> dict[str, Any]:
@@ -84,6 +87,18 @@ def state_column(summaries: Sequence[Summary], rank: int = 0) -> Column:
     return Column(
         "state", [row.state for row in summaries], rank=rank, styles=[state_style(row.state) for row in summaries]
     )
+
+
+def _tell_launchers(root: Path, summaries: Sequence[Summary]) -> None:
+    """Say, beside the table, which launchers work at or below the root: those in the background have no terminal."""
+    base = RunDir.at(root).path
+    above = {parent for row in summaries for parent in row.run.path.parents if parent.is_relative_to(base)}
+    for directory in sorted({base, *above}):
+        for launcher in presence.find(directory):
+            where = shown(RunDir.at(directory))
+            host = "" if launcher.is_here else f" of {launcher.host}"
+            since = amount.moment(launcher.started, day=False)
+            terminal.note(f"process {launcher.pid}{host} launches jobs in {where} since {since}", style="dim")
 
 
 def _columns(summaries: Sequence[Summary], root: Path) -> list[Column]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -91,7 +92,7 @@ def settings_of(config: DictConfig) -> Settings:
         raise SettingError(f"trainctl.drift={settings.drift!r} is not known; allowed are error and allow")
     for name, least in (("poll_s", 0.001), ("sync_every", 1)):
         value = getattr(settings, name)
-        if value < least:
+        if not least <= value < math.inf:  # nan is refused too
             raise SettingError(f"trainctl.{name} must be at least {least} but got {value}")
     if not 0 <= settings.panel.port <= 65535:
         raise SettingError(f"trainctl.panel.port must be between 0 and 65535 but got {settings.panel.port}")

@@ -61,8 +61,8 @@ def detach(sweep_dir: Path) -> None:
     if code is None:
         where = shlex.quote(str(sweep_dir))
         out.write(
-            f"detached: process {process.pid} runs the sweep and writes to {path}; "
-            f"`trainctl ls {where}` shows its jobs, `trainctl stop {where}` ends it\n"
+            f"the sweep goes on as process {process.pid}, log {sweep_dir / LOG}; "
+            f"see it with `trainctl ls {where}`, end it with `trainctl stop {where}`\n"
         )
     else:
         out.write(_read_from(log, begin))

@@ -17,6 +17,7 @@ _MUTEX_TRIES = 20
 _MUTEX_PAUSE_S = 0.001
 _SHORTLY_S = 0.05
 _LATER_S = 0.5
+_PID_BYTES = 32
 
 
 class Taken(Exception):
@@ -105,8 +106,9 @@ class HostLocks:
 
     @contextlib.contextmanager
     def _open_directory(self) -> Iterator[_File]:
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(self._path, 0o700)
+        if not self._path.exists():
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(self._path, 0o700)
         with contextlib.closing(_File(str(self._path), None, os.O_DIRECTORY | os.O_NOFOLLOW)) as directory:
             status = os.fstat(directory.number)
             if status.st_uid != os.geteuid() or status.st_mode & 0o077:
@@ -155,7 +157,7 @@ class HostLocks:
             with contextlib.closing(_File(name, directory)) as file:
                 last_start = max(last_start, os.fstat(file.number).st_mtime)
                 if not file.lock(fcntl.LOCK_SH):
-                    holders.append((int(most), os.pread(file.number, 32, 0).decode("ascii", "replace").strip()))
+                    holders.append((int(most), os.pread(file.number, _PID_BYTES, 0).decode("ascii", "replace").strip()))
         return holders, last_start
 
 
@@ -189,8 +191,7 @@ class _File:
         """Write down who holds it since when: for people and for `stagger_s`, so a full disk does not matter."""
         with contextlib.suppress(OSError):
             os.utime(self.number, (now, now))
-            os.ftruncate(self.number, 0)
-            os.pwrite(self.number, f"{os.getpid()}\n".encode(), 0)
+            os.pwrite(self.number, f"{os.getpid():<{_PID_BYTES}}".encode(), 0)
             os.utime(self.number, (now, now))
 
     def close(self) -> None:

@@ -31,6 +31,7 @@ from trainctl.launch.compose import (
 from trainctl.launch.linux import adopt_orphans, die_with_parent
 from trainctl.launch.outcome import failed_return, pack_return
 from trainctl.launch.slots import Slot
+from trainctl.launch.threads import limit_threads
 from trainctl.launch.verdict import Failure, is_out_of_memory
 from trainctl.run.attempt import Attempt, describe, take_lock
 from trainctl.run.joblog import keep_earlier_log, redirect_to
@@ -126,6 +127,7 @@ class Job:
             lock = take_lock(claim.run)
             job.place(claim.run.path)
             os.environ.update(slot.environment())
+            limit_threads(slot.threads, kept=job.config.hydra.job.env_set)
             overrides = task_overrides(job.config.hydra)
             attempt = Attempt.begin(
                 claim.run,

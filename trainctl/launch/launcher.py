@@ -13,16 +13,16 @@ from typing import Any, NoReturn
 from hydra.core.utils import JobReturn, configure_log, setup_globals
 
 from trainctl.errors import RunDirError, TrainctlError
-from trainctl.launch import devices
 from trainctl.launch.channel import Channel
 from trainctl.launch.compose import JobSpec, SweepContext
+from trainctl.launch.detach import detach
 from trainctl.launch.job import become_job
 from trainctl.launch.payload import IMPORTING, pack_context
-from trainctl.launch.pool import SlotPool
+from trainctl.launch.pool import SlotPool, make_pool
+from trainctl.launch.presence import Presence
 from trainctl.launch.preview import Preview
-from trainctl.launch.report import Report
+from trainctl.launch.progress import make_report
 from trainctl.launch.settings import LauncherSettings, check_settings
-from trainctl.launch.slots import Slot, make_slots
 from trainctl.launch.starter import Starter, why_not_fork
 from trainctl.launch.sweep import Sweep
 from trainctl.run.provenance import machine_facts
@@ -37,7 +37,8 @@ class SlotSweeps:
         self._context = context
         self._settings: LauncherSettings = check_settings(**options)
         self._starter: Starter | None = None
-        self._slots: list[Slot] = []
+        self._pool: SlotPool | None = None
+        self._presence: Presence | None = None
         self._payload: bytes | None = None
         self._owner = os.getpid()
         self._preview = Preview(context.config) if self._settings.dry_run else None
@@ -61,30 +62,39 @@ class SlotSweeps:
         specs = [JobSpec(initial_job_idx + n, tuple(overrides), rerun) for n, overrides in enumerate(job_overrides)]
         if self._preview is not None:
             return self._preview.show(self._context, specs)
-        make_sweep_dir(Path(str(config.hydra.sweep.dir)))
-        starter = self._get_starter()
-        report = Report(len(specs), silent=self._settings.progress == "off")
-        sweep = Sweep(starter, SlotPool(self._slots), specs, report, self._settings, self._greet)
+        sweep_dir = Path(str(config.hydra.sweep.dir)).absolute()
+        make_sweep_dir(sweep_dir)
         try:
-            return sweep.run()
+            starter, pool = self._open(sweep_dir)
+            names = [slot.name for slot in pool.slots]
+            report = make_report(len(specs), self._settings.progress, slots=names, sweep_dir=sweep_dir)
+            return Sweep(starter, pool, specs, report, self._settings, self._greet).run()
         except BaseException:
             self.close()
             raise
 
     def close(self) -> None:
-        """End the zygote."""
-        if self._starter is not None and os.getpid() == self._owner:
-            self._starter.close()
-            self._starter = None
+        """End the zygote, and give up the devices and the sweep dir."""
+        if os.getpid() != self._owner:
+            return
+        for part in (self._starter, self._pool, self._presence):
+            if part is not None:
+                part.close()
+        self._starter = self._pool = self._presence = None
 
-    def _get_starter(self) -> Starter:
-        if self._starter is None:
+    def _open(self, sweep_dir: Path) -> tuple[Starter, SlotPool]:
+        """Return the zygote and the slots, made at the first call."""
+        if self._starter is None or self._pool is None:
+            if self._settings.detach:
+                detach(sweep_dir)
             machine_facts()  # looked up once, before the fork: git and the list of packages take a while
             self._starter = self._make_starter()
             atexit.register(self.close)
             # after the fork, so that no driver is touched by a process that is to be forked
-            self._slots = make_slots(self._settings.slots, devices.visible_gpus(), devices.usable_cores())
-        return self._starter
+            self._pool = make_pool(self._settings)
+            self._presence = Presence(sweep_dir)
+            self._presence.__enter__()
+        return self._starter, self._pool
 
     def _make_starter(self) -> Starter:
         start, obstacle = self._settings.start, why_not_fork()

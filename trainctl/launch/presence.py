@@ -64,7 +64,8 @@ class Presence:
             RunDirError: the sweep dir cannot be written.
         """
         try:
-            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._directory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._directory.mkdir(mode=0o700, exist_ok=True)
             _forget_the_dead(self._directory)
             self._path, self._lock = self._take_name()
             self._owner = os.getpid()

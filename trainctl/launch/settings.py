@@ -62,10 +62,13 @@ class SlotLauncherConf:
     # which jobs that ran before run again: none (only those that never ended), failed (all that are not done), all
     rerun: str = "failed"
 
+    # go on in the background: the terminal may close; `trainctl ls` and `trainctl stop` reach the sweep by its dir
+    detach: bool = False
+
     # list the jobs and what would become of them, and write nothing
     dry_run: bool = False
 
-    # what is said of the jobs: plain (a line per event), off
+    # what is said of the jobs: auto (a live display on a terminal, else plain lines), rich, plain, off
     progress: str = "auto"
 
 
@@ -87,6 +90,7 @@ class LauncherSettings:
     grace_s: float
     stop_after_failures: int | None
     rerun: str
+    detach: bool
     dry_run: bool
     progress: str
 
@@ -203,6 +207,7 @@ _CHECKS: dict[str, Check] = {
     "grace_s": number(0),
     "stop_after_failures": number(1, whole=True, optional=True),
     "rerun": one_of(RERUNS),
+    "detach": flag,
     "dry_run": flag,
     "progress": one_of(PROGRESS),
 }

@@ -60,18 +60,14 @@ def make_slots(
     Args:
         setting: checked `hydra.launcher.slots`.
         visible: the GPUs to choose from.
-        cores: usable processor cores.
+        cores: that may be used.
         gpus_per_job: with `auto`, so many neighbouring GPUs make one slot.
         jobs_per_gpu: with `auto`, there is each slot so many times.
 
     Raises:
         SettingError: an entry is not a device, or a device that is asked for is not there.
 
-    >>> [slot.name for slot in make_slots("auto", Visible(), cores=4)]
-    ['cpu', 'cpu']
     >>> two = Visible((Gpu("0", "GPU-a", "A100"), Gpu("1", "GPU-b", "A100")))
-    >>> [slot.devices for slot in make_slots(["0,1", "0"], two, cores=4)]
-    [('GPU-a', 'GPU-b'), ('GPU-a',)]
     >>> [slot.name for slot in make_slots("auto", two, cores=4, jobs_per_gpu=2)]
     ['0', '1', '0', '1']
     """

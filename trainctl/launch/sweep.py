@@ -122,7 +122,7 @@ class Sweep:
     def _give_slot(self, job: JobProcess) -> bool:
         """Give an armed job a slot; say whether there was one."""
         assert job.channel is not None
-        job.slot = self._pool.take()
+        job.slot = self._pool.take(job.pid)
         if job.slot is None:
             return False
         job.is_armed = False

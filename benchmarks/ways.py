@@ -1,0 +1,128 @@
+"""The ways to run many jobs that `benchmarks/launch.py` compares: what each takes, and its command line."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import venv
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+APP = Path(__file__).with_name("noop") / "app.py"
+_DISTRIBUTIONS = {"submitit": ("hydra-core>=1.3.2,<1.4", "hydra-submitit-launcher"), "mlrunner": ("mlrunner",)}
+
+Command = Callable[[Path, int, int, float], list[str]]  # folder, jobs, slots, seconds that each job takes
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """A way to run many jobs.
+
+    Attributes:
+        name: as the table shows it.
+        processes: whether every job has a process of its own.
+        command: makes the command line that runs all jobs.
+    """
+
+    name: str
+    processes: bool
+    command: Command
+
+
+def slots_way(*settings: str) -> Way:
+    """Return ours, with more settings of the launcher."""
+
+    def command(folder: Path, jobs: int, slots: int, seconds: float) -> list[str]:
+        chosen = ["hydra/launcher=slots", f"hydra.launcher.slots={slots}", *settings]
+        return _multirun(sys.executable, folder, jobs, seconds, chosen)
+
+    return Way("slots", True, command)
+
+
+def _joblib(folder: Path, jobs: int, slots: int, seconds: float) -> list[str]:
+    return _multirun(sys.executable, folder, jobs, seconds, ["hydra/launcher=joblib", f"hydra.launcher.n_jobs={slots}"])
+
+
+def _submitit(python: str) -> Command:
+    def command(folder: Path, jobs: int, slots: int, seconds: float) -> list[str]:
+        # it starts all jobs of a batch at once and waits for the last of them: a batch per slot is the fairest
+        chosen = ["hydra/launcher=submitit_local", f"hydra.sweeper.max_batch_size={slots}"]
+        return _multirun(python, folder, jobs, seconds, chosen)
+
+    return command
+
+
+def _multirun(python: str, folder: Path, jobs: int, seconds: float, settings: Sequence[str]) -> list[str]:
+    swept = f"x=range({jobs})"
+    return [python, str(APP), "-m", *settings, f"hydra.sweep.dir={folder / 'out'}", f"seconds={seconds}", swept]
+
+
+def _single(folder: Path, seconds: float, x: str) -> str:
+    place = shlex.quote(str(folder / "out"))
+    return f"{shlex.quote(sys.executable)} {shlex.quote(str(APP))} hydra.run.dir={place}/{x} seconds={seconds} x={x}"
+
+
+def _loop(folder: Path, jobs: int, slots: int, seconds: float) -> list[str]:
+    loop = f"for x in $(seq {{first}} {slots} {jobs - 1}); do {_single(folder, seconds, '$x')}; done"
+    loops = " & ".join(f"({loop.format(first=first)})" for first in range(slots))
+    return ["bash", "-c", f"{loops} & wait"]
+
+
+def _parallel(folder: Path, jobs: int, slots: int, seconds: float) -> list[str]:
+    numbers = [str(number) for number in range(jobs)]
+    return ["parallel", "--will-cite", "-j", str(slots), _single(folder, seconds, "{}"), ":::", *numbers]
+
+
+def _mlrunner(program: str) -> Command:
+    def command(folder: Path, jobs: int, slots: int, seconds: float) -> list[str]:
+        params = folder / "params.yaml"
+        first = f"template: {{run: {_single(folder, seconds, '{x}')!r}}}\nresource: {list(range(slots))}\n"
+        params.write_text(f"---\n{first}---\nx: {list(range(jobs))}\n")
+        return [program, "-y", str(params), "-o", str(folder / "mlrunner")]
+
+    return command
+
+
+def find_ways(wanted: Sequence[str]) -> tuple[list[Way], list[str]]:
+    """Return the ways that can be measured here, ours first, and a sentence for each one that is left out."""
+    ways = [slots_way(), Way("joblib", False, _joblib), Way("a shell loop", True, _loop)]
+    left_out = []
+    for name in ("submitit", "parallel", "mlrunner"):
+        if name not in wanted:
+            left_out.append(f"{name} is left out; --with {name} measures it")
+        elif name == "parallel" and shutil.which("parallel") is None:
+            left_out.append("GNU parallel is left out: it is not installed here")
+        elif name == "parallel":
+            ways.append(Way("GNU parallel", True, _parallel))
+        else:
+            try:
+                environment = _environment(name)
+            except (OSError, subprocess.CalledProcessError) as error:
+                left_out.append(f"{name} is left out: it could not be installed ({error})")
+            else:
+                submitit = Way("submitit_local", True, _submitit(str(environment / "python")))
+                mlrunner = Way("mlrunner", True, _mlrunner(str(environment / "run")))
+                ways.append(submitit if name == "submitit" else mlrunner)
+    return ways, left_out
+
+
+def _environment(name: str) -> Path:
+    """Return the directory of programs of an environment that holds a rival and nothing of ours; made on first use."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hydra-trainctl-benchmarks"
+    programs = cache / name / "bin"
+    if not (cache / name / "complete").exists():
+        venv.create(cache / name, with_pip=True, clear=True)
+        command = [str(programs / "python"), "-m", "pip", "install", "-q", *_DISTRIBUTIONS[name]]
+        subprocess.run(command, check=True, capture_output=True)
+        (cache / name / "complete").touch()
+    return programs
+
+
+def has_torch() -> bool:
+    """Say whether torch can be imported, without importing it."""
+    return importlib.util.find_spec("torch") is not None

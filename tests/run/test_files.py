@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_disk import PAGE, fill
+
+from trainctl.run import files
+
+WaitUntil = Callable[..., Any]
+
+# Rewrites one file and appends to another, over and over, until it is killed.
+WRITER = """
+import sys
+from pathlib import Path
+from trainctl.run import files
+folder = Path(sys.argv[1])
+number = 0
+while True:
+    number += 1
+    files.write_yaml(folder / "whole.yaml", {"number": number, "text": "x" * 200_000, "again": number})
+    files.append_lines(folder / "lines.jsonl", [{"number": number, "text": "y" * 20_000}])
+"""
+
+
+def leftovers(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir() if path.name.endswith(".tmp")]
+
+
+def test_file_is_replaced_whole_and_private(tmp_path: Path) -> None:
+    path = tmp_path / "file.yaml"
+    files.write_atomic(path, "one")
+    files.write_atomic(path, "zwei ü")
+    assert path.read_text() == "zwei ü"
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert leftovers(tmp_path) == []
+
+
+def test_write_into_a_directory_that_is_gone_says_so_and_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="No such file"):
+        files.write_atomic(tmp_path / "gone" / "file.yaml", "text")
+
+
+def test_write_over_a_directory_keeps_it_and_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "file.yaml").mkdir()
+    with pytest.raises(IsADirectoryError, match="Is a directory"):
+        files.write_atomic(tmp_path / "file.yaml", "text")
+    assert leftovers(tmp_path) == []
+
+
+def test_write_on_a_full_disk_keeps_the_old_content(small_disk: Path) -> None:
+    path, lines = small_disk / "file.yaml", small_disk / "lines.jsonl"
+    files.write_yaml(path, {"number": 1})
+    files.append_lines(lines, [{"number": 1}])
+    fill(small_disk / "filler")
+    with pytest.raises(OSError, match="No space left") as full:
+        files.write_yaml(path, {"number": 2, "text": "x" * 10 * PAGE})
+    assert full.value.errno == errno.ENOSPC
+    assert files.read_yaml(path) == {"number": 1}
+    assert leftovers(small_disk) == []
+    with pytest.raises(OSError, match="No space left"):
+        files.append_lines(lines, [{"number": 2, "text": "x" * 10 * PAGE}])
+    (small_disk / "filler").unlink()
+    files.append_lines(lines, [{"number": 3}])
+    assert [record["number"] for record in files.read_lines(lines)] == [1, 3]
+
+
+@pytest.mark.parametrize("round_", range(3))
+def test_kill_9_in_the_middle_of_writing_leaves_whole_files(tmp_path: Path, wait_until: WaitUntil, round_: int) -> None:
+    writer = subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path)])
+    try:
+        whole, lines = tmp_path / "whole.yaml", tmp_path / "lines.jsonl"
+        wait_until(lambda: lines.exists() and lines.stat().st_size > 50_000 * (round_ + 1), "some rounds are written")
+    finally:
+        writer.send_signal(signal.SIGKILL)
+        writer.wait()
+    record = files.read_yaml(whole)
+    assert record["number"] == record["again"]
+    numbers = [line["number"] for line in files.read_lines(lines)]
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert record["number"] - len(numbers) in {0, 1}
+    files.append_lines(lines, [{"number": "after"}])
+    assert [line["number"] for line in files.read_lines(lines)] == [*numbers, "after"]
+
+
+def test_reader_never_sees_half_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "file.yaml"
+    texts = ["a" * 100_000, "b" * 70_000]
+    files.write_atomic(path, texts[0])
+    end = threading.Event()
+
+    def write() -> None:
+        while not end.is_set():
+            for text in texts:
+                files.write_atomic(path, text)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        assert {path.read_text() for _ in range(300)} <= set(texts)
+    finally:
+        end.set()
+        writer.join()
+
+
+@pytest.mark.parametrize(
+    "torn", [b'{"number": 2, "te', b'{"number": 2}', b"\xff\xfe", b"[1, 2]\n", b"\n\n", b"nonsense\n"]
+)
+def test_torn_or_foreign_last_line_is_passed_over(tmp_path: Path, torn: bytes) -> None:
+    path = tmp_path / "lines.jsonl"
+    files.append_lines(path, [{"number": 1}])
+    with path.open("ab") as file:
+        file.write(torn)
+    files.append_lines(path, [{"number": 3}, {"number": 4}], durable=True)
+    numbers = [record["number"] for record in files.read_lines(path)]
+    assert numbers == ([1, 2, 3, 4] if torn == b'{"number": 2}' else [1, 3, 4])
+
+
+def test_missing_files_read_as_nothing(tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    assert (files.read_yaml(gone), files.read_mapping(gone), files.read_lines(gone)) == (None, {}, [])
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"a: [", b"just text", b"[1]", b"\xff\xfe\x00", b"a: !!python/object:os.system {}"]
+)
+def test_mapping_that_is_none_reads_as_empty(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "file.yaml"
+    path.write_bytes(content)
+    assert files.read_mapping(path) == {}
+
+
+def test_all_bytes_are_written_where_one_call_takes_a_part(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    data = bytes(range(256)) * 4096
+    thread = threading.Thread(target=lambda: (files.write_all(writer, data), os.close(writer)))
+    thread.start()
+    with os.fdopen(reader, "rb") as file:
+        assert file.read() == data
+    thread.join()
