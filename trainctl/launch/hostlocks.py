@@ -33,10 +33,15 @@ class Taken(Exception):
 
 
 class Held:
-    """Places that one job holds, until `release` or the end of this process."""
+    """Places that one job holds, until `release` or the end of this process, and until the end of the job's own.
 
-    def __init__(self, files: contextlib.ExitStack) -> None:
+    Attributes:
+        paths: for the job's process to `keep`.
+    """
+
+    def __init__(self, files: contextlib.ExitStack, paths: Sequence[str]) -> None:
         self._files = files
+        self.paths = tuple(paths)
 
     def release(self) -> None:
         self._files.close()
@@ -45,9 +50,10 @@ class Held:
 class HostLocks:
     """Gives a device to no more jobs than every launcher that uses it asked for.
 
-    A place is a flock on `UUID.most.number`, in which `most` is how many jobs its launcher allows on that device, 0 for
-    any number. Killed launchers so leave nothing to clean up. Whoever takes a place counts the held ones first, alone
-    (`mutex`). The directory is the same for each login, shell and service of the user: one that the environment names
+    A place is a shared flock on `UUID.most.number`, in which `most` is how many jobs its launcher allows on that device,
+    0 for any number. Its launcher holds it, and the job that runs there: so killed ones leave nothing to clean up, and the
+    device of a killed launcher is free when its job has died too. Whoever takes a place counts the held ones first, alone
+    (`mutex`), by trying to lock them exclusively. The directory is the same for each login, shell and service of the user: one that the environment names
     (XDG_RUNTIME_DIR, TMPDIR) would differ between two launchers, and is removed at logout under those that stay.
 
     Args:
@@ -88,9 +94,12 @@ class HostLocks:
             with contextlib.ExitStack() as files, self._open_directory() as directory, self._alone(directory):
                 files.callback(directory.copy().close)  # its shared lock keeps systemd-tmpfiles from clearing it
                 names = os.listdir(directory.number)
+                paths = []
                 for device in devices:
-                    files.callback(self._take_place(directory, device, names).close)
-                return Held(files.pop_all())
+                    place = self._take_place(directory, device, names)
+                    files.callback(place.close)
+                    paths.append(str(self._path / place.name))
+                return Held(files.pop_all(), paths)
         except OSError as error:
             raise Taken(f"the places in {str(self._path)!r} cannot be looked at ({error})") from error
 
@@ -141,6 +150,7 @@ class HostLocks:
                 place = _File(f"{device}.{ours}.{number}", directory)
                 opened.callback(place.close)
                 if place.lock(fcntl.LOCK_EX):
+                    place.lock(fcntl.LOCK_SH)
                     place.sign(self._clock())
                     opened.pop_all()
                     return place
@@ -156,7 +166,7 @@ class HostLocks:
                 continue
             with contextlib.closing(_File(name, directory)) as file:
                 last_start = max(last_start, os.fstat(file.number).st_mtime)
-                if not file.lock(fcntl.LOCK_SH):
+                if not file.lock(fcntl.LOCK_EX):
                     holders.append((int(most), os.pread(file.number, _PID_BYTES, 0).decode("ascii", "replace").strip()))
         return holders, last_start
 
@@ -165,6 +175,7 @@ class _File:
     """An open file that no forked or executed process keeps: a flock lasts as long as any copy of its descriptor."""
 
     def __init__(self, name: str, directory: _File | None, flags: int = 0) -> None:
+        self.name = name
         if directory is None:
             self.number = os.open(name, os.O_RDONLY | os.O_CLOEXEC | flags)
         else:
@@ -175,7 +186,7 @@ class _File:
     def copy(self) -> _File:
         """Return another hold on the same open file, and so on its lock."""
         other = object.__new__(_File)
-        other.number = os.dup(self.number)
+        other.name, other.number = self.name, os.dup(self.number)
         _open_files.add(other)
         return other
 
@@ -198,6 +209,18 @@ class _File:
         if self.number >= 0:
             os.close(self.number)
             self.number = -1
+
+
+_kept: list[_File] = []
+
+
+def keep(paths: Sequence[str]) -> None:
+    """Hold a job's places from its own process too, to the end of it: while it lives, nobody else gets its devices."""
+    for path in paths:
+        with contextlib.suppress(OSError):  # the directory was removed: our launcher holds the places alone
+            file = _File(path, None, os.O_NOFOLLOW)
+            file.lock(fcntl.LOCK_SH)
+            _kept.append(file)
 
 
 _open_files: weakref.WeakSet[_File] = weakref.WeakSet()

@@ -74,7 +74,8 @@ class SlotPool:
             self._free.remove(slot)
             if slot.devices and self._room is not None:
                 self._room.begin(slot, pid)
-            return slot
+            held = self._held.get(slot.number)
+            return slot if held is None else dataclasses.replace(slot, places=held.paths)
         return None
 
     def give_back(self, slot: Slot) -> None:
@@ -84,7 +85,7 @@ class SlotPool:
         if slot.number in self._held:
             self._held.pop(slot.number).release()
         self._refused.clear()
-        self._free.append(slot)
+        self._free.append(self.slots[slot.number])
 
     def close(self) -> None:
         """Let devices and driver go."""

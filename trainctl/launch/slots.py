@@ -26,12 +26,14 @@ class Slot:
         devices: entries for `CUDA_VISIBLE_DEVICES`, in order.
         number: position in the list of slots, from 0.
         threads: the job's share of cores, as variables of thread pools.
+        places: files that stand for the job's use of its devices, for its process to hold (`hostlocks.keep`).
     """
 
     name: str
     devices: tuple[str, ...]
     number: int
     threads: Mapping[str, str] = field(default_factory=dict, hash=False)
+    places: tuple[str, ...] = ()
 
     def environment(self) -> dict[str, str]:
         """Return what must be set before anything touches CUDA or starts threads."""

@@ -28,6 +28,7 @@ from trainctl.launch.settings import LauncherSettings
 from trainctl.launch.starter import Starter
 from trainctl.launch.verdict import Failure, judge_death
 from trainctl.run.rundir import RunDir
+from trainctl.run.stop import stopped_by
 
 _KILLED = ", by KILL since TERM was not obeyed"
 _MOST_ARMED = 4  # composed jobs that wait for a slot: each is a process
@@ -207,6 +208,9 @@ class Sweep:
 
     def _fail(self, job: JobProcess, status: int) -> None:
         run = None if job.path is None else RunDir.at(job.path)
+        who = None if run is None else stopped_by(run)
+        if who is not None and job.ended_as is None:
+            job.ended_as = Failure("interrupted", f"was ended by {who}")
         data: bytes | None = None
         if job.answer is not None:
             failure, data = job.answer[1]
