@@ -20,12 +20,11 @@ from trainctl.launch.hostlocks import HostLocks, Taken
 ROOT = Path(__file__).resolve().parents[2]
 
 LAUNCHER = """
-import collections, itertools, json, pathlib, subprocess, sys
+import collections, itertools, json, pathlib, sys
 from trainctl.launch.hostlocks import HostLocks
 from trainctl.launch.pool import SlotPool
 from trainctl.launch.slots import Slot
 
-JOB = "import sys; from trainctl.launch import hostlocks; hostlocks.keep(sys.argv[1:]); print(1, flush=True); sys.stdin.read()"
 pool = None
 for line in sys.stdin:
     command, *values = json.loads(line)
@@ -40,13 +39,21 @@ for line in sys.stdin:
         pool = SlotPool(slots, locks=locks, clock=itertools.count(0, 100).__next__)  # never waits to look again
     elif command == "take":
         slot = pool.take()
-        if slot is not None and len(values) == 1:
-            job = subprocess.Popen([sys.executable, "-c", JOB, *slot.places], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-            job.stdout.readline()
         answer = None if slot is None else slot.number
+    elif command == "places":
+        answer = slot.places
     else:
         pool.give_back(pool.slots[values[0]])
     print(json.dumps(answer), flush=True)
+"""
+
+JOB = """
+import sys
+from trainctl.launch.hostlocks import keep
+
+keep(sys.argv[1:])
+print("kept", flush=True)
+sys.stdin.read()
 """
 
 
@@ -171,13 +178,18 @@ def test_killed_launcher_leaves_its_devices_free(launchers: list[Launcher], tmp_
 
 
 def test_device_of_a_killed_launcher_is_held_until_its_job_has_died(launchers: list[Launcher], tmp_path: Path) -> None:
-    places = tmp_path / "places"
-    launchers[0].ask("new", ["a"], False, str(places))
-    (pid,) = launchers[0].ask("take", "with a job")
+    launchers[0].ask("new", ["a"], False, str(tmp_path / "places"))
+    assert launchers[0].ask("take") == 0
+    pipe = subprocess.PIPE
+    job = subprocess.Popen([sys.executable, "-c", JOB, *launchers[0].ask("places")], stdin=pipe, stdout=pipe, cwd=ROOT)
+    assert job.stdout is not None
+    job.stdout.readline()
     launchers[0].kill()
-    rest = HostLocks({"a": 1}, directory=places)
-    with pytest.raises(Taken, match="held by another launcher"):
-        rest.take(["a"])
-    os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: not psutil.pid_exists(pid), "the job is gone")
-    rest.take(["a"]).release()
+    locks = HostLocks({"a": 1}, directory=tmp_path / "places")
+    try:
+        with pytest.raises(Taken, match="held by another launcher of yours"):
+            locks.take(["a"])
+    finally:
+        job.kill()
+        job.communicate()
+    locks.take(["a"]).release()

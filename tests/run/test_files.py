@@ -138,6 +138,14 @@ def test_mapping_that_is_none_reads_as_empty(tmp_path: Path, content: bytes) -> 
     assert files.read_mapping(path) == {}
 
 
+def test_text_that_is_no_unicode_is_escaped(tmp_path: Path) -> None:
+    name = os.fsdecode(b"file \xff")
+    files.write_yaml(tmp_path / "file.yaml", {"reason": f"no such file: {name}"})
+    files.append_lines(tmp_path / "lines.jsonl", [{"name": name}])
+    assert files.read_yaml(tmp_path / "file.yaml") == {"reason": "no such file: file \\udcff"}
+    assert files.read_lines(tmp_path / "lines.jsonl") == [{"name": name}]
+
+
 def test_all_bytes_are_written_where_one_call_takes_a_part(tmp_path: Path) -> None:
     reader, writer = os.pipe()
     data = bytes(range(256)) * 4096

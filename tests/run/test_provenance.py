@@ -121,7 +121,7 @@ def test_facts_of_this_machine_are_complete(monkeypatch: pytest.MonkeyPatch, tmp
 
 @pytest.mark.parametrize(
     ("command", "expected"),
-    [(["prog.py"], "{0}/prog.py None"), (["-m", "prog"], "{0}/prog.py prog"), 
+    [(["prog.py"], "{0}/prog.py None"), (["-m", "prog"], "{0}/prog.py prog"),
      (["-m", "pack"], "{0}/pack/__main__.py pack"), (["-c", "import prog"], "None None")],
 )  # fmt: skip
 def test_program_is_named_however_it_was_started(tmp_path: Path, command: list[str], expected: str) -> None:

@@ -77,8 +77,8 @@ class Odd:
 
 @pytest.mark.parametrize(
     "value",
-    [Odd(), object, Path("/x"), Colour.RED, np.zeros(3), {1, 2}, b"bytes", [Odd()], {"a": Odd()}, {(1, 2): 3}, {True: 1},
-     OrderedDict(a=1), 1j, lambda: None],
+    [Odd(), object, Path("/x"), Colour.RED, np.zeros(3), {1, 2}, b"bytes", [Odd()], {"a": Odd()}, {(1, 2): 3},
+     {True: 1}, OrderedDict(a=1), 1j, lambda: None],
     ids=lambda value: type(value).__name__,
 )  # fmt: skip
 def test_value_that_yaml_cannot_bring_back_is_only_described(run: RunDir, value: Any) -> None:

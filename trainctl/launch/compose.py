@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -33,11 +33,13 @@ class JobSpec:
         number: `hydra.job.num`.
         overrides: in Hydra's own words.
         rerun: which earlier outcome is run again, as `hydra.launcher.rerun`.
+        threads: the job's share of cores, as `Slot.threads`, which is the same for all slots.
     """
 
     number: int
     overrides: tuple[str, ...]
     rerun: str = "failed"
+    threads: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)

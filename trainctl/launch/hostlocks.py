@@ -12,6 +12,8 @@ from pathlib import Path
 
 from trainctl.errors import SettingError
 
+HOST = Path("/tmp")  # noqa: S108  # our directory in it is made 0700, and its owner is checked
+
 _MUTEX = "mutex"
 _MUTEX_TRIES = 20
 _MUTEX_PAUSE_S = 0.001
@@ -50,10 +52,12 @@ class Held:
 class HostLocks:
     """Gives a device to no more jobs than every launcher that uses it asked for.
 
-    A place is a shared flock on `UUID.most.number`, in which `most` is how many jobs its launcher allows on that device,
-    0 for any number. Its launcher holds it, and the job that runs there: so killed ones leave nothing to clean up, and the
-    device of a killed launcher is free when its job has died too. Whoever takes a place counts the held ones first, alone
-    (`mutex`), by trying to lock them exclusively. The directory is the same for each login, shell and service of the user: one that the environment names
+    A place is a shared flock on `UUID.most.number`, in which `most` is how many jobs its launcher allows on that
+    device, 0 for any number. The launcher holds it, and the job that runs there: so killed ones leave nothing to clean
+    up, and the devices of a killed launcher are free when its jobs have died too. Whoever takes a place counts the held
+    ones first, alone (`mutex`), by trying to lock them exclusively.
+
+    The directory is the same for each login, shell and service of the user. One that the environment names
     (XDG_RUNTIME_DIR, TMPDIR) would differ between two launchers, and is removed at logout under those that stay.
 
     Args:
@@ -74,7 +78,7 @@ class HostLocks:
     ) -> None:
         self._most = dict(most)
         self._stagger_s = stagger_s
-        self._path = directory or Path("/tmp") / f"trainctl-{os.geteuid()}"  # noqa: S108  # made 0700, owner checked
+        self._path = directory or HOST / f"trainctl-{os.geteuid()}"
         self._clock = clock
         try:
             self._prepare()

@@ -28,6 +28,7 @@ from trainctl.launch.compose import (
     execute,
     skipped_return,
 )
+from trainctl.launch.hostlocks import keep
 from trainctl.launch.linux import adopt_orphans, die_with_parent
 from trainctl.launch.outcome import failed_return, pack_return
 from trainctl.launch.slots import Slot
@@ -96,6 +97,7 @@ class Job:
         while True:
             claim = find_claim(job.path, job.identity)
             if self._may_run(claim):
+                limit_threads(self._spec.threads, kept=job.config.hydra.job.env_set)
                 self._channel.send("armed", str(claim.run.path))
                 (slot,) = self._channel.receive()
                 attempt, claim = self._begin(job, slot)
@@ -127,7 +129,7 @@ class Job:
             lock = take_lock(claim.run)
             job.place(claim.run.path)
             os.environ.update(slot.environment())
-            limit_threads(slot.threads, kept=job.config.hydra.job.env_set)
+            keep(slot.places)  # while we live nobody else gets our devices, though our launcher be killed
             overrides = task_overrides(job.config.hydra)
             attempt = Attempt.begin(
                 claim.run,

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
+import importlib
 import logging
 import os
 import socket
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -58,20 +61,23 @@ class SlotSweeps:
         setup_globals()
         config = self._context.config
         configure_log(config.hydra.hydra_logging, config.hydra.verbose)
-        rerun = self._settings.rerun
-        specs = [JobSpec(initial_job_idx + n, tuple(overrides), rerun) for n, overrides in enumerate(job_overrides)]
         if self._preview is not None:
-            return self._preview.show(self._context, specs)
+            return self._preview.show(self._context, self._specs(job_overrides, initial_job_idx, {}))
         sweep_dir = Path(str(config.hydra.sweep.dir)).absolute()
         make_sweep_dir(sweep_dir)
         try:
             starter, pool = self._open(sweep_dir)
+            specs = self._specs(job_overrides, initial_job_idx, pool.slots[0].threads)
             names = [slot.name for slot in pool.slots]
             report = make_report(len(specs), self._settings.progress, slots=names, sweep_dir=sweep_dir)
             return Sweep(starter, pool, specs, report, self._settings, self._greet).run()
         except BaseException:
             self.close()
             raise
+
+    def _specs(self, overrides: Sequence[Sequence[str]], first: int, threads: Mapping[str, str]) -> list[JobSpec]:
+        rerun = self._settings.rerun
+        return [JobSpec(first + number, tuple(each), rerun, threads) for number, each in enumerate(overrides)]
 
     def close(self) -> None:
         """End the zygote, and give up the devices and the sweep dir."""
@@ -88,6 +94,7 @@ class SlotSweeps:
             if self._settings.detach:
                 detach(sweep_dir)
             machine_facts()  # looked up once, before the fork: git and the list of packages take a while
+            import_late_parts()
             self._starter = self._make_starter()
             atexit.register(self.close)
             # after the fork, so that no driver is touched by a process that is to be forked
@@ -115,6 +122,14 @@ class SlotSweeps:
     def _greet(self, channel: Channel) -> None:
         if self._payload is not None:
             channel.send_bytes(self._payload)
+
+
+def import_late_parts() -> None:
+    """Import what every job would import by itself, between getting its slot and its first line, to be seeded."""
+    if "numpy" in sys.modules:
+        for name in ("numpy.random", "threadpoolctl"):
+            with contextlib.suppress(ImportError):
+                importlib.import_module(name)
 
 
 def make_sweep_dir(path: Path) -> None:

@@ -61,6 +61,7 @@ class Sweep:
         self._interrupts = Interrupts()
         self._is_ending = False
         self._has_said_wait = False
+        self._said: set[str] = set()
 
     def run(self) -> list[JobReturn]:
         """Run all jobs and return their JobReturns in order.
@@ -125,11 +126,18 @@ class Sweep:
         assert job.channel is not None
         job.slot = self._pool.take(job.pid)
         if job.slot is None:
+            self._say_once(self._pool.waits_for)
             return False
         job.is_armed = False
         with contextlib.suppress(ChannelClosed):  # it has died: its exit is reported, and the slot comes back then
             job.channel.send(job.slot)
         return True
+
+    def _say_once(self, why: str | None) -> None:
+        """Say why nothing starts though a slot is free."""
+        if why is not None and why not in self._said:
+            self._said.add(why)
+            self._report.note(f"waiting: {why}")
 
     # -- hearing -------------------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ begins as a copy of a process in which nothing has happened yet. It does nothing
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import pickle
 import select
@@ -51,6 +52,7 @@ class Zygote:
 
     def serve(self) -> None:
         """Work until the launcher closes its end or dies; then kill all jobs and return."""
+        gc.freeze()  # a collection in a job would write to, and so copy, all pages that it shares with us
         self._listen_to_signals()
         linux.adopt_orphans()
         poll = select.poll()

@@ -24,7 +24,7 @@ def write_atomic(path: Path, text: str) -> None:
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
-            write_all(descriptor, text.encode())
+            write_all(descriptor, _encoded(text))
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
@@ -46,6 +46,11 @@ def sync_directory(path: Path) -> None:
             os.close(descriptor)
 
 
+def _encoded(text: str) -> bytes:
+    r"""Encode as UTF-8; the parts of a file name that is none (lone surrogates) become escapes such as `\udcff`."""
+    return text.encode(errors="backslashreplace")
+
+
 def write_all(descriptor: int, data: bytes) -> None:
     """Write every byte: one `os.write` may take only a part of them."""
     view = memoryview(data)
@@ -55,7 +60,19 @@ def write_all(descriptor: int, data: bytes) -> None:
 
 def write_yaml(path: Path, value: Any) -> None:
     """Write one YAML document, atomically."""
-    write_atomic(path, yaml.dumps(value))
+    try:
+        text = yaml.dumps(value)
+    except UnicodeEncodeError:  # a file name that is no UTF-8, in an error message, say
+        text = yaml.dumps(_as_unicode(value))
+    write_atomic(path, text)
+
+
+def _as_unicode(value: Any) -> Any:
+    if isinstance(value, str):
+        return _encoded(value).decode()
+    if isinstance(value, Mapping):
+        return {_as_unicode(key): _as_unicode(inner) for key, inner in value.items()}
+    return [_as_unicode(inner) for inner in value] if isinstance(value, (list, tuple)) else value
 
 
 def read_yaml(path: Path) -> Any:
@@ -89,7 +106,7 @@ def append_lines(path: Path, records: Iterable[Mapping[str, Any]], *, durable: b
 
     With `durable` the call returns only when the lines are on disk.
     """
-    data = "".join(json_line(record) for record in records).encode()
+    data = _encoded("".join(json_line(record) for record in records))
     descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         size = os.fstat(descriptor).st_size

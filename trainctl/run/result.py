@@ -14,9 +14,12 @@ def write_result(run: RunDir, value: Any) -> None:
 
     A value is never pickled: reading a pickle runs code, and a run dir may have been copied from anywhere.
     """
-    plain = as_plain(value)
+    try:
+        plain = as_plain(value)
+    except Exception:  # noqa: BLE001  # a list that contains itself, an `.item()` that raises whatever it likes
+        plain = _NOT_PLAIN
     if plain is _NOT_PLAIN:
-        files.write_yaml(run.result, {"type": type(value).__qualname__, "repr": repr(value)[:10_000]})
+        files.write_yaml(run.result, {"type": type(value).__qualname__, "repr": _shown(value)})
     else:
         files.write_yaml(run.result, {"value": plain})
 
@@ -29,6 +32,13 @@ def read_result(run: RunDir) -> Any:
 def is_kept(run: RunDir) -> bool:
     """Say whether the return value itself was stored, not only its type and repr."""
     return "value" in files.read_mapping(run.result)
+
+
+def _shown(value: Any) -> str:
+    try:
+        return repr(value)[:10_000]
+    except Exception as error:  # noqa: BLE001  # it is code of the task, and the task is done
+        return f"<{type(value).__qualname__}, whose repr raised {type(error).__name__}>"
 
 
 _NOT_PLAIN = object()

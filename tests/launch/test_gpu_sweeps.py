@@ -1,0 +1,99 @@
+"""Real sweeps on the GPUs of a recorded driver: each job sees its own device, and two sweeps never the same one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+UUIDS = ["GPU-aaaa0001", "GPU-bbbb0002"]  # in PCI bus order; the driver lists them the other way round
+
+DRIVER = f"""
+import pathlib, types
+from trainctl.launch import hostlocks
+
+hostlocks.HOST = pathlib.Path(__file__).parent
+NVML_DEVICE_MIG_ENABLE = 1
+class NVMLError(Exception): pass
+class NVMLError_LibraryNotFound(NVMLError): pass
+class NVMLError_DriverNotLoaded(NVMLError): pass
+class NVMLError_GpuIsLost(NVMLError): pass
+class NVMLError_NoPermission(NVMLError): pass
+
+def __getattr__(name):  # what is not here is not supported
+    def ask(*arguments): raise NVMLError(name)
+    return ask
+
+def nvmlInit(): pass
+def nvmlShutdown(): pass
+def nvmlDeviceGetCount(): return 2
+def nvmlDeviceGetHandleByIndex(index): return 1 - index
+def nvmlDeviceGetPciInfo(handle): return types.SimpleNamespace(busId=f"00000000:{{handle}}7:00.0")
+def nvmlDeviceGetUUID(handle): return {UUIDS!r}[handle]
+def nvmlDeviceGetMemoryInfo(handle): return types.SimpleNamespace(total=80 << 30, free=70 << 30)
+"""
+
+APP = """
+import os, time
+import hydra
+
+def note(*words):
+    with open(os.path.join(os.path.dirname(__file__), "ran.txt"), "a") as file:
+        file.write(" ".join(words) + "\\n")
+
+@hydra.main(version_base=None, config_path="conf", config_name="config")
+def main(cfg):
+    device = os.environ["CUDA_VISIBLE_DEVICES"]
+    note("begin", device, os.environ["CUDA_DEVICE_ORDER"], os.environ["TRAINCTL_SLOT"], os.environ["OMP_NUM_THREADS"])
+    time.sleep(0.1)  # the work
+    note("end", device)
+
+if __name__ == "__main__":
+    main()
+"""
+
+
+@pytest.fixture
+def gpu_app(app: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    (tmp_path / "driver").mkdir()
+    (tmp_path / "driver" / "pynvml.py").write_text(DRIVER)
+    (tmp_path / "app.py").write_text(APP)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "driver"), prepend=":")
+    return app
+
+
+def noted(app: Any, word: str) -> list[list[str]]:
+    return [line.split()[1:] for line in app.ran() if line.startswith(word)]
+
+
+@pytest.mark.parametrize("start", ["fork", "spawn"])
+def test_each_job_sees_its_device_and_its_share_of_cores(gpu_app: Any, start: str) -> None:
+    done = gpu_app.run("x=range(0,4)", f"hydra.launcher.start={start}", "hydra.launcher.min_free_mib=1000")
+    assert done.returncode == 0, done.stderr
+    seen = noted(gpu_app, "begin")
+    assert len(seen) == 4
+    assert {(uuid, order, slot) for uuid, order, slot, _ in seen} == {
+        (UUIDS[0], "PCI_BUS_ID", "0"),
+        (UUIDS[1], "PCI_BUS_ID", "1"),
+    }
+    assert all(int(threads) >= 1 for *_, threads in seen)
+
+
+def test_two_sweeps_at_once_never_use_a_device_together(gpu_app: Any) -> None:
+    sweeps = [gpu_app.start("x=range(0,5)", f"hydra.sweep.dir={name}") for name in ("one", "two")]
+    outputs = [sweep.communicate(timeout=120)[0] for sweep in sweeps]
+    assert [sweep.returncode for sweep in sweeps] == [0, 0], outputs
+    lines = [line.split()[:2] for line in gpu_app.ran()]
+    for uuid in UUIDS:
+        words = [word for word, device in lines if device == uuid]
+        assert words == ["begin", "end"] * (len(words) // 2)
+    assert len(lines) == 20
+    assert {device for _, device in lines} == set(UUIDS)
+
+
+def test_gpu_that_is_too_small_is_said_before_any_job_starts(gpu_app: Any) -> None:
+    done = gpu_app.run("x=1,2", "hydra.launcher.min_free_mib=100000")
+    assert done.returncode != 0
+    assert "hydra.launcher.min_free_mib=100000 is more than GPU 0 (GPU) has: 81920 MiB" in done.stderr
+    assert gpu_app.ran() == []
