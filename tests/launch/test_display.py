@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import codecs
 import errno
+import fcntl
 import io
 import logging
 import os
 import pty
 import re
 import select
+import struct
 import subprocess
 import sys
+import termios
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -333,38 +337,32 @@ def test_progress_chooses_the_report(progress: str, environment: Any, is_termina
 
 
 def on_pty(command: list[str], cwd: Path, width: int, height: int, act: Callable[[Screen], None]) -> Screen:
-    """Run a command on a real pseudo terminal and return its screen; `act` is called after all that it writes."""
+    """Run a command on a real pseudo terminal and return its screen; `act` is called whenever that has changed."""
     ours, theirs = pty.openpty()
-    screen = Screen(width, height)
-    import termios
-
-    termios.tcsetwinsize(theirs, (height, width)) if sys.version_info >= (3, 11) else _set_size(theirs, width, height)
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
     environment = {name: value for name, value in os.environ.items() if name not in ("CI", "COLUMNS", "LINES")}
     environment["TERM"] = "xterm-256color"
-    with subprocess.Popen(command, cwd=cwd, env=environment, stdin=theirs, stdout=theirs, stderr=theirs) as process:
-        os.close(theirs)
-        data = b""
+    screen, decoder, unread = Screen(width, height), codecs.getincrementaldecoder("utf-8")(), ""
+    process = subprocess.Popen(command, cwd=cwd, env=environment, stdin=theirs, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    try:
         while True:
-            assert select.select([ours], [], [], 120)[0], "nothing was written for two minutes"
+            assert select.select([ours], [], [], 60)[0], f"nothing was written for a minute after {screen.shown()}"
             try:
-                data += os.read(ours, 65536)
+                unread += decoder.decode(os.read(ours, 65536))
             except OSError:  # the terminal's last user has left
                 break
-            text, _, rest = data.rpartition(b"\n") if b"\x1b" in data[-12:] else (data, b"", b"")
-            screen.feed(text.decode(errors="replace") + ("\n" if rest else ""))
-            data = rest
+            whole = re.fullmatch(r"(.*?)(\x1b[^A-Za-z]*)?", unread, re.DOTALL)
+            assert whole is not None
+            screen.feed(whole[1])
+            unread = whole[2] or ""
             act(screen)
-        os.close(ours)
         process.wait(60)
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
     return screen
-
-
-def _set_size(descriptor: int, width: int, height: int) -> None:
-    import fcntl
-    import struct
-    import termios
-
-    fcntl.ioctl(descriptor, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
 
 
 def test_sweep_on_a_terminal(app: Any) -> None:
