@@ -46,7 +46,7 @@ class Screen:
         """Become narrower as most terminals do: what does not fit a line any more goes on in the next."""
         self.width = width
         broken: list[str] = []
-        for line in (line.rstrip() for line in self.lines):
+        for line in (line.rstrip() for line in self.lines[: self.row + 1]):
             broken += [line[start : start + width] for start in range(0, len(line), width)] or [""]
         self.lines = broken[-self.height :]
         self.scrolled += broken[: -self.height]

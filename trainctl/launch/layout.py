@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from rich.cells import cell_len, chop_cells, set_cell_size
+from rich.cells import cell_len, set_cell_size
 
 GAP = 2
 _CUT = "..."
@@ -109,7 +109,10 @@ def shorten(text: str, width: int, cut: str = "end") -> str:
 
 def _end(text: str, width: int) -> str:
     """Return as much of the end of a text as fits into `width` cells."""
-    return chop_cells(text[::-1], width)[0][::-1] if width > 0 else ""
+    start = len(text)
+    while start > 0 and cell_len(text[start - 1 :]) <= width:
+        start -= 1
+    return text[start:]
 
 
 def naturals(rows: Sequence[Mapping[str, str]]) -> dict[str, int]:

@@ -72,8 +72,8 @@ def _table(rows: Sequence[Row], width: int, widest: dict[str, int]) -> list[Text
         if natural[title]:
             natural[title] = widest[title] = max(natural[title], widest.get(title, 0))
     widths = fit(natural, width)
-    heading = Text(line({title: title for title in widths}, widths), "dim")
-    return [heading, *(Text(line(row, widths), "" if "job" in row else "dim") for row in rows)]
+    heading = Text(shorten(line({title: title for title in widths}, widths), width), "dim")
+    return [heading, *(Text(shorten(line(row, widths), width), "" if "job" in row else "dim") for row in rows)]
 
 
 def _overall(sums: Sums, eta: str, width: int, is_ascii: bool) -> Text:
