@@ -47,6 +47,9 @@ def run(way: Way, *, jobs: int, slots: int, seconds: float = 0.0, torch: bool = 
     """Run so many jobs and measure; the command starts from nothing, in a directory of its own.
 
     Args:
+        way: how they are run.
+        jobs: how many.
+        slots: how many at once.
         seconds: how long each job sleeps.
         torch: whether the jobs' script imports torch.
         only_first: end the command as soon as its first task has begun.

@@ -2,83 +2,25 @@
 
 from __future__ import annotations
 
-import codecs
 import errno
-import fcntl
-import io
 import logging
-import os
-import pty
 import re
-import select
-import struct
-import subprocess
 import sys
-import termios
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from screen import Screen
+from terminals import Clock, Terminal, clock, make_display, started, tick
 
 from trainctl.launch import display as display_module
 from trainctl.launch.display import Display
 from trainctl.launch.picture import Sums, draw
-from trainctl.launch.progress import make_report
-from trainctl.launch.report import Report
 from trainctl.run import files
 from trainctl.run.rundir import RunDir
 
-
-class Terminal(io.StringIO):
-    """A stream that says it is a terminal, and the screen that it leads to."""
-
-    def __init__(self, width: int = 80, height: int = 24) -> None:
-        super().__init__()
-        self.screen = Screen(width, height)
-        self.error: OSError | None = None
-
-    def isatty(self) -> bool:
-        return True
-
-    def write(self, text: str) -> int:
-        if self.error is not None:
-            raise self.error
-        self.screen.feed(text.replace("\n", "\r\n"))
-        return len(text)
-
-
-class Clock:
-    """A display's clock that goes only when told to, so that every tick paints."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.now = 1000.0
-        monkeypatch.setattr(display_module.time, "monotonic", lambda: self.now)
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    return Clock(monkeypatch)
-
-
-def make_display(terminal: Terminal, total: int = 8, slots: int = 2, **options: Any) -> Display:
-    size = (terminal.screen.width, terminal.screen.height)
-    return Display(total, ["cpu"] * slots, stream=terminal, size=size, **options)
-
-
-def started(report: Report, position: int, path: Path, slot: str = "cpu") -> RunDir:
-    run = RunDir.at(path)
-    run.create()
-    report.start(position, path, slot, 1)
-    return run
-
-
-def tick(report: Report, clock: Clock, seconds: float = 1.0) -> None:
-    clock.now += seconds
-    report.tick()
+__all__ = ["clock"]  # a fixture
 
 
 @given(
@@ -211,32 +153,6 @@ def test_terminal_that_goes_away_is_silence(tmp_path: Path, clock: Clock) -> Non
     assert report.counts["done"] == 1
 
 
-def test_plain_report_survives_the_end_of_its_reader(tmp_path: Path) -> None:
-    reader, writer = os.pipe()
-    os.close(reader)
-    with os.fdopen(writer, "w") as stream:
-        report = Report(1, stream=stream)
-        report.start(0, tmp_path, "cpu", 1)
-        report.done(0, tmp_path, 1.0)
-    assert report.counts["done"] == 1
-
-
-def test_plain_report_on_a_full_disk_goes_on() -> None:
-    terminal = Terminal()
-    report = Report(1, stream=terminal)
-    terminal.error = OSError(errno.ENOSPC, "No space left on device")
-    report.note("lost")
-    terminal.error = None
-    report.note("kept")
-    assert terminal.screen.shown() == ["kept"]
-
-
-def test_plain_report_writes_what_the_encoding_cannot(tmp_path: Path) -> None:
-    with (tmp_path / "log").open("w", encoding="ascii") as stream:
-        Report(1, stream=stream).note("naïve")
-    assert (tmp_path / "log").read_text() == "na\\xefve\n"
-
-
 def test_picture_that_fails_becomes_plain_lines(tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: Any, **__: Any) -> Any:
         raise RuntimeError("a bug")
@@ -313,77 +229,3 @@ def test_many_events_between_two_ticks_are_one_picture(tmp_path: Path, clock: Cl
     assert sum("SKIP" in line for line in terminal.screen.shown()) >= 1000
     assert "1000/3000" in terminal.screen.shown()[-1]
     report.close()
-
-
-@pytest.mark.parametrize(
-    ("progress", "environment", "is_terminal", "kind"),
-    [
-        ("auto", {"TERM": "xterm"}, True, Display),
-        ("auto", {"TERM": "xterm", "CI": "true"}, True, Report),
-        ("auto", {"TERM": "xterm", "CI": "false"}, True, Display),
-        ("auto", {"TERM": "dumb"}, True, Report),
-        ("auto", {"TERM": "xterm"}, False, Report),
-        ("rich", {"TERM": "xterm", "CI": "true"}, True, Display),
-        ("rich", {"TERM": "xterm"}, False, Report),
-        ("plain", {"TERM": "xterm"}, True, Report),
-        ("off", {"TERM": "xterm"}, True, Report),
-    ],
-)
-def test_progress_chooses_the_report(progress: str, environment: Any, is_terminal: bool, kind: type[Report]) -> None:
-    stream = Terminal() if is_terminal else io.StringIO()
-    report = make_report(1, progress, stream=stream, environment=environment)
-    assert type(report) is kind
-    report.note("words")
-    report.close()
-    shown = stream.screen.shown() if isinstance(stream, Terminal) else stream.getvalue().splitlines()
-    assert shown == ([] if progress == "off" else ["words"])
-
-
-def on_pty(command: list[str], cwd: Path, width: int, height: int, act: Callable[[Screen], None]) -> Screen:
-    """Run a command on a real pseudo terminal and return its screen; `act` is called whenever that has changed."""
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
-    environment = {name: value for name, value in os.environ.items() if name not in ("CI", "COLUMNS", "LINES")}
-    environment["TERM"] = "xterm-256color"
-    screen, decoder, unread = Screen(width, height), codecs.getincrementaldecoder("utf-8")(), ""
-    process = subprocess.Popen(command, cwd=cwd, env=environment, stdin=theirs, stdout=theirs, stderr=theirs)
-    os.close(theirs)
-    try:
-        while True:
-            assert select.select([ours], [], [], 60)[0], f"nothing was written for a minute after {screen.shown()}"
-            try:
-                unread += decoder.decode(os.read(ours, 65536))
-            except OSError:  # the terminal's last user has left
-                break
-            whole = re.fullmatch(r"(.*?)(\x1b[^A-Za-z]*)?", unread, re.DOTALL)
-            assert whole is not None
-            screen.feed(whole[1])
-            unread = whole[2] or ""
-            act(screen)
-        process.wait(60)
-    finally:
-        process.kill()
-        process.wait()
-        os.close(ours)
-    return screen
-
-
-def test_sweep_on_a_terminal(app: Any) -> None:
-    pictures: list[str] = []
-
-    def act(screen: Screen) -> None:
-        pictures.append("\n".join(screen.shown()))
-        if "2 left" in pictures[-1] and pictures[-1].count("START") == 2:
-            app.go()
-
-    screen = on_pty(app.command("x=1,2", "mode=wait", "hydra.launcher.slots=2"), app.path, 80, 24, act)
-    rows = re.compile(
-        r"cpu +[12]/2 +[01] +[\d.]+s\ncpu +[12]/2 +[01] "
-    )  # two jobs may say in either order that they run
-    assert any(rows.search(picture) for picture in pictures)
-    lines = screen.shown()
-    assert [line.split()[0] for line in lines[:2]] == ["START", "START"]
-    assert sum(line.startswith("DONE ") for line in lines) == 2
-    assert lines[-1].startswith("2 jobs: 2 done (")
-    assert not any("left" in line for line in lines)
-    assert screen.is_cursor_shown

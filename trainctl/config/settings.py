@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -79,7 +80,9 @@ def settings_of(config: DictConfig) -> Settings:
     if not isinstance(given, DictConfig):
         raise SettingError(f"trainctl={given!r} is not a mapping; allowed below it are {_known(Settings)}")
     try:
-        plain = OmegaConf.to_container(given, resolve=True)  # a typed node can hold unknown keys too: `+trainctl.x=1`
+        plain = _escaped(
+            OmegaConf.to_container(given, resolve=True)
+        )  # a typed node can hold unknown keys too: `+trainctl.x=1`
         settings = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Settings), plain))
     except ConfigKeyError as error:
         known = _known(error.object_type or Settings)
@@ -99,6 +102,15 @@ def settings_of(config: DictConfig) -> Settings:
     if settings.seed is not None and not 0 <= settings.seed < 2**32:
         raise SettingError(f"trainctl.seed must be between 0 and 4294967295 but got {settings.seed}")
     return settings
+
+
+def _escaped(value: Any) -> Any:
+    """Return a resolved value as OmegaConf must be given it: a `${` in it is text, not an interpolation."""
+    if isinstance(value, dict):
+        return {key: _escaped(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_escaped(item) for item in value]
+    return re.sub(r"(\\*)\$\{", r"\1\1\\${", value) if isinstance(value, str) else value
 
 
 def _known(settings: Any) -> str:

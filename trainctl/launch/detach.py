@@ -14,7 +14,7 @@ from trainctl.config.override import quoted
 from trainctl.errors import RunDirError, SettingError
 from trainctl.launch.outlet import Outlet
 from trainctl.launch.presence import find
-from trainctl.run.provenance import module_name, script_path
+from trainctl.run.provenance import module_name, relative_to, script_path
 
 LOG = "sweep.log"
 
@@ -57,18 +57,23 @@ def detach(sweep_dir: Path) -> None:
         env={**os.environ, _MARK: "1"},
     )
     code = _wait_until_it_works(process, sweep_dir)
-    out = Outlet(sys.stderr)
-    if code is None:
-        where = shlex.quote(str(sweep_dir))
-        out.write(
-            f"the sweep goes on as process {process.pid}, log {sweep_dir / LOG}; "
-            f"see it with `trainctl ls {where}`, end it with `trainctl stop {where}`\n"
-        )
-    else:
-        out.write(_read_from(log, begin))
-    out.flush()
+    _tell(sweep_dir, process.pid if code is None else None, _read_from(log, begin))
     os.close(log)
     raise SystemExit(code or 0)
+
+
+def _tell(sweep_dir: Path, pid: int | None, said: str) -> None:
+    """Say how the sweep that goes on can be reached; where none does, what the background process said."""
+    if pid is not None:
+        shown = relative_to(sweep_dir.absolute(), Path.cwd())
+        where = shlex.quote(shown)
+        said = (
+            f"the sweep goes on as process {pid}, log {Path(shown) / LOG}; "
+            f"see it with `trainctl ls {where}`, end it with `trainctl stop {where}`\n"
+        )
+    out = Outlet(sys.stderr)
+    out.write(said)
+    out.flush()
 
 
 def _wait_until_it_works(process: subprocess.Popen[bytes], sweep_dir: Path) -> int | None:

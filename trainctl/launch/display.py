@@ -18,9 +18,9 @@ from rich.text import Text
 
 from trainctl.launch.eta import remaining_s
 from trainctl.launch.glance import Glance
+from trainctl.launch.outlet import Outlet
 from trainctl.launch.picture import Row, Sums, draw
-from trainctl.launch.progress import Memory
-from trainctl.launch.report import Report
+from trainctl.launch.report import Memory, Report
 from trainctl.run import amount
 from trainctl.run.printable import clean
 from trainctl.run.provenance import relative_to
@@ -74,17 +74,7 @@ class Display(Report):
         self._paint_at = 0.0
         self._log_streams: list[tuple[logging.StreamHandler[TextIO], TextIO]] = []
         self._is_plain = False
-        self._console = Console(
-            file=cast("IO[str]", self._outlet),
-            force_terminal=True,
-            force_interactive=True,
-            force_jupyter=False,
-            markup=False,
-            emoji=False,
-            highlight=False,
-            width=self._size[0],
-            height=self._size[1],
-        )
+        self._console = _console(self._outlet, *self._size)
         self._live = Live(
             cast("Text", self),  # it renders itself
             console=self._console,
@@ -255,6 +245,21 @@ class Display(Report):
         waiting = max(0, self._total - self._sums().ended - len(running))
         mean = self._finished_s / self._finished if self._finished else None
         return amount.duration(remaining_s(mean, running, waiting, len(self._slots)))
+
+
+def _console(outlet: Outlet, width: int, height: int) -> Console:
+    """Return a console that writes what it is given, and takes it for a terminal whatever it is."""
+    return Console(
+        file=cast("IO[str]", outlet),
+        force_terminal=True,
+        force_interactive=True,
+        force_jupyter=False,
+        markup=False,
+        emoji=False,
+        highlight=False,
+        width=width,
+        height=height,
+    )
 
 
 def _styled(line: str) -> Text:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TextIO
 
-from trainctl.launch.report import Report
-
-Memory = Callable[[], Mapping[str, tuple[float, float]]]
+from trainctl.launch.report import Memory, Report
 
 _DUMB = ("", "dumb", "unknown")
 _FALSE = ("", "0", "false", "no", "off")

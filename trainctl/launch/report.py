@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TextIO
 
 from trainctl.launch.outlet import Outlet
 from trainctl.run.printable import clean, clean_line
 from trainctl.run.provenance import relative_to
+
+# used and total MiB by slot name
+Memory = Callable[[], Mapping[str, tuple[float, float]]]
 
 _INDENT = "      "
 

@@ -1,0 +1,68 @@
+"""The live display of a real sweep on a real pseudo terminal."""
+
+from __future__ import annotations
+
+import codecs
+import fcntl
+import os
+import pty
+import re
+import select
+import struct
+import subprocess
+import termios
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from screen import Screen
+
+
+def on_pty(command: list[str], cwd: Path, width: int, height: int, act: Callable[[Screen], None]) -> Screen:
+    """Run a command on a real pseudo terminal and return its screen; `act` is called whenever that has changed."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
+    environment = {name: value for name, value in os.environ.items() if name not in ("CI", "COLUMNS", "LINES")}
+    environment["TERM"] = "xterm-256color"
+    screen, decoder, unread = Screen(width, height), codecs.getincrementaldecoder("utf-8")(), ""
+    process = subprocess.Popen(command, cwd=cwd, env=environment, stdin=theirs, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    try:
+        while True:
+            assert select.select([ours], [], [], 60)[0], f"nothing was written for a minute after {screen.shown()}"
+            try:
+                unread += decoder.decode(os.read(ours, 65536))
+            except OSError:  # the terminal's last user has left
+                break
+            whole = re.fullmatch(r"(.*?)(\x1b[^A-Za-z]*)?", unread, re.DOTALL)
+            assert whole is not None
+            screen.feed(whole[1])
+            unread = whole[2] or ""
+            act(screen)
+        process.wait(60)
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+    return screen
+
+
+def test_sweep_on_a_terminal(app: Any) -> None:
+    pictures: list[str] = []
+
+    def act(screen: Screen) -> None:
+        pictures.append("\n".join(screen.shown()))
+        if "2 left" in pictures[-1] and pictures[-1].count("START") == 2:
+            app.go()
+
+    screen = on_pty(app.command("x=1,2", "mode=wait", "hydra.launcher.slots=2"), app.path, 80, 24, act)
+    rows = re.compile(
+        r"cpu +[12]/2 +[01] +[\d.]+s\ncpu +[12]/2 +[01] "
+    )  # two jobs may say in either order that they run
+    assert any(rows.search(picture) for picture in pictures)
+    lines = screen.shown()
+    assert [line.split()[0] for line in lines[:2]] == ["START", "START"]
+    assert sum(line.startswith("DONE ") for line in lines) == 2
+    assert lines[-1].startswith("2 jobs: 2 done (")
+    assert not any("left" in line for line in lines)
+    assert screen.is_cursor_shown
