@@ -28,7 +28,7 @@ $(VENV)/.installed-dev: pyproject.toml setup.py | $(BIN)/python
 $(VENV14)/.installed: pyproject.toml setup.py
 	@test -x $(VENV14)/bin/python || $(PYTHON) -m venv $(VENV14)
 	$(VENV14)/bin/python -m pip install --disable-pip-version-check -q -e . \
-		'hydra-core>=1.4.0rc1,<1.5' 'hydra-joblib-launcher>=1.4.0rc1' pytest pytest-randomly pytest-timeout
+		'hydra-core>=1.4.0rc1,<1.5' 'hydra-joblib-launcher>=1.4.0rc1' hypothesis pytest pytest-randomly pytest-timeout pytest-xdist
 	@touch $@
 
 venv: $(VENV)/.installed-dev ## make .venv with everything that development needs
@@ -43,7 +43,7 @@ test-main: $(VENV)/.installed-dev chromium
 	$(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS)
 
 test-hydra14: $(VENV14)/.installed ## run Hydra's own suites on the newest pre-release of Hydra 1.4
-	$(VENV14)/bin/python -m pytest tests/test_hydra_conformance.py
+	$(VENV14)/bin/python -m pytest -n $(WORKERS) tests/test_hydra_conformance.py
 
 check: format-check lint types test ## everything that CI checks: format, lint, types, tests
 
