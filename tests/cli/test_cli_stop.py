@@ -65,7 +65,7 @@ def test_stop_now_ends_running_jobs(app: Any, waiting: subprocess.Popen[str]) ->
 
 def test_stop_reaches_a_detached_sweep_by_its_name(app: Any, wait_until: Wait) -> None:
     app.run("x=1,2", "mode=wait", "hydra.sweep.dir=outputs/mine", "hydra.launcher.detach=true")
-    wait_until(lambda: app.ran(), "the first job starts")
+    wait_until(app.ran, "the first job starts")
     listed = call(app, "ls")
     (launcher,) = find(app.path / "outputs" / "mine")
     assert f"process {launcher.pid} launches jobs in outputs/mine since" in listed.stderr
@@ -84,10 +84,10 @@ def test_stop_of_a_run_ends_it_and_its_children_but_not_the_sweep(app: Any, wait
     out, _ = sweep.communicate(timeout=60)
     assert app.ran() == ["start 1", "start 2", "end 2"]
     who = stopped_by(RunDir.at(app.sweep / "0"))
-    assert f"was stopped by {who}" in out
+    assert f"was ended by {who}" in out
     assert "RETRY" not in out
     assert app.yaml("0/status.yaml")["state"] == "interrupted"
-    assert f"interrupted: was stopped by {who}" in call(app, "show", "sweep/0").stdout
+    assert f"interrupted: was ended by {who}" in call(app, "show", "sweep/0").stdout
 
 
 def test_stubborn_run_is_killed_after_its_grace(app: Any, wait_until: Wait) -> None:
@@ -143,7 +143,7 @@ def test_stop_is_believed_for_that_attempt_only(tmp_path: Path) -> None:
     assert stopped_by(run) is None
     note_stop(run, status)
     assert stopped_by(run) is not None
-    assert summarize(run).reason == f"was stopped by {stopped_by(run)}"
+    assert summarize(run).reason == f"was ended by {stopped_by(run)}"
     write_status(run, Status("running", attempt=3, pid=124))
     assert stopped_by(run) is None
     run.stop.write_text("[torn")

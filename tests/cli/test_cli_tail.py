@@ -171,7 +171,7 @@ def test_follow_is_left_with_ctrl_c(running: RunDir, follow: Follow) -> None:
     assert process.stdout is not None
     assert process.stdout.readline() == b"one\n"
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (130, b"")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -27,6 +28,11 @@ from trainctl.launch.presence import Presence
 with Presence(Path(sys.argv[1])):
     if sys.argv[2] == "fork" and os.fork() == 0:
         time.sleep(300)
+    if sys.argv[2] == "child":
+        child = os.fork()
+        if child == 0:
+            sys.exit()
+        os.waitpid(child, 0)
     print("works", flush=True)
     sys.stdin.read()
 """
@@ -46,8 +52,9 @@ def launcher(sweep: Path, mode: str = "plain") -> Iterator[subprocess.Popen[str]
         yield process
     finally:
         for left in psutil.process_iter():
-            if os.getsid(left.pid) == process.pid:
-                left.kill()
+            with contextlib.suppress(ProcessLookupError, psutil.NoSuchProcess):
+                if os.getsid(left.pid) == process.pid:
+                    left.kill()
         process.wait()
         process.stdin.close()
         process.stdout.close()
@@ -100,13 +107,8 @@ def test_forked_child_does_not_keep_a_dead_launcher_present(tmp_path: Path) -> N
 
 
 def test_exiting_child_leaves_the_presence_of_its_parent(tmp_path: Path) -> None:
-    with Presence(tmp_path) as presence:
-        child = os.fork()
-        if child == 0:
-            presence.close()
-            os._exit(0)
-        os.waitpid(child, 0)
-        assert len(find(tmp_path)) == 1
+    with launcher(tmp_path, "child") as process:
+        assert [each.pid for each in find(tmp_path)] == [process.pid]
 
 
 def test_record_of_another_process_is_no_evidence(tmp_path: Path) -> None:

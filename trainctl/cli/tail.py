@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import select
 import sys
 import time
 from pathlib import Path
@@ -111,6 +113,8 @@ def _print_end(path: Path, lines: int, printer: Printer) -> BinaryIO:
 def _follow(run: RunDir, lines: int, printer: Printer) -> None:
     file = _print_end(run.log, lines, printer) if run.log.is_file() else None
     gives_up_at: float | None = None
+    reader = select.poll()
+    reader.register(sys.stdout.fileno(), 0)  # hears only that the other end of a pipe was closed
     try:
         while True:
             goes_on = _may_go_on(run)  # asked before the reading: what was printed before the end is read
@@ -122,7 +126,8 @@ def _follow(run: RunDir, lines: int, printer: Printer) -> None:
                 gives_up_at = now + (_RETRY_S if _has_launcher(run) else 0.0)
             if gives_up_at is not None and now >= gives_up_at:
                 return
-            time.sleep(_POLL_S)
+            if reader.poll(_POLL_S * 1000):
+                raise BrokenPipeError(errno.EPIPE, "nobody reads any more")
     finally:
         if file is not None:
             file.close()

@@ -25,13 +25,11 @@ def end_of(file: BinaryIO, lines: int) -> int:
         block = file.read(place - start)
         if place == size and not block.endswith(b"\n"):
             wanted -= 1
-        while wanted > 0:
-            at = block.rfind(b"\n")
-            if at < 0:
-                break
+        at = block.rfind(b"\n")
+        while at >= 0:
             wanted -= 1
             if wanted == 0:
                 return start + at + 1
-            block = block[:at]
+            at = block.rfind(b"\n", 0, at)
         place = start
     return 0

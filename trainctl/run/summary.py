@@ -186,7 +186,7 @@ def _reason(run: RunDir, state: State, status: Status) -> str | None:
     if state == "interrupted" and status.state == "running":
         who = stopped_by(run)
         if who is not None:
-            return f"was stopped by {who}"
+            return f"was ended by {who}"
         return "its process is gone and left no word of how it ended (killed, or the machine went down)"
     if status.reason is None and status.signal is not None:
         return f"killed by {status.signal}"
