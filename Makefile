@@ -25,7 +25,7 @@ $(VENV)/.installed-dev: pyproject.toml setup.py | $(BIN)/python
 	$(BIN)/python -m pip install --disable-pip-version-check -q -e '.[dev]'
 	@touch $@ $(VENV)/.installed-demo
 
-$(VENV14)/.installed: pyproject.toml setup.py
+$(VENV14)/.installed: pyproject.toml setup.py Makefile
 	@test -x $(VENV14)/bin/python || $(PYTHON) -m venv $(VENV14)
 	$(VENV14)/bin/python -m pip install --disable-pip-version-check -q -e . \
 		'hydra-core>=1.4.0rc1,<1.5' 'hydra-joblib-launcher>=1.4.0rc1' hypothesis pytest pytest-randomly pytest-timeout pytest-xdist
