@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import trainctl
 from measuring import Run, median, quantile, run
 from ways import Way, find_ways, has_torch, slots_way
 
@@ -27,6 +28,9 @@ def facts() -> dict[str, Any]:
     """Return what the figures depend on."""
     names = ("hydra-core", "omegaconf", "hydra-joblib-launcher", "joblib", "hydra-trainctl")
     return {
+        "trainctl from": str(
+            Path(trainctl.__file__).parent
+        ),  # PYTHONPATH may put another tree before the installed one
         "cores": len(os.sched_getaffinity(0)),
         "load": round(os.getloadavg()[0], 1),
         "machine": f"{platform.system()} {platform.release()} {platform.machine()}",

@@ -97,6 +97,31 @@ def test_show_of_a_failed_run_ends_with_its_log(cli: Cli, tmp_path: Path) -> Non
     assert record["log_tail"][-1] == "ValueError: no"
 
 
+def test_show_of_a_failed_run_shows_its_last_traceback_and_all_logs(cli: Cli, tmp_path: Path) -> None:
+    run = finished(tmp_path / "outputs" / "bad", state="oom", reason="OutOfMemoryError: CUDA")
+    first, second = ("Traceback (most recent call last):\n" + f'  File "{name}.py", line 1\n    x\n' for name in "ab")
+    chain = f"{first}KeyError: 1\n\nDuring handling of the above exception, another exception occurred:\n\n{second}"
+    run.log.write_text(f"{first}Warning: handled\n" + "step\n" * 50 + f"{chain}OutOfMemoryError: CUDA\n" + "bye\n" * 30)
+    for number in (10, 1):
+        (run.path / f"job.{number}.log").touch()
+    out = cli("show", "bad").stdout
+    shown = out.partition("the last traceback in outputs/bad/job.log:\n")[2].splitlines()
+    assert shown[:4] == [f"  {line}" for line in f"{first}KeyError: 1".splitlines()]
+    assert shown[-10:] == ["  OutOfMemoryError: CUDA"] + ["  bye"] * 9
+    assert f"earlier    {run.path}/job.1.log, {run.path}/job.10.log\n" in out
+    record = json.loads(cli("show", "bad", "--json").stdout)
+    assert record["traceback"][0] == "Traceback (most recent call last):"
+    assert record["earlier_logs"] == [f"{run.path}/job.1.log", f"{run.path}/job.10.log"]
+    assert record["log"] == str(run.log)
+
+
+@pytest.mark.parametrize("state", ["queued", "done", "failed", "timeout", "oom", "interrupted"])
+def test_every_state_can_be_listed_and_shown(cli: Cli, tmp_path: Path, state: str) -> None:
+    finished(tmp_path / "outputs" / "a", state=state)
+    assert cli("ls").stdout.splitlines()[1].startswith(f"{state} ")
+    assert f"state      {state}\n" in cli("show", "a").stdout
+
+
 def test_json_writes_nan_as_text(cli: Cli, tmp_path: Path) -> None:
     run = finished(tmp_path / "outputs" / "a", result=float("inf"))
     files.append_lines(run.metrics, [{"step": 11, "loss": float("nan")}])

@@ -115,7 +115,7 @@ class Display(Report):
 
     def fail(self, position: int, path: Path | None, seconds: float, reason: str, tail: str, log: Path | None) -> None:
         super().fail(position, path, seconds, reason, tail, log)
-        self._take_off(position, seconds)
+        self._take_off(position, None)  # how soon a job fails does not tell how long the others take
 
     def wait(self, position: int, path: Path) -> None:
         super().wait(position, path)

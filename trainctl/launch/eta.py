@@ -10,11 +10,11 @@ def remaining_s(
 ) -> float | None:
     """Estimate the seconds until the last job ends; None while nothing is known that tells.
 
-    A job takes as long as the mean of those that have finished, or, before any has, as the running ones that know how
+    A job takes as long as the mean of those that are done, or, before any is, as the running ones that know how
     far they are. The work is shared evenly by the slots, and nothing ends before the longest running job does.
 
     Args:
-        finished_s: the mean duration of the finished jobs; None when there are none.
+        finished_s: the mean duration of the jobs that are done; None when there are none.
         running: per running job how long it has been running, and how long it will by its own count, if it knows.
         waiting: how many jobs have not started.
         slots: how many jobs run at a time.
