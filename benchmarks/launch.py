@@ -16,9 +16,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import trainctl
 from measuring import Run, median, quantile, run
 from ways import Way, find_ways, has_torch, slots_way
+
+import trainctl
 
 _RIVALS = ("submitit", "parallel", "mlrunner")
 _JOB_S = 0.1  # for the gap: long enough that the next job can be made ready meanwhile, as any training is

@@ -65,8 +65,13 @@ def run(way: Way, *, jobs: int, slots: int, seconds: float = 0.0, torch: bool = 
         cpu_before = _children_cpu_s()
         with (folder / "log").open("wb") as log:
             begun_ns = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
-            process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
-            launcher, zygote = _watch(process, stamps if only_first else None)
+            process = subprocess.Popen(
+                command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True
+            )
+            try:
+                launcher, zygote = _watch(process, stamps if only_first else None)
+            finally:
+                _end_all(process)
             ended_ns = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
         begins, ends = read_stamps(stamps)
         if not only_first and (process.returncode != 0 or len(ends) != jobs):
@@ -100,6 +105,15 @@ def _watch(process: subprocess.Popen[bytes], stamps: Path | None) -> tuple[float
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(_LOOK_S)
     return launcher, zygote
+
+
+def _end_all(process: subprocess.Popen[bytes]) -> None:
+    """End what a command left behind in its session: joblib's workers outlive a command that is ended early."""
+    for number in (signal.SIGTERM, signal.SIGKILL) if process.poll() is None else (signal.SIGKILL,):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(10)
 
 
 def _forked_child(pid: int) -> int | None:
