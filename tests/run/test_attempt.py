@@ -98,6 +98,14 @@ def test_next_attempt_counts_on_and_keeps_the_seed(run: RunDir, begin: Begin) ->
     assert begin(seed=5).seed == 5
 
 
+def test_what_killed_writers_left_is_removed_and_nothing_else(run: RunDir, begin: Begin) -> None:
+    run.create()
+    for name in (".status.yaml.4242.tmp", ".run.yaml.7.tmp", ".model.pt.4242.tmp", "notes.tmp"):
+        (run.path / name).touch()
+    begin()
+    assert {path.name for path in run.path.glob("*tmp")} == {".model.pt.4242.tmp", "notes.tmp"}
+
+
 def test_drawn_seeds_differ(tmp_path: Path, begin: Begin) -> None:
     seeds = set()
     for number in range(5):

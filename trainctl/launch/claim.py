@@ -71,7 +71,8 @@ def _state(run: RunDir) -> ClaimState:
 
 
 def _is_unused(run: RunDir) -> bool:
-    names = {entry.name for entry in os.scandir(run.path)}
+    """Say whether nothing stands there but what a job makes before its `run.yaml`, or leaves when killed writing it."""
+    names = {entry.name for entry in os.scandir(run.path) if files.leftover_of(entry.name) != run.run.name}
     return names <= {run.lock.name, run.inbox.name}
 
 

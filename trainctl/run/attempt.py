@@ -176,6 +176,7 @@ def _write_start(run: RunDir, settings: Settings, facts: Mapping[str, Any], slot
     replayed = None if settings.replay is None else original_cwd() / Path(settings.replay).expanduser()
     seed = choose_seed(settings.seed, run, replayed)
     try:
+        run.remove_leftovers()
         files.write_yaml(run.run, {"name": run.name, **facts, "seed": seed, "parent": replayed and str(replayed)})
         with contextlib.suppress(FileNotFoundError):
             run.result.unlink()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ import yaml as pyyaml
 
 from trainctl.config import yaml
 
+_LEFTOVER = re.compile(r"\.(.+)\.[0-9]+\.tmp")
+
 
 def write_atomic(path: Path, text: str) -> None:
     """Replace a file's content: temporary file, fsync, rename, fsync of the directory. On an error the old one stays.
@@ -20,7 +23,7 @@ def write_atomic(path: Path, text: str) -> None:
     Raises:
         OSError: the disk is full, the directory is gone or not writable.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")  # a name that `leftover_of` knows
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
@@ -34,6 +37,16 @@ def write_atomic(path: Path, text: str) -> None:
             os.unlink(temporary)
         raise
     sync_directory(path.parent)
+
+
+def leftover_of(name: str) -> str | None:
+    """Return which file a writer that was killed in `write_atomic` was writing; None for any other file's name.
+
+    >>> leftover_of(".run.yaml.4242.tmp"), leftover_of("run.yaml"), leftover_of(".notes.tmp")
+    ('run.yaml', None, None)
+    """
+    match = _LEFTOVER.fullmatch(name)
+    return match[1] if match else None
 
 
 def sync_directory(path: Path) -> None:

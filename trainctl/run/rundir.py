@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from trainctl.errors import RunDirError
+from trainctl.run import files
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,14 @@ class RunDir:
     @property
     def lock(self) -> Path:
         return self.path / "run.lock"
+
+    def remove_leftovers(self) -> None:
+        """Remove what writers that were killed left half-written; for the process that holds the lock."""
+        own = {path.name for path in (self.run, self.status, self.result, self.changelog, self.progress, self.stop)}
+        for name in os.listdir(self.path):
+            if files.leftover_of(name) in own:
+                with contextlib.suppress(OSError):
+                    os.unlink(self.path / name)
 
     def create(self) -> None:
         """Make the directory (mode 0700) and its inbox; one that is there is kept as it is.
