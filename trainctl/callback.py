@@ -28,6 +28,7 @@ from trainctl.run import attempt as attempts
 from trainctl.run.attempt import Attempt
 from trainctl.run.joblog import Tee, keep_earlier_log
 from trainctl.run.rank import rank
+from trainctl.run.reservation import is_waiting
 from trainctl.run.rundir import RunDir
 from trainctl.run.start import check_start
 
@@ -39,7 +40,13 @@ _page: panel.PanelHandle | None = None
 
 
 class TrainctlCallback(Callback):
-    """Attaches the recorder to every job and the page to every sweep or single run."""
+    """Attaches the recorder to every job and the page to every sweep or single run.
+
+    Attributes:
+        may_run_ahead: what it does when a job starts may be done before the job has a slot.
+    """
+
+    may_run_ahead = True
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check what was asked before anything is made, then show the page. In the process of a single run."""
@@ -72,7 +79,7 @@ class TrainctlCallback(Callback):
 
     def on_job_start(self, config: DictConfig, *, task_function: Any, **kwargs: Any) -> None:
         """Begin the run where the launcher has not begun it already. In the process of the job, of rank 0 alone."""
-        if attempts.current() is not None or rank() != 0:
+        if attempts.current() is not None or is_waiting() or rank() != 0:
             return
         try:
             _begin(config)

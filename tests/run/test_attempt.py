@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from small_disk import fill
 
 from trainctl.errors import RunDirError, SettingError
-from trainctl.run import attempt, files
+from trainctl.run import attempt, files, reservation
 from trainctl.run.attempt import Attempt
 from trainctl.run.lock import is_locked
 from trainctl.run.result import read_result
@@ -118,7 +118,7 @@ def test_drawn_seeds_differ(tmp_path: Path, begin: Begin) -> None:
 def test_run_dir_in_use_is_refused_and_left_as_it_is(
     run: RunDir, begin: Begin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attempt, "_LOCK_PATIENCE_S", 0.02)
+    monkeypatch.setattr(reservation, "_LOCK_PATIENCE_S", 0.02)
     begin()
     before = [path.read_text() for path in (run.run, run.status)]
     with pytest.raises(RunDirError, match=r"'.*run' is in use by a run that is still going; wait for it, or choose"):

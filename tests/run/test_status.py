@@ -59,18 +59,18 @@ def test_file_without_a_state_is_no_status(run: RunDir, content: str) -> None:
     assert state_of(run) == "queued"
 
 
-def test_state_is_what_the_lock_says_first(run: RunDir) -> None:
+def test_state_is_what_was_written_and_the_lock_confirms(run: RunDir) -> None:
     assert state_of(run) == "queued"
     running = Status.running_here(attempt=1, slot=None)
     lock = RunLock(run.lock)
     assert lock.acquire()
-    assert state_of(run) == "running"  # though nothing is written yet
+    assert state_of(run) == "queued"  # taken by a job that waits for its slot
     write_status(run, running)
     assert state_of(run) == "running"
-    write_status(run, running.end("done"))
-    assert state_of(run) == "running"  # its process has not ended yet
+    write_status(run, running.end("failed"))
+    assert state_of(run) == "failed"  # though its process has not ended yet, or the next attempt waits for its slot
     lock.release()
-    assert state_of(run) == "done"
+    assert state_of(run) == "failed"
 
 
 def test_run_that_says_running_without_a_lock_was_interrupted(run: RunDir) -> None:

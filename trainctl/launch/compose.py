@@ -22,7 +22,7 @@ from omegaconf.basecontainer import BaseContainer
 from trainctl.config.identity import identity
 from trainctl.config.naming import naming_swept, swept_keys
 from trainctl.config.override import task_overrides
-from trainctl.config.settings import settings_of
+from trainctl.config.settings import Settings, settings_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +34,14 @@ class JobSpec:
         overrides: in Hydra's own words.
         rerun: which earlier outcome is run again, as `hydra.launcher.rerun`.
         threads: the job's share of cores, as `Slot.threads`, which is the same for all slots.
+        ahead: run it up to its task function before it has a slot.
     """
 
     number: int
     overrides: tuple[str, ...]
     rerun: str = "failed"
     threads: Mapping[str, str] = field(default_factory=dict, hash=False)
+    ahead: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,7 @@ class ComposedJob:
     sweep_dir: Path
     path: Path
     identity: str
+    settings: Settings
 
     def place(self, path: Path) -> None:
         """Have Hydra use this run dir."""
@@ -90,7 +93,8 @@ def compose_job(context: SweepContext, spec: JobSpec) -> ComposedJob:
     with naming_swept(swept_keys(spec.overrides, _constant_overrides(master))):
         subdir = str(OmegaConf.select(config, "hydra.sweep.subdir"))
     settings = settings_of(config)
-    return ComposedJob(spec, config, sweep_dir, sweep_dir / subdir, identity(config, settings.identity.exclude))
+    name = identity(config, settings.identity.exclude)
+    return ComposedJob(spec, config, sweep_dir, sweep_dir / subdir, name, settings)
 
 
 def _constant_overrides(master: DictConfig) -> list[str]:
@@ -101,14 +105,14 @@ def _constant_overrides(master: DictConfig) -> list[str]:
     return [str(each.input_line) for each in constant] + rewritten
 
 
-def execute(context: SweepContext, job: ComposedJob) -> JobReturn:
+def execute(context: SweepContext, job: ComposedJob, task: TaskFunction) -> JobReturn:
     """Run a composed job through joblib's `execute_job`, in this process, which has the launcher's singletons."""
     parameters: dict[str, Any] = {
         "idx": job.spec.number,
         "overrides": list(job.spec.overrides),
         "hydra_context": _with_loader(context.hydra_context, _ComposedLoader(job.config)),
         "config": context.config,
-        "task_function": context.task_function,
+        "task_function": task,
         "singleton_state": {"instances": Singleton._instances, "omegaconf_resolvers": BaseContainer._resolvers},
     }
     if "wrap_result" in inspect.signature(joblib_core.execute_job).parameters:  # hydra-joblib-launcher 1.4

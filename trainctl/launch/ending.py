@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import signal
 from pathlib import Path
 
-from trainctl.launch.verdict import Failure
-from trainctl.run.attempt import take_lock
+from trainctl.launch.verdict import Failure, signal_name
+from trainctl.run.reservation import take_lock
 from trainctl.run.rundir import RunDir
 from trainctl.run.status import read_status, write_status
 
@@ -15,7 +14,7 @@ _TAIL_BYTES = 4096
 _TAIL_LINES = 8
 
 
-def record_failure(run: RunDir, pid: int | None, status: int, failure: Failure) -> None:
+def record_failure(run: RunDir, pid: int | None, status: int, failure: Failure, after_s: float | None = None) -> None:
     """Write into `status.yaml` why a run failed, unless the run itself has written something better.
 
     Left alone when another process has taken the run over meanwhile, or when the disk takes no more: then the free lock
@@ -35,8 +34,9 @@ def record_failure(run: RunDir, pid: int | None, status: int, failure: Failure) 
                 run,
                 written.end(
                     failure.state,
+                    after_s=after_s,
                     exit_code=None if killed else os.waitstatus_to_exitcode(status),
-                    signal=signal.Signals(os.WTERMSIG(status)).name if killed else None,
+                    signal=signal_name(os.WTERMSIG(status)) if killed else None,
                     reason=failure.reason,
                 ),
             )
@@ -44,6 +44,12 @@ def record_failure(run: RunDir, pid: int | None, status: int, failure: Failure) 
         return
     finally:
         lock.release()
+
+
+def is_done_by(path: Path | None, pid: int | None) -> bool:
+    """Say whether a process has written down, before it ended, that its run is done."""
+    status = None if path is None else read_status(RunDir.at(path))
+    return status is not None and status.state == "done" and status.pid == pid
 
 
 def last_lines(path: Path) -> str:

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import atexit
-import contextlib
-import logging
 import os
 import select
 import sys
-import threading
 import traceback
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import OmegaConf
 
 from trainctl.config.override import quoted, task_overrides
 from trainctl.errors import JobError, TrainctlError
+from trainctl.launch.ahead import NotStarted, when_started
 from trainctl.launch.channel import Channel, ChannelClosed
 from trainctl.launch.claim import Claim, claiming, find_claim
 from trainctl.launch.compose import (
@@ -29,21 +27,24 @@ from trainctl.launch.compose import (
     skipped_return,
 )
 from trainctl.launch.hostlocks import keep
+from trainctl.launch.leaving import leave
 from trainctl.launch.linux import adopt_orphans, die_with_parent
-from trainctl.launch.outcome import failed_return, pack_return
+from trainctl.launch.outcome import failed_return, pack_config, pack_return
 from trainctl.launch.slots import Slot
-from trainctl.launch.threads import limit_threads
+from trainctl.launch.threads import EVERYONE, POOLS, limit_threads
 from trainctl.launch.verdict import Failure, is_out_of_memory
-from trainctl.run.attempt import Attempt, describe, take_lock
-from trainctl.run.joblog import keep_earlier_log, redirect_to
+from trainctl.run.attempt import Attempt, describe
+from trainctl.run.joblog import HeldOutput, keep_earlier_log, redirect_to
 from trainctl.run.lock import is_locked
 from trainctl.run.provenance import machine_facts, single_job_argv
+from trainctl.run.reservation import Reservation, take_lock
 from trainctl.run.result import is_kept, read_result
 from trainctl.run.rundir import RunDir
-from trainctl.run.status import read_status
+from trainctl.run.status import State, read_status
 
 _BUSY_POLL_S = 0.2
 _TAIL_LINES = 8
+_LEFT: State = "interrupted"  # a run that its process leaves before `_finish` has its answer
 _OF_SWEEPS = ("hydra.sweep", "hydra/sweep", "hydra.launcher", "hydra/launcher", "hydra.mode", "hydra.run.dir")
 
 
@@ -51,7 +52,7 @@ def become_job(channel: Channel, load_context: Callable[[], SweepContext], *, pa
     """Be a job until it is over, then leave the process.
 
     Messages to the launcher: `armed(path)`, `waiting(path)`, `started(path, attempt)`, `skipped(path, kept, return)`,
-    `ended(failure or None, return)`. From it: the `JobSpec`, then `Slot`s.
+    `ended(failure or None, return)`, `leaving()`. From it: the `JobSpec`, then `Slot`s.
     """
     code = 1
     try:
@@ -69,7 +70,7 @@ def become_job(channel: Channel, load_context: Callable[[], SweepContext], *, pa
     except BaseException:  # noqa: BLE001  # whatever it was, this process must end here and say why
         traceback.print_exc()
     finally:
-        _leave(code)
+        leave(code, channel)
 
 
 class Job:
@@ -80,6 +81,9 @@ class Job:
         self._context = context
         self._spec = spec
         self._forked = forked
+        self._attempt: Attempt | None = None
+        self._own_environment: frozenset[str] = frozenset()
+        self._hydra_config: bytes | None = None
 
     def run(self) -> int:
         """Return the exit code of the process."""
@@ -94,21 +98,27 @@ class Job:
         return self._answer(failed_return(self._spec.overrides, obstacle), Failure("error", describe(obstacle)))
 
     def _run_composed(self, context: SweepContext, job: ComposedJob) -> int:
+        self._limit_threads(job)
         while True:
             claim = find_claim(job.path, job.identity)
             if self._may_run(claim):
-                limit_threads(self._spec.threads, kept=job.config.hydra.job.env_set)
-                self._channel.send("armed", str(claim.run.path))
-                (slot,) = self._channel.receive()
-                attempt, claim = self._begin(job, slot)
-                if attempt is not None:
-                    return self._execute(context, job, attempt)
+                slot = None if self._spec.ahead else self._get_slot(claim.run)
+                reservation, claim = self._reserve(job)
+                if reservation is not None:
+                    return self._execute(context, job, reservation, slot)
             if claim.state == "done":
                 return self._skip(job, claim.run)
             if claim.state == "failed":
                 return self._repeat_failure(claim.run)
             self._channel.send("waiting", str(claim.run.path))
             self._wait_for(claim.run)
+
+    def _limit_threads(self, job: ComposedJob) -> None:
+        chosen = {str(name): str(value) for name, value in job.config.hydra.job.env_set.items()}
+        self._own_environment = frozenset(chosen)  # what a job sets for itself wins
+        own = {name: value for name, value in chosen.items() if name in POOLS}
+        if own or not self._forked:  # else the zygote has done it for all
+            limit_threads({**({} if EVERYONE in own else self._spec.threads), **own})
 
     def _may_run(self, claim: Claim) -> bool:
         rerun = self._spec.rerun
@@ -118,7 +128,17 @@ class Job:
             or (claim.state == "done" and rerun == "all")
         )
 
-    def _begin(self, job: ComposedJob, slot: Slot) -> tuple[Attempt | None, Claim]:
+    def _get_slot(self, run: RunDir) -> Slot:
+        """Say that we are ready, and wait.
+
+        Raises:
+            ChannelClosed: the launcher wants us no more.
+        """
+        self._channel.send("armed", str(run.path))
+        (slot,) = self._channel.receive()
+        return cast("Slot", slot)
+
+    def _reserve(self, job: ComposedJob) -> tuple[Reservation | None, Claim]:
         """Take the run dir, unless somebody has it or finished it since we looked."""
         facts = machine_facts()
         with claiming(job.sweep_dir):
@@ -128,13 +148,11 @@ class Job:
             claim.run.create()
             lock = take_lock(claim.run)
             job.place(claim.run.path)
-            os.environ.update(slot.environment())
-            keep(slot.places)  # while we live nobody else gets our devices, though our launcher be killed
             overrides = task_overrides(job.config.hydra)
-            attempt = Attempt.begin(
+            reservation = Reservation.make(
                 claim.run,
                 config=job.config,
-                slot=slot.name,
+                settings=job.settings,
                 lock=lock,
                 facts={
                     "identity": job.identity,
@@ -144,20 +162,48 @@ class Job:
                     **facts,
                 },
             )
-        return attempt, claim
+        return reservation, claim
 
-    def _execute(self, context: SweepContext, job: ComposedJob, attempt: Attempt) -> int:
-        self._channel.send("started", str(attempt.run.path), attempt.number)
-        keep_earlier_log(attempt.run, attempt.number)
-        redirect_to(attempt.run.log)
-        sys.argv = single_job_argv([*task_overrides(job.config.hydra), *_hydra_overrides(job, attempt)])
+    def _execute(self, context: SweepContext, job: ComposedJob, reservation: Reservation, slot: Slot | None) -> int:
+        """Run the job; without a slot up to its task function, where it waits for one."""
+        run = reservation.run
+        sys.argv = single_job_argv([*task_overrides(job.config.hydra), *_hydra_overrides(job, run)])
+        task = context.task_function
+        if slot is None:
+            output = HeldOutput()
+            task = when_started(task, lambda: self._start_late(reservation, output))
+        else:
+            self._start(reservation, slot)
+            redirect_to(run.log)
         try:
-            returned = execute(context, job)
+            returned = execute(context, job, task)
+        except NotStarted as ending:
+            reservation.release()
+            raise (ending.__cause__ or ending) from None
         except SystemExit as leaving:
             returned = self._after_exit(job, leaving)
         except BaseException as error:  # noqa: BLE001  # KeyboardInterrupt and the like end this job, not the sweep
-            returned = failed_return(self._spec.overrides, error, str(attempt.run.path))
-        return self._finish(attempt, returned)
+            returned = failed_return(self._spec.overrides, error, str(run.path))
+        if self._attempt is None:  # Hydra failed in its own part
+            self._attempt = Attempt.start(reservation, left_by_exit=_LEFT)
+            output.give_to(run.log)
+        return self._finish(self._attempt, returned)
+
+    def _start_late(self, reservation: Reservation, output: HeldOutput) -> None:
+        try:
+            self._hydra_config = pack_config(HydraConfig.instance().cfg)  # it stays as it is while the task runs
+            self._start(reservation, self._get_slot(reservation.run))
+            output.give_to(reservation.run.log)
+        except Exception as error:
+            raise NotStarted from error
+
+    def _start(self, reservation: Reservation, slot: Slot) -> None:
+        environment = slot.environment()
+        os.environ.update({name: environment[name] for name in environment.keys() - self._own_environment})
+        keep(slot.places)  # while we live nobody else gets our devices, though our launcher be killed
+        self._attempt = Attempt.start(reservation, slot=slot.name, left_by_exit=_LEFT)
+        keep_earlier_log(self._attempt.run, self._attempt.number)
+        self._channel.send("started", str(self._attempt.run.path), self._attempt.number)
 
     def _after_exit(self, job: ComposedJob, leaving: SystemExit) -> JobReturn:
         """`sys.exit()` or `sys.exit(0)` is a normal end without a value; any other code is a failure."""
@@ -168,7 +214,7 @@ class Job:
 
     def _finish(self, attempt: Attempt, returned: JobReturn) -> int:
         try:
-            data = pack_return(returned, self._forked)
+            data = pack_return(returned, self._forked, self._hydra_config)
         except JobError as error:
             shown: BaseException = error.with_traceback(None)
             if returned.status is JobStatus.FAILED:  # the trace that a person needs is the one of the task
@@ -191,6 +237,10 @@ class Job:
         sys.stderr.write(text)
         tail = "\n".join(text.splitlines()[-_TAIL_LINES:])
         failure = Failure("oom" if is_out_of_memory(raised) else "error", reason, tail)
+        if isinstance(raised, KeyboardInterrupt):
+            failure = Failure("interrupted", reason, tail)
+        if not isinstance(raised, Exception):  # the launcher would take it for a Ctrl-C of its own
+            returned = failed_return(self._spec.overrides, JobError(f"the job ended by {reason}"), returned.working_dir)
         attempt.end(failure.state, exit_code=1, reason=reason)
         return self._answer(returned, failure)
 
@@ -225,26 +275,8 @@ class Job:
                 raise ChannelClosed
 
 
-def _hydra_overrides(job: ComposedJob, attempt: Attempt) -> list[str]:
+def _hydra_overrides(job: ComposedJob, run: RunDir) -> list[str]:
     """Return what a program that starts itself again (a rank of Lightning's) must say to Hydra to be this very job."""
     given: Any = OmegaConf.to_container(job.config.hydra.overrides.hydra, resolve=False)
     kept = [text for text in given if not text.lstrip("+~").startswith(_OF_SWEEPS)]
-    return [*kept, f"hydra.run.dir={quoted(str(attempt.run.path))}"]
-
-
-def _leave(code: int) -> NoReturn:
-    """End the process as the interpreter would, but never through the frames of the launcher's program below us."""
-    with contextlib.suppress(BaseException):  # each step may fail in code that is not ours; the process ends anyway
-        _shut_down_threads()
-        atexit._run_exitfuncs()
-    with contextlib.suppress(BaseException):
-        logging.shutdown()
-        sys.stdout.flush()
-        sys.stderr.flush()
-    os._exit(code)
-
-
-def _shut_down_threads() -> None:
-    join: Any = getattr(threading, "_shutdown", None)
-    if join is not None:
-        join()
+    return [*kept, f"hydra.run.dir={quoted(str(run.path))}"]

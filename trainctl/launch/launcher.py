@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import errno
 import importlib
 import logging
 import os
@@ -16,6 +17,7 @@ from typing import Any, NoReturn
 from hydra.core.utils import JobReturn, configure_log, setup_globals
 
 from trainctl.errors import RunDirError, TrainctlError
+from trainctl.launch.ahead import changes_hydra, may_run_ahead
 from trainctl.launch.channel import Channel
 from trainctl.launch.compose import JobSpec, SweepContext
 from trainctl.launch.detach import detach
@@ -45,6 +47,8 @@ class SlotSweeps:
         self._payload: bytes | None = None
         self._owner = os.getpid()
         self._preview = Preview(context.config) if self._settings.dry_run else None
+        if self._preview is None:
+            check_sweep_dir(Path(str(context.config.hydra.sweep.dir)).absolute())
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
         """Run the jobs and return their JobReturns in order, FAILED ones included.
@@ -70,14 +74,20 @@ class SlotSweeps:
             specs = self._specs(job_overrides, initial_job_idx, pool.slots[0].threads)
             names = [slot.name for slot in pool.slots]
             report = make_report(len(specs), self._settings.progress, slots=names, sweep_dir=sweep_dir)
-            return Sweep(starter, pool, specs, report, self._settings, self._greet).run()
+            assert self._presence is not None
+            is_alone = self._presence.is_alone
+            return Sweep(starter, pool, specs, report, self._settings, greet=self._greet, is_alone=is_alone).run()
         except BaseException:
             self.close()
             raise
 
     def _specs(self, overrides: Sequence[Sequence[str]], first: int, threads: Mapping[str, str]) -> list[JobSpec]:
         rerun = self._settings.rerun
-        return [JobSpec(first + number, tuple(each), rerun, threads) for number, each in enumerate(overrides)]
+        ahead = may_run_ahead(self._context.hydra_context, self._context.config)
+        return [
+            JobSpec(first + number, tuple(each), rerun, threads, ahead and not changes_hydra(each))
+            for number, each in enumerate(overrides)
+        ]
 
     def close(self) -> None:
         """End the zygote, and give up the devices and the sweep dir."""
@@ -99,6 +109,7 @@ class SlotSweeps:
             atexit.register(self.close)
             # after the fork, so that no driver is touched by a process that is to be forked
             self._pool = make_pool(self._settings)
+            self._starter.limit_threads(self._pool.slots[0].threads)
             self._presence = Presence(sweep_dir)
             self._presence.__enter__()
         return self._starter, self._pool
@@ -130,6 +141,27 @@ def import_late_parts() -> None:
         for name in ("numpy.random", "threadpoolctl"):
             with contextlib.suppress(ImportError):
                 importlib.import_module(name)
+
+
+def check_sweep_dir(path: Path) -> None:
+    """Refuse a sweep dir that cannot be written, before Hydra finds out with a traceback; nothing is made.
+
+    Raises:
+        RunDirError: the disk is full or read-only, or belongs to somebody else.
+    """
+    there = next(each for each in (path, *path.parents) if each.exists())
+    disk = os.statvfs(there)
+    if disk.f_flag & os.ST_RDONLY:
+        reason = errno.EROFS
+    elif disk.f_blocks and not (disk.f_bfree if os.geteuid() == 0 else disk.f_bavail):
+        reason = errno.ENOSPC
+    elif not os.access(there, os.W_OK | os.X_OK):
+        reason = errno.EACCES
+    else:
+        return
+    raise RunDirError(
+        f"the sweep dir {str(path)!r} cannot be written: {os.strerror(reason)}; make room, or set another hydra.sweep.dir"
+    )
 
 
 def make_sweep_dir(path: Path) -> None:

@@ -12,6 +12,7 @@ import psutil
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _PR_SET_CHILD_SUBREAPER = 36
+_OTHER_DRIVERS = ("libhsa-runtime", "libze_loader")  # of AMD and Intel GPUs; CUDA's can be asked
 _CUDA_ERROR_NOT_INITIALIZED = 3  # cuda.h
 
 
@@ -62,12 +63,26 @@ def is_cuda_initialised() -> bool:
 
     Asks the driver only if it is loaded: `cuDeviceGetCount` fails with CUDA_ERROR_NOT_INITIALIZED before `cuInit`.
     """
+    return "libcuda.so" in _loaded() and _has_called_cu_init()
+
+
+def holds_device() -> bool:
+    """Say whether this process may hold memory of a GPU, which is free only once the process has ended."""
+    loaded = _loaded()
+    if any(name in loaded for name in _OTHER_DRIVERS):
+        return True
+    return "libcuda.so" in loaded and _has_called_cu_init()
+
+
+def _loaded() -> str:
+    """Return the kernel's list of the files that are mapped here; empty where there is none."""
     try:
-        loaded = "libcuda.so" in Path("/proc/self/maps").read_text()
+        return Path("/proc/self/maps").read_text()
     except OSError:
-        return False
-    if not loaded:
-        return False
+        return ""
+
+
+def _has_called_cu_init() -> bool:
     try:
         count = ctypes.c_int()
         answer: int = ctypes.CDLL("libcuda.so.1").cuDeviceGetCount(ctypes.byref(count))

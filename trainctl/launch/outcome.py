@@ -9,46 +9,48 @@ from typing import Any
 
 import cloudpickle
 from hydra.core.utils import JobReturn, JobStatus
+from hydra.errors import CompactHydraException
 
-from trainctl.errors import JobError
+from trainctl.errors import JobError, TrainctlError
 
 _PLAIN = (type(None), bool, int, float, str)
+_NOTHING = b""
 
 
 class StoredReturn(JobReturn):
     """A JobReturn whose configs are unpacked when somebody looks: a sweep of 10,000 jobs keeps them all."""
 
-    def __init__(self, fields: dict[str, Any], configs: bytes) -> None:
-        self._configs = b""
+    def __init__(self, fields: dict[str, Any], config: bytes, hydra_config: bytes) -> None:
+        self._config = self._hydra_config = _NOTHING
         super().__init__()
         self.__dict__.update(fields)
-        self._configs = configs
+        self._config, self._hydra_config = config, hydra_config
 
     @property
     def cfg(self) -> Any:
-        return self._unpacked()[0]
+        return unpack_config(self._config)
 
     @cfg.setter
     def cfg(self, value: Any) -> None:
-        self._configs = _pack((value, self._unpacked()[1]))
+        self._config = pack_config(value)
 
     @property
     def hydra_cfg(self) -> Any:
-        return self._unpacked()[1]
+        return unpack_config(self._hydra_config)
 
     @hydra_cfg.setter
     def hydra_cfg(self, value: Any) -> None:
-        self._configs = _pack((self._unpacked()[0], value))
-
-    def _unpacked(self) -> tuple[Any, Any]:
-        if not self._configs:
-            return None, None
-        configs: tuple[Any, Any] = pickle.loads(zlib.decompress(self._configs))
-        return configs
+        self._hydra_config = pack_config(value)
 
 
-def _pack(value: Any) -> bytes:
-    return zlib.compress(_dumps(value), 1)
+def pack_config(value: Any) -> bytes:
+    """Pack one of the configs of a JobReturn."""
+    return _NOTHING if value is None else zlib.compress(_dumps(value), 1)
+
+
+def unpack_config(data: bytes) -> Any:
+    """Return what `pack_config` packed."""
+    return None if data == _NOTHING else pickle.loads(zlib.decompress(data))
 
 
 def _dumps(value: Any) -> bytes:
@@ -60,18 +62,22 @@ def _dumps(value: Any) -> bytes:
         return data
 
 
-def pack_return(returned: JobReturn, forked: bool) -> bytes:
+def pack_return(returned: JobReturn, forked: bool, hydra_config: bytes | None = None) -> bytes:
     """Pack a JobReturn for the launcher.
 
     Args:
         returned: its value or exception is tried out here, so that a broken one fails its own job and not the sweep.
         forked: this process has the launcher's `__main__`.
+        hydra_config: `returned.hydra_cfg`, if it was packed before.
 
     Raises:
         JobError: the value or the exception cannot be pickled, or not be unpickled again.
     """
     fields = dict(returned.__dict__)
-    configs = _pack((fields.pop("cfg", None), fields.pop("hydra_cfg", None)))
+    config = pack_config(fields.pop("cfg", None))
+    hydra = fields.pop("hydra_cfg", None)
+    if hydra_config is None or hydra is None:
+        hydra_config = pack_config(hydra)
     value = fields.get("_return_value")
     if type(value) not in _PLAIN:
         what = "exception" if returned.status is JobStatus.FAILED else "return value"
@@ -86,19 +92,25 @@ def pack_return(returned: JobReturn, forked: bool) -> bytes:
             ) from error
         fields["_return_value"] = data
         fields["_packed"] = True
-    return _dumps((fields, configs))
+    return _dumps((fields, config, hydra_config))
 
 
 def unpack_return(data: bytes) -> JobReturn:
     """Rebuild, in the launcher, what `pack_return` packed."""
-    fields, configs = pickle.loads(data)
+    fields, config, hydra_config = pickle.loads(data)
     if fields.pop("_packed", False):
         fields["_return_value"] = pickle.loads(fields["_return_value"])
-    return StoredReturn(fields, configs)
+    return StoredReturn(fields, config, hydra_config)
+
+
+class ShortJobError(JobError, CompactHydraException):
+    """An error of ours: Hydra prints its sentence, and not the way to it."""
 
 
 def failed_return(overrides: Sequence[str], error: BaseException, working_dir: str | None = None) -> JobReturn:
     """Return a FAILED JobReturn for a job that could not make one itself."""
+    if isinstance(error, TrainctlError):
+        error = ShortJobError(str(error)).with_traceback(error.__traceback__)
     returned = JobReturn(overrides=list(overrides), working_dir=working_dir, status=JobStatus.FAILED)
     returned.return_value = error
     return returned

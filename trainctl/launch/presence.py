@@ -82,6 +82,15 @@ class Presence:
     ) -> None:
         self.close()
 
+    def is_alone(self) -> bool:
+        """Say whether no other launcher works in the sweep dir now."""
+        assert self._lock is not None
+        try:
+            others = [path for path in self._directory.glob("*.lock") if path != self._lock.path]
+        except OSError:  # the sweep dir was removed
+            return True
+        return not any(is_locked(path) for path in others)
+
     def close(self) -> None:
         """Take the record away. A second call, or one by a forked child, does nothing."""
         if self._path is None or self._lock is None or os.getpid() != self._owner:
@@ -168,6 +177,19 @@ def _forget_the_dead(directory: Path) -> None:
         if not is_locked(path.with_suffix(".lock")):
             with contextlib.suppress(OSError):  # another launcher was faster
                 _remove(path)
+    for name in os.listdir(directory):
+        if _is_left_over(directory, name):
+            with contextlib.suppress(OSError):
+                os.unlink(directory / name)
+
+
+def _is_left_over(directory: Path, name: str) -> bool:
+    """Say whether a launcher of this machine that is gone left a file before it had a record."""
+    whole = Path(files.leftover_of(name) or name)
+    host, _, rest = whole.stem.rpartition("-")[0].rpartition("-")
+    if host != socket.gethostname() or not rest.isdecimal() or (directory / whole.with_suffix(".yaml")).exists():
+        return False
+    return process_started(int(rest)) is None
 
 
 def _remove(path: Path) -> None:

@@ -21,6 +21,9 @@ class JobProcess:
         channel: to the process; None when either side has closed it.
         path: the run dir, once the job has started there.
         is_armed: composed, and waiting for a slot.
+        is_ahead: it is run up to its task function before it has a slot.
+        begins_anew: it was sent away to come back later.
+        is_settled: its success is reported; only its process has still to end.
         waits_for_other: another process runs this very job.
         answer: the last message, when it was one that ends the job.
         act_at: when the job is to be ended (monotonic seconds), for the first time or for good.
@@ -34,6 +37,9 @@ class JobProcess:
     slot: Slot | None = None
     started: float | None = None
     is_armed: bool = False
+    is_ahead: bool = False
+    begins_anew: bool = False
+    is_settled: bool = False
     waits_for_other: bool = False
     answer: tuple[str, tuple[Any, ...]] | None = None
     oom_kills: int | None = None
@@ -64,6 +70,8 @@ class JobProcess:
             self.is_armed, self.waits_for_other = True, False
         elif kind == "waiting":
             self.waits_for_other = True
+        elif kind == "leaving":
+            pass
         elif kind == "started":
             self.path, self.started = Path(values[0]), time.monotonic()
         else:

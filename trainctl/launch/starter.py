@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 from trainctl.errors import JobError
@@ -80,6 +80,11 @@ class Starter:
         finally:
             theirs.close()
         return Channel(ours)
+
+    def limit_threads(self, share: Mapping[str, str]) -> None:
+        """Have the libraries that the zygote has loaded, and so those of all jobs forked from it, keep to a share."""
+        with contextlib.suppress(OSError):  # the zygote is gone: `start` will say so
+            self._control.sendall(pickle.dumps(("threads", dict(share))))
 
     def signal(self, number: int, signal_number: signal.Signals) -> None:
         """Send a signal to a job and all of its process group; nothing happens when it has ended."""

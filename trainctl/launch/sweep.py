@@ -7,7 +7,6 @@ import os
 import select
 import signal
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -16,13 +15,14 @@ from hydra.core.utils import JobReturn
 
 from trainctl.errors import JobError
 from trainctl.launch import linux
-from trainctl.launch.channel import Channel, ChannelClosed
+from trainctl.launch.channel import Channel
 from trainctl.launch.compose import JobSpec
-from trainctl.launch.ending import last_lines, record_failure
+from trainctl.launch.ending import is_done_by, last_lines, record_failure
 from trainctl.launch.interrupt import Interrupts
 from trainctl.launch.outcome import failed_return, unpack_return
 from trainctl.launch.pool import SlotPool
 from trainctl.launch.process import JobProcess
+from trainctl.launch.queue import Queue
 from trainctl.launch.report import Report
 from trainctl.launch.settings import LauncherSettings
 from trainctl.launch.starter import Starter
@@ -31,7 +31,6 @@ from trainctl.run.rundir import RunDir
 from trainctl.run.stop import stopped_by
 
 _KILLED = ", by KILL since TERM was not obeyed"
-_MOST_ARMED = 4  # composed jobs that wait for a slot: each is a process
 
 
 class Sweep:
@@ -44,16 +43,15 @@ class Sweep:
         specs: Sequence[JobSpec],
         report: Report,
         settings: LauncherSettings,
+        *,
         greet: Callable[[Channel], None],
+        is_alone: Callable[[], bool],
     ) -> None:
         self._starter = starter
-        self._pool = pool
+        self._queue = Queue(starter, pool, specs, report, greet=greet, is_alone=is_alone)
         self._specs = specs
         self._report = report
         self._settings = settings
-        self._greet = greet
-        self._most_armed = min(len(pool.slots), _MOST_ARMED)
-        self._queue = deque(range(len(specs)))
         self._tries = [0] * len(specs)
         self._jobs: dict[int, JobProcess] = {}
         self._returns: list[JobReturn | None] = [None] * len(specs)
@@ -61,7 +59,6 @@ class Sweep:
         self._interrupts = Interrupts()
         self._is_ending = False
         self._has_said_wait = False
-        self._said: set[str] = set()
 
     def run(self) -> list[JobReturn]:
         """Run all jobs and return their JobReturns in order.
@@ -73,7 +70,8 @@ class Sweep:
         try:
             with self._interrupts:
                 while self._jobs or (self._queue and not self._wants_no_more):
-                    self._start_jobs()
+                    if not self._wants_no_more:
+                        self._queue.serve(self._jobs)
                     self._wait_for_events()
                     self._end_overdue()
                     self._obey_interrupts()
@@ -97,48 +95,6 @@ class Sweep:
         limit = self._settings.stop_after_failures
         return self._interrupts.wants_no_more or (limit is not None and self._failures >= limit)
 
-    # -- starting ------------------------------------------------------------------------------------------------
-
-    def _start_jobs(self) -> None:
-        """Keep enough composed jobs waiting, and give every free slot to the first of them."""
-        if self._wants_no_more:
-            return
-        while self._queue and self._waiting_for_slot() < self._pool.free + self._most_armed:
-            self._ask_for_process(self._queue.popleft())
-        for job in sorted(self._jobs.values(), key=lambda job: job.position):
-            if job.is_composing:
-                break  # jobs start in their order
-            if job.is_armed and not self._give_slot(job):
-                break
-
-    def _waiting_for_slot(self) -> int:
-        return sum(job.is_composing or job.is_armed for job in self._jobs.values())
-
-    def _ask_for_process(self, position: int) -> None:
-        channel = self._starter.start(position)
-        self._jobs[position] = JobProcess(position, channel)
-        with contextlib.suppress(ChannelClosed):  # it has died: its exit is reported
-            self._greet(channel)
-            channel.send(self._specs[position])
-
-    def _give_slot(self, job: JobProcess) -> bool:
-        """Give an armed job a slot; say whether there was one."""
-        assert job.channel is not None
-        job.slot = self._pool.take(job.pid)
-        if job.slot is None:
-            self._say_once(self._pool.waits_for)
-            return False
-        job.is_armed = False
-        with contextlib.suppress(ChannelClosed):  # it has died: its exit is reported, and the slot comes back then
-            job.channel.send(job.slot)
-        return True
-
-    def _say_once(self, why: str | None) -> None:
-        """Say why nothing starts though a slot is free."""
-        if why is not None and why not in self._said:
-            self._said.add(why)
-            self._report.note(f"waiting: {why}")
-
     # -- hearing -------------------------------------------------------------------------------------------------
 
     def _wait_for_events(self) -> None:
@@ -161,8 +117,7 @@ class Sweep:
         now = time.monotonic()
         waits = [self._report.tick_s]
         waits += [max(0.0, job.act_at - now) for job in self._jobs.values() if job.act_at is not None]
-        if any(job.is_armed for job in self._jobs.values()):
-            waits.append(self._pool.look_again_s)
+        waits.append(self._queue.patience_s(self._jobs))
         known = [wait for wait in waits if wait is not None]
         return min(known) * 1000 if known else None
 
@@ -170,7 +125,9 @@ class Sweep:
         kind, values = job.hear()
         if kind == "waiting":
             self._report.wait(job.position, Path(values[0]))
-            self._take_slot_back(job)
+            self._queue.take_slot_back(job)
+        elif kind == "leaving":
+            self._settle(job)
         elif kind == "started":
             assert job.path is not None
             assert job.slot is not None
@@ -188,11 +145,6 @@ class Sweep:
         else:
             self._end(self._jobs.pop(report[1]), report[2])
 
-    def _take_slot_back(self, job: JobProcess) -> None:
-        if job.slot is not None:
-            self._pool.give_back(job.slot)
-            job.slot = None
-
     # -- ending --------------------------------------------------------------------------------------------------
 
     def _end(self, job: JobProcess, status: int) -> None:
@@ -200,9 +152,21 @@ class Sweep:
         while job.channel is not None and select.select([job.channel], [], [], 0)[0]:
             self._hear_job(job)  # what it said before it ended may not have been heard yet
         job.close()  # a daemon that the job left behind may hold the other end
-        self._take_slot_back(job)
-        if job.answer is None and job.started is None and self._wants_no_more:
-            return  # it was composed but is not wanted any more
+        self._queue.take_slot_back(job)
+        if job.answer is None and job.started is None and (self._wants_no_more or job.begins_anew):
+            if job.begins_anew:
+                self._queue.put_first(job.position)
+            return  # it was composed but is not wanted any more, or not now
+        if job.answer is None and self._specs[job.position].rerun != "all" and is_done_by(job.path, job.pid):
+            self._queue.put_first(job.position)
+            return  # it died between its record and its answer, which its next process will give
+        if not self._settle(job):
+            self._fail(job, status)
+
+    def _settle(self, job: JobProcess) -> bool:
+        """Take over the result of a job that has succeeded, and its slot; say whether it has."""
+        if job.is_settled:
+            return True
         kind, values = job.answer or ("died", ())
         if kind == "skipped":
             self._returns[job.position] = unpack_return(values[2])
@@ -212,7 +176,10 @@ class Sweep:
             self._returns[job.position] = unpack_return(values[1])
             self._report.done(job.position, job.path, job.seconds)
         else:
-            self._fail(job, status)
+            return False
+        self._queue.take_slot_back(job)
+        job.is_settled = True
+        return True
 
     def _fail(self, job: JobProcess, status: int) -> None:
         run = None if job.path is None else RunDir.at(job.path)
@@ -227,7 +194,7 @@ class Sweep:
             failure = judge_death(status, job.ended_as, (job.oom_kills, linux.oom_kills()))
             failure = Failure(failure.cause, failure.reason, "" if run is None else last_lines(run.log))
         if run is not None:
-            record_failure(run, job.pid, status, failure)
+            record_failure(run, job.pid, status, failure, job.seconds)
         log = None if run is None else run.log
         self._report.fail(job.position, job.path, job.seconds, failure.reason, failure.tail, log)
         if self._tries_again(job, failure):
@@ -245,7 +212,7 @@ class Sweep:
         if self._wants_no_more:
             return False
         self._report.retry(job.position, tries, self._settings.retries)
-        self._queue.appendleft(job.position)
+        self._queue.put_first(job.position)
         return True
 
     def _lose_zygote(self) -> None:
@@ -254,11 +221,11 @@ class Sweep:
             if job.pid is not None:
                 with contextlib.suppress(OSError):
                     os.killpg(job.pid, signal.SIGKILL)
-        self._queue.clear()
         for position in list(self._jobs):
             job = self._jobs.pop(position)
             job.ended_as = Failure("interrupted", "was ended because the process that starts the jobs was killed")
             self._end(job, signal.SIGKILL)
+        self._queue.clear()
         self._report.note("ERROR the process that starts the jobs was killed; run the same command again to resume")
 
     def _end_overdue(self) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 
-_EVERYONE = "OMP_NUM_THREADS"
-_POOLS = (_EVERYONE, "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+EVERYONE = "OMP_NUM_THREADS"
+POOLS = (EVERYONE, "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 _BLAS = frozenset(("MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"))
 
 
@@ -21,35 +21,36 @@ def thread_environment(slots: int, cores: int, environment: Mapping[str, str]) -
     >>> thread_environment(4, 16, {"OMP_NUM_THREADS": "2"})
     {}
     """
-    if _EVERYONE in environment:
+    if EVERYONE in environment:
         return {}
     share = str(max(1, cores // slots))
-    return {name: share for name in _POOLS if name not in environment}
+    return {name: share for name in POOLS if name not in environment}
 
 
-def limit_threads(share: Mapping[str, str], kept: Container[str] = ()) -> None:
+def limit_threads(share: Mapping[str, str]) -> None:
     """Have the libraries that this process has loaded already keep to a share; they read the variables only once.
 
-    That is the case in a forked job whose script has imported torch or NumPy.
+    That is the case in a process forked from one whose script has imported torch or NumPy.
 
     Args:
-        share: what `thread_environment` returned.
-        kept: variables that the job itself sets (`hydra.job.env_set`): they are none of our business.
+        share: numbers by variable, as `thread_environment` returns them.
     """
-    pools = {name: int(value) for name, value in share.items() if name not in kept and _EVERYONE not in kept}
+    pools = {name: int(value) for name, value in share.items()}
     torch = sys.modules.get("torch")
-    if torch is not None and _EVERYONE in pools:
-        torch.set_num_threads(pools[_EVERYONE])
+    if torch is not None and EVERYONE in pools:
+        torch.set_num_threads(pools[EVERYONE])
     if "numpy" in sys.modules:
         _limit_loaded(pools)
 
 
 def _limit_loaded(pools: Mapping[str, int]) -> None:
     limits = {}
-    if _EVERYONE in pools:
-        limits["openmp"] = pools[_EVERYONE]
+    if EVERYONE in pools:
+        limits["openmp"] = pools[EVERYONE]
     if pools.keys() >= _BLAS:
         limits["blas"] = min(pools[name] for name in _BLAS)
+    elif EVERYONE in pools and not pools.keys() & _BLAS:
+        limits["blas"] = pools[EVERYONE]
     if not limits:
         return
     try:

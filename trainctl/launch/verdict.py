@@ -58,9 +58,18 @@ def describe_exit(status: int) -> str:
     """
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
-        names = {each.value: each.name for each in signal.Signals}
-        return f"was killed by {names.get(number, 'signal')} ({number})"
+        return f"was killed by {signal_name(number)} ({number})"
     return f"exited with code {os.waitstatus_to_exitcode(status)} without an answer"
+
+
+def signal_name(number: int) -> str:
+    """Return the name of a signal; real-time signals have none but the first and the last.
+
+    >>> signal_name(9), signal_name(40)
+    ('SIGKILL', 'SIGRTMIN+6')
+    """
+    names = {each.value: each.name for each in signal.Signals}
+    return names.get(number) or f"SIGRTMIN+{number - signal.SIGRTMIN}"
 
 
 def judge_death(status: int, ended_as: Failure | None, oom_kills: tuple[int | None, int | None]) -> Failure:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from trainctl.launch import linux
+from trainctl.launch.threads import limit_threads
 
 LINGER_S = 5.0  # how long what a job left behind may take to end after TERM
 _TICK_MS = 50
@@ -40,7 +41,8 @@ class _Child:
 class Zygote:
     """The loop of the zygote process. The other end of `control` is the launcher; when that closes, everything ends.
 
-    Requests: `("start", number)` with a file descriptor for the job, `("signal", number, signal)`.
+    Requests: `("start", number)` with a file descriptor for the job, `("signal", number, signal)`,
+    `("threads", share)`: what jobs forked from now on may use, as `limit_threads` takes it.
     Reports: `("forked", number, pid)`, `("exited", number, wait status)`.
     """
 
@@ -83,6 +85,8 @@ class Zygote:
         request = pickle.loads(data)
         if request[0] == "start":
             self._fork(request[1], socket.socket(fileno=descriptors[0]))
+        elif request[0] == "threads":
+            limit_threads(request[1])
         else:
             self._signal(request[1], request[2])
         return True

@@ -3,36 +3,26 @@
 from __future__ import annotations
 
 import atexit
-import contextlib
 import logging
 import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
-from omegaconf import DictConfig
-
-from trainctl.config.identity import identity
-from trainctl.config.override import task_overrides
-from trainctl.config.settings import Settings, settings_of
-from trainctl.errors import RunDirError
+from trainctl.errors import TrainctlError
 from trainctl.run import files
-from trainctl.run.lock import RunLock
-from trainctl.run.provenance import hydra_config, machine_facts, original_cwd, single_job_argv
+from trainctl.run.reservation import Reservation
 from trainctl.run.result import write_result
 from trainctl.run.rundir import RunDir
-from trainctl.run.seed import choose_seed, seed_libraries
-from trainctl.run.status import State, Status, read_status, write_status
+from trainctl.run.seed import seed_libraries
+from trainctl.run.status import State, Status, write_status
 
 log = logging.getLogger(__name__)
 
 _current: Attempt | None = None
-
-_LOCK_PATIENCE_S = 0.5  # a reader that looks whether we run holds the lock for microseconds
 
 
 class Attempt:
@@ -43,15 +33,18 @@ class Attempt:
         number: 1 for the first execution of this run dir, then 2, …
         seed: the seed of the run, given, taken over, or drawn.
         seeded: names of the libraries that were seeded so far.
+        remark: what the status of a run that is done says beside that: who stopped it.
     """
 
-    def __init__(self, run: RunDir, lock: RunLock, status: Status, settings: Settings, seed: int) -> None:
-        self.run = run
-        self.settings = settings
-        self.seed = seed
+    def __init__(self, reservation: Reservation, status: Status, begun: float) -> None:
+        self.run = reservation.run
+        self.settings = reservation.settings
+        self.seed = reservation.seed
         self.seeded: set[str] = set()
+        self.remark: str | None = None
         self.status = status
-        self._lock = lock
+        self._begun = begun  # monotonic seconds
+        self._lock = reservation.lock
         self._pid = os.getpid()
         self._at_end: list[Callable[[], None]] = []
         self._ended = False
@@ -62,43 +55,36 @@ class Attempt:
         return self.status.attempt
 
     @classmethod
-    def begin(
-        cls,
-        run: RunDir,
-        *,
-        config: DictConfig,
-        facts: Mapping[str, Any] | None = None,
-        slot: str | None = None,
-        lock: RunLock | None = None,
-        left_by_exit: State = "done",
-    ) -> Attempt:
+    def begin(cls, run: RunDir, *, left_by_exit: State = "done", **options: Any) -> Attempt:
         """Take the run dir for this process and say so in `run.yaml` and `status.yaml`.
 
         Args:
             run: made if it is not there.
-            config: the task's config; its `trainctl` node is read.
-            facts: what `run.yaml` shall say, in this order; by default those of a run that no launcher started.
-            slot: the devices that the run holds.
-            lock: the run's lock when the caller holds it already.
             left_by_exit: what became of a run whose process ends, without an exception, before anybody called `end`.
+            options: as `Reservation.make` takes them.
 
         Raises:
             RunDirError: another process runs there, or the directory cannot be made or written.
         """
+        return cls.start(Reservation.make(run, **options), left_by_exit=left_by_exit)
+
+    @classmethod
+    def start(cls, reservation: Reservation, *, slot: str | None = None, left_by_exit: State = "done") -> Attempt:
+        """Start the run in a run dir that was taken for it.
+
+        Args:
+            reservation: used up by this.
+            slot: the devices that the run holds.
+            left_by_exit: as for `begin`.
+
+        Raises:
+            RunDirError: the directory cannot be written.
+        """
         global _current
-        settings = settings_of(config)
-        _make_private(run)
-        run.create()
-        lock = lock or take_lock(run)
-        try:
-            facts = facts if facts is not None else plain_facts(config, settings)
-            status, seed = _write_start(run, settings, facts, slot)
-        except BaseException:
-            lock.release()  # nothing runs here
-            raise
-        attempt = cls(run, lock, status, settings, seed)
+        begun = time.monotonic()
+        attempt = cls(reservation, reservation.start(slot), begun)
         _current = attempt
-        seed_libraries(seed, attempt.seeded)
+        seed_libraries(attempt.seed, attempt.seeded)
         _watch_exit(attempt, left_by_exit)
         return attempt
 
@@ -135,11 +121,16 @@ class Attempt:
                     state, exit_code, reason = "failed", 1, f"{type(error).__name__}: {error}"
         try:
             if state == "done":
+                reason = reason or self.remark
                 write_result(self.run, value)
-            self.status = self.status.end(state, exit_code=exit_code, reason=reason)
+            after_s = time.monotonic() - self._begun
+            self.status = self.status.end(state, after_s=after_s, exit_code=exit_code, reason=reason)
             write_status(self.run, self.status)
         except OSError as error:
-            log.error("the end of the run could not be written to %s: %s", self.run.path, error)
+            lost = f"the end of the run could not be written to {self.run.path}: {error.strerror or error}"
+            log.error("%s", lost)
+            if state == "done":  # nobody would know, so it will run again
+                self.status = self.status.end("failed", exit_code=1, reason=lost)
         finally:
             self._lock.release()
             if _current is self:
@@ -154,82 +145,16 @@ def current() -> Attempt | None:
     return _current if _current is not None and _current._pid == os.getpid() else None
 
 
-def _make_private(run: RunDir) -> None:
-    """Shut others out of a directory that Hydra has just made for a run; one that holds anything else is a person's."""
-    hydra = hydra_config()
-    if hydra is None or not run.path.is_dir():
-        return
-    by_hydra = {str(hydra.output_subdir), f"{hydra.job.name}.log"}
-    with contextlib.suppress(OSError):
-        if {entry.name for entry in os.scandir(run.path)} <= by_hydra:
-            run.path.chmod(0o700)
-
-
-def _write_start(run: RunDir, settings: Settings, facts: Mapping[str, Any], slot: str | None) -> tuple[Status, int]:
-    """Write `run.yaml` and `status.yaml` of an attempt that begins; return its status and its seed.
-
-    Raises:
-        RunDirError: they cannot be written.
-    """
-    earlier = read_status(run)
-    status = Status.running_here(attempt=earlier.attempt + 1 if earlier else 1, slot=slot)
-    replayed = None if settings.replay is None else original_cwd() / Path(settings.replay).expanduser()
-    seed = choose_seed(settings.seed, run, replayed)
-    try:
-        run.remove_leftovers()
-        files.write_yaml(run.run, {"name": run.name, **facts, "seed": seed, "parent": replayed and str(replayed)})
-        with contextlib.suppress(FileNotFoundError):
-            run.result.unlink()
-        write_status(run, status)
-    except OSError as error:
-        raise RunDirError(f"the run dir {str(run.path)!r} cannot be written: {error.strerror or error}") from error
-    return status, seed
-
-
-def in_use(run: RunDir) -> str:
-    """Return the sentence for somebody who wants a run dir in which another process runs."""
-    return f"{str(run.path)!r} is in use by a run that is still going; wait for it, or choose another run dir"
-
-
-def take_lock(run: RunDir) -> RunLock:
-    """Take a run's lock.
-
-    Raises:
-        RunDirError: another process holds it, or it cannot be made.
-    """
-    lock = RunLock(run.lock)
-    deadline = time.monotonic() + _LOCK_PATIENCE_S
-    try:
-        while not lock.acquire():
-            if time.monotonic() > deadline:
-                raise RunDirError(in_use(run))
-            time.sleep(0.005)
-    except OSError as error:
-        if isinstance(error, RunDirError):
-            raise
-        raise RunDirError(f"the run dir {str(run.path)!r} cannot be locked: {error.strerror or error}") from error
-    return lock
-
-
 def describe(error: BaseException) -> str:
     """Say in one line what an exception says: `ValueError: no such file`.
+
+    An error of our own is a sentence already.
 
     >>> describe(ValueError("no\\nsuch file"))
     'ValueError: no such file'
     """
-    return " ".join(traceback.format_exception_only(type(error), error)[-1].split())
-
-
-def plain_facts(config: DictConfig, settings: Settings) -> dict[str, Any]:
-    """Return what `run.yaml` says of a run that no launcher started."""
-    hydra = hydra_config()
-    overrides = task_overrides(hydra) if hydra is not None else []
-    return {
-        "identity": identity(config, settings.identity.exclude),
-        "overrides": overrides,
-        "argv": single_job_argv(overrides) if hydra is not None else list(sys.argv),
-        **machine_facts(),
-    }
+    text = str(error) if isinstance(error, TrainctlError) else ""
+    return " ".join((text or traceback.format_exception_only(type(error), error)[-1]).split())
 
 
 def _watch_exit(attempt: Attempt, left_by_exit: State) -> None:

@@ -8,6 +8,7 @@ import os
 import pty
 import subprocess
 import sys
+import tempfile
 import termios
 import tty
 from pathlib import Path
@@ -35,6 +36,27 @@ def redirect_to(path: Path) -> None:
     empty = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     os.dup2(empty, 0)
     os.close(empty)
+
+
+class HeldOutput:
+    """Keeps what this process prints, from here on, until it is known where it belongs."""
+
+    def __init__(self) -> None:
+        _flush()
+        with tempfile.TemporaryFile(buffering=0) as file:
+            self._kept = os.dup(file.fileno())
+        for descriptor in (1, 2):
+            os.dup2(self._kept, descriptor)
+
+    def give_to(self, path: Path) -> None:
+        """Add what was printed to a file, where everything goes from now on."""
+        _flush()
+        size = os.fstat(self._kept).st_size
+        kept = os.pread(self._kept, size, 0) if size else b""
+        os.close(self._kept)
+        redirect_to(path)
+        if kept:
+            os.write(1, kept)
 
 
 class Tee:

@@ -55,9 +55,14 @@ class Status:
             started=time.time(),
         )
 
-    def end(self, state: State, **fields: Any) -> Status:
-        """Return this status, ended now."""
-        return dataclasses.replace(self, state=state, ended=time.time(), **fields)
+    def end(self, state: State, *, after_s: float | None = None, **fields: Any) -> Status:
+        """Return this status, ended `after_s` seconds after its start; now, but never before its start, if None.
+
+        The wall clock may have been set since the start: a duration that was measured otherwise counts more.
+        """
+        started = self.started or 0.0
+        ended = max(time.time(), started) if after_s is None else started + after_s
+        return dataclasses.replace(self, state=state, ended=ended, **fields)
 
     @property
     def duration_s(self) -> float | None:
@@ -88,13 +93,17 @@ def read_status(run: RunDir) -> Status | None:
 
 
 def state_of(run: RunDir) -> State:
-    """Tell what is true of a run, by evidence: the lock first, then what was written at its end."""
-    if is_locked(run.lock):
-        return "running"
+    """Tell what is true of a run, by evidence: the lock first, then what was written at its start and its end.
+
+    A locked run whose status does not say "running" waits for its start (or is just ending).
+    """
+    was_alive = is_locked(run.lock)
     status = read_status(run)
     if status is None:
         return "queued"
-    return "interrupted" if status.state == "running" else status.state
+    if status.state == "running" and not was_alive and not is_locked(run.lock):  # it may have begun since we looked
+        return "interrupted"
+    return status.state
 
 
 def format_time(seconds: float) -> str:

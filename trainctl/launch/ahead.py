@@ -1,0 +1,48 @@
+"""Running a job ahead: up to its task function before it has a slot, so that a slot idles only for what is left.
+
+Hydra's own part of a job (its directory, its log, its record of the config) takes longer than all of ours. It is done
+while the slot is still busy with the job before, where nothing but Hydra and we ourselves could notice.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf
+
+_OF_THE_SLOT = ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "TRAINCTL_", "_NUM_THREADS")
+
+
+class NotStarted(BaseException):
+    """Passes through Hydra, which keeps every Exception for the job's own, when a job ends before its task begins."""
+
+
+def may_run_ahead(context: HydraContext, config: DictConfig) -> bool:
+    """Say whether nobody but Hydra and we ourselves can tell that a job gets its slot late.
+
+    A callback of the user could (it may start a tracker or touch a GPU), and so could a setting that reads the
+    environment of the slot.
+    """
+    if not all(getattr(callback, "may_run_ahead", False) for callback in context.callbacks.callbacks):
+        return False
+    text = OmegaConf.to_yaml(config.hydra)
+    return "oc.env" not in text or not any(name in text for name in _OF_THE_SLOT)
+
+
+def changes_hydra(overrides: Sequence[str]) -> bool:
+    """Say whether a job has a Hydra of its own."""
+    return any(text.lstrip("+~").startswith("hydra") for text in overrides)
+
+
+def when_started(task: TaskFunction, start: Callable[[], object]) -> TaskFunction:
+    """Return a task function that calls `start` first, and looks like `task` to whoever asks for its name."""
+
+    @functools.wraps(task)
+    def run(config: DictConfig) -> Any:
+        start()
+        return task(config)
+
+    return run

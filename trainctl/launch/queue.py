@@ -1,0 +1,130 @@
+"""Which jobs come next: keeps some of them ready, and gives each slot that is free to the first."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from trainctl.launch.channel import Channel, ChannelClosed
+from trainctl.launch.compose import JobSpec
+from trainctl.launch.pool import SlotPool
+from trainctl.launch.process import JobProcess
+from trainctl.launch.report import Report
+from trainctl.launch.starter import Starter
+
+_MOST_ARMED = 4  # composed jobs that wait for a slot: each is a process
+_LOOK_S = 1.0  # how long another launcher may wait for a run dir that a job of ours has taken ahead
+
+
+class Queue:
+    """The jobs of one `launch()` that have no slot yet.
+
+    Args:
+        starter: makes their processes.
+        pool: the slots.
+        specs: all jobs.
+        report: is told what they wait for.
+        greet: sends a new process what comes before its spec.
+        is_alone: says whether no other launcher works in the sweep dir. A job that is run ahead takes its run dir
+            before it has a slot, so with others about none is: they might have a slot for it at once.
+    """
+
+    def __init__(
+        self,
+        starter: Starter,
+        pool: SlotPool,
+        specs: Sequence[JobSpec],
+        report: Report,
+        *,
+        greet: Callable[[Channel], None],
+        is_alone: Callable[[], bool],
+    ) -> None:
+        self._starter = starter
+        self._pool = pool
+        self._specs = specs
+        self._report = report
+        self._greet = greet
+        self._is_alone = is_alone
+        self._most_armed = min(len(pool.slots), _MOST_ARMED)
+        self._left = deque(range(len(specs)))
+        self._looked = 0.0
+        self._said: set[str] = set()
+
+    def __len__(self) -> int:
+        return len(self._left)
+
+    def clear(self) -> None:
+        self._left.clear()
+
+    def put_first(self, position: int) -> None:
+        """Have a job come next, again."""
+        self._left.appendleft(position)
+
+    def serve(self, jobs: dict[int, JobProcess]) -> None:
+        """Give every free slot to the first composed job that waits, and keep enough of them waiting in `jobs`."""
+        for job in sorted(jobs.values(), key=lambda job: job.position):
+            if job.is_composing:
+                break  # jobs start in their order
+            if job.is_armed and not self._give_slot(job):
+                break
+        while self._left and self._waiting(jobs) < self._pool.free + self._most_armed:
+            position = self._left.popleft()
+            jobs[position] = self._ask_for_process(position)
+        self._let_others_in(jobs)
+
+    def patience_s(self, jobs: dict[int, JobProcess]) -> float | None:
+        """Return how long nothing has to be looked at here; None: for ever."""
+        armed = [job for job in jobs.values() if job.is_armed]
+        waits = [self._pool.look_again_s] if armed else []
+        waits += [_LOOK_S] if any(job.is_ahead for job in armed) else []
+        return min((wait for wait in waits if wait is not None), default=None)
+
+    def take_slot_back(self, job: JobProcess) -> None:
+        if job.slot is not None:
+            self._pool.give_back(job.slot)
+            job.slot = None
+
+    def _waiting(self, jobs: dict[int, JobProcess]) -> int:
+        return sum(job.is_composing or job.is_armed for job in jobs.values())
+
+    def _ask_for_process(self, position: int) -> JobProcess:
+        spec = self._specs[position]
+        spec = dataclasses.replace(spec, ahead=spec.ahead and self._is_alone())
+        job = JobProcess(position, self._starter.start(position), is_ahead=spec.ahead)
+        assert job.channel is not None
+        with contextlib.suppress(ChannelClosed):  # it has died: its exit is reported
+            self._greet(job.channel)
+            job.channel.send(spec)
+        return job
+
+    def _give_slot(self, job: JobProcess) -> bool:
+        """Give an armed job a slot; say whether there was one."""
+        assert job.channel is not None
+        job.slot = self._pool.take(job.pid)
+        if job.slot is None:
+            self._say_once(self._pool.waits_for)
+            return False
+        job.is_armed = False
+        with contextlib.suppress(ChannelClosed):  # it has died: its exit is reported, and the slot comes back then
+            job.channel.send(job.slot)
+        return True
+
+    def _let_others_in(self, jobs: dict[int, JobProcess]) -> None:
+        """Give up the run dirs that jobs have taken ahead once another launcher works here; begin these jobs anew."""
+        ahead = [job for job in jobs.values() if job.is_armed and job.is_ahead]
+        if not ahead or time.monotonic() - self._looked < _LOOK_S:
+            return
+        self._looked = time.monotonic()
+        if not self._is_alone():
+            for job in ahead:
+                job.begins_anew = True
+                job.close()
+
+    def _say_once(self, why: str | None) -> None:
+        """Say why nothing starts though a slot is free."""
+        if why is not None and why not in self._said:
+            self._said.add(why)
+            self._report.note(f"waiting: {why}")
