@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from test_display_terminal import on_pty
 
 UUIDS = ["GPU-aaaa0001", "GPU-bbbb0002"]  # in PCI bus order; the driver lists them the other way round
 
@@ -97,3 +98,10 @@ def test_gpu_that_is_too_small_is_said_before_any_job_starts(gpu_app: Any) -> No
     assert done.returncode != 0
     assert "hydra.launcher.min_free_mib=100000 is more than GPU 0 (GPU) has: 81920 MiB" in done.stderr
     assert gpu_app.ran() == []
+
+
+def test_memory_of_each_slot_is_shown_on_a_terminal(gpu_app: Any) -> None:
+    pictures: list[str] = []
+    command = gpu_app.command("x=range(0,4)")
+    on_pty(command, gpu_app.path, 120, 24, lambda screen: pictures.append("\n".join(screen.shown())))
+    assert any(picture.count("10.0/80 GiB") == 2 for picture in pictures)

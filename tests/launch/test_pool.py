@@ -195,9 +195,21 @@ def test_closed_pool_lets_devices_and_driver_go(pool: MakePool, reader: Recorded
     assert len(taken(pool(slots=[0]))) == 1
 
 
-def test_driver_is_let_go_when_nothing_more_is_to_be_asked(pool: MakePool, reader: RecordedGpus) -> None:
-    pool()
-    assert reader.is_closed
+def test_memory_of_a_slot_is_that_of_its_devices(pool: MakePool, reader: RecordedGpus) -> None:
+    reader.change(UUIDS[0], free_mib=reader.gpus()[0].total_mib)
+    reader.change(UUIDS[1], free_mib=1000)
+    reader.change(UUIDS[2], free_mib=None)
+    total = reader.gpus()[0].total_mib
+    assert total is not None
+    some = pool(slots=["0", "0,1", "0,2"])
+    assert some.memory() == {"0": (0, total), "0,1": (total - 1000, 2 * total)}  # what device 2 uses is not known
+    some.close()
+    assert some.memory() == {}
+
+
+def test_driver_is_let_go_when_there_is_nothing_to_ask(pool: MakePool, reader: RecordedGpus) -> None:
+    assert pool({"CUDA_VISIBLE_DEVICES": "-1"}).memory() == {}
+    assert not reader.asked
 
 
 @pytest.mark.parametrize("options", [{"slots": ["9"]}, {"min_free_mib": 10**6}])

@@ -73,7 +73,9 @@ class SlotSweeps:
             starter, pool = self._open(sweep_dir)
             specs = self._specs(job_overrides, initial_job_idx, pool.slots[0].threads)
             names = [slot.name for slot in pool.slots]
-            report = make_report(len(specs), self._settings.progress, slots=names, sweep_dir=sweep_dir)
+            report = make_report(
+                len(specs), self._settings.progress, slots=names, sweep_dir=sweep_dir, memory=pool.memory
+            )
             assert self._presence is not None
             is_alone = self._presence.is_alone
             return Sweep(starter, pool, specs, report, self._settings, greet=self._greet, is_alone=is_alone).run()

@@ -10,8 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from trainctl.launch.devices import Visible, usable_cores, visible_gpus
-from trainctl.launch.gpus import GpuReader
+from trainctl.launch.gpus import Gpu, GpuReader
 from trainctl.launch.hostlocks import Held, HostLocks, Taken
+from trainctl.launch.meter import MemoryMeter
 from trainctl.launch.nvml import NvmlReader
 from trainctl.launch.room import Refusal, Room, RoomSettings
 from trainctl.launch.settings import LauncherSettings
@@ -27,6 +28,7 @@ class SlotPool:
     Args:
         room: whether the devices have room now; None: always.
         locks: places on devices among all launchers of this user; None: none are kept.
+        meter: what the devices' memory is used for; None: nothing is known.
     """
 
     def __init__(
@@ -35,11 +37,13 @@ class SlotPool:
         *,
         room: Room | None = None,
         locks: HostLocks | None = None,
+        meter: MemoryMeter | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.slots = list(slots)
         self._room = room
         self._locks = locks
+        self._meter = meter
         self._clock = clock
         self._free = deque(slots)
         self._held: dict[int, Held] = {}
@@ -61,6 +65,10 @@ class SlotPool:
         """Why a slot that none of our jobs holds was not handed out when last asked for; None when that is not so."""
         reasons = {self._refused[slot.number][1]: None for slot in self._free if slot.number in self._refused}
         return "; ".join(reasons) or None
+
+    def memory(self) -> dict[str, tuple[float, float]]:
+        """Return used and total MiB by slot name, as far as known."""
+        return {} if self._meter is None else self._meter.read()
 
     def take(self, pid: int | None = None) -> Slot | None:
         """Return a slot for one job; None when no job may have one now.
@@ -95,6 +103,9 @@ class SlotPool:
         if self._room is not None:
             self._room.close()
             self._room = None
+        if self._meter is not None:
+            self._meter.close()
+            self._meter = None
 
     def _is_refused(self, slot: Slot) -> bool:
         """Say whether a slot may not be used now, asking anew only when that may have changed."""
@@ -137,17 +148,19 @@ def make_pool(
     try:
         slots = _make_slots(settings, visible, environment)
         used = Counter(uuid for slot in slots for uuid in slot.devices)
-        room = _make_room(settings, visible, used)
+        gpus = {gpu.uuid: gpu for gpu in visible.gpus if gpu.uuid in used}
+        room = _make_room(settings, visible, gpus)
     except BaseException:
         _close(visible)
         raise
-    if room is None:
+    meter = MemoryMeter(slots, gpus, visible.reader) if visible.reader is not None and gpus else None
+    if meter is None:
         _close(visible)
     locks = None
     if used and _INSIDE not in environment:
         most = {uuid: 0 if settings.share else number for uuid, number in used.items()}
         locks = HostLocks(most, stagger_s=settings.stagger_s, directory=directory)
-    return SlotPool(slots, room=room, locks=locks)
+    return SlotPool(slots, room=room, locks=locks, meter=meter)
 
 
 def _make_slots(settings: LauncherSettings, visible: Visible, environment: Mapping[str, str]) -> list[Slot]:
@@ -159,11 +172,11 @@ def _make_slots(settings: LauncherSettings, visible: Visible, environment: Mappi
     return [dataclasses.replace(slot, threads=threads) for slot in slots]
 
 
-def _make_room(settings: LauncherSettings, visible: Visible, used: Mapping[str, int]) -> Room | None:
+def _make_room(settings: LauncherSettings, visible: Visible, gpus: Mapping[str, Gpu]) -> Room | None:
     asked = RoomSettings(settings.min_free_mib, settings.max_foreign_util, settings.stagger_s)
-    if visible.reader is None or not used or asked == RoomSettings():
+    if visible.reader is None or not gpus or asked == RoomSettings():
         return None
-    return Room({gpu.uuid: gpu for gpu in visible.gpus if gpu.uuid in used}, visible.reader, asked)
+    return Room(gpus, visible.reader, asked)
 
 
 def _close(visible: Visible) -> None:
