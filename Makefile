@@ -6,9 +6,13 @@ VENV14 := .venv-hydra14
 BIN := $(VENV)/bin
 WORKERS ?= 2
 PYTEST_ARGS ?=
+# How many rounds of drawn faults there are at night, from which seed on, and the jobs of the sweep in which some crash.
+FAULT_ROUNDS ?= 200
+FAULT_SEED ?= $(shell date +%y%j)000
+FAULT_JOBS ?= 1000
 
 .NOTPARALLEL:
-.PHONY: help venv demo test test-main test-hydra14 check format format-check lint types bench chromium clean
+.PHONY: help venv demo test test-main test-hydra14 test-faults check format format-check lint types bench chromium clean
 
 help: ## say what each target does
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -43,7 +47,14 @@ test-main: $(VENV)/.installed-dev chromium
 	$(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS)
 
 test-hydra14: $(VENV14)/.installed ## run Hydra's own suites on the newest pre-release of Hydra 1.4
-	$(VENV14)/bin/python -m pytest -n $(WORKERS) tests/test_hydra_conformance.py
+	$(VENV14)/bin/python -m pytest -n $(WORKERS) tests/test_hydra_conformance.py \
+		tests/launch/test_policies.py::test_pending_jobs_are_immune_to_edits_of_yaml_and_code
+
+# A round that failed is drawn again by `TRAINCTL_FAULT_SEED=its-number TRAINCTL_FAULT_ROUNDS=1 pytest tests/faults/test_random_rounds.py`.
+test-faults: $(VENV)/.installed-dev ## the long form of the fault suite, with new random kills each night
+	@echo "seeds from $(FAULT_SEED) on, $(FAULT_ROUNDS) rounds"
+	TRAINCTL_FAULT_SEED=$(FAULT_SEED) TRAINCTL_FAULT_ROUNDS=$(FAULT_ROUNDS) TRAINCTL_FAULT_JOBS=$(FAULT_JOBS) \
+		$(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS) tests/faults
 
 check: format-check lint types test ## everything that CI checks: format, lint, types, tests
 

@@ -20,13 +20,17 @@ from omegaconf import DictConfig, OmegaConf
 from trainctl.launch.repository import FrozenRepository
 
 # Internals of Hydra are used below that no release promises; each minor release is to be looked at before it is added.
-_KNOWN = ("1.3.",)
+_FREEZABLE = ("1.3.", "1.4.")
+_SHAREABLE = ("1.3.",)  # 1.4 may rewrite overrides (aliases) on their way into the config
 
 
 def share_compositions(context: Any) -> None:
-    """Freeze the config files and put a `SharingLoader` in place of a loader that is known."""
-    if hydra.__version__.startswith(_KNOWN) and type(context.config_loader) is ConfigLoaderImpl:
+    """Freeze the config files and put a `SharingLoader` in place of a loader, as far as these are known."""
+    if type(context.config_loader) is not ConfigLoaderImpl:
+        return
+    if hydra.__version__.startswith(_FREEZABLE):
         context.config_loader.repository = FrozenRepository(context.config_loader.repository)
+    if hydra.__version__.startswith(_SHAREABLE):
         context.config_loader = SharingLoader(context.config_loader)
 
 

@@ -12,9 +12,9 @@ from trainctl.config.changelog import Changelog
 from trainctl.config.settings import Settings, settings_of
 from trainctl.config.snapshot import moment_keys, recorded_by_value, snapshot
 from trainctl.errors import DriftError, RunDirError
-from trainctl.run.attempt import in_use
 from trainctl.run.lock import is_locked
 from trainctl.run.provenance import original_cwd
+from trainctl.run.reservation import in_use
 from trainctl.run.rundir import RunDir
 from trainctl.run.schedule import read_changelog, read_replay
 
