@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from trainctl.cli import details, page, record, replay, request, results, runs, stop, tail, terminal
+from trainctl.cli import details, do, edit, page, record, replay, request, results, runs, stop, tail, terminal, undo
 from trainctl.errors import TrainctlError
 
 app = typer.Typer(
@@ -23,6 +23,9 @@ app.command("show")(details.show)
 app.command("tail")(tail.tail)
 app.command("log")(record.log)
 app.command("set")(request.set_keys)
+app.command("undo")(undo.undo)
+app.command("edit")(edit.edit)
+app.command("do")(do.do)
 app.command("stop")(stop.stop)
 app.command("replay")(replay.replay)
 app.command("table")(results.table)

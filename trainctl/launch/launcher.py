@@ -162,7 +162,8 @@ def check_sweep_dir(path: Path) -> None:
     else:
         return
     raise RunDirError(
-        f"the sweep dir {str(path)!r} cannot be written: {os.strerror(reason)}; make room, or set another hydra.sweep.dir"
+        f"the sweep dir {str(path)!r} cannot be written: {os.strerror(reason)}; "
+        "make room, or set another hydra.sweep.dir"
     )
 
 
