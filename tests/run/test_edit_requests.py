@@ -36,7 +36,8 @@ CONTROLS = {
 
 def config() -> DictConfig:
     return OmegaConf.create({
-        "optim": {"lr": 0.1, "name": "sgd", "betas": [0.9, {"x": 1}]}, "epochs": 4, "batch_size": 8, "extra": {}, "depth": 3,
+        "optim": {"lr": 0.1, "name": "sgd", "betas": [0.9, {"x": 1}]}, "epochs": 4, "batch_size": 8,
+        "extra": {}, "depth": 3,
         "model": {"width": 3}, "trainctl": {"poll_s": 0.005, "controls": CONTROLS},
     })  # fmt: skip
 
