@@ -266,6 +266,7 @@ def test_other_ranks_only_count(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     session.step()
     session.load_state_dict({**session.state_dict(), "step": 8})
     assert session.step() == 9
+    session.close()
 
 
 def _end() -> None:

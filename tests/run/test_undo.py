@@ -67,6 +67,13 @@ def test_later_edit_that_is_undone_does_not_keep_an_earlier_one_from_being_undon
     assert to_undo(edits(("a", 1, 2, None), ("a", 2, 3, None), ("a", 3, 2, 2)), 1).number == 1
 
 
+def test_edit_that_comes_again_later_is_not_there_yet() -> None:
+    applied = edits(("a", 1, 2, None), ("a", 2, 3, None))
+    assert to_undo(applied, True, step=15).number == to_undo(applied, 1, step=15).number == 1
+    with pytest.raises(EditError, match="^undo of edit 2: it comes again at step 20, and the run is at step 15$"):
+        to_undo(applied, 2, step=15)
+
+
 def test_undo_of_what_was_changed_again_is_forced() -> None:
     applied = edits(("a", 1, 2, None), ("a", 2, 3, None))
     assert to_undo(applied, 1, force=True).before == {"a": 1}

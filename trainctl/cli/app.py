@@ -8,7 +8,22 @@ from typing import Annotated
 
 import typer
 
-from trainctl.cli import details, do, edit, page, record, replay, request, results, runs, stop, tail, terminal, undo
+from trainctl.cli import (
+    details,
+    do,
+    edit,
+    imports,
+    page,
+    record,
+    replay,
+    request,
+    results,
+    runs,
+    stop,
+    tail,
+    terminal,
+    undo,
+)
 from trainctl.errors import TrainctlError
 
 app = typer.Typer(
@@ -30,6 +45,7 @@ app.command("stop")(stop.stop)
 app.command("replay")(replay.replay)
 app.command("table")(results.table)
 app.command("panel")(page.panel)
+app.add_typer(imports.app, name="import")
 
 
 def _print_version(wanted: bool) -> None:

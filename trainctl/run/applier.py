@@ -21,8 +21,9 @@ from trainctl.config.values import is_same
 from trainctl.errors import EditError, RunDirError
 from trainctl.run import events
 from trainctl.run.answers import Answers
-from trainctl.run.applied import Applied, applied_edits
+from trainctl.run.applied import Applied
 from trainctl.run.events import Event
+from trainctl.run.ledger import Ledger
 from trainctl.run.now import Now, build
 from trainctl.run.record import Record
 from trainctl.run.recovery import reject
@@ -47,6 +48,7 @@ class Applier:
         self._keys = keys
         self._record = record
         self._answers = answers
+        self._ledger = Ledger(run, record)
         self._base = leaves(record.changelog.base)
         self.hooks: list[Hook] = []
         self.now: Now = build(config)
@@ -84,7 +86,7 @@ class Applier:
             Exception: what a hook of the user raised; the edit is recorded and in effect then.
         """
         try:
-            values, undone = self._resolved(request)
+            values, undone = self._resolved(request, step)
         except EditError as error:
             reject(request, self._answers, str(error))
             return
@@ -100,6 +102,7 @@ class Applier:
             reason = f"the edit cannot be recorded ({error.strerror or error}), so nothing was changed"
             reject(request, self._answers, reason)
             return
+        self._ledger.add(edit, undone.number if undone else None)
         try:
             self._change(edit)
         finally:
@@ -135,6 +138,7 @@ class Applier:
                 f"the edit at step {step} of {scheduled.source} cannot be recorded in {str(self._run.changelog)!r}: "
                 f"{error.strerror or error}; it was not applied"
             ) from error
+        self._ledger.add(edit, None)
         try:
             self._change(edit)
         finally:
@@ -147,13 +151,10 @@ class Applier:
         except EditError:
             return []
 
-    def _resolved(self, request: Request) -> tuple[dict[str, Any], Applied | None]:
+    def _resolved(self, request: Request, step: int | None = None) -> tuple[dict[str, Any], Applied | None]:
         """Return the values that a request comes to now, and the edit that it undoes."""
         if request.undo is not None:
-            undone = to_undo(self._applied(), request.undo, force=request.force)
-            for key, value in undone.before.items():
-                check_editable(key, value, self._keys)
-                check_recorded(key, value, self._keys, self._base)
+            undone = self._undone(request.undo, request.force, step)
             return self._fitted(undone.before), undone
         values = parse_edits(request.edits, self._keys) if request.edits or not request.relative else {}
         for key, change in request.relative.items():
@@ -167,8 +168,16 @@ class Applier:
                 check_jump(key, current(self._config, key), value, self._keys[key])
         return values, None
 
-    def _applied(self) -> list[Applied]:
-        return applied_edits(self._record.changelog, events.read_events(self._run))
+    def _undone(self, wanted: int | bool, force: bool, step: int | None) -> Applied:
+        try:
+            applied = self._ledger.edits()
+        except OSError as error:
+            raise EditError(f"undo: the events cannot be read ({error.strerror or error})") from error
+        undone = to_undo(applied, wanted, force=force, step=step)
+        for key, value in undone.before.items():
+            check_editable(key, value, self._keys)
+            check_recorded(key, value, self._keys, self._base)
+        return undone
 
     def _fitted(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return the values as the config will hold them; what the run started with fits (it may be a reference)."""

@@ -48,6 +48,12 @@ def live(config: DictConfig, *, run_dir: str | os.PathLike[str] | None = None, a
         return _current
     if opened is not None and attempts.current() is not None:
         raise SettingError("this run has a live session with another config; use trainctl.current() to get it")
+    _current = _open(config, run_dir, agree)
+    return _current
+
+
+def _open(config: DictConfig, run_dir: str | os.PathLike[str] | None, agree: Agree | None) -> Live:
+    """Open the session of rank 0, in the attempt that has begun or in one that begins here."""
     attempt = attempts.current()
     if attempt is not None and run_dir is not None:
         raise SettingError(f"this process runs {str(attempt.run.path)!r} already; leave run_dir={str(run_dir)!r} out")
@@ -56,13 +62,13 @@ def live(config: DictConfig, *, run_dir: str | os.PathLike[str] | None = None, a
         attempt = begin_plain(config, run_dir)
     try:
         seed_libraries(attempt.seed, attempt.seeded)  # libraries that the task has imported since the run began
-        _current = Live(config, attempt, agree=agree)
+        opened = Live(config, attempt, agree=agree)
     except BaseException as error:
         if is_plain:
             attempt.end("failed", exit_code=1, reason=attempts.describe(error))
         raise
-    attempt.at_end(_current.close)
-    return _current
+    attempt.at_end(opened.close)
+    return opened
 
 
 def current() -> Live | None:

@@ -165,7 +165,7 @@ class Session:
 
     def _work_off(self, step: int, *, is_epoch: bool) -> None:
         """Take requests one by one: if a hook raises, those after it are still there at the next step."""
-        while self._due or self._taken:
+        for _ in range(len(self._due) + len(self._taken)):  # what comes meanwhile must not keep the step from ending
             if self._due:
                 self._request(step, *self._due.popleft(), is_epoch=is_epoch)
             else:

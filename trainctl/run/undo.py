@@ -10,17 +10,19 @@ from trainctl.errors import EditError
 from trainctl.run.applied import Applied
 
 
-def to_undo(applied: Sequence[Applied], wanted: int | bool, *, force: bool = False) -> Applied:
+def to_undo(applied: Sequence[Applied], wanted: int | bool, *, force: bool = False, step: int | None = None) -> Applied:
     """Return the edit to take back: that of the number; for True the last one that is no undo and is not undone yet.
 
-    With `force` it does not matter whether it is undone already, nor whether its keys were changed again.
+    With `force` it does not matter whether it is undone already, nor whether its keys were changed again. Edits after
+    `step` (an earlier attempt made them, and they come again) are not there yet.
 
     Raises:
         EditError: there is none, it is undone already, or one of its keys was changed later, or had no value before.
     """
-    undone = _undone(applied)
+    reached = [one for one in applied if step is None or one.step <= step]
+    undone = _undone(reached)
     if wanted is True:
-        left = [one for one in applied if one.undo is None and one.number not in undone]
+        left = [one for one in reached if one.undo is None and one.number not in undone]
         if not left:
             raise EditError("undo: no edit of this run is left to undo")
         found = max(left, key=lambda one: one.number)
@@ -30,6 +32,10 @@ def to_undo(applied: Sequence[Applied], wanted: int | bool, *, force: bool = Fal
             there = f"its edits are 1 to {len(applied)}" if applied else "it has none"
             raise EditError(f"undo of edit {wanted}: the run has no such edit; {there} (`trainctl log` shows them)")
         found = by_number[int(wanted)]
+        if found not in reached:
+            raise EditError(
+                f"undo of edit {wanted}: it comes again at step {found.step}, and the run is at step {step}"
+            )
     asked = f"undo of edit {found.number}"
     missing = sorted(found.values.keys() - found.before.keys())
     if missing:
@@ -38,7 +44,7 @@ def to_undo(applied: Sequence[Applied], wanted: int | bool, *, force: bool = Fal
         return found
     if found.number in undone:
         raise EditError(f"{asked}: edit {undone[found.number]} has undone it already; nothing was changed")
-    _check_untouched(applied, found, undone, asked)
+    _check_untouched(reached, found, undone, asked)
     return found
 
 
