@@ -136,6 +136,14 @@ def test_edits_of_one_step_are_one_and_the_later_wins() -> None:
     assert merged == [Edit(1, {"a": 0}), Edit(2, {"a": 1, "b": 2})]
 
 
+def test_comment_of_many_edits_at_one_step_is_cut() -> None:
+    (edit,) = merge([Edit(2, {"a": number}, note=f"note {number}") for number in range(1000)])
+    assert edit.values == {"a": 999}
+    assert edit.comment.startswith("note 0; note 1; ")
+    assert edit.comment.endswith("; …")
+    assert len(edit.comment) < 520
+
+
 TRAINCONFIG = """\
 0:
   a: true

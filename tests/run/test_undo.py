@@ -70,7 +70,7 @@ def test_later_edit_that_is_undone_does_not_keep_an_earlier_one_from_being_undon
 def test_edit_that_comes_again_later_is_not_there_yet() -> None:
     applied = edits(("a", 1, 2, None), ("a", 2, 3, None))
     assert to_undo(applied, True, step=15).number == to_undo(applied, 1, step=15).number == 1
-    with pytest.raises(EditError, match="^undo of edit 2: it comes again at step 20, and the run is at step 15$"):
+    with pytest.raises(EditError, match=r"^undo of edit 2: it comes again at step 20, and the run is at step 15$"):
         to_undo(applied, 2, step=15)
 
 

@@ -29,7 +29,7 @@ def wanted(rng: random.Random) -> dict[str, Any]:
 
 def main() -> None:
     run, rng = RunDir.at(sys.argv[1]), random.Random(int(sys.argv[2]))
-    while not select.select([sys.stdin], [], [], rng.random() * 0.03)[0]:
+    while not select.select([sys.stdin], [], [], rng.random() * 0.3)[0]:
         request = wanted(rng)
         file_request(run, request.pop("edits"), via="test", note=f"by {sys.argv[2]}", **request)
 

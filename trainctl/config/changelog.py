@@ -24,6 +24,7 @@ _ENDS = re.compile(rb"^#\.[ \t]*\r?\n", re.MULTILINE)
 _STEPS = re.compile(rb"^\d+:", re.MULTILINE)
 _CUT_OFF = re.compile(rb"\d+(?::[ ]*)?\Z|(?=.{38}#)\d+:[ ]+#")  # how a part begins that only we write
 _COMMENT_COLUMN = 38
+_MOST_COMMENT = 500
 _STEP_LINE = re.compile(r"^(\d+):[ \t]+#[ \t]*(.*?)[ \t]*$", re.MULTILINE)
 
 
@@ -99,6 +100,8 @@ def merge(edits: Iterable[Edit]) -> list[Edit]:
             merged[edit.step] = edit
         else:
             note = "; ".join(comment for comment in (before.comment, edit.comment) if comment)
+            if len(before.comment) > _MOST_COMMENT:  # hundreds of requests at one step: the events tell of each
+                note = before.comment if before.comment.endswith("…") else f"{before.comment}; …"
             merged[edit.step] = Edit(edit.step, {**before.values, **edit.values}, note=note or None)
     return [merged[step] for step in sorted(merged)]
 

@@ -6,8 +6,9 @@ import os
 
 from omegaconf import DictConfig
 
-from trainctl.errors import SettingError
+from trainctl.errors import SettingError, TrainctlError
 from trainctl.run import attempt as attempts
+from trainctl.run import team
 from trainctl.run.agreement import Agree
 from trainctl.run.live import Live
 from trainctl.run.plain import begin_plain
@@ -45,10 +46,16 @@ def live(config: DictConfig, *, run_dir: str | os.PathLike[str] | None = None, a
         return opened
     if rank() != 0:  # it has nothing to end
         _current = Live(config, None, agree=agree)
+        _current.meet()
         return _current
     if opened is not None and attempts.current() is not None:
         raise SettingError("this run has a live session with another config; use trainctl.current() to get it")
-    _current = _open(config, run_dir, agree)
+    try:
+        _current = _open(config, run_dir, agree)
+    except TrainctlError as error:
+        team.give_up(agree, str(error))
+        raise
+    _current.meet()
     return _current
 
 

@@ -71,8 +71,6 @@ class Live:
             self._member = self._files = opened
             self.now = opened.applier.now  # the seed may have been written into the config
         self._engine: Session | Leader | Follower | None = self._member
-        if agree is not None or distributed() is not None:
-            self._begin(0, is_epoch=False)
 
     def step(self) -> int:
         """Begin the next step and return its number (1, 2, …); what was asked for since is applied first.
@@ -269,6 +267,11 @@ class Live:
             self._next = engine.next_step
             if isinstance(engine, Follower):
                 self.seed = engine.seed
+
+    def meet(self) -> None:
+        """Meet the other ranks now, if they can be found already; else that is done at the first step."""
+        if self._agree is not None or distributed() is not None:
+            self._begin(0, is_epoch=False)
 
     def _join(self) -> None:
         """Find the other ranks, if there are any: from now on this one takes and applies edits as all of them do."""

@@ -6,7 +6,7 @@ import importlib
 import logging
 
 from trainctl.errors import SettingError
-from trainctl.run.agreement import Agree, Agreement
+from trainctl.run.agreement import Agree, Agreement, Failure
 from trainctl.run.follower import Follower
 from trainctl.run.leader import Leader
 from trainctl.run.rank import distributed, rank, world_size
@@ -34,6 +34,15 @@ def join(member: Session | Follower, agreement: Agreement) -> Leader | Follower:
         member.agreement = agreement
         return member
     return Leader(member, agreement)
+
+
+def give_up(agree: Agree | None, reason: str) -> None:
+    """Tell the other ranks why rank 0 has no session: they would wait for it. They find it as they open their own."""
+    agreement = find(agree, 1)
+    if agreement is not None:
+        agreement.begin(0)
+        agreement.say(Failure(reason))
+        agreement.end(None)
 
 
 def check_alone() -> None:
