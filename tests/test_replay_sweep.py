@@ -18,7 +18,7 @@ from trainctl.run import files
 from trainctl.run.events import wait_for_answer
 from trainctl.run.inbox import file_request
 from trainctl.run.result import read_result
-from trainctl.run.rundir import RunDir
+from trainctl.run.rundir import RunDir, find_runs
 from trainctl.run.status import state_of
 
 WaitUntil = Callable[..., Any]
@@ -204,3 +204,24 @@ def test_replay_of_another_config_fails_its_job_alone(edited: tuple[Training, di
     assert "(x: recorded 1, now 7)" in done.stderr
     assert state_of(RunDir.at(training.path / "drift" / "X_7")) == "failed"
     assert_same_run(RunDir.at(training.path / "drift" / "X_1"), runs[1])
+
+
+def test_replays_and_another_swept_key_are_all_pairs_in_run_dirs_that_tell_them_apart(
+    edited: tuple[Training, dict[int, RunDir]],
+) -> None:
+    training, runs = edited
+    options = ("trainctl.drift=allow", "hydra.sweep.dir=pairs", "hydra.launcher.slots=2")
+    said = training.run(f"trainctl.replay={runs[1].path},{runs[2].path}", "x=5,6", *options)
+    assert "4 jobs: 4 done" in said
+    found = find_runs(training.path / "pairs")
+    pairs = set()
+    for run in found:
+        match = re.fullmatch(r"TrainctlReplay_X_([12])-X_([56])-[0-9a-f]{8}", run.name)
+        assert match is not None, run.name
+        source, x = runs[int(match[1])], int(match[2])
+        pairs.add((source, x))
+        assert files.read_mapping(run.run)["parent"] == str(source.path)
+        assert loads(run.changelog.read_text()).base["x"] == x
+        assert loads(run.changelog.read_text()).edits == loads(source.changelog.read_text()).edits
+        assert metrics(run) == metrics(source)  # x changes nothing in this training
+    assert len(pairs) == 4

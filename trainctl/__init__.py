@@ -12,11 +12,13 @@ if TYPE_CHECKING:
         DriftError,
         EditError,
         JobError,
+        RankError,
         RunDirError,
         SettingError,
         TrainctlError,
     )
-    from trainctl.run.live import Live, current, live
+    from trainctl.run.current import current, live
+    from trainctl.run.live import Live
     from trainctl.run.rundir import RunDir, find_runs
 
 __version__ = "0.1.0"
@@ -28,14 +30,15 @@ _HOMES = {
     "Edit": "trainctl.config.changelog",
     "EditError": "trainctl.errors",
     "JobError": "trainctl.errors",
+    "RankError": "trainctl.errors",
     "Live": "trainctl.run.live",
     "RunDir": "trainctl.run.rundir",
     "RunDirError": "trainctl.errors",
     "SettingError": "trainctl.errors",
     "TrainctlError": "trainctl.errors",
-    "current": "trainctl.run.live",
+    "current": "trainctl.run.current",
     "find_runs": "trainctl.run.rundir",
-    "live": "trainctl.run.live",
+    "live": "trainctl.run.current",
 }
 
 __all__ = [
@@ -46,6 +49,7 @@ __all__ = [
     "EditError",
     "JobError",
     "Live",
+    "RankError",
     "RunDir",
     "RunDirError",
     "SettingError",

@@ -33,3 +33,7 @@ class RunDirError(TrainctlError, OSError):
 
 class JobError(TrainctlError, RuntimeError):
     """A job ended without a return value: it was killed, it exited, or what it returned or raised cannot be pickled."""
+
+
+class RankError(TrainctlError, RuntimeError):
+    """The ranks of a distributed run are not at the same step, or rank 0 could not go on."""

@@ -26,7 +26,7 @@ cfg = OmegaConf.create(
     {"optim": {"lr": 0.1, "betas": [0.9, 0.999]}, "batch_size": 64, "trainctl": {"controls": {"batch_size": "!"}}}
 )
 live = trainctl.live(cfg, run_dir=sys.argv[1])
-while not Path("stop").exists():
+while not Path("stop").exists() and not live.should_stop:
     if not Path("pause").exists():
         live.step()
         live.log(lr=cfg.optim.lr)

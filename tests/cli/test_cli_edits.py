@@ -30,8 +30,8 @@ def test_set_is_applied_at_a_step_and_recorded_with_the_note(cli: Cli, trainer: 
         {"key": "optim.betas", "old": [0.9, 0.999], "new": [0.8, 0.99]},
     ]
     lines = cli("log", str(trainer.path)).stdout.splitlines()
-    assert lines[0].split() == ["step", "time", "who", "via", "change"]
-    assert lines[1].startswith(applied[1].rjust(4))
+    assert lines[0].split() == ["edit", "step", "time", "who", "via", "change"]
+    assert lines[1].split()[:2] == ["1", applied[1]]
     assert lines[1].endswith("optim.lr: 0.1 -> 0.0002")
     assert lines[2].strip() == "optim.betas: [0.9, 0.999] -> [0.8, 0.99]"
     assert lines[3].strip() == "# calmer"

@@ -26,8 +26,6 @@ from trainctl.run.attempt import current
 @hydra.main(version_base=None, config_path=None, config_name="conf")
 def main(cfg):
     live = trainctl.live(cfg)
-    if cfg.exit_code:
-        sys.exit(cfg.exit_code)
     for step in range(cfg.steps):
         live.step()
         live.log(lr=cfg.lr)
@@ -36,6 +34,9 @@ def main(cfg):
             deadline = time.monotonic() + 30
             while not live._taken and time.monotonic() < deadline:
                 time.sleep(0.001)
+    if cfg.exit_code:
+        sys.exit(cfg.exit_code)
+    live.fingerprint({"lr": cfg.lr, "steps": live.step_number})
     return cfg.lr
 
 main()
@@ -57,7 +58,7 @@ def app_run(tmp_path: Path, environment: dict[str, str]) -> RunDir:
 
 
 def metrics_of(run: RunDir) -> list[tuple[int, float]]:
-    return [(record["step"], record["lr"]) for record in files.read_lines(run.metrics)]
+    return [(record["step"], record["lr"]) for record in files.read_lines(run.metrics) if "lr" in record]
 
 
 def test_replay_starts_the_script_again_with_the_recorded_edits(cli: Cli, tmp_path: Path, app_run: RunDir) -> None:
@@ -98,3 +99,33 @@ def test_replay_says_what_is_missing(cli: Cli, tmp_path: Path) -> None:
 def test_replay_path_survives_hydra_grammar(path: str) -> None:
     override = OverridesParser.create().parse_override(f"++trainctl.replay={quoted(path)}")
     assert OmegaConf.create({"path": override.value()}).path == path
+
+
+def test_replay_is_verified_bit_for_bit(cli: Cli, app_run: RunDir, tmp_path: Path) -> None:
+    answer = cli("replay", "--verify", str(app_run.path))
+    assert answer.returncode == 0, answer.stderr
+    hashed = [record["fingerprint"] for record in files.read_lines(app_run.metrics) if "fingerprint" in record][-1]
+    assert answer.stdout == f"identical: 61 metric records, weights hash {hashed}\n"
+    assert [path.name for path in (tmp_path / "runs").iterdir() if not path.name.startswith(".")] == [app_run.name]
+
+
+def test_verify_names_the_first_difference_and_what_may_have_made_it(cli: Cli, app_run: RunDir) -> None:
+    script = Path(files.read_mapping(app_run.run)["script"])
+    script.write_text(script.read_text().replace("live.log(lr=cfg.lr)", "live.log(lr=cfg.lr + (step == 40))"))
+    facts = files.read_mapping(app_run.run)
+    files.write_yaml(app_run.run, {**facts, "packages": {**facts["packages"], "numpy": "0.1"}})
+    answer = cli("replay", str(app_run.path), "--verify")
+    assert answer.returncode == 1
+    first, package, place = answer.stdout.splitlines()
+    assert first == "not the same run; the first difference: step 41: lr was 0.05, now 1.05"
+    assert re.fullmatch(r"  numpy: 0\.1, now .*", package)
+    assert re.fullmatch(r"the repetition lies in runs/\.trainctl/verify/.*", place)
+    ignored = cli("replay", str(app_run.path), "--verify", "--ignore", "lr")
+    assert ignored.returncode == 0, ignored.stderr
+    failed = cli("replay", str(app_run.path), "--verify", "exit_code=3", "++trainctl.drift=allow")
+    assert_refused(failed, r"(?m)^the repetition failed: exit code 3; it lies in runs/\.trainctl/verify/.*\.3$")
+
+
+def test_verify_of_a_run_that_is_not_done_is_refused(cli: Cli, app_run: RunDir) -> None:
+    files.write_yaml(app_run.status, {**files.read_mapping(app_run.status), "state": "failed"})
+    assert_refused(cli("replay", "--verify", str(app_run.path)), "is failed; only a run that is done can be verified")

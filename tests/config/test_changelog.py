@@ -106,6 +106,9 @@ def test_changelog_is_written_for_people(monkeypatch: pytest.MonkeyPatch) -> Non
             ],
         )
         assert dumps(changelog) == (
+            "# trainctl changelog: 0 is the config, each later step what changed. "
+            'A step that trainctl writes ends with "#.";\n'
+            "# a last one without it was being written when the run was killed, and does not count.\n"
             "0:\n"
             "  norm: {name: new}\n"
             "  optim:\n"
@@ -113,12 +116,15 @@ def test_changelog_is_written_for_people(monkeypatch: pytest.MonkeyPatch) -> Non
             "    betas: [0.9, 0.999]\n"
             "  batch_size: 32\n"
             "  7: {x: null}\n"
+            "#.\n"
             "69:                                   # 21:03:18 panel root: calmer; cli: a 70: {x: 1} # b\n"
             "  optim: {lr: 0.0002}\n"
             "  batch_size: 64\n"
+            "#.\n"
             "420:\n"
             "  batch_size: 16\n"
             "  7: {x: '1e-4'}\n"
+            "#.\n"
         )
     finally:
         monkeypatch.undo()
@@ -128,6 +134,14 @@ def test_changelog_is_written_for_people(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_edits_of_one_step_are_one_and_the_later_wins() -> None:
     merged = merge([Edit(2, {"a": 1, "b": 1}), Edit(1, {"a": 0}), Edit(2, {"b": 2})])
     assert merged == [Edit(1, {"a": 0}), Edit(2, {"a": 1, "b": 2})]
+
+
+def test_comment_of_many_edits_at_one_step_is_cut() -> None:
+    (edit,) = merge([Edit(2, {"a": number}, note=f"note {number}") for number in range(1000)])
+    assert edit.values == {"a": 999}
+    assert edit.comment.startswith("note 0; note 1; ")
+    assert edit.comment.endswith("; …")
+    assert len(edit.comment) < 520
 
 
 TRAINCONFIG = """\
@@ -190,6 +204,34 @@ def test_file_that_is_no_changelog_is_refused_by_name(text: str, sentence: str) 
     with pytest.raises(ChangelogError, match=f"^my file is not a changelog: {sentence}") as refused:
         loads(text, source="my file")
     assert "\n" not in str(refused.value)
+
+
+OURS = dumps(Changelog({"a": 1}, [Edit(3, {"a": 2}, via="cli")]))
+HEAD = f"{'7:':<38}# 21:03:18 cli"
+
+
+def test_part_that_a_person_added_to_a_file_of_ours_needs_no_end_mark() -> None:
+    for added in ("7:\n  a: 3\n", "7: {a: 3}", "7:  # by hand\n  a: 3", "\n# by hand\n\n7: {a: 3}\n\n"):
+        assert loads(OURS + added).edits[1:] == [Edit(7, {"a": 3})]
+    assert loads(OURS + "7: {a: 3}\n8: {a: 4}\n").last_step == 8
+    assert loads((OURS + "7: {a: 3}\n").replace("\n", "\r\n")).last_step == 7
+    assert loads(OURS.replace("#.\n", "").partition("count.\n")[2]) == loads(OURS)  # not said to be ours any more
+
+
+def test_step_that_was_cut_off_and_others_behind_it_are_refused() -> None:
+    for left in (f"{HEAD}\n  a: 3\n8: {{a: 4}}\n", f"{HEAD}\n  a: 3\n{HEAD.replace('7', '8', 1)}\n  a: 4\n"):
+        with pytest.raises(
+            ChangelogError, match="a step near its end has no end mark, and others follow; delete it, or"
+        ):
+            loads(OURS + left)
+
+
+def test_text_that_is_not_utf_8_is_refused_unless_it_was_cut_off() -> None:
+    with pytest.raises(ChangelogError, match=r"^my file is not a changelog: it is not UTF-8 text$"):
+        loads(b"0: {a: '\xff'}\n", source="my file")
+    with pytest.raises(ChangelogError, match="it is not UTF-8 text"):
+        loads(OURS.encode() + b"7: {a: '\xff'}\n")
+    assert loads(OURS.encode() + f"{HEAD} ann\xff".encode("latin-1")) == loads(OURS)
 
 
 def test_changelog_of_ten_thousand_edits_loads_in_seconds() -> None:

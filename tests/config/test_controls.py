@@ -3,13 +3,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from omegaconf import MISSING, OmegaConf
 
 from trainctl.config.controls import Key, keys_of
-from trainctl.errors import SettingError
+from trainctl.config.edit import parse_edit
+from trainctl.errors import EditError, SettingError
 
 
 class Act(Enum):
@@ -84,7 +85,81 @@ def test_control_that_fits_no_key_is_refused(controls: dict[str, Any], sentence:
         keys_of(config, controls, editable=True)
 
 
+def test_field_of_a_structured_config_carries_its_control_and_controls_go_before_word_by_word() -> None:
+    @dataclass
+    class Tuned:
+        lr: float = field(default=0.1, metadata={"trainctl": {"min": 1e-6, "max": 1, "log": True, "max_change": 10}})
+        depth: int = field(default=3, metadata={"trainctl": "!"})
+        plain: int = field(default=3, metadata={"other": 1})
+
+    config = OmegaConf.create({"net": OmegaConf.structured(Tuned)})
+    keys = keys_of(config, {"net.lr": {"max": 0.5}, "net.depth": {"help": "baked in"}}, editable=True)
+    assert keys["net.lr"] == Key("float", min=1e-6, max=0.5, log=True, max_change=10)
+    assert keys["net.depth"] == Key("int", locked="locked by trainctl.controls", help="baked in")
+    assert keys["net.plain"] == Key("int")
+
+
+def test_wrong_control_of_a_field_names_the_field() -> None:
+    @dataclass
+    class Wrong:
+        name: str = field(default="x", metadata={"trainctl": {"max": 1}})
+
+    with pytest.raises(
+        SettingError, match=r"^the field 'name' of Wrong, in its metadata gives max to net.name, which is"
+    ):
+        keys_of(OmegaConf.create({"net": OmegaConf.structured(Wrong)}), {}, editable=True)
+
+    @dataclass
+    class Unknown:
+        name: str = field(default="x", metadata={"trainctl": {"maximum": 1}})
+
+    with pytest.raises(
+        SettingError, match=r"^the field 'name' of Unknown, in its metadata has the unknown word 'maximum'"
+    ):
+        keys_of(OmegaConf.create({"net": OmegaConf.structured(Unknown)}), {}, editable=True)
+
+
+class Literals:
+    act: Literal["relu", "gelu"]
+    size: Literal[16, 32] | None
+    free: int | str
+
+
+def test_literal_gives_the_choices() -> None:
+    config = OmegaConf.create({"net": {"act": "relu", "size": None, "free": 1}})
+    # OmegaConf 2.3 makes no structured config of a class with Literals; its successor does, and notes the class here
+    config.net._metadata.object_type = dataclass(Literals)
+    keys = keys_of(config, {}, editable=True)
+    assert keys["net.act"] == Key("str", choices=["relu", "gelu"])
+    assert keys["net.size"] == Key("any", optional=True, choices=[16, 32])
+    assert keys["net.free"] == Key("int")
+    with pytest.raises(EditError, match=r"^net\.act=tanh: allowed are relu, gelu$"):
+        parse_edit("net.act", "tanh", keys)
+    assert parse_edit("net.size", "32", keys) == 32
+
+
+def test_key_that_needs_a_new_run_is_refused_with_the_reason() -> None:
+    keys = keys_of(OmegaConf.create({"optim": {"name": "sgd"}}), {"optim.name": {"when": "restart"}}, editable=True)
+    with pytest.raises(
+        EditError, match=r"^optim.name=adam: the key takes effect only when a run starts \(when: restart\)"
+    ):
+        parse_edit("optim.name", "adam", keys)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "ruled"),
+    [("*", "m.a.b m.a.c m.x n"), ("m.*", "m.a.b m.a.c m.x"), ("m.a.*", "m.a.b m.a.c"), ("*.b", "m.a.b"), ("n", "n")],
+)
+def test_pattern_covers_all_keys_below(pattern: str, ruled: str) -> None:
+    config = OmegaConf.create({"m": {"a": {"b": 1, "c": 2}, "x": 3}, "n": 4})
+    keys = keys_of(config, {pattern: {"help": "found"}}, editable=True)
+    assert [name for name, key in keys.items() if key.help == "found"] == ruled.split()
+
+
 def test_key_comes_back_from_its_record() -> None:
-    key = Key("float", optional=True, locked="why", choices=[1.0], min=0.0, max=1.0, log=True, step=0.1, help="x")
+    key = Key(
+        "float", optional=True, locked="why", choices=[1.0], min=0.0, max=1.0, log=True, step=0.1, hidden=True,
+        when="epoch", max_change=10, checkpoint_first=True, help="x",
+    )  # fmt: skip
     assert Key.from_dict({**key.to_dict(), "from_a_newer_version": 1}) == key
     assert Key("int").to_dict() == {"type": "int"}

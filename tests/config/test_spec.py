@@ -20,6 +20,10 @@ from trainctl.errors import SettingError
         ("[]", ControlSpec()),
         ({"choices": [16, 32], "help": "a power of two"}, ControlSpec(choices=[16, 32], help="a power of two")),
         ({"locked": False, "min": 0, "step": 0.1}, ControlSpec(min=0, step=0.1)),
+        (
+            {"when": "epoch", "max_change": 10, "checkpoint_first": True},
+            ControlSpec(when="epoch", max_change=10, checkpoint_first=True),
+        ),
         ({"locked": "the data are loaded already"}, ControlSpec(locked="the data are loaded already")),
     ],
 )
@@ -40,6 +44,12 @@ def test_spec_is_read_in_both_forms(spec: Any, expected: ControlSpec) -> None:
         ({"min": 2, "max": 1}, "min 2 is greater than max 1"),
         ({"min": float("nan")}, "min must be a finite number but got nan"),
         ({"max": "1"}, "max must be a finite number but got '1'"),
+        ({"when": "later"}, "when 'later' is not known; allowed are live, epoch, restart"),
+        ({"when": ["epoch"]}, r"when \['epoch'\] is not known"),
+        ({"type": ["int"]}, r"type \['int'\] is not known"),
+        ({"max_change": 1}, "max_change is a factor greater than 1 but got 1"),
+        ({"max_change": "10"}, "max_change must be a finite number but got '10'"),
+        ({"checkpoint_first": 1}, "checkpoint_first must be true or false but got 1"),
         ({"choices": []}, "choices must be a list of at least one value"),
         ({"hidden": "yes"}, "hidden must be true or false but got 'yes'"),
         ({"locked": 1}, "locked must be true, false or the reason as text but got 1"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import signal
 from collections import Counter
 from collections.abc import Callable
@@ -123,57 +122,6 @@ def test_two_launchers_of_one_sweep_share_the_work(app: Any, wait_until: WaitUnt
         output, _ = launcher.communicate(timeout=60)
         assert launcher.returncode == 0, output
     assert Counter(app.ran()) == {f"{word} {number}": 1 for word in ("start", "end") for number in range(6)}
-
-
-@pytest.mark.parametrize("seed", range(6))
-def test_random_kills_are_survived(app: Any, wait_until: WaitUntil, seed: int) -> None:
-    draw = random.Random(seed)
-    jobs = 6
-    ends_by_itself = draw.random() < 0.5
-    if ends_by_itself:
-        app.go()
-    victims = ["launcher", "zygote", "job"]
-    for _ in range(3):
-        launcher = app.start(f"x=range(0,{jobs})", "mode=wait", "hydra.launcher.slots=2")
-        target = draw.randint(0, 3 if ends_by_itself else 2) + starts(app)
-        wait_until(lambda: launcher.poll() is not None or starts(app) >= target, "some jobs have started")  # noqa: B023
-        kill_one(app, launcher, draw.choice(victims), draw)
-        launcher.kill()
-        launcher.communicate()
-        wait_until(lambda: not app.processes(), "all processes are gone", deadline_s=2)
-    # A job that was killed after its last line and before its status was written has to run again: its work is not
-    # known to be done. So what is counted is the status, and that no job that was done ran again.
-    before = {number for number in range(jobs) if is_done(app, number)}
-    earlier = Counter(app.ran())
-    app.go()
-    assert app.run(f"x=range(0,{jobs})", "mode=wait", "hydra.launcher.slots=2").returncode == 0
-    again = Counter(app.ran()) - earlier
-    assert {f"start {number}" for number in range(jobs) if number not in before} == {
-        line for line in again if line.startswith("start")
-    }
-    assert all(is_done(app, number) for number in range(jobs))
-
-
-def starts(app: Any) -> int:
-    return sum(line.startswith("start") for line in app.ran())
-
-
-def is_done(app: Any, number: int) -> bool:
-    path = app.sweep / str(number) / "status.yaml"
-    return path.exists() and app.yaml(f"{number}/status.yaml")["state"] == "done"
-
-
-def kill_one(app: Any, launcher: Any, victim: str, draw: random.Random) -> None:
-    try:
-        if victim == "launcher":
-            launcher.kill()
-            return
-        zygote = zygote_of(app, launcher.pid)
-        jobs = zygote.children()
-        target = zygote if victim == "zygote" or not jobs else draw.choice(jobs)
-        target.send_signal(signal.SIGKILL)
-    except (psutil.Error, ValueError):
-        return  # it had ended already
 
 
 @pytest.mark.parametrize("start", ["fork", "spawn"])

@@ -15,8 +15,10 @@ from omegaconf import DictConfig, OmegaConf
 from small_disk import small_disk
 
 from trainctl.run import attempt
+from trainctl.run.current import live
 from trainctl.run.events import Event, answer
-from trainctl.run.live import Live, live
+from trainctl.run.inbox import file_request
+from trainctl.run.live import Live
 from trainctl.run.rundir import RunDir
 
 __all__ = ["small_disk"]
@@ -83,6 +85,22 @@ def answered(run: RunDir, step_until: StepUntil) -> Callable[[Live, str], Event]
         return event
 
     return wait
+
+
+@pytest.fixture
+def ask(run: RunDir) -> Callable[..., str]:
+    """File a request and wait until the session can take it at its next step; return its id."""
+
+    def file(session: Live, edits: dict[str, Any] | None = None, **more: Any) -> str:
+        before = len(session._taken)
+        request = file_request(run, edits or {}, via="test", **more)
+        deadline = time.monotonic() + 20
+        while len(session._taken) == before:
+            assert time.monotonic() < deadline, "the request was not taken in 20 s"
+            time.sleep(0.001)
+        return request
+
+    return file
 
 
 @pytest.fixture

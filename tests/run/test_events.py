@@ -9,6 +9,7 @@ import pytest
 from trainctl.run.events import Event, answer, append, latest, read_events, wait_for_answer
 from trainctl.run.lock import RunLock
 from trainctl.run.rundir import RunDir
+from trainctl.run.status import Status, write_status
 
 
 @pytest.fixture
@@ -42,6 +43,7 @@ def test_answer_is_the_final_event_and_stays_the_first_one(made: RunDir) -> None
 def test_wait_returns_the_answer_when_it_comes(made: RunDir) -> None:
     lock = RunLock(made.lock)
     assert lock.acquire()
+    write_status(made, Status.running_here(attempt=1, slot=None))
     found: list[Any] = []
     waiter = threading.Thread(target=lambda: found.append(wait_for_answer(made, "a", 20)))
     waiter.start()
@@ -65,5 +67,6 @@ def test_wait_ends_early_when_the_run_does_not_run(made: RunDir) -> None:
 def test_wait_ends_in_time(made: RunDir) -> None:
     lock = RunLock(made.lock)
     assert lock.acquire()
+    write_status(made, Status.running_here(attempt=1, slot=None))
     assert wait_for_answer(made, "a", 0.05) is None
     lock.release()

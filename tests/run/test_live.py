@@ -14,9 +14,10 @@ import trainctl
 from trainctl.config.changelog import loads
 from trainctl.errors import EditError, SettingError
 from trainctl.run import files
+from trainctl.run.current import current, live
 from trainctl.run.events import Event, answer, read_events
 from trainctl.run.inbox import file_request, list_inbox
-from trainctl.run.live import Live, current, live
+from trainctl.run.live import Live
 from trainctl.run.rundir import RunDir
 from trainctl.run.status import read_status
 
@@ -129,8 +130,9 @@ def test_other_ranks_count_steps_and_write_nothing(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("RANK", "1")
     session = live(OmegaConf.create({"n": 1, "trainctl": {"seed": 3}}), run_dir=tmp_path / "run")
     session.log(loss=1)
-    assert (session.step(), session.now.n, session.seed, current()) == (1, 1, 3, None)
+    assert (session.step(), session.now.n, session.seed, current()) == (1, 1, 3, session)
     session.close()
+    assert current() is None
     assert list(tmp_path.iterdir()) == []
 
 

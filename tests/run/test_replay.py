@@ -121,7 +121,11 @@ def test_replay_that_ends_before_a_recorded_edit_fails(
 ) -> None:
     run, _ = edited
     replay = RunDir.at(tmp_path / "short")
-    finish(start_toy(replay.path, f"trainctl.replay={run.path}", "trainctl.drift=allow", "steps=20"))
+    process = start_toy(replay.path, f"trainctl.replay={run.path}", "trainctl.drift=allow", "steps=20")
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert len(out.strip()) == 64  # all was printed
+    assert "has edits at steps" in err
     status = read_status(replay)
     assert status is not None
     assert status.state == "failed"

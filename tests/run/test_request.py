@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from trainctl.config import yaml
 from trainctl.errors import EditError
 from trainctl.run.inbox import user
 from trainctl.run.request import MAX_BYTES, read_request, request_id, short
@@ -27,6 +28,25 @@ def test_request_may_say_who_and_why(tmp_path: Path) -> None:
     assert (request.edits, request.who, request.via, request.note) == ({"n": 3}, "ada", "page", "calmer")
 
 
+def test_request_may_wait_insist_change_relatively_take_back_or_act(tmp_path: Path) -> None:
+    later = read_request(drop(tmp_path, "edits: {n: 3}\nrelative: {lr: {op: '*', by: 0.5}}\nat: 40\nforce: true\n"))
+    assert (later.at, later.force, later.asked) == (40, True, {"n": 3, "lr*": 0.5})
+    assert read_request(drop(tmp_path, "relative: {n: {op: +, by: '3'}}\n")).relative == {"n": {"op": "+", "by": "3"}}
+    assert read_request(drop(tmp_path, "undo: true\n")).undo is True
+    assert read_request(drop(tmp_path, "undo: 3\nnote: oh\n")).undo == 3
+    acting = read_request(drop(tmp_path, "action: sample\narguments: {n: 4}\n"))
+    assert (acting.action, acting.arguments, acting.edits) == ("sample", {"n": 4}, {})
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["action: {kind: relu}\n", "undo: {steps: 3}\n", "relative: true\n", "relative: {lr: 0.1}\n", "at: 3\nforce: 2\n",
+     "action: relu\nlr: 0.1\n", "note: x\nwho: y\n"],
+)  # fmt: skip
+def test_hand_dropped_keys_that_happen_to_be_called_as_our_fields_are_edits(tmp_path: Path, content: str) -> None:
+    assert read_request(drop(tmp_path, content)).edits == yaml.loads(content)
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
@@ -36,7 +56,26 @@ def test_request_may_say_who_and_why(tmp_path: Path) -> None:
         ("- 1", "it holds list"),
         (b"\xff\xfe\x00", "it is not UTF-8 text"),
         (b"\x00" * 100, "it is not YAML"),
-        ("edits: {n: 1}\nat: 500\n", "'at' is not known beside 'edits'; allowed are edits, who, via, note"),
+        (
+            "edits: {n: 1}\nwhen: 500\n",
+            "'when' is not known beside 'edits'; allowed are edits, relative, undo, action, arg",
+        ),
+        ("edits: {n: 1}\nat: soon\n", "'at' must be a step, a whole number from 1, but is 'soon'"),
+        ("edits: {n: 1}\nat: 0\n", "'at' must be a step, a whole number from 1, but is '0'"),
+        ("edits: {n: 1}\nat: true\n", "'at' must be a step, a whole number from 1, but is 'True'"),
+        ("edits: {n: 1}\nforce: 1\n", "'force' must be true or false but is '1'"),
+        ("edits: {n: 1}\nundo: 2\n", "it asks for edits and undo; ask for one of them"),
+        ("edits: {n: 1}\naction: stop\n", "it asks for edits and action; ask for one of them"),
+        ("edits: {n: 1}\narguments: {a: 1}\n", "it has 'arguments' but no 'action'"),
+        ("edits: {}\nrelative: [1]\n", "'relative' must be a mapping but is list"),
+        (
+            "edits: {}\nrelative: {n: {op: '%', by: 1}}\n",
+            r"the relative edit of 'n' must be such as \{op: '\*', by: 0\.5\}",
+        ),
+        ("edits: {}\nundo: 0\n", "'undo' must be the number of an edit, or true for the last one, but is '0'"),
+        ("edits: {}\nundo: last\n", "'undo' must be the number of an edit"),
+        ("edits: {}\naction: [x]\n", "'action' must be the name of an action but is list"),
+        ("action: a\narguments: {1: 2}\n", "'arguments' must be values by name"),
         ("n: " + "x" * (10 * 1024 * 1024), "it has 10485763 bytes; at most 1048576 are allowed"),
         ("[" * 200_000, "it is nested more than 100 deep"),
         ("a: &a [1]\nb: *a\n", "it has a YAML alias"),

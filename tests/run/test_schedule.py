@@ -37,7 +37,7 @@ def test_replay_is_a_run_dir_or_a_file(tmp_path: Path) -> None:
     ("content", "reason"),
     [
         (None, "there is no '.*'; give a run dir or a changelog file"),
-        (b"\xff\xfe", "cannot be read"),
+        (b"\xff\xfe", "is not a changelog: it is not UTF-8 text"),
         (b"lr: 0.1", "is not a changelog: 'lr' is not a step"),
         (b"0: {a: [", "is not a changelog: it is not YAML"),
     ],

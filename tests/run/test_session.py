@@ -12,9 +12,10 @@ from trainctl.config.changelog import loads
 from trainctl.config.controls import Key
 from trainctl.errors import ChangelogError, DriftError
 from trainctl.run import attempt, files
+from trainctl.run.current import live
 from trainctl.run.events import Event, read_events
 from trainctl.run.inbox import file_request
-from trainctl.run.live import Live, live
+from trainctl.run.live import Live
 from trainctl.run.rundir import RunDir
 
 OpenLive = Callable[..., Live]

@@ -8,7 +8,22 @@ from typing import Annotated
 
 import typer
 
-from trainctl.cli import details, page, record, replay, request, results, runs, stop, tail, terminal
+from trainctl.cli import (
+    details,
+    do,
+    edit,
+    imports,
+    page,
+    record,
+    replay,
+    request,
+    results,
+    runs,
+    stop,
+    tail,
+    terminal,
+    undo,
+)
 from trainctl.errors import TrainctlError
 
 app = typer.Typer(
@@ -23,10 +38,14 @@ app.command("show")(details.show)
 app.command("tail")(tail.tail)
 app.command("log")(record.log)
 app.command("set")(request.set_keys)
+app.command("undo")(undo.undo)
+app.command("edit")(edit.edit)
+app.command("do")(do.do)
 app.command("stop")(stop.stop)
 app.command("replay")(replay.replay)
 app.command("table")(results.table)
 app.command("panel")(page.panel)
+app.add_typer(imports.app, name="import")
 
 
 def _print_version(wanted: bool) -> None:

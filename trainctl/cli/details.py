@@ -48,7 +48,9 @@ def _facts(summary: Summary, record: dict[str, Any], status: dict[str, Any]) -> 
     run = summary.run
     facts = {
         "name": summary.name,
-        "state": summary.state + (f": {summary.reason}" if summary.reason else ""),
+        "state": summary.state
+        + (", paused" if summary.paused else "")
+        + (f": {summary.reason}" if summary.reason else ""),
         "result": amount.value(summary.result, exact=True),
         "overrides": shlex.join(summary.overrides),
         "progress": _progress(summary),
@@ -62,7 +64,7 @@ def _facts(summary: Summary, record: dict[str, Any], status: dict[str, Any]) -> 
         "slot": summary.slot or "",
         "process": " on ".join(str(part) for part in (summary.pid, summary.host) if part is not None),
         "seed": record.get("seed"),
-        "replay of": record.get("parent"),
+        **_parent(record.get("parent")),
         "identity": record.get("identity"),
         "command": _command(record),
         "cwd": record.get("cwd"),
@@ -76,6 +78,13 @@ def _facts(summary: Summary, record: dict[str, Any], status: dict[str, Any]) -> 
     for label, text in facts.items():
         if text not in (None, ""):
             yield label, str(text)
+
+
+def _parent(parent: Any) -> dict[str, Any]:
+    """Return what a run repeats, or where it left what it repeated until then."""
+    if isinstance(parent, dict):
+        return {"forked": f"from {parent.get('run')} at step {parent.get('step')}"}
+    return {"replay of": parent}
 
 
 def _progress(summary: Summary) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,10 +11,10 @@ from trainctl.cli import terminal
 from trainctl.cli.grid import Column, print_grid
 from trainctl.cli.place import JsonOption, RunArgument, find_run
 from trainctl.config import changelog, yaml
-from trainctl.config.keys import leaves
-from trainctl.errors import ChangelogError
 from trainctl.run import amount
-from trainctl.run.events import Event, read_events
+from trainctl.run.actions import said
+from trainctl.run.applied import Applied, applied_edits, merged
+from trainctl.run.events import read_events
 from trainctl.run.rundir import RunDir
 from trainctl.run.status import format_time
 
@@ -24,7 +23,10 @@ _MISSING = object()
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One request that was answered: what it changed (key, old, new), or why it was refused."""
+    """One request that was answered: what it changed (key, old, new), what was done, or why it was refused.
+
+    `number` is that of an edit, for `trainctl undo`; `undo` the number of the edit that was to be taken back.
+    """
 
     step: int | None
     t: float | None
@@ -33,6 +35,9 @@ class Entry:
     note: str | None
     changes: list[tuple[str, Any, Any]]
     rejected: str | None = None
+    number: int | None = None
+    undo: int | bool | None = None
+    action: str | None = None
 
 
 def log(run: RunArgument, as_json: JsonOption = False) -> None:
@@ -53,59 +58,30 @@ def read_entries(run: RunDir) -> list[Entry]:
     Raises:
         ChangelogError: the run's changelog is not one.
     """
-    events = _merged(read_events(run))
-    entries = list(_changes(_read_changelog(run), [event for event in events if event.state == "applied"]))
-    for event in events:
-        if event.state == "rejected":
+    events = read_events(run)
+    entries = [
+        Entry(edit.step, edit.t, edit.who, edit.via, edit.note, _changes(edit), number=edit.number, undo=edit.undo)
+        for edit in applied_edits(_read_changelog(run), events)
+    ]
+    for event in merged(events):
+        action = said(event.action, event.arguments or {}) if event.action is not None else None
+        if event.state == "rejected" or (event.state == "applied" and action is not None):
             asked = [(key, None, value) for key, value in (event.edits or {}).items()]
-            reason = event.reason or "no reason was recorded"
-            entries.append(Entry(event.step, event.t, event.who, event.via, event.note, asked, reason))
+            reason = (event.reason or "no reason was recorded") if event.state == "rejected" else None
+            source = (event.step, event.t, event.who, event.via, event.note)
+            entries.append(Entry(*source, asked, reason, undo=event.undo, action=action))
     return _in_order(entries)
 
 
-def _changes(record: changelog.Changelog, applied: list[Event]) -> Iterator[Entry]:
-    """Yield the edits of each step, one entry per request of that step, with the values they replaced."""
-    current = leaves(record.base)
-    by_step: dict[int | None, list[Event]] = {}
-    for event in applied:
-        by_step.setdefault(event.step, []).append(event)
-    for edit in record.edits:
-        left = dict(edit.values)
-        for event in by_step.get(edit.step, []):
-            values = {key: value for key, value in (event.edits or {}).items() if key in edit.values}
-            if values:
-                yield Entry(edit.step, event.t, event.who, event.via, event.note, _replace(current, values))
-                left = {key: value for key, value in left.items() if key not in values}
-        if left:
-            yield Entry(edit.step, edit.at, edit.who, edit.via, edit.note, _replace(current, left))
-        current.update(edit.values)
-
-
-def _replace(current: dict[str, Any], values: dict[str, Any]) -> list[tuple[str, Any, Any]]:
-    changes = [(key, current.get(key, _MISSING), value) for key, value in values.items()]
-    current.update(values)
-    return changes
+def _changes(edit: Applied) -> list[tuple[str, Any, Any]]:
+    return [(key, edit.before.get(key, _MISSING), value) for key, value in edit.values.items()]
 
 
 def _read_changelog(run: RunDir) -> changelog.Changelog:
     try:
-        return changelog.loads(run.changelog.read_text(encoding="utf-8"), str(run.changelog))
+        return changelog.loads(run.changelog.read_bytes(), str(run.changelog))
     except FileNotFoundError:
         return changelog.Changelog({})
-    except UnicodeDecodeError as error:
-        raise ChangelogError(f"{run.changelog} is not a changelog: it is not UTF-8 text") from error
-
-
-def _merged(events: Iterable[Event]) -> list[Event]:
-    """Return each answered request once, in order of the answers, with all that its lines say; the first counts."""
-    known: dict[str, dict[str, Any]] = {}
-    final: dict[str, Event] = {}
-    for event in events:
-        said = {key: value for key, value in dataclasses.asdict(event).items() if value is not None}
-        known[event.id] = {**known.get(event.id, {}), **said}
-        if event.is_final and event.id not in final:
-            final[event.id] = Event(**known[event.id])
-    return list(final.values())
 
 
 def _in_order(entries: list[Entry]) -> list[Entry]:
@@ -125,14 +101,14 @@ def _columns(entries: list[Entry]) -> list[Column]:
     today = time.strftime("%Y-%m-%d")
     days = {amount.moment(entry.t)[:10] for entry in entries if entry.t is not None}
     rows = [
-        ["" if entry.step is None else str(entry.step), amount.moment(entry.t, day=bool(days - {today})),
-         entry.who or "", entry.via or "", ""] if number == 0 else ["", "", "", "", ""]
+        _cells(entry, day=bool(days - {today})) if number == 0 else [""] * 5
         for entry in entries
         for number in range(len(_lines(entry)))
-    ]  # fmt: skip
+    ]
     lines = [line for entry in entries for line in _lines(entry)]
-    step, moment, who, via, _ = zip(*rows, strict=True)
+    edit, step, moment, who, via = zip(*rows, strict=True)
     return [
+        Column("edit", edit, is_right=True, rank=1),
         Column("step", step, is_right=True, rank=1),
         Column("time", moment, rank=2),
         Column("who", [terminal.clean(text) for text in who], rank=3),
@@ -141,14 +117,24 @@ def _columns(entries: list[Entry]) -> list[Column]:
     ]
 
 
+def _cells(entry: Entry, *, day: bool) -> list[str]:
+    number, step = ("" if one is None else str(one) for one in (entry.number, entry.step))
+    return [number, step, amount.moment(entry.t, day=day), entry.who or "", entry.via or ""]
+
+
 def _lines(entry: Entry) -> list[tuple[str, str]]:
     """Return what an entry says, line by line, with the style of each."""
     if entry.rejected is not None:
         # a value that was asked for is shown as it was written, a recorded one as YAML has it
         asked = ", ".join(f"{key}={new if isinstance(new, str) else _shown(new)}" for key, _, new in entry.changes)
-        lines = [(terminal.clean(f"{asked or 'request'} rejected: {entry.rejected}"), "red")]
+        undo = "undo of the last edit" if entry.undo is True else f"undo of edit {entry.undo}" if entry.undo else ""
+        lines = [(terminal.clean(f"{entry.action or undo or asked or 'request'} rejected: {entry.rejected}"), "red")]
+    elif entry.action is not None:
+        lines = [(terminal.clean(entry.action), "")]
     else:
         lines = [(terminal.clean(f"{key}: {_shown(old)} -> {_shown(new)}"), "") for key, old, new in entry.changes]
+    if entry.undo is not None and entry.rejected is None:
+        lines.append((f"# undo of edit {entry.undo}", "dim"))
     return [*lines, (terminal.clean(f"# {entry.note}"), "dim")] if entry.note else lines
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from trainctl.cli import terminal
+from trainctl.cli import terminal, verification
 from trainctl.cli.place import RunArgument, find_run
 from trainctl.config.override import quoted
 from trainctl.errors import RunDirError
@@ -27,8 +27,16 @@ def replay(
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="[OVERRIDES]...", help="Put after the recorded overrides.")
     ] = None,
+    verify: Annotated[bool, typer.Option("--verify", help="Compare it with the recorded run, bit for bit.")] = False,
+    ignore: Annotated[
+        list[str] | None, typer.Option(metavar="METRIC", help="With --verify: it tells of the clock; may be repeated.")
+    ] = None,
 ) -> None:
-    """Start the recorded script again with the recorded overrides and edits; its exit code is ours."""
+    """Start the recorded script again with the recorded overrides and edits; its exit code is ours.
+
+    With --verify: run it in a hidden directory beside the recorded run, and say whether it is the same run, or the
+    first step and metric that differ; the exit code is 0 only if it is.
+    """
     found = find_run(run)
     record = read_record(found, "executable", "script", "module", "argv", "overrides", "cwd")
     command = [_interpreter(record), *command_of(found, record), *(overrides or [])]
@@ -37,6 +45,8 @@ def replay(
         raise RunDirError(
             f"{found.path} was started in {cwd!r}, which is not a directory any more; it cannot be replayed"
         )
+    if verify:
+        raise typer.Exit(verification.verify(found, command, cwd, ignore or []))
     os.chdir(cwd)
     sys.stdout.flush()
     # in our place: the script itself gets the signals, and its exit code is that of this command

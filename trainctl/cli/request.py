@@ -2,38 +2,75 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Collection, Sequence
+from typing import Annotated, Any
 
 import typer
 
 from trainctl.cli import terminal
 from trainctl.cli.place import RunArgument, find_run, shown
-from trainctl.errors import EditError
-from trainctl.run.events import wait_for_answer
+from trainctl.config import yaml
+from trainctl.config.controls import Key
+from trainctl.config.relative import take_apart
+from trainctl.errors import EditError, RunDirError
+from trainctl.run.events import Event, wait_for_answer
 from trainctl.run.inbox import file_request
 from trainctl.run.rundir import RunDir
 from trainctl.run.status import state_of
+from trainctl.run.summary import read_record
+
+REFUSAL_S = 1.0  # how long to wait for a refusal of what is asked for a later step
+
+AtOption = Annotated[
+    int | None, typer.Option(min=1, metavar="STEP", help="Apply it at this step, not at the next one.")
+]
+NoteOption = Annotated[str | None, typer.Option(help="Why, for the changelog.")]
+WaitOption = Annotated[float, typer.Option(min=0, metavar="SECONDS", help="How long to wait for the answer.")]
+NoWaitOption = Annotated[bool, typer.Option("--no-wait", help="File the request and end.")]
 
 
 def set_keys(
     run: RunArgument,
-    edits: Annotated[list[str], typer.Argument(metavar="KEY=VALUE...", help="New values, applied at one step.")],
-    note: Annotated[str | None, typer.Option(help="Why, for the changelog.")] = None,
-    wait: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="How long to wait for the answer.")] = 10.0,
-    no_wait: Annotated[bool, typer.Option("--no-wait", help="File the request and end.")] = False,
+    edits: Annotated[
+        list[str],
+        typer.Argument(metavar="KEY=VALUE...", help="New values, or changes of the current ones: KEY*=0.5 /= += -=."),
+    ],
+    at: AtOption = None,
+    note: NoteOption = None,
+    force: Annotated[bool, typer.Option("--force", help="Change it by more than its max_change allows.")] = False,
+    wait: WaitOption = 10.0,
+    no_wait: NoWaitOption = False,
 ) -> None:
-    """Change keys of a running run. All are applied at one step, or none; the exit code is 0 only if they were."""
-    values = parse_pairs(edits)
-    found = find_run(run)
+    """Change keys of a running run. All are applied at one step, or none; the exit code is 0 only if they were.
+
+    With --at it is 0 if the request waits for its step.
+    """
+    parse_pairs(edits)  # what is no pair is refused whatever the run
+    found = running(run)
+    values, relative = parse_edits(edits, keys_of_run(found))
+    request = file_request(found, values, via="cli", note=note, at=at, force=force, relative=relative)
+    raise typer.Exit(tell(found, request, wait_s=None if no_wait else wait, at=at, shows_values=bool(relative)))
+
+
+def running(text: str) -> RunDir:
+    """Return the run that is meant, which must be running.
+
+    Raises:
+        RunDirError: there is no such run, or it does not run.
+    """
+    found = find_run(text)
     state = state_of(found)
     if state != "running":
-        raise typer.Exit(terminal.complain(f"{shown(found)} is not running ({state}); nothing was changed"))
-    request = file_request(found, values, via="cli", note=note)
-    if no_wait:
-        terminal.print_line(f"filed as {request}; `trainctl log` will tell what became of it")
-        return
-    raise typer.Exit(_report(found, request, wait))
+        raise RunDirError(f"{shown(found)} is not running ({state}); nothing was changed")
+    return found
+
+
+def keys_of_run(run: RunDir) -> dict[str, Key]:
+    """Return how each key of a run may be edited; empty when its task has not called `trainctl.live(cfg)` yet."""
+    known = read_record(run, "keys").get("keys")
+    if not isinstance(known, dict):
+        return {}
+    return {str(name): Key.from_dict(record) for name, record in known.items() if isinstance(record, dict)}
 
 
 def parse_pairs(pairs: Sequence[str]) -> dict[str, str]:
@@ -56,18 +93,61 @@ def parse_pairs(pairs: Sequence[str]) -> dict[str, str]:
     return values
 
 
-def _report(run: RunDir, request: str, wait_s: float) -> int:
-    """Wait for the answer, print it, and return the exit code."""
-    answer = wait_for_answer(run, request, wait_s)
+def parse_edits(pairs: Sequence[str], known: Collection[str]) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
+    """Return new values by key, and changes of current values (`lr*=0.5`) by key.
+
+    A known key that ends with an operator (`odd-`) is meant as it is written.
+
+    Raises:
+        EditError: as `parse_pairs`, or a key is given in both ways.
+
+    >>> parse_edits(["optim.lr*=0.5", "n=-3"], ["optim.lr", "n"])
+    ({'n': '-3'}, {'optim.lr': {'op': '*', 'by': '0.5'}})
+    """
+    values: dict[str, str] = {}
+    relative: dict[str, dict[str, str]] = {}
+    for left, value in parse_pairs(pairs).items():
+        change = take_apart(left, known)
+        key = change[0] if change else left
+        if key in values or key in relative:
+            raise EditError(f"{key} was given twice; nothing was changed")
+        if change is None:
+            values[key] = value
+        else:
+            relative[key] = {"op": change[1], "by": value}
+    return values, relative
+
+
+def tell(run: RunDir, request: str, *, wait_s: float | None, at: int | None = None, shows_values: bool = False) -> int:
+    """Wait for the answer, print it, and return the exit code; with None for `wait_s` say only that it was filed."""
+    if wait_s is None:
+        terminal.print_line(f"filed as {request}; `trainctl log` will tell what became of it")
+        return 0
+    answer = wait_for_answer(run, request, wait_s if at is None else min(wait_s, REFUSAL_S))
     if answer is not None and answer.state == "applied":
-        terminal.print_line(f"applied at step {answer.step}")
+        terminal.print_line(terminal.clean(_applied(answer, shows_values)))
         return 0
     if answer is not None:
         return terminal.complain(f"rejected: {answer.reason}")
     state = state_of(run)
     if state != "running":
         return terminal.complain(f"{shown(run)} has ended ({state}) without an answer; the request was not applied")
+    if at is not None:
+        terminal.print_line(f"waits for step {at}; `trainctl log` will tell what became of it")
+        return 0
     return terminal.complain(
         f"no answer from {shown(run)} within {wait_s:g} s; the request still lies in its inbox and is applied "
-        "at its next step, or rejected when it ends (`trainctl log` will tell)"
+        "at its next step (keys with when: epoch: at its next epoch), or rejected when it ends (`trainctl log` will "
+        "tell)"
     )
+
+
+def _applied(answer: Event, shows_values: bool) -> str:
+    what = "" if answer.undo is None else f", undoing edit {answer.undo}"
+    values = ", ".join(f"{key}={_short(value)}" for key, value in (answer.edits or {}).items())
+    return f"applied at step {answer.step}{what}" + (f": {values}" if shows_values and values else "")
+
+
+def _short(value: Any) -> str:
+    text = yaml.inline(value)
+    return text if len(text) <= 200 else text[:200] + "…"

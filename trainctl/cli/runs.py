@@ -85,7 +85,10 @@ def metric_columns(summaries: Sequence[Summary], ranks: Sequence[int]) -> list[C
 def state_column(summaries: Sequence[Summary], rank: int = 0) -> Column:
     """Return the column of states, coloured."""
     return Column(
-        "state", [row.state for row in summaries], rank=rank, styles=[state_style(row.state) for row in summaries]
+        "state",
+        ["paused" if row.paused else row.state for row in summaries],
+        rank=rank,
+        styles=["yellow" if row.paused else state_style(row.state) for row in summaries],
     )
 
 

@@ -38,6 +38,7 @@ def stop(
     """Stop a sweep: no job starts any more, and those that run are let finish (a second stop, or --now, ends them).
 
     Stop a run: all of its processes are told to end (SIGTERM), and killed if they do not. Its launcher goes on.
+    `trainctl do RUN stop` asks its training loop to end by itself instead.
     """
     directory = _sweep_dir(place)
     if directory is None:

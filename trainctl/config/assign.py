@@ -60,6 +60,19 @@ def assign(config: DictConfig, values: Mapping[str, Any]) -> None:
                 parent[name] = copy.deepcopy(value)
 
 
+def current(config: DictConfig, key: str) -> Any:
+    """Return the plain value that a key has now, interpolations resolved; None when it is missing or has none.
+
+    Raises:
+        EditError: the config has no such key.
+    """
+    parent, name = _place(config, key)
+    try:
+        return plain_value(parent[name])
+    except OmegaConfBaseException:
+        return None
+
+
 def _place(config: DictConfig, key: str) -> tuple[DictConfig, Any]:
     *above, last = split(key)
     parent = config

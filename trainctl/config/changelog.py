@@ -6,7 +6,7 @@ import copy
 import re
 import textwrap
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +15,16 @@ from trainctl.config.document import read_document
 from trainctl.config.keys import find, join, split
 from trainctl.errors import ChangelogError
 
+_HEADER = """\
+# trainctl changelog: 0 is the config, each later step what changed. A step that trainctl writes ends with "#.";
+# a last one without it was being written when the run was killed, and does not count.
+"""
+_END = "#.\n"
+_ENDS = re.compile(rb"^#\.[ \t]*\r?\n", re.MULTILINE)
+_STEPS = re.compile(rb"^\d+:", re.MULTILINE)
+_CUT_OFF = re.compile(rb"\d+(?::[ ]*)?\Z|(?=.{38}#)\d+:[ ]+#")  # how a part begins that only we write
 _COMMENT_COLUMN = 38
+_MOST_COMMENT = 500
 _STEP_LINE = re.compile(r"^(\d+):[ \t]+#[ \t]*(.*?)[ \t]*$", re.MULTILINE)
 
 
@@ -42,10 +51,15 @@ class Edit:
 
 @dataclass(frozen=True, slots=True)
 class Changelog:
-    """The record of one run: `base` at step 0, then the edits in order of their steps."""
+    """The record of one run: `base` at step 0, then the edits in order of their steps.
+
+    `cut_off` is what stands at the end of the file it was read from and does not count: an edit that was being recorded
+    when the run was killed, and so never took effect.
+    """
 
     base: dict[Any, Any]
     edits: list[Edit] = field(default_factory=list)
+    cut_off: str | None = field(default=None, compare=False)
 
     @property
     def last_step(self) -> int:
@@ -86,6 +100,8 @@ def merge(edits: Iterable[Edit]) -> list[Edit]:
             merged[edit.step] = edit
         else:
             note = "; ".join(comment for comment in (before.comment, edit.comment) if comment)
+            if len(before.comment) > _MOST_COMMENT:  # hundreds of requests at one step: the events tell of each
+                note = before.comment if before.comment.endswith("…") else f"{before.comment}; …"
             merged[edit.step] = Edit(edit.step, {**before.values, **edit.values}, note=note or None)
     return [merged[step] for step in sorted(merged)]
 
@@ -96,12 +112,16 @@ def dumps(changelog: Changelog) -> str:
 
 
 def base_section(base: Mapping[Any, Any]) -> str:
-    """Write the part of step 0."""
-    return _section("0:", base)
+    """Write the head of the file and the part of step 0."""
+    return _HEADER + _section("0:", base)
 
 
 def section(edit: Edit, base: Mapping[Any, Any]) -> str:
-    """Write the part of one step; a changelog is its parts in order, so an edit need not write the others anew."""
+    """Write the part of one step.
+
+    A changelog is its parts in order, each with a mark at its end, so an edit is recorded by appending its part: the
+    others need not be written again, and a reader tells a part that is half written from one that is whole.
+    """
     nested: dict[Any, Any] = {}
     for key, value in edit.values.items():
         _put_like(nested, key, value, base)
@@ -109,16 +129,20 @@ def section(edit: Edit, base: Mapping[Any, Any]) -> str:
     return _section(f"{head:<{_COMMENT_COLUMN}}# {comment}" if comment else head, nested)
 
 
-def loads(text: str, source: str = "the changelog") -> Changelog:
+def loads(text: str | bytes, source: str = "the changelog") -> Changelog:
     """Read a changelog, ours or trainconfig's (which writes a change of a list as a mapping of its indices).
 
+    Of ours, a last part without its end mark is left out (`cut_off`); files that do not say at their head that they
+    have such marks are read as they are.
+
     Raises:
-        ChangelogError: not YAML, not a mapping of steps to mappings, no step 0, or a step given twice.
+        ChangelogError: not UTF-8, not YAML, not a mapping of steps to mappings, no step 0, or a step given twice.
     """
 
     def error(reason: str) -> ChangelogError:
         return ChangelogError(f"{source} is not a changelog: {reason}")
 
+    text, cut_off = _whole(text, error)
     content = read_document(text, error, aliases=True)
     if not isinstance(content, dict):
         raise error("it must be a mapping of steps, and step 0 must hold the full config")
@@ -138,17 +162,39 @@ def loads(text: str, source: str = "the changelog") -> Changelog:
             put(state, key, value)
         if values:
             edits.append(Edit(step, values, note=comments.get(step) or None))
-    return Changelog(base, edits)
+    return Changelog(base, edits, cut_off)
+
+
+def _whole(text: str | bytes, error: Callable[[str], ChangelogError]) -> tuple[str, str | None]:
+    """Split a file into what counts and what was cut off, which may end with half a character, or be zeros.
+
+    A part that a person added to a file of ours needs no end mark.
+    """
+    data = text.encode(errors="surrogatepass") if isinstance(text, str) else text
+    end = len(data)
+    if data.startswith(_HEADER[: _HEADER.index(":")].encode()):
+        marked = max((match.end() for match in _ENDS.finditer(data)), default=0)
+        left = data[marked:].strip(b"\0\r\n")
+        if not left or _CUT_OFF.match(left):
+            end = marked
+        if end == marked and len(_STEPS.findall(left)) > 1:
+            raise error(
+                'a step near its end has no end mark, and others follow; delete it, or write "#." on a line below it'
+            )
+    try:
+        return data[:end].decode(), data[end:].decode(errors="replace").strip("\0\r\n") or None
+    except UnicodeDecodeError as problem:
+        raise error("it is not UTF-8 text") from problem
 
 
 def _section(head: str, content: Mapping[Any, Any]) -> str:
     if not content:
-        return f"{head.partition(':')[0]}: {{}}\n"
+        return f"{head.partition(':')[0]}: {{}}\n{_END}"
     lines = [head + "\n"]
     for key, value in content.items():
         flow = None if isinstance(value, dict | list) else False  # None: innermost collections on one line
         lines.append(textwrap.indent(yaml.dumps({key: value}, flow=flow), "  "))
-    return "".join(lines)
+    return "".join([*lines, _END])
 
 
 def _put_like(nested: dict[Any, Any], key: str, value: Any, base: Any) -> None:

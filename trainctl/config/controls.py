@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import types
+import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -15,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from omegaconf.nodes import BooleanNode, BytesNode, EnumNode, FloatNode, IntegerNode, PathNode, StringNode
 
 from trainctl.config import keys
-from trainctl.config.spec import ControlSpec, parse_spec
+from trainctl.config.spec import ControlSpec, When, parse_spec
 from trainctl.errors import SettingError
 
 Type = Literal["bool", "int", "float", "str", "list", "dict", "any"]
@@ -34,7 +36,15 @@ _VALUE_TYPES: dict[type, Type] = {
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What an edit of one key must be. `locked` is the reason why there can be none."""
+    """What an edit of one key must be.
+
+    Attributes:
+        locked: the reason why there can be none.
+        when: an edit takes effect at the next step (`live`), at the next `live.epoch()` (`epoch`), or only in a run
+            that is started anew (`restart`).
+        max_change: the factor by which one edit may change the value, up or down.
+        checkpoint_first: a checkpoint is taken before an edit takes effect.
+    """
 
     type: Type
     optional: bool = False
@@ -45,6 +55,9 @@ class Key:
     log: bool = False
     step: float | None = None
     hidden: bool = False
+    when: When = "live"
+    max_change: float | None = None
+    checkpoint_first: bool = False
     help: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -66,8 +79,10 @@ class Key:
 def keys_of(config: DictConfig, controls: Mapping[str, Any], editable: bool) -> dict[str, Key]:
     """Return every key of the config that is a leaf (lists are), with its type and control.
 
-    The type is that of a structured config's field, else that of the value. Of the patterns that match a key, the most
-    specific one (the longest without its `*`; the later of two equal ones) rules. `model.*` covers all below `model`.
+    The type is that of a structured config's field, else that of the value. A field may carry a control in its metadata
+    (`field(metadata={"trainctl": {"min": 0}})`); what `controls` says of its key goes before, word by word. Of the
+    patterns that match a key, the most specific one (the longest without its `*`; the later of two equal ones) rules.
+    `model.*` covers all below `model`.
 
     Raises:
         SettingError: a control that is not one, does not fit its key, or whose pattern matches no key.
@@ -89,19 +104,18 @@ def _controlled(name: str, key: Key, specs: Mapping[str, ControlSpec], editable:
     if matching:
         # max takes the first of equals: reversed, so that the later of two equally long ones rules
         pattern = max(reversed(matching), key=lambda pattern: len(pattern.replace("*", "")))
-        key = _with_spec(name, key, specs[pattern], pattern)
+        key = _with_spec(name, key, specs[pattern], f"trainctl.controls: {pattern!r}")
     return key if editable else dataclasses.replace(key, locked=_NOT_EDITABLE)
 
 
-def _with_spec(name: str, key: Key, spec: ControlSpec, pattern: str) -> Key:
+def _with_spec(name: str, key: Key, spec: ControlSpec, where: str) -> Key:
     given = {field.name: getattr(spec, field.name) for field in dataclasses.fields(spec)}
     given = {name: value for name, value in given.items() if value is not None}
     key = dataclasses.replace(key, **given)
-    for bound in ("min", "max", "step", "log"):
+    for bound in ("min", "max", "step", "log", "max_change"):
         if given.get(bound) and key.type not in ("int", "float", "any"):
             raise SettingError(
-                f"trainctl.controls: {pattern!r} gives {bound} to {name}, which is of type {key.type}; "
-                "bounds are for int and float"
+                f"{where} gives {bound} to {name}, which is of type {key.type}; bounds are for int and float"
             )
     return key
 
@@ -115,7 +129,42 @@ def _leaves(node: DictConfig, above: tuple[object, ...]) -> Iterator[tuple[str, 
         if isinstance(child, DictConfig) and not child._is_interpolation() and not child._is_missing() and child:
             yield from _leaves(child, path)  # an empty one is a leaf
         else:
-            yield keys.join(path), _key_of(node, name, child)
+            yield keys.join(path), _with_field(keys.join(path), node, name, _key_of(node, name, child))
+
+
+def _with_field(path: str, parent: DictConfig, name: Any, key: Key) -> Key:
+    """Add what the field of a structured config says: the choices of its Literal, the control in its metadata."""
+    cls = parent._metadata.object_type
+    if not isinstance(cls, type) or not isinstance(name, str):
+        return key
+    fields = {field.name: field for field in getattr(cls, "__attrs_attrs__", ())}
+    if dataclasses.is_dataclass(cls):
+        fields = {field.name: field for field in dataclasses.fields(cls)}
+    if name not in fields:
+        return key
+    choices = _choices(typing.get_type_hints(cls)[name])
+    if choices is not None:
+        optional = None in choices or key.optional
+        key = dataclasses.replace(key, choices=[one for one in choices if one is not None], optional=optional)
+    if "trainctl" in fields[name].metadata:
+        where = f"the field {name!r} of {cls.__name__}, in its metadata"
+        key = _with_spec(path, key, parse_spec(fields[name].metadata["trainctl"], where=where), where)
+    return key
+
+
+def _choices(hint: Any) -> list[Any] | None:
+    """Return the values of a Literal, or of the Literals of a union, None among them where it may be null.
+
+    >>> _choices(Literal["a", "b"] | None), _choices(Literal[1, 2]), _choices(int)
+    (['a', 'b', None], [1, 2], None)
+    """
+    if typing.get_origin(hint) is Literal:
+        return list(typing.get_args(hint))
+    if typing.get_origin(hint) not in (typing.Union, types.UnionType):
+        return None
+    parts = [[None] if part is type(None) else _choices(part) for part in typing.get_args(hint)]
+    found = [one for part in parts if part is not None for one in part]
+    return found if None not in parts and found != [None] else None
 
 
 def _key_of(parent: DictConfig, name: Any, node: Any) -> Key:

@@ -1,8 +1,9 @@
-"""A YAML document that a person or another process wrote: read so that no text can hurt the reader."""
+"""A YAML document that a person or another process wrote: read so that no text can hurt the reader, and fast."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import yaml as pyyaml
@@ -10,6 +11,10 @@ import yaml as pyyaml
 from trainctl.config import yaml
 
 MAX_DEPTH = 100  # libyaml's constructor recurses in C: a text of 60,000 brackets would end the training process
+
+_PLAIN_INT = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,17})")
+_PLAIN_FLOAT = re.compile(r"[-+]?[0-9]+(?:\.[0-9]*(?:[eE][-+]?[0-9]+)?|[eE][-+]?[0-9]+)")
+_NONE = object()
 
 
 def read_document(text: str, error: Callable[[str], Exception], *, aliases: bool = False) -> Any:
@@ -24,23 +29,94 @@ def read_document(text: str, error: Callable[[str], Exception], *, aliases: bool
         Exception: what `error` makes.
     """
     try:
-        reason = _forbidden(text, aliases)
+        builder = _Builder()
+        reason = builder.feed(pyyaml.parse(text, Loader=yaml.Loader), aliases)
         if reason is None:
-            return yaml.loads(text)
+            return yaml.loads(text) if builder.is_unusual else builder.value
     except (pyyaml.YAMLError, ValueError, TypeError) as problem:  # TypeError: a list as a key of a mapping
         raise error(f"it is not YAML ({' '.join(str(problem).split())[:200]})") from problem
     raise error(reason)
 
 
-def _forbidden(text: str, aliases: bool) -> str | None:
-    depth = 0
-    for event in pyyaml.parse(text, Loader=yaml.Loader):
-        if isinstance(event, pyyaml.CollectionStartEvent):
-            depth += 1
-            if depth > MAX_DEPTH:
-                return f"it is nested more than {MAX_DEPTH} deep"
-        elif isinstance(event, pyyaml.CollectionEndEvent):
-            depth -= 1
-        elif isinstance(event, pyyaml.AliasEvent) and not aliases:
-            return "it has a YAML alias (*name), which is not allowed"
-    return None
+class _Builder:
+    """Makes the value while the events pass by, which takes a third of the time that PyYAML's way by nodes takes.
+
+    What is rare (tags, aliases, merge keys, keys that are no scalars, several documents) makes the text `is_unusual`,
+    and is left to PyYAML; so is a key given twice, for its error.
+    """
+
+    def __init__(self) -> None:
+        self.value: Any = None
+        self.is_unusual = False
+        self._documents = 0
+        self._known: dict[str, Any] = {}  # plain scalars that were read before
+        self._stack: list[Any] = []
+        self._keys: list[Any] = []  # for each mapping on the stack, the key whose value comes next
+
+    def feed(self, events: Iterable[Any], aliases: bool) -> str | None:
+        """Take all events; return why the document is refused, None when it is not."""
+        for event in events:
+            kind = type(event)
+            if kind is pyyaml.ScalarEvent:
+                self._add(self._scalar(event))
+            elif kind is pyyaml.MappingStartEvent or kind is pyyaml.SequenceStartEvent:
+                self._begin(event, {} if kind is pyyaml.MappingStartEvent else [])
+                if len(self._stack) > MAX_DEPTH:
+                    return f"it is nested more than {MAX_DEPTH} deep"
+            elif kind is pyyaml.MappingEndEvent or kind is pyyaml.SequenceEndEvent:
+                self._stack.pop()
+                self._keys.pop()
+            elif kind is pyyaml.DocumentStartEvent:
+                self._documents += 1
+                self.is_unusual |= self._documents > 1
+            elif kind is pyyaml.AliasEvent:
+                if not aliases:
+                    return "it has a YAML alias (*name), which is not allowed"
+                self.is_unusual = True
+                self._add(None)
+        return None
+
+    def _begin(self, event: Any, container: Any) -> None:
+        if event.tag is not None or event.anchor is not None:
+            self.is_unusual = True
+        self._add(container)
+        self._stack.append(container)
+        self._keys.append(_NONE)
+
+    def _add(self, value: Any) -> None:
+        if not self._stack:
+            self.value = value
+            return
+        container = self._stack[-1]
+        if isinstance(container, list):
+            container.append(value)
+        elif self._keys[-1] is not _NONE:
+            container[self._keys[-1]] = value
+            self._keys[-1] = _NONE
+        elif isinstance(value, (dict, list)) or value in container:
+            self.is_unusual = True
+            self._keys[-1] = None
+        else:
+            self._keys[-1] = value
+
+    def _scalar(self, event: Any) -> Any:
+        text: str = event.value
+        if event.tag is not None or event.anchor is not None:
+            self.is_unusual = True
+            return text
+        if not event.implicit[0]:
+            return text
+        value = self._known.get(text, _NONE)
+        if value is _NONE:
+            value = self._known[text] = self._read(text)
+        return value
+
+    def _read(self, text: str) -> Any:
+        if _PLAIN_INT.fullmatch(text):
+            return int(text)
+        if _PLAIN_FLOAT.fullmatch(text):
+            return float(text)
+        if text in ("<<", "="):
+            self.is_unusual = True
+            return text
+        return yaml.read_plain(text)

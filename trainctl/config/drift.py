@@ -7,6 +7,7 @@ from typing import Any
 
 from trainctl.config import yaml
 from trainctl.config.keys import leaves, split
+from trainctl.config.values import is_same
 from trainctl.errors import DriftError
 
 _ABSENT = object()
@@ -29,7 +30,7 @@ def differing_keys(
         for key in {**one, **other}
         if split(key)[0] != "trainctl"
         and key not in ignore
-        and not _same(one.get(key, _ABSENT), other.get(key, _ABSENT))
+        and not is_same(one.get(key, _ABSENT), other.get(key, _ABSENT))
     )
 
 
@@ -56,16 +57,6 @@ def check(
     if len(differing) > _MOST:
         lines.append(f"and {len(differing) - _MOST} more")
     raise DriftError(f"the config differs from the one recorded in {source} ({'; '.join(lines)}); {allowed}")
-
-
-def _same(one: Any, other: Any) -> bool:
-    if type(one) is not type(other):
-        return False
-    if isinstance(one, list):
-        return len(one) == len(other) and all(map(_same, one, other))
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
-    return bool(one == other or (one != one and other != other))  # noqa: PLR0124  # nan is recorded as nan
 
 
 def _show(values: Mapping[str, Any], key: str) -> str:

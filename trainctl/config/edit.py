@@ -12,6 +12,7 @@ from trainctl.config import yaml
 from trainctl.config.controls import FIXED, Key
 from trainctl.config.document import MAX_DEPTH, read_document
 from trainctl.config.keys import join
+from trainctl.config.values import is_same
 from trainctl.errors import EditError
 
 MAX_LENGTH = 64 * 1024
@@ -59,11 +60,7 @@ def parse_edit(key: str, raw: Any, keys: Mapping[str, Key]) -> Any:
     Raises:
         EditError: unknown or locked key, wrong type, not finite, out of bounds, not a choice, interpolation, too long.
     """
-    spec = keys.get(key)
-    if spec is None:
-        raise EditError(_unknown(key, raw, keys))
-    if spec.locked is not None:
-        raise EditError(f"{_asked(key, raw)}: the key is locked ({spec.locked}); nothing was changed")
+    spec = check_editable(key, raw, keys)
     try:
         _check_size(raw)
         value = _from_text(raw, spec) if isinstance(raw, str) else raw
@@ -72,10 +69,31 @@ def parse_edit(key: str, raw: Any, keys: Mapping[str, Key]) -> Any:
         raise EditError(f"{_asked(key, raw)}: {refused}") from refused
 
 
-def check_recorded(key: str, value: Any, keys: Mapping[str, Key]) -> Any:
+def check_editable(key: str, raw: Any, keys: Mapping[str, Key]) -> Key:
+    """Return what an edit of a key must be; `raw` is what was asked for, for the error.
+
+    Raises:
+        EditError: the key is unknown, is locked, or takes effect only when a run starts.
+    """
+    spec = keys.get(key)
+    if spec is None:
+        raise EditError(_unknown(key, raw, keys))
+    if spec.locked is not None:
+        raise EditError(f"{_asked(key, raw)}: the key is locked ({spec.locked}); nothing was changed")
+    if spec.when == "restart":
+        raise EditError(
+            f"{_asked(key, raw)}: the key takes effect only when a run starts (when: restart); nothing was changed, "
+            "start a new run with it"
+        )
+    return spec
+
+
+def check_recorded(key: str, value: Any, keys: Mapping[str, Key], base: Mapping[str, Any] | None = None) -> Any:
     """Return a recorded value that is to be applied again: its key must exist and its type fit.
 
-    Locks and bounds are for people who edit now, so they do not keep a recorded edit from being repeated.
+    Locks and bounds are for people who edit now, so they do not keep a recorded edit from being repeated. A value that
+    the run started with (`base`, by dotted keys) always fits: it may be a reference to another key, which an undo
+    brings back.
 
     Raises:
         EditError: the key is not there (any more), or takes another type.
@@ -83,6 +101,8 @@ def check_recorded(key: str, value: Any, keys: Mapping[str, Key]) -> Any:
     spec = keys.get(key)
     if spec is None:
         raise EditError(_unknown(key, value, keys))
+    if base is not None and key in base and is_same(value, base[key]):
+        return value
     try:
         return fit(value, spec)
     except _Refused as refused:

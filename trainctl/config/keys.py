@@ -16,6 +16,8 @@ def split(key: str) -> tuple[str, ...]:
     >>> split("optim.lr"), split(r"model.resnet\.v2.depth")
     (('optim', 'lr'), ('model', 'resnet.v2', 'depth'))
     """
+    if "\\" not in key:
+        return tuple(key.split("."))
     parts, start = [], 0
     while True:
         match = _PART.match(key, start)
@@ -32,7 +34,11 @@ def join(parts: Iterable[object]) -> str:
     >>> join(["model", "resnet.v2", "depth"])
     'model.resnet\\.v2.depth'
     """
-    return ".".join(_SPECIAL.sub(r"\\\1", str(part)) for part in parts)
+    return ".".join(_escaped(str(part)) for part in parts)
+
+
+def _escaped(part: str) -> str:
+    return _SPECIAL.sub(r"\\\1", part) if "." in part or "\\" in part else part
 
 
 def leaves(container: Mapping[Any, Any]) -> dict[str, Any]:

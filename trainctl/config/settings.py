@@ -12,6 +12,8 @@ from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from trainctl.errors import SettingError
 
+REPLAY_MODES = ("refuse", "follow", "fork")
+
 
 @dataclass
 class IdentitySettings:
@@ -47,6 +49,10 @@ class Settings:
 
     # a run dir or a changelog file whose edits are applied again at their steps
     replay: str | None = None
+
+    # live edits during a replay: refuse, follow (the schedule goes on with all keys that no live edit has set), or fork
+    # (the rest of the schedule is dropped)
+    replay_mode: str = "refuse"
 
     # a replayed base config that differs from this run's: error, or allow
     drift: str = "error"
@@ -93,6 +99,10 @@ def settings_of(config: DictConfig) -> Settings:
     assert isinstance(settings, Settings)
     if settings.drift not in ("error", "allow"):
         raise SettingError(f"trainctl.drift={settings.drift!r} is not known; allowed are error and allow")
+    if settings.replay_mode not in REPLAY_MODES:
+        raise SettingError(
+            f"trainctl.replay_mode={settings.replay_mode!r} is not known; allowed are {', '.join(REPLAY_MODES)}"
+        )
     for name, least in (("poll_s", 0.001), ("sync_every", 1)):
         value = getattr(settings, name)
         if not least <= value < math.inf:  # nan is refused too

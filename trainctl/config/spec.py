@@ -7,9 +7,11 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 from trainctl.errors import SettingError
+
+When = Literal["live", "epoch", "restart"]
 
 _TYPES = ("bool", "int", "float", "str", "list", "dict", "any")
 _SHORT = re.compile(r"(?:\[([^\[\]]*)\])?(!?)")
@@ -29,11 +31,16 @@ class ControlSpec:
     log: bool | None = None
     step: float | None = None
     hidden: bool | None = None
+    when: When | None = None
+    max_change: float | None = None
+    checkpoint_first: bool | None = None
     help: str | None = None
 
 
-def parse_spec(spec: Any, pattern: str = "") -> ControlSpec:
+def parse_spec(spec: Any, pattern: str = "", *, where: str | None = None) -> ControlSpec:
     """Read one control: a mapping of the words of `ControlSpec`, or the short form (`!` locks, `[type|min|max|log]`).
+
+    `where` names in an error where the control stands; `trainctl.controls`, with the pattern, if it is not given.
 
     Raises:
         SettingError: an unknown word, or a value that does not fit it.
@@ -41,7 +48,7 @@ def parse_spec(spec: Any, pattern: str = "") -> ControlSpec:
     >>> parse_spec("[float|1e-6|1|log]!").max, parse_spec({"locked": "it is baked in"}).locked
     (1.0, 'it is baked in')
     """
-    where = f"trainctl.controls: {pattern!r}" if pattern else "trainctl.controls"
+    where = where or (f"trainctl.controls: {pattern!r}" if pattern else "trainctl.controls")
     if isinstance(spec, str):
         return _check(_short(spec, where), where)
     if not isinstance(spec, Mapping):
@@ -81,15 +88,20 @@ def _number(word: str, where: str) -> float:
 
 def _check(given: dict[str, Any], where: str) -> ControlSpec:
     kind = given.get("type")
-    if kind is not None and kind not in _TYPES:
+    if kind is not None and (not isinstance(kind, str) or kind not in _TYPES):
         raise SettingError(f"{where}: type {kind!r} is not known; allowed are {', '.join(_TYPES)}")
-    for word in ("min", "max", "step"):
+    when = given.get("when")
+    if when is not None and (not isinstance(when, str) or when not in get_args(When)):
+        raise SettingError(f"{where}: when {when!r} is not known; allowed are {', '.join(get_args(When))}")
+    for word in ("min", "max", "step", "max_change"):
         if given.get(word) is not None:
             given[word] = _finite(given[word], f"{where}: {word}")
     low, high = given.get("min"), given.get("max")
     if low is not None and high is not None and low > high:
         raise SettingError(f"{where}: min {low} is greater than max {high}")
-    for word in ("optional", "log", "hidden"):
+    if given.get("max_change") is not None and given["max_change"] <= 1:
+        raise SettingError(f"{where}: max_change is a factor greater than 1 but got {given['max_change']!r}")
+    for word in ("optional", "log", "hidden", "checkpoint_first"):
         if not isinstance(given.get(word), bool | None):
             raise SettingError(f"{where}: {word} must be true or false but got {given[word]!r}")
     choices = given.get("choices")

@@ -95,6 +95,23 @@ def loads(text: str) -> Any:
     return yaml.load(text, Loader=Loader)
 
 
+def read_plain(text: str) -> Any:
+    """Return the value of a scalar that stands in a document without quotes.
+
+    >>> read_plain("1e-4"), read_plain("yes"), read_plain("2026-01-01")
+    (0.0001, True, '2026-01-01')
+    """
+    resolvers = Loader.yaml_implicit_resolvers
+    for tag, pattern in (*resolvers.get(text[:1], ()), *resolvers.get(None, ())):
+        if pattern.match(text):
+            loader = Loader("")
+            try:
+                return loader.construct_object(yaml.ScalarNode(tag, text), deep=True)
+            finally:
+                loader.dispose()
+    return text
+
+
 def dumps(value: Any, *, flow: bool | None = False) -> str:
     """Write a value so that `loads(dumps(value)) == value`, in the order given, enums by name, paths as text.
 

@@ -23,7 +23,11 @@ class Answers:
         self._unwritten: deque[tuple[Event, Path | None]] = deque()
 
     def give(self, event: Event, source: Path | None = None) -> None:
-        """Write a final event, durably, and remove the request's file."""
+        """Write a final event and remove the request's file.
+
+        A refusal is on disk before the file goes. That an edit was applied is told by the changelog and its `applying`
+        event, which are on disk already: the training need not wait for the disk once more.
+        """
         if event.state == "rejected":
             log.warning("edit rejected: %s", event.reason)
         if not self._write(event, source):
@@ -38,7 +42,7 @@ class Answers:
 
     def _write(self, event: Event, source: Path | None) -> bool:
         try:
-            events.append(self._run, [event], durable=True)
+            events.append(self._run, [event], durable=event.state == "rejected" or event.action is not None)
         except OSError:
             return False
         if source is not None:

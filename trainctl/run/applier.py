@@ -10,20 +10,27 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from trainctl.config.assign import assign, fitted
+from trainctl.config.assign import assign, current, fitted
 from trainctl.config.changelog import Edit
 from trainctl.config.controls import Key
-from trainctl.config.edit import check_recorded, parse_edits
+from trainctl.config.edit import check_editable, check_recorded, parse_edit, parse_edits
+from trainctl.config.jump import check_jump
+from trainctl.config.keys import leaves
+from trainctl.config.relative import resolve
+from trainctl.config.values import is_same
 from trainctl.errors import EditError, RunDirError
 from trainctl.run import events
 from trainctl.run.answers import Answers
+from trainctl.run.applied import Applied
 from trainctl.run.events import Event
+from trainctl.run.ledger import Ledger
 from trainctl.run.now import Now, build
 from trainctl.run.record import Record
 from trainctl.run.recovery import reject
 from trainctl.run.request import Request
 from trainctl.run.rundir import RunDir
 from trainctl.run.schedule import Scheduled
+from trainctl.run.undo import to_undo
 
 log = logging.getLogger(__name__)
 
@@ -41,8 +48,36 @@ class Applier:
         self._keys = keys
         self._record = record
         self._answers = answers
+        self._ledger = Ledger(run, record)
+        self._base = leaves(record.changelog.base)
         self.hooks: list[Hook] = []
         self.now: Now = build(config)
+
+    def must_wait_for_epoch(self, request: Request) -> bool:
+        """Say whether a request has a key that changes only between epochs; then all of it waits for the next one.
+
+        A request that would be refused now need not wait for that.
+        """
+        return any(key.when == "epoch" for key in self._touched(request))
+
+    def wants_checkpoint(self, request: Request) -> bool:
+        """Say whether a request has a key before whose change a checkpoint is to be taken; as above."""
+        return any(key.checkpoint_first for key in self._touched(request))
+
+    def is_refused(self, request: Request) -> bool:
+        """Answer a request at once that waits for a later step and can never be applied; say whether it was.
+
+        What depends on the values at that step (relative edits, `max_change`, an undo) is not looked at.
+        """
+        try:
+            if request.edits:
+                self._fitted(parse_edits(request.edits, self._keys))
+            for key in request.relative:
+                check_editable(key, request.asked.get(key), self._keys)
+        except EditError as error:
+            reject(request, self._answers, str(error))
+            return True
+        return False
 
     def request(self, step: int, request: Request) -> None:
         """Apply a request at the start of `step`, all its edits or none; whoever asked is told, and training goes on.
@@ -51,14 +86,15 @@ class Applier:
             Exception: what a hook of the user raised; the edit is recorded and in effect then.
         """
         try:
-            values = self._fitted(parse_edits(request.edits, self._keys))
+            values, undone = self._resolved(request, step)
         except EditError as error:
             reject(request, self._answers, str(error))
             return
-        applying = Event(
-            request.id, "applying", step=step, edits=values, who=request.who, via=request.via, note=request.note
-        )
-        edit = Edit(step, values, who=request.who, via=request.via, note=request.note, at=applying.t)
+        applying = Event.about(request, "applying", step=step, edits=values, undo=undone.number if undone else None)
+        note = request.note
+        if undone is not None:
+            note = f"undo of edit {undone.number}" + (f": {note}" if note else "")
+        edit = Edit(step, values, who=request.who, via=request.via, note=note, at=applying.t)
         try:
             events.append(self._run, [applying], durable=True)
             self._record.add(edit)
@@ -66,6 +102,7 @@ class Applier:
             reason = f"the edit cannot be recorded ({error.strerror or error}), so nothing was changed"
             reject(request, self._answers, reason)
             return
+        self._ledger.add(edit, undone.number if undone else None)
         try:
             self._change(edit)
         finally:
@@ -81,7 +118,7 @@ class Applier:
         recorded = scheduled.edit
         try:
             values = self._fitted(
-                {key: check_recorded(key, value, self._keys) for key, value in recorded.values.items()}
+                {key: check_recorded(key, value, self._keys, self._base) for key, value in recorded.values.items()}
             )
         except EditError as error:
             message = f"the edit at step {recorded.step} of {scheduled.source} cannot be applied: {error}"
@@ -90,7 +127,10 @@ class Applier:
         if scheduled.is_recorded:
             self._change(recorded)
             return
-        edit = Edit(step, values, via="replay", note=recorded.comment or None, at=time.time())
+        via = recorded.via or "replay"  # a changelog's edits have none
+        edit = Edit(
+            step, values, via=via, note=(recorded.note if recorded.via else recorded.comment) or None, at=time.time()
+        )
         try:
             self._record.add(edit)
         except OSError as error:
@@ -98,14 +138,53 @@ class Applier:
                 f"the edit at step {step} of {scheduled.source} cannot be recorded in {str(self._run.changelog)!r}: "
                 f"{error.strerror or error}; it was not applied"
             ) from error
+        self._ledger.add(edit, None)
         try:
             self._change(edit)
         finally:
-            self._answers.give(Event(f"replay-{step}", "applied", step=step, edits=values, via="replay"))
-            log.info("step %d: %s (replay)", step, _said(values))
+            self._answers.give(Event(f"{via}-{step}", "applied", step=step, edits=values, via=via))
+            log.info("step %d: %s (%s)", step, _said(values), via)
+
+    def _touched(self, request: Request) -> list[Key]:
+        try:
+            return [self._keys[key] for key in self._resolved(request)[0]]
+        except EditError:
+            return []
+
+    def _resolved(self, request: Request, step: int | None = None) -> tuple[dict[str, Any], Applied | None]:
+        """Return the values that a request comes to now, and the edit that it undoes."""
+        if request.undo is not None:
+            undone = self._undone(request.undo, request.force, step)
+            return self._fitted(undone.before), undone
+        values = parse_edits(request.edits, self._keys) if request.edits or not request.relative else {}
+        for key, change in request.relative.items():
+            if key in values:
+                raise EditError(f"{key}{change['op']}={change['by']}: the key is given twice in one request")
+            spec = check_editable(key, change["by"], self._keys)
+            values[key] = parse_edit(key, resolve(key, change, current(self._config, key), spec), self._keys)
+        values = self._fitted(values)
+        for key, value in values.items():
+            if not request.force:
+                check_jump(key, current(self._config, key), value, self._keys[key])
+        return values, None
+
+    def _undone(self, wanted: int | bool, force: bool, step: int | None) -> Applied:
+        try:
+            applied = self._ledger.edits()
+        except OSError as error:
+            raise EditError(f"undo: the events cannot be read ({error.strerror or error})") from error
+        undone = to_undo(applied, wanted, force=force, step=step)
+        for key, value in undone.before.items():
+            check_editable(key, value, self._keys)
+            check_recorded(key, value, self._keys, self._base)
+        return undone
 
     def _fitted(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        return {key: fitted(self._config, key, value) for key, value in values.items()}
+        """Return the values as the config will hold them; what the run started with fits (it may be a reference)."""
+        return {
+            key: value if key in self._base and is_same(value, self._base[key]) else fitted(self._config, key, value)
+            for key, value in values.items()
+        }
 
     def _change(self, edit: Edit) -> None:
         assign(self._config, edit.values)

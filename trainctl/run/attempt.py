@@ -14,6 +14,8 @@ from typing import Any
 
 from trainctl.errors import TrainctlError
 from trainctl.run import files
+from trainctl.run.inbox import names_in_inbox
+from trainctl.run.leaving import leave_with
 from trainctl.run.reservation import Reservation
 from trainctl.run.result import write_result
 from trainctl.run.rundir import RunDir
@@ -33,16 +35,18 @@ class Attempt:
         number: 1 for the first execution of this run dir, then 2, …
         seed: the seed of the run, given, taken over, or drawn.
         seeded: names of the libraries that were seeded so far.
+        left: names of files in the inbox that earlier attempts did not take.
         remark: what the status of a run that is done says beside that: who stopped it.
     """
 
-    def __init__(self, reservation: Reservation, status: Status, begun: float) -> None:
+    def __init__(self, reservation: Reservation, status: Status, left: frozenset[str], begun: float) -> None:
         self.run = reservation.run
         self.settings = reservation.settings
         self.seed = reservation.seed
         self.seeded: set[str] = set()
         self.remark: str | None = None
         self.status = status
+        self.left = left
         self._begun = begun  # monotonic seconds
         self._lock = reservation.lock
         self._pid = os.getpid()
@@ -81,8 +85,9 @@ class Attempt:
             RunDirError: the directory cannot be written.
         """
         global _current
+        left = names_in_inbox(reservation.run) if reservation.number > 1 else frozenset()
         begun = time.monotonic()
-        attempt = cls(reservation, reservation.start(slot), begun)
+        attempt = cls(reservation, reservation.start(slot), left, begun)
         _current = attempt
         seed_libraries(attempt.seed, attempt.seeded)
         _watch_exit(attempt, left_by_exit)
@@ -173,6 +178,8 @@ def _watch_exit(attempt: Attempt, left_by_exit: State) -> None:
         error = attempt._exit_error
         if error is None and left_by_exit == "done":
             attempt.end("done", exit_code=0)
+            if attempt.status.state != "done":  # a replay that was not the same run, say
+                leave_with(1)
         elif error is None:
             attempt.end(left_by_exit, reason="the program ended inside the task, by sys.exit or the like")
         elif isinstance(error, KeyboardInterrupt):

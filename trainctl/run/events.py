@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from trainctl.run import files
+from trainctl.run.request import Request, short
 from trainctl.run.rundir import RunDir
 from trainctl.run.status import state_of
 
@@ -19,7 +20,13 @@ _LOOK_S = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One line. A request ends in exactly one of `applied` and `rejected`; `step` is where it was applied."""
+    """One line. A request ends in exactly one of `applied` and `rejected`.
+
+    Attributes:
+        step: where it was applied; `at` is the step that was asked for.
+        edits: as asked for while it is pending, and as recorded once it is applied.
+        undo: which edit is taken back: its number, True for the last one while that is not known.
+    """
 
     id: str
     state: EventState
@@ -30,10 +37,27 @@ class Event:
     note: str | None = None
     reason: str | None = None
     t: float = field(default_factory=time.time)
+    at: int | None = None
+    action: str | None = None
+    arguments: dict[str, Any] | None = None
+    undo: int | bool | None = None
+
+    @classmethod
+    def about(cls, request: Request, state: EventState, **more: Any) -> Event:
+        """Return an event that says what a request asks for, in short; `more` are its other fields, or better ones."""
+        said: dict[str, Any] = {
+            "edits": short(request.asked) if request.action is None else None,
+            "who": request.who, "via": request.via, "note": request.note, "at": request.at, "undo": request.undo,
+            "action": request.action, "arguments": short(request.arguments) if request.arguments else None,
+        }  # fmt: skip
+        return cls(request.id, state, **{**said, **more})
 
     @property
     def is_final(self) -> bool:
         return self.state in ("applied", "rejected")
+
+
+_NAMES = frozenset(one.name for one in dataclasses.fields(Event))
 
 
 def append(run: RunDir, events: Iterable[Event], *, durable: bool = False) -> None:
@@ -51,10 +75,13 @@ def append(run: RunDir, events: Iterable[Event], *, durable: bool = False) -> No
 
 def read_events(run: RunDir) -> list[Event]:
     """Read all events, in order; torn and foreign lines are passed over."""
-    known = {one.name for one in dataclasses.fields(Event)}
+    return _events(files.read_lines(run.events))
+
+
+def _events(records: Iterable[Mapping[str, Any]]) -> list[Event]:
     return [
-        Event(**{name: value for name, value in record.items() if name in known})
-        for record in files.read_lines(run.events)
+        Event(**{name: value for name, value in record.items() if name in _NAMES})
+        for record in records
         if isinstance(record.get("id"), str) and record.get("state") in ("pending", "applying", "applied", "rejected")
     ]
 
@@ -70,7 +97,12 @@ def latest(events: Iterable[Event]) -> dict[str, Event]:
 
 def answer(run: RunDir, request: str) -> Event | None:
     """Return how a request ended; None while it has not."""
-    event = latest(read_events(run)).get(request)
+    try:
+        lines = run.events.read_bytes().split(b"\n")
+    except FileNotFoundError:
+        return None
+    mark = files.json_line({"id": request}).strip("{}\n").encode(errors="backslashreplace")
+    event = latest(_events(files.parse_lines(b"\n".join(line for line in lines if mark in line)))).get(request)
     return event if event is not None and event.is_final else None
 
 

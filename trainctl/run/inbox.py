@@ -17,8 +17,19 @@ from trainctl.run.request import MAX_BYTES
 from trainctl.run.rundir import RunDir
 
 
-def file_request(
-    run: RunDir, edits: Mapping[str, Any], *, who: str | None = None, via: str, note: str | None = None
+def file_request(  # noqa: D417  # the last are described where they are at home
+    run: RunDir,
+    edits: Mapping[str, Any],
+    *,
+    who: str | None = None,
+    via: str,
+    note: str | None = None,
+    at: int | None = None,
+    force: bool = False,
+    relative: Mapping[str, Mapping[str, Any]] | None = None,
+    undo: int | bool | None = None,
+    action: str | None = None,
+    arguments: Mapping[str, Any] | None = None,
 ) -> str:
     """File one request; its edits are applied together at one step, or refused together.
 
@@ -28,6 +39,7 @@ def file_request(
         who: the person who asks; the user of this process if not given.
         via: by which door the request comes: `panel`, `cli`, …
         note: why, for the changelog.
+        at, force, relative, undo, action, arguments: as in `Request`.
 
     Returns:
         The id to look up the answer with (`events.answer`). Ids of one machine sort by time.
@@ -35,8 +47,16 @@ def file_request(
     Raises:
         EditError: the request is too long. RunDirError: the run has no inbox, or it cannot be written.
     """
-    record = {"edits": dict(edits), "who": who or user(), "via": via, "note": note}
-    text = yaml.dumps(_writable({name: value for name, value in record.items() if value is not None}))
+    record = {
+        "edits": dict(edits) if edits or not (relative or undo or action) else None,
+        "relative": {key: dict(change) for key, change in relative.items()} if relative else None,
+        "undo": undo or None, "action": action, "arguments": dict(arguments) if arguments else None,
+        "at": at, "force": force or None, "who": who or user(), "via": via, "note": note,
+    }  # fmt: skip
+    return _file(run, yaml.dumps(_writable({name: value for name, value in record.items() if value is not None})))
+
+
+def _file(run: RunDir, text: str) -> str:
     if len(text.encode()) > MAX_BYTES:
         raise EditError(f"the request has {len(text.encode())} bytes; at most {MAX_BYTES} are allowed")
     now = time.time_ns()
@@ -60,6 +80,14 @@ def list_inbox(run: RunDir) -> list[Path]:
     with os.scandir(run.inbox) as entries:
         names = [entry.name for entry in entries]
     return [run.inbox / name for name in sorted(names) if not name.startswith(".") and not name.endswith("~")]
+
+
+def names_in_inbox(run: RunDir) -> frozenset[str]:
+    """Return the names of the requests in the inbox; none where it cannot be listed."""
+    try:
+        return frozenset(path.name for path in list_inbox(run))
+    except OSError:
+        return frozenset()
 
 
 def user() -> str:

@@ -12,6 +12,7 @@ import tempfile
 import termios
 import tty
 from pathlib import Path
+from typing import ClassVar
 
 from trainctl.run.rundir import RunDir
 
@@ -67,11 +68,14 @@ class Tee:
     progress bars stay as they are.
     """
 
+    terminal: ClassVar[int | None] = None  # where stderr goes when it is one: what is written there is not in the log
+
     def __init__(self, path: Path) -> None:
         _flush()
         log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         self._saved = {descriptor: os.dup(descriptor) for descriptor in (1, 2)}
         if os.isatty(1) and os.isatty(2):
+            Tee.terminal = self._saved[2]
             reader, writer = _terminal_like(1)
             pairs, writers = [(reader, self._saved[1])], {1: writer, 2: writer}
         else:
@@ -106,6 +110,7 @@ class Tee:
             os.dup2(saved, descriptor)
             os.close(saved)
         self._saved = {}
+        Tee.terminal = None
         try:
             self._pump.wait(_DRAIN_S)
         except subprocess.TimeoutExpired:

@@ -4,79 +4,104 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from typing import Any, TypeVar
 
 from omegaconf import DictConfig
 
 from trainctl.config.settings import settings_of
-from trainctl.errors import EditError, SettingError
-from trainctl.run import attempt as attempts
-from trainctl.run import session
+from trainctl.errors import SettingError
+from trainctl.run import binding, resume, team
+from trainctl.run.agreement import Agree
 from trainctl.run.applier import Hook
 from trainctl.run.attempt import Attempt
+from trainctl.run.bar import tracked
+from trainctl.run.fingerprint import FINGERPRINT, fingerprint
+from trainctl.run.flags import Flags
+from trainctl.run.follower import Follower
+from trainctl.run.leader import Leader
 from trainctl.run.now import Now, build
-from trainctl.run.plain import begin_plain
-from trainctl.run.rank import rank
-from trainctl.run.recovery import RUN_ENDED, reject
+from trainctl.run.opening import open_session
+from trainctl.run.pump import Position
+from trainctl.run.rank import distributed
+from trainctl.run.recovery import RUN_ENDED
 from trainctl.run.request import Request
 from trainctl.run.schedule import NEVER
-from trainctl.run.seed import seed_libraries
+from trainctl.run.session import Session, missed_error
 
 Item = TypeVar("Item")
 HookType = TypeVar("HookType", bound=Hook)
-
-_current: Live | None = None
+CallType = TypeVar("CallType", bound=Callable[..., object])
 
 
 class Live:
-    """One live session. Call `step()` at the start of each training step; edits take effect there and nowhere else.
+    """One live session. Call `step()` at the start of each training step; edits take effect there and at `epoch()`.
 
     Attributes:
         now: the current config as plain objects; a new one after each edit.
-        step_number: how often `step()` was called; 0 before the first step.
-        seed: the seed of this run; None on ranks other than 0 when none was given.
+        step_number: the number of the step that runs; 0 before the first step.
+        seed: the seed of this run, the same on all ranks; None elsewhere than on rank 0 until the ranks have met.
     """
 
-    __slots__ = ("_files", "_next", "_pid", "_taken", "_total", "config", "now", "seed", "step_number")
+    __slots__ = (
+        *("_agree", "_engine", "_files", "_flags", "_has_joined", "_member", "_next", "_pid", "_taken", "_total"),
+        *("config", "now", "seed", "step_number"),
+    )
 
-    def __init__(self, config: DictConfig, attempt: Attempt | None) -> None:
-        """Open the session of an attempt; without one (another rank than 0) only steps are counted."""
+    def __init__(self, config: DictConfig, attempt: Attempt | None, *, agree: Agree | None = None) -> None:
+        """Open the session of an attempt; without one it is that of another rank than 0."""
         self.config = config
         self.step_number = 0
         self._total: int | None = None
         self._pid = os.getpid()
-        self._taken: deque[Request] = deque()
-        self._next = NEVER
-        self._files: session.Session | None = None
+        self._agree, self._has_joined = agree, False
+        self._flags = Flags()
+        self._next = 1  # the first step looks for other ranks
+        self._files: Session | None = None
         self.seed: int | None = settings_of(config).seed
+        self.now: Now = build(config)
+        taken: deque[Request] = deque()
+        self._taken: deque[Request] | tuple[()] = taken
+        self._member: Session | Follower | None
         if attempt is None:
-            self.now: Now = build(config)
-            return
-        self.seed = attempt.seed
-        self._files = session.open_session(config, attempt, self._taken, lambda: (self.step_number, self._total))
-        self.now = self._files.applier.now
-        self._next = self._files.schedule.next_step
+            self._member = Follower(config, self._flags, self._show)
+        else:
+            self.seed = attempt.seed
+            opened = open_session(config, attempt, taken, self._flags, position=self._position, show=self._show)
+            self._member = self._files = opened
+            self.now = opened.applier.now  # the seed may have been written into the config
+        self._engine: Session | Leader | Follower | None = self._member
 
     def step(self) -> int:
         """Begin the next step and return its number (1, 2, …); what was asked for since is applied first.
+
+        While the run is paused it waits here.
 
         Raises:
             EditError: a scheduled edit cannot be applied. RunDirError: it cannot be recorded.
         """
         self.step_number = step = self.step_number + 1
         if step >= self._next or self._taken:
-            self._apply(step)
+            self._begin(step, is_epoch=False)
         return step
 
+    def epoch(self) -> None:
+        """Begin an epoch, before its first step: edits of keys that change only between epochs take effect here.
+
+        So do all others that have come: it opens the next step as `step()` would, and `step()` then only counts it.
+        """
+        self._begin(self.step_number + 1, is_epoch=True)
+
     def track(self, iterable: Iterable[Item], total: int | None = None) -> Iterator[Item]:
-        """Yield the items, each at the start of a new step; `total` (the length, if there is one) is shown as goal."""
+        """Yield the items, each at the start of a new step; `total` (the length, if there is one) is shown as goal.
+
+        On a terminal there is a bar, with the latest metrics.
+        """
         if total is None and isinstance(iterable, Sized):
             total = len(iterable)
         self._total = self.step_number + total if total is not None else None
-        for item in iterable:
-            self.step()
-            yield item
+        metrics = self._files.metrics if self._files is not None else None
+        yield from tracked(iterable, self.step, self.step_number, self._total, metrics)
 
     def log(self, values: Mapping[str, Any] | None = None, /, **more: Any) -> None:
         """Write metrics of the current step to `metrics.jsonl`; costs no file access here.
@@ -91,21 +116,122 @@ class Live:
     def on_edit(self, hook: HookType) -> HookType:
         """Call `hook(edit)` after each edit, in the training thread, once the config has changed; a decorator too.
 
-        `edit.values` holds the new values by dotted key, `edit.step` the step.
+        `edit.values` holds the new values by dotted key, `edit.step` the step. After a resume it is called once, with
+        the values of all keys that were edited until then.
         """
-        if self._files is not None:
-            self._files.applier.hooks.append(hook)
+        if self._member is not None:
+            self._member.hooks.append(hook)
         return hook
+
+    def add_binding(self, apply: Callable[[Now], object]) -> None:
+        """Call `apply(live.now)` at once, after each edit (before the hooks), and after a resume.
+
+        In the training thread. For what must always agree with the config although nobody reads it there at each step.
+        """
+        if self._member is not None:
+            self._member.bindings.append(apply)
+        apply(self.now)
+
+    def action(self, name: str) -> Callable[[CallType], CallType]:
+        """Let `name` be asked for by page and command line: a decorator for the function that does it.
+
+        It is called in the training thread at the start of a step, after the edits of that step. Its arguments are
+        given by name and need annotations: `str`, `int`, `float`, `bool`, a `Literal` of such values, or one of these
+        `| None`. Random numbers that it draws are put back. If it raises, who asked is told, and training goes on.
+
+        Raises:
+            SettingError: the name is none or taken, or an argument cannot be given from outside.
+        """
+
+        def declare(call: CallType) -> CallType:
+            if self._member is not None:
+                self._member.declare(name, call)
+            return call
+
+        return declare
+
+    def bind(self, target: Any, *path: str, **options: Any) -> Any:
+        """Let an optimizer's options, `lr="optim.lr"`, or an object's attribute, `"dropout.p", "key"`, follow keys.
+
+        Raises:
+            SettingError: there is no such attribute, option, or key.
+        """
+        bound = binding.bind(target, path, options, now=self.now, log=self.log)
+        self.add_binding(bound)
+        return bound
+
+    def fingerprint(self, model: Any) -> str:
+        """Return a hash of a model's weights and log it: `trainctl replay --verify` compares it with the repetition's.
+
+        `model` has a `state_dict()`, or is an array, a tensor, a plain value, or mappings and lists of these.
+
+        Raises:
+            TypeError: it holds something else.
+        """
+        found = fingerprint(model)
+        self.log({FINGERPRINT: found})
+        return found
 
     @property
     def should_stop(self) -> bool:
-        """Whether somebody asked the run to stop."""
-        return False
+        """Whether somebody asked the run to stop; the loop then ends by itself, and the run is done."""
+        return self._flags.stop
+
+    @property
+    def should_checkpoint(self) -> bool:
+        """Whether a checkpoint is asked for: true until the end of the first step in which the loop looks.
+
+        An edit that wants a checkpoint first takes effect at the step after that. Look at the end of a step.
+        """
+        return self._flags.checkpoint.look(self.step_number)
+
+    @property
+    def should_evaluate(self) -> bool:
+        """Whether an evaluation is asked for: true until the end of the first step in which the loop looks."""
+        return self._flags.evaluate.look(self.step_number)
 
     @property
     def is_open(self) -> bool:
         """Whether edits are still taken: until `close`, and only in the process that opened the session."""
-        return self._files is not None and os.getpid() == self._pid
+        return self._member is not None and os.getpid() == self._pid
+
+    def state_dict(self, *, rng: bool = False) -> dict[str, Any]:
+        """Return what a checkpoint needs of this session, as plain values; take it at the end of a step.
+
+        Args:
+            rng: with the states of the global random generators of `random`, NumPy and torch, of those that are loaded.
+        """
+        return resume.state_dict(self._files, self.step_number, self.seed, rng=rng)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a checkpoint: as `resume`, and its random states are set if it has them.
+
+        In another run dir than the checkpoint's, the edits until then are recorded here as one edit at its step.
+
+        Raises:
+            SettingError: it is not what `state_dict` returned. EditError: it has an edit that this config cannot take.
+        """
+        resume.check(state)
+        self._resume(state["step"], state)
+        resume.put_back_random(state)
+
+    def resume(self, step: int) -> None:
+        """Go on after `step`: config and bindings become what they were there, later edits come again at their steps.
+
+        Register hooks and bindings first: they run here. `live.step()` then begins the step after.
+
+        Raises:
+            SettingError: the step is none.
+        """
+        if type(step) is not int or step < 0:
+            raise SettingError(f"live.resume({step!r}): a step is a whole number from 0")
+        self._resume(step, {})
+
+    def _resume(self, step: int, state: Mapping[str, Any]) -> None:
+        self.step_number = step
+        self._next = step + 1  # where the other ranks hear of it
+        if self._files is not None:
+            resume.resume(self._files, step, state, self.config)
 
     def close(self, reason: str = RUN_ENDED) -> None:
         """End the session: requests that are left are rejected with `reason`, metrics and progress are written.
@@ -115,77 +241,51 @@ class Live:
         Raises:
             EditError: the replayed run has edits at steps that this one has not reached.
         """
-        global _current
-        opened, self._files = self._files, None
-        if _current is self:
-            _current = None
+        opened, self._files, self._member = self._files, None, None
         if opened is None or os.getpid() != self._pid:
             return
-        self._next = NEVER
+        if isinstance(self._engine, Leader):
+            self._engine.close()
+        else:
+            self._engine, self._next = None, NEVER
         if opened.pump.stop():
-            while self._taken:
-                reject(self._taken.popleft(), opened.answers, reason)
-            opened.answers.try_again()
-        missed = sorted({one.step for one in opened.schedule.left if not one.is_recorded})
-        if missed:
-            steps = ", ".join(map(str, missed[:10])) + (", …" if len(missed) > 10 else "")
-            raise EditError(
-                f"the run ended at step {self.step_number}, but the replayed {opened.replay} has edits at steps "
-                f"{steps}; it was not the same run"
-            )
+            opened.reject_left(reason)
+            opened.note_environment()
+        missed = missed_error(opened, self.step_number)
+        if missed is not None:
+            raise missed
 
-    def _apply(self, step: int) -> None:
-        opened = self._files
-        if opened is None:  # closed: nothing is applied any more
+    def _begin(self, step: int, *, is_epoch: bool) -> None:
+        if not self._has_joined:
+            self._join()
+        engine = self._engine
+        if engine is None:  # closed: nothing is applied any more
             return
         try:
-            for scheduled in opened.schedule.take(step):
-                opened.applier.scheduled(step, scheduled)
-            while self._taken:
-                opened.applier.request(step, self._taken.popleft())
+            engine.begin_step(step, is_epoch=is_epoch)
         finally:
-            self._next = opened.schedule.next_step
-            self.now = opened.applier.now
+            self._next = engine.next_step
+            if isinstance(engine, Follower):
+                self.seed = engine.seed
 
+    def meet(self) -> None:
+        """Meet the other ranks now, if they can be found already; else that is done at the first step."""
+        if self._agree is not None or distributed() is not None:
+            self._begin(0, is_epoch=False)
 
-def live(config: DictConfig, *, run_dir: str | os.PathLike[str] | None = None) -> Live:
-    """Open the live session of this run, once; asked again with the same config, return it again.
+    def _join(self) -> None:
+        """Find the other ranks, if there are any: from now on this one takes and applies edits as all of them do."""
+        self._has_joined = True
+        agreement = team.find(self._agree, settings_of(self.config).sync_every)
+        if agreement is None:
+            team.check_alone()
+        elif self._member is not None:
+            self._engine = team.join(self._member, agreement)
+            self._taken = ()  # what has come is looked at when the ranks meet
 
-    Under the launcher or the callback the run has begun already. Else one begins here: in `run_dir`; else in Hydra's
-    output dir; else in `outputs/<script name>/<date>_<time>`. It ends with the process.
+    def _position(self) -> Position:
+        is_paused = self._files is not None and self._files.doing.is_paused
+        return Position(self.step_number, self._total, is_paused)
 
-    Raises:
-        SettingError: a setting of `trainctl:` is wrong, or this run has a session with another config.
-        ChangelogError, DriftError: what is to be replayed is not a changelog, or of another config.
-        RunDirError: the run dir is in use, or cannot be made or written.
-    """
-    global _current
-    if not isinstance(config, DictConfig):
-        raise TypeError(f"trainctl.live() takes the task's DictConfig but got {type(config).__name__}")
-    opened = current()
-    if opened is not None:
-        if opened.config is config:
-            return opened
-        raise SettingError("this run has a live session with another config; use trainctl.current() to get it")
-    if rank() != 0:
-        return Live(config, None)
-    attempt = attempts.current()
-    if attempt is not None and run_dir is not None:
-        raise SettingError(f"this process runs {str(attempt.run.path)!r} already; leave run_dir={str(run_dir)!r} out")
-    is_plain = attempt is None
-    if attempt is None:
-        attempt = begin_plain(config, run_dir)
-    try:
-        seed_libraries(attempt.seed, attempt.seeded)  # libraries that the task has imported since the run began
-        _current = Live(config, attempt)
-    except BaseException as error:
-        if is_plain:
-            attempt.end("failed", exit_code=1, reason=attempts.describe(error))
-        raise
-    attempt.at_end(_current.close)
-    return _current
-
-
-def current() -> Live | None:
-    """Return the open live session of this process; None before `live(cfg)`, after the run, and in a forked child."""
-    return _current if _current is not None and _current.is_open else None
+    def _show(self, now: Now) -> None:
+        self.now = now

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import time
 from collections import deque
 from collections.abc import Mapping
@@ -15,17 +16,30 @@ from trainctl.run import files
 log = logging.getLogger(__name__)
 
 _OWN = ("step", "t")
+_PATIENCE_S = 5.0
 _PLAIN = frozenset((float, int, bool, str, type(None)))
 
 
 class MetricLog:
-    """Records by step. `add` is for the training thread and touches no file; `flush` is for one other thread."""
+    """Records by step. `add` is for the training thread and touches no file; `flush` may be called by any thread.
 
-    def __init__(self, path: Path) -> None:
+    No step is in the file twice: when a further attempt logs again what an earlier one has logged, the file as it was
+    is kept as `metrics.1.jsonl`, `metrics.2.jsonl`, … and the steps from there on are written anew.
+
+    Args:
+        path: the file.
+        is_further: an earlier attempt may have written to it: nothing is written before `start_over` or `go_on_after`
+            has said from which step on it is superseded.
+    """
+
+    def __init__(self, path: Path, *, is_further: bool = False) -> None:
         self._path = path
-        self._added: deque[tuple[int, dict[str, Any], float]] = deque()
+        self._added: deque[tuple[int, dict[str, Any] | None, float]] = deque()  # None: records after that step go
         self._unwritten: list[dict[str, Any]] = []
         self._is_failing = False
+        self._flushing = threading.Lock()
+        self.is_held = is_further
+        self.last: dict[str, Any] = {}
 
     def add(self, step: int, values: Mapping[str, Any]) -> None:
         """Keep one record; numbers of NumPy and torch are read now, since their owner may change them.
@@ -37,24 +51,74 @@ class MetricLog:
             if name in values:
                 raise ValueError(f"live.log({name}=…): {name!r} is written by trainctl itself; choose another name")
         plain = {name: value if type(value) in _PLAIN else _plain(name, value) for name, value in values.items()}
+        self.last = plain
         self._added.append((step, plain, time.time()))
 
-    def flush(self) -> None:
+    def start_over(self) -> None:
+        """Supersede all that earlier attempts have logged."""
+        self._added.appendleft((-1, None, 0.0))
+        self.is_held = False
+
+    def go_on_after(self, step: int) -> None:
+        """Supersede what was logged after `step`; what this attempt has logged before it knew of that stands there."""
+        if self.is_held:
+            self._added.clear()
+        self._added.append((step, None, 0.0))
+        self.is_held = False
+
+    def flush(self, *, is_last: bool = False) -> None:
         """Write what was added since. When it cannot be written it is kept for the next time, and said once."""
-        while self._added:
-            step, values, now = self._added.popleft()
-            self._unwritten.append({"step": step, **values, "t": round(now, 6)})
-        if not self._unwritten:
+        if self.is_held and not is_last:
             return
+        if self._flushing.acquire(timeout=_PATIENCE_S):  # else the file system hangs, and the other thread in it
+            try:
+                self._flush()
+            finally:
+                self._flushing.release()
+
+    def _flush(self) -> None:
         try:
-            append_whole(self._path, "".join(map(files.json_line, self._unwritten)).encode())
+            while self._added:
+                step, values, now = self._added[0]
+                if values is None:
+                    self._write()
+                    supersede(self._path, step)
+                else:
+                    self._unwritten.append({"step": step, **values, "t": round(now, 6)})
+                self._added.popleft()
+            self._write()
         except OSError as error:
             if not self._is_failing:
                 log.error("metrics cannot be written to %s (%s); they are kept in memory", self._path, error)
             self._is_failing = True
         else:
-            self._unwritten.clear()
             self._is_failing = False
+
+    def _write(self) -> None:
+        if self._unwritten:
+            append_whole(self._path, "".join(map(files.json_line, self._unwritten)).encode())
+            self._unwritten.clear()
+
+
+def supersede(path: Path, step: int) -> None:
+    """Take the records after `step` out of a file; if there are any, the file as it was is kept beside it.
+
+    Raises:
+        OSError: it cannot be done; the file is as before.
+    """
+    records = files.read_lines(path)
+    kept = [one for one in records if not isinstance(one.get("step"), int) or one["step"] <= step]
+    if len(kept) == len(records):
+        return
+    number = 1
+    while (earlier := path.with_name(f"{path.stem}.{number}{path.suffix}")).exists():
+        number += 1
+    os.link(path, earlier)
+    try:
+        files.write_atomic(path, "".join(map(files.json_line, kept)))
+    except OSError:
+        os.unlink(earlier)
+        raise
 
 
 def append_whole(path: Path, data: bytes) -> None:

@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from trainctl.errors import EditError
 from trainctl.run import events, files
@@ -16,7 +17,7 @@ from trainctl.run.answers import Answers
 from trainctl.run.events import Event
 from trainctl.run.inbox import list_inbox
 from trainctl.run.metrics import MetricLog
-from trainctl.run.request import Request, is_filed, read_request, request_id, short
+from trainctl.run.request import Request, is_filed, read_request, request_id
 from trainctl.run.rundir import RunDir
 
 log = logging.getLogger(__name__)
@@ -27,6 +28,14 @@ _SETTLE_S = 0.25  # a file that somebody copied here may still be growing
 _PATIENCE_S = 5.0  # a file system that does not answer must not keep a run from ending
 
 
+class Position(NamedTuple):
+    """Where a training is; `total` is None when it is not known."""
+
+    step: int
+    total: int | None
+    is_paused: bool = False
+
+
 class Pump:
     """Moves what lies in files to the training thread and back, so that `step()` touches no file system.
 
@@ -35,7 +44,7 @@ class Pump:
         poll_s: seconds between two looks into the inbox.
         taken: where requests are put for the training thread.
         seen: ids of requests that have an answer already.
-        position: returns the current step and the total, None when it is not known.
+        position: returns where the training is.
     """
 
     def __init__(
@@ -47,7 +56,7 @@ class Pump:
         seen: set[str],
         answers: Answers,
         metrics: MetricLog,
-        position: Callable[[], tuple[int, int | None]],
+        position: Callable[[], Position],
     ) -> None:
         self._run = run
         self._poll_s = poll_s
@@ -59,6 +68,7 @@ class Pump:
         self._unsettled: dict[Path, tuple[object, float]] = {}
         self._flushed = self._progressed = time.monotonic()
         self._last_step = 0
+        self._was_paused = False
         self._rate: float | None = None
         self._is_failing = False
         self._stop = threading.Event()
@@ -76,7 +86,7 @@ class Pump:
             return False
         with contextlib.suppress(OSError):  # the inbox is gone: nothing to take
             self.look(settled=True)
-        self._metrics.flush()
+        self._metrics.flush(is_last=True)
         self._write_progress()
         return True
 
@@ -102,11 +112,8 @@ class Pump:
         except EditError as error:
             self._answers.give(Event(request, "rejected", via="file", reason=str(error)), path)
             return
-        asked = short(read.edits)
         with contextlib.suppress(OSError):  # a full disk: the request is answered, which is what counts
-            events.append(
-                self._run, [Event(read.id, "pending", edits=asked, who=read.who, via=read.via, note=read.note)]
-            )
+            events.append(self._run, [Event.about(read, "pending")])
         self._taken.append(read)
 
     def _is_settled(self, path: Path) -> bool:
@@ -135,16 +142,19 @@ class Pump:
         if now - self._flushed >= _FLUSH_S:
             self._flushed = now
             self._metrics.flush()
-        if now - self._progressed >= _PROGRESS_S:
+        if now - self._progressed >= _PROGRESS_S or self._position().is_paused != self._was_paused:
             self._write_progress()
 
     def _write_progress(self) -> None:
         now = time.monotonic()
-        step, total = self._position()
+        step, total, self._was_paused = self._position()
         elapsed = now - self._progressed
         if elapsed >= _PROGRESS_S or self._rate is None:
-            self._rate = (step - self._last_step) / max(elapsed, 1e-6)
+            # a resume sets the step forward, a rollback sets it back
+            self._rate = max(0, step - self._last_step) / max(elapsed, 1e-6)
             self._progressed, self._last_step = now, step
         record = {"step": step, "total": total, "rate": round(self._rate, 3), "t": round(time.time(), 3)}
+        if self._was_paused:
+            record["paused"] = True
         with contextlib.suppress(OSError):  # it is only shown; the next one may succeed
             files.write_yaml(self._run.progress, record)

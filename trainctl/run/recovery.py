@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import json
 import time
+from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from trainctl.run import events
 from trainctl.run.answers import Answers, remove
 from trainctl.run.events import Event
 from trainctl.run.inbox import list_inbox
-from trainctl.run.request import Request, request_id, short
+from trainctl.run.request import Request, request_id
 from trainctl.run.rundir import RunDir
 
 RUN_ENDED = "the run ended"
@@ -22,18 +23,16 @@ RUN_ENDED = "the run ended"
 
 def reject(request: Request, answers: Answers, reason: str) -> None:
     """Answer a request that was taken and will not be applied any more."""
-    asked = short(request.edits)
-    event = Event(request.id, "rejected", edits=asked, who=request.who, via=request.via, note=request.note)
-    answers.give(dataclasses.replace(event, reason=reason), request.source)
+    answers.give(Event.about(request, "rejected", reason=reason), request.source)
 
 
-def recover(run: RunDir, changelog: Changelog, before: float | None) -> set[str]:
+def recover(run: RunDir, changelog: Changelog, left: Container[str]) -> set[str]:
     """Answer what was left: a request that was being applied and is in the changelog was applied, all others rejected.
 
     Args:
         run: whose requests.
         changelog: what the earlier attempts recorded.
-        before: requests filed before this time (Unix seconds) are left over too; None when this is the first attempt.
+        left: names of files that lay in the inbox when this attempt began; not times, since a clock may be set back.
 
     Returns:
         The ids of all requests that have an answer; they must not be taken again.
@@ -52,7 +51,7 @@ def recover(run: RunDir, changelog: Changelog, before: float | None) -> set[str]
             answers.give(_ended(event), source)
     answered = set(known)
     for request, source in waiting.items():
-        if request not in known and before is not None and _filed(source) < before:
+        if request not in known and source.name in left:
             answers.give(_ended(Event(request, "pending")), source)
             answered.add(request)
     return answered
@@ -68,13 +67,6 @@ def _waiting(run: RunDir) -> dict[str, Path]:
         with contextlib.suppress(OSError):  # taken back by who filed it
             found[request_id(path)] = path
     return found
-
-
-def _filed(path: Path) -> float:
-    try:
-        return path.lstat().st_mtime
-    except OSError:
-        return 0.0
 
 
 def _was_recorded(event: Event, changelog: Changelog) -> bool:

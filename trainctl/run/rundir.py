@@ -79,7 +79,8 @@ class RunDir:
 
     def remove_leftovers(self) -> None:
         """Remove what writers that were killed left half-written; for the process that holds the lock."""
-        own = {path.name for path in (self.run, self.status, self.result, self.changelog, self.progress, self.stop)}
+        rewritten = (self.run, self.status, self.result, self.changelog, self.metrics, self.progress, self.stop)
+        own = {path.name for path in rewritten}
         for name in os.listdir(self.path):
             if files.leftover_of(name) in own:
                 with contextlib.suppress(OSError):

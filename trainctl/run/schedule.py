@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
+import logging
 import sys
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 from trainctl.config.changelog import Changelog, Edit, loads, merge
+from trainctl.config.values import is_same
 from trainctl.errors import ChangelogError
 from trainctl.run.rundir import RunDir
+
+log = logging.getLogger(__name__)
 
 NEVER = sys.maxsize  # no step is later
 
@@ -28,43 +34,132 @@ class Scheduled:
         return self.edit.step
 
 
-class Schedule:
-    """Scheduled edits in order of their steps; at one step those of the replay come before our own."""
+@dataclass(frozen=True, slots=True)
+class Repeat:
+    """One action to be done again at its step; one that is not recorded yet is a replayed run's."""
 
-    def __init__(self, scheduled: Iterable[Scheduled] = ()) -> None:
+    step: int
+    id: str
+    action: str
+    arguments: dict[str, Any]
+    source: str
+    is_recorded: bool
+
+
+class Schedule:
+    """Edits and actions in order of their steps; of the edits at one step those of the replay come before our own."""
+
+    def __init__(self, scheduled: Iterable[Scheduled] = (), repeats: Iterable[Repeat] = ()) -> None:
         self._left = deque(sorted(scheduled, key=lambda one: (one.step, one.is_recorded)))
+        self._repeats = deque(sorted(repeats, key=lambda one: one.step))
 
     @property
     def next_step(self) -> int:
-        """The step of the next edit; `NEVER` when none is left."""
-        return self._left[0].step if self._left else NEVER
+        """The step of the next edit or action; `NEVER` when none is left."""
+        return min(waiting[0].step if waiting else NEVER for waiting in (self._left, self._repeats))
 
     def take(self, step: int) -> list[Scheduled]:
         """Return the edits up to and including `step`; they are not given twice."""
-        taken = []
-        while self._left and self._left[0].step <= step:
-            taken.append(self._left.popleft())
-        return taken
+        return _take(self._left, step)
+
+    def take_repeats(self, step: int) -> list[Repeat]:
+        """Return the actions up to and including `step`; they are not given twice."""
+        return _take(self._repeats, step)
 
     @property
     def left(self) -> list[Scheduled]:
         """The edits whose step was not reached."""
         return list(self._left)
 
+    @property
+    def missed(self) -> list[int]:
+        """The steps of the replayed run's edits and actions that were not reached."""
+        edits = {one.step for one in self._left if not one.is_recorded}
+        return sorted(edits | {one.step for one in self._repeats if not one.is_recorded})
 
-def plan(own: Changelog, own_source: str, replay: Changelog | None, replay_source: str) -> Schedule:
+    def supersede(self, keys: Collection[str]) -> list[Edit]:
+        """Leave these keys out of the replayed edits to come; return what was left out of each."""
+        kept: deque[Scheduled] = deque()
+        dropped = []
+        for one in self._left:
+            values = {} if one.is_recorded else {key: one.edit.values[key] for key in one.edit.values if key in keys}
+            if values:
+                dropped.append(dataclasses.replace(one.edit, values=values))
+                one = _without(one, values)
+            if one.edit.values:
+                kept.append(one)
+        self._left = kept
+        return dropped
+
+    def drop_replayed(self) -> int:
+        """Drop all that the replayed run would still do; return how many edits that were."""
+        kept = [one for one in self._left if one.is_recorded]
+        dropped = len(self._left) - len(kept)
+        self._left = deque(kept)
+        self._repeats = deque(one for one in self._repeats if one.is_recorded)
+        return dropped
+
+
+Due = TypeVar("Due", Scheduled, Repeat)
+
+
+def _take(waiting: deque[Due], step: int) -> list[Due]:
+    taken = []
+    while waiting and waiting[0].step <= step:
+        taken.append(waiting.popleft())
+    return taken
+
+
+def _without(one: Scheduled, keys: Collection[str]) -> Scheduled:
+    values = {key: value for key, value in one.edit.values.items() if key not in keys}
+    return dataclasses.replace(one, edit=dataclasses.replace(one.edit, values=values))
+
+
+def plan(
+    own: Changelog,
+    own_source: str,
+    replay: Changelog | None,
+    replay_source: str,
+    *,
+    mode: str = "refuse",
+    repeats: Iterable[Repeat] = (),
+) -> Schedule:
     """Return the schedule of an attempt.
 
     A replayed edit is left out where our changelog has all its keys at its step: an earlier attempt applied and
-    recorded it there, and what the changelog says now includes later edits of that step.
+    recorded it there, and what the changelog says now includes later edits of that step. What an earlier attempt's live
+    edits did to the schedule, by `trainctl.replay_mode`, holds on: superseded keys stay out, a forked replay is over.
     """
     recorded = {edit.step: edit for edit in merge(own.edits)}
     scheduled = [Scheduled(edit, own_source, is_recorded=True) for edit in recorded.values()]
+    live = first_live_edits(own, replay)
+    fork = forked_at(own, replay, mode)
     for edit in merge(replay.edits) if replay is not None else ():
         ours = recorded.get(edit.step)
-        if ours is None or not edit.values.keys() <= ours.values.keys():
-            scheduled.append(Scheduled(edit, replay_source, is_recorded=False))
-    return Schedule(scheduled)
+        if edit.step >= fork or (ours is not None and edit.values.keys() <= ours.values.keys()):
+            continue
+        superseded = {key for key in edit.values if mode == "follow" and live.get(key, NEVER) <= edit.step}
+        one = _without(Scheduled(edit, replay_source, is_recorded=False), superseded)
+        if one.edit.values:
+            scheduled.append(one)
+    return Schedule(scheduled, [one for one in repeats if one.is_recorded or one.step < fork])
+
+
+def first_live_edits(own: Changelog, replay: Changelog | None) -> dict[str, int]:
+    """Return each key that was edited live in a replay, with the step of its first such edit."""
+    known = {edit.step: edit.values for edit in merge(replay.edits)} if replay is not None else {}
+    found: dict[str, int] = {}
+    for edit in merge(own.edits):
+        replayed = known.get(edit.step, {})
+        for key, value in edit.values.items():
+            if key not in replayed or not is_same(replayed[key], value):
+                found.setdefault(key, edit.step)
+    return found
+
+
+def forked_at(own: Changelog, replay: Changelog | None, mode: str) -> int:
+    """Return the step from which on a replay went its own way; `NEVER` when it has not."""
+    return min(first_live_edits(own, replay).values(), default=NEVER) if mode == "fork" and replay else NEVER
 
 
 def read_replay(path: Path) -> Changelog:
@@ -83,10 +178,12 @@ def read_changelog(path: Path, asked: str) -> Changelog:
         ChangelogError: it is not there, cannot be read, or is not a changelog.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        data = path.read_bytes()
     except FileNotFoundError as error:
         raise ChangelogError(f"{asked}: there is no {str(path)!r}; give a run dir or a changelog file") from error
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ChangelogError(f"{asked}: {str(path)!r} cannot be read ({reason})") from error
-    return loads(text, source=f"{asked}: {str(path)!r}")
+    except OSError as error:
+        raise ChangelogError(f"{asked}: {str(path)!r} cannot be read ({error.strerror or error})") from error
+    changelog = loads(data, source=f"{asked}: {str(path)!r}")
+    if changelog.cut_off is not None:
+        log.warning("%s ends with an edit that its kill cut off; it never took effect: %.200r", path, changelog.cut_off)
+    return changelog

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from omegaconf import DictConfig, OmegaConf, flag_override
+
 from trainctl.run import files
 from trainctl.run.rundir import RunDir
 
@@ -34,6 +36,14 @@ def recorded_seed(path: Path) -> int | None:
         settings = base.get("trainctl") if isinstance(base, dict) else None
         seed = settings.get("seed") if isinstance(settings, dict) else None
     return seed if isinstance(seed, int) else None
+
+
+def write_seed(config: DictConfig, seed: int) -> None:
+    """Write the seed into a config that has a `trainctl` node and no seed there."""
+    settings = config.get("trainctl")
+    if settings is not None and settings.get("seed") is None:
+        with flag_override(config, "readonly", False):
+            OmegaConf.update(config, "trainctl.seed", seed, force_add=True)
 
 
 def seed_libraries(seed: int, already: set[str]) -> None:

@@ -53,6 +53,7 @@ class Summary:
     age_s: float | None
     attempt: int
     reason: str | None
+    paused: bool = False
 
 
 def summarize(run: RunDir) -> Summary:
@@ -88,6 +89,7 @@ def summarize(run: RunDir) -> Summary:
         age_s=_age_s(run, now),
         attempt=_whole(status.attempt) or 1,
         reason=_reason(run, state, status),
+        paused=state == "running" and progress.get("paused") is True,
     )
 
 
@@ -181,7 +183,7 @@ def _result(run: RunDir) -> Any:
 
 
 def _reason(run: RunDir, state: State, status: Status) -> str | None:
-    if state in ("running", "done"):
+    if state == "running":
         return None
     if state == "interrupted" and status.state == "running":
         who = stopped_by(run)

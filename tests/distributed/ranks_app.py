@@ -1,0 +1,88 @@
+"""One rank of a training that only tells what it sees: `python ranks_app.py RUN_DIR OUT key=value …`.
+
+Each rank writes `OUT/rank<r>.json`: what its config said at each step, what its hook and its action saw, how it ended.
+Each step sums a number over all ranks, as gradients are summed, so that no rank can run away from the others.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as ranks
+from omegaconf import DictConfig, OmegaConf
+
+import trainctl
+from trainctl.frameworks import ranks as our_ranks
+
+
+def train(cfg: DictConfig, run_dir: str, seen: dict[str, Any]) -> None:
+    live = trainctl.live(cfg, run_dir=run_dir)
+    seen["seed"] = [live.seed, cfg.trainctl.seed, torch.initial_seed()]
+    rank = ranks.get_rank()
+
+    @live.on_edit
+    def wait_for_all(edit: trainctl.Edit) -> None:
+        ranks.barrier()
+        seen["edits"].append([edit.step, dict(edit.values)])
+
+    @live.action("sum")
+    def add_up(number: int) -> None:
+        total = torch.tensor(number + rank)
+        ranks.all_reduce(total)
+        seen["sums"].append([live.step_number, int(total)])
+
+    if cfg.resume is not None:
+        live.load_state_dict({**json.loads(Path(cfg.resume).read_text())})
+    while live.step_number < cfg.steps:
+        step = live.step()
+        number = torch.tensor(step)
+        ranks.all_reduce(number)
+        assert int(number) == step * ranks.get_world_size()
+        seen["values"].append([step, cfg.optim.lr, cfg.n, live.now.text])
+        live.log(rank=rank)
+        if live.should_checkpoint:
+            seen["checkpoints"].append(step)
+            if rank == 0:
+                Path(run_dir, "checkpoint.json").write_text(json.dumps(live.state_dict()))
+        if live.should_stop:
+            break
+        if rank == cfg.runs_away and step == 5:
+            live.step()
+        time.sleep(cfg.sleep_s)
+
+
+def main() -> None:
+    run_dir, out, *overrides = sys.argv[1:]
+    defaults = {"optim": {"lr": 0.1}, "n": 0, "text": "", "steps": 1_000_000, "sleep_s": 0.001, "timeout_s": 60}
+    cfg = OmegaConf.merge(
+        {**defaults, "resume": None, "runs_away": None, "trainctl": {"seed": None}}, OmegaConf.from_dotlist(overrides)
+    )
+    assert isinstance(cfg, DictConfig)
+    our_ranks.TIMEOUT = timedelta(seconds=cfg.timeout_s)
+    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    ranks.init_process_group(
+        "gloo",
+        init_method=f"file://{out}/meeting-point",
+        rank=rank,
+        world_size=size,
+        timeout=timedelta(seconds=cfg.timeout_s),
+    )
+    seen: dict[str, Any] = {"values": [], "edits": [], "sums": [], "checkpoints": [], "error": None}
+    try:
+        train(cfg, run_dir if rank == 0 else f"{run_dir}-of-rank-{rank}", seen)
+    except Exception as error:
+        seen["error"] = f"{type(error).__name__}: {error}"
+        raise
+    finally:
+        Path(out, f"rank{rank}.json").write_text(json.dumps(seen))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+"""Real ranks of torch.distributed agree on every edit, at every step."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import StartRanks
+
+from trainctl.config.changelog import loads
+from trainctl.run.inbox import file_request
+from trainctl.run.rundir import RunDir
+
+pytest.importorskip("torch", reason="PyTorch is not installed")
+
+EDITS = int(os.environ.get("TRAINCTL_TEST_EDITS", "100"))  # 1000 takes minutes, and says the same more often
+
+
+def ask(run: RunDir, edits: dict[str, Any] | None = None, **more: Any) -> str:
+    return file_request(run, edits or {}, via="test", **more)
+
+
+def recorded(run: RunDir) -> Any:
+    return loads(run.changelog.read_text(), source="run")
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("count", [2, 4])
+def test_ranks_see_the_same_values_at_every_step_whenever_edits_come(
+    start_ranks: StartRanks, run: RunDir, count: int
+) -> None:
+    ranks = start_ranks(count, "sleep_s=0")
+    ranks.until(run.changelog.exists)
+    chance = random.Random(count)
+    asked = []
+    for number in range(EDITS):
+        key, value = chance.choice([("optim.lr", chance.random()), ("n", number), ("text", f"edit {number}")])
+        asked.append(ask(run, {key: value}))
+        time.sleep(chance.choice([0, 0, 0.002, 0.02]))
+    ranks.until(lambda: set(asked) <= set(ranks.answers()))
+    ask(run, action="stop")
+    seen = ranks.wait()
+    assert all(ranks.answers()[one].state == "applied" for one in asked)
+    for other in seen[1:]:
+        assert other == seen[0]
+    changelog = recorded(run)
+    at = {step: changelog.at(step) for step in {0, *(edit.step for edit in changelog.edits)}}
+    values = at[0]
+    for step, rate, number, text in seen[0]["values"]:
+        values = at.get(step, values)
+        assert [values["optim"]["lr"], values["n"], values["text"]] == [rate, number, text]
+    assert len(seen[0]["edits"]) == EDITS
+
+
+def test_only_rank_0_writes(start_ranks: StartRanks, run: RunDir) -> None:
+    start_ranks(2, "steps=25").wait()
+    records = [json.loads(line) for line in run.metrics.read_text().splitlines()]
+    assert [record["rank"] for record in records] == [0] * 25
+    assert sorted(path.name for path in run.path.parent.iterdir()) == ["out0", "run"]
+
+
+def test_ranks_have_one_seed_which_rank_0_has_drawn(start_ranks: StartRanks) -> None:
+    first, second = (seen["seed"] for seen in start_ranks(2, "steps=1").wait())
+    assert first == second == [first[0]] * 3
+
+
+def test_pause_longer_than_the_timeout_of_all_groups_ends_nothing(start_ranks: StartRanks, run: RunDir) -> None:
+    ranks = start_ranks(2, "timeout_s=4")
+    ranks.until(run.changelog.exists)
+    paused = ask(run, action="pause")
+    ranks.until(lambda: paused in ranks.answers())
+    began = time.monotonic()
+    edited = ask(run, {"optim.lr": 0.5})
+    ranks.until(lambda: edited in ranks.answers() and time.monotonic() - began > 10)
+    ask(run, action="resume")
+    stopped = ask(run, action="stop")
+    seen = ranks.wait()
+    step = ranks.answers()[paused].step
+    assert ranks.answers()[edited].step == step
+    assert seen[0] == seen[1]
+    assert {at: rate for at, rate, *_ in seen[1]["values"]}[step] == 0.5
+    assert ranks.answers()[stopped].state == "applied"
+
+
+def test_actions_run_on_all_ranks_at_once_and_flags_are_up_on_all(start_ranks: StartRanks, run: RunDir) -> None:
+    run.create()
+    ask(run, action="sum", arguments={"number": 5}, at=3)
+    ask(run, action="checkpoint", at=7)
+    ask(run, action="stop", at=12)
+    seen = start_ranks(3, "trainctl.sync_every=2").wait()
+    assert seen[0] == seen[1] == seen[2]
+    assert seen[2]["sums"] == [[3, 5 + 6 + 7]]
+    assert seen[2]["checkpoints"] == [7]
+    assert seen[2]["values"][-1][0] == 12
+
+
+def test_replay_reaches_all_ranks_at_its_own_steps(start_ranks: StartRanks, tmp_path: Path) -> None:
+    edits = tmp_path / "edits.yaml"
+    edits.write_text("0: {n: 0, optim: {lr: 0.1}}\n3: {optim: {lr: 0.2}}\n14: {n: 7, optim: {lr: 0.3}}\n")
+    seen = start_ranks(2, "steps=20", f"trainctl.replay={edits}", "trainctl.drift=allow").wait()
+    assert seen[0] == seen[1]
+    assert seen[1]["edits"] == [[3, {"optim.lr": 0.2}], [14, {"n": 7, "optim.lr": 0.3}]]
+    assert [rate for _, rate, *_ in seen[1]["values"]] == [0.1] * 2 + [0.2] * 11 + [0.3] * 7
+
+
+def test_resumed_run_is_as_edited_on_all_ranks(start_ranks: StartRanks, run: RunDir) -> None:
+    run.create()
+    ask(run, {"optim.lr": 0.2}, at=5)
+    ask(run, action="checkpoint", at=8)
+    ask(run, {"n": 3}, at=10)
+    whole = start_ranks(2, "steps=16", "trainctl.seed=1").wait()
+    resumed = start_ranks(2, "steps=16", "trainctl.seed=1", f"resume={run.path / 'checkpoint.json'}").wait()
+    assert resumed[0]["values"] == resumed[1]["values"] == whole[0]["values"][8:]
+    assert resumed[1]["edits"] == [[8, {"optim.lr": 0.2}], [10, {"n": 3}]]
+
+
+def test_edit_that_cannot_be_applied_ends_all_ranks(start_ranks: StartRanks, tmp_path: Path) -> None:
+    edits = tmp_path / "edits.yaml"
+    edits.write_text("0: {}\n4: {gone: 1}\n")
+    seen = start_ranks(2, "steps=20", f"trainctl.replay={edits}", "trainctl.drift=allow").wait(check=False)
+    assert seen[0]["error"].startswith("EditError: the edit at step 4 of the replayed")
+    assert seen[1]["error"].startswith(
+        "RankError: rank 0 could not begin step 4: trainctl.errors.EditError: the edit at"
+    )
+
+
+def test_rank_that_steps_more_often_is_told_so(start_ranks: StartRanks) -> None:
+    ranks = start_ranks(2, "runs_away=1", "timeout_s=20", "steps=30")
+    seen = ranks.wait(check=False)
+    assert seen[1]["error"] is not None
+    assert "every rank must call live.step() and live.epoch() equally often" in seen[1]["error"]

@@ -1,0 +1,65 @@
+"""Live sessions for what is bound to them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+
+from trainctl.config.yaml import dumps
+from trainctl.run import attempt
+from trainctl.run.current import live
+from trainctl.run.live import Live
+from trainctl.run.rundir import RunDir
+
+OpenLive = Callable[..., Live]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDir:
+    return RunDir.at(tmp_path / "run")
+
+
+@pytest.fixture
+def end_run() -> Iterator[Callable[[], None]]:
+    """Return a function that ends the run of this process as its normal end would; the test's end calls it too."""
+
+    def end() -> None:
+        current = attempt.current()
+        if current is not None:
+            current.end("done", exit_code=0)
+
+    yield end
+    end()
+
+
+@pytest.fixture
+def open_live(run: RunDir, end_run: Callable[[], None]) -> OpenLive:
+    """Open a session in `run`, or in another run dir, with entries of its config and edits that it shall repeat."""
+
+    def opened(edits: dict[int, dict[str, Any]] | None = None, *, at: Path | None = None, **entries: Any) -> Live:
+        end_run()
+        config = OmegaConf.create({**entries, "trainctl": {"seed": 1, "drift": "allow"}})
+        if edits is not None:
+            path = run.path.parent / "edits.yaml"
+            path.write_text(dumps({0: entries, **edits}))
+            config.trainctl.replay = str(path)
+        return live(config, run_dir=at or run.path)
+
+    return opened
+
+
+@pytest.fixture
+def logged(run: RunDir, end_run: Callable[[], None]) -> Callable[[str], dict[int, Any]]:
+    """Return a metric by step, once the run has ended."""
+
+    def values(name: str) -> dict[int, Any]:
+        end_run()
+        records = map(json.loads, run.metrics.read_text().splitlines())
+        return {record["step"]: record[name] for record in records if name in record}
+
+    return values

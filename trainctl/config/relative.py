@@ -1,0 +1,87 @@
+"""Edits that say how the current value shall change: `optim.lr*=0.5`. They are recorded as the value they come to."""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable, Iterable, Mapping
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+from trainctl.config.controls import Key
+from trainctl.errors import EditError
+
+_OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
+    "*": operator.mul, "/": operator.truediv, "+": operator.add, "-": operator.sub,
+}  # fmt: skip
+_NUMBER = re.compile(r"[-+]?(?:[0-9]+(?:_[0-9]+)*\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]{1,5})?")
+_INT = re.compile(r"[-+]?[0-9]+(?:_[0-9]+)*")
+_MOST_DIGITS = 400  # of any finite float, and of what may be asked of a whole number
+
+
+def take_apart(text: str, known: Iterable[str] = ()) -> tuple[str, str] | None:
+    """Return key and operator of the left side of `key*=…`; None when it is a plain key, or is known as one.
+
+    >>> take_apart("optim.lr*"), take_apart("optim.lr"), take_apart("odd-", known=["odd-"])
+    (('optim.lr', '*'), None, None)
+    """
+    if text[-1:] not in _OPERATORS or text in known:
+        return None
+    return text[:-1].strip(), text[-1]
+
+
+def resolve(key: str, change: Mapping[str, Any], current: Any, spec: Key) -> int | float:
+    """Return the value that a relative edit comes to.
+
+    A float changes by Python's arithmetic, bit for bit. A whole number stays one: the exact result, by the decimals as
+    they are written, must be whole.
+
+    Args:
+        key: the dotted key, for the error.
+        change: `op`, one of `* / + -`, and `by`, a number or its text.
+        current: the value that the key has now.
+        spec: of the key; an `any` key goes by its current value.
+
+    Raises:
+        EditError: the value is not a number, `by` is none, a division by zero, a whole number that would not stay one.
+
+    >>> resolve("lr", {"op": "*", "by": "0.5"}, 0.3, Key("float"))
+    0.15
+    >>> resolve("n", {"op": "*", "by": "1.1"}, 100, Key("int"))
+    110
+    """
+    op, text = str(change["op"]), str(change["by"]).strip()
+    asked = f"{key}{op}={text[:60]}"
+    kind = spec.type if spec.type in ("int", "float") else type(current).__name__
+    if kind not in ("int", "float") or isinstance(current, bool) or not isinstance(current, int | float):
+        raise EditError(f"{asked}: relative edits are for numbers, and the key holds {_named(current, spec)}")
+    if not _NUMBER.fullmatch(text) or len(text) > _MOST_DIGITS:
+        raise EditError(f"{asked}: {text[:60]!r} is not a number")
+    try:
+        return _whole(asked, op, text, current) if kind == "int" else _OPERATORS[op](float(current), _read(text))
+    except ZeroDivisionError as error:
+        raise EditError(f"{asked}: it cannot be divided by zero") from error
+    except OverflowError as error:
+        raise EditError(f"{asked}: the result is too large; the key takes a finite number") from error
+
+
+def _whole(asked: str, op: str, text: str, current: float) -> int:
+    by = Decimal(text)
+    if by and abs(by.adjusted()) > _MOST_DIGITS:
+        raise EditError(f"{asked}: the number has more than {_MOST_DIGITS} digits")
+    result = Fraction(_OPERATORS[op](Fraction(current), Fraction(by)))
+    if result.denominator != 1:
+        raise EditError(
+            f"{asked}: {current} {op} {text} is {float(result)!r}, and the key takes a whole number (int); "
+            "nothing was changed"
+        )
+    return result.numerator
+
+
+def _read(text: str) -> int | float:
+    return int(text) if _INT.fullmatch(text) else float(text)
+
+
+def _named(value: Any, spec: Key) -> str:
+    return "null" if value is None else spec.type if spec.type != "any" else type(value).__name__

@@ -1,0 +1,112 @@
+"""What a scheduler of PyTorch has begun with, and how it is made to have begun with something else."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch.optim import lr_scheduler
+
+from trainctl.errors import SettingError
+
+# Those in which the learning rate is in proportion to the one that they began with.
+_PROPORTIONAL = (
+    lr_scheduler.ConstantLR,
+    lr_scheduler.CyclicLR,
+    lr_scheduler.ExponentialLR,
+    lr_scheduler.LambdaLR,
+    lr_scheduler.LinearLR,
+    lr_scheduler.MultiplicativeLR,
+    lr_scheduler.MultiStepLR,
+    lr_scheduler.OneCycleLR,
+    lr_scheduler.PolynomialLR,
+    lr_scheduler.ReduceLROnPlateau,
+    lr_scheduler.StepLR,
+)
+_COSINES = (lr_scheduler.CosineAnnealingLR, lr_scheduler.CosineAnnealingWarmRestarts)  # down to a floor that stays
+_COMPOSED = (lr_scheduler.ChainedScheduler, lr_scheduler.SequentialLR)
+_KNOWN = (*_PROPORTIONAL, *_COSINES, *_COMPOSED)
+
+
+def check(scheduler: Any) -> None:
+    """Refuse a scheduler whose beginning cannot be changed.
+
+    Raises:
+        SettingError: there is none, or it is not one of PyTorch's own, or it chains one that has a floor.
+    """
+    if scheduler is None:
+        raise SettingError('live.bind(optimizer, mode="base") changes a scheduler; give it as scheduler=')
+    for part in [scheduler, *parts(scheduler)]:
+        if type(part) not in _KNOWN:
+            names = ", ".join(sorted(kind.__name__ for kind in _KNOWN))
+            raise SettingError(
+                f'live.bind(optimizer, mode="base") does not know {type(part).__name__}; with mode="scale" or "pin" '
+                f"any scheduler goes, with base {names}"
+            )
+    chained = [*parts(scheduler)] if type(scheduler) is lr_scheduler.ChainedScheduler else []
+    for part in chained:
+        if getattr(part, "eta_min", 0) != 0:
+            raise SettingError(
+                f'live.bind(optimizer, mode="base"): a {type(part).__name__} with eta_min={part.eta_min} in a '
+                'ChainedScheduler keeps no floor that could stay; use mode="scale"'
+            )
+
+
+def parts(scheduler: Any) -> list[Any]:
+    """Return the single schedulers of a composed one, of others itself."""
+    if type(scheduler) not in _COMPOSED:
+        return [scheduler]
+    return [part for inner in scheduler._schedulers for part in parts(inner)]
+
+
+def base(scheduler: Any, index: int) -> float:
+    """Return what a group began with: the peak of OneCycleLR, the bottom of CyclicLR, else the optimizer's own rate."""
+    options = scheduler.optimizer.param_groups[index]
+    options.setdefault("initial_lr", _number(options["lr"]))  # ReduceLROnPlateau alone does not keep it
+    rate = options["max_lr"] if type(scheduler) is lr_scheduler.OneCycleLR else options["initial_lr"]
+    return float(rate)
+
+
+def rebase(scheduler: Any, targets: list[float]) -> None:
+    """Make a scheduler go on as though it had begun with other rates, one for each group.
+
+    What it began with is read from where a checkpoint keeps it, so after a resume the same call changes nothing.
+    """
+    for index, target in enumerate(targets):
+        options = scheduler.optimizer.param_groups[index]
+        start = base(scheduler, index)
+        factor = target / start
+        if factor == 1:
+            continue
+        options["lr"] = _changed(options["lr"], _rate_now(scheduler, index, factor))
+        for name in ("initial_lr", "max_lr", "min_lr"):  # the last two are OneCycleLR's
+            if name in options:
+                options[name] = _changed(options[name], target if options[name] == start else options[name] * factor)
+        for part in parts(scheduler):
+            for name in ("base_lrs", "max_lrs"):
+                rates = getattr(part, name, None)
+                if rates is not None:
+                    rate = rates[index]
+                    rates[index] = _changed(rate, target if rate == start else rate * factor)
+
+
+def _rate_now(scheduler: Any, index: int, factor: float) -> float:
+    """Return the rate of this moment in the changed schedule."""
+    part = scheduler
+    while type(part) is lr_scheduler.SequentialLR:
+        part = part._schedulers[sum(milestone <= part.last_epoch for milestone in part._milestones)]
+    if type(part) not in _COSINES:
+        return float(scheduler.optimizer.param_groups[index]["lr"]) * factor
+    is_restarting = type(part) is lr_scheduler.CosineAnnealingWarmRestarts
+    position, length = (part.T_cur, part.T_i) if is_restarting else (part.last_epoch, part.T_max)
+    share = (1 + math.cos(math.pi * position / length)) / 2
+    return float(part.eta_min + (float(part.base_lrs[index]) * factor - part.eta_min) * share)
+
+
+def _number(rate: Any) -> Any:
+    return rate.clone() if isinstance(rate, torch.Tensor) else rate
+
+
+def _changed(present: Any, rate: Any) -> Any:
+    return present.fill_(float(rate)) if isinstance(present, torch.Tensor) else rate

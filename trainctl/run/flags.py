@@ -1,0 +1,44 @@
+"""What a training loop is asked to do by itself: it looks when it likes, and nothing is forgotten until it has."""
+
+from __future__ import annotations
+
+
+class Flag:
+    """Up from the step at which it is raised until the end of the first step in which the loop has looked at it.
+
+    So a loop that looks at every hundredth step sees it, one that looks twice in a step sees it twice, and none sees it
+    in two steps.
+    """
+
+    __slots__ = ("_is_up", "seen", "times", "was_looked_at")
+
+    def __init__(self) -> None:
+        self._is_up = False
+        self.seen: int | None = None
+        self.was_looked_at = False
+        self.times = 0  # how often it was put up
+
+    def put_up(self) -> None:
+        """Ask once more; asked twice before the loop has looked, it is told once."""
+        self._is_up = True
+        self.seen = None
+        self.times += 1
+
+    def look(self, step: int) -> bool:
+        """Return whether it is up for the loop, which is at `step`; a first look while it is up is noted in `seen`."""
+        self.was_looked_at = True
+        if self._is_up and self.seen is None:
+            self.seen = step
+        self._is_up = self._is_up and self.seen == step
+        return self._is_up
+
+
+class Flags:
+    """All that a loop may be asked: `stop` stays, the others are asked for anew each time."""
+
+    __slots__ = ("checkpoint", "evaluate", "stop")
+
+    def __init__(self) -> None:
+        self.stop = False
+        self.checkpoint = Flag()
+        self.evaluate = Flag()
