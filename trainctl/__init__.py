@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from trainctl.config.build import BuildError, build
     from trainctl.config.changelog import Changelog, Edit
     from trainctl.errors import (
         ChangelogError,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "BuildError": "trainctl.config.build",
     "Changelog": "trainctl.config.changelog",
     "ChangelogError": "trainctl.errors",
     "DriftError": "trainctl.errors",
@@ -36,12 +38,14 @@ _HOMES = {
     "RunDirError": "trainctl.errors",
     "SettingError": "trainctl.errors",
     "TrainctlError": "trainctl.errors",
+    "build": "trainctl.config.build",
     "current": "trainctl.run.current",
     "find_runs": "trainctl.run.rundir",
     "live": "trainctl.run.current",
 }
 
 __all__ = [
+    "BuildError",
     "Changelog",
     "ChangelogError",
     "DriftError",
@@ -55,6 +59,7 @@ __all__ = [
     "SettingError",
     "TrainctlError",
     "__version__",
+    "build",
     "current",
     "find_runs",
     "live",
