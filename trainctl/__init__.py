@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from trainctl.config.build import BuildError, build
     from trainctl.config.changelog import Changelog, Edit
+    from trainctl.config.pairs import Pairs
     from trainctl.errors import (
         ChangelogError,
         DriftError,
         EditError,
         JobError,
+        PairError,
         RankError,
         RunDirError,
         SettingError,
@@ -32,6 +34,8 @@ _HOMES = {
     "Edit": "trainctl.config.changelog",
     "EditError": "trainctl.errors",
     "JobError": "trainctl.errors",
+    "PairError": "trainctl.errors",
+    "Pairs": "trainctl.config.pairs",
     "RankError": "trainctl.errors",
     "Live": "trainctl.run.live",
     "RunDir": "trainctl.run.rundir",
@@ -53,6 +57,8 @@ __all__ = [
     "EditError",
     "JobError",
     "Live",
+    "PairError",
+    "Pairs",
     "RankError",
     "RunDir",
     "RunDirError",

@@ -37,3 +37,7 @@ class JobError(TrainctlError, RuntimeError):
 
 class RankError(TrainctlError, RuntimeError):
     """The ranks of a distributed run are not at the same step, or rank 0 could not go on."""
+
+
+class PairError(TrainctlError, ValueError):
+    """Two options of config groups do not go together, or what is registered about them is not clear."""

@@ -1,0 +1,256 @@
+"""Which options of two config groups go together, and how the config of such a pair is adapted."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from omegaconf import Container, DictConfig, OmegaConf, open_dict, read_write
+from omegaconf.errors import OmegaConfBaseException
+
+from trainctl.config.override import task_overrides
+from trainctl.errors import PairError
+
+Configure = Callable[[DictConfig], Any]
+_Function = TypeVar("_Function", bound=Configure)
+Over = Literal["files", "command_line"]
+Fit = Literal["as is", "adapted", "not compatible"]
+
+_GLOB = "*?["
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    first: str
+    second: str
+    configure: Configure | None
+
+    def fits(self, first: str, second: str) -> bool:
+        return fnmatch.fnmatchcase(first, self.first) and fnmatch.fnmatchcase(second, self.second)
+
+    def weight(self) -> tuple[int, int]:
+        """Order rules by how much they say: names before patterns, then patterns with more letters."""
+        exact = sum(not set(_GLOB) & set(name) for name in (self.first, self.second))
+        return exact, sum(character not in _GLOB for character in self.first + self.second)
+
+    def __str__(self) -> str:
+        return f"({self.first}, {self.second})"
+
+
+class Pairs:
+    """A registry of the pairs of two config groups that work together, and of what each needs.
+
+    What a pair's function writes stands over defaults and files, and under the command line: a value that was given
+    there is kept. With `over="command_line"` the pair has the last word.
+
+    >>> pairs = Pairs("task", "model")
+    >>> @pairs.register("digits_sequence", "rnn")
+    ... def configure(cfg):
+    ...     cfg.model.inputs = cfg.task.width
+    >>> pairs.allow("digits*", "mlp")
+    >>> pairs.fit("digits_sequence", "rnn"), pairs.fit("digits", "mlp"), pairs.fit("digits", "rnn")
+    ('adapted', 'as is', 'not compatible')
+
+    Args:
+        first, second: names of the config groups, `task` and `model`.
+        over: what a pair's values stand over: `files`, or the `command_line` too.
+
+    Raises:
+        PairError: `over` is something else.
+    """
+
+    def __init__(self, first: str, second: str, *, over: Over = "files") -> None:
+        if over not in ("files", "command_line"):
+            raise PairError(f"over={over!r}: a pair stands over 'files' or over the 'command_line' too")
+        self.groups = (first, second)
+        self.over: Over = over
+        self._rules: dict[tuple[str, str], _Rule] = {}
+
+    def allow(self, first: str, second: str) -> None:
+        """Say that options go together as they are; both may be patterns with `*`.
+
+        Raises:
+            PairError: the same pair was registered or allowed before.
+        """
+        self._add(_Rule(first, second, None))
+
+    def register(self, first: str, second: str) -> Callable[[_Function], _Function]:
+        """Say that options go together when the decorated function has changed the config, in place or as its result.
+
+        Raises:
+            PairError: the same pair was registered or allowed before.
+        """
+
+        def add(configure: _Function) -> _Function:
+            self._add(_Rule(first, second, configure))
+            return configure
+
+        return add
+
+    def _add(self, rule: _Rule) -> None:
+        if (rule.first, rule.second) in self._rules:
+            raise PairError(f"the pair {rule} of {' and '.join(self.groups)} is there already")
+        self._rules[rule.first, rule.second] = rule
+
+    def fit(self, first: str, second: str) -> Fit:
+        """Say whether two options go together.
+
+        Raises:
+            PairError: two patterns that say equally much fit.
+        """
+        rule = self._rule(first, second)
+        if rule is None:
+            return "not compatible"
+        return "as is" if rule.configure is None else "adapted"
+
+    def matrix(self, firsts: Iterable[str], seconds: Sequence[str]) -> dict[str, dict[str, Fit]]:
+        """Return how each option of the first group goes with each of the second."""
+        return {first: {second: self.fit(first, second) for second in seconds} for first in firsts}
+
+    def _rule(self, first: str, second: str) -> _Rule | None:
+        """Return the rule that says most about a pair."""
+        fitting = sorted((rule for rule in self._rules.values() if rule.fits(first, second)), key=_Rule.weight)
+        if len(fitting) > 1 and fitting[-1].weight() == fitting[-2].weight():
+            raise PairError(
+                f"{self._pair(first, second)} fits {fitting[-2]} and {fitting[-1]}, which say equally much; "
+                "register the pair by its names"
+            )
+        return fitting[-1] if fitting else None
+
+    def check(self, first: str, second: str) -> None:
+        """Refuse two options that do not go together.
+
+        Raises:
+            PairError: naming those options of the second group that are known to go with the first.
+        """
+        if self._rule(first, second) is not None:
+            return
+        known = sorted({rule.second for rule in self._rules.values() if fnmatch.fnmatchcase(first, rule.first)})
+        others = (
+            f"{self.groups[0]}={first} goes with {self.groups[1]}={', '.join(known)}"
+            if known
+            else (f"nothing is registered for {self.groups[0]}={first}")
+        )
+        raise PairError(f"{self._pair(first, second)} do not go together; {others}")
+
+    def _pair(self, first: str, second: str) -> str:
+        return f"{self.groups[0]}={first} and {self.groups[1]}={second}"
+
+    def chosen(self, config: DictConfig, hydra: DictConfig | None = None) -> tuple[str, str]:
+        """Return which options a config was composed with.
+
+        Args:
+            config: of the task.
+            hydra: Hydra's node of that config; else each group's own `name`, or its text if it is no mapping.
+
+        Raises:
+            PairError: it cannot be known.
+        """
+        first, second = (_option(group, config, hydra) for group in self.groups)
+        return first, second
+
+    def configure(self, config: DictConfig, hydra: DictConfig | None = None) -> DictConfig:
+        """Return a config adapted to its pair; the given one stays as it is.
+
+        Args:
+            config: of the task, without Hydra's node.
+            hydra: Hydra's node: choices and overrides. Without it nothing counts as given on the command line.
+
+        Raises:
+            PairError: the pair does not go together, its function failed, or values are missing afterwards (`???`).
+        """
+        first, second = self.chosen(config, hydra)
+        self.check(first, second)
+        rule = self._rule(first, second)
+        adapted = config.copy()
+        if rule is not None and rule.configure is not None:
+            with read_write(adapted):
+                adapted = self._adapted(rule.configure, adapted, self._pair(first, second))
+            if self.over == "files" and hydra is not None:
+                _restore(adapted, config, task_overrides(hydra))
+        missing = sorted(OmegaConf.missing_keys(adapted))
+        if missing:
+            raise PairError(f"{self._pair(first, second)}: these values are missing: {', '.join(missing)}")
+        return adapted
+
+    def _adapted(self, configure: Configure, config: DictConfig, pair: str) -> DictConfig:
+        try:
+            returned = configure(config)
+        except OmegaConfBaseException as error:
+            sentence = str(error).splitlines()[0]
+            raise PairError(f"{pair}: their function {_name(configure)} failed: {sentence}") from error
+        if returned is None:
+            return config
+        if not isinstance(returned, DictConfig):
+            raise PairError(
+                f"{pair}: their function {_name(configure)} returned {type(returned).__name__}, not a config"
+            )
+        return returned
+
+
+def _name(function: Configure) -> str:
+    return str(getattr(function, "__qualname__", function))
+
+
+def _option(group: str, config: DictConfig, hydra: DictConfig | None) -> str:
+    choices: Mapping[Any, Any] = {} if hydra is None else hydra.runtime.choices
+    if choices.get(group) is not None:
+        return str(choices[group])
+    node = OmegaConf.select(config, group.replace("/", "."))
+    name = node.get("name") if isinstance(node, DictConfig) else node
+    if not isinstance(name, str):
+        raise PairError(
+            f"which option of the group {group} this is cannot be known: Hydra chose none, and {group}.name is not set"
+        )
+    return name
+
+
+def _restore(adapted: DictConfig, given: DictConfig, overrides: Sequence[str]) -> None:
+    """Give back to `adapted` what the command line has set in `given`."""
+    for override in OverridesParser.create().parse_overrides(list(overrides)):
+        key = override.key_or_group
+        if "/" in key or override.package is not None or _is_choice(override, given):
+            continue
+        if override.is_delete():
+            _delete(adapted, key)
+            continue
+        for leaf in _leaves(key, override.value()):
+            with read_write(adapted), open_dict(adapted):
+                OmegaConf.update(adapted, leaf, _raw(given, leaf), merge=False, force_add=True)
+
+
+def _is_choice(override: Override, config: DictConfig) -> bool:
+    """Say whether an override chose an option of a group: `task=digits` where `task` is a mapping."""
+    value = override.value()
+    return isinstance(value, str) and "${" not in value and isinstance(_raw(config, override.key_or_group), DictConfig)
+
+
+def _raw(config: DictConfig, key: str) -> Any:
+    """Return what stands at a key, a reference as its text; None where there is nothing."""
+    above, _, last = key.rpartition(".")
+    parent = OmegaConf.select(config, above) if above else config
+    if not isinstance(parent, DictConfig):  # Hydra has no overrides of a list's items
+        return None
+    node: Any = parent._get_node(last)
+    if node is None or node._is_none():
+        return None
+    return node._value() if node._is_interpolation() or not isinstance(node, Container) else node
+
+
+def _leaves(key: str, value: Any) -> list[str]:
+    """List the keys that a value of the command line sets: a mapping is merged into what is there."""
+    if isinstance(value, dict) and value:
+        return [leaf for name, item in value.items() for leaf in _leaves(f"{key}.{name}", item)]
+    return [key]
+
+
+def _delete(config: DictConfig, key: str) -> None:
+    above, _, last = key.rpartition(".")
+    parent = OmegaConf.select(config, above) if above else config
+    if isinstance(parent, DictConfig) and last in parent:
+        with read_write(parent), open_dict(parent):
+            del parent[last]
