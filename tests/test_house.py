@@ -24,7 +24,7 @@ ALLOWED = {
     "errors": set(),
     "config": {"errors"},
     "run": BELOW_RUN,
-    "panel": {"run", *BELOW_RUN},
+    "panel": {"examine", "run", *BELOW_RUN},
     "launch": {"run", *BELOW_RUN},
     "track": {"run", *BELOW_RUN},
     "frameworks": {"run", *BELOW_RUN},
@@ -33,7 +33,7 @@ ALLOWED = {
     "callback": {"panel", "launch", "track", "frameworks", "run", *BELOW_RUN},
     "cli": {"callback", "examine", "panel", "launch", "track", "frameworks", "run", *BELOW_RUN},
     "hydra_plugins": {"preset", "callback", "examine", "panel", "launch", "track", "frameworks", "run", *BELOW_RUN},
-    "trainctl": {"examine", "run", *BELOW_RUN},  # trainctl/__init__.py: the public names
+    "trainctl": {"examine", "frameworks", "run", *BELOW_RUN},  # trainctl/__init__.py: the public names
     "__main__": {"cli"},
 }
 LIBRARIES = {

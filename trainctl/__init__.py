@@ -9,6 +9,16 @@ if TYPE_CHECKING:
     from trainctl.config.build import BuildError, build
     from trainctl.config.changelog import Changelog, Edit
     from trainctl.config.pairs import Pairs
+    from trainctl.config.script import (
+        ConfigScript,
+        ConfigScriptDict,
+        ConfigScriptList,
+        ConfigScriptNoCache,
+        MetaConfig,
+        deep_replace,
+        parse_args,
+        unroll,
+    )
     from trainctl.errors import (
         ChangelogError,
         DriftError,
@@ -17,9 +27,11 @@ if TYPE_CHECKING:
         PairError,
         RankError,
         RunDirError,
+        ScriptError,
         SettingError,
         TrainctlError,
     )
+    from trainctl.frameworks.modelscript import ConfigModelScript
     from trainctl.run.current import current, live
     from trainctl.run.live import Live
     from trainctl.run.rundir import RunDir, find_runs
@@ -30,45 +42,65 @@ _HOMES = {
     "BuildError": "trainctl.config.build",
     "Changelog": "trainctl.config.changelog",
     "ChangelogError": "trainctl.errors",
+    "ConfigModelScript": "trainctl.frameworks.modelscript",
+    "ConfigScript": "trainctl.config.script",
+    "ConfigScriptDict": "trainctl.config.script",
+    "ConfigScriptList": "trainctl.config.script",
+    "ConfigScriptNoCache": "trainctl.config.script",
     "DriftError": "trainctl.errors",
     "Edit": "trainctl.config.changelog",
     "EditError": "trainctl.errors",
     "JobError": "trainctl.errors",
+    "Live": "trainctl.run.live",
+    "MetaConfig": "trainctl.config.script",
     "PairError": "trainctl.errors",
     "Pairs": "trainctl.config.pairs",
     "RankError": "trainctl.errors",
-    "Live": "trainctl.run.live",
     "RunDir": "trainctl.run.rundir",
     "RunDirError": "trainctl.errors",
+    "ScriptError": "trainctl.errors",
     "SettingError": "trainctl.errors",
     "TrainctlError": "trainctl.errors",
     "build": "trainctl.config.build",
     "current": "trainctl.run.current",
+    "deep_replace": "trainctl.config.script",
     "find_runs": "trainctl.run.rundir",
     "live": "trainctl.run.current",
+    "parse_args": "trainctl.config.script",
+    "unroll": "trainctl.config.script",
 }
 
 __all__ = [
     "BuildError",
     "Changelog",
     "ChangelogError",
+    "ConfigModelScript",
+    "ConfigScript",
+    "ConfigScriptDict",
+    "ConfigScriptList",
+    "ConfigScriptNoCache",
     "DriftError",
     "Edit",
     "EditError",
     "JobError",
     "Live",
+    "MetaConfig",
     "PairError",
     "Pairs",
     "RankError",
     "RunDir",
     "RunDirError",
+    "ScriptError",
     "SettingError",
     "TrainctlError",
     "__version__",
     "build",
     "current",
+    "deep_replace",
     "find_runs",
     "live",
+    "parse_args",
+    "unroll",
 ]
 
 

@@ -41,3 +41,7 @@ class RankError(TrainctlError, RuntimeError):
 
 class PairError(TrainctlError, ValueError):
     """Two options of config groups do not go together, or what is registered about them is not clear."""
+
+
+class ScriptError(TrainctlError, ValueError):
+    """A `ConfigScript` cannot be unrolled, or has no such key."""

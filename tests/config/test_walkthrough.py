@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trainctl import ConfigScript, MetaConfig, ScriptError, deep_replace, parse_args
+
+
+def test_walk_through_of_micro_config_works_on_digits(tmp_path: Path) -> None:
+    """Its README's example, with scikit-learn's digits for wikitext, and only the imports changed."""
+    torch = pytest.importorskip("torch")
+    from sklearn.datasets import load_digits
+
+    from trainctl import ConfigModelScript as ConfigScriptModel
+
+    loaded = []
+
+    @dataclass
+    class DigitsConfig(ConfigScript):
+        f_path: str = "data/digits"
+        max_len: int = 256
+
+        def unroll(self, metaconfig: MetaConfig) -> Any:
+            loaded.append(metaconfig.convert_path(self.f_path))
+            data = load_digits()
+            images = torch.tensor(data.data[: self.max_len] / 16, dtype=torch.float32)
+            return torch.utils.data.TensorDataset(images, torch.tensor(data.target[: self.max_len]))
+
+    @dataclass
+    class NetConfig(ConfigScriptModel):
+        dataset: DigitsConfig = field(default_factory=DigitsConfig)
+        hidden_dim: int = 16
+
+        def unroll(self, metaconfig: MetaConfig) -> Any:
+            inputs = self.dataset.unroll(metaconfig)[0][0].numel()
+            return torch.nn.Sequential(
+                torch.nn.Linear(inputs, self.hidden_dim), torch.nn.ReLU(), torch.nn.Linear(self.hidden_dim, 10)
+            )
+
+    @dataclass
+    class AdamWConfig(ConfigScript):
+        lr: float = 1e-4
+
+        def unroll(self, metaconfig: MetaConfig) -> Any:
+            return lambda model: torch.optim.AdamW(model.parameters(), lr=self.lr)
+
+    @dataclass
+    class TrainLoop(ConfigScript):
+        train_dataset: ConfigScript
+        model: ConfigScriptModel
+        optim: ConfigScript
+        epochs: int = 10
+        bsize: int = 32
+
+        def unroll(self, metaconfig: MetaConfig) -> Any:
+            dataset = self.train_dataset.unroll(metaconfig)
+            model = self.model.unroll(metaconfig)
+            optim = self.optim.unroll(metaconfig)(model)
+            losses = []
+            for _ in range(self.epochs):
+                for images, labels in torch.utils.data.DataLoader(dataset, batch_size=self.bsize):
+                    loss = torch.nn.functional.cross_entropy(model(images.to(metaconfig.device)), labels)
+                    optim.zero_grad()
+                    loss.backward()
+                    optim.step()
+                    losses.append(loss.item())
+            return model, losses
+
+    train_dataset = DigitsConfig()
+    script = TrainLoop(
+        train_dataset=train_dataset,
+        model=NetConfig(checkpoint_path=None, strict_load=True, device="cpu", dataset=train_dataset),
+        optim=AdamWConfig(lr=1e-2),
+    )
+    metaconfig = MetaConfig(project_root=str(tmp_path), verbose=True)
+    script = deep_replace(script, **parse_args(["epochs=3", "bsize=16", "model.hidden_dim=32"]))
+    model, losses = script.unroll(metaconfig)
+    assert loaded == [str(tmp_path / "data/digits")]
+    assert losses[-1] < losses[0]
+    assert model[0].out_features == 32
+
+    torch.save(model.state_dict(), tmp_path / "model.pt")
+    again = NetConfig(checkpoint_path="model.pt", hidden_dim=32).unroll(metaconfig)
+    assert all(torch.equal(a, b) for a, b in zip(again.parameters(), model.parameters(), strict=True))
+    with pytest.raises(ScriptError, match=r"NetConfig\.checkpoint_path=.*model\.pt: RuntimeError: .*size mismatch"):
+        NetConfig(checkpoint_path="model.pt", hidden_dim=8).unroll(metaconfig)
