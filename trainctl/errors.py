@@ -45,3 +45,7 @@ class PairError(TrainctlError, ValueError):
 
 class ScriptError(TrainctlError, ValueError):
     """A `ConfigScript` cannot be unrolled, or has no such key."""
+
+
+class SourceError(TrainctlError, ValueError):
+    """An earlier run or a file of another format cannot be read as a config."""
