@@ -10,6 +10,7 @@ import typer
 
 from trainctl.cli import (
     details,
+    diff,
     do,
     edit,
     imports,
@@ -37,6 +38,7 @@ app.command("ls")(runs.ls)
 app.command("show")(details.show)
 app.command("tail")(tail.tail)
 app.command("log")(record.log)
+app.command("diff")(diff.diff)
 app.command("set")(request.set_keys)
 app.command("undo")(undo.undo)
 app.command("edit")(edit.edit)
