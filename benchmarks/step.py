@@ -1,8 +1,9 @@
-"""What `live.step()` costs without edits, beside an empty method call and two other ways to see edits while training.
+"""What a step, a read and `live.log()` cost, beside an empty method call and others who show edits while training.
 
-    python benchmarks/step.py [--quick]
+    python benchmarks/step.py [--with trainconfig --with prefigure --with hotcb]
 
-The two others are small re-creations of what these projects do at every step, not the projects themselves:
+`--with` measures the rival itself, in an environment of its own, made under the user's cache dir; one that cannot be
+installed is said to be left out. Without it there are small re-creations of what two of them do at every step:
 trainconfig reads its config, written as YAML, from an SQLite file, parses it and compares it with the last one;
 prefigure's online fine control looks at the control file and parses it.
 """
@@ -13,15 +14,16 @@ import argparse
 import copy
 import logging
 import sqlite3
-import statistics
+import subprocess
 import tempfile
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
+from cost import cost_ns
 from omegaconf import OmegaConf
+from rivals import RIVALS, measure
 
 import trainctl
 from trainctl.run import attempt as attempts
@@ -86,45 +88,61 @@ class ControlFile:
                 self._state = found
 
 
-def cost_ns(step: Callable[[], object], calls: int, rounds: int) -> float:
-    """Return the median over rounds of nanoseconds per call in a plain loop, the loop itself taken off."""
-    found = []
-    for _ in range(rounds):
-        started = time.perf_counter_ns()
-        for _ in range(calls):
-            pass
-        empty = time.perf_counter_ns()
-        for _ in range(calls):
-            step()
-        found.append((time.perf_counter_ns() - empty - (empty - started)) / calls)
-    return statistics.median(found)
+def own_costs(folder: Path) -> dict[str, float]:
+    """Return nanoseconds per call, by what is called."""
+    live = trainctl.live(OmegaConf.create(CONFIG), run_dir=folder / "run")
+    ways: dict[str, Callable[[], object]] = {
+        "an empty method call": Empty().step,
+        "live.step()": live.step,
+        "an empty lambda": lambda: None,
+        "live.now.optim.lr, in a lambda": lambda: live.now.optim.lr,
+        "cfg.optim.lr, in a lambda": lambda: live.config.optim.lr,
+        "live.log() of 3 numbers, in a lambda": lambda: live.log(loss=0.5, accuracy=0.25, lr=0.1),
+    }
+    found = cost_ns(ways)
+    attempt = attempts.current()
+    assert attempt is not None  # live() began it
+    attempt.end("done", exit_code=0)
+    return found
+
+
+def rival_costs(folder: Path, wanted: Sequence[str]) -> tuple[dict[str, float], list[str]]:
+    """Return nanoseconds per call of what the others do, and a sentence for each that is left out."""
+    found, left_out = {}, []
+    for name in RIVALS:
+        if name not in wanted:
+            left_out.append(f"{name} itself is left out; --with {name} measures it")
+            continue
+        try:
+            costs = measure(name, "step")
+        except (OSError, subprocess.CalledProcessError) as error:
+            left_out.append(f"{name} itself is left out: it could not be installed or run ({error})")
+        else:
+            found |= {f"{name}: a step": costs["step"], f"{name}: a read": costs["read"]}
+    ways: dict[str, Callable[[], object]] = {}
+    if "prefigure: a step" not in found:
+        ways["prefigure's way: a control file parsed per step"] = ControlFile(folder).step
+    if "trainconfig: a step" not in found:
+        ways["trainconfig's way: SQLite and YAML per step"] = SqliteYaml(folder).step
+    return {**found, **cost_ns(ways)}, left_out
 
 
 def main() -> None:
     """Print one line per way."""
     parser = argparse.ArgumentParser(description="nanoseconds per step without edits")
-    parser.add_argument("--quick", action="store_true", help="a tenth of the calls")
+    parser.add_argument("--with", dest="wanted", action="append", default=[], choices=RIVALS, metavar="RIVAL")
     parser.add_argument("--at-most", type=float, metavar="NS", help="end with 1 when live.step() costs more than NS")
     given = parser.parse_args()
-    share = 0.1 if given.quick else 1.0
     logging.disable(logging.WARNING)
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        live = trainctl.live(OmegaConf.create(CONFIG), run_dir=folder / "run")
-        ways: list[tuple[str, Callable[[], object], int]] = [
-            ("an empty method call", Empty().step, 1_000_000),
-            ("live.step()", live.step, 1_000_000),
-            ("live.now.optim.lr", lambda: live.now.optim.lr, 1_000_000),
-            ("a control file parsed per step (prefigure's way)", ControlFile(folder).step, 300),
-            ("SQLite and YAML per step (trainconfig's way)", SqliteYaml(folder).step, 50),
-        ]
-        costs = {title: cost_ns(step, max(5, int(calls * share)), rounds=7) for title, step, calls in ways}
-        own = costs["live.step()"]
-        for title, cost in costs.items():
-            print(f"{title:<50} {cost:>14,.0f} ns {cost / own:>12,.2f} x live.step()")
-        attempt = attempts.current()
-        assert attempt is not None  # live() began it
-        attempt.end("done", exit_code=0)
+        costs = own_costs(Path(name))
+        others, left_out = rival_costs(Path(name), given.wanted)
+    own, empty = costs["live.step()"], costs["an empty method call"]
+    for title, cost in {**costs, **others}.items():
+        print(f"{title:<50} {cost:>14,.0f} ns {cost / own:>14,.2f} x live.step()")
+    print(f"live.step() is {own / empty:.1f} times an empty method call; rivals have no log() without a service")
+    for sentence in left_out:
+        print(sentence)
     if given.at_most is not None and own > given.at_most:
         raise SystemExit(f"live.step() costs {own:.0f} ns, more than {given.at_most:.0f} ns")
 

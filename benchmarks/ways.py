@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import shlex
 import shutil
 import subprocess
 import sys
-import venv
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from environments import programs_of
 
 APP = Path(__file__).with_name("noop") / "app.py"
 _DISTRIBUTIONS = {"submitit": ("hydra-core>=1.3.2,<1.4", "hydra-submitit-launcher"), "mlrunner": ("mlrunner",)}
@@ -101,7 +101,7 @@ def find_ways(wanted: Sequence[str]) -> tuple[list[Way], list[str]]:
             ways.append(Way("GNU parallel", True, _parallel))
         else:
             try:
-                environment = _environment(name)
+                environment = programs_of(name, _DISTRIBUTIONS[name])
             except (OSError, subprocess.CalledProcessError) as error:
                 left_out.append(f"{name} is left out: it could not be installed ({error})")
             else:
@@ -109,18 +109,6 @@ def find_ways(wanted: Sequence[str]) -> tuple[list[Way], list[str]]:
                 mlrunner = Way("mlrunner", True, _mlrunner(str(environment / "run")))
                 ways.append(submitit if name == "submitit" else mlrunner)
     return ways, left_out
-
-
-def _environment(name: str) -> Path:
-    """Return the directory of programs of an environment that holds a rival and nothing of ours; made on first use."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hydra-trainctl-benchmarks"
-    programs = cache / name / "bin"
-    if not (cache / name / "complete").exists():
-        venv.create(cache / name, with_pip=True, clear=True)
-        command = [str(programs / "python"), "-m", "pip", "install", "-q", *_DISTRIBUTIONS[name]]
-        subprocess.run(command, check=True, capture_output=True)
-        (cache / name / "complete").touch()
-    return programs
 
 
 def has_torch() -> bool:

@@ -206,11 +206,23 @@ def test_replay_of_another_config_fails_its_job_alone(edited: tuple[Training, di
     assert_same_run(RunDir.at(training.path / "drift" / "X_1"), runs[1])
 
 
+def test_what_is_no_axis_must_be_as_recorded_in_a_sweep_over_replays_too(
+    edited: tuple[Training, dict[int, RunDir]],
+) -> None:
+    training, runs = edited
+    command = training.command(
+        f"trainctl.replay={runs[1].path},{runs[2].path}", "x=1,2", "batch_size=9", "hydra.sweep.dir=constant"
+    )
+    done = subprocess.run(command, cwd=training.path, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 1
+    assert done.stderr.count("(batch_size: recorded 8, now 9)") >= 4
+
+
 def test_replays_and_another_swept_key_are_all_pairs_in_run_dirs_that_tell_them_apart(
     edited: tuple[Training, dict[int, RunDir]],
 ) -> None:
     training, runs = edited
-    options = ("trainctl.drift=allow", "hydra.sweep.dir=pairs", "hydra.launcher.slots=2")
+    options = ("hydra.sweep.dir=pairs", "hydra.launcher.slots=2")
     said = training.run(f"trainctl.replay={runs[1].path},{runs[2].path}", "x=5,6", *options)
     assert "4 jobs: 4 done" in said
     found = find_runs(training.path / "pairs")

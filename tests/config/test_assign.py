@@ -104,3 +104,10 @@ def test_value_that_a_typed_config_refuses_is_an_edit_error(
         fitted(config, key, value)
     assert "\n" not in str(refused.value)
     assert OmegaConf.to_yaml(config) == before
+
+
+def test_value_that_no_config_can_hold_is_an_edit_error_before_anything_is_changed() -> None:
+    config = OmegaConf.create({"any": 1})
+    with pytest.raises(EditError, match=r"^any: .*key.*; nothing was changed$"):
+        fitted(config, "any", {"a": {None: 1}})
+    assert config.any == 1

@@ -218,12 +218,30 @@ def test_part_that_a_person_added_to_a_file_of_ours_needs_no_end_mark() -> None:
     assert loads(OURS.replace("#.\n", "").partition("count.\n")[2]) == loads(OURS)  # not said to be ours any more
 
 
-def test_step_that_was_cut_off_and_others_behind_it_are_refused() -> None:
-    for left in (f"{HEAD}\n  a: 3\n8: {{a: 4}}\n", f"{HEAD}\n  a: 3\n{HEAD.replace('7', '8', 1)}\n  a: 4\n"):
-        with pytest.raises(
-            ChangelogError, match="a step near its end has no end mark, and others follow; delete it, or"
-        ):
+def test_step_that_was_cut_off_and_others_behind_it_are_refused_by_line() -> None:
+    line = OURS.count("\n") + 1
+    for left in (f"{HEAD}\n  a: 3\n8: {{a: 4}}\n", f"{HEAD}\n  a: 3\n{HEAD.replace('7', '8', 1)}\n  a: 4\n#.\n"):
+        with pytest.raises(ChangelogError, match=f'line {line}: step 7 has no end mark, so lines .* or write "#."'):
             loads(OURS + left)
+
+
+def test_file_of_ours_that_lost_lines_is_refused_by_line_or_says_what_does_not_count() -> None:
+    changelog = Changelog({"a": 1, "b": {"c": 2, "d": "x"}}, [Edit(n, {"a": n, "b.c": n}, via="cli") for n in (3, 5)])
+    lines = dumps(changelog).splitlines(keepends=True)
+    heads = [number for number, line in enumerate(lines) if line[0].isdigit()]
+    for kept in range(3, len(lines)):  # cut off behind any line: only the last part may be missing
+        text = "".join(lines[:kept])
+        if kept < heads[1]:
+            with pytest.raises(ChangelogError, match=r"line 3: step 0 has no end mark"):
+                loads(text)
+        else:
+            steps = [(3, 5)[place] for place in (0, 1) if lines[:kept].count("#.\n") > place + 1]
+            assert [edit.step for edit in loads(text).edits] == steps
+            assert (loads(text).cut_off is None) == (lines[kept - 1] == "#.\n")
+    for head, step in zip(heads[:2], (0, 3), strict=True):  # a hole
+        for first in range(head + 1, heads[heads.index(head) + 1]):
+            with pytest.raises(ChangelogError, match=f"line {head + 1}: step {step} has no end mark"):
+                loads("".join([*lines[:first], *lines[heads[heads.index(head) + 1] :]]))
 
 
 def test_text_that_is_not_utf_8_is_refused_unless_it_was_cut_off() -> None:

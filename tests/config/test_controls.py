@@ -60,6 +60,14 @@ def test_most_specific_pattern_rules_and_the_later_of_two_equal_ones() -> None:
     assert keys["model.width"] == Key("int", min=1)
     assert keys["model.head.p"].locked is not None
     assert keys["model.depth"].help == "deep"
+    for one in ({"model.width": "!", "model.width*": {"min": 1}}, {"model.width*": {"min": 1}, "model.width": "!"}):
+        assert keys_of(config, one, editable=True)["model.width"].locked is not None  # the key itself before a pattern
+
+
+def test_key_with_signs_of_patterns_in_it_is_known_by_its_own_name() -> None:
+    config = OmegaConf.create({"a[bc]": 1, "ac": 2, "x*": 3, "xy": 4})
+    keys = keys_of(config, {"a[bc]": "!", "x[*]": "!"}, editable=True)
+    assert {name for name, key in keys.items() if key.locked} == {"a[bc]", "ac", "x*"}
 
 
 def test_own_settings_are_locked_and_so_is_all_when_not_editable() -> None:
@@ -76,6 +84,7 @@ def test_own_settings_are_locked_and_so_is_all_when_not_editable() -> None:
         ({"modle.*": "!"}, r"the pattern 'modle\.\*' matches no key of the config; keys are lr, model\.depth, name"),
         ({"model": "!"}, r"the pattern 'model' matches no key of the config; did you mean model\.\*\?"),
         ({"name": {"max": 3}}, "'name' gives max to name, which is of type str; bounds are for int and float"),
+        ({"name": {"min": 0}}, "'name' gives min to name, which is of type str"),
         ({"lr": {"mim": 3}}, "'lr' has the unknown word 'mim'"),
     ],
 )

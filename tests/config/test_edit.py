@@ -66,6 +66,7 @@ def test_edit_is_read_by_the_type_of_its_key(key: str, raw: Any, value: Any) -> 
         ("betas", "[a, {b: '${x}'}]", "interpolations"),
         ("betas", ["x${y}"], "interpolations"),
         ("betas", "[.nan]", "numbers must be finite"),
+        ("betas", "[{null: 1}]", "a mapping cannot have null as a key"),
         ("betas", "0.9", "the key takes a list such as"),
         ("betas", "[1", "it is not YAML"),
         ("betas", "[" * 60_000, "it is nested more than 100 deep"),

@@ -141,6 +141,8 @@ def test_time_and_place_of_a_run_count_by_their_text(values: dict[str, Any]) -> 
 def test_node_of_hydra_does_not_count() -> None:
     assert of({"x": 1, "hydra": {"job": {"num": 1}}}) == of({"x": 1, "hydra": {"job": {"num": 2}}}) == of({"x": 1})
     assert of({"x": {"hydra": 1}}) != of({"x": {"hydra": 2}})
+    assert of({"x": 1, "hydra": {"a": "${nope:}", "b": "???", "c": "${x}"}}) == of({"x": 1})
+    assert of({"x": "${oc.select:hydra.job.num}", "hydra": {"job": {"num": 1}}}) == of({"x": None})
     typed = OmegaConf.create({"x": "${hydra.job.num}", "hydra": {"job": {"num": 1}}})
     other = OmegaConf.create({"x": "${hydra.job.num}", "hydra": {"job": {"num": 2}}})
     assert identity(typed) == identity(other)

@@ -28,10 +28,13 @@ def test_controls_are_taken_as_they_are() -> None:
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
-        ({"edditable": True}, "trainctl.edditable is not a setting; allowed are controls, drift, editable, identity, "),
+        (
+            {"edditable": True},
+            "trainctl.edditable is not a setting; allowed are controls, drift, editable, hidden, identity, ",
+        ),
         (
             {"panel": {"prot": 1}},
-            "trainctl.panel.prot is not a setting; allowed are address, enabled, keep, open, port",
+            "trainctl.panel.prot is not a setting; allowed are address, cert, enabled, keep, key, open, port",
         ),
         ({"poll_s": "often"}, "trainctl.poll_s: Value 'often' of type 'str' could not be converted to Float"),
         ({"editable": "perhaps"}, "trainctl.editable: Value 'perhaps' is not a valid bool"),

@@ -154,3 +154,18 @@ def test_all_bytes_are_written_where_one_call_takes_a_part(tmp_path: Path) -> No
     with os.fdopen(reader, "rb") as file:
         assert file.read() == data
     thread.join()
+
+
+def test_text_that_need_not_last_is_whole_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(descriptor: int) -> None:
+        raise AssertionError("nothing is to be synced")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    path = tmp_path / "status.yaml"
+    for text in ("one", "two"):
+        files.write_atomic(path, text, durable=False)
+        assert path.read_text() == text
+    assert os.listdir(tmp_path) == ["status.yaml"]
+    with pytest.raises(AssertionError, match="nothing is to be synced"):
+        files.write_atomic(path, "three")
+    assert path.read_text() == "two"

@@ -65,6 +65,24 @@ def test_request_that_did_not_reach_the_changelog_is_rejected(
     assert list_inbox(run) == []
 
 
+def test_part_that_a_kill_cut_off_is_gone_with_the_next_attempt_and_its_request_rejected(
+    open_live: OpenLive, end_run: EndRun, run: RunDir, caplog: pytest.LogCaptureFixture
+) -> None:
+    interrupt(open_live, end_run, run)
+    whole = run.changelog.read_bytes()
+    request = file_request(run, {"n": "5"}, via="cli")
+    events.append(run, [Event(request, "pending"), Event(request, "applying", step=7, edits={"n": 5})])
+    torn = "7:".ljust(38) + "# 21:03:18 cli ada\n  n: 5\n#"
+    run.changelog.write_bytes(whole + torn.encode())
+    session = open_live(n=1, x=0)
+    assert run.changelog.read_bytes() == whole  # though nothing is edited in this attempt
+    assert "ends with an edit that its kill cut off; it never took effect" in caplog.text
+    assert finals(run) == [(request, "rejected", "the run ended")]
+    for _ in range(8):
+        session.step()
+    assert session.now.n == 1
+
+
 def test_answered_request_whose_file_is_left_is_not_taken_again(
     open_live: OpenLive, end_run: EndRun, run: RunDir
 ) -> None:

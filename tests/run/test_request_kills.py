@@ -31,7 +31,7 @@ def started() -> Iterator[list[subprocess.Popen[bytes]]]:
     yield processes
     for process in processes:
         process.kill()
-        process.wait()
+        process.communicate()  # which closes its pipes
 
 
 def start(started: list[subprocess.Popen[bytes]], script: str, *arguments: object) -> subprocess.Popen[bytes]:
@@ -43,7 +43,7 @@ def start(started: list[subprocess.Popen[bytes]], script: str, *arguments: objec
 
 def wait_for_lines(process: subprocess.Popen[bytes], path: Path, count: int) -> None:
     """Wait until a training has made so many steps."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while not path.exists() or path.read_bytes().count(b"\n") < count:
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
@@ -61,7 +61,7 @@ def assert_in_effect_as_recorded(path: Path, changelog: Changelog) -> None:
         assert a == b  # a request that sets both is atomic
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_requests_of_three_writers_end_in_one_answer_each_and_in_the_record_as_they_took_effect(
     tmp_path: Path, started: list[subprocess.Popen[bytes]]
 ) -> None:
@@ -72,7 +72,7 @@ def test_requests_of_three_writers_end_in_one_answer_each_and_in_the_record_as_t
     for number in range(ROUNDS):
         seen = tmp_path / f"seen{number}"
         training = start(started, "stepping_loop.py", run.path, seen)
-        wait_for_lines(training, seen, rng.randrange(1, 400))
+        wait_for_lines(training, seen, rng.randrange(1, 200))
         training.send_signal(signal.SIGKILL)
         training.wait()
         if number == ROUNDS // 2:  # a writer may die in the middle of a request, too

@@ -1,7 +1,14 @@
-"""What goes wrong with others who edit runs live, each as a test of ours. hotcb 2.0 unless another is named."""
+"""What goes wrong with others who edit runs live, each as a test of ours. hotcb 2.0 unless another is named.
+
+What concerns the page (it asks nobody who they are) is in tests/security; what concerns ranks (hotcb and prefigure know
+none; Interactive Training meets at every step, and its pause ends by a time limit) is in tests/distributed; trainconfig
+has a file of its own.
+"""
 
 from __future__ import annotations
 
+import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -129,6 +136,42 @@ def test_killed_run_can_be_replayed_from_what_it_left(open_live: OpenLive, run: 
     session.step()
     left = run.changelog.read_text()  # without any end of the run
     assert loads(left).at(1)["n"] == 2
+
+
+def test_nobody_else_can_ask(open_live: OpenLive, run: RunDir) -> None:
+    """Its commands lie in a file that every user of the machine may write to, and its server has no password."""
+    open_live(config())
+    for folder in (run.path, run.inbox):
+        assert folder.stat().st_mode & 0o077 == 0
+
+
+def test_fork_is_replayed_without_its_parent_and_names_it(
+    open_live: OpenLive, run: RunDir, ask: Ask, end_run: EndRun, tmp_path: Path
+) -> None:
+    """Ray's PopulationBasedTrainingReplay follows one trial's policy, and cannot fork again in the middle of it."""
+    session = open_live(config())
+    ask(session, {"n": "2"})
+    values(session, 3)
+    ask(session, {"n": "3"})
+    values(session, 3)
+    end_run()
+    fork, second, copy = (RunDir.at(tmp_path / name) for name in ("fork", "second", "copy"))
+    for parent, child, forked_at, n in ((run, fork, 3, "7"), (fork, second, 2, "8")):
+        session = live(config(replay=str(parent.path), replay_mode="fork"), run_dir=child.path)
+        values(session, forked_at - 1)
+        before = len(session._taken)
+        file_request(child, {"n": n}, via="test")
+        while len(session._taken) == before:
+            time.sleep(0.001)
+        values(session, 6 - forked_at + 1)
+        _end()
+        assert files.read_mapping(child.run)["parent"] == {"run": str(parent.path), "step": forked_at}
+    shutil.rmtree(run.path)
+    shutil.rmtree(fork.path)
+    session = live(config(replay=str(second.path)), run_dir=copy.path)
+    assert values(session, 6) == [2, 8, 8, 8, 8, 8]
+    _end()
+    assert edits(copy) == edits(second) == [(1, {"n": 2}), (2, {"n": 8})]
 
 
 def _end() -> None:

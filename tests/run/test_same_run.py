@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import subprocess
@@ -20,6 +21,7 @@ from trainctl.run.rundir import RunDir
 
 StartToy = Callable[..., "subprocess.Popen[str]"]
 STEPS = 120
+SCRIPTS = int(os.environ.get("TRAINCTL_SCRIPTS", "3"))
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ def train(
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", range(1, 1 + SCRIPTS))
 def test_live_run_is_its_replay_is_both_killed_and_resumed(tmp_path: Path, start_toy: StartToy, seed: int) -> None:
     script = Script.draw(seed)
     live = RunDir.at(tmp_path / "live")

@@ -28,6 +28,15 @@ def test_replayed_edit_that_an_earlier_attempt_recorded_is_not_applied_twice() -
     assert [(one.step, one.is_recorded) for one in plan(own, "own", replay, "replay").left] == [(5, True), (6, False)]
 
 
+def test_edit_after_more_steps_than_are_counted_fast_is_due_all_the_same() -> None:
+    far = NEVER + 10
+    schedule = plan(Changelog({}, [Edit(5, {"a": 1}), Edit(far, {"a": 2})]), "own", None, "")
+    assert [one.step for one in schedule.take(5)] == [5]
+    assert schedule.next_step <= far  # from there on it is asked at each step
+    assert schedule.take(far - 1) == []
+    assert [one.step for one in schedule.take(far)] == [far]
+
+
 def test_replay_is_a_run_dir_or_a_file(tmp_path: Path) -> None:
     (tmp_path / "changelog.yaml").write_text("0: {a: 1}\n3: {a: 2}\n")
     assert read_replay(tmp_path) == read_replay(tmp_path / "changelog.yaml")

@@ -29,16 +29,17 @@ def fitted(config: DictConfig, key: str, value: Any) -> Any:
     parent, name = _place(config, key)
     node = parent._get_node(name)
     assert isinstance(node, Node)
-    if not _takes_in_place(node, value):
-        return value
-    trial = copy.deepcopy(node)
+    in_place = _takes_in_place(node, value)
+    trial = copy.deepcopy(node) if in_place else OmegaConf.create({})
     try:
         with flag_override(trial, _PROTECTIONS, False):
-            trial._set_value(value)
+            trial._set_value(value if in_place else {"any": copy.deepcopy(value)})
     except OmegaConfBaseException as error:
         # set alone, a node leaves OmegaConf's placeholders in its message
         reason = str(error).splitlines()[0].replace("$VALUE_TYPE", type(value).__name__).replace("$VALUE", f"{value}")
         raise EditError(f"{key}: {reason}; nothing was changed") from error
+    if not in_place:
+        return value
     return plain_value(trial if isinstance(trial, Container) else trial._value())
 
 

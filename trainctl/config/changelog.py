@@ -20,9 +20,10 @@ _HEADER = """\
 # a last one without it was being written when the run was killed, and does not count.
 """
 _END = "#.\n"
-_ENDS = re.compile(rb"^#\.[ \t]*\r?\n", re.MULTILINE)
-_STEPS = re.compile(rb"^\d+:", re.MULTILINE)
-_CUT_OFF = re.compile(rb"\d+(?::[ ]*)?\Z|(?=.{38}#)\d+:[ ]+#")  # how a part begins that only we write
+_PARTS = re.compile(
+    rb"^(?:(#\.)[ \t]*\r?\n|(0(?=:)|(?=.{38}#)\d+(?=:[ ]+#))|\d+:)", re.MULTILINE
+)  # end, ours, a person's
+_CUT_OFF = re.compile(rb"\d+(?::[ ]*)?\Z")  # how a part begins that only we write
 _COMMENT_COLUMN = 38
 _MOST_COMMENT = 500
 _STEP_LINE = re.compile(r"^(\d+):[ \t]+#[ \t]*(.*?)[ \t]*$", re.MULTILINE)
@@ -173,18 +174,31 @@ def _whole(text: str | bytes, error: Callable[[str], ChangelogError]) -> tuple[s
     data = text.encode(errors="surrogatepass") if isinstance(text, str) else text
     end = len(data)
     if data.startswith(_HEADER[: _HEADER.index(":")].encode()):
-        marked = max((match.end() for match in _ENDS.finditer(data)), default=0)
+        marked, begun = 0, None
+        for part in _PARTS.finditer(data):
+            if begun is not None and not part[1]:
+                raise error(_lines_are_gone(data, begun))
+            begun = part if part[2] else None
+            marked = part.end() if part[1] else marked
         left = data[marked:].strip(b"\0\r\n")
-        if not left or _CUT_OFF.match(left):
+        if begun is not None:
+            if not marked:
+                raise error(_lines_are_gone(data, begun))  # step 0, which is never appended
+            end = begun.start()
+        elif not left or _CUT_OFF.match(left):
             end = marked
-        if end == marked and len(_STEPS.findall(left)) > 1:
-            raise error(
-                'a step near its end has no end mark, and others follow; delete it, or write "#." on a line below it'
-            )
     try:
         return data[:end].decode(), data[end:].decode(errors="replace").strip("\0\r\n") or None
     except UnicodeDecodeError as problem:
         raise error("it is not UTF-8 text") from problem
+
+
+def _lines_are_gone(data: bytes, part: re.Match[bytes]) -> str:
+    line = data.count(b"\n", 0, part.start()) + 1
+    return (
+        f"line {line}: step {part[2].decode()} has no end mark, so lines are missing there; bring them back, "
+        'or write "#." below the step if it is whole'
+    )
 
 
 def _section(head: str, content: Mapping[Any, Any]) -> str:

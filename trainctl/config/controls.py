@@ -81,8 +81,8 @@ def keys_of(config: DictConfig, controls: Mapping[str, Any], editable: bool) -> 
 
     The type is that of a structured config's field, else that of the value. A field may carry a control in its metadata
     (`field(metadata={"trainctl": {"min": 0}})`); what `controls` says of its key goes before, word by word. Of the
-    patterns that match a key, the most specific one (the longest without its `*`; the later of two equal ones) rules.
-    `model.*` covers all below `model`.
+    patterns that match a key, the most specific one (the longest without its `*`; of two equal ones the key's own
+    name, else the later) rules. `model.*` covers all below `model`.
 
     Raises:
         SettingError: a control that is not one, does not fit its key, or whose pattern matches no key.
@@ -90,7 +90,7 @@ def keys_of(config: DictConfig, controls: Mapping[str, Any], editable: bool) -> 
     specs = {str(pattern): parse_spec(spec, str(pattern)) for pattern, spec in controls.items()}
     found = dict(_leaves(config, ()))
     for pattern in specs:
-        if not any(fnmatchcase(name, pattern) for name in found):
+        if not any(_matches(name, pattern) for name in found):
             below = any(name.startswith(f"{pattern}.") for name in found)
             hint = f"did you mean {pattern}.*?" if below else f"keys are {_some(sorted(found))}"
             raise SettingError(f"trainctl.controls: the pattern {pattern!r} matches no key of the config; {hint}")
@@ -100,12 +100,17 @@ def keys_of(config: DictConfig, controls: Mapping[str, Any], editable: bool) -> 
 def _controlled(name: str, key: Key, specs: Mapping[str, ControlSpec], editable: bool) -> Key:
     if keys.split(name)[0] == "trainctl":
         return dataclasses.replace(key, locked=FIXED)
-    matching = [pattern for pattern in specs if fnmatchcase(name, pattern)]
+    matching = [pattern for pattern in specs if _matches(name, pattern)]
     if matching:
         # max takes the first of equals: reversed, so that the later of two equally long ones rules
-        pattern = max(reversed(matching), key=lambda pattern: len(pattern.replace("*", "")))
+        pattern = max(reversed(matching), key=lambda pattern: (len(pattern.replace("*", "")), pattern == name))
         key = _with_spec(name, key, specs[pattern], f"trainctl.controls: {pattern!r}")
     return key if editable else dataclasses.replace(key, locked=_NOT_EDITABLE)
+
+
+def _matches(name: str, pattern: str) -> bool:
+    """Match a key by its own name, whatever letters it has, or by a pattern, as names of files are."""
+    return name == pattern or fnmatchcase(name, pattern)
 
 
 def _with_spec(name: str, key: Key, spec: ControlSpec, where: str) -> Key:
@@ -113,7 +118,7 @@ def _with_spec(name: str, key: Key, spec: ControlSpec, where: str) -> Key:
     given = {name: value for name, value in given.items() if value is not None}
     key = dataclasses.replace(key, **given)
     for bound in ("min", "max", "step", "log", "max_change"):
-        if given.get(bound) and key.type not in ("int", "float", "any"):
+        if given.get(bound, False) is not False and key.type not in ("int", "float", "any"):
             raise SettingError(
                 f"{where} gives {bound} to {name}, which is of type {key.type}; bounds are for int and float"
             )

@@ -185,6 +185,8 @@ def _check_size(raw: Any) -> None:
 
 def _check_content(value: Any) -> None:
     for item in _inside(value):
+        if isinstance(item, dict) and None in item:
+            raise _Refused("a mapping cannot have null as a key")
         if isinstance(item, float) and not math.isfinite(item):
             raise _Refused("numbers must be finite; nan and inf are not allowed")
         if isinstance(item, str):

@@ -46,6 +46,8 @@ class Applier:
         self._run = run
         self._config = config
         self._keys = keys
+        self._has_epochs = any(key.when == "epoch" for key in keys.values())
+        self._has_checkpoints = any(key.checkpoint_first for key in keys.values())
         self._record = record
         self._answers = answers
         self._ledger = Ledger(run, record)
@@ -58,11 +60,11 @@ class Applier:
 
         A request that would be refused now need not wait for that.
         """
-        return any(key.when == "epoch" for key in self._touched(request))
+        return self._has_epochs and any(key.when == "epoch" for key in self._touched(request))
 
     def wants_checkpoint(self, request: Request) -> bool:
         """Say whether a request has a key before whose change a checkpoint is to be taken; as above."""
-        return any(key.checkpoint_first for key in self._touched(request))
+        return self._has_checkpoints and any(key.checkpoint_first for key in self._touched(request))
 
     def is_refused(self, request: Request) -> bool:
         """Answer a request at once that waits for a later step and can never be applied; say whether it was.

@@ -7,7 +7,6 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ from trainctl.run import files
 
 log = logging.getLogger(__name__)
 
-_OWN = ("step", "t")
 _PATIENCE_S = 5.0
 _PLAIN = frozenset((float, int, bool, str, type(None)))
 
@@ -41,18 +39,19 @@ class MetricLog:
         self.is_held = is_further
         self.last: dict[str, Any] = {}
 
-    def add(self, step: int, values: Mapping[str, Any]) -> None:
-        """Keep one record; numbers of NumPy and torch are read now, since their owner may change them.
+    def add(self, step: int, values: dict[str, Any]) -> None:
+        """Keep one record, which is ours from now on; numbers of NumPy and torch are read now: they may be changed.
 
         Raises:
             TypeError: a value is not a number, text, bool, None, or a list of those. ValueError: a name is ours.
         """
-        for name in _OWN:
-            if name in values:
-                raise ValueError(f"live.log({name}=…): {name!r} is written by trainctl itself; choose another name")
-        plain = {name: value if type(value) in _PLAIN else _plain(name, value) for name, value in values.items()}
-        self.last = plain
-        self._added.append((step, plain, time.time()))
+        if "step" in values or "t" in values:
+            name = "step" if "step" in values else "t"
+            raise ValueError(f"live.log({name}=…): {name!r} is written by trainctl itself; choose another name")
+        if not _PLAIN.issuperset(map(type, values.values())):
+            values = {name: _plain(name, value) for name, value in values.items()}
+        self.last = values
+        self._added.append((step, values, time.time()))
 
     def start_over(self) -> None:
         """Supersede all that earlier attempts have logged."""

@@ -77,7 +77,7 @@ def _write_start(attempt: Attempt, record: Record, keys: Mapping[str, Key], repl
         OSError: it cannot be written.
     """
     run, own = attempt.run, record.changelog
-    if not run.changelog.exists():
+    if record.has_rest or not run.changelog.exists():
         record.write()
     for path in (run.events, run.metrics):
         path.touch(mode=0o600)  # nothing asked for and nothing logged is an answer too

@@ -19,6 +19,7 @@ class Record:
     """
 
     def __init__(self, path: Path, changelog: Changelog) -> None:
+        self.has_rest = changelog.cut_off is not None
         self._path = path
         self._base = changelog.base
         self._edits = {edit.step: edit for edit in merge(changelog.edits)}

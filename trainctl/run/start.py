@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig
 
 from trainctl.config import drift
 from trainctl.config.changelog import Changelog
+from trainctl.config.keys import leaves
+from trainctl.config.naming import current_swept
 from trainctl.config.settings import Settings, settings_of
 from trainctl.config.snapshot import moment_keys, recorded_by_value, snapshot
 from trainctl.errors import DriftError, RunDirError
@@ -66,6 +70,9 @@ def own_changelog(run: RunDir, config: DictConfig) -> Changelog:
 def replayed_changelog(config: DictConfig, settings: Settings, *, say_drift: bool = True) -> Changelog | None:
     """Return the changelog to replay; None when none is asked for.
 
+    Where the schedule to replay is an axis of a sweep (`-m trainctl.replay=a,b norm=new,batch`), the keys of the other
+    axes may differ from the recorded ones.
+
     Args:
         config: of the run that starts.
         settings: its `trainctl:` settings.
@@ -77,13 +84,14 @@ def replayed_changelog(config: DictConfig, settings: Settings, *, say_drift: boo
     if settings.replay is None:
         return None
     replay = read_replay(original_cwd() / Path(settings.replay).expanduser())
+    now = snapshot(config)
     try:
         drift.check(
             replay.base,
-            snapshot(config),
+            now,
             source=f"the replayed {settings.replay}",
             allowed="start from the same config, or give trainctl.drift=allow to apply its edits anyway",
-            ignore=moment_keys(config),
+            ignore={*moment_keys(config), *_keys_of_axes(replay.base, now)},
         )
     except DriftError as error:
         if settings.drift != "allow":
@@ -91,3 +99,17 @@ def replayed_changelog(config: DictConfig, settings: Settings, *, say_drift: boo
         if say_drift:
             log.warning("%s", error)
     return replay
+
+
+def _keys_of_axes(*configs: Mapping[Any, Any]) -> set[str]:
+    """Return the keys that differ between the jobs of a sweep over schedules: those at and below each swept key."""
+    swept = current_swept() or frozenset()
+    if "trainctl.replay" not in swept:
+        return set()
+    places = tuple(key.rpartition("@")[2].replace("/", ".") for key in swept)
+    return {
+        key
+        for config in configs
+        for key in leaves(config)
+        if any(key == place or key.startswith(f"{place}.") for place in places)
+    }
