@@ -12,7 +12,7 @@ FAULT_SEED ?= $(shell date +%y%j)000
 FAULT_JOBS ?= 1000
 
 .NOTPARALLEL:
-.PHONY: help venv demo test test-main test-hydra14 test-faults check format format-check lint types bench chromium clean
+.PHONY: help venv demo test test-main test-hydra14 test-faults check format format-check lint types bench screenshots chromium clean
 
 help: ## say what each target does
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -25,8 +25,9 @@ $(VENV)/.installed-demo: pyproject.toml setup.py | $(BIN)/python
 	$(BIN)/python -m pip install --disable-pip-version-check -q -e '.[demo]'
 	@touch $@
 
+# One version of PyTorch for all tests: its schedulers are compared with curves by hand, and none of them needs a GPU.
 $(VENV)/.installed-dev: pyproject.toml setup.py | $(BIN)/python
-	$(BIN)/python -m pip install --disable-pip-version-check -q -e '.[dev]'
+	$(BIN)/python -m pip install --disable-pip-version-check -q -e '.[dev,torch,lightning,transformers]' 'torch==2.13.0'
 	@touch $@ $(VENV)/.installed-demo
 
 $(VENV14)/.installed: pyproject.toml setup.py Makefile
@@ -74,6 +75,10 @@ types: $(VENV)/.installed-dev ## check the types with mypy --strict
 bench: $(VENV)/.installed-dev ## measure what a step and a job cost, beside the alternatives
 	$(BIN)/python benchmarks/step.py
 	$(BIN)/python benchmarks/launch.py
+	$(BIN)/python benchmarks/page.py
+
+screenshots: $(VENV)/.installed-dev chromium ## take the pictures in docs/ anew, from a real sweep of the demo task
+	$(BIN)/python docs/screenshots.py
 
 # The page's tests need a browser: the system's Chromium, installed if that can be done without asking for a password.
 chromium:

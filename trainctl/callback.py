@@ -19,12 +19,14 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, flag_override
 
 from trainctl.config.settings import Settings, settings_of
 from trainctl.errors import JobError, TrainctlError
 from trainctl.panel import process as panel
+from trainctl.panel.listening import ssh_line
 from trainctl.run import attempt as attempts
+from trainctl.run import inherited
 from trainctl.run.attempt import Attempt
 from trainctl.run.joblog import Tee, keep_earlier_log
 from trainctl.run.rank import rank
@@ -49,8 +51,13 @@ class TrainctlCallback(Callback):
     may_run_ahead = True
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Check what was asked before anything is made, then show the page. In the process of a single run."""
-        if rank() != 0:
+        """Check what was asked before anything is made, then show the page. In the process of a single run.
+
+        What Hydra writes down is for the first process of a run alone.
+        """
+        if rank() != 0 or inherited.offered(config.hydra.run.dir) is not None:
+            with flag_override(config, ["readonly", "struct"], False):
+                config.hydra.output_subdir = None
             return
         with _known_to_hydra(config):
             run = RunDir.at(str(config.hydra.run.dir))
@@ -80,6 +87,8 @@ class TrainctlCallback(Callback):
     def on_job_start(self, config: DictConfig, *, task_function: Any, **kwargs: Any) -> None:
         """Begin the run where the launcher has not begun it already. In the process of the job, of rank 0 alone."""
         if attempts.current() is not None or is_waiting() or rank() != 0:
+            return
+        if inherited.offered(config.hydra.runtime.output_dir) is not None:
             return
         try:
             _begin(config)
@@ -156,6 +165,8 @@ def _show_page(root: Path, settings: Settings) -> None:
         log.warning("there is no page: %s", error)
     if _page is not None:
         sys.stderr.write(f"page: {_page.url}\n")
+        if line := ssh_line(_page.url):
+            sys.stderr.write(f"to see it on the machine you came from: {line}\n")
         sys.stderr.flush()
         atexit.register(_leave_page)
 

@@ -1,7 +1,8 @@
 """One rank of a training that only tells what it sees: `python ranks_app.py RUN_DIR OUT key=value …`.
 
-Each rank writes `OUT/rank<r>.json`: what its config said at each step, what its hook and its action saw, how it ended.
-Each step sums a number over all ranks, as gradients are summed, so that no rank can run away from the others.
+Each rank writes `OUT/rank<r>.json`: what its config said at each step, what its hook and its action saw, at which steps
+`live.step()` made the ranks wait for each other, how it ended. Each step sums a number over all ranks, as gradients are
+summed, so that no rank can run away from the others (unless `sums=false`).
 """
 
 from __future__ import annotations
@@ -21,9 +22,29 @@ from omegaconf import DictConfig, OmegaConf
 import trainctl
 from trainctl.frameworks import ranks as our_ranks
 
+COLLECTIVES = ("all_gather", "all_reduce", "barrier", "broadcast", "gather", "recv", "reduce", "scatter", "send")
+
+
+def note_collectives(seen: dict[str, Any], *, live: list[trainctl.Live]) -> None:
+    """Note each collective call by the step that the live session is at; those of the task itself are taken out."""
+
+    def noted(name: str, call: Any) -> Any:
+        def collective(*arguments: Any, **options: Any) -> Any:
+            seen["collectives"].append([live[0].step_number if live else 0, name])
+            return call(*arguments, **options)
+
+        return collective
+
+    for name in COLLECTIVES:
+        setattr(ranks, name, noted(name, getattr(ranks, name)))
+
 
 def train(cfg: DictConfig, run_dir: str, seen: dict[str, Any]) -> None:
+    opened: list[trainctl.Live] = []
+    if cfg.note_collectives:
+        note_collectives(seen, live=opened)
     live = trainctl.live(cfg, run_dir=run_dir)
+    opened.append(live)
     seen["seed"] = [live.seed, cfg.trainctl.seed, torch.initial_seed()]
     rank = ranks.get_rank()
 
@@ -38,13 +59,14 @@ def train(cfg: DictConfig, run_dir: str, seen: dict[str, Any]) -> None:
         ranks.all_reduce(total)
         seen["sums"].append([live.step_number, int(total)])
 
-    if cfg.resume is not None:
-        live.load_state_dict({**json.loads(Path(cfg.resume).read_text())})
+    if "RESUME" in os.environ:
+        live.load_state_dict({**json.loads(Path(os.environ["RESUME"]).read_text())})
     while live.step_number < cfg.steps:
         step = live.step()
-        number = torch.tensor(step)
-        ranks.all_reduce(number)
-        assert int(number) == step * ranks.get_world_size()
+        if cfg.sums:
+            number = torch.tensor(step)
+            ranks.all_reduce(number)
+            assert int(number) == step * ranks.get_world_size()
         seen["values"].append([step, cfg.optim.lr, cfg.n, live.now.text])
         live.log(rank=rank)
         if live.should_checkpoint:
@@ -53,28 +75,24 @@ def train(cfg: DictConfig, run_dir: str, seen: dict[str, Any]) -> None:
                 Path(run_dir, "checkpoint.json").write_text(json.dumps(live.state_dict()))
         if live.should_stop:
             break
-        if rank == cfg.runs_away and step == 5:
-            live.step()
+        if rank == cfg.strays and step == 5:
+            live.epoch()
         time.sleep(cfg.sleep_s)
 
 
 def main() -> None:
     run_dir, out, *overrides = sys.argv[1:]
     defaults = {"optim": {"lr": 0.1}, "n": 0, "text": "", "steps": 1_000_000, "sleep_s": 0.001, "timeout_s": 60}
-    cfg = OmegaConf.merge(
-        {**defaults, "resume": None, "runs_away": None, "trainctl": {"seed": None}}, OmegaConf.from_dotlist(overrides)
-    )
+    modes = {"sums": True, "strays": None, "note_collectives": False, "trainctl": {"seed": None}}
+    cfg = OmegaConf.merge({**defaults, **modes}, OmegaConf.from_dotlist(overrides))
     assert isinstance(cfg, DictConfig)
     our_ranks.TIMEOUT = timedelta(seconds=cfg.timeout_s)
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    ranks.init_process_group(
-        "gloo",
-        init_method=f"file://{out}/meeting-point",
-        rank=rank,
-        world_size=size,
-        timeout=timedelta(seconds=cfg.timeout_s),
-    )
-    seen: dict[str, Any] = {"values": [], "edits": [], "sums": [], "checkpoints": [], "error": None}
+    meeting_point = "env://" if "MASTER_ADDR" in os.environ else f"file://{out}/meeting-point"
+    timeout = timedelta(seconds=cfg.timeout_s)
+    ranks.init_process_group("gloo", init_method=meeting_point, rank=rank, world_size=size, timeout=timeout)
+    seen: dict[str, Any] = {name: [] for name in ("values", "edits", "sums", "checkpoints", "collectives")}
+    seen |= {"pid": os.getpid(), "error": None}
     try:
         train(cfg, run_dir if rank == 0 else f"{run_dir}-of-rank-{rank}", seen)
     except Exception as error:

@@ -9,14 +9,13 @@ from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
+from open_sessions import OpenLive
 
 from trainctl.config.yaml import dumps
 from trainctl.run import attempt
 from trainctl.run.current import live
 from trainctl.run.live import Live
 from trainctl.run.rundir import RunDir
-
-OpenLive = Callable[..., Live]
 
 
 @pytest.fixture

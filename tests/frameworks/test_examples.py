@@ -2,58 +2,25 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
+from example_runs import answers, asked_beforehand, metric, run_example, start, until, wait
 
 from trainctl.config.changelog import loads
 from trainctl.config.yaml import loads as read
-from trainctl.run.events import read_events
-from trainctl.run.inbox import file_request
-from trainctl.run.rundir import RunDir
+from trainctl.run.rundir import RunDir, find_runs
+from trainctl.run.status import state_of
 
-EXAMPLES = Path(__file__).resolve().parent.parent.parent / "examples"
-
-
-def run_example(name: str, cwd: Path, *overrides: str) -> RunDir:
-    """Run an example in `cwd/run` until it ends."""
-    command = [sys.executable, str(EXAMPLES / name), "hydra.run.dir=run", "trainctl.panel.enabled=false", *overrides]
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=240, check=False, env=environment)
-    assert done.returncode == 0, f"{command} ended {done.returncode}\n{done.stdout}\n{done.stderr}"
-    return RunDir.at(cwd / "run")
-
-
-def asked_beforehand(cwd: Path, *requests: dict[str, Any]) -> None:
-    """File requests for a run that has not begun yet, so that each is there at its step on any machine."""
-    run = RunDir.at(cwd / "run")
-    run.create()
-    for request in requests:
-        file_request(run, request.pop("edits", {}), via="test", **request)
-
-
-def metric(run: RunDir, name: str) -> dict[int, Any]:
-    records = map(json.loads, run.metrics.read_text().splitlines())
-    return {record["step"]: record[name] for record in records if name in record}
-
-
-def answers(run: RunDir) -> list[tuple[str, int | None]]:
-    return [(event.state, event.step) for event in read_events(run) if event.is_final]
+pytest.importorskip("torch", reason="PyTorch is not installed")
+pytestmark = pytest.mark.timeout(900)  # each starts the program two or three times, and frameworks are slow to import
 
 
 class TestTorchDigits:
-    @pytest.fixture(autouse=True)
-    def needs_torch(self) -> None:
-        pytest.importorskip("torch", reason="PyTorch is not installed")
-
     def test_learns_digits_with_edits_under_its_cosine(self, tmp_path: Path) -> None:
-        asked_beforehand(tmp_path, {"edits": {"optim.lr": 0.005, "model.dropout": 0.3}, "at": 151})
-        run = run_example("torch_digits.py", tmp_path)
+        run = RunDir.at(tmp_path / "run")
+        asked_beforehand(run, {"edits": {"optim.lr": 0.005, "model.dropout": 0.3}, "at": 151})
+        run_example("torch_digits.py", tmp_path)
         assert answers(run) == [("applied", 151)]
         rates = metric(run, "lr")
         assert rates[1] == 0.01
@@ -64,8 +31,9 @@ class TestTorchDigits:
     def test_goes_on_from_a_checkpoint_as_though_it_had_not_been_stopped(self, tmp_path: Path) -> None:
         edit = {"edits": {"optim.lr": 0.02, "optim.weight_decay": 0.05}, "at": 30}
         whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-        asked_beforehand(whole, dict(edit))
-        asked_beforehand(stopped, dict(edit), {"action": "checkpoint", "at": 40}, {"action": "stop", "at": 45})
+        asked_beforehand(RunDir.at(whole / "run"), edit)
+        stops = [{"action": "checkpoint", "at": 40}, {"action": "stop", "at": 45}]
+        asked_beforehand(RunDir.at(stopped / "run"), edit, *stops)
         settings = ["steps=80", "trainctl.seed=7"]
         expected = metric(run_example("torch_digits.py", whole, *settings), "loss")
         run = run_example("torch_digits.py", stopped, *settings)
@@ -75,3 +43,116 @@ class TestTorchDigits:
         assert resumed == expected
         changelog = loads(run.changelog.read_text(), source="run")
         assert [edit.step for edit in changelog.edits] == [30]
+
+
+class TestAccelerateDigits:
+    @pytest.fixture(autouse=True)
+    def needs_accelerate(self) -> None:
+        pytest.importorskip("accelerate", reason="Accelerate is not installed")
+
+    def test_learns_digits_on_one_rank(self, tmp_path: Path) -> None:
+        run = run_example("accelerate_digits.py", tmp_path)
+        assert read(run.result.read_text())["value"] > 0.9
+
+    def test_ranks_that_accelerate_launches_follow_one_session(self, tmp_path: Path) -> None:
+        run = RunDir.at(tmp_path / "run")
+        asked_beforehand(run, {"edits": {"optim.lr": 0.005, "dropout": 0.3}, "at": 20}, {"action": "stop", "at": 30})
+        launched = [
+            "--multi_gpu",
+            "--num_processes=2",
+            "--num_machines=1",
+            "--mixed_precision=no",
+            "--dynamo_backend=no",
+        ]
+        by = ("-m", "accelerate.commands.launch", *launched, "--main_process_port=0")
+        run_example("accelerate_digits.py", tmp_path, by=by)
+        assert answers(run) == [("applied", 20), ("applied", 30)]
+        rates = metric(run, "lr")
+        assert rates[20] / rates[19] == pytest.approx(0.5, rel=0.02)
+        assert max(metric(run, "loss")) == 58  # two epochs of 29 batches for each rank
+        assert [found.name for found in find_runs(tmp_path)] == ["run"]
+
+
+class TestLightningDigits:
+    @pytest.fixture(autouse=True)
+    def needs_lightning(self) -> None:
+        pytest.importorskip("lightning", reason="Lightning is not installed")
+
+    @pytest.mark.parametrize("ranks", [1, 2])
+    def test_killed_run_ends_with_the_weights_of_one_that_was_not_killed(self, tmp_path: Path, ranks: int) -> None:
+        edits = tmp_path / "edits.yaml"
+        edits.write_text(
+            f"""
+            0: {{optim: {{lr: 0.01, weight_decay: 0.01}}, model: {{dropout: 0.1}}}}
+            {30 // ranks}: {{optim: {{lr: 0.02, weight_decay: 0.1}}}}
+            {50 // ranks}: {{model: {{dropout: 0.4}}}}
+            {70 // ranks}: {{optim: {{lr: 0.01}}}}
+            """
+        )
+        settings = [f"trainctl.replay={edits}", "trainctl.drift=allow", "trainctl.seed=7"]
+        settings += ["epochs=4", f"devices={ranks}", "hydra.run.dir=run"]
+        whole = run_example("lightning_digits.py", tmp_path / "whole", *settings)
+        run = RunDir.at(tmp_path / "killed" / "run")
+        asked_beforehand(run, {"action": "pause", "at": 58 // ranks})
+        process = start("lightning_digits.py", tmp_path / "killed", *settings)
+        until(lambda: ("applied", 58 // ranks) in (answers(run) if run.events.exists() else ()), process)
+        process.kill()
+        process.communicate()
+        assert state_of(run) == "interrupted"
+        assert (run.path / "checkpoints" / "last.ckpt").exists()
+        wait(start("lightning_digits.py", tmp_path / "killed", *settings))
+        for name in ("lr", "loss", "accuracy", "fingerprint"):
+            assert metric(run, name) == metric(whole, name)
+        assert len(metric(run, "loss")) == 88 // ranks
+        assert len(metric(run, "fingerprint")) == 1
+        assert read(run.result.read_text())["value"] > 0.8
+
+    def test_ranks_that_lightning_starts_in_jobs_on_slots_follow_the_session_of_their_job(self, tmp_path: Path) -> None:
+        root = tmp_path / "outputs/lightning_digits"
+        edited = RunDir.at(root / "OptimLr_0.02")
+        asked_beforehand(edited, {"edits": {"model.dropout": 0.3, "optim.lr": 0.005}, "at": 15})
+        overrides = ["-m", "optim.lr=0.01,0.02", "devices=2", "epochs=2", "hydra.launcher.slots=1"]
+        wait(start("lightning_digits.py", tmp_path, *overrides))
+        made = sorted(path.name for path in root.iterdir() if path.is_dir() and path.name[0] != ".")
+        assert made == ["OptimLr_0.01", "OptimLr_0.02"]  # no rank has made another
+        for run in find_runs(tmp_path):
+            assert state_of(run) == "done"
+            assert "were not seeded" not in run.log.read_text()  # the other rank has the seed of the first
+            assert len(metric(run, "loss")) == 22  # half as many as on one rank
+            assert (run.path / "checkpoints" / "last.ckpt").exists()
+        rates = metric(edited, "lr")
+        assert rates[15] / rates[14] == pytest.approx(0.25, rel=0.2)
+        assert answers(edited) == [("applied", 15)]
+
+
+class TestTransformersPoem:
+    @pytest.fixture(autouse=True)
+    def needs_transformers(self) -> None:
+        pytest.importorskip("transformers", reason="Transformers is not installed")
+        pytest.importorskip("accelerate", reason="Accelerate is not installed")
+
+    def test_goes_on_from_a_checkpoint_as_though_it_had_not_been_stopped(self, tmp_path: Path) -> None:
+        edits = tmp_path / "edits.yaml"
+        edits.write_text(
+            """
+            0: {optim: {lr: 0.01, weight_decay: 0.01}}
+            8: {optim: {lr: 0.02, weight_decay: 0.1}}
+            25: {optim: {lr: 0.01}}
+            """
+        )
+        settings = [f"trainctl.replay={edits}", "trainctl.drift=allow"]
+        settings += ["trainctl.seed=7", "steps=30", "save_steps=10", "accumulate=2", "batch_size=4"]
+        whole = run_example("transformers_poem.py", tmp_path / "whole", *settings)
+        run = RunDir.at(tmp_path / "killed" / "run")
+        asked_beforehand(run, {"action": "pause", "at": 17})
+        process = start("transformers_poem.py", tmp_path / "killed", "hydra.run.dir=run", *settings)
+        until(lambda: ("applied", 17) in (answers(run) if run.events.exists() else ()), process)
+        process.kill()
+        process.communicate()
+        wait(start("transformers_poem.py", tmp_path / "killed", "hydra.run.dir=run", *settings))
+        for name in ("lr/0", "lr/1", "loss", "learning_rate", "fingerprint"):  # one group of two has no decay
+            assert metric(run, name) == metric(whole, name)
+        rates = metric(run, "learning_rate")
+        assert rates == pytest.approx(metric(run, "lr/0"))
+        assert rates[9] == pytest.approx(0.02 * (1 - 8 / 30))
+        assert read(run.result.read_text())["value"] < metric(run, "loss")[1]

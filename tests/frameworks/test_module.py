@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from conftest import OpenLive
+from open_sessions import OpenLive
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import OpenLive
+from open_sessions import OpenLive
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 

@@ -9,7 +9,7 @@ import torch
 
 TIMEOUT = timedelta(minutes=30)  # how long a rank waits for rank 0, which speaks now and then while a run is paused
 
-_INLINE = 16  # bytes that go with the length; a message that only says "nothing new" has no more
+_INLINE = 24  # bytes that go with the length; a message that only says "nothing new" has no more
 
 
 def make_agree() -> Callable[[bytes], bytes]:

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any
 
 from trainctl.errors import TrainctlError
-from trainctl.run import files
+from trainctl.run import files, inherited
 from trainctl.run.inbox import names_in_inbox
 from trainctl.run.leaving import leave_with
 from trainctl.run.reservation import Reservation
@@ -84,14 +84,19 @@ class Attempt:
         Raises:
             RunDirError: the directory cannot be written.
         """
-        global _current
         left = names_in_inbox(reservation.run) if reservation.number > 1 else frozenset()
         begun = time.monotonic()
         attempt = cls(reservation, reservation.start(slot), left, begun)
-        _current = attempt
-        seed_libraries(attempt.seed, attempt.seeded)
-        _watch_exit(attempt, left_by_exit)
+        attempt.watch(left_by_exit)
+        inherited.offer(attempt.run, attempt.seed)
         return attempt
+
+    def watch(self, left_by_exit: State) -> None:
+        """Make this the attempt of this process: libraries are seeded, and it ends with the process at the latest."""
+        global _current
+        _current = self
+        seed_libraries(self.seed, self.seeded)
+        _watch_exit(self, left_by_exit)
 
     def at_end(self, hook: Callable[[], None]) -> None:
         """Call `hook` when the attempt ends, before the status says so; the last one added is called first."""
@@ -125,6 +130,16 @@ class Attempt:
                 if state == "done":
                     state, exit_code, reason = "failed", 1, f"{type(error).__name__}: {error}"
         try:
+            self.write_end(state, value, exit_code, reason)
+        finally:
+            self._lock.release()
+            if _current is self:
+                _current = None
+                inherited.withdraw()
+
+    def write_end(self, state: State, value: Any, exit_code: int | None, reason: str | None) -> None:
+        """Write result and status; what cannot be written is logged."""
+        try:
             if state == "done":
                 reason = reason or self.remark
                 write_result(self.run, value)
@@ -136,10 +151,6 @@ class Attempt:
             log.error("%s", lost)
             if state == "done":  # nobody would know, so it will run again
                 self.status = self.status.end("failed", exit_code=1, reason=lost)
-        finally:
-            self._lock.release()
-            if _current is self:
-                _current = None
 
 
 begin = Attempt.begin

@@ -12,6 +12,7 @@ from trainctl.config.assign import assign
 from trainctl.config.changelog import Edit
 from trainctl.config.settings import settings_of
 from trainctl.errors import RankError
+from trainctl.run import inherited
 from trainctl.run.actions import Actions
 from trainctl.run.agreement import Agreement, Asked, Failure, Task, Whole
 from trainctl.run.flags import Flags
@@ -41,6 +42,8 @@ class Follower:
         self.hooks: list[Callable[[Edit], object]] = []
         self.bindings: list[Callable[[Now], object]] = []
         self.seed = settings_of(config).seed
+        if self.seed is None:
+            self.seed = inherited.seed()
         self._seeded: set[str] = set()
         self._config = config
         self._flags = flags

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Iterator
+
 from trainctl.config.changelog import Edit
+from trainctl.errors import RankError
 from trainctl.run.agreement import Agreement, Asked, Failure, Task, Whole
 from trainctl.run.attempt import describe
 from trainctl.run.resume import values_at
@@ -35,20 +39,37 @@ class Leader:
         """Meet the other ranks at `step` and let all that is due take effect.
 
         Raises:
+            RankError: another rank is gone.
             Exception: as `Session.begin_step`; the other ranks raise too then.
         """
-        session = self._session
-        self._agreement.begin(step)
-        try:
+        with self._meeting(step) as session:
             if session is not None:
                 self._tell_all(session)
                 session.begin_step(step, is_epoch=is_epoch)
                 self._ask(session)
+
+    def meet_for(self, step: int, change: Callable[[], object]) -> None:
+        """Meet the other ranks after `step` for a change of the session: what a checkpoint has edited.
+
+        Raises:
+            RankError: another rank is gone.
+            Exception: what the change raised; the other ranks raise too then.
+        """
+        with self._meeting(step):
+            change()
+
+    @contextlib.contextmanager
+    def _meeting(self, step: int) -> Iterator[Session | None]:
+        self._agreement.begin(step)
+        try:
+            yield self._session
+        except RankError:  # there is nobody to tell
+            raise
         except Exception as error:
             self._agreement.say(Failure(describe(error)))
             raise
         finally:
-            self._agreement.end(None if session is None else session.next_step)
+            self._agreement.end(None if self._session is None else self._session.next_step)
 
     def _tell(self, content: Edit | Task | None) -> None:
         if self._agreement.is_on:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
@@ -41,18 +42,19 @@ class Live:
         now: the current config as plain objects; a new one after each edit.
         step_number: the number of the step that runs; 0 before the first step.
         seed: the seed of this run, the same on all ranks; None elsewhere than on rank 0 until the ranks have met.
+        total: the step at which the training will be done, as far as it is known; shown as goal.
     """
 
     __slots__ = (
-        *("_agree", "_engine", "_files", "_flags", "_has_joined", "_member", "_next", "_pid", "_taken", "_total"),
-        *("config", "now", "seed", "step_number"),
+        *("_agree", "_engine", "_files", "_flags", "_has_joined", "_member", "_next", "_pid", "_taken"),
+        *("config", "now", "seed", "step_number", "total"),
     )
 
     def __init__(self, config: DictConfig, attempt: Attempt | None, *, agree: Agree | None = None) -> None:
         """Open the session of an attempt; without one it is that of another rank than 0."""
         self.config = config
         self.step_number = 0
-        self._total: int | None = None
+        self.total: int | None = None
         self._pid = os.getpid()
         self._agree, self._has_joined = agree, False
         self._flags = Flags()
@@ -99,9 +101,9 @@ class Live:
         """
         if total is None and isinstance(iterable, Sized):
             total = len(iterable)
-        self._total = self.step_number + total if total is not None else None
+        self.total = self.step_number + total if total is not None else None
         metrics = self._files.metrics if self._files is not None else None
-        yield from tracked(iterable, self.step, self.step_number, self._total, metrics)
+        yield from tracked(iterable, self.step, self.step_number, self.total, metrics)
 
     def log(self, values: Mapping[str, Any] | None = None, /, **more: Any) -> None:
         """Write metrics of the current step to `metrics.jsonl`; costs no file access here.
@@ -218,7 +220,7 @@ class Live:
     def resume(self, step: int) -> None:
         """Go on after `step`: config and bindings become what they were there, later edits come again at their steps.
 
-        Register hooks and bindings first: they run here. `live.step()` then begins the step after.
+        Register hooks and bindings first: they run here. `live.step()` then begins the step after. Every rank calls it.
 
         Raises:
             SettingError: the step is none.
@@ -229,9 +231,13 @@ class Live:
 
     def _resume(self, step: int, state: Mapping[str, Any]) -> None:
         self.step_number = step
-        self._next = step + 1  # where the other ranks hear of it
-        if self._files is not None:
-            resume.resume(self._files, step, state, self.config)
+        self._next = step + 1  # where ranks that have not met yet hear of it
+        files = self._files
+        if isinstance(self._engine, Follower):
+            self._engine.begin_step(step)
+        elif files is not None:
+            go_on = functools.partial(resume.resume, files, step, state, self.config)
+            self._engine.meet_for(step, go_on) if isinstance(self._engine, Leader) else go_on()
 
     def close(self, reason: str = RUN_ENDED) -> None:
         """End the session: requests that are left are rejected with `reason`, metrics and progress are written.
@@ -285,7 +291,7 @@ class Live:
 
     def _position(self) -> Position:
         is_paused = self._files is not None and self._files.doing.is_paused
-        return Position(self.step_number, self._total, is_paused)
+        return Position(self.step_number, self.total, is_paused)
 
     def _show(self, now: Now) -> None:
         self.now = now

@@ -10,7 +10,10 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from trainctl.errors import RunDirError
+from trainctl.run import inherited
 from trainctl.run.attempt import Attempt
+from trainctl.run.guest import Guest
+from trainctl.run.lock import is_locked
 from trainctl.run.provenance import hydra_config
 from trainctl.run.rundir import RunDir
 
@@ -18,17 +21,17 @@ from trainctl.run.rundir import RunDir
 def begin_plain(config: DictConfig, run_dir: str | os.PathLike[str] | None) -> Attempt:
     """Begin an attempt in `run_dir`; else in Hydra's output dir; else in `outputs/<script name>/<date>_<time>`.
 
+    A rank that a job has started begins nothing where its job runs already: it opens the session there.
+
     Raises:
         RunDirError: another process runs there, or it cannot be made.
     """
     hydra = hydra_config()
-    if run_dir is not None:
-        path = Path(run_dir)
-    elif hydra is not None:
-        path = Path(hydra.runtime.output_dir)
-    else:
-        path = _new_dir()
-    return Attempt.begin(RunDir.at(path), config=config)
+    path = Path(run_dir or hydra.runtime.output_dir) if run_dir is not None or hydra is not None else None
+    host = inherited.offered(path)
+    if host is not None and is_locked(host.lock):
+        return Guest.enter(host, config)
+    return Attempt.begin(RunDir.at(path or _new_dir()), config=config)
 
 
 def _new_dir() -> Path:

@@ -75,6 +75,9 @@ class Pump:
         self._thread = threading.Thread(target=self._work, name="trainctl-pump", daemon=True)
 
     def start(self) -> None:
+        """Take what lies there already, so that the first step knows of it, and begin to look after the rest."""
+        with contextlib.suppress(OSError):  # the thread says so
+            self.look()
         self._thread.start()
 
     def stop(self) -> bool:

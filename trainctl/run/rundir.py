@@ -77,6 +77,11 @@ class RunDir:
     def lock(self) -> Path:
         return self.path / "run.lock"
 
+    @property
+    def session_lock(self) -> Path:
+        """Held by the rank that has the live session where the process that began the run is no rank."""
+        return self.path / "session.lock"
+
     def remove_leftovers(self) -> None:
         """Remove what writers that were killed left half-written; for the process that holds the lock."""
         rewritten = (self.run, self.status, self.result, self.changelog, self.metrics, self.progress, self.stop)

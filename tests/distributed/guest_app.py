@@ -1,0 +1,21 @@
+"""A process that a run has started, `python guest_app.py RUN_DIR|- GO`: it opens a session and waits for GO to step."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+import trainctl
+from trainctl.run import attempt
+
+run_dir, go = sys.argv[1:]
+cfg = OmegaConf.create({"lr": 0.1, "trainctl": {"seed": None}})
+live = trainctl.live(cfg, run_dir=None if run_dir == "-" else run_dir)
+opened = attempt.current()
+print(opened.run.path, live.seed, type(opened).__name__, flush=True)
+while not Path(go).exists():
+    time.sleep(0.02)
+live.log(step_of_guest=live.step(), lr=cfg.lr)

@@ -1,0 +1,132 @@
+"""A run whose ranks are started by its own process: one of them opens its live session."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+from rank_processes import HERE, PATIENCE_S, ask
+
+from trainctl.config.yaml import loads
+from trainctl.run import attempt
+from trainctl.run.current import live
+from trainctl.run.events import read_events
+from trainctl.run.rundir import RunDir
+from trainctl.run.status import read_status, state_of
+
+CONFIG = {"lr": 0.1, "trainctl": {"seed": None}}
+StartGuest = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def host(run: RunDir) -> Iterator[attempt.Attempt]:
+    begun = attempt.begin(run, config=OmegaConf.create(CONFIG))
+    yield begun
+    begun.end("done", exit_code=0)
+
+
+@pytest.fixture
+def start_guest(tmp_path: Path) -> Iterator[StartGuest]:
+    """Start a guest in `tmp_path/elsewhere`, as rank 0 unless said otherwise."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(run_dir: Path | str, *, rank: str = "0") -> subprocess.Popen[str]:
+        elsewhere = tmp_path / "elsewhere"
+        elsewhere.mkdir(exist_ok=True)
+        started.append(
+            subprocess.Popen(
+                [sys.executable, str(HERE / "guest_app.py"), str(run_dir), str(tmp_path / "go")],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                cwd=elsewhere,
+                env={**os.environ, "RANK": rank},
+            )
+        )
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def said(process: subprocess.Popen[str]) -> list[str]:
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    assert line, process.communicate()[1]
+    return line.split()
+
+
+def failed(process: subprocess.Popen[str]) -> str:
+    _, error = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 1
+    return error.splitlines()[-1]
+
+
+def metrics(run: RunDir) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in run.metrics.read_text().splitlines()]
+
+
+@pytest.mark.parametrize("names_it", [True, False])
+def test_rank_that_a_run_starts_has_its_session_seed_and_edits(
+    host: attempt.Attempt, start_guest: StartGuest, run: RunDir, tmp_path: Path, names_it: bool
+) -> None:
+    guest = start_guest(run.path if names_it else "-")
+    assert said(guest) == [str(run.path), str(host.seed), "Guest"]
+    asked = ask(run, {"lr": 0.5}, at=1)
+    while asked not in run.events.read_text():
+        assert guest.poll() is None
+    (tmp_path / "go").touch()
+    assert guest.wait(timeout=PATIENCE_S) == 0
+    assert [(record["step_of_guest"], record["lr"]) for record in metrics(run) if "lr" in record] == [(1, 0.5)]
+    assert [event.step for event in read_events(run) if event.is_final] == [1]
+    assert state_of(run) == "running"
+    host.end("done", value=3, exit_code=0)
+    assert loads(run.result.read_text())["value"] == 3
+    assert loads(run.run.read_text())["keys"]["lr"]["type"] == "float"
+    status = read_status(run)
+    assert status is not None
+    assert status.pid == os.getpid()
+
+
+def test_second_guest_is_refused_until_the_first_has_gone(
+    host: attempt.Attempt, start_guest: StartGuest, run: RunDir, tmp_path: Path
+) -> None:
+    first = start_guest(run.path)
+    said(first)
+    assert "is open in another process that its job has started; only one of them, rank 0" in failed(start_guest("-"))
+    first.kill()
+    first.wait()
+    third = start_guest("-")
+    assert said(third)[2] == "Guest"
+    (tmp_path / "go").touch()
+    assert third.wait(timeout=PATIENCE_S) == 0
+
+
+def test_run_that_has_its_session_itself_has_no_guests(
+    host: attempt.Attempt, start_guest: StartGuest, run: RunDir
+) -> None:
+    live(OmegaConf.create(CONFIG))
+    assert "is in use by a run that is still going" in failed(start_guest(run.path))
+
+
+def test_program_that_is_no_rank_has_a_run_of_its_own(
+    host: attempt.Attempt, start_guest: StartGuest, run: RunDir
+) -> None:
+    path, _, kind = said(start_guest("-", rank=""))
+    assert kind == "Attempt"
+    assert Path(path).parent.parent.parent.name == "elsewhere"
+
+
+def test_run_that_has_ended_offers_nothing(host: attempt.Attempt) -> None:
+    assert "TRAINCTL_RUN" in os.environ
+    host.end("done", exit_code=0)
+    assert not {name for name in os.environ if name in ("TRAINCTL_RUN", "TRAINCTL_SEED")}

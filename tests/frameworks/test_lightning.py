@@ -1,0 +1,200 @@
+"""A `Trainer` of Lightning under a live session: what a step is, what is handed on, what a checkpoint holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+from open_sessions import OpenLive
+
+pytest.importorskip("lightning", reason="Lightning is not installed")
+pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning's own, about loggers, workers and PyTorch
+
+import torch  # noqa: E402
+from lightning.pytorch import LightningModule, Trainer  # noqa: E402
+from lightning.pytorch.callbacks import ModelCheckpoint  # noqa: E402
+from torch.utils.data import DataLoader  # noqa: E402
+
+import trainctl  # noqa: E402
+from trainctl.errors import SettingError  # noqa: E402
+from trainctl.frameworks.lightning import TrainctlCallback  # noqa: E402
+from trainctl.run.inbox import file_request  # noqa: E402
+from trainctl.run.rundir import RunDir  # noqa: E402
+
+BATCHES = 6
+
+
+class Line(LightningModule):
+    """Notes at each batch the step and the learning rate that the config says then."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        self.config, self.seen = config, []
+        self.layer = torch.nn.Linear(1, 1)
+
+    def configure_optimizers(self) -> Any:
+        optimizer = torch.optim.SGD(self.parameters(), lr=self.config.lr)
+        trainctl.current().bind(optimizer, lr="lr")
+        return optimizer
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        self.seen.append((batch_idx, trainctl.current().step_number, self.config.lr))
+        loss = self.layer(batch).square().mean()
+        self.log("loss", loss)
+        return loss
+
+
+class Adversaries(Line):
+    """Two optimizers, stepped by hand: the second at every other batch only."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.automatic_optimization = False
+        self.other = torch.nn.Linear(1, 1)
+
+    def configure_optimizers(self) -> Any:
+        return [torch.optim.SGD(each.parameters(), lr=0.1) for each in (self.layer, self.other)]
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        loss = super().training_step(batch, batch_idx)
+        loss = loss + self.other(batch).square().mean()
+        first, second = self.optimizers()
+        self.manual_backward(loss)
+        first.step()
+        if batch_idx % 2 == 0:
+            second.step()
+        first.zero_grad()
+        second.zero_grad()
+
+
+def trainer(path: Path, *callbacks: Any, **options: Any) -> Trainer:
+    quiet = {"logger": False, "enable_model_summary": False, "enable_progress_bar": False, "accelerator": "cpu"}
+    callbacks = callbacks or (TrainctlCallback(),)
+    return Trainer(default_root_dir=path, callbacks=list(callbacks), **{"max_epochs": 1, **quiet, **options})
+
+
+def data() -> DataLoader[Any]:
+    return DataLoader(torch.linspace(-1, 1, BATCHES).reshape(BATCHES, 1), batch_size=1)
+
+
+def test_batches_that_are_accumulated_are_one_step(open_live: OpenLive, tmp_path: Path) -> None:
+    live = open_live({2: {"lr": 0.5}}, lr=0.1)
+    model = Line(live.config)
+    trainer(tmp_path, accumulate_grad_batches=4, max_epochs=2, enable_checkpointing=False).fit(model, data())
+    steps = [(index, step) for index, step, _ in model.seen]
+    assert steps == [(0, 1), (1, 1), (2, 1), (3, 1), (4, 2), (5, 2), (0, 3), (1, 3), (2, 3), (3, 3), (4, 4), (5, 4)]
+    assert [rate for *_, rate in model.seen] == [0.1] * 4 + [0.5] * 8
+
+
+def test_two_optimizers_of_a_batch_are_one_step(open_live: OpenLive, tmp_path: Path) -> None:
+    live = open_live({3: {"lr": 0.5}}, lr=0.1)
+    model = Adversaries(live.config)
+    fitted = trainer(tmp_path, enable_checkpointing=False)
+    fitted.fit(model, data())
+    assert fitted.global_step == 9  # Lightning counts each optimizer
+    assert model.seen == [(index, index + 1, 0.1 if index < 2 else 0.5) for index in range(BATCHES)]
+
+
+def test_edit_changes_the_optimizer_and_the_metrics_say_so(
+    open_live: OpenLive, tmp_path: Path, logged: Callable[[str], dict[int, Any]]
+) -> None:
+    live = open_live({4: {"lr": 0.0}}, lr=0.1)
+    model = Line(live.config)
+    weights = []
+    model.on_train_batch_end = lambda *_: weights.append(model.layer.weight.item())
+    trainer(tmp_path, enable_checkpointing=False).fit(model, data())
+    assert len(set(weights[:3])) == 3
+    assert len(set(weights[2:])) == 1
+    assert live.total == BATCHES
+    assert logged("lr") == {1: 0.1, 4: 0.0}
+    assert sorted(logged("loss")) == [1, 2, 3, 4, 5, 6]
+
+
+def test_config_in_hyper_parameters_is_the_config_and_loggers_get_it_as_it_was(
+    open_live: OpenLive, tmp_path: Path
+) -> None:
+    live = open_live({2: {"lr": 0.5}}, lr=0.1)
+    model = Line(live.config)
+    trainer(tmp_path, enable_checkpointing=False).fit(model, data())
+    assert dict(model.hparams) == {"config": live.config}
+    assert model.hparams["config"] is live.config
+    assert live.config.lr == 0.5
+    assert model.hparams_initial["config"].lr == 0.1  # what Lightning gives to its loggers
+
+
+def test_hyper_parameters_in_a_checkpoint_are_those_that_the_module_was_made_with(
+    open_live: OpenLive, tmp_path: Path
+) -> None:
+    live = open_live({2: {"lr": 0.5}}, lr=0.1)
+
+    class Plain(Line):
+        def __init__(self, lr: float) -> None:
+            super().__init__(live.config)
+            self.save_hyperparameters("lr")
+
+    trainer(tmp_path).fit(Plain(lr=live.config.lr), data())
+    (path,) = (tmp_path / "checkpoints").glob("*.ckpt")
+    assert live.config.lr == 0.5
+    assert torch.load(path, weights_only=False)["hyper_parameters"]["lr"] == 0.1
+
+
+def test_trainer_does_what_the_run_is_asked(open_live: OpenLive, run: RunDir, tmp_path: Path) -> None:
+    run.create()
+    file_request(run, {}, via="test", action="checkpoint", at=2)
+    file_request(run, {}, via="test", action="stop", at=4)
+    live = open_live(lr=0.1)
+    model = Line(live.config)
+    trainer(tmp_path, enable_checkpointing=False).fit(model, data())
+    assert model.seen[-1][1] == 4
+    saved = torch.load(tmp_path / "trainctl-step=2.ckpt", weights_only=False)
+    (state,) = saved["callbacks"].values()
+    assert state["live"]["step"] == 2
+
+
+def test_edits_for_the_next_epoch_take_effect_as_it_begins(open_live: OpenLive, run: RunDir, tmp_path: Path) -> None:
+    run.create()
+    file_request(run, {"lr": "0.5"}, via="test")
+    config = {"seed": 1, "controls": {"lr": {"when": "epoch"}}}
+    live = trainctl.live(OmegaConf.create({"lr": 0.1, "trainctl": config}), run_dir=run.path)
+    model = Line(live.config)
+    trainer(tmp_path, max_epochs=2, enable_checkpointing=False).fit(model, data())
+    assert {rate for *_, rate in model.seen} == {0.5}
+    events = run.events.read_text()
+    assert '"step": 1' in events or '"step":1' in events
+
+
+def test_trainer_without_a_session_is_told_what_is_missing(tmp_path: Path) -> None:
+    model = Line(OmegaConf.create({"lr": 0.1}))
+    with pytest.raises(SettingError, match=r"TrainctlCallback: there is no live session; call trainctl.live\(cfg\)"):
+        trainer(tmp_path, enable_checkpointing=False).fit(model, data())
+
+
+def test_checkpoint_in_mid_epoch_goes_on_with_the_step_and_the_edits(open_live: OpenLive, tmp_path: Path) -> None:
+    edits = {2: {"lr": 0.5}, 5: {"lr": 0.25}}
+    live = open_live(edits, lr=0.1, at=tmp_path / "first")
+    saver = ModelCheckpoint(tmp_path, filename="three", every_n_train_steps=3, save_top_k=1)
+    trainer(tmp_path, TrainctlCallback(), saver, max_steps=5).fit(Line(live.config), data())
+    live = open_live(edits, lr=0.1, at=tmp_path / "second")
+    model = Line(live.config)
+    trainer(tmp_path, enable_checkpointing=False).fit(
+        model, data(), ckpt_path=tmp_path / "three.ckpt", weights_only=False
+    )
+    assert [seen[1:] for seen in model.seen] == [(4, 0.5), (5, 0.25), (6, 0.25)]
+
+
+def test_checkpoint_of_a_run_without_us_is_gone_on_from_with_a_warning(
+    open_live: OpenLive, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    open_live(lr=0.1, at=tmp_path / "first")
+    saver = ModelCheckpoint(tmp_path, filename="three", every_n_train_steps=3)
+    trainer(tmp_path, saver, max_steps=3).fit(Line(OmegaConf.create({"lr": 0.1})), data())
+    live = open_live(lr=0.1, at=tmp_path / "second")
+    model = Line(live.config)
+    resumed = trainer(tmp_path, enable_checkpointing=False)
+    resumed.fit(model, data(), ckpt_path=tmp_path / "three.ckpt", weights_only=False)
+    assert [step for _, step, _ in model.seen] == [1, 2, 3]
+    assert "the checkpoint has no state of trainctl: its steps are counted from 1" in caplog.text

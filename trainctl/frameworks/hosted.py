@@ -1,0 +1,44 @@
+"""The live session of a training loop that a framework runs: found when the loop begins, asked at each of its steps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from trainctl.errors import SettingError
+from trainctl.run.current import current
+from trainctl.run.live import Live
+
+# What a framework measures of time: it differs in each repetition of a run, and says nothing about the training.
+_CLOCKED = ("_runtime", "_per_second")
+
+
+def session(given: Live | None, asker: str) -> Live:
+    """Return the session that was given to a callback, else the one that is open in this process.
+
+    Raises:
+        SettingError: there is none.
+    """
+    opened = given or current()
+    if opened is None:
+        raise SettingError(
+            f"{asker}: there is no live session; call trainctl.live(cfg) before the training starts, on every rank"
+        )
+    return opened
+
+
+def numbers(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those metrics of a framework that `live.log` can take.
+
+    >>> numbers({"loss": 0.5, "epoch": 2, "train_runtime": 8.1, "step": 3, "name": "x"})
+    {'loss': 0.5, 'epoch': 2}
+    """
+    return {
+        name: value
+        for name, value in metrics.items()
+        if name not in ("step", "t") and not name.endswith(_CLOCKED) and _is_number(value)
+    }
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) or getattr(value, "numel", lambda: 0)() == 1

@@ -1,0 +1,127 @@
+"""Lightning: the callback that makes each optimizer step of a `Trainer` a step of the live session."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+try:
+    from lightning.pytorch.callbacks import Callback
+except ImportError:
+    from pytorch_lightning.callbacks import Callback
+
+from trainctl.frameworks.hosted import numbers, session
+from trainctl.run.live import Live
+
+logger = logging.getLogger(__name__)
+
+
+class TrainctlCallback(Callback):  # type: ignore[misc]  # its types are not followed
+    """Lets a `Trainer` train under your hand: `Trainer(callbacks=[TrainctlCallback()])`, after `trainctl.live(cfg)`.
+
+    A step of the session is a batch after which an optimizer has stepped, with all batches that were accumulated for
+    it. With manual optimisation and several optimizers (a GAN) it is one step still. Edits take effect before its first
+    batch. `stop` ends the training, `checkpoint` saves one beside those of `ModelCheckpoint`. What must follow the
+    config is bound where it is made, such as in `configure_optimizers`: `trainctl.current().bind(optimizer, lr="lr")`.
+
+    A checkpoint of Lightning holds the session's state, and `fit(ckpt_path=…)` goes on from it. The module's
+    hyper-parameters are left as they are.
+
+    Args:
+        live: the session; by default the one that is open when the training starts.
+        rng: keep the global random states in checkpoints too. Lightning does not, and without them a resumed run draws
+            other numbers than one that was not stopped.
+        log: write the metrics that the module logs to the run's metrics.
+    """
+
+    def __init__(self, live: Live | None = None, *, rng: bool = True, log: bool = True) -> None:
+        self._given, self._rng, self._logs = live, rng, log
+        self._live: Live | None = None
+        self._loaded: dict[str, Any] = {}
+        self._is_step_open = False
+        self._is_epoch_done = False
+        self._before = 0  # optimizer steps until the step that is open
+        self._logged: dict[str, Any] = {}
+
+    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        """Find the session.
+
+        Raises:
+            SettingError: there is none.
+        """
+        if stage == "fit":
+            self._live = session(self._given, "TrainctlCallback")
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        """Go on from a checkpoint, once everything is bound and the optimizers have their states back."""
+        live = self._session
+        steps = trainer.estimated_stepping_batches
+        live.total = int(steps) if 0 < steps < float("inf") else None
+        loaded, self._loaded = self._loaded, {}
+        if loaded:
+            live.load_state_dict(loaded["live"])
+            if loaded["is_epoch_done"]:
+                # The data are begun before this hook, and by that have drawn from the random states, as they would have
+                # done after the checkpoint: again, now that these are restored.
+                iter(trainer.fit_loop._data_fetcher)
+        elif trainer.global_step > 0:
+            logger.warning("the checkpoint has no state of trainctl: its steps are counted from 1")
+
+    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+        if not self._is_step_open:
+            self._session.epoch()
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        """Begin a step, unless this batch is accumulated to the ones before."""
+        self._is_epoch_done = False
+        if not self._is_step_open:
+            self._is_step_open, self._before = True, trainer.global_step
+            self._session.step()
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """End a step if an optimizer has stepped, and do what was asked for."""
+        live = self._session
+        self._is_step_open = trainer.global_step == self._before
+        self._is_epoch_done = bool(trainer.is_last_batch)
+        if self._is_step_open:
+            return
+        self._log(trainer)
+        if live.should_checkpoint:
+            trainer.save_checkpoint(self._checkpoint(trainer))
+        if live.should_stop:
+            trainer.should_stop = True
+
+    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
+        if not trainer.sanity_checking and self._live is not None:
+            self._log(trainer)
+
+    def state_dict(self) -> dict[str, Any]:
+        if self._live is None:
+            return {}
+        return {"live": self._live.state_dict(rng=self._rng), "is_epoch_done": self._is_epoch_done}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Keep the state of a checkpoint until the training starts: nothing is bound yet."""
+        self._loaded = state_dict
+
+    @property
+    def _session(self) -> Live:
+        assert self._live is not None, "Lightning calls setup() first"
+        return self._live
+
+    def _log(self, trainer: Any) -> None:
+        """Log what is new: Lightning keeps the metrics of the last validation among those of each step."""
+        if not self._logs:
+            return
+        metrics: Mapping[str, Any] = trainer.callback_metrics
+        new = {name: value for name, value in metrics.items() if value is not self._logged.get(name)}
+        self._logged = dict(metrics)
+        if new:
+            self._session.log(numbers(new))
+
+    def _checkpoint(self, trainer: Any) -> Path:
+        saver = trainer.checkpoint_callback
+        directory = getattr(saver, "dirpath", None) or trainer.default_root_dir
+        return Path(directory) / f"trainctl-step={self._session.step_number}.ckpt"
