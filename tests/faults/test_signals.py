@@ -111,7 +111,7 @@ def test_job_that_died_between_its_last_word_and_its_answer_is_done(app: Any) ->
     dies = """
     if mode == "mute":
         from trainctl.launch.channel import Channel
-        Channel.send = lambda *words: os.kill(os.getpid(), signal.SIGKILL)
+        Channel.send = lambda channel, word, *_: word == "ended" and os.kill(os.getpid(), signal.SIGKILL)
 """
     place = '    note(f"end {cfg.x}")\n'
     (app.path / "app.py").write_text(source.replace(place, dies + place))

@@ -73,6 +73,22 @@ def test_display_shows_what_each_slot_does(tmp_path: Path, clock: Clock) -> None
     report.close()
 
 
+def test_next_job_takes_the_line_of_one_whose_task_is_over(tmp_path: Path, clock: Clock) -> None:
+    terminal = Terminal(100)
+    report = make_display(terminal, sweep_dir=tmp_path)
+    for number in range(4):
+        started(report, number, tmp_path / str(number))
+        tick(report, clock)
+        if number > 0:
+            report.done(number - 1, tmp_path / str(number - 1), 10.0)
+        report.idle(number)
+    tick(report, clock)
+    _, one, other, overall = terminal.screen.shown()[-4:]
+    assert one.split()[:2] == other.split()[:2] == ["cpu", "idle"]
+    assert overall.split()[1:] == ["3/8", "ETA", "25s", "3", "done", "5", "left"], "10 s each, five to go, on two slots"
+    report.close()
+
+
 def test_lines_scroll_above_and_stay_when_the_display_is_closed(
     tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

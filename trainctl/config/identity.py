@@ -69,8 +69,13 @@ class _Index(int):
 
 
 def _fixed(config: DictConfig) -> DictConfig:
-    """Return the config without its `hydra` node, and with texts for the values of the moment's interpolations."""
+    """Return the config without its `hydra` node, and with texts for the values of the moment's interpolations.
+
+    Its `hydra` node stays where no interpolation is that could refer to it.
+    """
     wanted: list[Any] = [key for key in config if key != "hydra"]
+    if next(_interpolations(config, wanted), None) is None:
+        return config
     own: DictConfig = OmegaConf.masked_copy(config, wanted)
     for container, key, text in list(_interpolations(own)):
         if _OF_THE_MOMENT.search(text):
@@ -79,9 +84,12 @@ def _fixed(config: DictConfig) -> DictConfig:
     return own
 
 
-def _interpolations(container: DictConfig | ListConfig) -> Iterator[tuple[DictConfig | ListConfig, Any, str]]:
-    """Yield every interpolation's container, key and text."""
-    for key in range(len(container)) if isinstance(container, ListConfig) else list(container):
+def _interpolations(
+    container: DictConfig | ListConfig, wanted: list[Any] | None = None
+) -> Iterator[tuple[DictConfig | ListConfig, Any, str]]:
+    """Yield container, key and text of every interpolation, below the wanted keys if any are given."""
+    there = range(len(container)) if isinstance(container, ListConfig) else list(container)
+    for key in there if wanted is None else wanted:
         node: Any = container._get_node(key)
         if OmegaConf.is_interpolation(container, key):
             yield container, key, str(node._value())
@@ -92,12 +100,14 @@ def _interpolations(container: DictConfig | ListConfig) -> Iterator[tuple[DictCo
 def _leaves(
     container: DictConfig | ListConfig, above: tuple[Any, ...], trail: tuple[Any, ...]
 ) -> Iterator[tuple[tuple[Any, ...], Any]]:
-    """Yield path and JSON-able value of every leaf; an empty container and None are leaves.
+    """Yield path and JSON-able value of every leaf outside the `hydra` node; an empty container and None are leaves.
 
     `trail` holds the containers above: one that refers to its own container would never end, so it counts by its text.
     """
     trail = (*trail, container)
     for key in map(_Index, range(len(container))) if isinstance(container, ListConfig) else list(container):
+        if key == "hydra" and not above:
+            continue
         path = (*above, key)
         value = _value(container, key)
         if not OmegaConf.is_config(value):

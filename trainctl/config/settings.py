@@ -35,6 +35,10 @@ class PanelSettings:
     # open the page in a browser
     open: bool = False
 
+    # PEM files of a certificate and its private key: the page is served by TLS
+    cert: str | None = None
+    key: str | None = None
+
     # leave the page's server running after the sweep or run has ended
     keep: bool = False
 
@@ -70,6 +74,10 @@ class Settings:
 
     panel: PanelSettings = field(default_factory=PanelSettings)
 
+    # keys whose values the page shows to nobody, patterns with *; what looks like a secret (*key*, *token*, *password*,
+    # *secret*) need not be named, and "!max_tokens" shows what only looks like one
+    hidden: list[str] = field(default_factory=list)
+
     # trackers that get config, metrics and edits
     track: list[str] = field(default_factory=list)
 
@@ -80,7 +88,7 @@ def settings_of(config: DictConfig) -> Settings:
     Raises:
         SettingError: an unknown key, or a value of the wrong type or not allowed.
     """
-    given = config.get("trainctl")
+    given = config.get("trainctl") if "trainctl" in config.keys() else None  # noqa: SIM118  # `in config` resolves
     if given is None:
         return Settings()
     if not isinstance(given, DictConfig):

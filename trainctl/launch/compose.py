@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -11,7 +12,6 @@ from typing import Any, cast
 
 import hydra.version
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobRuntime, JobStatus
 from hydra.types import HydraContext, TaskFunction
@@ -23,6 +23,10 @@ from trainctl.config.identity import identity
 from trainctl.config.naming import naming_swept, swept_keys
 from trainctl.config.override import task_overrides
 from trainctl.config.settings import Settings, settings_of
+from trainctl.launch.overrides import parse_overrides
+
+# of hydra-joblib-launcher 1.4; looked up once, before the fork
+_WRAPS_RESULTS = "wrap_result" in inspect.signature(joblib_core.execute_job).parameters
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,7 @@ class ComposedJob:
     Attributes:
         config: with the `hydra` node.
         path: where the job would like to run: sweep dir and name.
+        swept: the keys that differ between the jobs.
     """
 
     spec: JobSpec
@@ -68,11 +73,13 @@ class ComposedJob:
     path: Path
     identity: str
     settings: Settings
+    swept: frozenset[str]
 
     def place(self, path: Path) -> None:
         """Have Hydra use this run dir."""
         self.config.hydra.sweep.dir = str(self.sweep_dir)
         self.config.hydra.sweep.subdir = str(path.relative_to(self.sweep_dir))
+        self.config.hydra.run.dir = str(path)  # where Lightning sends the other ranks of a job
 
 
 def compose_job(context: SweepContext, spec: JobSpec) -> ComposedJob:
@@ -90,17 +97,22 @@ def compose_job(context: SweepContext, spec: JobSpec) -> ComposedJob:
     hydra_config: Any = HydraConfig.instance()
     hydra_config.cfg = config  # for `${hydra:…}`; Hydra itself checks and closes it when the job runs
     sweep_dir = Path(str(OmegaConf.select(config, "hydra.sweep.dir"))).absolute()
-    with naming_swept(swept_keys(spec.overrides, _constant_overrides(master))):
+    swept = swept_keys(spec.overrides, constant_overrides(master))
+    with naming_swept(swept):
         subdir = str(OmegaConf.select(config, "hydra.sweep.subdir"))
     settings = settings_of(config)
     name = identity(config, settings.identity.exclude)
-    return ComposedJob(spec, config, sweep_dir, sweep_dir / subdir, name, settings)
+    return ComposedJob(spec, config, sweep_dir, sweep_dir / subdir, name, settings, swept)
 
 
-def _constant_overrides(master: DictConfig) -> list[str]:
+def constant_overrides(master: DictConfig) -> list[str]:
     """Return the overrides that all jobs share, as the command line has them and as sweepers write them again."""
-    lines = task_overrides(master.hydra)
-    constant = [each for each in OverridesParser.create().parse_overrides(lines) if not each.is_sweep_override()]
+    return _constant_lines(tuple(task_overrides(master.hydra)))
+
+
+@functools.lru_cache(maxsize=1)  # the launcher works it out for all of its forks
+def _constant_lines(lines: tuple[str, ...]) -> list[str]:
+    constant = [each for each in parse_overrides(lines) if not each.is_sweep_override()]
     rewritten = [f"{each.get_key_element()}={each.get_value_element_as_str()}" for each in constant]
     return [str(each.input_line) for each in constant] + rewritten
 
@@ -115,7 +127,7 @@ def execute(context: SweepContext, job: ComposedJob, task: TaskFunction) -> JobR
         "task_function": task,
         "singleton_state": {"instances": Singleton._instances, "omegaconf_resolvers": BaseContainer._resolvers},
     }
-    if "wrap_result" in inspect.signature(joblib_core.execute_job).parameters:  # hydra-joblib-launcher 1.4
+    if _WRAPS_RESULTS:
         parameters |= {"task_function_unwrap_depth": 0, "wrap_result": False}
     run: Callable[..., JobReturn] = joblib_core.execute_job
     return run(**parameters)

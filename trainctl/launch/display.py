@@ -109,21 +109,27 @@ class Display(Report):
         job = _Job(position, clean(shown), time.monotonic(), Glance(RunDir.at(path)))
         self._jobs[self._free_line(slot)] = job
 
+    def idle(self, position: int) -> None:
+        super().idle(position)
+        self._take_off(position)
+
     def done(self, position: int, path: Path, seconds: float) -> None:
         super().done(position, path, seconds)
-        self._take_off(position, seconds)
+        self._take_off(position)
+        self._finished += 1
+        self._finished_s += seconds
 
     def fail(self, position: int, path: Path | None, seconds: float, reason: str, tail: str, log: Path | None) -> None:
         super().fail(position, path, seconds, reason, tail, log)
-        self._take_off(position, None)  # how soon a job fails does not tell how long the others take
+        self._take_off(position)  # how soon a job fails does not tell how long the others take
 
     def wait(self, position: int, path: Path) -> None:
         super().wait(position, path)
-        self._take_off(position, None)
+        self._take_off(position)
 
     def skip(self, position: int, path: Path, kept: bool) -> None:
         super().skip(position, path, kept)
-        self._take_off(position, None)
+        self._take_off(position)
 
     def _free_line(self, slot: str) -> int:
         """Return the line of a slot: the first without a job among those of that name, a new one if there is none."""
@@ -134,13 +140,10 @@ class Display(Report):
         self._jobs.append(None)
         return len(self._slots) - 1
 
-    def _take_off(self, position: int, seconds: float | None) -> None:
+    def _take_off(self, position: int) -> None:
         for place, job in enumerate(self._jobs):
             if job is not None and job.position == position:
                 self._jobs[place] = None
-                if seconds is not None:
-                    self._finished += 1
-                    self._finished_s += seconds
 
     # -- painting ------------------------------------------------------------------------------------------------
 

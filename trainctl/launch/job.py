@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import os
 import select
 import sys
@@ -13,24 +15,19 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import OmegaConf
 
+from trainctl.config.naming import naming_swept
 from trainctl.config.override import quoted, task_overrides
 from trainctl.errors import JobError, TrainctlError
 from trainctl.launch.ahead import NotStarted, when_started
 from trainctl.launch.channel import Channel, ChannelClosed
 from trainctl.launch.claim import Claim, claiming, find_claim
-from trainctl.launch.compose import (
-    ComposedJob,
-    JobSpec,
-    SweepContext,
-    compose_job,
-    execute,
-    skipped_return,
-)
+from trainctl.launch.compose import ComposedJob, JobSpec, SweepContext, compose_job, execute, skipped_return
 from trainctl.launch.hostlocks import keep
-from trainctl.launch.leaving import leave
+from trainctl.launch.leaving import Remains, leave
 from trainctl.launch.linux import adopt_orphans, die_with_parent
 from trainctl.launch.outcome import failed_return, pack_config, pack_return
 from trainctl.launch.slots import Slot
+from trainctl.launch.substitutes import Preparation
 from trainctl.launch.threads import EVERYONE, POOLS, limit_threads
 from trainctl.launch.verdict import Failure, is_out_of_memory
 from trainctl.run.attempt import Attempt, describe
@@ -52,9 +49,9 @@ def become_job(channel: Channel, load_context: Callable[[], SweepContext], *, pa
     """Be a job until it is over, then leave the process.
 
     Messages to the launcher: `armed(path)`, `waiting(path)`, `started(path, attempt)`, `skipped(path, kept, return)`,
-    `ended(failure or None, return)`, `leaving()`. From it: the `JobSpec`, then `Slot`s.
+    `idle()`, `ended(failure or None, return)`, `leaving()`. From it: the `JobSpec`, then `Slot`s.
     """
-    code = 1
+    code, job = 1, None
     try:
         os.setsid()
         die_with_parent(parent)
@@ -64,17 +61,22 @@ def become_job(channel: Channel, load_context: Callable[[], SweepContext], *, pa
         except TrainctlError as error:
             context = error
         (spec,) = channel.receive()
-        code = Job(channel, context, spec, forked).run()
+        job = Job(channel, context, spec, forked)
+        code = job.run()
     except ChannelClosed:
         code = 1  # the launcher is gone, or wants no more of us
     except BaseException:  # noqa: BLE001  # whatever it was, this process must end here and say why
         traceback.print_exc()
     finally:
-        leave(code, channel)
+        leave(code, channel, is_idle=job is not None and job.is_idle)
 
 
 class Job:
-    """One job: compose, wait for a slot, run, answer."""
+    """One job: compose, wait for a slot, run, answer.
+
+    Attributes:
+        is_idle: its task is over, with success, and has left nothing that needs the slot.
+    """
 
     def __init__(self, channel: Channel, context: SweepContext | TrainctlError, spec: JobSpec, forked: bool) -> None:
         self._channel = channel
@@ -83,6 +85,9 @@ class Job:
         self._forked = forked
         self._attempt: Attempt | None = None
         self._own_environment: frozenset[str] = frozenset()
+        self._preparation = Preparation()
+        self._remains = Remains()
+        self._has_succeeded = self.is_idle = False
         self._hydra_config: bytes | None = None
 
     def run(self) -> int:
@@ -168,7 +173,7 @@ class Job:
         """Run the job; without a slot up to its task function, where it waits for one."""
         run = reservation.run
         sys.argv = single_job_argv([*task_overrides(job.config.hydra), *_hydra_overrides(job, run)])
-        task = context.task_function
+        task = when_started(context.task_function, self._preparation.end)
         if slot is None:
             output = HeldOutput()
             task = when_started(task, lambda: self._start_late(reservation, output))
@@ -176,7 +181,8 @@ class Job:
             self._start(reservation, slot)
             redirect_to(run.log)
         try:
-            returned = execute(context, job, task)
+            with naming_swept(job.swept):
+                returned = execute(context, job, task)
         except NotStarted as ending:
             reservation.release()
             raise (ending.__cause__ or ending) from None
@@ -191,7 +197,7 @@ class Job:
 
     def _start_late(self, reservation: Reservation, output: HeldOutput) -> None:
         try:
-            self._hydra_config = pack_config(HydraConfig.instance().cfg)  # it stays as it is while the task runs
+            self._hydra_config = pack_config(copy.deepcopy(HydraConfig.instance().cfg))  # as Hydra gives it back
             self._start(reservation, self._get_slot(reservation.run))
             output.give_to(reservation.run.log)
         except Exception as error:
@@ -202,8 +208,17 @@ class Job:
         os.environ.update({name: environment[name] for name in environment.keys() - self._own_environment})
         keep(slot.places)  # while we live nobody else gets our devices, though our launcher be killed
         self._attempt = Attempt.start(reservation, slot=slot.name, left_by_exit=_LEFT)
+        self._remains = Remains()
+        self._attempt.at_end(self._give_slot_back)
         keep_earlier_log(self._attempt.run, self._attempt.number)
         self._channel.send("started", str(self._attempt.run.path), self._attempt.number)
+
+    def _give_slot_back(self) -> None:
+        """Let the next job begin while we write down how this one ended."""
+        if self._has_succeeded and not self.is_idle and self._remains.are_none():
+            self.is_idle = True
+            with contextlib.suppress(ChannelClosed):
+                self._channel.send("idle")
 
     def _after_exit(self, job: ComposedJob, leaving: SystemExit) -> JobReturn:
         """`sys.exit()` or `sys.exit(0)` is a normal end without a value; any other code is a failure."""
@@ -213,6 +228,8 @@ class Job:
         return failed_return(self._spec.overrides, error.with_traceback(leaving.__traceback__))
 
     def _finish(self, attempt: Attempt, returned: JobReturn) -> int:
+        self._has_succeeded = returned.status is JobStatus.COMPLETED
+        self._give_slot_back()  # or, if the live session is still open, once it is closed
         try:
             data = pack_return(returned, self._forked, self._hydra_config)
         except JobError as error:

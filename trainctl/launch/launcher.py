@@ -27,6 +27,7 @@ from trainctl.launch.pool import SlotPool, make_pool
 from trainctl.launch.presence import Presence
 from trainctl.launch.preview import Preview
 from trainctl.launch.progress import make_report
+from trainctl.launch.rehearsal import rehearse
 from trainctl.launch.settings import LauncherSettings, check_settings
 from trainctl.launch.starter import Starter, why_not_fork
 from trainctl.launch.sweep import Sweep
@@ -126,7 +127,7 @@ class SlotSweeps:
             def run_job(connection: socket.socket, parent: int) -> NoReturn:
                 become_job(Channel(connection), lambda: context, parent=parent, forked=True)
 
-            return Starter.fork(run_job)
+            return Starter.fork(run_job, lambda: rehearse(context))
         if obstacle is not None:
             log.info("each job is started as a fresh interpreter, because %s", obstacle)
         self._payload = pack_context(self._context)

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import Any, ClassVar
 
 import psutil
 
@@ -14,6 +15,10 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _PR_SET_CHILD_SUBREAPER = 36
 _OTHER_DRIVERS = ("libhsa-runtime", "libze_loader")  # of AMD and Intel GPUs; CUDA's can be asked
 _CUDA_ERROR_NOT_INITIALIZED = 3  # cuda.h
+
+_libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None  # opened before any fork
+
+_known: tuple[int | None, str] | None = None  # what was loaded, after so many loads
 
 
 def die_with_parent(parent: int) -> None:
@@ -75,11 +80,48 @@ def holds_device() -> bool:
 
 
 def _loaded() -> str:
-    """Return the kernel's list of the files that are mapped here; empty where there is none."""
-    try:
-        return Path("/proc/self/maps").read_text()
-    except OSError:
-        return ""
+    """Return the kernel's list of the files that are mapped here; empty where there is none.
+
+    It is long, so it is read again only when a library has been loaded since; a fork knows what its parent knew.
+    """
+    global _known
+    loads = _count_loads()
+    if _known is None or loads is None or _known[0] != loads:
+        try:
+            _known = loads, Path("/proc/self/maps").read_text()
+        except OSError:
+            return ""
+    return _known[1]
+
+
+class _Library(ctypes.Structure):
+    """`struct dl_phdr_info` of link.h."""
+
+    _fields_: ClassVar = [
+        ("address", ctypes.c_void_p),
+        ("name", ctypes.c_char_p),
+        ("headers", ctypes.c_void_p),
+        ("header_count", ctypes.c_uint16),
+        ("loads", ctypes.c_ulonglong),  # of all libraries, by this process and its parents
+        ("unloads", ctypes.c_ulonglong),
+    ]
+
+
+def _count_loads() -> int | None:
+    """Return how many libraries this process has ever loaded; None where the system does not say."""
+    found: list[int] = []
+
+    def look(library: Any, size: int, _: Any) -> int:
+        if size >= ctypes.sizeof(_Library):
+            found.append(library.contents.loads)
+        return 1  # the first one says it for all
+
+    if _libc is not None:
+        _libc.dl_iterate_phdr(_Visit(look), None)
+    return found[0] if found else None
+
+
+_Visit = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(_Library), ctypes.c_size_t, ctypes.c_void_p)
 
 
 def _has_called_cu_init() -> bool:
@@ -92,5 +134,5 @@ def _has_called_cu_init() -> bool:
 
 
 def _prctl(option: int, value: int) -> None:
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
+    if _libc is not None:
+        _libc.prctl(option, value, 0, 0, 0)

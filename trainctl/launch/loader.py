@@ -13,10 +13,10 @@ from typing import Any
 
 import hydra
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
 from omegaconf import DictConfig, OmegaConf
 
+from trainctl.launch.overrides import parse_overrides
 from trainctl.launch.repository import FrozenRepository
 
 # Internals of Hydra are used below that no release promises; each minor release is to be looked at before it is added.
@@ -59,7 +59,7 @@ class SharingLoader:
         """
         from hydra._internal.config_loader_impl import get_overrides_dirname  # not there in 1.4, where this is not used
 
-        overrides = OverridesParser.create().parse_overrides(overrides=sweep_overrides)
+        overrides = parse_overrides(sweep_overrides)
         values = [] if self._must_be_whole(master_config, overrides) else self._last_values(overrides)
         apart = {id(override) for override in values}
         shared = self._shared_composition(master_config, [each for each in overrides if id(each) not in apart])

@@ -49,7 +49,7 @@ class JobProcess:
     @property
     def is_composing(self) -> bool:
         """Whether it will soon be armed, or answer."""
-        has_more = self.channel is not None and self.slot is None and self.answer is None
+        has_more = self.channel is not None and self.started is None and self.slot is None and self.answer is None
         return has_more and not self.is_armed and not self.waits_for_other
 
     @property
@@ -70,7 +70,7 @@ class JobProcess:
             self.is_armed, self.waits_for_other = True, False
         elif kind == "waiting":
             self.waits_for_other = True
-        elif kind == "leaving":
+        elif kind in ("idle", "leaving"):
             pass
         elif kind == "started":
             self.path, self.started = Path(values[0]), time.monotonic()

@@ -42,6 +42,9 @@ class Report:
         again = f", attempt {attempt}" if attempt > 1 else ""
         self._say(f"START {self._of(position)} {_shown(path)} on slot {slot}{again}")
 
+    def idle(self, position: int) -> None:
+        """A job's task is over and its slot is free; what became of it is still being written down."""
+
     def done(self, position: int, path: Path, seconds: float) -> None:
         self.counts["done"] += 1
         self._say(f"DONE  {self._of(position)} {_shown(path)} after {format_duration(seconds)}")

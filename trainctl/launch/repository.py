@@ -33,6 +33,7 @@ class FrozenRepository(ConfigRepository):
         self.config_search_path = getattr(repository, "config_search_path", None)  # type: ignore[assignment]  # 1.3 declares it only
         self._trees: dict[str, Tree | None] = {}
         self._parsed: dict[tuple[Any, ...], bytes | None] = {}
+        self._groups: dict[tuple[Any, ...], bool] = {}
         self.sources = self._frozen(repository.get_sources())
 
     def __deepcopy__(self, memo: dict[int, Any]) -> FrozenRepository:
@@ -47,7 +48,7 @@ class FrozenRepository(ConfigRepository):
 
     def load_config(self, config_path: str) -> ConfigResult | None:
         """Load a config, parsed once for all jobs; each caller gets its own."""
-        key = (*((source.scheme(), source.path) for source in self.sources), config_path)
+        key = self._key(config_path)
         if key not in self._parsed:
             loaded = super().load_config(config_path)
             try:
@@ -59,6 +60,16 @@ class FrozenRepository(ConfigRepository):
             return super().load_config(config_path)
         result: ConfigResult | None = pickle.loads(data)  # pickled here
         return result
+
+    def group_exists(self, config_path: str) -> bool:
+        """Say whether there is such a group, looked up once for all jobs."""
+        key = self._key(config_path)
+        if key not in self._groups:
+            self._groups[key] = super().group_exists(config_path)
+        return self._groups[key]
+
+    def _key(self, config_path: str) -> tuple[Any, ...]:
+        return (*((source.scheme(), source.path) for source in self.sources), config_path)
 
     def _frozen(self, sources: Iterable[ConfigSource]) -> list[ConfigSource]:
         return [self._freeze(source) for source in sources]

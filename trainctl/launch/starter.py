@@ -30,8 +30,8 @@ class Starter:
         self.forks = forks
 
     @classmethod
-    def fork(cls, run_job: Callable[[socket.socket, int], NoReturn]) -> Starter:
-        """Fork the zygote from this process; its jobs are copies of it that call `run_job`."""
+    def fork(cls, run_job: Callable[[socket.socket, int], NoReturn], rehearse: Callable[[], object]) -> Starter:
+        """Fork the zygote from this process; its jobs are copies of it, after `rehearse`, that call `run_job`."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         sys.stdout.flush()
         sys.stderr.flush()
@@ -41,6 +41,7 @@ class Starter:
             try:
                 ours.close()
                 os.setpgid(0, 0)  # a Ctrl-C at the terminal is for the launcher alone
+                rehearse()
                 Zygote(theirs, run_job).serve()
                 code = 0
             finally:

@@ -126,6 +126,9 @@ class Sweep:
         if kind == "waiting":
             self._report.wait(job.position, Path(values[0]))
             self._queue.take_slot_back(job)
+        elif kind == "idle":
+            self._report.idle(job.position)
+            self._queue.take_slot_back(job)
         elif kind == "leaving":
             self._settle(job)
         elif kind == "started":

@@ -17,8 +17,11 @@ from trainctl.config import yaml
 _LEFTOVER = re.compile(r"\.(.+)\.[0-9]+\.tmp")
 
 
-def write_atomic(path: Path, text: str) -> None:
+def write_atomic(path: Path, text: str, *, durable: bool = True) -> None:
     """Replace a file's content: temporary file, fsync, rename, fsync of the directory. On an error the old one stays.
+
+    Without `durable` nothing is synced: every process sees all of it or nothing, but a machine that loses its power
+    may have lost it.
 
     Raises:
         OSError: the disk is full, the directory is gone or not writable.
@@ -28,7 +31,8 @@ def write_atomic(path: Path, text: str) -> None:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
             write_all(descriptor, _encoded(text))
-            os.fsync(descriptor)
+            if durable:
+                os.fsync(descriptor)
         finally:
             os.close(descriptor)
         os.replace(temporary, path)
@@ -36,7 +40,8 @@ def write_atomic(path: Path, text: str) -> None:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
-    sync_directory(path.parent)
+    if durable:
+        sync_directory(path.parent)
 
 
 def leftover_of(name: str) -> str | None:
@@ -71,13 +76,13 @@ def write_all(descriptor: int, data: bytes) -> None:
         view = view[os.write(descriptor, view) :]
 
 
-def write_yaml(path: Path, value: Any) -> None:
-    """Write one YAML document, atomically."""
+def write_yaml(path: Path, value: Any, *, durable: bool = True) -> None:
+    """Write one YAML document, atomically; see `write_atomic`."""
     try:
         text = yaml.dumps(value)
     except UnicodeEncodeError:  # a file name that is no UTF-8, in an error message, say
         text = yaml.dumps(_as_unicode(value))
-    write_atomic(path, text)
+    write_atomic(path, text, durable=durable)
 
 
 def _as_unicode(value: Any) -> Any:
@@ -109,9 +114,12 @@ def read_mapping(path: Path) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+_encode = json.JSONEncoder(ensure_ascii=False, default=str).encode
+
+
 def json_line(record: Mapping[str, Any]) -> str:
     """Write one record as one line of JSON; what JSON does not know is written as text."""
-    return json.dumps(record, ensure_ascii=False, default=str) + "\n"
+    return _encode(record) + "\n"
 
 
 def append_lines(path: Path, records: Iterable[Mapping[str, Any]], *, durable: bool = False) -> None:

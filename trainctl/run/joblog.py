@@ -44,8 +44,7 @@ class HeldOutput:
 
     def __init__(self) -> None:
         _flush()
-        with tempfile.TemporaryFile(buffering=0) as file:
-            self._kept = os.dup(file.fileno())
+        self._kept = _nameless_file()
         for descriptor in (1, 2):
             os.dup2(self._kept, descriptor)
 
@@ -58,6 +57,14 @@ class HeldOutput:
         redirect_to(path)
         if kept:
             os.write(1, kept)
+
+
+def _nameless_file() -> int:
+    """Return a file of this process alone; in memory where the system has that, so that no job costs an inode."""
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("job.log")
+    with tempfile.TemporaryFile(buffering=0) as file:
+        return os.dup(file.fileno())
 
 
 class Tee:

@@ -7,11 +7,13 @@ import os
 import sys
 import time
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from omegaconf import DictConfig
 
+from trainctl.config import yaml
 from trainctl.config.identity import identity
 from trainctl.config.override import task_overrides
 from trainctl.config.settings import Settings, settings_of
@@ -25,6 +27,7 @@ from trainctl.run.status import Status, read_status, write_status
 
 _waiting: Reservation | None = None
 
+_LONG = ("packages",)
 _LOCK_PATIENCE_S = 0.5  # a reader that looks whether we run holds the lock for microseconds
 
 
@@ -98,7 +101,12 @@ class Reservation:
             write_status(self.run, self._earlier.end("interrupted"))
 
     def _write_record(self) -> None:
-        files.write_yaml(self.run.run, self._record)
+        try:
+            text = _text(self._record)
+        except UnicodeEncodeError:
+            files.write_yaml(self.run.run, self._record)
+        else:
+            files.write_atomic(self.run.run, text)
         self._is_recorded = True
 
     @property
@@ -135,6 +143,22 @@ class Reservation:
         global _waiting
         if _waiting is self:
             _waiting = None
+
+
+def _text(record: Mapping[str, Any]) -> str:
+    """Return what `yaml.dumps` makes of a record; the text of what is long and the same for all runs is made once."""
+    parts: list[dict[str, Any] | str] = [{}]
+    for key, value in record.items():
+        if key in _LONG and isinstance(value, dict):
+            parts += [_text_of_long(key, tuple(value.items())), {}]
+        else:
+            cast("dict[str, Any]", parts[-1])[key] = value
+    return "".join(part if isinstance(part, str) else yaml.dumps(part) for part in parts if part)
+
+
+@lru_cache(maxsize=len(_LONG))
+def _text_of_long(key: str, items: tuple[tuple[str, str], ...]) -> str:
+    return yaml.dumps({key: dict(items)})
 
 
 def is_waiting() -> bool:

@@ -71,12 +71,15 @@ class Status:
 
 
 def write_status(run: RunDir, status: Status) -> None:
-    """Write `status.yaml`, leaving out what is not known."""
+    """Write `status.yaml`, leaving out what is not known.
+
+    That a run is running need not outlast the machine: nobody believes it without the lock.
+    """
     record = {key: value for key, value in dataclasses.asdict(status).items() if value is not None}
     for key in ("started", "ended"):
         if key in record:
             record[key] = format_time(record[key])
-    files.write_yaml(run.status, record)
+    files.write_yaml(run.status, record, durable=status.state != "running")
 
 
 def read_status(run: RunDir) -> Status | None:
