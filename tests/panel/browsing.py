@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -20,7 +21,8 @@ from trainctl.run.rundir import RunDir
 
 api = pytest.importorskip("playwright.sync_api", reason="the browser tests need Playwright for Python")
 expect = api.expect
-expect.set_options(timeout=20_000)  # machines that test are busy
+PATIENCE_S = float(os.environ.get("PATIENCE_S", "60"))
+expect.set_options(timeout=1000 * PATIENCE_S)  # machines that test are busy
 
 CHROMIUM = next((path for name in ("chromium", "chromium-browser") if (path := shutil.which(name))), None)
 FLAGS = [
@@ -30,6 +32,7 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+NAME = "Lr_0.0005"  # of the run that trains in most tests
 TRAINING = Path(__file__).with_name("edited_training.py")
 
 
@@ -55,17 +58,21 @@ class Training:
 
     def is_going(self) -> bool:
         assert self.process.poll() is None, "the training has ended before it began"
-        return self.run.changelog.exists() and self.run.metrics.exists()
+        return self.run.changelog.exists() and self.run.metrics.exists() and self.run.metrics.stat().st_size > 0
 
     def sees(self, **values: Any) -> bool:
         return self.seen.exists() and values.items() <= json.loads(self.seen.read_text()).items()
+
+    @property
+    def step(self) -> int:
+        return int(json.loads(self.run.metrics.read_text().splitlines()[-1])["step"])
 
     def stop(self) -> None:
         Path(f"{self.seen}.stop").touch()
         assert self.process.wait(timeout=30) == 0
 
 
-def wait_for(condition: Callable[[], object], what: str, timeout_s: float = 30.0) -> None:
+def wait_for(condition: Callable[[], object], what: str, timeout_s: float = PATIENCE_S) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, f"{what}: not within {timeout_s} s"

@@ -10,6 +10,7 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import Literal
 
 from omegaconf import OmegaConf
 
@@ -18,14 +19,17 @@ import trainctl
 CONFIG = {
     "optim": {"lr": 0.0005, "betas": [0.9, 0.999], "nesterov": True},
     "sched": {"kind": "cosine", "warmup": 500},
-    "model": {"width": 64},
+    "model": {"width": 64, "dropout": 0.1},
+    "tracker": {"api_key": "sk-verysecret-123", "hush": "a hidden value", "max_tokens": 512},
     "tag": "<img src=x onerror=window.pwned=1>",
     "trainctl": {
+        "hidden": ["tracker.hush", "!tracker.max_tokens"],
         "controls": {
+            "model.dropout": {"min": 0, "max": 0.9},
             "model.*": {"locked": "the <b>weights</b> have this shape"},
             "sched.kind": {"choices": ["cosine", "linear"]},
             "optim.lr": {"min": 0, "max": 1},
-        }
+        },
     },
 }
 
@@ -41,9 +45,18 @@ def main() -> None:
         Path(f"{seen}.tmp").write_text(json.dumps({**record, "kind": config.sched.kind, "step": live.step_number}))
         os.replace(f"{seen}.tmp", seen)
 
+    @live.action("sample")
+    def sample(n: int, mode: Literal["fast", "slow"] = "fast") -> None:
+        """Write some samples."""
+        with Path(run_dir, "job.log").open("a") as log:
+            log.write(f"\033[31msampled {n} {mode}\033[0m <b>\n")
+
+    Path(run_dir, "job.log").write_text("10%\r100%\nlogged in with sk-verysecret-123\n")
     while not Path(f"{seen}.stop").exists():
         step = live.step()
-        live.log(loss=1 / step)
+        live.log(loss=1 / step, accuracy=1 - 1 / step)
+        if live.should_stop:
+            break
         time.sleep(0.002)
 
 

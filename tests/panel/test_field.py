@@ -163,7 +163,7 @@ def test_text_of_a_value_is_read_back_as_that_value(value: Any) -> None:
 def test_form_groups_by_section_hides_hidden_keys_and_lists_changes(tmp_path: Path) -> None:
     form = Form(view_of(tmp_path), lambda: None)
     assert "secret" not in form.fields
-    assert [card.title for card in form.view] == ["general", "optim", "model"]
+    assert [card.title for card in form.view if hasattr(card, "title")] == ["general", "optim", "model"]
     for field in form.fields.values():
         field.allow(True)
     type_into(form.fields["optim.lr"], "0.1")
@@ -187,7 +187,7 @@ def test_form_lets_go_of_what_was_applied_but_not_of_what_was_typed_since(tmp_pa
 def test_section_named_by_html_is_only_text(tmp_path: Path) -> None:
     name = "<img src=x>.lr"
     form = Form(RunView(view_of(tmp_path).row, {name: 1.0}, {name: Key("float")}), lambda: None)
-    assert [card.title for card in form.view] == ["&lt;img src=x&gt;"]
+    assert [card.title for card in form.view if hasattr(card, "title")] == ["&lt;img src=x&gt;"]
 
 
 def test_bar_opens_apply_only_for_right_changes_that_are_not_waited_for() -> None:
@@ -196,7 +196,7 @@ def test_bar_opens_apply_only_for_right_changes_that_are_not_waited_for() -> Non
     seen = []
     for changes, waiting in [([], False), ([right], False), ([right, wrong], False), ([right], True)]:
         bar.show(changes)
-        bar.answer("", waiting=waiting)
+        bar.answer("", busy=waiting)
         seen.append((bar._apply.disabled, bar._discard.disabled))
     assert seen == [(True, True), (False, False), (True, False), (True, False)]
 

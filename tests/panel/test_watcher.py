@@ -14,7 +14,6 @@ import pytest
 from trainctl.config.changelog import Changelog, Edit, dumps
 from trainctl.config.controls import Key
 from trainctl.panel import runview, watcher
-from trainctl.panel.overview import counts, difference, frame_of
 from trainctl.panel.runview import RunFiles, value_at
 from trainctl.panel.watcher import Watcher
 from trainctl.run import files
@@ -160,28 +159,6 @@ def test_watcher_reads_nothing_while_nobody_watches(root: Path, monkeypatch: pyt
     idle._thread.join(timeout=10)
     assert not idle._thread.is_alive()
     assert reads == []
-
-
-def test_table_holds_text_escaped_where_it_is_html(root: Path) -> None:
-    run = make_run(root / "<b>x #")
-    files.append_lines(run.metrics, [{"step": 3, "<i>loss": 0.25}])
-    files.write_yaml(run.result, {"value": "<u>"})
-    cells = frame_of(Watcher(root).rows())
-    assert cells["run"][0] == '<a href="run/%3Cb%3Ex%20%23">&lt;b&gt;x #</a>'
-    assert cells["<i>loss"][0] == "0.25"
-    assert cells["result"][0] == "<u>"  # a plain column: shown as text
-    assert "reason" not in cells
-    assert "<b>1</b> runs" in counts(Watcher(root).rows())
-
-
-def test_difference_lists_changed_cells_only(root: Path) -> None:
-    run = make_run(root / "a")
-    make_run(root / "b")
-    old = frame_of(Watcher(root).rows())
-    files.write_yaml(run.progress, {"step": 7, "total": 9})
-    changed = difference(old, frame_of(Watcher(root).rows()))
-    assert changed["step"] == [(0, "7 / 9")]
-    assert set(changed) <= {"step", "last sign"}
 
 
 def test_value_at_passes_over_what_is_not_there() -> None:

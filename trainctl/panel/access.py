@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import hmac
-import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+from trainctl.panel.credentials import Credentials
+
+# by which the gate tells a page who asks; what a browser sends under this name is thrown away
+ROLE_HEADER = "X-Trainctl-Role"
+
+Role = Literal["editor", "reader"]
 
 # Panel's own components are loaded by module name, any module's: only these packages hold what our pages use
 COMPONENT_PACKAGES = ("panel_material_ui.", "panel.")
@@ -30,15 +36,19 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`admit`: let it through; `welcome`: set the cookie and lead to `target`; `refuse`: answer with the reason."""
+    """`admit`: let it through; `welcome`: set the cookie and lead to `target`; `refuse`: answer with the reason.
+
+    `role` is who is let in: an editor may ask for changes, a reader may not.
+    """
 
     kind: Literal["admit", "welcome", "refuse"]
     status: int = 200
     reason: str = ""
     target: str = ""
+    role: Role = "reader"
 
 
-ADMIT = Verdict("admit")
+ADMIT = Verdict("admit", role="editor")
 
 
 def refuse(status: int, reason: str) -> Verdict:
@@ -50,23 +60,27 @@ def refuse(status: int, reason: str) -> Verdict:
 class Access:
     """The words that open one server: made once per server, kept in memory and in a file of mode 0600.
 
-    The cookie is another random value than the token, so that it never leads to more than the pages of this server. The
-    random prefix keeps the cookies of several servers apart: cookies know paths, but no ports.
+    The cookie is another value than the token and never leads back to it; it follows from it, so that an open page goes
+    on when its server is started anew. The random prefix keeps the cookies of several servers apart: they know paths,
+    but no ports.
     """
 
     token: str
     prefix: str
     hosts: frozenset[str]
-    cookie: str = field(default_factory=lambda: secrets.token_urlsafe(32))
+    scheme: str = "http"
+    credentials: Credentials | None = None
 
     @classmethod
-    def of_url(cls, url: str) -> Access:
-        """Return the access of a server that is known by `http://HOST:PORT/PREFIX/?token=TOKEN`."""
+    def of_url(cls, url: str, hosts: Iterable[str] = (), credentials: Credentials | None = None) -> Access:
+        """Return the access of a server that is known by `http://HOST:PORT/PREFIX/?token=TOKEN`, and by other hosts."""
         parts = urlsplit(url)
-        hosts = {parts.netloc}
+        known = {parts.netloc, *(f"{host}:{parts.port}" for host in hosts)}
         if parts.hostname == "127.0.0.1":
-            hosts.add(f"localhost:{parts.port}")
-        return cls(dict(parse_qsl(parts.query))["token"], parts.path.strip("/"), frozenset(hosts))
+            known.add(f"localhost:{parts.port}")
+        token = dict(parse_qsl(parts.query))["token"]
+        prefix = parts.path.strip("/")
+        return cls(token, prefix, frozenset(known), scheme=parts.scheme, credentials=credentials)
 
     @property
     def cookie_name(self) -> str:
@@ -74,7 +88,19 @@ class Access:
 
     @property
     def origins(self) -> frozenset[str]:
-        return frozenset(f"http://{host}" for host in self.hosts)
+        return frozenset(f"{self.scheme}://{host}" for host in self.hosts)
+
+    def cookie_of(self, role: Role) -> str:
+        """Return what the cookie says of someone who has entered."""
+        return _derived(self.token, f"cookie of an {role}")
+
+    @property
+    def cookie(self) -> str:
+        return self.cookie_of("editor")
+
+    @property
+    def reader_cookie(self) -> str:
+        return self.cookie_of("reader")
 
     def judge(self, request: Request) -> Verdict:
         """Decide on a request: the Host first, then where it comes from, then who asks, then what for."""
@@ -82,26 +108,53 @@ class Access:
             return refuse(421, "this server does not answer to that Host")  # DNS rebinding
         if _is_foreign(request, self.origins):
             return refuse(403, "requests from other sites are refused")
-        by_token = self._is_token_request(request)
-        if not by_token and not self._is_known(request):
-            return refuse(403, "not open without the link that trainctl printed (…/?token=…)")
+        by_token = self._role_of_link(request)
+        role = by_token or self._known_role(request) or self._role_of_password(request)
+        if role is None:
+            return self._stranger()
         refusal = self._about_target(request)
         if refusal is not None:
             return refusal
-        return Verdict("welcome", 302, target=_without_token(request)) if by_token else ADMIT
+        if by_token is not None:
+            return Verdict("welcome", 302, target=_without_token(request), role=role)
+        return Verdict("admit", role=role)
 
-    def _is_known(self, request: Request) -> bool:
-        """Say whether the request carries the token as bearer, or the cookie (a websocket: also an Origin)."""
-        if (given := request.headers.get("authorization")) is not None:
-            kind, _, word = given.partition(" ")
-            return kind.lower() == "bearer" and _equal(word.strip(), self.token)
+    def _stranger(self) -> Verdict:
+        if self.credentials is None:
+            return refuse(403, "not open without the link that trainctl printed (…/?token=…)")
+        if self.credentials.is_closed:
+            return refuse(429, "too many wrong passwords; wait a minute")
+        return refuse(401, "a user and a password are needed, or the link that trainctl printed")
+
+    def _known_role(self, request: Request) -> Role | None:
+        """Return who sends the cookie (a websocket: with an Origin), or a token as bearer, which alone counts then."""
+        given = request.headers.get("authorization", "")
+        kind, _, word = given.partition(" ")
+        if given and (kind.lower() != "basic" or self.credentials is None):
+            return self._role_of_token(word.strip()) if kind.lower() == "bearer" else None
         if request.is_upgrade and "origin" not in request.headers:
-            return False
-        return _equal(request.cookies.get(self.cookie_name, ""), self.cookie)
+            return None
+        cookie = request.cookies.get(self.cookie_name, "")
+        return next((role for role in _ROLES if _equal(cookie, self.cookie_of(role))), None)
 
-    def _is_token_request(self, request: Request) -> bool:
+    def _role_of_password(self, request: Request) -> Role | None:
+        given = request.headers.get("authorization", "")
+        if self.credentials is None or not given.lower().startswith("basic "):
+            return None
+        if request.is_upgrade and "origin" not in request.headers:
+            return None
+        return "editor" if self.credentials.admits(given) else None
+
+    def _role_of_link(self, request: Request) -> Role | None:
         given = [value for key, value in parse_qsl(request.query) if key == "token"]
-        return request.method == "GET" and not request.is_upgrade and len(given) == 1 and _equal(given[0], self.token)
+        if request.method != "GET" or request.is_upgrade or len(given) != 1:
+            return None
+        return self._role_of_token(given[0])
+
+    def _role_of_token(self, word: str) -> Role | None:
+        if _equal(word, self.token):
+            return "editor"
+        return "reader" if _equal(word, reader_token(self.token)) else None
 
     def _about_target(self, request: Request) -> Verdict | None:
         """Refuse what is not served to anybody."""
@@ -112,6 +165,24 @@ class Access:
         if inside != self.prefix or ("components/" in rest and not rest.startswith(served)):
             return refuse(404, "nothing is served there")
         return None
+
+
+_ROLES: tuple[Role, ...] = ("editor", "reader")
+
+
+def reader_token(token: str) -> str:
+    """Return the token of those who may only look. It follows from the other one, and never leads back to it."""
+    return _derived(token, "may only look")
+
+
+def _derived(token: str, purpose: str) -> str:
+    return hmac.new(token.encode(), f"trainctl: {purpose}".encode(), "sha256").hexdigest()
+
+
+def reader_url(url: str) -> str:
+    """Return the link for those who may only look."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(query=urlencode({"token": reader_token(dict(parse_qsl(parts.query))["token"])})))
 
 
 def _is_foreign(request: Request, origins: frozenset[str]) -> bool:

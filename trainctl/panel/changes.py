@@ -1,23 +1,25 @@
-"""The table of edits of one run: what changed at which step, by whom, and what was refused and why."""
+"""The table of edits of one run: what changed at which step, by whom, what is ahead, and what was refused and why."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from trainctl.panel.runview import RunView, value_at
-from trainctl.panel.words import html, value_text
-from trainctl.run.events import Event, latest
+import pandas as pd
+
+from trainctl.panel.runview import RunView
+from trainctl.panel.words import value_text
+from trainctl.run.applied import applied_edits, merged
+from trainctl.run.events import Event
 
 MAX_ROWS = 300
-
-_HEADS = ("step", "key", "old", "new", "status", "who", "note", "time")
+HEADS = ("step", "key", "old", "new", "undo", "status", "who", "note", "time")
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One row: one key of one edit or request."""
+    """One row: one key of one edit or request. `number` is that of an edit that can be undone here."""
 
     step: int | None
     key: str
@@ -27,75 +29,75 @@ class Line:
     who: str = ""
     note: str = ""
     at: float | None = None
+    number: int | None = None
 
 
-def table(view: RunView) -> str:
-    """Write the table as HTML, the latest first."""
-    lines = [*reversed(open_requests(view)), *reversed(applied(view))]
-    if not lines:
-        return '<h3>Changelog</h3><span class="dim">No edits.</span>'
-    heads = "".join(f'<th class="{"num" if head == "step" else ""}">{head}</th>' for head in _HEADS)
-    rows = "".join(_row(line) for line in lines[:MAX_ROWS])
-    more = (
-        f'<p class="dim">{len(lines) - MAX_ROWS} earlier ones are in changelog.yaml.</p>'
-        if len(lines) > MAX_ROWS
-        else ""
-    )
-    return f'<h3>Changelog</h3><div class="scroll"><table><tr>{heads}</tr>{rows}</table></div>{more}'
+def lines_of(view: RunView) -> list[Line]:
+    """Return all rows: what is to come, what waits or was refused, what was applied; the latest first."""
+    return [*reversed(ahead(view)), *reversed(open_requests(view)), *reversed(applied(view))][:MAX_ROWS]
 
 
 def applied(view: RunView) -> list[Line]:
     """Return what the changelog says, the truth of what was applied; who and why come from the answered requests."""
     if view.changelog is None:
         return []
-    told = {
-        (event.step, key): event
-        for event in latest(view.events).values()
-        if event.state == "applied"
-        for key in event.edits or {}
-    }
-    now: dict[str, Any] = {}
     lines = []
-    for edit in view.changelog.edits:
-        for key, value in edit.values.items():
-            old = now[key] if key in now else value_at(view.changelog.base, key)
-            now[key] = value
-            event = told.get((edit.step, key))
-            texts = (value_text(old), value_text(value), "applied")
-            if event is None:
-                lines.append(Line(edit.step, key, *texts, note=edit.note or ""))
-            else:
-                lines.append(Line(edit.step, key, *texts, _who(event), event.note or "", event.t))
+    for edit in applied_edits(view.changelog, view.events):
+        status = "applied" if edit.undo is None else f"undo of {edit.undo}"
+        for place, (key, value) in enumerate(edit.values.items()):
+            old = value_text(edit.before[key]) if key in edit.before else ""
+            number = edit.number if place == 0 else None
+            who, note = " ".join(word for word in (edit.via, edit.who) if word), edit.note or ""
+            lines.append(Line(edit.step, key, old, value_text(value), status, who, note, edit.t, number))
     return lines
 
 
 def open_requests(view: RunView) -> list[Line]:
-    """Return the keys of the requests that were refused, or that wait for the run."""
+    """Return the keys of the requests that were refused, or that wait for the run; actions too, done ones as well."""
     lines = []
-    for event in latest(view.events).values():
-        if event.state == "applied":
+    for event in merged(view.events):
+        if event.state == "applied" and event.action is None:
             continue
-        status = "rejected" if event.state == "rejected" else "waiting"
+        status = {"applied": "done", "rejected": "rejected"}.get(event.state, "waiting")
         note = ": ".join(word for word in (event.note, event.reason) if word)
-        edits = event.edits or {"(request)": None}
-        for key, value in edits.items():
-            new = "" if value is None else value if isinstance(value, str) else value_text(value)
-            lines.append(Line(event.step, str(key), "", new[:200], status, _who(event), note, event.t))
+        step = event.step if event.step is not None else event.at
+        lines += [Line(step, key, "", new, status, _who(event), note, event.t) for key, new in _asked(event)]
     return sorted(lines, key=lambda line: line.at or 0.0)
+
+
+def ahead(view: RunView) -> list[Line]:
+    """Return what a replay will still change, by step."""
+    now = view.row.summary.step or 0
+    return [
+        Line(one.step, key, "", value_text(value), "ahead", "replay", f"of {one.source}")
+        for one in view.ahead
+        if one.step > now
+        for key, value in one.values.items()
+    ]
+
+
+def table(lines: Sequence[Line], *, may_undo: bool) -> pd.DataFrame:
+    """Return the cells as text; a number under `undo` is that of the edit that its button takes back."""
+    cells = [_cells(line, may_undo=may_undo) for line in lines]
+    return pd.DataFrame(cells, columns=list(HEADS), dtype=object)
+
+
+def _cells(line: Line, *, may_undo: bool) -> tuple[object, ...]:
+    clock = time.strftime("%H:%M:%S", time.localtime(line.at)) if line.at is not None else ""
+    undo = str(line.number) if may_undo and line.number is not None else ""
+    return line.step, line.key, line.old, line.new, undo, line.status, line.who, line.note, clock
+
+
+def _asked(event: Event) -> list[tuple[str, str]]:
+    if event.action is not None:
+        said = " ".join(f"{name}={value_text(value)}" for name, value in (event.arguments or {}).items())
+        return [(event.action, said)]
+    edits = event.edits or {"(request)" if event.undo is None else "(undo)": None}
+    return [
+        (str(key), ("" if value is None else value if isinstance(value, str) else value_text(value))[:200])
+        for key, value in edits.items()
+    ]
 
 
 def _who(event: Event) -> str:
     return " ".join(word for word in (event.via, event.who) if word)
-
-
-def _row(line: Line) -> str:
-    kind = {"applied": "ok", "rejected": "bad"}.get(line.status, "dim")
-    clock = time.strftime("%H:%M:%S", time.localtime(line.at)) if line.at is not None else ""
-    step = "" if line.step is None else f"{line.step:,}"
-    cells = [
-        f'<td class="num">{step}</td><td class="mono">{html(line.key)}</td>',
-        f'<td class="mono value">{html(line.old)}</td><td class="mono value">{html(line.new)}</td>',
-        f'<td class="{kind}">{html(line.status)}</td><td>{html(line.who)}</td>',
-        f'<td class="text">{html(line.note)}</td><td>{clock}</td>',
-    ]
-    return f"<tr>{''.join(cells)}</tr>"

@@ -14,6 +14,8 @@ def facts(row: Row) -> str:
     """Write the line as HTML."""
     run = row.summary
     parts = [f'<span class="chip {run.state}">{run.state}</span>']
+    if run.paused:
+        parts.append('<span class="chip interrupted">paused</span>')
     if run.step is not None:
         of = f" / {count(run.total)}" if run.total else ""
         parts.append(f"<span>step <b>{count(run.step)}</b>{of}</span>")
@@ -35,11 +37,13 @@ def facts(row: Row) -> str:
 
 
 def age(row: Row) -> str:
-    """Say how long ago the run last wrote something; not to the second, so that a page is not redrawn for nothing."""
-    seconds = None if row.seen is None else time.time() - row.seen
-    if seconds is None:
+    """Say how long ago the run last wrote something; so coarsely that a page is not redrawn for nothing."""
+    if row.seen is None:
         return ""
-    return "just now" if seconds < 3 else f"{duration(seconds)} ago"
+    seconds = time.time() - row.seen
+    if seconds < 60:
+        return "just now" if seconds < 5 else "< 1 min ago"
+    return f"{duration(seconds // 60 * 60 if seconds < 3600 else seconds // 3600 * 3600)} ago"
 
 
 def _process(row: Row) -> str:

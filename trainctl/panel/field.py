@@ -14,7 +14,8 @@ from trainctl.config.controls import Key
 from trainctl.config.edit import parse_edit
 from trainctl.config.keys import split
 from trainctl.errors import EditError
-from trainctl.panel.theme import CHANGED
+from trainctl.panel import nudges
+from trainctl.panel.theme import CHANGED, NUDGE, READABLE
 
 MAX_SHOWN = 20_000  # characters of a value that a field shows; a longer one can be replaced from the command line
 
@@ -33,21 +34,36 @@ class Field:
     """A widget for one key, chosen by its type. What is being typed is never overwritten by what comes from the run."""
 
     def __init__(
-        self, key: str, keys: Mapping[str, Key], value: Any, on_change: Callable[[], None], *, live: bool
+        self,
+        key: str,
+        keys: Mapping[str, Key],
+        value: Any,
+        on_change: Callable[[], None],
+        *,
+        live: bool,
+        is_blank: bool = False,
     ) -> None:
         self.key = key
         self._keys = keys
         self._spec = keys[key]
         self._value = value
-        self._shown = text_of(value, self._spec)
+        self._shown = "" if is_blank and value is None else text_of(value, self._spec)
         self._live = live
         self._following = False
+        self._buttons: list[Any] = []
+        self._slider: Any = None
         self.widget = self._make()
-        self._lock()
         self._mark()
         watched = ["value_input"] if isinstance(self.widget, _TEXTS) else ["value"]
         self._on_change = on_change
         self.widget.param.watch(self._note, watched)
+        self.view = self._with_nudges()
+        self._lock()
+
+    @property
+    def shown(self) -> str:
+        """What the run says, as text."""
+        return self._shown
 
     @property
     def text(self) -> str:
@@ -56,6 +72,11 @@ class Field:
             return "true" if self.widget.value else "false"
         text = self.widget.value_input if isinstance(self.widget, _TEXTS) else self.widget.value
         return "" if text is None else str(text)
+
+    def type(self, text: str) -> None:
+        """Put a text into the field as if a person had typed it."""
+        if text != self.text and not self.widget.disabled:
+            set_text(self.widget, text)
 
     def change(self) -> Change | None:
         """Return what the person wants to change here; None while the widget says what the run says."""
@@ -108,14 +129,21 @@ class Field:
     def _mark(self) -> None:
         """Show beside the field what is wrong, or what the run has now; set only what differs, an update costs time."""
         change = self.change()
-        marks: dict[str, Any] = {"sx": CHANGED if change and not change.error else {}}
+        marks: dict[str, Any] = {"sx": {**READABLE, **(CHANGED if change and not change.error else {})}}
         if not isinstance(self.widget, pmui.Switch):
             wrong = change.error if change else None
             marks["error_state"] = wrong is not None
-            marks["helper_text"] = (wrong or f"now {_short(change.old)}") if change else _short(self._why_locked)
+            marks["helper_text"] = (wrong or f"now {_short(change.old)}") if change else _short(self._hint)
         new = {name: mark for name, mark in marks.items() if getattr(self.widget, name) != mark}
         if new:
             self.widget.param.update(**new)
+        if self._slider is not None:
+            self._slide_to(self.text)
+
+    @property
+    def _hint(self) -> str:
+        """What stands below the field while nothing is changed: why it is locked, else what it is for."""
+        return self._why_locked or self._spec.help or ""
 
     @property
     def _why_locked(self) -> str:
@@ -123,7 +151,41 @@ class Field:
         return "" if reason is None else reason if reason.startswith("locked") else f"locked: {reason}"
 
     def _lock(self) -> None:
-        self.widget.disabled = self._spec.locked is not None or not self._live
+        for widget in (self.widget, *self._buttons, *([self._slider] if self._slider is not None else [])):
+            widget.disabled = self._spec.locked is not None or not self._live
+
+    def _with_nudges(self) -> Any:
+        """Return the widget, with what helps to change a number beside and below it."""
+        if (labels := nudges.buttons_of(self._spec)) is None or not isinstance(self.widget, _TEXTS):
+            return self.widget
+        name = label_of(self.key)
+        for label, up in zip(labels, (False, True), strict=True):
+            tip = f"{nudges.WORDS[label]} {name}"
+            button = pmui.Button(label=label, description=tip, variant="text", size="small", margin=0, sx=NUDGE)
+            button.on_click(lambda _event, up=up: self._nudge(up=up))
+            self._buttons.append(button)
+        row = pmui.Row(self.widget, *self._buttons, sizing_mode="stretch_width", margin=0)
+        if not nudges.has_slider(self._spec):
+            return row
+        self._slider = nudges.slider_of(name, self._shown, self._spec)
+        self._slider.param.watch(self._slid, ["value_throttled"])
+        return pmui.Column(row, self._slider, sizing_mode="stretch_width", margin=0)
+
+    def _nudge(self, *, up: bool) -> None:
+        text = nudges.nudged(self.text, self._spec, up=up)
+        if text is not None:
+            self.type(text)
+
+    def _slid(self, event: Any) -> None:
+        if not self._following and round(event.new) != nudges.position(self.text, self._spec):
+            self.type(nudges.text_at(event.new, self._spec))
+
+    def _slide_to(self, text: str) -> None:
+        place = nudges.position(text, self._spec)
+        if self._slider.value != place:
+            before, self._following = self._following, True
+            self._slider.value = place
+            self._following = before
 
     def _make(self) -> Any:
         shown = self._shown
@@ -133,10 +195,8 @@ class Field:
             "margin": (8, 6),
             "sizing_mode": "stretch_width",
         }
-        if hint := self._why_locked or self._spec.help:
-            common["description"] = hint  # read aloud with the label, and a tooltip; that one cannot be relied on
         if self._spec.choices is None and self._spec.type == "bool" and not self._spec.optional and shown in _BOOLS:
-            common["label"] += f" ({_short(self._why_locked)})" if self._why_locked else ""
+            common["label"] += f" ({_short(self._hint)})" if self._hint else ""
             return pmui.Switch(value=shown == "true", **common)
         if self._spec.choices is not None or self._spec.type == "bool":
             return pmui.Select(options=self._options(shown), value=shown, **common)

@@ -13,7 +13,8 @@ from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, HTTPServerRequest
 from tornado.routing import Router
 from tornado.web import Application, OutputTransform, RequestHandler
 
-from trainctl.panel.access import Access, Request, Verdict
+from trainctl.panel.access import ROLE_HEADER, Access, Request, Verdict, refuse
+from trainctl.panel.limits import Bucket
 
 POLICY = "; ".join(
     (
@@ -29,6 +30,10 @@ POLICY = "; ".join(
         "frame-ancestors 'none'",
     )
 )
+
+# over all clients: opening a page takes some thirty requests
+MOST_AT_ONCE, MOST_PER_S = 3000, 300
+TOO_MANY = refuse(429, "too many requests; wait a moment")
 
 HEADERS = {
     "Content-Security-Policy": POLICY,
@@ -47,12 +52,14 @@ class Gate(Router):
         application.add_transform(Manners)
         self._application = application
         self._access = access
+        self._turns = Bucket(MOST_AT_ONCE, MOST_PER_S)
         self._doorman = Application(transforms=[Manners], log_function=_log_nothing)
 
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> HTTPMessageDelegate | None:
         """Return what serves the request: the application only if the access says so."""
-        verdict = self._access.judge(words_of(request))
+        verdict = self._access.judge(words_of(request)) if self._turns.take() else TOO_MANY
         if verdict.kind == "admit":
+            request.headers[ROLE_HEADER] = verdict.role  # in place of whatever was sent under that name
             return self._application.find_handler(request, **kwargs)
         return self._doorman.get_handler_delegate(request, Answer, {"verdict": verdict, "access": self._access})
 
@@ -81,10 +88,13 @@ class Answer(RequestHandler):
         if verdict.kind == "refuse":
             self.set_status(verdict.status)
             self.set_header("Content-Type", "text/plain; charset=utf-8")
+            if verdict.status == 401:
+                self.set_header("WWW-Authenticate", 'Basic realm="trainctl", charset="UTF-8"')
             self.finish(f"{verdict.status}: {verdict.reason}\n")
             return
         path = f"/{self._access.prefix}"
-        self.set_cookie(self._access.cookie_name, self._access.cookie, path=path, httponly=True, samesite="Strict")
+        cookie, secure = self._access.cookie_of(verdict.role), self._access.scheme == "https"
+        self.set_cookie(self._access.cookie_name, cookie, path=path, httponly=True, samesite="Strict", secure=secure)
         if self.request.headers.get("Sec-Fetch-Site") == "cross-site":
             # a browser keeps strict cookies back from a redirect that another site began; our own page may go on
             target = escape(verdict.target, quote=True)

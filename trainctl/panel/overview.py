@@ -1,4 +1,4 @@
-"""The table of runs."""
+"""The page of a sweep, or of any directory of runs: counters, slots, the table, and what becomes of the chosen runs."""
 
 from __future__ import annotations
 
@@ -6,31 +6,26 @@ from contextlib import ExitStack
 from typing import Any
 from urllib.parse import quote
 
-import pandas as pd
 import panel
 import panel_material_ui as pmui
 
-from trainctl.panel import facts
+from trainctl.panel import sweepfacts, theme
+from trainctl.panel.bulk import Bulk
+from trainctl.panel.overlay import Overlay
+from trainctl.panel.pendingbar import set_object, set_params
+from trainctl.panel.relations import Relations
+from trainctl.panel.resultspane import ResultsPane
+from trainctl.panel.runtable import RunTable
 from trainctl.panel.runview import Row
-from trainctl.panel.session import tick_while_open
+from trainctl.panel.session import argument, may_ask, remember, tick_while_open
 from trainctl.panel.theme import STYLE, frame
 from trainctl.panel.watcher import Watcher
-from trainctl.panel.words import count, duration, html, number, rate, result
 
-TICK_MS = 500
-MAX_METRICS = 6
-
-_TABLE_STYLE = (
-    STYLE
-    + """
-.tabulator, .tabulator .tabulator-row, .tabulator .tabulator-header { font-size: 13px !important; }
-.tabulator .tabulator-header .tabulator-col .tabulator-col-content { padding: 4px 8px; }
-.tabulator .tabulator-row .tabulator-cell { padding: 4px 8px; }
-"""
-)
-
-# columns whose cells are HTML of ours, everything in it escaped; all others are shown as plain text
-_HTML_COLUMNS = ("state", "run")
+TICK_MS = 1000
+STILL_TICKS = 2  # the browser makes the table anew for other groups, and takes no cells meanwhile
+TABS = ("chosen", "results", "relations")
+NOTHING = "nothing"
+STATES = ("all", "running", "queued", "done", "failed", "interrupted")
 
 
 def overview_page(watcher: Watcher) -> pmui.Page:
@@ -39,88 +34,158 @@ def overview_page(watcher: Watcher) -> pmui.Page:
 
 
 class Overview:
-    """One browser's view of the table."""
+    """One browser's view of all runs."""
 
     def __init__(self, watcher: Watcher) -> None:
-        self._watcher = watcher
-        rows = watcher.rows()
-        self._counts = panel.pane.HTML(counts(rows), stylesheets=[STYLE], sizing_mode="stretch_width", margin=(6, 12))
-        data = frame_of(rows)
-        self._table = panel.widgets.Tabulator(
-            data,
-            disabled=True,
-            selectable=False,
-            show_index=False,
-            layout="fit_data_stretch",
-            theme="simple",
-            formatters={name: {"type": "html"} for name in _HTML_COLUMNS},
-            text_align={"step": "right", "steps/s": "right", "edits": "right"},
-            widths={"state": 95, "step": 130, "left": 110, "took": 110, "last sign": 110},
-            sizing_mode="stretch_width",
-            stylesheets=[_TABLE_STYLE],
-            margin=(0, 12),
-        )
-        self.page = frame(f"trainctl · {watcher.root.name}", [self._counts, self._table])
         stack = ExitStack()
         stack.enter_context(watcher.watching_rows())
+        self._watcher = watcher
+        self._rows: dict[str, Row] = {}
+        self._still = 0
+        self._wanted_group = argument("group")
+        rows = watcher.rows()
+        self._facts = _pane(sweepfacts.counts(rows))
+        self._slots = _pane(sweepfacts.slots(rows))
+        self._failures = _pane(sweepfacts.failures(rows))
+        self._with_controls()
+        self._table = RunTable(self._found(rows), self._chose)
+        self._overlay = Overlay(watcher, stack, argument("metric"))
+        self._bulk = Bulk(watcher, may_ask=may_ask())
+        self._results = ResultsPane()
+        self._relations = Relations()
+        self._link = panel.pane.HTML("", stylesheets=[STYLE], margin=(8, 12))
+        set_params(self._columns, options=self._table.columns)
+        self._hide()
+        self._group_by()
+        self._tabs = self._with_tabs()
+        main = [self._facts, self._slots, self._failures, self._controls, self._table.view, self._tabs]
+        self.page = frame(f"trainctl · {watcher.root.name}", main)
+        self._rows = rows
+        if wanted := [name for name in argument("runs").split(",") if name]:
+            self._table.choose(wanted)
+            self._chose()
+        self._overlay.metric.param.watch(lambda event: remember(metric=event.new or None), ["value"])
         tick_while_open(self._tick, TICK_MS, stack)
 
+    def _with_controls(self) -> None:
+        common: dict[str, Any] = {"size": "small", "margin": (6, 6)}
+        self._filter = pmui.TextInput(
+            label="Filter runs", value=argument("filter"), width=240, max_length=200, **common
+        )
+        state = argument("state")
+        self._state = pmui.Select(
+            label="state", options=list(STATES), value=state if state in STATES else "all", width=130, **common
+        )
+        self._group = pmui.Select(label="group by", options=[NOTHING], value=NOTHING, width=150, **common)
+        self._columns = pmui.MultiChoice(label="hide columns", options=[], value=[], width=260, margin=(6, 6))
+        self._filter.param.watch(lambda _event: self._filtered(), ["value_input"])
+        self._state.param.watch(lambda _event: self._filtered(), ["value"])
+        self._group.param.watch(lambda _event: self._group_by(), ["value"])
+        self._columns.param.watch(lambda _event: self._hide(), ["value"])
+        self._controls = pmui.FlexBox(
+            self._filter, self._state, self._group, self._columns, gap="0px", align_items="flex-start"
+        )
+
+    def _with_tabs(self) -> Any:
+        chosen = pmui.Column(self._link, self._bulk.view, self._overlay.view, sizing_mode="stretch_width", margin=0)
+        parts = (chosen, self._results.view, self._relations.view)
+        wanted = argument("tab")
+        tabs = pmui.Tabs(
+            *zip(TABS, parts, strict=True),
+            active=TABS.index(wanted) if wanted in TABS else 0,
+            sx=theme.TABS,
+            sizing_mode="stretch_width",
+            margin=0,
+        )
+        tabs.param.watch(lambda _event: self._turned(), ["active"])
+        return tabs
+
+    def _found(self, rows: dict[str, Row]) -> dict[str, Row]:
+        """Return the rows that the filter leaves: all its words in the name, the overrides, the slot or the reason."""
+        words = (self._filter.value_input or "").lower().split()
+        state = self._state.value
+        if not words and state == "all":
+            return rows
+        return {
+            name: row
+            for name, row in rows.items()
+            if state in ("all", row.summary.state) and all(word in _text(name, row) for word in words)
+        }
+
+    def _filtered(self) -> None:
+        remember(
+            filter=self._filter.value_input or None, state=None if self._state.value == "all" else self._state.value
+        )
+        self._table.follow(self._found(self._rows), self._rows)
+
+    def _group_by(self) -> None:
+        options = [
+            NOTHING,
+            *(name for name in self._table.columns if name not in ("step", "left", "last sign", "took")),
+        ]
+        wanted = self._group.value if self._group.value != NOTHING else self._wanted_group
+        self._wanted_group = ""
+        set_params(self._group, options=options, value=wanted if wanted in options else NOTHING)
+        groups = [self._group.value] if self._group.value != NOTHING else []
+        remember(group=groups[0] if groups else None)
+        if groups != self._table.view.groupby:
+            self._still = STILL_TICKS
+            self._table.view.groupby = groups
+
+    def _hide(self) -> None:
+        self._table.view.hidden_columns = list(self._columns.value)
+
+    def _chose(self) -> None:
+        names = self._table.chosen
+        self._overlay.choose(names)
+        self._bulk.choose(names)
+        remember(runs=",".join(names[:20]) or None)
+        set_object(self._link, _said(names))
+
+    def _turned(self) -> None:
+        remember(tab=TABS[self._tabs.active] if self._tabs.active else None)
+        self._look_at_tab()
+
+    def _look_at_tab(self) -> None:
+        shown = TABS[self._tabs.active]
+        if shown == "chosen":
+            self._overlay.look()
+            self._bulk.look()
+        elif shown == "results":
+            self._results.look(self._rows)
+        else:
+            self._relations.look(self._rows)
+
     def _tick(self) -> None:
-        rows = self._watcher.rows()
-        text = counts(rows)
-        if text != self._counts.object:
-            self._counts.object = text
-        new, old = frame_of(rows), self._table.value
-        if len(new) != len(old) or list(new.columns) != list(old.columns):
-            self._table.value = new
-            return
-        if changed := difference(old, new):
-            self._table.patch(changed)
+        self._rows = rows = self._watcher.rows()
+        set_object(self._facts, sweepfacts.counts(rows))
+        set_object(self._slots, sweepfacts.slots(rows))
+        set_object(self._failures, sweepfacts.failures(rows))
+        self._still -= 1
+        if self._still < 0:
+            self._table.follow(self._found(rows), rows)
+        if self._columns.options != self._table.columns:
+            set_params(self._columns, options=self._table.columns)
+            self._group_by()
+        self._look_at_tab()
 
 
-def difference(old: pd.DataFrame, new: pd.DataFrame) -> dict[str, list[tuple[int, Any]]]:
-    """Return the cells that differ between two tables of one shape, as `Tabulator.patch` wants them."""
-    changed = {
-        name: [(row, cell) for row, (was, cell) in enumerate(zip(old[name], new[name], strict=True)) if was != cell]
-        for name in new.columns
-    }
-    return {name: cells for name, cells in changed.items() if cells}
-
-
-def frame_of(rows: dict[str, Row]) -> pd.DataFrame:
-    """Return the cells of the table: text, so that a cell is either what a person reads or empty."""
-    names = list(dict.fromkeys(name for row in rows.values() for name in row.summary.metrics))[:MAX_METRICS]
-    cells: dict[str, list[Any]] = {
-        "state": [f'<span class="chip {row.summary.state}">{row.summary.state}</span>' for row in rows.values()],
-        "run": [f'<a href="run/{html(quote(name, safe=""))}">{html(name)}</a>' for name in rows],
-        "slot": [row.summary.slot or "" for row in rows.values()],
-        "step": [_step(row) for row in rows.values()],
-        "steps/s": [rate(row.summary.rate) if row.summary.state == "running" else "" for row in rows.values()],
-        "left": [duration(row.summary.eta_s) for row in rows.values()],
-        **{name: [number(row.summary.metrics.get(name)) for row in rows.values()] for name in names},
-        "result": [result(row.summary.result) for row in rows.values()],
-        "edits": [str(row.summary.edits) if row.summary.edits else "" for row in rows.values()],
-        "took": [duration(row.summary.duration_s) for row in rows.values()],
-        "last sign": [facts.age(row) for row in rows.values()],
-        "reason": [(row.summary.reason or "")[:120] for row in rows.values()],
-    }
-    empty = [name for name, column in cells.items() if name not in ("state", "run", "step") and not any(column)]
-    return pd.DataFrame({name: column for name, column in cells.items() if name not in empty})
-
-
-def counts(rows: dict[str, Row]) -> str:
-    """Say how many runs are in which state."""
-    if not rows:
-        return "No runs here yet; this page shows them as they start."
-    states = [row.summary.state for row in rows.values()]
-    parts = [
-        f'<span><span class="chip {state}">{state}</span> <b>{states.count(state)}</b></span>'
-        for state in ("running", "queued", "done", "failed", "interrupted")
-        if state in states
-    ]
-    return f'<div class="facts"><span><b>{len(rows)}</b> runs</span>{"".join(parts)}</div>'
-
-
-def _step(row: Row) -> str:
+def _text(name: str, row: Row) -> str:
     run = row.summary
-    return count(run.step) + (f" / {count(run.total)}" if run.total and run.step is not None else "")
+    return " ".join((name, run.state, *run.overrides, run.slot or "", run.reason or "")).lower()
+
+
+def _said(names: list[str]) -> str:
+    if not names:
+        return (
+            '<span class="dim">Choose runs in the table to overlay their metrics, or to ask something of them.</span>'
+        )
+    text = f"{len(names)} chosen"
+    if len(names) == 2:
+        one, other = (quote(name, safe="") for name in names)
+        text += f' · <a href="compare?a={one}&amp;b={other}">compare both</a>'
+    return text
+
+
+def _pane(text: str) -> Any:
+    return panel.pane.HTML(text, stylesheets=[STYLE], sizing_mode="stretch_width", margin=(4, 12))

@@ -7,6 +7,7 @@ from typing import Any
 
 import panel
 
+from trainctl.panel.comparepage import compare_page
 from trainctl.panel.overview import overview_page
 from trainctl.panel.runpage import run_page
 from trainctl.panel.watcher import Watcher
@@ -21,9 +22,12 @@ def pages_of(watcher: Watcher) -> dict[str, Callable[[], None]]:
     def run() -> None:
         _serve(run_page(watcher))
 
-    return {"/": overview, r"/run/(?P<name>[^/]+)": run}
+    def compare() -> None:
+        _serve(compare_page(watcher))
+
+    return {"/": overview, "/compare": compare, r"/run/(?P<name>[^/]+)": run}
 
 
 def _serve(page: Any) -> None:
-    """Put a page into the session's document under its own title, and without the URL, which Panel would send along."""
-    page.server_doc(panel.state.curdoc, title=page.title, location=False)
+    """Put a page into the session's document under its own title."""
+    page.server_doc(panel.state.curdoc, title=page.title, location=True)

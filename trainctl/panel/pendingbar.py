@@ -1,4 +1,4 @@
-"""The bar above the form: what would change, the note, Apply and Discard, and the run's answer."""
+"""The bar above the form: what would change, at which step, the note, Apply and Discard, and the run's answers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import panel
 import panel_material_ui as pmui
 
 from trainctl.panel.field import Change, set_text
-from trainctl.panel.theme import STYLE
+from trainctl.panel.theme import ASIDE, REST, STYLE
 from trainctl.panel.words import html
 
 MAX_LISTED = 12
@@ -20,19 +20,21 @@ class PendingBar:
     """Shows the changes as `key old → new`; Apply only when there are some and all are right."""
 
     def __init__(self, apply: Callable[[], None], discard: Callable[[], None]) -> None:
-        self._list = panel.pane.HTML("", stylesheets=[STYLE], sizing_mode="stretch_width", margin=(6, 4), min_width=220)
-        self._answer = panel.pane.HTML("", stylesheets=[STYLE], sizing_mode="stretch_width", margin=(0, 4))
+        self._list = panel.pane.HTML("", stylesheets=[STYLE], styles=REST, margin=(6, 4), min_width=220)
+        self._answers = panel.pane.HTML("", stylesheets=[STYLE], sizing_mode="stretch_width", margin=(0, 4))
+        self._at = pmui.TextInput(label="at step", size="small", width=96, max_length=12, margin=(4, 4))
         self._note = pmui.TextInput(label="note", size="small", width=200, max_length=MAX_NOTE, margin=(4, 4))
         self._discard = pmui.Button(label="Discard", variant="outlined", size="small", disabled=True, margin=(6, 4))
         self._apply = pmui.Button(label="Apply", variant="contained", size="small", disabled=True, margin=(6, 4))
         self._apply.on_click(lambda _event: apply())
         self._discard.on_click(lambda _event: discard())
-        self._waiting = False
+        self._at.param.watch(lambda _event: self._update(), ["value_input"])
+        self._busy = False
         self._changes: Sequence[Change] = ()
-        buttons = pmui.Row(self._note, self._discard, self._apply, margin=0)
+        self.buttons = pmui.FlexBox(self._at, self._note, self._discard, self._apply, gap="0px", margin=0, styles=ASIDE)
         self.view = pmui.Paper(
-            pmui.FlexBox(self._list, buttons, align_items="center", justify_content="space-between"),
-            self._answer,
+            pmui.FlexBox(self._list, self.buttons, align_items="center", justify_content="space-between"),
+            self._answers,
             elevation=2,
             sizing_mode="stretch_width",
             margin=(8, 8),
@@ -45,25 +47,48 @@ class PendingBar:
         """What the person wrote into the note; None when nothing."""
         return (self._note.value_input or "").strip()[:MAX_NOTE] or None
 
+    @property
+    def at(self) -> int | None:
+        """The step at which the edit is to be applied; None for the next one, or while the field says no step."""
+        text = self._at_text
+        return int(text) if _is_step(text) else None
+
+    @property
+    def is_ready(self) -> bool:
+        """Say whether what is listed can be asked for."""
+        is_right = not any(change.error for change in self._changes) and not self._is_at_wrong
+        return bool(self._changes) and is_right and not self._busy
+
     def show(self, changes: Sequence[Change]) -> None:
         """List the changes."""
         self._changes = changes
-        self._list.object = list_of(changes)
+        set_object(self._list, list_of(changes))
         self._update()
 
-    def answer(self, text: str, kind: str = "dim", *, waiting: bool = False) -> None:
-        """Say what became of the last request; while it is waited for, nothing else can be asked."""
-        self._waiting = waiting
-        self._answer.object = f'<div role="status" class="{html(kind)}">{html(text)}</div>' if text else ""
+    def answer(self, lines: str, *, busy: bool = False) -> None:
+        """Show the answers; while the run has not taken up the last request, no other edit can be asked for."""
+        self._busy = busy
+        set_object(self._answers, lines)
         self._update()
 
-    def clear_note(self) -> None:
+    def clear(self) -> None:
+        """Empty the note and the step."""
         set_text(self._note, "")
+        set_text(self._at, "")
+
+    @property
+    def _at_text(self) -> str:
+        return (self._at.value_input or "").replace(",", "").strip()
+
+    @property
+    def _is_at_wrong(self) -> bool:
+        return bool(self._at_text) and not _is_step(self._at_text)
 
     def _update(self) -> None:
-        wrong = any(change.error for change in self._changes)
-        _set(self._apply, disabled=not self._changes or wrong or self._waiting)
-        _set(self._discard, disabled=not self._changes)
+        hint = "not a step, such as 1200" if self._is_at_wrong else ""
+        set_params(self._at, error_state=bool(hint), helper_text=hint)
+        set_params(self._apply, disabled=not self.is_ready)
+        set_params(self._discard, disabled=not self._changes)
 
 
 def list_of(changes: Sequence[Change]) -> str:
@@ -80,10 +105,21 @@ def list_of(changes: Sequence[Change]) -> str:
     return f"<span>{len(changes)} pending edit{plural}</span> &nbsp; {listed}{more}"
 
 
-def _set(widget: Any, **values: Any) -> None:
+def set_params(widget: Any, **values: Any) -> None:
+    """Set what differs only: each update costs the browser some milliseconds."""
     new = {name: value for name, value in values.items() if getattr(widget, name) != value}
     if new:
         widget.param.update(**new)
+
+
+def set_object(pane: Any, text: str) -> None:
+    """Replace what a pane shows if it differs."""
+    if pane.object != text:
+        pane.object = text
+
+
+def _is_step(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 12 and int(text) > 0
 
 
 def _short(text: str) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import ipaddress
 import json
 import logging
 import os
@@ -20,10 +19,14 @@ import subprocess
 import sys
 import time
 import weakref
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 from trainctl.config.settings import PanelSettings
-from trainctl.errors import SettingError
+from trainctl.panel.credentials import Credentials
+from trainctl.panel.listening import certificate_of, listening_address, names_of, shown_host
 from trainctl.panel.paneldir import PanelDir, Record
 
 log = logging.getLogger("trainctl")
@@ -74,6 +77,22 @@ class PanelHandle:
             self._use = None
 
 
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """Where a new server listens, and who may enter besides those who have the link."""
+
+    address: str
+    port: int
+    credentials: Credentials | None
+    certificate: dict[str, str] | None
+
+    @property
+    def handed_over(self) -> dict[str, Any]:
+        """What the server's process is told by its standard input."""
+        credentials = self.credentials.to_dict() if self.credentials is not None else None
+        return {"names": names_of(self.address), "credentials": credentials, "certificate": self.certificate}
+
+
 _handles: weakref.WeakSet[PanelHandle] = weakref.WeakSet()
 
 
@@ -84,15 +103,18 @@ def ensure(root: Path, settings: PanelSettings) -> PanelHandle | None:
     there can be no page: training goes on without it.
 
     Raises:
-        SettingError: an address that would show the page to other machines.
+        SettingError: an address that would show the page to other machines without a password; a wrong certificate.
     """
     if not settings.enabled:
         return None
-    address = loopback_address(settings.address)
+    credentials = Credentials.of_environment()
+    listening = Listening(
+        listening_address(settings.address, credentials), settings.port, credentials, certificate_of(settings)
+    )
     _children[:] = [child for child in _children if child.poll() is None]
     place = PanelDir(Path(os.path.abspath(root)))
     try:
-        return _use(place, settings, address)
+        return _use(place, settings, listening)
     except OSError as error:
         log.warning("no page for %s: %s; training goes on without it", place.root, error)
         return None
@@ -114,32 +136,14 @@ def find(root: Path) -> Record | None:
     return record
 
 
-def loopback_address(address: str) -> str:
-    """Return the numeric form of an address of this machine.
-
-    Raises:
-        SettingError: any other address.
-
-    >>> loopback_address("localhost")
-    '127.0.0.1'
-    """
-    with contextlib.suppress(ValueError):
-        if ipaddress.ip_address("127.0.0.1" if address == "localhost" else address).is_loopback:
-            return "127.0.0.1" if address == "localhost" else address
-    raise SettingError(
-        f"trainctl.panel.address={address!r} would show the page to other machines; allowed are 127.0.0.1, ::1 and "
-        "localhost (from elsewhere: ssh -L PORT:127.0.0.1:PORT)"
-    )
-
-
-def _use(place: PanelDir, settings: PanelSettings, address: str) -> PanelHandle:
+def _use(place: PanelDir, settings: PanelSettings, listening: Listening) -> PanelHandle:
     """Take our share of the users' lock first: from then on no server of this root ends."""
     place.create()
     use = place.lock(place.users_lock, fcntl.LOCK_SH, patience_s=PATIENCE_S)
     if use is None:
         raise TimeoutError(f"{str(place.users_lock)!r} is held by a server that does not answer")
     try:
-        started = _start(place, settings, address)
+        started = _start(place, settings, listening)
         record, child = started if started is not None else (_running(place, settings), None)
         return PanelHandle(place, record, use, child)
     except BaseException:
@@ -163,7 +167,9 @@ def _running(place: PanelDir, settings: PanelSettings) -> Record:
     return record
 
 
-def _start(place: PanelDir, settings: PanelSettings, address: str) -> tuple[Record, subprocess.Popen[bytes]] | None:
+def _start(
+    place: PanelDir, settings: PanelSettings, listening: Listening
+) -> tuple[Record, subprocess.Popen[bytes]] | None:
     """Start a server and return its record; None when one holds the lock already.
 
     The child inherits the locked descriptor, so the lock is held without a gap and exactly as long as the child lives;
@@ -173,13 +179,17 @@ def _start(place: PanelDir, settings: PanelSettings, address: str) -> tuple[Reco
     if lock is None:
         return None
     try:
+        crashed = place.read_record()  # one that ended well has left none
         place.forget()
-        with _listen(address, settings.port) as listener:
+        with _listen_again(crashed, listening) as listener:
             port = listener.getsockname()[1]
-            prefix, token = secrets.token_hex(4), secrets.token_urlsafe(32)
-            host = f"[{address}]" if ":" in address else address
-            url = f"http://{host}:{port}/{prefix}/?token={token}"
+            scheme = "http" if listening.certificate is None else "https"
+            base = f"{scheme}://{shown_host(listening.address)}:{port}/"
+            url = f"{base}{secrets.token_hex(4)}/?token={secrets.token_urlsafe(32)}"
+            if crashed is not None and crashed.url.startswith(base):
+                url = crashed.url  # open pages and known links go on
             start = {"root": str(place.root), "url": url, "socket": listener.fileno(), "lock": lock}
+            start |= listening.handed_over
             # first by our own pid: who comes while the child is made need not wait for it
             place.write_record(Record.of_process(url, os.getpid(), keep=settings.keep))
             child = _spawn(place, {**start, "open": settings.open}, (listener.fileno(), lock))
@@ -191,6 +201,14 @@ def _start(place: PanelDir, settings: PanelSettings, address: str) -> tuple[Reco
         raise
     finally:
         os.close(lock)
+
+
+def _listen_again(crashed: Record | None, listening: Listening) -> socket.socket:
+    """Listen where a server that was killed has listened, if that is still what is wanted, and possible."""
+    if crashed is not None and crashed.host == socket.gethostname() and listening.port == 0:
+        with contextlib.suppress(OSError, ValueError):
+            return _listen(listening.address, urlsplit(crashed.url).port or 0)
+    return _listen(listening.address, listening.port)
 
 
 def _listen(address: str, port: int) -> socket.socket:
@@ -227,7 +245,9 @@ def _spawn(place: PanelDir, start: dict[str, object], descriptors: tuple[int, ..
 
 def _environment() -> dict[str, str]:
     """Return the server's environment: no device, one thread, nothing that loosens Bokeh's or Panel's own checks."""
-    environment = {key: text for key, text in os.environ.items() if not key.startswith(("BOKEH_", "PANEL_"))}
+    environment = {
+        key: text for key, text in os.environ.items() if not key.startswith(("BOKEH_", "PANEL_", "TRAINCTL_"))
+    }
     paths = [os.path.abspath(path) for path in environment.get("PYTHONPATH", "").split(os.pathsep) if path]
     home = str(Path(__file__).resolve().parents[2])
     if home not in (*paths, *site.getsitepackages(), site.getusersitepackages()):

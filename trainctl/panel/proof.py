@@ -35,9 +35,9 @@ async def prove(gate: Gate, access: Access) -> None:
     try:
         for route in ROUTES:
             target = f"/{access.prefix}/{route}"
-            upgrade = {"Upgrade": "websocket", "Connection": "Upgrade", "Origin": f"http://{host}"}
+            upgrade = {"Upgrade": "websocket", "Connection": "Upgrade", "Origin": f"{access.scheme}://{host}"}
             extra = upgrade if route.endswith("ws") else {}
-            await _expect(port, target, {"Host": host, **extra}, 403)
+            await _expect(port, target, {"Host": host, **extra}, 403 if access.credentials is None else 401)
             await _expect(port, target, {"Host": "rebound.example", "Authorization": f"Bearer {access.token}"}, 421)
             foreign = {"Host": host, "Origin": "http://foreign.example", "Authorization": f"Bearer {access.token}"}
             await _expect(port, target, foreign, 403)

@@ -1,4 +1,4 @@
-"""The page of one run: its state, the form, the bar of pending edits, and the changelog."""
+"""The page of one run: its state and actions, the form and the bar of pending edits, plots, changelog, and tabs."""
 
 from __future__ import annotations
 
@@ -8,19 +8,27 @@ from typing import Any
 import panel
 import panel_material_ui as pmui
 
-from trainctl.errors import TrainctlError
-from trainctl.panel import changes, facts
+from trainctl.panel import facts, theme
+from trainctl.panel.actionbar import ActionBar, label_of
+from trainctl.panel.asking import READ_ONLY, Asked, Asking
+from trainctl.panel.changes import Line
+from trainctl.panel.changetable import ChangeTable
+from trainctl.panel.curves import Curves
+from trainctl.panel.filestab import FilesTab
 from trainctl.panel.form import Form
-from trainctl.panel.pendingbar import PendingBar
+from trainctl.panel.logtab import LogTab
+from trainctl.panel.pendingbar import PendingBar, set_object, set_params
+from trainctl.panel.plots import Plots
+from trainctl.panel.recordtabs import ConfigTab, ProvenanceTab
 from trainctl.panel.runview import RunView
-from trainctl.panel.session import tick_while_open
-from trainctl.panel.theme import STYLE, frame, link
+from trainctl.panel.session import argument, may_ask, remember, tick_while_open
+from trainctl.panel.theme import REST, STYLE, frame, link
 from trainctl.panel.watcher import Watcher
 from trainctl.panel.words import html
-from trainctl.run.events import Event, latest
-from trainctl.run.inbox import file_request
 
 TICK_MS = 250
+SLOW_TICKS = 4  # plots and tabs follow once a second
+TABS = ("run", "config", "overrides", "log", "files")
 
 
 def run_page(watcher: Watcher) -> pmui.Page:
@@ -37,110 +45,171 @@ class RunPage:
     """One browser's view of one run."""
 
     def __init__(self, watcher: Watcher, name: str, view: RunView) -> None:
+        stack = ExitStack()
+        stack.enter_context(watcher.watching(name))
         self._watcher = watcher
         self._name = name
         self._view = view
-        self._request: str | None = None
-        self._asked: dict[str, str] = {}
+        self._ticks = 0
+        self._asking = Asking(may_ask=may_ask())
         self._facts = _pane(facts.facts(view.row))
-        self._notice = _pane(notice(view), visible=bool(notice(view)))
-        self._changes = _pane(changes.table(view))
+        self._facts.styles = REST
+        self._notice = _pane(notice(view, self._asking), visible=bool(notice(view, self._asking)))
         self._form = Form(view, self._change)
         self._bar = PendingBar(self._apply, self._discard)
-        self._bar.view.visible = view.is_editable
-        left = pmui.Column(self._form.view, sizing_mode="stretch_width", styles={"flex": "1 1 540px", "min-width": "0"})
-        right = pmui.Column(self._changes, sizing_mode="stretch_width", styles={"flex": "1 1 480px", "min-width": "0"})
-        body = pmui.FlexBox(left, right, sizing_mode="stretch_width", align_items="flex-start", gap="0px")
+        self._actions = ActionBar(view, self._do)
+        self._answers = _pane("")
+        self._changes = ChangeTable(view, self._undo)
+        self._plots = Plots(view, self._curves)
+        self._tabs = self._with_tabs()
+        head = pmui.FlexBox(self._facts, self._actions.view, justify_content="space-between", gap="0px")
         self.page = frame(
-            f"trainctl · {name}", [self._facts, self._notice, self._bar.view, body], link("../", "All runs", "bar-link")
+            f"trainctl · {name}",
+            [head, self._notice, self._bar.view, self._answers, self._tabs],
+            link("../", "All runs", "bar-link"),
         )
-        stack = ExitStack()
-        stack.enter_context(watcher.watching(name))
+        self._follow()
         tick_while_open(self._tick, TICK_MS, stack)
 
+    @property
+    def _curves(self) -> Curves:
+        return self._watcher.curves(self._name) or Curves(self._view.row.summary.run)
+
+    @property
+    def _is_open(self) -> bool:
+        return self._view.is_editable and self._asking.may_ask
+
+    def _with_tabs(self) -> Any:
+        run = self._view.row.summary.run
+        left = pmui.Column(
+            self._form.view,
+            self._actions.own,
+            sizing_mode="stretch_width",
+            styles={"flex": "1 1 540px", "min-width": "0"},
+        )
+        right = pmui.Column(
+            self._plots.view,
+            self._changes.view,
+            sizing_mode="stretch_width",
+            styles={"flex": "1 1 480px", "min-width": "0"},
+        )
+        body = pmui.FlexBox(left, right, sizing_mode="stretch_width", align_items="flex-start", gap="0px")
+        self._config = ConfigTab(self._watcher, self._name, self._view)
+        self._provenance = ProvenanceTab()
+        self._log = LogTab(run)
+        self._files = FilesTab(run)
+        parts = (body, self._config.view, self._provenance.view, self._log.view, self._files.view)
+        wanted = argument("tab")
+        tabs = pmui.Tabs(
+            *zip(TABS, parts, strict=True),
+            active=TABS.index(wanted) if wanted in TABS else 0,
+            sx=theme.TABS,
+            sizing_mode="stretch_width",
+            margin=0,
+        )
+        tabs.param.watch(self._turned, ["active"])
+        return tabs
+
+    def _turned(self, _event: Any) -> None:
+        remember(tab=TABS[self._tabs.active] if self._tabs.active else None)
+        self._look_at_tab()
+
+    def _look_at_tab(self) -> None:
+        """Bring what is in sight up to date; what is not in sight costs nothing."""
+        shown = TABS[self._tabs.active]
+        if shown == "run":
+            self._plots.follow(self._view, self._curves)
+        elif shown == "config":
+            self._config.look(self._view)
+        elif shown == "overrides":
+            self._provenance.look(self._view)
+        elif shown == "log":
+            self._log.look(self._view.masking)
+        else:
+            self._files.look(self._view.masking)
+
     def _change(self) -> None:
-        """Follow the person: the answer to what was asked before goes when something new is begun."""
-        if self._request is None:
-            self._bar.answer("")
+        """Follow the person: the answers to what was asked before go when something new is begun."""
+        self._asking.clear()
         self._update()
 
     def _update(self) -> None:
         self._bar.show(self._form.changes())
+        lines = self._asking.lines()
+        self._bar.answer(lines if self._is_open else "", busy=self._asking.is_unheard)
+        set_object(self._answers, "" if self._is_open else lines)
 
     def _discard(self) -> None:
         self._form.discard(self._view)
+        self._bar.clear()
         self._update()
 
     def _apply(self) -> None:
         """File one request with all changes; they are checked again, since the run may have gone on."""
         found = self._form.changes()
-        if not found or any(change.error for change in found) or self._request is not None:
+        self._bar.show(found)
+        if not self._bar.is_ready or not self._is_open:
             return
-        if not self._view.is_editable:
-            self._bar.answer("rejected: the run is not running", "bad")
-            return
-        asked = {change.key: change.new for change in found}
-        try:
-            self._request = file_request(self._view.row.summary.run, asked, via="panel", note=self._bar.note)
-        except TrainctlError as error:
-            self._bar.answer(f"rejected: {error}", "bad")
-            return
-        self._asked = asked
-        self._bar.answer("sent: waiting for the run to take it at its next step", waiting=True)
+        texts = {change.key: change.new for change in found}
+        label = ", ".join(texts) if len(texts) <= 3 else f"{len(texts)} keys"
+        self._asking.ask(self._view, label, texts=texts, at=self._bar.at, note=self._bar.note)
+        self._update()
+
+    def _do(self, name: str, arguments: dict[str, Any]) -> None:
+        self._asking.clear()
+        self._asking.ask(self._view, label_of(name, arguments), action=name, arguments=arguments)
+        self._update()
+
+    def _undo(self, line: Line) -> None:
+        if line.number is not None and self._is_open:
+            self._asking.clear()
+            self._asking.ask(self._view, f"undo of edit {line.number}", undo=line.number, note=self._bar.note)
+            self._update()
 
     def _tick(self) -> None:
         view = self._watcher.view(self._name)
         if view is None:
             return
-        _show(self._facts, facts.facts(view.row))
+        set_object(self._facts, facts.facts(view.row))
         old, self._view = self._view, view
-        if view.is_like(old):
-            return
-        self._settle(view)
-        self._form.follow(view)
+        self._ticks += 1
+        if self._ticks % SLOW_TICKS == 0:
+            self._look_at_tab()
+        if not view.is_like(old):
+            self._follow()
+
+    def _follow(self) -> None:
+        """Show what has changed in the run's files."""
+        view = self._view
+        for asked in self._asking.settle(view):
+            self._let_go(asked)
+        self._form.follow(view, may_ask=self._asking.may_ask)
         self._update()
-        if self._bar.view.visible != view.is_editable:
-            self._bar.view.visible = view.is_editable
-        _show(self._notice, notice(view))
-        if self._notice.visible != bool(notice(view)):
-            self._notice.visible = bool(notice(view))
-        _show(self._changes, changes.table(view))
+        set_params(self._bar.view, visible=self._is_open)
+        said = notice(view, self._asking)
+        set_params(self._notice, object=said, visible=bool(said))
+        self._actions.follow(view, may_ask=self._asking.may_ask)
+        self._changes.follow(view, may_undo=self._is_open)
 
-    def _settle(self, view: RunView) -> None:
-        """Show the answer to our request, once there is one."""
-        if self._request is None:
-            return
-        event = latest(view.events).get(self._request)
-        if event is not None and event.is_final:
-            self._request = None
-            self._answer(view, event)
-        elif view.row.summary.state != "running":
-            self._request = None
-            self._bar.answer("not answered: the run is not running any more", "bad")
-
-    def _answer(self, view: RunView, event: Event) -> None:
-        if event.state == "applied":
-            self._form.accept(view, self._asked)
-            self._bar.clear_note()
-            self._bar.answer(f"applied at step {event.step}", "ok")
-        else:
-            self._bar.answer(f"rejected: {event.reason}", "bad")
+    def _let_go(self, asked: Asked) -> None:
+        """Let the form go on from the run's values once it has taken what was asked, or has it waiting."""
+        if asked.is_applied or asked.waits:
+            self._form.accept(self._view, asked.texts)
+            if asked.texts:
+                self._bar.clear()
+        elif asked.is_over:
+            self._form.give_back(asked.texts)
 
 
-def notice(view: RunView) -> str:
+def notice(view: RunView, asking: Asking) -> str:
     """Say why values cannot be changed; nothing when they can."""
     if view.problem is not None:
         return f'<div class="dim">{html(view.problem)}</div>'
-    if view.is_editable:
-        return ""
-    state = view.row.summary.state
-    return f'<div class="dim">This run is not running ({state}): its values can be read, not changed.</div>'
+    if not view.is_editable:
+        state = view.row.summary.state
+        return f'<div class="dim">This run is not running ({state}): its values can be read, not changed.</div>'
+    return "" if asking.may_ask else f'<div class="dim">Read only: {READ_ONLY}.</div>'
 
 
 def _pane(text: str, *, visible: bool = True) -> Any:
     return panel.pane.HTML(text, stylesheets=[STYLE], sizing_mode="stretch_width", margin=(6, 12), visible=visible)
-
-
-def _show(pane: Any, text: str) -> None:
-    if pane.object != text:
-        pane.object = text

@@ -13,6 +13,9 @@ from trainctl.config import changelog, keys
 from trainctl.config.changelog import Changelog
 from trainctl.config.controls import Key
 from trainctl.errors import ChangelogError
+from trainctl.panel.ahead import Ahead, edits_ahead
+from trainctl.panel.curves import Curves
+from trainctl.panel.masking import WHY, Masking, patterns_of
 from trainctl.run import events, files
 from trainctl.run.events import Event
 from trainctl.run.rundir import RunDir
@@ -38,13 +41,22 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class RunView:
-    """The content of a run's files at one moment. `problem` says in a sentence why the values cannot be shown."""
+    """The content of a run's files at one moment, secrets masked.
+
+    Attributes:
+        actions: what can be asked of it, by name, as `run.yaml` says.
+        ahead: what a replay will still change.
+        problem: says in a sentence why the values cannot be shown.
+    """
 
     row: Row
     values: dict[str, Any] = field(default_factory=dict)
     keys: dict[str, Key] = field(default_factory=dict)
     changelog: Changelog | None = None
     events: list[Event] = field(default_factory=list)
+    actions: dict[str, dict[str, Any]] = field(default_factory=dict)
+    ahead: list[Ahead] = field(default_factory=list)
+    masking: Masking = field(default_factory=lambda: Masking({}))
     problem: str | None = None
 
     @property
@@ -55,7 +67,8 @@ class RunView:
     def is_like(self, other: RunView) -> bool:
         """Say whether both come from the same changelog and requests in the same state: only the row differs."""
         same_files = self.values is other.values and self.events is other.events
-        return same_files and self.row.summary.state == other.row.summary.state
+        now, then = self.row.summary, other.row.summary
+        return same_files and (now.state, now.paused) == (then.state, then.paused)
 
 
 class RunFiles:
@@ -63,6 +76,7 @@ class RunFiles:
 
     def __init__(self, run: RunDir) -> None:
         self.run = run
+        self.curves = Curves(run)
         self._row_signature: Signature | None = None
         self._view_signature: Signature | None = None
         self._row: Row | None = None
@@ -91,23 +105,71 @@ class RunFiles:
             self._view = dataclasses.replace(self._view, row=row)
         return self._view
 
+    def forget(self) -> None:
+        """Let go of what only an open page needs."""
+        self.curves = Curves(self.run)
+        self._view = self._view_signature = None
+
 
 def read_view(row: Row, requests: list[Event]) -> RunView:
-    """Read a run's changelog and keys."""
+    """Read a run's changelog, keys and actions."""
     run = row.summary.run
     try:
-        log = changelog.loads(run.changelog.read_text(encoding="utf-8"), str(run.changelog))
+        log = changelog.loads(run.changelog.read_bytes(), str(run.changelog))
     except FileNotFoundError:
-        config = keys.leaves(files.read_mapping(run.config))
+        config = files.read_mapping(run.config)
+        masking = Masking(config, patterns_of(config))
         problem = "this run has no changelog: its task has not called trainctl.live(cfg), so nothing can be edited"
-        return RunView(row, config, events=requests, problem=problem)
-    except (ChangelogError, UnicodeDecodeError, OSError) as error:
+        return RunView(row, masking.values(keys.leaves(config)), events=requests, masking=masking, problem=problem)
+    except (ChangelogError, OSError) as error:
         return RunView(row, events=requests, problem=f"the values cannot be shown: {error}")
-    controls = read_record(run, "keys").get("keys")
-    known = {str(key): Key.from_dict(record) for key, record in controls.items()} if isinstance(controls, dict) else {}
-    now = log.at(log.last_step)
+    record = read_record(run, "keys", "actions", "cwd")
+    masking = Masking(log.base, patterns_of(log.base))
+    for edit in log.edits:
+        for key, value in edit.values.items():
+            masking.learn(key, value)
+    known = _known(record.get("keys"), masking)
+    masked = _masked(log, masking)
+    now = masked.at(masked.last_step)
     values = {key: value_at(now, key) for key in known} if known else keys.leaves(now)
-    return RunView(row, values, known, log, requests, None if known else "this run takes no edits")
+    actions = record.get("actions")
+    return RunView(
+        row,
+        values,
+        known,
+        masked,
+        [_masked_event(event, masking) for event in requests],
+        {str(name): said or {} for name, said in actions.items()} if isinstance(actions, dict) else {},
+        edits_ahead(log, record.get("cwd"), row.summary.step, masking),
+        masking,
+        None if known else "this run takes no edits",
+    )
+
+
+def _known(controls: Any, masking: Masking) -> dict[str, Key]:
+    """Return the keys of a run; the secret ones are locked, since nobody can change well what is not shown."""
+    records = controls if isinstance(controls, dict) else {}
+    known = {str(key): Key.from_dict(record) for key, record in records.items()}
+    return {
+        key: dataclasses.replace(spec, locked=WHY, choices=None) if masking.hides(key) else spec
+        for key, spec in known.items()
+    }
+
+
+def _masked(log: Changelog, masking: Masking) -> Changelog:
+    edits = [dataclasses.replace(edit, values=masking.values(edit.values)) for edit in log.edits]
+    return dataclasses.replace(log, base=masking.nested(log.base), edits=edits)
+
+
+def _masked_event(event: Event, masking: Masking) -> Event:
+    """Return an event without secrets: in what it asks for, in its note, and in the reason of a refusal."""
+    return dataclasses.replace(
+        event,
+        edits=masking.values(event.edits) if event.edits else event.edits,
+        arguments=masking.values(event.arguments) if event.arguments else event.arguments,
+        note=masking.text(event.note) if isinstance(event.note, str) else event.note,
+        reason=masking.text(event.reason) if isinstance(event.reason, str) else event.reason,
+    )
 
 
 def value_at(config: Any, key: str) -> Any:

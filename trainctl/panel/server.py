@@ -7,6 +7,7 @@ import logging
 import secrets
 import signal
 import socket
+import ssl
 import webbrowser
 from collections.abc import Mapping
 from html import escape
@@ -21,7 +22,8 @@ from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
 from tornado.websocket import WebSocketClosedError
 
-from trainctl.panel.access import Access
+from trainctl.panel.access import ROLE_HEADER, Access
+from trainctl.panel.credentials import Credentials
 from trainctl.panel.gate import Gate
 from trainctl.panel.lifetime import Lifetime
 from trainctl.panel.pages import pages_of
@@ -33,12 +35,14 @@ log = logging.getLogger("trainctl.panel")
 
 MAX_MESSAGE = 4 * 2**20
 MAX_BODY = 2**20
+MAX_HEADER = 32 * 2**10
 
 
 def run(start: Mapping[str, Any]) -> int:
     """Serve until the page is not used any more. `start` is what `trainctl.panel.process` handed over."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("trainctl").setLevel(logging.INFO)
+    logging.getLogger("bokeh.server.views.ws").setLevel(logging.ERROR)  # a browser that has left is no news
     asyncio.run(_serve(start))
     log.info("ended")
     return 0
@@ -46,7 +50,9 @@ def run(start: Mapping[str, Any]) -> int:
 
 async def _serve(start: Mapping[str, Any]) -> None:
     place = PanelDir(Path(start["root"]))
-    access = Access.of_url(start["url"])
+    known = start.get("credentials")
+    credentials = Credentials(**known) if known else None
+    access = Access.of_url(start["url"], start.get("names", ()), credentials)
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -56,7 +62,7 @@ async def _serve(start: Mapping[str, Any]) -> None:
     application = application_of(watcher, access)
     gate = Gate(application, access)
     await prove(gate, access)
-    http = HTTPServer(gate, max_body_size=MAX_BODY)
+    http = HTTPServer(gate, max_body_size=MAX_BODY, max_header_size=MAX_HEADER, ssl_options=_tls(start))
     server = BaseServer(IOLoop.current(), application, http)
     server.start()
     watcher.start()
@@ -77,8 +83,16 @@ async def _serve(start: Mapping[str, Any]) -> None:
     await http.close_all_connections()
 
 
+def _tls(start: Mapping[str, Any]) -> ssl.SSLContext | None:
+    if not (files := start.get("certificate")):
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(files["cert"], files["key"])
+    return context
+
+
 def application_of(watcher: Watcher, access: Access) -> BokehTornado:
-    """Return Bokeh's application with all pages; sessions are signed, and hold nothing of a request's headers."""
+    """Return Bokeh's application with all pages; sessions are signed, and hold of a request's headers who it is."""
     panel.extension("tabulator", notifications=False)
     return BokehTornado(
         build_applications(pages_of(watcher), title="trainctl"),
@@ -86,7 +100,7 @@ def application_of(watcher: Watcher, access: Access) -> BokehTornado:
         extra_websocket_origins=sorted(access.hosts),
         sign_sessions=True,
         secret_key=secrets.token_bytes(32),
-        include_headers=[],
+        include_headers=[ROLE_HEADER],
         include_cookies=[],
         use_index=False,
         websocket_max_message_size_bytes=MAX_MESSAGE,

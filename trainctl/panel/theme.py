@@ -12,9 +12,12 @@ from trainctl.panel.words import html
 
 _COMMON = {"typography": {"fontSize": 13}, "shape": {"borderRadius": 4}}
 THEME = {
-    "light": {**_COMMON, "palette": {"primary": {"main": "#36506d"}}},
-    "dark": {**_COMMON, "palette": {"primary": {"main": "#8fb3dc"}}},
+    "light": {**_COMMON, "palette": {"primary": {"main": "#36506d"}, "error": {"main": "#c62828"}}},
+    "dark": {**_COMMON, "palette": {"primary": {"main": "#8fb3dc"}, "error": {"main": "#ff8a80"}}},
 }
+
+# what stands below a field can be read though the field cannot be changed
+READABLE = {"& .MuiFormHelperText-root.Mui-disabled": {"color": "inherit", "opacity": 0.85}}
 
 # the outline of a field that holds an edit which is not asked for yet
 CHANGED = {
@@ -35,42 +38,82 @@ SECTION = {
     "& .MuiCardContent-root": {"padding": "4px 6px !important"},
 }
 
+# beside something that takes the rest of the line
+ASIDE = {"flex": "0 1 500px", "max-width": "100%", "min-width": "0"}
+REST = {"flex": "1 1 300px", "width": "auto", "min-width": "0", "max-width": "100%"}
+
+# the small buttons beside a number
+NUDGE = {"minWidth": "30px", "padding": "4px 2px", "marginTop": "6px", "fontSize": "13px", "textTransform": "none"}
+
+# narrow, so that all tabs are on a small screen
+TABS = {"& .MuiTab-root": {"minWidth": "56px", "padding": "8px 12px"}}
+
 # as many fields in a row as there is room for, all of one width
-GRID = {"display": "grid", "gridTemplateColumns": "repeat(auto-fill, minmax(165px, 1fr))"}
+GRID = {"display": "grid", "gridTemplateColumns": "repeat(auto-fill, minmax(190px, 1fr))"}
 
 # inherited by shadow roots nowhere: every pane that shows HTML of ours is given it
 STYLE = """
-:host { --ok: #2e8b37; --bad: #d83a31; --dim: #75808d; --line: #8884; font-size: 13px; line-height: 1.45; }
+:host { --line: #8884; font-size: 13px; line-height: 1.45; }
 a { color: inherit; } a.bar-link { color: #fff; }
 .chip { display: inline-block; border-radius: 9px; padding: 0 9px; color: #fff; background: #66707d; font-size: 12px;
   line-height: 19px; }
 .chip.running { background: #2e7d32; } .chip.done { background: #36506d; } .chip.failed { background: #c62828; }
 .chip.interrupted { background: #a05a00; } .chip.queued { background: #6a7380; }
 .facts { display: flex; flex-wrap: wrap; gap: 2px 14px; align-items: center; line-height: 22px; }
-.dim { color: var(--dim); } .bad { color: var(--bad); } .ok { color: var(--ok); }
+.chip.paused { background: #a05a00; }
+.slots { display: flex; flex-wrap: wrap; gap: 4px 8px; } .slot { border: 1px solid var(--line); border-radius: 4px;
+  padding: 0 8px; line-height: 22px; } .slot.idle { opacity: .75; }
+details { margin: 2px 0; } details details { margin-left: 16px; } summary { cursor: pointer; }
+.key { display: inline-block; width: 12px; height: 3px; margin-right: 6px; vertical-align: middle; }
+/* mixed with the text's own colour: darker on light ground, lighter on dark */
+.dim { color: color-mix(in srgb, currentColor 78%, transparent); }
+.bad { color: color-mix(in srgb, #c62828 70%, currentColor); }
+.ok { color: color-mix(in srgb, #2e8b37 62%, currentColor); }
 .bar { height: 3px; background: var(--line); margin-top: 4px; }
 .bar i { display: block; height: 3px; background: #36506d; }
 code, .mono { font-family: ui-monospace, 'DejaVu Sans Mono', monospace; font-size: 12.5px; }
 .edit { display: inline-block; background: #fff3d6; color: #222; border-radius: 3px; padding: 1px 7px;
   margin: 2px 6px 2px 0; max-width: 100%; overflow-wrap: anywhere; }
-.edit.wrong { background: #ffdedb; } .edit s { color: #777; }
+.edit.wrong { background: #ffdedb; } .edit s { color: #5c5c5c; }
 table { border-collapse: collapse; width: 100%; font-size: 12.5px; }
 th { text-align: left; font-weight: 600; border-bottom: 2px solid var(--line); padding: 3px 7px; white-space: nowrap; }
 td { border-bottom: 1px solid var(--line); padding: 3px 7px; vertical-align: top; white-space: nowrap; }
 td.text { white-space: normal; width: 40%; } td.value { white-space: normal; max-width: 220px;
   overflow-wrap: break-word; } td.num, th.num { text-align: right; }
-h3 { font-size: 13px; margin: 2px 0 6px; }
+h2.head { font-size: 13px; margin: 8px 0 6px; }
 .scroll { overflow-x: auto; }
 """
+
+
+# An open page asks now and then for a file; when the server does not answer it says so, and loads anew once it does.
+RECONNECT = """<script>
+(() => {
+  if (window.trainctlWatch) return;
+  const place = `/${location.pathname.split("/")[1]}/static/js/bokeh.min.js`;
+  let banner = null;
+  window.trainctlWatch = setInterval(async () => {
+    const found = await fetch(place, {method: "HEAD", cache: "no-store"}).catch(() => null);
+    if (found && found.ok && banner) location.reload();
+    if (!(found && found.ok) && !banner) {
+      banner = document.createElement("div");
+      banner.setAttribute("role", "alert");
+      banner.textContent = "The page's server does not answer. Training goes on; this page comes back by itself.";
+      banner.style = "position:fixed;left:0;right:0;bottom:0;z-index:9999;padding:8px;background:#8a1c1c;color:#fff";
+      document.body.append(banner);
+    }
+  }, 3000);
+})();
+</script>"""
 
 
 def frame(title: str, main: list[Any], header: str = "") -> pmui.Page:
     """Return a page with a slim bar; `header` is HTML of ours beside the title."""
     bar = panel.pane.HTML(header, stylesheets=[STYLE], margin=(0, 10)) if header else None
+    watch = panel.pane.HTML(RECONNECT, stylesheets=[STYLE], margin=0, width=0, height=0)
     page = pmui.Page(
         title=title,
         meta_title=html(title),  # its template writes it as it is
-        main=main,
+        main=[*main, watch],
         header=[bar] if bar is not None else [],
         theme_config=THEME,
         sx=FRAME,

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from trainctl.panel.curves import Curves
 from trainctl.panel.runview import Row, RunFiles, RunView
 from trainctl.run.rundir import RunDir, find_runs
 
@@ -66,11 +67,23 @@ class Watcher:
                 self._views[name] = self._runs[name].view()
             return self._views[name]
 
+    def fresh_view(self, name: str) -> RunView | None:
+        """Return what is known of a run now, for a page that does not watch it all the time."""
+        with self._lock:
+            found = self._runs.get(name)
+            return found.view() if found is not None else None
+
     def run(self, name: str) -> RunDir | None:
         """Return the run dir of that name."""
         with self._lock:
             found = self._runs.get(name)
             return found.run if found is not None else None
+
+    def curves(self, name: str) -> Curves | None:
+        """Return what a run has logged, by step; fresh while its view or its curves are watched."""
+        with self._lock:
+            found = self._runs.get(name)
+            return found.curves if found is not None else None
 
     @contextmanager
     def watching_rows(self) -> Iterator[None]:
@@ -96,6 +109,8 @@ class Watcher:
                 if not self._open[name]:
                     del self._open[name]
                     self._views.pop(name, None)
+                    if name in self._runs:
+                        self._runs[name].forget()
 
     def _look_on(self) -> None:
         while not self._over:
@@ -111,8 +126,11 @@ class Watcher:
     def _look(self) -> None:
         for name in list(self._open):
             with self._lock:
-                if name in self._open and name in self._runs:
-                    self._views[name] = self._runs[name].view()
+                found = self._runs.get(name) if name in self._open else None
+                if found is not None:
+                    self._views[name] = found.view()
+            if found is not None:
+                found.curves.look()  # not under the lock: a long file takes a while
         if self._tables and time.monotonic() - self._listed >= ROWS_S:
             with self._lock:
                 self._list()

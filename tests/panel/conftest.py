@@ -1,0 +1,90 @@
+"""One browser for all tests of a worker; per module a training, a server for it, and one tab that is kept open."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    from browsing import CHROMIUM, FLAGS, api
+
+    with api.sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("page")
+
+
+@pytest.fixture(scope="module")
+def training(base: Path) -> Iterator[Any]:
+    from browsing import NAME, Training
+
+    running = Training.start(base / "root", NAME, base / "seen.json")
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="module")
+def url(training: Any) -> Iterator[str]:
+    from trainctl.config.settings import PanelSettings
+    from trainctl.panel import process
+
+    handle = process.ensure(training.run.path.parent, PanelSettings())
+    assert handle is not None
+    yield handle.url
+    handle.close()
+
+
+@pytest.fixture(scope="module")
+def context(browser: Any, url: str) -> Iterator[Any]:
+    """A browser that has entered by the link; whatever it asks for is kept."""
+    from browsing import PATIENCE_S
+
+    context = browser.new_context(viewport={"width": 1400, "height": 900})
+    context.set_default_timeout(1000 * PATIENCE_S)
+    context.asked = []
+    context.on("request", lambda request: context.asked.append(request.url))
+    page = context.new_page()
+    page.goto(url)
+    page.close()
+    yield context
+    context.close()
+
+
+@pytest.fixture(scope="module")
+def opened(context: Any) -> Any:
+    """One tab for all tests, since a page takes seconds to open; what goes wrong in it is kept."""
+    page = context.new_page()
+    page.wrong = []
+    page.on("pageerror", lambda error: page.wrong.append(str(error)))
+    page.on("console", lambda message: page.wrong.append(message.text) if message.type == "error" else None)
+    return page
+
+
+@pytest.fixture
+def page(opened: Any) -> Iterator[Any]:
+    yield opened
+    wrong, opened.wrong = opened.wrong, []
+    assert wrong == []
+
+
+@pytest.fixture
+def form(page: Any, url: str) -> Any:
+    """The page of the run that trains, with nothing changed."""
+    from browsing import NAME, button, expect, open_run, run_url
+
+    if page.url != run_url(url, NAME):
+        open_run(page, url, NAME)
+    if button(page, "Discard").is_enabled():
+        button(page, "Discard").click()
+        expect(button(page, "Discard")).to_be_disabled()
+    return page

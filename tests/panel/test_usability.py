@@ -1,0 +1,166 @@
+"""For everybody: by axe's rules, by keyboard, on a narrow screen, in the dark, read-only, after a restart."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from browsing import CHROMIUM, NAME, Training, button, expect, field, open_run, run_url, settle, wait_for
+from made_sweep import make_sweep
+
+from trainctl.config.settings import PanelSettings
+from trainctl.panel import process
+from trainctl.panel.access import reader_url
+from trainctl.run.events import read_events
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed on this machine")
+
+GROUND = "getComputedStyle(document.body).backgroundColor"
+
+# of Panel's, Tabulator's and Bokeh's own making, out of reach from Python: rows without cells that a screen reader can
+# name, a heading level, landmarks of their own
+NOT_OURS = {
+    "aria-required-children", "aria-required-parent", "empty-table-header", "heading-order", "page-has-heading-one",
+    "region", "empty-heading", "aria-progressbar-name", "scrollable-region-focusable",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module", autouse=True)
+def sweep(training: Training) -> None:
+    make_sweep(training.run.path.parent, 12)
+
+
+@pytest.fixture
+def reader(browser: Any, url: str) -> Iterator[Any]:
+    """A tab of somebody who has the link that only shows."""
+    context = browser.new_context(viewport={"width": 1400, "height": 900})
+    page = context.new_page()
+    page.goto(reader_url(url))
+    yield page
+    context.close()
+
+
+def shot(page: Any, name: str) -> None:
+    """Keep a screenshot for people where SCREENSHOTS says."""
+    if kept := os.environ.get("SCREENSHOTS"):
+        page.screenshot(path=Path(kept) / f"{name}.png")
+
+
+def places(url: str) -> dict[str, str]:
+    base = url.partition("?")[0]
+    return {
+        "run": run_url(url, NAME),
+        "log": f"{run_url(url, NAME)}?tab=log",
+        "sweep": base,
+        "compare": f"{base}compare?a={NAME}&b=Norm_new-Lr_0.1-Seed_0",
+    }
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("place", ["run", "log", "sweep", "compare"])
+def test_page_passes_an_automated_accessibility_check(page: Any, url: str, place: str, scheme: str) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="the check needs axe-playwright-python")
+    page.goto(places(url)[place])
+    settle(page)
+    expect(page.get_by_text(re.compile("running")).first).to_be_visible()
+    if scheme == "dark":
+        light = page.evaluate(GROUND)
+        page.get_by_role("button", name="Toggle theme").click()
+        wait_for(lambda: page.evaluate(GROUND) != light, "the dark ground")
+    found: dict[str, Any] = {}
+
+    def is_clean() -> bool:  # colours glide from one theme to the other
+        violations = axe.Axe().run(page).response["violations"]
+        found.clear()
+        found.update({one["id"]: [node["html"][:160] for node in one["nodes"]] for one in violations})
+        return set(found) <= NOT_OURS
+
+    try:
+        wait_for(is_clean, "a page without violations")
+    except AssertionError:
+        pytest.fail(str({rule: nodes for rule, nodes in found.items() if rule not in NOT_OURS}))
+    shot(page, f"{place}-{scheme}")
+
+
+@pytest.mark.parametrize("place", ["run", "log", "sweep", "compare"])
+def test_page_fits_a_narrow_window(page: Any, url: str, place: str) -> None:
+    try:
+        page.set_viewport_size({"width": 390, "height": 844})
+        page.goto(places(url)[place])
+        settle(page)
+        wait_for(lambda: page.evaluate("document.scrollingElement.scrollWidth") <= 390, "a page as wide as its window")
+        shot(page, f"{place}-390")
+    finally:
+        page.set_viewport_size({"width": 1400, "height": 900})
+
+
+def test_edit_can_be_made_by_keyboard_alone(form: Any, training: Training) -> None:
+    page = form
+    field(page, "warmup").focus()
+    page.keyboard.press("Control+A")
+    page.keyboard.type("1234")
+    expect(page.get_by_text("1 pending edit", exact=True)).to_be_visible()
+    for _ in range(400):
+        page.keyboard.press("Shift+Tab")
+        if page.evaluate("(e => { while (e.shadowRoot && e.shadowRoot.activeElement) e = e.shadowRoot.activeElement;"
+                         " return e.innerText })(document.activeElement)") == "Apply":  # fmt: skip
+            break
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("status")).to_have_text(re.compile(r"applied at step \d+$"))
+    wait_for(lambda: training.sees(warmup=1234), "the value in the training process")
+
+
+def test_reader_sees_everything_and_can_ask_for_nothing(reader: Any, url: str, training: Training) -> None:
+    page = reader
+    asked = len(read_events(training.run))
+    open_run(page, url, NAME)
+    expect(page.get_by_text("Read only")).to_be_visible()
+    for name in ("lr", "warmup"):
+        expect(field(page, name)).to_be_disabled()
+    expect(button(page, "Stop")).to_be_disabled()
+    expect(button(page, "Apply")).to_have_count(0)
+    expect(page.get_by_role("button", name=re.compile("undo edit"))).to_have_count(0)
+    # whoever bends the page's own models still gets nothing: the server asks who it is
+    page.evaluate("""() => {
+        const models = Object.values(Bokeh.index).flatMap(v => [...v.model.document._all_models.values()])
+        for (const model of models) {
+            if (model.data && model.data.disabled !== undefined) model.data.disabled = false
+            if (model.data && model.data.clicks !== undefined) model.data.clicks = model.data.clicks + 1
+        }
+    }""")
+    page.get_by_role("tab", name="log").click()
+    expect(page.get_by_role("region", name="log")).to_be_visible()
+    assert len(read_events(training.run)) == asked
+    assert list(training.run.inbox.iterdir()) == []
+
+
+def test_open_page_comes_back_with_a_restarted_server(
+    browser: Any, training: Training, tmp_path: Path, base: Path
+) -> None:
+    root = tmp_path / "root"
+    make_sweep(root, 2)
+    first = process.ensure(root, PanelSettings())
+    assert first is not None
+    context = browser.new_context()
+    try:
+        page = context.new_page()
+        page.goto(first.url)
+        settle(page)
+        record = process.find(root)
+        assert record is not None
+        os.kill(record.pid, signal.SIGKILL)
+        expect(page.get_by_role("alert")).to_contain_text("The page's server does not answer")
+        second = process.ensure(root, PanelSettings())
+        assert second is not None
+        make_sweep(root, 3)
+        expect(page.get_by_role("alert")).to_have_count(0)
+        expect(page.get_by_text("3 runs")).to_be_visible()
+        second.close()
+    finally:
+        context.close()
+        first.close()

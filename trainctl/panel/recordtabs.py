@@ -1,0 +1,94 @@
+"""What a run was started from: its config (and how another run's differs), its overrides, its provenance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+import panel
+import panel_material_ui as pmui
+
+from trainctl.config import yaml
+from trainctl.panel.differing import config_difference, difference_table
+from trainctl.panel.pendingbar import set_object, set_params
+from trainctl.panel.runview import RunView
+from trainctl.panel.theme import STYLE
+from trainctl.panel.watcher import Watcher
+from trainctl.panel.words import html
+from trainctl.run.summary import read_record
+
+MAX_OTHERS = 1000
+_FACTS = ("identity", "argv", "cwd", "script", "module", "host", "python", "executable", "seed", "world_size", "parent")
+_STYLE = (
+    STYLE + "pre { margin: 0; font: 12.5px/1.45 ui-monospace, 'DejaVu Sans Mono', monospace; white-space: pre-wrap; }"
+)
+
+
+class ConfigTab:
+    """The config as it is now; beside another run's, where they differ."""
+
+    def __init__(self, watcher: Watcher, name: str, view: RunView) -> None:
+        self._watcher = watcher
+        self._name = name
+        self._view = view
+        self._other = pmui.Select(label="difference to", options=[""], value="", size="small", width=320, margin=(6, 8))
+        self._text = panel.pane.HTML("", stylesheets=[_STYLE], sizing_mode="stretch_width", margin=(4, 12))
+        self._other.param.watch(lambda _event: self.look(self._view), ["value"])
+        self.view = pmui.Column(self._other, self._text, sizing_mode="stretch_width", margin=0)
+
+    def look(self, view: RunView) -> None:
+        """Show the config, or the difference to the chosen run."""
+        self._view = view
+        names = [name for name in self._watcher.rows() if name != self._name][:MAX_OTHERS]
+        set_params(self._other, options=["", *names])
+        other = self._watcher.view(self._other.value) if self._other.value else None
+        if other is None:
+            config = view.changelog.at(view.changelog.last_step) if view.changelog is not None else dict(view.values)
+            set_object(self._text, f'<pre tabindex="0">{html(yaml.dumps(config))}</pre>')
+            return
+        query = f"a={_quoted(self._name)}&b={_quoted(self._other.value)}"
+        link = f'<p><a href="../compare?{query}">Compare both in full</a></p>'
+        rows: list[tuple[Any, ...]] = list(config_difference(view, other))
+        heads = ("key", self._name, self._other.value)
+        set_object(self._text, link + difference_table(rows, heads, "Both have the same config."))
+
+
+class ProvenanceTab:
+    """Overrides, command, code, machine, packages."""
+
+    def __init__(self) -> None:
+        self._text = panel.pane.HTML("", stylesheets=[_STYLE], sizing_mode="stretch_width", margin=(8, 12))
+        self.view = pmui.Column(self._text, sizing_mode="stretch_width", margin=0)
+
+    def look(self, view: RunView) -> None:
+        """Show what `run.yaml` says; it is written once per attempt."""
+        record = read_record(view.row.summary.run, "overrides", "git", "job", "packages", *_FACTS)
+        overrides = record.get("overrides") or []
+        listed = "\n".join(view.masking.text(str(one)) for one in overrides) or "none"
+        rows = [(name, record[name]) for name in _FACTS if record.get(name) is not None]
+        git, job, packages = record.get("git"), record.get("job"), record.get("packages")
+        rows += [(f"git {name}", value) for name, value in (git.items() if isinstance(git, Mapping) else ())]
+        rows += [(f"job {name}", value) for name, value in (job.items() if isinstance(job, Mapping) else ())]
+        body = "".join(
+            f'<tr><td>{html(name)}</td><td class="mono text">{html(view.masking.text(_said(value)))}</td></tr>'
+            for name, value in rows
+        )
+        installed = (
+            "\n".join(f"{name}=={version}" for name, version in packages.items())
+            if isinstance(packages, Mapping)
+            else ""
+        )
+        set_object(
+            self._text,
+            f'<h2 class="head">Overrides</h2><pre>{html(listed)}</pre><h2 class="head">Provenance</h2>'
+            f"<table>{body}</table><details><summary>packages</summary><pre>{html(installed)}</pre></details>",
+        )
+
+
+def _said(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _quoted(name: str) -> str:
+    return html(quote(name, safe=""))
