@@ -12,7 +12,7 @@ FAULT_SEED ?= $(shell date +%y%j)000
 FAULT_JOBS ?= 1000
 
 .NOTPARALLEL:
-.PHONY: help venv demo test test-main test-hydra14 test-faults check format format-check lint types bench screenshots chromium clean
+.PHONY: help venv demo test test-main test-hydra14 test-page test-faults check format format-check lint types bench screenshots chromium clean
 
 help: ## say what each target does
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -45,7 +45,10 @@ demo: $(VENV)/.installed-demo ## train the demo task with two kinds of normalisa
 test: test-hydra14 test-main ## run the whole test suite, on Hydra 1.4 as far as it concerns Hydra
 
 test-main: $(VENV)/.installed-dev chromium
-	$(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) -m 'not long' $(PYTEST_ARGS)
+
+test-page: $(VENV)/.installed-dev chromium ## all tests of the page, with a browser's whole tours
+	$(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS) tests/panel tests/security
 
 test-hydra14: $(VENV14)/.installed ## run Hydra's own suites on the newest pre-release of Hydra 1.4
 	$(VENV14)/bin/python -m pytest -n $(WORKERS) tests/test_hydra_conformance.py \

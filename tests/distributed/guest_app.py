@@ -11,11 +11,16 @@ from omegaconf import OmegaConf
 import trainctl
 from trainctl.run import attempt
 
-run_dir, go = sys.argv[1:]
-cfg = OmegaConf.create({"lr": 0.1, "trainctl": {"seed": None}})
-live = trainctl.live(cfg, run_dir=None if run_dir == "-" else run_dir)
-opened = attempt.current()
-print(opened.run.path, live.seed, type(opened).__name__, flush=True)
-while not Path(go).exists():
-    time.sleep(0.02)
-live.log(step_of_guest=live.step(), lr=cfg.lr)
+
+def main(run_dir: str, go: str) -> None:
+    cfg = OmegaConf.create({"lr": 0.1, "trainctl": {"seed": None}})
+    live = trainctl.live(cfg, run_dir=None if run_dir == "-" else run_dir)
+    opened = attempt.current()
+    print(opened.run.path, live.seed, type(opened).__name__, flush=True)
+    while not Path(go).exists():
+        time.sleep(0.02)
+    live.log(step_of_guest=live.step(), lr=cfg.lr)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

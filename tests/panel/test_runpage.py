@@ -15,7 +15,10 @@ from trainctl.run.events import read_events, wait_for_answer
 from trainctl.run.inbox import file_request
 from trainctl.run.rundir import RunDir
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed on this machine")
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed on this machine"),
+]
 
 APPLIED = re.compile(r"applied at step \d+$")
 

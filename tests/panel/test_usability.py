@@ -18,7 +18,10 @@ from trainctl.panel import process
 from trainctl.panel.access import reader_url
 from trainctl.run.events import read_events
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed on this machine")
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed on this machine"),
+]
 
 GROUND = "getComputedStyle(document.body).backgroundColor"
 
