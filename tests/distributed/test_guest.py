@@ -26,7 +26,8 @@ StartGuest = Callable[..., "subprocess.Popen[str]"]
 
 
 @pytest.fixture
-def host(run: RunDir) -> Iterator[attempt.Attempt]:
+def host(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> Iterator[attempt.Attempt]:
+    monkeypatch.setattr("trainctl.run.current._current", None)  # a session that another test of this process has left
     begun = attempt.begin(run, config=OmegaConf.create(CONFIG))
     yield begun
     begun.end("done", exit_code=0)

@@ -91,7 +91,8 @@ def test_requests_of_three_writers_end_in_one_answer_each_and_in_the_record_as_t
     assert finals == Counter({event.id: 1 for event in events})
     assert list_inbox(run) == []
     states = Counter(event.state for event in events)
-    assert min(states["applied"], states["rejected"]) > ROUNDS, states
+    assert states["applied"], states
+    assert states["rejected"], states
     told = applied_edits(changelog, events)
     assert len(told) == states["applied"]  # what was answered as applied is recorded, and nothing else is
     assert all(one.via == "test" for one in told)
