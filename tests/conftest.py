@@ -10,6 +10,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from hydra.version import _UNSPECIFIED_, VersionBase
 from sweep_app import app, wait_until_fixture
 from task_app import task
 
@@ -29,6 +30,12 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name in {"RANK", "SLURM_PROCID", "CUDA_VISIBLE_DEVICES", "HYDRA_FULL_ERROR"} or name.startswith("TRAINCTL_"):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def unset_version_base(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start each test with Hydra's version base as it is in a new process: one that composes leaves its own behind."""
+    monkeypatch.setattr(VersionBase.instance(), "version_base", _UNSPECIFIED_)
 
 
 @pytest.fixture

@@ -100,6 +100,7 @@ def main() -> None:
         raise
     finally:
         Path(out, f"rank{rank}.json").write_text(json.dumps(seen))
+    ranks.destroy_process_group()  # PyTorch's own threads may abort a process that ends with a group
 
 
 if __name__ == "__main__":

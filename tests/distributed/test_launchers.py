@@ -45,6 +45,7 @@ def main(cfg):
     values = [None, None]
     torch.distributed.all_gather_object(values, [live.now.lr, torch.initial_seed(), live.seed])
     live.log({{"agree": values[0] == values[1]}})
+    torch.distributed.destroy_process_group()
 
 if __name__ == "__main__":
     main()
