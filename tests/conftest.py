@@ -10,7 +10,8 @@ from pathlib import Path
 
 import hypothesis
 import pytest
-from hydra.version import _UNSPECIFIED_, VersionBase
+from hydra.core.singleton import Singleton
+from hydra.version import VersionBase
 from sweep_app import app, wait_until_fixture
 from task_app import task
 
@@ -35,7 +36,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def unset_version_base(monkeypatch: pytest.MonkeyPatch) -> None:
     """Start each test with Hydra's version base as it is in a new process: one that composes leaves its own behind."""
-    monkeypatch.setattr(VersionBase.instance(), "version_base", _UNSPECIFIED_)
+    monkeypatch.setitem(Singleton._instances, VersionBase, type.__call__(VersionBase))
 
 
 @pytest.fixture
