@@ -52,7 +52,7 @@ scalars = st.one_of(
     st.booleans(),
     st.integers(),
     st.floats(),
-    st.text(max_size=8),
+    st.text(max_size=8).filter(lambda text: "${" not in text),  # half an interpolation is no config
     st.sampled_from(["???", "${a}", "${.b}_${c:d}", Kind.OLD, Path("p"), b"q"]),
     st.builds(Outer),
 )

@@ -1,4 +1,4 @@
-"""One browser for all tests of a worker; per module a training, a server for it, and one tab that is kept open."""
+"""Per module a browser, a training, a server for it, and one tab that is kept open."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ import pytest
 OF_PANEL = re.compile(r"reading '(rowManager|verticalFillMode)'\)\s+at .*/panel\.min\.js")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
+    """A browser of this module's own: as long as Playwright is there its event loop runs in this thread."""
     from browsing import CHROMIUM, FLAGS, api
 
     with api.sync_playwright() as playwright:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import errno
 import importlib
@@ -10,6 +9,7 @@ import logging
 import os
 import socket
 import sys
+import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -29,7 +29,7 @@ from trainctl.launch.preview import Preview
 from trainctl.launch.progress import make_report
 from trainctl.launch.rehearsal import rehearse
 from trainctl.launch.settings import LauncherSettings, check_settings
-from trainctl.launch.starter import Starter, why_not_fork
+from trainctl.launch.starter import Starter, once_forked, why_not_fork
 from trainctl.launch.sweep import Sweep
 from trainctl.run.provenance import machine_facts
 
@@ -46,7 +46,10 @@ class SlotSweeps:
         self._pool: SlotPool | None = None
         self._presence: Presence | None = None
         self._payload: bytes | None = None
+        # a program that goes on after its sweep keeps no zygote: what a launcher has open ends with the launcher
+        self._open_parts: list[Starter | SlotPool | Presence] = []
         self._owner = os.getpid()
+        weakref.finalize(self, _close, self._open_parts, self._owner)
         self._preview = Preview(context.config) if self._settings.dry_run else None
         if self._preview is None:
             check_sweep_dir(Path(str(context.config.hydra.sweep.dir)).absolute())
@@ -64,6 +67,7 @@ class SlotSweeps:
                 'call main() below `if __name__ == "__main__":`, as start=spawn needs it'
             )
         setup_globals()
+        job_overrides = job_overrides[: self._settings.first]
         config = self._context.config
         configure_log(config.hydra.hydra_logging, config.hydra.verbose)
         if self._preview is not None:
@@ -94,11 +98,7 @@ class SlotSweeps:
 
     def close(self) -> None:
         """End the zygote, and give up the devices and the sweep dir."""
-        if os.getpid() != self._owner:
-            return
-        for part in (self._starter, self._pool, self._presence):
-            if part is not None:
-                part.close()
+        _close(self._open_parts, self._owner)
         self._starter = self._pool = self._presence = None
 
     def _open(self, sweep_dir: Path) -> tuple[Starter, SlotPool]:
@@ -109,12 +109,16 @@ class SlotSweeps:
             machine_facts()  # looked up once, before the fork: git and the list of packages take a while
             import_late_parts()
             self._starter = self._make_starter()
-            atexit.register(self.close)
+            self._open_parts.append(self._starter)
+            while once_forked:
+                once_forked.pop()()
             # after the fork, so that no driver is touched by a process that is to be forked
             self._pool = make_pool(self._settings)
+            self._open_parts.append(self._pool)
             self._starter.limit_threads(self._pool.slots[0].threads)
             self._presence = Presence(sweep_dir)
             self._presence.__enter__()
+            self._open_parts.append(self._presence)
         return self._starter, self._pool
 
     def _make_starter(self) -> Starter:
@@ -136,6 +140,11 @@ class SlotSweeps:
     def _greet(self, channel: Channel) -> None:
         if self._payload is not None:
             channel.send_bytes(self._payload)
+
+
+def _close(parts: list[Starter | SlotPool | Presence], owner: int) -> None:
+    while os.getpid() == owner and parts:
+        parts.pop(0).close()
 
 
 def import_late_parts() -> None:

@@ -20,6 +20,9 @@ from trainctl.launch.zygote import Zygote
 
 _MESSAGE_BYTES = 1 << 16
 
+# what begins threads in a launcher, by other rooms, and so has to wait until there is a zygote
+once_forked: list[Callable[[], None]] = []
+
 
 class Starter:
     """Starts job processes through a zygote and keeps it over repeated `launch()` calls."""
