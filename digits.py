@@ -1,4 +1,4 @@
-"""The demo's data and network: 1,797 real 8x8 images of digits, and dense layers with normalisation in NumPy."""
+"""The demo's data and networks in NumPy: 1,797 real images of digits, whole or row by row; dense, recurrent layers."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.datasets import load_digits
+from sklearn.datasets import load_digits, load_wine
 
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    images: Array  # (samples, 64), 0 to 1
+    images: Array  # (samples, values), or (samples, steps, values) of a sequence
     labels: NDArray[np.int64]  # (samples,)
 
     @property
@@ -30,14 +30,14 @@ class Samples:
 
 
 def load_task(name: str) -> tuple[Samples, Samples]:
-    """Return training and test samples; every fourth image is a test image."""
-    bunch = load_digits()
-    targets = {"digits": bunch.target, "parity": bunch.target % 2}
-    if name not in targets:
-        raise ValueError(f"task.name={name!r} is not known; allowed are {sorted(targets)}")
-    images, labels = bunch.data / 16, targets[name]
-    is_test = np.arange(len(labels)) % 4 == 0
-    return Samples(images[~is_test], labels[~is_test]), Samples(images[is_test], labels[is_test])
+    """Return training and test samples; every fourth sample is for the test."""
+    bunch = load_wine() if name == "wine" else load_digits()
+    target, data = bunch.target, bunch.data / (bunch.data.max(0) if name == "wine" else 16)
+    tasks = {"digits": target, "digits_sequence": target, "parity": target % 2, "wine": target}
+    if name not in tasks:
+        raise ValueError(f"task.name={name!r} is not known; allowed are {sorted(tasks)}")
+    images, is_test = data.reshape(-1, 8, 8) if name == "digits_sequence" else data, np.arange(len(data)) % 4 == 0
+    return Samples(images[~is_test], tasks[name][~is_test]), Samples(images[is_test], tasks[name][is_test])
 
 
 class Layer:
@@ -117,8 +117,7 @@ class LayerNorm(Layer):
     def backward(self, grad: Array) -> Array:
         self.grads[0][:] = (grad * self.normal).sum(0)
         self.grads[1][:] = grad.sum(0)
-        grad = grad * self.scale
-        by_mean = grad.mean(self.axis, keepdims=True)
+        by_mean = (grad := grad * self.scale).mean(self.axis, keepdims=True)
         by_variance = self.centred * self.inverse * (grad * self.normal).mean(self.axis, keepdims=True)
         down: Array = self.inverse * (grad - self.share * (by_mean + by_variance))
         return down
@@ -208,6 +207,56 @@ class Network:
     def accuracy(self, samples: Samples) -> float:
         """Return the share of samples whose highest score is their label's."""
         return float((self.forward(samples.images).argmax(1) == samples.labels).mean())
+
+
+class Recurrent(Layer):
+    """Read a sequence step by step into `width` numbers (Elman 1990); backward through time."""
+
+    def __init__(self, inputs: int, width: int, rng: np.random.Generator) -> None:
+        super().__init__()
+        self.weight = self.add(rng.normal(0, math.sqrt(1 / inputs), (inputs, width)))
+        self.loop = self.add(np.linalg.qr(rng.normal(size=(width, width)))[0])
+        self.bias = self.add(np.zeros(width))
+
+    def forward(self, x: Array, training: bool) -> Array:
+        self.x, self.states = x, [np.zeros((len(x), len(self.bias)))]
+        for step in range(x.shape[1]):
+            self.states.append(np.tanh(x[:, step] @ self.weight + self.states[-1] @ self.loop + self.bias))
+        return self.states[-1]
+
+    def backward(self, grad: Array) -> Array:
+        down = np.zeros_like(self.x)
+        self.grads[0][:] = self.grads[1][:] = self.grads[2][:] = 0
+        for step in reversed(range(self.x.shape[1])):
+            grad = grad * (1 - self.states[step + 1] ** 2)
+            for own, seen in zip(self.grads, (self.x[:, step].T, self.states[step].T, np.ones(len(grad))), strict=True):
+                own += seen @ grad
+            down[:, step] = grad @ self.weight.T
+            grad = grad @ self.loop.T
+        return down
+
+
+class Mean(Layer):
+    """Average a sequence's steps: their order is lost."""
+
+    def forward(self, x: Array, training: bool) -> Array:
+        self.steps = x.shape[1]
+        return np.asarray(x.mean(1))
+
+    def backward(self, grad: Array) -> Array:
+        return np.repeat(grad[:, None] / self.steps, self.steps, axis=1)
+
+
+def build_network(
+    model: Mapping[str, Any], data: Samples, norm: Mapping[str, Any], rng: np.random.Generator
+) -> Network:
+    """Return the network that `model` describes; one for sequences has a layer that makes one vector of the steps."""
+    name = model["name"]
+    inputs = model[{"rnn": "width", "bag": "inputs"}[name]] if name in ("rnn", "bag") else data.images.shape[-1]
+    network = Network(inputs, model["hidden"], data.classes, norm, rng)
+    if name in ("rnn", "bag"):
+        network.layers.insert(0, Mean() if name == "bag" else Recurrent(model["inputs"], model["width"], rng))
+    return network
 
 
 class SGD:

@@ -13,7 +13,7 @@ import numpy as np
 from omegaconf import DictConfig
 
 import trainctl
-from digits import SGD, Network, load_task, schedule_factor
+from digits import SGD, build_network, load_task, schedule_factor
 
 
 @hydra.main(version_base=None, config_path="conf", config_name="config")
@@ -21,7 +21,7 @@ def main(cfg: DictConfig) -> float:
     live = trainctl.live(cfg)
     rng = np.random.default_rng(live.seed)
     train, test = load_task(cfg.task.name)
-    network = Network(inputs=64, hidden=cfg.model.hidden, classes=train.classes, norm=cfg.norm, rng=rng)
+    network = build_network(cfg.model, train, cfg.norm, rng)
     optimizer = SGD(network)
 
     for step in live.track(range(1, cfg.task.steps + 1)):

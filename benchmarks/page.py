@@ -1,19 +1,20 @@
 """What the page costs: how fast it is there, what its server takes for many idle runs, what training loses by it.
 
 `python benchmarks/page.py [--runs 1000] [--seconds 20] [--pages 10]`. Chromium opens the pages; without it what needs
-no browser is measured. The machine is shared with whatever else runs on it: look at the ratios.
+no browser is measured. The machine is shared with whatever else runs on it: look at the CPU times and the ratios.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from trainctl.run.rundir import RunDir
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests" / "panel"))
 
+WATCHING = Path(__file__).resolve().with_name("watching.py")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 TRAINING = """
 import sys, time, trainctl
@@ -71,6 +73,12 @@ def cpu_s(server: psutil.Process) -> float:
     return times.user + times.system
 
 
+def browser_cpu_s() -> float:
+    """Return the CPU time of all processes of our browser so far."""
+    children = psutil.Process().children(recursive=True)
+    return sum(cpu_s(child) for child in children if "chrom" in child.name())
+
+
 def measure_start(root: Path) -> Any:
     """Print how long it takes until the address is known, and until the page answers."""
     began = time.perf_counter()
@@ -85,13 +93,19 @@ def measure_start(root: Path) -> Any:
     return handle
 
 
-def measure_paint(page: Any, url: str, number: int) -> None:
-    """Print how long the sweep's page takes until its first row is there, a second time too (code is cached then)."""
+def measure_paint(page: Any, root: Path, url: str, number: int) -> None:
+    """Print what it takes until the first row of the sweep's page is there; a second time too (code is cached then)."""
+    server = server_of(root)
     for which in ("first", "second"):
-        began = time.perf_counter()
+        spent, drawn, began = cpu_s(server), browser_cpu_s(), time.perf_counter()
         page.goto(url)
         page.locator(".tabulator-row").first.wait_for(timeout=120_000)
-        print(f"{number} runs: first row painted after {time.perf_counter() - began:.2f} s ({which} time)")
+        wall = time.perf_counter() - began
+        spent, drawn = cpu_s(server) - spent, browser_cpu_s() - drawn
+        print(
+            f"{number} runs: first row painted after {wall:.2f} s ({which} time); CPU {spent:.2f} s of the server,"
+            f" {drawn:.2f} s of the browser"
+        )
 
 
 def measure_idle(root: Path, seconds: float, what: str) -> None:
@@ -105,34 +119,100 @@ def measure_idle(root: Path, seconds: float, what: str) -> None:
     print(f"{what}: {100 * share:.1f} % of a core, {memory:.0f} MiB")
 
 
-def steps_of(root: Path, name: str, seconds: float) -> int:
-    """Train for so long and return how many steps were done."""
+def steps_in(root: Path, name: str, seconds: float) -> int:
+    """Return how many steps a training does in so many seconds."""
+    first, began = last_step(root, name), time.perf_counter()
+    time.sleep(seconds)
+    steps, took = last_step(root, name) - first, time.perf_counter() - began
+    return round(steps * seconds / took)
+
+
+def last_step(root: Path, name: str) -> int:
+    """Return the step of the last record that is there."""
+    with RunDir.at(root / name).metrics.open("rb") as file:
+        file.seek(max(0, file.seek(0, 2) - 4096))
+        lines = file.read().splitlines(keepends=True)
+    whole = [line for line in lines[1:] if line.endswith(b"\n")]
+    return int(json.loads(whole[-1])["step"]) if whole else 0
+
+
+@contextmanager
+def training(root: Path, name: str, seconds: float) -> Iterator[subprocess.Popen[str]]:
+    """Train for so long, from when its files are there."""
     command = [sys.executable, "-c", TRAINING, str(root / name), str(seconds)]
-    return int(subprocess.run(command, capture_output=True, text=True, check=True, timeout=600).stdout)
+    started = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    while not RunDir.at(root / name).metrics.exists():
+        time.sleep(0.01)
+    yield started
+    started.terminate()
+    started.wait()
+
+
+def run_page(url: str, name: str) -> str:
+    return url.replace("/?", f"/run/{name}?")
+
+
+def measure_sessions(root: Path, url: str, numbers: tuple[int, ...], seconds: float) -> None:
+    """Print what the server takes for pages that are open on one run of 1 ms steps, without any browser."""
+    server = server_of(root)
+    for number in numbers:
+        with training(root, f"sessions-{number}", 600):
+            opened = cpu_s(server)
+            command = [sys.executable, str(WATCHING), run_page(url, f"sessions-{number}"), str(number), str(seconds)]
+            pages = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+            assert pages.stdout is not None
+            pages.stdout.readline()
+            before, began = cpu_s(server), time.perf_counter()
+            came = json.loads(pages.communicate()[0])
+            share = (cpu_s(server) - before) / (time.perf_counter() - began)
+        print(
+            f"{number} pages of a run of 1 ms steps: server {100 * share:.1f} % of a core,"
+            f" {came['bytes'] / 1024:.0f} KiB in {seconds:.0f} s; {(before - opened) / number:.2f} s of CPU to open one"
+        )
 
 
 def measure_training(root: Path, started: Any, url: str, number: int, seconds: float) -> None:
-    """Print what a training of 1 ms steps loses by open pages, in alternating pairs."""
-    ratios = []
-    for pair in range(3):
-        alone = steps_of(root, f"alone-{pair}", seconds)
-        name = f"watched-{pair}"
-        training = subprocess.Popen(
-            [sys.executable, "-c", TRAINING, str(root / name), str(seconds)], stdout=subprocess.PIPE, text=True
-        )
-        while not RunDir.at(root / name).metrics.exists():
-            time.sleep(0.01)
-        context = started.new_context()
-        context.new_page().goto(url)
-        for _ in range(number):
-            context.new_page().goto(f"{url.partition('?')[0]}run/{name}", wait_until="commit")
-        watched = int(training.communicate(timeout=600)[0])
-        context.close()
-        ratios.append(watched / alone)
-        print(f"{number} pages: {alone} steps alone, {watched} watched ({100 * (watched / alone - 1):+.1f} %)")
-    print(
-        f"{number} pages: median {100 * (sorted(ratios)[1] - 1):+.1f} % (the browser takes its share of the cores too)"
-    )
+    """Print what a training of 1 ms steps loses by open pages, then by browsers that show them, in pairs."""
+    for who in ("sessions", "browser"):
+        if who == "browser" and started is None:
+            continue
+        ratios = []
+        with training(root, who, 3600):
+            for _ in range(3):
+                alone = steps_in(root, who, seconds)
+                close = open_sessions(url, who, number) if who == "sessions" else open_tabs(started, url, who, number)
+                watched = steps_in(root, who, seconds)
+                close()
+                ratios.append(watched / alone)
+                print(
+                    f"{number} pages, {who}: {alone} steps alone, {watched} watched ({100 * (ratios[-1] - 1):+.1f} %)"
+                )
+        print(f"{number} pages, {who}: median {100 * (sorted(ratios)[1] - 1):+.1f} %")
+
+
+def open_sessions(url: str, name: str, number: int) -> Callable[[], None]:
+    """Open pages without a browser: what is lost then, the server takes."""
+    command = ["nice", "-n", "19", sys.executable, str(WATCHING), run_page(url, name), str(number), "600"]
+    pages = subprocess.Popen(command, stdout=subprocess.PIPE)
+    assert pages.stdout is not None
+    pages.stdout.readline()
+
+    def close() -> None:
+        pages.terminate()
+        pages.wait()
+
+    return close
+
+
+def open_tabs(started: Any, url: str, name: str, number: int) -> Callable[[], None]:
+    """Open pages in Chromium, which takes its share of the cores too."""
+    context = started.new_context()
+    context.new_page().goto(url)
+    for _ in range(number):
+        page = context.new_page()
+        page.goto(run_page(url, name).partition("?")[0])
+        page.get_by_text("Changelog").wait_for(timeout=300_000)
+    return lambda: context.close()  # noqa: PLW0108  # its own answer is none of ours
 
 
 def main() -> None:
@@ -149,12 +229,14 @@ def main() -> None:
     handle = measure_start(root)
     try:
         measure_idle(root, given.seconds, f"{given.runs} idle runs, no page open")
+        measure_sessions(root, handle.url, (1, given.pages), given.seconds)
         with browser() as started:
             if started is None:
                 print("no Chromium, or no Playwright: what needs a browser is left out")
+                measure_training(root, None, handle.url, given.pages, given.seconds)
                 return
             page = started.new_context().new_page()
-            measure_paint(page, handle.url, given.runs)
+            measure_paint(page, root, handle.url, given.runs)
             measure_idle(root, given.seconds, f"{given.runs} idle runs, the sweep's page open")
             page.close()
             measure_training(root, started, handle.url, given.pages, given.seconds)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from digits import SGD, Network, load_task, schedule_factor
+from digits import SGD, Network, Samples, build_network, load_task, schedule_factor
 from trainctl.config import yaml
 
 NORMS: dict[str, dict[str, Any]] = {
@@ -36,24 +36,34 @@ def metrics_of(run: Path) -> list[dict[str, Any]]:
     return [{name: value for name, value in record.items() if name != "t"} for record in records]
 
 
-@pytest.mark.parametrize("norm", NORMS.values(), ids=list(NORMS))
-def test_gradient_is_the_slope_of_the_loss(norm: dict[str, Any]) -> None:
-    train, _ = load_task("digits")
+def assert_gradients(build: Callable[[], Network], train: Samples) -> None:
     rng = np.random.default_rng(1)
     batch, past = train.sample(7, rng), train.sample(7, rng)
 
     def loss_after(nudge: float, layer: int, param: int) -> tuple[float, float]:
-        network = build(norm)
+        network = build()
         network.backpropagate(past)  # sets the running moments before the nudge
         network.layers[layer].params[param].flat[3] += nudge
         loss, _ = network.backpropagate(batch)
         return loss, float(network.layers[layer].grads[param].flat[3])
 
-    for layer, parts in enumerate(build(norm).layers):
+    for layer, parts in enumerate(build().layers):
         for param in range(len(parts.params)):
             _, slope = loss_after(0.0, layer, param)
             measured = (loss_after(1e-5, layer, param)[0] - loss_after(-1e-5, layer, param)[0]) / 2e-5
             assert slope == pytest.approx(measured, rel=1e-4, abs=1e-8)
+
+
+@pytest.mark.parametrize("norm", NORMS.values(), ids=list(NORMS))
+def test_gradient_is_the_slope_of_the_loss(norm: dict[str, Any]) -> None:
+    assert_gradients(lambda: build(norm), load_task("digits")[0])
+
+
+@pytest.mark.parametrize("name", ["rnn", "bag"])
+def test_gradient_through_a_sequence_is_the_slope_of_the_loss(name: str) -> None:
+    train, _ = load_task("digits_sequence")
+    model = {"name": name, "inputs": 8, "width": 5, "hidden": [6]}
+    assert_gradients(lambda: build_network(model, train, NORMS["layer"], np.random.default_rng(0)), train)
 
 
 def test_new_with_moment_zero_is_batch() -> None:
@@ -79,11 +89,31 @@ def test_sgd_takes_a_longer_and_a_shorter_list_of_betas() -> None:
 
 
 def test_tasks_share_no_sample_between_training_and_test() -> None:
-    for name, classes in (("digits", 10), ("parity", 2)):
+    sizes = {"digits": (10, 1797, (64,)), "parity": (2, 1797, (64,)), "digits_sequence": (10, 1797, (8, 8))}
+    for name, expected in (sizes | {"wine": (3, 178, (13,))}).items():
         train, test = load_task(name)
-        assert (train.classes, len(train.labels) + len(test.labels)) == (classes, 1797)
-    with pytest.raises(ValueError, match=r"task.name='x' is not known; allowed are \['digits', 'parity'\]"):
+        assert (train.classes, len(train.labels) + len(test.labels), train.images.shape[1:]) == expected
+    with pytest.raises(
+        ValueError, match=r"task.name='x' is not known; allowed are \['digits', 'digits_sequence', 'parity', 'wine'\]"
+    ):
         load_task("x")
+
+
+@pytest.mark.parametrize(
+    ("choices", "least", "lr"),
+    [
+        (["task=digits_sequence", "model=rnn"], 0.9, 0.05),
+        (["task=digits_sequence", "model=bag", "optim.lr=0.2"], 0.4, 0.2),
+        (["task=wine", "model=linear"], 0.85, 0.1),
+    ],
+)
+def test_pair_is_adapted_and_learns(
+    run_demo: RunDemo, tmp_path: Path, choices: list[str], least: float, lr: float
+) -> None:
+    run_demo("trainctl.seed=1", "hydra.run.dir=run", *choices)
+    assert yaml.loads((tmp_path / "run" / "result.yaml").read_text())["value"] > least
+    config = yaml.loads((tmp_path / "run" / ".hydra" / "config.yaml").read_text())
+    assert (config["model"].get("inputs", 8), config["optim"]["lr"]) == (8, lr)
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
         ChangelogError,
         DriftError,
         EditError,
+        IncompatibleError,
         JobError,
+        MissingError,
         PairError,
         RankError,
         RunDirError,
@@ -31,7 +33,10 @@ if TYPE_CHECKING:
         SettingError,
         TrainctlError,
     )
+    from trainctl.examine.examiner import Examiner
+    from trainctl.examine.parsers import latest_log
     from trainctl.frameworks.modelscript import ConfigModelScript
+    from trainctl.panel.inline import panel_app
     from trainctl.run.current import current, live
     from trainctl.run.live import Live
     from trainctl.run.rundir import RunDir, find_runs
@@ -50,9 +55,12 @@ _HOMES = {
     "DriftError": "trainctl.errors",
     "Edit": "trainctl.config.changelog",
     "EditError": "trainctl.errors",
+    "Examiner": "trainctl.examine.examiner",
+    "IncompatibleError": "trainctl.errors",
     "JobError": "trainctl.errors",
     "Live": "trainctl.run.live",
     "MetaConfig": "trainctl.config.script",
+    "MissingError": "trainctl.errors",
     "PairError": "trainctl.errors",
     "Pairs": "trainctl.config.pairs",
     "RankError": "trainctl.errors",
@@ -65,7 +73,9 @@ _HOMES = {
     "current": "trainctl.run.current",
     "deep_replace": "trainctl.config.script",
     "find_runs": "trainctl.run.rundir",
+    "latest_log": "trainctl.examine.parsers",
     "live": "trainctl.run.current",
+    "panel_app": "trainctl.panel.inline",
     "parse_args": "trainctl.config.script",
     "unroll": "trainctl.config.script",
 }
@@ -82,9 +92,12 @@ __all__ = [
     "DriftError",
     "Edit",
     "EditError",
+    "Examiner",
+    "IncompatibleError",
     "JobError",
     "Live",
     "MetaConfig",
+    "MissingError",
     "PairError",
     "Pairs",
     "RankError",
@@ -98,7 +111,9 @@ __all__ = [
     "current",
     "deep_replace",
     "find_runs",
+    "latest_log",
     "live",
+    "panel_app",
     "parse_args",
     "unroll",
 ]

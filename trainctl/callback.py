@@ -7,23 +7,23 @@ attempt, the tee, the use of the page) belongs to the process that opened it, an
 from __future__ import annotations
 
 import atexit
-import contextlib
 import logging
 import sys
 import traceback
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
-from hydra.core.hydra_config import HydraConfig
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, flag_override
 
 from trainctl.config.settings import Settings, settings_of
-from trainctl.errors import JobError, TrainctlError
+from trainctl.errors import JobError, SettingError, TrainctlError
+from trainctl.launch.fitting import check_any_left, check_complete, fit, fit_sweep, known_to_hydra
 from trainctl.panel import process as panel
+from trainctl.panel.guard import Guard
 from trainctl.panel.listening import ssh_line
 from trainctl.run import attempt as attempts
 from trainctl.run import inherited
@@ -36,9 +36,12 @@ from trainctl.run.start import check_start
 
 log = logging.getLogger(__name__)
 
+_FORKING = "hydra_plugins.hydra_trainctl."  # our launchers
+
 _begun: Attempt | None = None  # by this module, not by the launcher
 _tee: Tee | None = None
 _page: panel.PanelHandle | None = None
+_guard: Guard | None = None
 
 
 class TrainctlCallback(Callback):
@@ -55,34 +58,56 @@ class TrainctlCallback(Callback):
 
         What Hydra writes down is for the first process of a run alone.
         """
+        try:
+            fit(config)
+            _explain_if_asked(config)
+            check_complete(config)
+        except TrainctlError as error:
+            _refuse(error)
         if rank() != 0 or inherited.offered(config.hydra.run.dir) is not None:
             with flag_override(config, ["readonly", "struct"], False):
                 config.hydra.output_subdir = None
             return
-        with _known_to_hydra(config):
+        with known_to_hydra(config):
             run = RunDir.at(str(config.hydra.run.dir))
             try:
                 settings = check_start(run, config)
             except TrainctlError as error:
                 _refuse(error)
         _show_page(run.path.parent, settings)
+        _guard_page()
 
     def on_run_end(self, config: DictConfig, **kwargs: Any) -> None:
         _leave_page()
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check what was asked before anything is made, then show the page. In the process of the launcher."""
-        with _known_to_hydra(config):
+        with known_to_hydra(config):
             root = Path(str(config.hydra.sweep.dir)).absolute()
             try:
                 settings = settings_of(config)
+                if settings.explain:
+                    raise SettingError(
+                        "trainctl.explain explains one run and starts none; leave out -m and what is swept"
+                    )
             except TrainctlError as error:
                 _refuse(error)
         if not OmegaConf.select(config, "hydra.launcher.dry_run", default=False):
             _show_page(root, settings)
+            if str(OmegaConf.select(config, "hydra.launcher._target_", default="")).startswith(_FORKING):
+                from trainctl.launch.starter import once_forked  # loaded by the launcher in any case
+
+                once_forked.append(_guard_page)  # a launcher with threads could not fork
+            else:
+                _guard_page()
+        fit_sweep(config)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         _leave_page()
+        try:
+            check_any_left()
+        except TrainctlError as error:
+            _refuse(error)
 
     def on_job_start(self, config: DictConfig, *, task_function: Any, **kwargs: Any) -> None:
         """Begin the run where the launcher has not begun it already. In the process of the job, of rank 0 alone."""
@@ -116,6 +141,24 @@ class TrainctlCallback(Callback):
             _close_tee()
 
 
+def _explain_if_asked(config: DictConfig) -> None:
+    """End the program with what `trainctl.explain` asks for, if it does.
+
+    Raises:
+        SettingError: it names a key that the config does not have.
+    """
+    wanted = OmegaConf.select(config, "trainctl.explain", default=False)
+    if wanted is None or wanted is False:
+        return
+    from trainctl.run.explaining import explain_config, written  # what no run needs
+
+    explanation = explain_config(config, getattr(GlobalHydra.instance().hydra, "config_loader", None))
+    text = written(explanation, None if wanted is True else str(wanted))
+    if rank() == 0:
+        sys.stdout.write(text)
+    raise SystemExit(0)
+
+
 def _begin(config: DictConfig) -> None:
     global _begun, _tee
     run = RunDir.at(config.hydra.runtime.output_dir)
@@ -135,17 +178,6 @@ def _close_tee() -> None:
     if _tee is not None:
         _tee.close()
         _tee = None
-
-
-@contextlib.contextmanager
-def _known_to_hydra(config: DictConfig) -> Iterator[None]:
-    """Let `${hydra:…}` resolve inside the block: Hydra itself makes the config known only when the job begins."""
-    singleton: Any = HydraConfig.instance()
-    before, singleton.cfg = singleton.cfg, config
-    try:
-        yield
-    finally:
-        singleton.cfg = before
 
 
 def _refuse(error: TrainctlError) -> NoReturn:
@@ -171,8 +203,19 @@ def _show_page(root: Path, settings: Settings) -> None:
         atexit.register(_leave_page)
 
 
+def _guard_page() -> None:
+    """Have the page's server started again, once, if it is killed or hangs."""
+    global _guard
+    if _page is not None:
+        _guard = Guard(_page)
+        _guard.start()
+
+
 def _leave_page() -> None:
-    global _page
+    global _page, _guard
+    if _guard is not None:
+        _guard.close()
+        _guard = None
     if _page is not None:
         _page.close()
         _page = None

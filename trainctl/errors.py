@@ -43,9 +43,25 @@ class PairError(TrainctlError, ValueError):
     """Two options of config groups do not go together, or what is registered about them is not clear."""
 
 
+class IncompatibleError(PairError):
+    """Two options of config groups do not go together."""
+
+
+class MissingError(TrainctlError, ValueError):
+    """Values that a run needs are missing (`???`)."""
+
+
+class AppError(TrainctlError, ValueError):
+    """A Hydra program cannot be looked at."""
+
+
 class ScriptError(TrainctlError, ValueError):
     """A `ConfigScript` cannot be unrolled, or has no such key."""
 
 
 class SourceError(TrainctlError, ValueError):
     """An earlier run or a file of another format cannot be read as a config."""
+
+
+class CommandError(TrainctlError, RuntimeError):
+    """A command of a pipeline cannot be written out, is not there, or has failed."""

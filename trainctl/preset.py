@@ -1,4 +1,4 @@
-"""What users name in their configs: `hydra/launcher=slots`, `hydra/callbacks=[trainctl]`, `defaults: [trainctl]`.
+"""What users name in their configs: launcher `slots`, sweeper `grids`, callback `trainctl`, `defaults: [trainctl]`.
 
 Registered on import. This module is imported, so run once; Hydra runs the modules of `hydra_plugins` again at will.
 """
@@ -11,6 +11,7 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
+from trainctl.config.grid import GridSweeperConf
 from trainctl.config.naming import current_swept, job_name
 from trainctl.config.override import task_overrides
 from trainctl.config.settings import Settings
@@ -36,6 +37,7 @@ _PRESET = {
 def _register() -> None:
     store = ConfigStore.instance()
     store.store(group="hydra/launcher", name="slots", node=SlotLauncherConf, provider=_PROVIDER)
+    store.store(group="hydra/sweeper", name="grids", node=GridSweeperConf, provider=_PROVIDER)
     callback = {"trainctl": {"_target_": "trainctl.callback.TrainctlCallback"}}
     store.store(group="hydra/callbacks", name="trainctl", node=callback, provider=_PROVIDER)
     store.store(name="trainctl", node=_PRESET, package="_global_", provider=_PROVIDER)

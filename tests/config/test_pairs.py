@@ -5,11 +5,13 @@ from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.singleton import Singleton
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import ConfigAttributeError
 
 from trainctl.config.pairs import Pairs
-from trainctl.errors import PairError
+from trainctl.errors import IncompatibleError, MissingError, PairError
 
 CONFIGS = {
     "config.yaml": "defaults: [task: sequence, model: rnn, _self_]\nlr: 0.1\nfast: 0.5\n",
@@ -18,6 +20,14 @@ CONFIGS = {
     "model/rnn.yaml": "name: rnn\ninputs: ???\nhidden: 16\ncell: {kind: gru, bias: true}\nlayers: [1, 2]\n",
     "model/mlp.yaml": "name: mlp\nhidden: 32\n",
 }
+
+
+@pytest.fixture(autouse=True)
+def running(monkeypatch: pytest.MonkeyPatch) -> HydraConfig:
+    """Hydra's running config, of no application yet: an earlier test may have left another."""
+    fresh: HydraConfig = type.__call__(HydraConfig)
+    monkeypatch.setitem(Singleton._instances, HydraConfig, fresh)
+    return fresh
 
 
 @pytest.fixture
@@ -82,6 +92,27 @@ def test_command_line_stands_over_the_pair(conf: Path, override: str, key: str, 
     assert OmegaConf.select(adapting().configure(config, hydra), key) == value
 
 
+def test_earlier_run_stands_over_the_pair_and_under_the_command_line(conf: Path) -> None:
+    config, hydra = composed(conf, "model.hidden=3")
+    adapted = adapting().adapt(config, hydra, ["lr", "model.hidden", "model.inputs"])
+    assert (adapted.lr, adapted.model.hidden, adapted.model.layers) == (0.1, 3, [7])
+    assert OmegaConf.is_missing(adapted.model, "inputs")
+
+
+def test_task_that_asks_for_it_itself_has_its_command_line_respected(conf: Path, running: HydraConfig) -> None:
+    config, hydra = composed(conf, "model.hidden=3")
+    running.cfg = OmegaConf.create({"hydra": hydra})  # type: ignore[assignment]  # Hydra's own is typed
+    adapted = adapting().configure(config)
+    assert (adapted.model.hidden, adapted.lr) == (3, 0.9)
+
+
+def test_added_option_is_no_value(conf: Path) -> None:
+    (conf / "extra").mkdir()
+    (conf / "extra" / "x.yaml").write_text("# @package _global_\nseed: 3\n")
+    config, hydra = composed(conf, "+extra=x")
+    assert "extra" not in adapting().configure(config, hydra)
+
+
 def test_key_that_the_command_line_deleted_stays_deleted(conf: Path) -> None:
     config, hydra = composed(conf, "~model.hidden")
     pairs = Pairs("task", "model")
@@ -118,7 +149,7 @@ def test_pair_that_is_only_allowed_stays_as_it_is(conf: Path) -> None:
 def test_pair_that_was_not_registered_is_refused_with_those_that_were(conf: Path) -> None:
     config, hydra = composed(conf, "task=image", "model=rnn")
     with pytest.raises(
-        PairError, match=r"^task=image and model=rnn do not go together; task=image goes with model=mlp$"
+        IncompatibleError, match=r"^task=image and model=rnn do not go together; task=image goes with model=mlp$"
     ):
         adapting().configure(config, hydra)
     with pytest.raises(PairError, match=r"nothing is registered for task=image$"):
@@ -129,7 +160,7 @@ def test_missing_values_are_listed_in_one_error(conf: Path) -> None:
     pairs = Pairs("task", "model")
     pairs.allow("*", "*")
     config, hydra = composed(conf, "+model.outputs=???")
-    with pytest.raises(PairError, match=r"these values are missing: model\.inputs, model\.outputs$"):
+    with pytest.raises(MissingError, match=r"these values are missing: model\.inputs, model\.outputs$"):
         pairs.configure(config, hydra)
 
 
@@ -154,6 +185,10 @@ def test_function_that_fails_is_named(conf: Path) -> None:
     ) as caught:
         pairs.configure(config, hydra)
     assert isinstance(caught.value.__cause__, ConfigAttributeError)
+    broken = Pairs("task", "model")
+    broken.register("sequence", "rnn")(lambda cfg: {}["vocabulary"])
+    with pytest.raises(PairError, match=r"<lambda> failed: KeyError: 'vocabulary' \(.*test_pairs\.py line \d+\)$"):
+        broken.configure(config, hydra)
     wrong = Pairs("task", "model")
     wrong.register("sequence", "rnn")(lambda cfg: 3)
     with pytest.raises(PairError, match="returned int, not a config"):

@@ -30,16 +30,18 @@ def test_controls_are_taken_as_they_are() -> None:
     [
         (
             {"edditable": True},
-            "trainctl.edditable is not a setting; allowed are controls, drift, editable, hidden, identity, ",
+            "trainctl.edditable is not a setting; allowed are controls, drift, editable, explain, hidden, ",
         ),
         (
             {"panel": {"prot": 1}},
-            "trainctl.panel.prot is not a setting; allowed are address, cert, enabled, keep, key, open, port",
+            "trainctl.panel.prot is not a setting; allowed are address, cert, enabled, keep, key, oauth, open, port",
         ),
         ({"poll_s": "often"}, "trainctl.poll_s: Value 'often' of type 'str' could not be converted to Float"),
         ({"editable": "perhaps"}, "trainctl.editable: Value 'perhaps' is not a valid bool"),
         ({"replay": "${nowhere}"}, "trainctl.replay: Interpolation key 'nowhere' not found"),
         ({"drift": "maybe"}, "trainctl.drift='maybe' is not known; allowed are error and allow"),
+        ({"incompatible": "no"}, "trainctl.incompatible='no' is not known; allowed are skip and error"),
+        ({"missing": "no"}, "trainctl.missing='no' is not known; allowed are error and allow"),
         ({"poll_s": 0}, "trainctl.poll_s must be at least 0.001 but got 0.0"),
         ({"sync_every": 0}, "trainctl.sync_every must be at least 1 but got 0"),
         ({"seed": -1}, "trainctl.seed must be between 0 and 4294967295 but got -1"),

@@ -1,20 +1,20 @@
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from trainctl import ConfigScript, MetaConfig, ScriptError, deep_replace, parse_args
+from trainctl import ConfigScript, ConfigScriptList, MetaConfig, ScriptError, deep_replace, parse_args
 
 
-def test_walk_through_of_micro_config_works_on_digits(tmp_path: Path) -> None:
+def test_walk_through_of_micro_config_works_on_digits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Its README's example, with scikit-learn's digits for wikitext, and only the imports changed."""
     torch = pytest.importorskip("torch")
     from sklearn.datasets import load_digits
 
-    from trainctl import ConfigModelScript as ConfigScriptModel
+    from trainctl import ConfigModelScript as ModelConfigScript
 
     loaded = []
 
@@ -30,15 +30,21 @@ def test_walk_through_of_micro_config_works_on_digits(tmp_path: Path) -> None:
             return torch.utils.data.TensorDataset(images, torch.tensor(data.target[: self.max_len]))
 
     @dataclass
-    class NetConfig(ConfigScriptModel):
-        dataset: DigitsConfig = field(default_factory=DigitsConfig)
+    class HiddenConfig(ConfigScript):
         hidden_dim: int = 16
 
         def unroll(self, metaconfig: MetaConfig) -> Any:
+            return self.hidden_dim
+
+    @dataclass
+    class NetConfig(ModelConfigScript):
+        dataset: DigitsConfig = field(default_factory=DigitsConfig)
+        hidden_config: HiddenConfig = field(default_factory=lambda: HiddenConfig(hidden_dim=16))
+
+        def unroll(self, metaconfig: MetaConfig) -> Any:
             inputs = self.dataset.unroll(metaconfig)[0][0].numel()
-            return torch.nn.Sequential(
-                torch.nn.Linear(inputs, self.hidden_dim), torch.nn.ReLU(), torch.nn.Linear(self.hidden_dim, 10)
-            )
+            hidden = self.hidden_config.unroll(metaconfig)
+            return torch.nn.Sequential(torch.nn.Linear(inputs, hidden), torch.nn.ReLU(), torch.nn.Linear(hidden, 10))
 
     @dataclass
     class AdamWConfig(ConfigScript):
@@ -49,13 +55,16 @@ def test_walk_through_of_micro_config_works_on_digits(tmp_path: Path) -> None:
 
     @dataclass
     class TrainLoop(ConfigScript):
-        train_dataset: ConfigScript
-        model: ConfigScriptModel
-        optim: ConfigScript
+        train_dataset: Any = None
+        eval_datasets: Any = None
+        model: Any = None
+        optim: Any = None
         epochs: int = 10
         bsize: int = 32
 
         def unroll(self, metaconfig: MetaConfig) -> Any:
+            print("using config:", asdict(self))
+            held_out, seen_again = self.eval_datasets.unroll(metaconfig)
             dataset = self.train_dataset.unroll(metaconfig)
             model = self.model.unroll(metaconfig)
             optim = self.optim.unroll(metaconfig)(model)
@@ -67,23 +76,29 @@ def test_walk_through_of_micro_config_works_on_digits(tmp_path: Path) -> None:
                     loss.backward()
                     optim.step()
                     losses.append(loss.item())
+            assert seen_again is dataset
+            assert len(held_out) == 32
             return model, losses
 
     train_dataset = DigitsConfig()
     script = TrainLoop(
         train_dataset=train_dataset,
+        eval_datasets=ConfigScriptList([DigitsConfig(f_path="data/held_out", max_len=32), train_dataset]),
         model=NetConfig(checkpoint_path=None, strict_load=True, device="cpu", dataset=train_dataset),
         optim=AdamWConfig(lr=1e-2),
     )
     metaconfig = MetaConfig(project_root=str(tmp_path), verbose=True)
-    script = deep_replace(script, **parse_args(["epochs=3", "bsize=16", "model.hidden_dim=32"]))
+    script = deep_replace(script, **parse_args(["epochs=3", "bsize=16", "model.hidden_config.hidden_dim=32"]))
     model, losses = script.unroll(metaconfig)
-    assert loaded == [str(tmp_path / "data/digits")]
+    assert loaded == [str(tmp_path / "data/held_out"), str(tmp_path / "data/digits")]
+    said = capsys.readouterr().out
+    assert "using config: {'train_dataset': {'f_path': 'data/digits', 'max_len': 256}" in said
+    assert "DigitsConfig: unrolled before" in said
     assert losses[-1] < losses[0]
     assert model[0].out_features == 32
 
     torch.save(model.state_dict(), tmp_path / "model.pt")
-    again = NetConfig(checkpoint_path="model.pt", hidden_dim=32).unroll(metaconfig)
+    again = NetConfig(checkpoint_path="model.pt", hidden_config=HiddenConfig(32)).unroll(metaconfig)
     assert all(torch.equal(a, b) for a, b in zip(again.parameters(), model.parameters(), strict=True))
     with pytest.raises(ScriptError, match=r"NetConfig\.checkpoint_path=.*model\.pt: RuntimeError: .*size mismatch"):
-        NetConfig(checkpoint_path="model.pt", hidden_dim=8).unroll(metaconfig)
+        NetConfig(checkpoint_path="model.pt", hidden_config=HiddenConfig(8)).unroll(metaconfig)

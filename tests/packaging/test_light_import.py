@@ -8,7 +8,21 @@ import sys
 
 import pytest
 
-HEAVY = {"panel", "bokeh", "tornado", "pandas", "numpy", "torch", "pynvml", "typer", "rich", "ray", "submitit"}
+HEAVY = {
+    "mlflow",
+    "wandb",
+    "panel",
+    "bokeh",
+    "tornado",
+    "pandas",
+    "numpy",
+    "torch",
+    "pynvml",
+    "typer",
+    "rich",
+    "ray",
+    "submitit",
+}
 
 SCAN = """
 import importlib, json, pkgutil, sys, time

@@ -25,14 +25,13 @@ from trainctl.panel.process import PanelHandle
 Ensure = Callable[..., "PanelHandle | None"]
 
 USER = """
-import sys, time
+import sys
 from pathlib import Path
 from trainctl.config.settings import PanelSettings
 from trainctl.panel.process import ensure
-began = time.perf_counter()
 handle = ensure(Path(sys.argv[1]), PanelSettings())
-took = time.perf_counter() - began
-print(handle.url, took, any(name in sys.modules for name in ("panel", "bokeh", "tornado", "pandas")), flush=True)
+loaded = any(name in sys.modules for name in ("panel", "bokeh", "tornado", "pandas"))
+print(handle.url, "serving" in handle.log.read_text(), loaded, flush=True)
 sys.stdin.read()
 """
 
@@ -74,17 +73,14 @@ def is_free(root: Path) -> bool:
 
 
 def test_ensure_returns_at_once_and_loads_no_panel(tmp_path: Path) -> None:
-    took = []
-    for number in range(3):
-        command = [sys.executable, "-c", USER, str(tmp_path / str(number))]
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as user:
-            assert user.stdout is not None
-            url, seconds, loaded = user.stdout.readline().split()
-            assert url.startswith("http://127.0.0.1:")
-            assert loaded == "False"
-            took.append(float(seconds))
-            user.communicate()
-    assert min(took) < 0.05
+    command = [sys.executable, "-c", USER, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as user:
+        assert user.stdout is not None
+        url, is_up, loaded = user.stdout.readline().split()
+        assert url.startswith("http://127.0.0.1:")
+        assert is_up == "False"  # it did not wait for the server
+        assert loaded == "False"
+        user.communicate()
 
 
 def test_url_answers_without_waiting_for_the_server_first(tmp_path: Path, ensure: Ensure) -> None:

@@ -81,6 +81,12 @@ def test_table_counts_sorts_filters_groups_and_hides(table: Any) -> None:
     page.get_by_role("menuitem", name="norm", exact=True).click()
     expect(page.locator(".tabulator-group").first).to_be_visible()
     shot(page, "sweep-grouped")
+    edits = page.locator('.tabulator-col[tabulator-field="edits"]')
+    expect(edits).to_be_visible()
+    page.get_by_label("hide columns").first.click()
+    page.get_by_role("menuitem", name="edits").or_(page.get_by_role("option", name="edits")).first.click()
+    expect(edits).to_be_hidden()
+    page.keyboard.press("Escape")
 
 
 def test_names_and_values_of_runs_are_only_text(table: Any) -> None:
@@ -111,12 +117,12 @@ def test_chosen_runs_are_overlaid_and_the_link_leads_there_again(table: Any, url
     choose(page, "Norm_new-Lr_0.1-Seed_0", "Norm_new-Lr_0.1-Seed_1")
     expect(page.get_by_label("metric")).to_have_text(re.compile("loss"))
     data = "Object.values(Bokeh.index).flatMap(v => [...v.model.document._all_models.values()])"
-    drawn = f"""() => new Set({data}.filter(m => m.type == 'ColumnDataSource' && (m.data.text || []).length == 100)
-        .map(m => m.data.text[0])).size"""
+    drawn = f"""() => {data}.filter(m => m.type == 'ColumnDataSource' && (m.data.step || []).length == 20)
+        .map(m => m.data.step.filter(steps => steps.length == 100).length)[0]"""
     wait_for(lambda: page.evaluate(drawn) == 2, "two curves")
-    marks = f"""() => {data}.filter(m => m.type == 'ColumnDataSource' && (m.data.text || []).length == 1
-        && m.data.step[0] == 50).length > 0"""
-    assert page.evaluate(marks)  # the edit of each
+    marks = f"""() => {data}.filter(m => m.type == 'ColumnDataSource' && m.data.text && m.data.color
+        && [...m.data.step].join() == '50,50').length > 0"""
+    wait_for(lambda: page.evaluate(marks), "the edit of each")
     expect(page).to_have_url(re.compile("runs=Norm_new"))
     shot(page, "sweep-overlay")
     again = page.evaluate("location.href")

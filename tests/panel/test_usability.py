@@ -25,12 +25,18 @@ pytestmark = [
 
 GROUND = "getComputedStyle(document.body).backgroundColor"
 
-# of Panel's, Tabulator's and Bokeh's own making, out of reach from Python: rows without cells that a screen reader can
-# name, a heading level, landmarks of their own
+# rules that only markup out of reach from Python breaks, each with whose it is
 NOT_OURS = {
-    "aria-required-children", "aria-required-parent", "empty-table-header", "heading-order", "page-has-heading-one",
-    "region", "empty-heading", "aria-progressbar-name", "scrollable-region-focusable",
-}  # fmt: skip
+    "aria-required-children",  # Tabulator's grid holds its header beside its rows
+    "aria-required-parent",  # Tabulator's cells stand in groups
+    "aria-progressbar-name",  # the page's own bar of pmui.Page, which never shows here
+    "empty-heading",  # pmui.Page: a heading of a blank, beside the title
+    "empty-table-header",  # Tabulator's column of boxes
+    "heading-order",  # pmui.Page: that heading is of the fifth level
+    "page-has-heading-one",  # pmui.Page: its title is no heading
+    "region",  # Bokeh puts its roots beside all landmarks
+    "scrollable-region-focusable",  # Tabulator's holder; its rows can be reached
+}
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -15,6 +15,7 @@ from trainctl.config.changelog import Changelog, Edit, dumps
 from trainctl.config.controls import Key
 from trainctl.panel import runview, watcher
 from trainctl.panel.runview import RunFiles, value_at
+from trainctl.panel.search import Search
 from trainctl.panel.watcher import Watcher
 from trainctl.run import files
 from trainctl.run.lock import RunLock
@@ -150,15 +151,20 @@ def test_watcher_finds_new_runs_while_a_table_is_open(
 
 def test_watcher_reads_nothing_while_nobody_watches(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_run(root / "a")
-    reads = []
-    monkeypatch.setattr(watcher, "find_runs", reads.append)
+    searches: list[float] = []
+    search = Search.runs
+    monkeypatch.setattr(Search, "runs", lambda self: searches.append(0) or search(self))
     monkeypatch.setattr(watcher, "LOOK_S", 0.001)
+    monkeypatch.setattr(watcher, "ROWS_S", 0.0)
+    monkeypatch.setattr(watcher, "SCAN_S", 0.0)
     idle = Watcher(root)
     idle.start()
+    wait_for(lambda: searches)  # once, so that the first page need not wait
     idle.close()
-    idle._thread.join(timeout=10)
+    idle._thread.join(timeout=60)
     assert not idle._thread.is_alive()
-    assert reads == []
+    assert len(searches) == 1
+    assert list(idle._rows) == ["a"]
 
 
 def test_value_at_passes_over_what_is_not_there() -> None:

@@ -9,18 +9,24 @@ from typing import Annotated
 import typer
 
 from trainctl.cli import (
+    commands,
+    config,
     details,
     diff,
     do,
     edit,
+    explain,
     imports,
     page,
+    pairs,
+    pull,
     record,
     replay,
     request,
     results,
     runs,
     stop,
+    sync,
     tail,
     terminal,
     undo,
@@ -39,13 +45,19 @@ app.command("show")(details.show)
 app.command("tail")(tail.tail)
 app.command("log")(record.log)
 app.command("diff")(diff.diff)
+app.command("explain")(explain.explain)
+app.command("config")(config.config)
+app.command("pairs")(pairs.pairs)
 app.command("set")(request.set_keys)
 app.command("undo")(undo.undo)
 app.command("edit")(edit.edit)
 app.command("do")(do.do)
 app.command("stop")(stop.stop)
 app.command("replay")(replay.replay)
+app.command("pull")(pull.pull)
+app.command("run", context_settings=commands.PASS_ON)(commands.run)
 app.command("table")(results.table)
+app.command("sync")(sync.sync)
 app.command("panel")(page.panel)
 app.add_typer(imports.app, name="import")
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from trainctl.cli import terminal
-from trainctl.config import trainconfig
+from trainctl.config import mlrunner, trainconfig
 from trainctl.config.changelog import dumps, loads
 from trainctl.errors import TrainctlError
 
@@ -40,6 +40,23 @@ def trainconfig_files(
         terminal.print_line(f"wrote {path}")
     if changelog is not None:
         terminal.print_line(f"its edits again: trainctl.replay={to / 'changelog.yaml'}")
+    for sentence in imported.notes:
+        terminal.note(sentence, style="yellow")
+
+
+@app.command("mlrunner")
+def mlrunner_file(
+    params: Annotated[Path, typer.Argument(metavar="PARAMS", help="mlrunner's params.yaml.")],
+    to: Annotated[Path, typer.Option(metavar="DIR", help="Where to write; nothing there is overwritten.")] = Path(
+        "imported"
+    ),
+) -> None:
+    """Make a config for `trainctl run`: commands, config groups and grids; tell what could not be carried over."""
+    imported = mlrunner.carry(_read(params), str(params), f"{params.stem}.yaml")
+    _write({to / name: text for name, text in imported.files.items()})
+    for name in imported.files:
+        terminal.print_line(f"wrote {to / name}")
+    terminal.print_line(f"to run it: trainctl run --config {to / params.stem}.yaml")
     for sentence in imported.notes:
         terminal.note(sentence, style="yellow")
 

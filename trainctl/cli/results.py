@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,26 +12,58 @@ import typer
 from trainctl.cli import terminal
 from trainctl.cli.grid import Column, print_grid
 from trainctl.cli.place import JsonOption, find_root, name_below
-from trainctl.cli.runs import as_record, metric_columns, reason_column, result_cell, state_column
-from trainctl.examine import varying
+from trainctl.cli.runs import as_record, result_cell, shortened_reason, state_style
+from trainctl.examine.cells import Cell
+from trainctl.examine.columns import parameters, varying
+from trainctl.examine.examiner import Examiner
+from trainctl.examine.row import Row
+from trainctl.examine.table import Table
+from trainctl.examine.writing import constants_line
 from trainctl.run import amount
+from trainctl.run.leftout import left_out
 from trainctl.run.rundir import find_runs
 from trainctl.run.summary import Summary, summarize
 
 
 def table(
-    root: Annotated[Path, typer.Argument(metavar="DIR", help="The runs to compare.")], as_json: JsonOption = False
+    root: Annotated[Path, typer.Argument(metavar="DIR", help="The runs to compare.")],
+    by: Annotated[
+        str | None,
+        typer.Option(help='Parameters such as norm,lr: a row for each of their values; "params": all but seeds.'),
+    ] = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(help="What to show, such as accuracy:max; also :min :mean :last :first :count. May be repeated."),
+    ] = None,
+    best: Annotated[str | None, typer.Option(help="The best run of each row of --by, by accuracy:max, say.")] = None,
+    form: Annotated[str | None, typer.Option("--format", help="csv, json, latex, md, text, tsv.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw it into this file, .png, .pdf or .svg.")] = None,
+    regex: Annotated[str, typer.Option(help="Only runs whose path has this pattern in it.")] = ".*",
+    workers: Annotated[int | None, typer.Option(help="Processes that read.")] = None,
+    as_json: JsonOption = False,
 ) -> None:
-    """Compare the runs below a directory: the overrides they differ in, their results and last metrics."""
-    summaries = sorted(
-        (summarize(run) for run in find_runs(find_root(root))), key=lambda row: name_below(row.run, root)
-    )
+    """Compare the runs below a directory: the parameters they differ in, their results and last metrics."""
     if as_json:
-        terminal.print_json(_records(summaries))
-    elif not summaries:
+        summaries = [summarize(run) for run in find_runs(find_root(root))]
+        terminal.print_json(_records(sorted(summaries, key=lambda row: name_below(row.run, root))))
+        return
+    examiner = Examiner().exam(find_root(root), regex, workers=workers)
+    if not examiner.rows:
         terminal.print_line(f"no runs below {terminal.clean(root)}")
-    else:
-        print_grid(_columns(summaries, root))
+        return
+    is_plain = by is None and best is None and not metric
+    made = examiner.table(by=by, metrics=[part for one in metric or [] for part in one.split(",")], best=best)
+    if plot is not None:
+        made.plot(plot)
+    if form is not None and form != "text":
+        sys.stdout.write(made.write(form))
+        return
+    named = dict(sorted(examiner.named().items())) if is_plain else {}
+    print_grid(_columns(named) if is_plain else _grid(made))
+    if line := constants_line(made):
+        terminal.note(line, style="dim")
+    for overrides, why in left_out(root).items():
+        terminal.note(f"left out: {overrides}: {why}", style="dim")
 
 
 def _records(summaries: Sequence[Summary]) -> list[dict[str, Any]]:
@@ -43,34 +76,45 @@ def _records(summaries: Sequence[Summary]) -> list[dict[str, Any]]:
     return records
 
 
-def _columns(summaries: Sequence[Summary], root: Path) -> list[Column]:
-    columns = [Column("name", [terminal.clean(name_below(row.run, root)) for row in summaries])]
-    if any(row.state != "done" for row in summaries):
-        columns.append(state_column(summaries))
-    for key, values in varying([row.overrides for row in summaries]).items():
-        columns.append(Column(terminal.clean(key), [terminal.clean(value or "") for value in values], rank=2))
+def _grid(made: Table) -> list[Column]:
+    """Return a table that was asked for as it is: nothing gives way but what says nothing."""
+    columns = []
+    for at, head in enumerate(made.columns):
+        values = [row[at] for row in made.rows]
+        cells = [value.text() if isinstance(value, Cell) else result_cell(value) for value in values]
+        is_number = any(isinstance(value, int | float | Cell) for value in values)
+        columns.append(Column(terminal.clean(head), cells, rank=0 if at < made.keys else 1, is_right=is_number))
+    return columns
+
+
+def _columns(named: Mapping[str, Row]) -> list[Column]:
+    rows = list(named.values())
+    columns = [Column("name", [terminal.clean(name) for name in named])]
+    if any(row.state != "done" for row in rows):
+        columns.append(Column("state", [row.state for row in rows], styles=[_style(row) for row in rows]))
+    for key, values in parameters([row.parameters for row in rows])[0].items():
+        columns.append(Column(terminal.clean(key), [_parameter(value) for value in values], rank=2))
+    results = dict.fromkeys(name for row in rows for name in row.results()) or {"result": None}
+    for name in results:
+        cells = [result_cell(row.results().get(name)) for row in rows]
+        columns.append(Column(terminal.clean(name), cells, rank=1, is_right=True))
+    exact = not terminal.is_terminal()
+    reasons = [shortened_reason(row.why) for row in rows]
+    columns.append(Column("reason", reasons, rank=6, styles=[_style(row) for row in rows]))
+    for place, name in enumerate(dict.fromkeys(name for row in rows for name in row.metrics)):
+        cells = [amount.number(row.value(name), exact=exact) if name in row.metrics else "" for row in rows]
+        columns.append(Column(terminal.clean(name), cells, rank=3 + place if place < 3 else 100 + place, is_right=True))
     return [
         *columns,
-        *_result_columns(summaries),
-        reason_column(summaries, rank=6),
-        *metric_columns(summaries, ranks=(3, 4, 5)),
-        Column("edits", [str(row.edits or "") for row in summaries], rank=7, is_right=True),
-        Column("took", [amount.duration(row.duration_s) for row in summaries], rank=8, is_right=True),
+        Column("edits", [str(row.edits or "") for row in rows], rank=7, is_right=True),
+        Column("took", [amount.duration(row.took_s) for row in rows], rank=8, is_right=True),
     ]
 
 
-def _result_columns(summaries: Sequence[Summary]) -> list[Column]:
-    """Return one column, or one per key when every run that has a result returned a mapping."""
-    results = [row.result for row in summaries if row.result is not None]
-    if not results or not all(isinstance(result, dict) for result in results):
-        return [Column("result", [result_cell(row.result) for row in summaries], rank=1, is_right=True)]
-    keys = dict.fromkeys(key for result in results for key in result)
-    return [
-        Column(
-            terminal.clean(f"result.{key}"),
-            [result_cell((row.result or {}).get(key)) for row in summaries],
-            rank=1,
-            is_right=True,
-        )
-        for key in keys
-    ]
+def _parameter(value: Any) -> str:
+    """Write a value as it is, however many digits it has: it tells rows apart."""
+    return amount.value(value, exact=True)
+
+
+def _style(row: Row) -> str:
+    return state_style(row.state)

@@ -31,13 +31,17 @@ def ls(
     """List the runs below a directory: what each is doing, how far it is, and what came out."""
     summaries = [summarize(run) for run in find_runs(find_root(root))]
     if as_json:
-        terminal.print_json([as_record(summary) for summary in summaries])
+        pages = _pages(root, summaries)
+        terminal.print_json([{**as_record(one), "page": pages[one.run.path.parent]} for one in summaries])
     elif not summaries:
         terminal.print_line(f"no runs below {terminal.clean(root)}")
     else:
         print_grid(_columns(summaries, root))
     if not as_json:
         _tell_launchers(root, summaries)
+        for page in dict.fromkeys(_pages(root, summaries).values()):
+            if page is not None:
+                terminal.note(f"page: {page}", style="dim")
 
 
 def as_record(summary: Summary) -> dict[str, Any]:
@@ -51,10 +55,15 @@ def as_record(summary: Summary) -> dict[str, Any]:
 
 def reason_column(summaries: Sequence[Summary], rank: int) -> Column:
     """Return the column that says why a run came to nothing; whole when piped, its beginning on a terminal."""
-    most = _MOST_CELLS if terminal.is_terminal() else None
-    cells = [terminal.clean(row.reason or "") for row in summaries]
-    shortened = [text if most is None or len(text) <= most else f"{text[: most - 3]}..." for text in cells]
+    shortened = [shortened_reason(row.reason) for row in summaries]
     return Column("reason", shortened, rank=rank, styles=[state_style(row.state) for row in summaries])
+
+
+def shortened_reason(reason: str | None) -> str:
+    """Return a reason; whole when piped, its beginning on a terminal."""
+    text = terminal.clean(reason or "")
+    is_short = len(text) <= _MOST_CELLS or not terminal.is_terminal()
+    return text if is_short else f"{text[: _MOST_CELLS - 3]}..."
 
 
 def state_style(state: State) -> str:
@@ -90,6 +99,14 @@ def state_column(summaries: Sequence[Summary], rank: int = 0) -> Column:
         rank=rank,
         styles=["yellow" if row.paused else state_style(row.state) for row in summaries],
     )
+
+
+def _pages(root: Path, summaries: Sequence[Summary]) -> dict[Path, str | None]:
+    """Return the link of the page that shows the runs of each directory; None where no server runs."""
+    from trainctl.panel.process import url_of  # other commands need none of it
+
+    parents = {RunDir.at(root).path, *(summary.run.path.parent for summary in summaries)}
+    return {parent: url_of(parent, token=True) for parent in sorted(parents)}
 
 
 def _tell_launchers(root: Path, summaries: Sequence[Summary]) -> None:

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import fnmatch
+import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
-from omegaconf import Container, DictConfig, OmegaConf, open_dict, read_write
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf, read_write
 from omegaconf.errors import OmegaConfBaseException
 
+from trainctl.config.given import restore_given, restore_leaves
+from trainctl.config.missing import check_missing
 from trainctl.config.override import task_overrides
-from trainctl.errors import PairError
+from trainctl.errors import IncompatibleError, PairError
 
 Configure = Callable[[DictConfig], Any]
 _Function = TypeVar("_Function", bound=Configure)
 Over = Literal["files", "command_line"]
 Fit = Literal["as is", "adapted", "not compatible"]
+
+PAIR_NODE = "trainctl_pair"  # below hydra.runtime: which pair a config was adapted to, and the keys that it has set
 
 _GLOB = "*?["
 
@@ -125,7 +129,7 @@ class Pairs:
         """Refuse two options that do not go together.
 
         Raises:
-            PairError: naming those options of the second group that are known to go with the first.
+            IncompatibleError: naming those options of the second group that are known to go with the first.
         """
         if self._rule(first, second) is not None:
             return
@@ -135,7 +139,7 @@ class Pairs:
             if known
             else (f"nothing is registered for {self.groups[0]}={first}")
         )
-        raise PairError(f"{self._pair(first, second)} do not go together; {others}")
+        raise IncompatibleError(f"{self._pair(first, second)} do not go together; {others}")
 
     def _pair(self, first: str, second: str) -> str:
         return f"{self.groups[0]}={first} and {self.groups[1]}={second}"
@@ -158,31 +162,63 @@ class Pairs:
 
         Args:
             config: of the task, without Hydra's node.
-            hydra: Hydra's node: choices and overrides. Without it nothing counts as given on the command line.
+            hydra: Hydra's node: choices and overrides; that of the running Hydra application if there is one. Without
+                it nothing counts as given on the command line.
 
         Raises:
-            PairError: the pair does not go together, its function failed, or values are missing afterwards (`???`).
+            IncompatibleError: the pair does not go together.
+            PairError: its function failed.
+            MissingError: values are missing afterwards (`???`).
+        """
+        if hydra is None and HydraConfig.initialized():
+            hydra = HydraConfig.get()  # type: ignore[assignment]  # it is a config of that type
+        adapted = self.adapt(config, hydra)
+        adapted = adapted.copy() if adapted is config else adapted
+        check_missing(adapted, f"{self._pair(*self.chosen(config, hydra))}: ")
+        return adapted
+
+    def adapt(self, config: DictConfig, hydra: DictConfig | None, kept: Sequence[str] = ()) -> DictConfig:
+        """Return a config adapted to its pair, with values that may be missing yet; the given one itself if it fits.
+
+        Args:
+            config: of the task; it may have Hydra's node.
+            hydra: Hydra's node.
+            kept: keys of an earlier run's config (`+from=`): its values stand over the pair's too.
+
+        Raises:
+            IncompatibleError: the pair does not go together.
+            PairError: its function failed.
         """
         first, second = self.chosen(config, hydra)
         self.check(first, second)
         rule = self._rule(first, second)
-        adapted = config.copy()
-        if rule is not None and rule.configure is not None:
-            with read_write(adapted):
-                adapted = self._adapted(rule.configure, adapted, self._pair(first, second))
-            if self.over == "files" and hydra is not None:
-                _restore(adapted, config, task_overrides(hydra))
-        missing = sorted(OmegaConf.missing_keys(adapted))
-        if missing:
-            raise PairError(f"{self._pair(first, second)}: these values are missing: {', '.join(missing)}")
+        if rule is None or rule.configure is None:
+            return config
+        adapted = _copy(config)
+        with read_write(adapted):
+            adapted = self._adapted(rule.configure, adapted, self._pair(first, second))
+        if self.over == "files" and hydra is not None:
+            restore_leaves(adapted, config, kept)
+            restore_given(adapted, config, task_overrides(hydra), list(hydra.runtime.choices))
         return adapted
+
+    def said_of(self, config: DictConfig, hydra: DictConfig | None) -> str:
+        """Name a config's pair and its function: `task=digits_sequence model=rnn (digits.for_rows)`."""
+        first, second = self.chosen(config, hydra)
+        rule = self._rule(first, second)
+        function = None if rule is None else rule.configure
+        by = "" if function is None else f" ({getattr(function, '__module__', '')}.{_name(function)})"
+        return f"{self.groups[0]}={first} {self.groups[1]}={second}{by}"
 
     def _adapted(self, configure: Configure, config: DictConfig, pair: str) -> DictConfig:
         try:
             returned = configure(config)
-        except OmegaConfBaseException as error:
-            sentence = str(error).splitlines()[0]
-            raise PairError(f"{pair}: their function {_name(configure)} failed: {sentence}") from error
+        except Exception as error:
+            sentence = (str(error).splitlines() or [""])[0]
+            kind = "" if isinstance(error, OmegaConfBaseException) else f"{type(error).__name__}: "
+            raise PairError(
+                f"{pair}: their function {_name(configure)} failed: {kind}{sentence}{_place(error)}"
+            ) from error
         if returned is None:
             return config
         if not isinstance(returned, DictConfig):
@@ -190,6 +226,26 @@ class Pairs:
                 f"{pair}: their function {_name(configure)} returned {type(returned).__name__}, not a config"
             )
         return returned
+
+
+def _copy(config: DictConfig) -> DictConfig:
+    """Return a copy that has the same node of Hydra's, if any: that is the larger part, and no pair changes it."""
+    content: Any = config.__dict__["_content"]
+    hydra = content.get("hydra")
+    config.__dict__["_content"] = {key: node for key, node in content.items() if key != "hydra"}
+    try:
+        twin: DictConfig = config.copy()
+    finally:
+        config.__dict__["_content"] = content
+    if hydra is not None:
+        twin.__dict__["_content"]["hydra"] = hydra
+    return twin
+
+
+def _place(error: BaseException) -> str:
+    """Say where in the user's function it happened: its trace is not shown."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "site-packages" not in frame.filename]
+    return f" ({frames[-1].filename} line {frames[-1].lineno})" if len(frames) > 1 else ""
 
 
 def _name(function: Configure) -> str:
@@ -207,50 +263,3 @@ def _option(group: str, config: DictConfig, hydra: DictConfig | None) -> str:
             f"which option of the group {group} this is cannot be known: Hydra chose none, and {group}.name is not set"
         )
     return name
-
-
-def _restore(adapted: DictConfig, given: DictConfig, overrides: Sequence[str]) -> None:
-    """Give back to `adapted` what the command line has set in `given`."""
-    for override in OverridesParser.create().parse_overrides(list(overrides)):
-        key = override.key_or_group
-        if "/" in key or override.package is not None or _is_choice(override, given):
-            continue
-        if override.is_delete():
-            _delete(adapted, key)
-            continue
-        for leaf in _leaves(key, override.value()):
-            with read_write(adapted), open_dict(adapted):
-                OmegaConf.update(adapted, leaf, _raw(given, leaf), merge=False, force_add=True)
-
-
-def _is_choice(override: Override, config: DictConfig) -> bool:
-    """Say whether an override chose an option of a group: `task=digits` where `task` is a mapping."""
-    value = override.value()
-    return isinstance(value, str) and "${" not in value and isinstance(_raw(config, override.key_or_group), DictConfig)
-
-
-def _raw(config: DictConfig, key: str) -> Any:
-    """Return what stands at a key, a reference as its text; None where there is nothing."""
-    above, _, last = key.rpartition(".")
-    parent = OmegaConf.select(config, above) if above else config
-    if not isinstance(parent, DictConfig):  # Hydra has no overrides of a list's items
-        return None
-    node: Any = parent._get_node(last)
-    if node is None or node._is_none():
-        return None
-    return node._value() if node._is_interpolation() or not isinstance(node, Container) else node
-
-
-def _leaves(key: str, value: Any) -> list[str]:
-    """List the keys that a value of the command line sets: a mapping is merged into what is there."""
-    if isinstance(value, dict) and value:
-        return [leaf for name, item in value.items() for leaf in _leaves(f"{key}.{name}", item)]
-    return [key]
-
-
-def _delete(config: DictConfig, key: str) -> None:
-    above, _, last = key.rpartition(".")
-    parent = OmegaConf.select(config, above) if above else config
-    if isinstance(parent, DictConfig) and last in parent:
-        with read_write(parent), open_dict(parent):
-            del parent[last]

@@ -13,12 +13,24 @@ from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 from trainctl.errors import SettingError
 
 REPLAY_MODES = ("refuse", "follow", "fork")
+FLAG_NAMES = ("as_written", "dashes", "underscores")
 
 
 @dataclass
 class IdentitySettings:
     # keys that do not tell two jobs apart, patterns with *; of `trainctl` only what changes a job's result ever does
     exclude: list[str] = field(default_factory=list)
+
+
+@dataclass
+class OAuthSettings:
+    # a login provider of Panel's, such as github or google; null takes PANEL_OAUTH_PROVIDER of the environment once
+    # users or readers are named. Its key and secret are only ever read from there: PANEL_OAUTH_KEY, PANEL_OAUTH_SECRET
+    provider: str | None = None
+
+    # who may edit, and who may only look: names as the provider tells them (mostly addresses), patterns with *
+    users: list[str] = field(default_factory=list)
+    readers: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -41,6 +53,23 @@ class PanelSettings:
 
     # leave the page's server running after the sweep or run has ended
     keep: bool = False
+
+    oauth: OAuthSettings = field(default_factory=OAuthSettings)
+
+
+@dataclass
+class RunSettings:
+    # of `trainctl run`: only these of the config's commands
+    only: list[str] | None = None
+
+    # run commands again that are finished
+    force: bool = False
+
+    # how ${flag:my_key} writes its key: as_written, dashes (--my-key), underscores (--my_key)
+    flags: str = "as_written"
+
+    # show what the commands print on the terminal too
+    debug: bool = False
 
 
 @dataclass
@@ -72,14 +101,31 @@ class Settings:
 
     identity: IdentitySettings = field(default_factory=IdentitySettings)
 
+    # import path of a `trainctl.Pairs` that says which options of two groups go together, and adapts their config
+    pairs: str | None = None
+
+    # jobs of a sweep whose options do not go together: skip (leave them out), or error (start none)
+    incompatible: str = "skip"
+
+    # values that are missing (???) when a run starts: error, or allow
+    missing: str = "error"
+
+    # true: say for every value where it comes from, and run nothing; or a key, to say it of all values there and below
+    explain: Any = False
+
+    run: RunSettings = field(default_factory=RunSettings)
+
     panel: PanelSettings = field(default_factory=PanelSettings)
 
     # keys whose values the page shows to nobody, patterns with *; what looks like a secret (*key*, *token*, *password*,
     # *secret*) need not be named, and "!max_tokens" shows what only looks like one
     hidden: list[str] = field(default_factory=list)
 
-    # trackers that get config, metrics and edits
+    # trackers that get config, metrics and edits: mlflow, tensorboard, wandb
     track: list[str] = field(default_factory=list)
+
+    # keys whose values trackers do not get, patterns with *; what looks like a secret or is `hidden` need not be named
+    omit: list[str] = field(default_factory=list)
 
 
 def settings_of(config: DictConfig) -> Settings:
@@ -105,12 +151,7 @@ def settings_of(config: DictConfig) -> Settings:
         reason = str(error).splitlines()[0]
         raise SettingError(f"trainctl.{error.full_key or ''}: {reason}") from error
     assert isinstance(settings, Settings)
-    if settings.drift not in ("error", "allow"):
-        raise SettingError(f"trainctl.drift={settings.drift!r} is not known; allowed are error and allow")
-    if settings.replay_mode not in REPLAY_MODES:
-        raise SettingError(
-            f"trainctl.replay_mode={settings.replay_mode!r} is not known; allowed are {', '.join(REPLAY_MODES)}"
-        )
+    _check_words(settings)
     for name, least in (("poll_s", 0.001), ("sync_every", 1)):
         value = getattr(settings, name)
         if not least <= value < math.inf:  # nan is refused too
@@ -120,6 +161,18 @@ def settings_of(config: DictConfig) -> Settings:
     if settings.seed is not None and not 0 <= settings.seed < 2**32:
         raise SettingError(f"trainctl.seed must be between 0 and 4294967295 but got {settings.seed}")
     return settings
+
+
+def _check_words(settings: Settings) -> None:
+    for name, value, allowed in (
+        ("drift", settings.drift, "error and allow"),
+        ("incompatible", settings.incompatible, "skip and error"),
+        ("missing", settings.missing, "error and allow"),
+        ("run.flags", settings.run.flags, ", ".join(FLAG_NAMES)),
+        ("replay_mode", settings.replay_mode, ", ".join(REPLAY_MODES)),
+    ):
+        if value not in re.split(r", | and ", allowed):
+            raise SettingError(f"trainctl.{name}={value!r} is not known; allowed are {allowed}")
 
 
 def _escaped(value: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ except ImportError:
     from pytorch_lightning.callbacks import Callback
 
 from trainctl.frameworks.hosted import numbers, session
+from trainctl.run import opened
 from trainctl.run.live import Live
 
 logger = logging.getLogger(__name__)
@@ -53,6 +54,7 @@ class TrainctlCallback(Callback):  # type: ignore[misc]  # its types are not fol
         """
         if stage == "fit":
             self._live = session(self._given, "TrainctlCallback")
+            _note_loggers(trainer.loggers)
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Go on from a checkpoint, once everything is bound and the optimizers have their states back."""
@@ -125,3 +127,15 @@ class TrainctlCallback(Callback):  # type: ignore[misc]  # its types are not fol
         saver = trainer.checkpoint_callback
         directory = getattr(saver, "dirpath", None) or trainer.default_root_dir
         return Path(directory) / f"trainctl-step={self._session.step_number}.ckpt"
+
+
+def _note_loggers(loggers: Iterable[Any]) -> None:
+    """Tell our trackers of the runs that Lightning's loggers have open. W&B's is seen from outside once it is open."""
+    for logger in loggers:
+        kind = type(logger).__name__
+        if kind == "WandbLogger":
+            _ = logger.experiment
+        elif kind == "MLFlowLogger" and logger.run_id is not None:
+            opened.note("mlflow", run_id=str(logger.run_id), uri=str(logger.experiment.tracking_uri))
+        elif kind == "TensorBoardLogger":
+            opened.note("tensorboard", directory=str(logger.log_dir))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,11 +34,12 @@ class Claim:
     state: ClaimState
 
 
-def find_claim(path: Path, identity: str) -> Claim:
+def find_claim(path: Path, identity: str, is_finished: Callable[[RunDir], bool] = lambda _: True) -> Claim:
     """Return the run dir of the job called `path`: that one, or `NAME.2`, `NAME.3`, … while others have the name.
 
     A directory belongs to the job that `run.yaml` names in it; an empty one to nobody; one with anything else in it is
-    somebody's work and is passed over. A job without an identity is never `done`: what ran there may have been another.
+    somebody's work and is passed over. A job without an identity is never `done`: what ran there may have been another;
+    nor is one whose task says that something is left to do.
 
     Raises:
         RunDirError: something that is not a directory has the name.
@@ -54,7 +55,7 @@ def find_claim(path: Path, identity: str) -> Claim:
         owner = files.read_mapping(run.run).get("identity")
         if owner == identity:
             state = _state(run)
-            return Claim(run, "free" if state == "done" and not identity else state)
+            return Claim(run, "free" if state == "done" and not (identity and is_finished(run)) else state)
         if owner is None and _is_unused(run):
             return Claim(run, "busy" if is_locked(run.lock) else "free")
 

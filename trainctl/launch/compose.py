@@ -24,6 +24,8 @@ from trainctl.config.naming import naming_swept, swept_keys
 from trainctl.config.override import task_overrides
 from trainctl.config.settings import Settings, settings_of
 from trainctl.launch.overrides import parse_overrides
+from trainctl.launch.taskhooks import TaskHooks, hooks_of
+from trainctl.run.rundir import RunDir
 
 # of hydra-joblib-launcher 1.4; looked up once, before the fork
 _WRAPS_RESULTS = "wrap_result" in inspect.signature(joblib_core.execute_job).parameters
@@ -74,6 +76,11 @@ class ComposedJob:
     identity: str
     settings: Settings
     swept: frozenset[str]
+    hooks: TaskHooks
+
+    def is_finished(self, run: RunDir) -> bool:
+        """Say whether a run that is done leaves this job nothing to do."""
+        return self.hooks.is_finished(self.config, run)
 
     def place(self, path: Path) -> None:
         """Have Hydra use this run dir."""
@@ -101,8 +108,9 @@ def compose_job(context: SweepContext, spec: JobSpec) -> ComposedJob:
     with naming_swept(swept):
         subdir = str(OmegaConf.select(config, "hydra.sweep.subdir"))
     settings = settings_of(config)
-    name = identity(config, settings.identity.exclude)
-    return ComposedJob(spec, config, sweep_dir, sweep_dir / subdir, name, settings, swept)
+    hooks = hooks_of(context.task_function)
+    name = identity(config, [*settings.identity.exclude, *hooks.apart])
+    return ComposedJob(spec, config, sweep_dir, sweep_dir / subdir, name, settings, swept, hooks)
 
 
 def constant_overrides(master: DictConfig) -> list[str]:

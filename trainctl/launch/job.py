@@ -105,7 +105,7 @@ class Job:
     def _run_composed(self, context: SweepContext, job: ComposedJob) -> int:
         self._limit_threads(job)
         while True:
-            claim = find_claim(job.path, job.identity)
+            claim = find_claim(job.path, job.identity, job.is_finished)
             if self._may_run(claim):
                 slot = None if self._spec.ahead else self._get_slot(claim.run)
                 reservation, claim = self._reserve(job)
@@ -147,7 +147,7 @@ class Job:
         """Take the run dir, unless somebody has it or finished it since we looked."""
         facts = machine_facts()
         with claiming(job.sweep_dir):
-            claim = find_claim(job.path, job.identity)
+            claim = find_claim(job.path, job.identity, job.is_finished)
             if not self._may_run(claim):
                 return None, claim
             claim.run.create()

@@ -32,6 +32,7 @@ from trainctl.launch.settings import LauncherSettings, check_settings
 from trainctl.launch.starter import Starter, once_forked, why_not_fork
 from trainctl.launch.sweep import Sweep
 from trainctl.run.provenance import machine_facts
+from trainctl.run.slotmemory import recorded
 
 log = logging.getLogger(__name__)
 
@@ -78,9 +79,8 @@ class SlotSweeps:
             starter, pool = self._open(sweep_dir)
             specs = self._specs(job_overrides, initial_job_idx, pool.slots[0].threads)
             names = [slot.name for slot in pool.slots]
-            report = make_report(
-                len(specs), self._settings.progress, slots=names, sweep_dir=sweep_dir, memory=pool.memory
-            )
+            memory = recorded(pool.memory, sweep_dir)
+            report = make_report(len(specs), self._settings.progress, slots=names, sweep_dir=sweep_dir, memory=memory)
             assert self._presence is not None
             is_alone = self._presence.is_alone
             return Sweep(starter, pool, specs, report, self._settings, greet=self._greet, is_alone=is_alone).run()

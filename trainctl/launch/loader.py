@@ -16,6 +16,7 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.override_parser.types import Override, OverrideType
 from omegaconf import DictConfig, OmegaConf
 
+from trainctl.launch.fitting import FittingLoader
 from trainctl.launch.overrides import parse_overrides
 from trainctl.launch.repository import FrozenRepository
 
@@ -26,12 +27,19 @@ _SHAREABLE = ("1.3.",)  # 1.4 may rewrite overrides (aliases) on their way into 
 
 def share_compositions(context: Any) -> None:
     """Freeze the config files and put a `SharingLoader` in place of a loader, as far as these are known."""
-    if type(context.config_loader) is not ConfigLoaderImpl:
-        return
+    fitting = context.config_loader
+    if isinstance(fitting, FittingLoader):
+        fitting.loader = _shared(fitting.loader)
+    else:
+        context.config_loader = _shared(context.config_loader)
+
+
+def _shared(loader: Any) -> Any:
+    if type(loader) is not ConfigLoaderImpl:
+        return loader
     if hydra.__version__.startswith(_FREEZABLE):
-        context.config_loader.repository = FrozenRepository(context.config_loader.repository)
-    if hydra.__version__.startswith(_SHAREABLE):
-        context.config_loader = SharingLoader(context.config_loader)
+        loader.repository = FrozenRepository(loader.repository)
+    return SharingLoader(loader) if hydra.__version__.startswith(_SHAREABLE) else loader
 
 
 class SharingLoader:

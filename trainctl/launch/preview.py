@@ -43,11 +43,13 @@ def _line(context: SweepContext, spec: JobSpec) -> str:
     overrides = " ".join(spec.overrides)
     try:
         job = compose_job(context, spec)
-        claim = find_claim(job.path, job.identity)
+        claim = find_claim(job.path, job.identity, job.is_finished)
+        lines = job.hooks.describe(job.config, claim.run)
     except Exception as error:  # noqa: BLE001  # whatever stands in a job's way is what the preview is to show
         return f"fail   {overrides}  ({describe(error)})"
     verb, why = _verdict(claim, spec.rerun)
-    return f"{verb:<6} {relative_to(claim.run.path, Path.cwd())}  {overrides}  ({why})"
+    line = f"{verb:<6} {relative_to(claim.run.path, Path.cwd())}  {overrides}  ({why})"
+    return "\n".join([line, *(f"       {each}" for each in lines)])
 
 
 def _verdict(claim: Claim, rerun: str) -> tuple[str, str]:
@@ -59,6 +61,8 @@ def _verdict(claim: Claim, rerun: str) -> tuple[str, str]:
     if claim.state == "failed":
         reason = f"{status.state}: {status.reason}" if status else "failed"
         return ("skip", f"{reason}; rerun=none") if rerun == "none" else ("retry", reason)
+    if status is not None and status.state == "done":
+        return "run", "done, but something is left to do"
     if status is not None:
         return "run", f"interrupted in attempt {status.attempt}"
     return "run", "new"

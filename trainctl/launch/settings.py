@@ -59,6 +59,9 @@ class SlotLauncherConf:
     # after so many failed jobs start no more; 1 is fail-fast
     stop_after_failures: int | None = None
 
+    # run only so many jobs, the first ones; null runs all
+    first: int | None = None
+
     # which jobs that ran before run again: none (only those that never ended), failed (all that are not done), all
     rerun: str = "failed"
 
@@ -89,6 +92,7 @@ class LauncherSettings:
     timeout_min: float | None
     grace_s: float
     stop_after_failures: int | None
+    first: int | None
     rerun: str
     detach: bool
     dry_run: bool
@@ -206,6 +210,7 @@ _CHECKS: dict[str, Check] = {
     "timeout_min": number(0, above=True, optional=True),
     "grace_s": number(0),
     "stop_after_failures": number(1, whole=True, optional=True),
+    "first": number(1, whole=True, optional=True),
     "rerun": one_of(RERUNS),
     "detach": flag,
     "dry_run": flag,

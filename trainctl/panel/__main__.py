@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
+
+from trainctl.panel.priority import step_back
 
 
 def main() -> int:
     """Read what was handed over on standard input, step back behind the training, and serve while the page is used."""
-    os.nice(10)  # before the heavy imports: they are most of what the server ever costs
+    step_back()  # before the heavy imports: they are most of what the server ever costs
     start = json.load(sys.stdin)
 
     from trainctl.panel.server import run

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import hmac
+import time
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from trainctl.panel.credentials import Credentials
+from trainctl.panel.oauth import OAuth
 
-# by which the gate tells a page who asks; what a browser sends under this name is thrown away
+# by which the gate tells a page who asks; what a browser sends under these names is thrown away
 ROLE_HEADER = "X-Trainctl-Role"
+WHO_HEADER = "X-Trainctl-Who"
+
+# where a login elsewhere begins and comes back to: the same for every server, since providers want to know it before
+LOGIN = "/login"
 
 Role = Literal["editor", "reader"]
 
@@ -38,14 +45,16 @@ class Request:
 class Verdict:
     """`admit`: let it through; `welcome`: set the cookie and lead to `target`; `refuse`: answer with the reason.
 
-    `role` is who is let in: an editor may ask for changes, a reader may not.
+    `lead`: to `target`, where somebody can log in; `login`: that is what the request is about.
+    `role` is what may be done: an editor may ask for changes, a reader may not. `who` is a name if one is known.
     """
 
-    kind: Literal["admit", "welcome", "refuse"]
+    kind: Literal["admit", "welcome", "refuse", "lead", "login"]
     status: int = 200
     reason: str = ""
     target: str = ""
     role: Role = "reader"
+    who: str | None = None
 
 
 ADMIT = Verdict("admit", role="editor")
@@ -70,9 +79,16 @@ class Access:
     hosts: frozenset[str]
     scheme: str = "http"
     credentials: Credentials | None = None
+    oauth: OAuth | None = None
 
     @classmethod
-    def of_url(cls, url: str, hosts: Iterable[str] = (), credentials: Credentials | None = None) -> Access:
+    def of_url(
+        cls,
+        url: str,
+        hosts: Iterable[str] = (),
+        credentials: Credentials | None = None,
+        oauth: OAuth | None = None,
+    ) -> Access:
         """Return the access of a server that is known by `http://HOST:PORT/PREFIX/?token=TOKEN`, and by other hosts."""
         parts = urlsplit(url)
         known = {parts.netloc, *(f"{host}:{parts.port}" for host in hosts)}
@@ -80,7 +96,7 @@ class Access:
             known.add(f"localhost:{parts.port}")
         token = dict(parse_qsl(parts.query))["token"]
         prefix = parts.path.strip("/")
-        return cls(token, prefix, frozenset(known), scheme=parts.scheme, credentials=credentials)
+        return cls(token, prefix, frozenset(known), scheme=parts.scheme, credentials=credentials, oauth=oauth)
 
     @property
     def cookie_name(self) -> str:
@@ -102,24 +118,36 @@ class Access:
     def reader_cookie(self) -> str:
         return self.cookie_of("reader")
 
+    def cookie_for(self, who: str, until: float) -> str:
+        """Return the cookie of a person who has logged in elsewhere; what they may do is looked up at each request."""
+        words = f"{urlsafe_b64encode(who.encode()).decode()}.{int(until)}"
+        return f"{words}.{_derived(self.token, f'cookie of {words}')}"
+
     def judge(self, request: Request) -> Verdict:
         """Decide on a request: the Host first, then where it comes from, then who asks, then what for."""
         if request.headers.get("host") not in self.hosts:
             return refuse(421, "this server does not answer to that Host")  # DNS rebinding
         if _is_foreign(request, self.origins):
             return refuse(403, "requests from other sites are refused")
+        if self.oauth is not None and request.path == LOGIN:
+            is_plain = request.method == "GET" and not request.is_upgrade
+            return Verdict("login") if is_plain else refuse(405, "a login is asked for by GET")
         by_token = self._role_of_link(request)
-        role = by_token or self._known_role(request) or self._role_of_password(request)
+        role, who = by_token or self._known_role(request), None
         if role is None:
-            return self._stranger()
+            role, who = self._person(request) or self._role_of_password(request) or (None, None)
+        if role is None:
+            return self._stranger(request)
         refusal = self._about_target(request)
         if refusal is not None:
             return refusal
         if by_token is not None:
             return Verdict("welcome", 302, target=_without_token(request), role=role)
-        return Verdict("admit", role=role)
+        return Verdict("admit", role=role, who=who)
 
-    def _stranger(self) -> Verdict:
+    def _stranger(self, request: Request) -> Verdict:
+        if self.oauth is not None and self._is_page(request):
+            return Verdict("lead", 302, target=f"{LOGIN}?{urlencode({'next': _without_token(request)})}")
         if self.credentials is None:
             return refuse(403, "not open without the link that trainctl printed (…/?token=…)")
         if self.credentials.is_closed:
@@ -132,18 +160,45 @@ class Access:
         kind, _, word = given.partition(" ")
         if given and (kind.lower() != "basic" or self.credentials is None):
             return self._role_of_token(word.strip()) if kind.lower() == "bearer" else None
-        if request.is_upgrade and "origin" not in request.headers:
-            return None
-        cookie = request.cookies.get(self.cookie_name, "")
+        cookie = self._cookie(request)
         return next((role for role in _ROLES if _equal(cookie, self.cookie_of(role))), None)
 
-    def _role_of_password(self, request: Request) -> Role | None:
+    def _cookie(self, request: Request) -> str:
+        """Return the cookie; a websocket's counts only with an Origin, which has been found to be ours."""
+        if request.is_upgrade and "origin" not in request.headers:
+            return ""
+        return request.cookies.get(self.cookie_name, "")
+
+    def _person(self, request: Request) -> tuple[Role, str] | None:
+        """Return what somebody who has logged in elsewhere may do, and their name."""
+        words, _, seal = self._cookie(request).rpartition(".")
+        if self.oauth is None or not _equal(seal, _derived(self.token, f"cookie of {words}")):
+            return None
+        name, _, until = words.partition(".")
+        who = urlsafe_b64decode(name).decode()
+        role = self.oauth.role_of(who) if time.time() < int(until) else None
+        return (role, who) if role is not None else None
+
+    def _is_page(self, request: Request) -> bool:
+        """Say whether a person is on the way to a page of ours, and can be led elsewhere."""
+        inside, _, rest = request.path[1:].partition("/")
+        is_part = rest.startswith(("static/", "components/")) or rest.rpartition("/")[2] in _PARTS
+        wants = request.headers.get("sec-fetch-mode", "navigate")
+        return (
+            request.method == "GET"
+            and not request.is_upgrade
+            and inside == self.prefix
+            and not is_part
+            and (wants == "navigate")
+        )
+
+    def _role_of_password(self, request: Request) -> tuple[Role, str] | None:
         given = request.headers.get("authorization", "")
         if self.credentials is None or not given.lower().startswith("basic "):
             return None
         if request.is_upgrade and "origin" not in request.headers:
             return None
-        return "editor" if self.credentials.admits(given) else None
+        return ("editor", self.credentials.user) if self.credentials.admits(given) else None
 
     def _role_of_link(self, request: Request) -> Role | None:
         given = [value for key, value in parse_qsl(request.query) if key == "token"]
@@ -168,6 +223,7 @@ class Access:
 
 
 _ROLES: tuple[Role, ...] = ("editor", "reader")
+_PARTS = ("ws", "autoload.js", "metadata")  # what Bokeh serves of a page besides the page itself
 
 
 def reader_token(token: str) -> str:
@@ -176,7 +232,7 @@ def reader_token(token: str) -> str:
 
 
 def _derived(token: str, purpose: str) -> str:
-    return hmac.new(token.encode(), f"trainctl: {purpose}".encode(), "sha256").hexdigest()
+    return hmac.new(token.encode(), f"trainctl: {purpose}".encode(errors="replace"), "sha256").hexdigest()
 
 
 def reader_url(url: str) -> str:

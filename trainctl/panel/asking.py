@@ -8,6 +8,7 @@ from typing import Any
 from trainctl.errors import TrainctlError
 from trainctl.panel.limits import Bucket
 from trainctl.panel.runview import RunView
+from trainctl.panel.session import who_asks
 from trainctl.panel.words import html
 from trainctl.run.events import Event, latest
 from trainctl.run.inbox import file_request
@@ -38,6 +39,7 @@ class Asking:
 
     def __init__(self, *, may_ask: bool) -> None:
         self.may_ask = may_ask
+        self._who = who_asks()
         self._asked: list[Asked] = []
         self._turns = Bucket(MOST_AT_ONCE, MOST_PER_S)
 
@@ -57,7 +59,7 @@ class Asking:
             return _over(asked, f"rejected: {refusal}", "bad")
         try:
             run: RunDir = view.row.summary.run
-            asked.request = file_request(run, texts, via="panel", at=at, **what)
+            asked.request = file_request(run, texts, who=self._who, via="panel", at=at, **what)
         except TrainctlError as error:
             return _over(asked, f"rejected: {error}", "bad")
         asked.answer = "sent: waiting for the run to take it at its next step"

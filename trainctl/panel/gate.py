@@ -6,14 +6,16 @@ files, components, websockets and whatever a later version adds are behind it by
 
 from __future__ import annotations
 
+import secrets
 from html import escape
 from typing import Any
+from urllib.parse import quote
 
 from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, HTTPServerRequest
 from tornado.routing import Router
 from tornado.web import Application, OutputTransform, RequestHandler
 
-from trainctl.panel.access import ROLE_HEADER, Access, Request, Verdict, refuse
+from trainctl.panel.access import ROLE_HEADER, WHO_HEADER, Access, Request, Verdict, refuse
 from trainctl.panel.limits import Bucket
 
 POLICY = "; ".join(
@@ -31,8 +33,11 @@ POLICY = "; ".join(
     )
 )
 
-# over all clients: opening a page takes some thirty requests
+# over all clients who may enter: opening a page takes some thirty requests
 MOST_AT_ONCE, MOST_PER_S = 3000, 300
+# over all others, so that none of them can use up the turns of those who may; fewer still lead to a provider
+STRANGERS_AT_ONCE, STRANGERS_PER_S = 600, 60
+LOGINS_AT_ONCE, LOGINS_PER_S = 20, 1
 TOO_MANY = refuse(429, "too many requests; wait a moment")
 
 HEADERS = {
@@ -48,19 +53,31 @@ HEADERS = {
 class Gate(Router):
     """Leads a request to the application, or answers it itself."""
 
-    def __init__(self, application: Application, access: Access) -> None:
+    def __init__(self, application: Application, access: Access, login: type[RequestHandler] | None = None) -> None:
         application.add_transform(Manners)
         self._application = application
         self._access = access
+        self._login = login
         self._turns = Bucket(MOST_AT_ONCE, MOST_PER_S)
-        self._doorman = Application(transforms=[Manners], log_function=_log_nothing)
+        self._strangers = Bucket(STRANGERS_AT_ONCE, STRANGERS_PER_S)
+        self._logins = Bucket(LOGINS_AT_ONCE, LOGINS_PER_S)
+        self._doorman = Application(
+            transforms=[Manners], log_function=_log_nothing, cookie_secret=secrets.token_urlsafe(32)
+        )
 
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> HTTPMessageDelegate | None:
         """Return what serves the request: the application only if the access says so."""
-        verdict = self._access.judge(words_of(request)) if self._turns.take() else TOO_MANY
+        verdict = self._access.judge(words_of(request))
+        turns = {"admit": self._turns, "welcome": self._turns, "login": self._logins}.get(verdict.kind, self._strangers)
+        if not turns.take():
+            verdict = TOO_MANY
         if verdict.kind == "admit":
-            request.headers[ROLE_HEADER] = verdict.role  # in place of whatever was sent under that name
+            # in place of whatever was sent under these names
+            request.headers[ROLE_HEADER] = verdict.role
+            request.headers[WHO_HEADER] = quote(verdict.who or "")
             return self._application.find_handler(request, **kwargs)
+        if verdict.kind == "login" and self._login is not None:
+            return self._doorman.get_handler_delegate(request, self._login)
         return self._doorman.get_handler_delegate(request, Answer, {"verdict": verdict, "access": self._access})
 
 
@@ -92,15 +109,23 @@ class Answer(RequestHandler):
                 self.set_header("WWW-Authenticate", 'Basic realm="trainctl", charset="UTF-8"')
             self.finish(f"{verdict.status}: {verdict.reason}\n")
             return
+        if verdict.kind == "lead":
+            self.redirect(verdict.target, status=302)
+            return
         path = f"/{self._access.prefix}"
         cookie, secure = self._access.cookie_of(verdict.role), self._access.scheme == "https"
         self.set_cookie(self._access.cookie_name, cookie, path=path, httponly=True, samesite="Strict", secure=secure)
         if self.request.headers.get("Sec-Fetch-Site") == "cross-site":
             # a browser keeps strict cookies back from a redirect that another site began; our own page may go on
-            target = escape(verdict.target, quote=True)
-            self.finish(f'<!doctype html><meta http-equiv="refresh" content="0;url={target}"><title>trainctl</title>')
+            self.finish(way_on(verdict.target))
             return
         self.redirect(verdict.target, status=302)
+
+
+def way_on(target: str) -> str:
+    """Return a page of ours that leads on to a target."""
+    url = escape(target, quote=True)
+    return f'<!doctype html><meta http-equiv="refresh" content="0;url={url}"><title>trainctl</title>'
 
 
 class Manners(OutputTransform):

@@ -10,26 +10,26 @@ from urllib.parse import urlsplit
 
 from trainctl.config.settings import PanelSettings
 from trainctl.errors import SettingError
-from trainctl.panel.credentials import PASSWORD, USER, Credentials
+from trainctl.panel.credentials import PASSWORD, USER
 
 
-def listening_address(address: str, credentials: Credentials | None = None) -> str:
-    """Return the numeric form of an address to listen on; one that other machines reach only with a password set.
+def listening_address(address: str, *, has_login: bool = False) -> str:
+    """Return the numeric form of an address to listen on; one that other machines reach only if people must log in.
 
     Raises:
-        SettingError: it is none, or would show the page to other machines without a password.
+        SettingError: it is none, or would show the page to other machines without a login.
 
     >>> listening_address("localhost")
     '127.0.0.1'
     """
     number = "127.0.0.1" if address == "localhost" else address
     with contextlib.suppress(ValueError):
-        if ipaddress.ip_address(number).is_loopback or credentials is not None:
+        if ipaddress.ip_address(number).is_loopback or has_login:
             return number
     raise SettingError(
         f"trainctl.panel.address={address!r} would show the page to other machines; allowed are 127.0.0.1, ::1 and "
         f"localhost (from elsewhere: ssh -L PORT:127.0.0.1:PORT), or any address of this machine when {USER} and "
-        f"{PASSWORD} are set in the environment"
+        f"{PASSWORD} are set in the environment or trainctl.panel.oauth names a provider"
     )
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 from urllib.parse import quote
 
+import numpy as np
 import panel
 import panel_material_ui as pmui
 from bokeh.models import ColumnDataSource
@@ -22,7 +23,12 @@ from trainctl.panel.watcher import Watcher
 from trainctl.panel.words import html
 
 MAX_RUNS = 20
-_EMPTY: dict[str, list[Any]] = {"step": [], "value": [], "text": []}
+MAX_DRAWN = 1500
+_NO_LINE: tuple[Any, Any] = ([], [])
+_NO_MARKS: dict[str, list[Any]] = {"step": [], "value": [], "text": [], "color": []}
+
+
+_COLOURS_OF_LINES = [figures.COLOURS[place % len(figures.COLOURS)] for place in range(MAX_RUNS)]
 
 
 class Overlay:
@@ -34,8 +40,13 @@ class Overlay:
         self._watching = stack.enter_context(ExitStack())
         self._seen: dict[str, Mark] = {}
         self._shape: object = None
-        self._lines = [ColumnDataSource(_EMPTY) for _ in range(MAX_RUNS)]
-        self._marks = [ColumnDataSource(_EMPTY) for _ in range(MAX_RUNS)]
+        # all lines in one source, and all marks in another: each model more costs every page that is opened
+        self._lines = ColumnDataSource(
+            {"step": [[]] * MAX_RUNS, "value": [[]] * MAX_RUNS, "text": [""] * MAX_RUNS, "color": _COLOURS_OF_LINES}
+        )
+        self._drawn_lines = [_NO_LINE] * MAX_RUNS
+        self._marks = ColumnDataSource(_NO_MARKS)
+        self._edited: dict[str, dict[str, list[Any]]] = {}
         self._offering = False
         self._wanted = metric
         common: dict[str, Any] = {"size": "small", "margin": (6, 6)}
@@ -82,16 +93,28 @@ class Overlay:
         self._offer(list(dict.fromkeys(metric for found in curves.values() for metric in found.names)))
         shape = (tuple(curves), self.metric.value)
         if shape != self._shape:
-            self._shape, self._seen, again = shape, {}, True
+            self._shape, self._seen, self._edited, again = shape, {}, {}, True
             self._figure.yaxis.axis_label = self.metric.value
             set_object(self._legend, _legend_of(list(curves)))
-            for source in (*self._lines[len(curves) :], *self._marks[len(curves) :]):
-                source.data = _EMPTY
+            self._drawn_lines = [_NO_LINE] * MAX_RUNS
+        is_other = again
         for place, (name, found) in enumerate(curves.items()):
             seen, _, steps, values = found.after(self.metric.value, UNSEEN)
             if again or self._seen.get(name) != seen:
-                self._seen[name] = seen
-                self._show(place, name, steps, smoothed(values, self._smooth.value))
+                self._seen[name], is_other = seen, True
+                self._take(place, name, steps, smoothed(values, self._smooth.value))
+        if is_other:  # all at once: a line that is patched alone is drawn wrongly by the browser
+            steps_of_all, values_of_all = zip(*self._drawn_lines, strict=True)
+            texts = [*curves, *[""] * (MAX_RUNS - len(curves))]
+            self._lines.data = {
+                "step": list(steps_of_all),
+                "value": list(values_of_all),
+                "text": texts,
+                "color": _COLOURS_OF_LINES,
+            }
+        marks = _joined(self._edited.values())
+        if marks != dict(self._marks.data):
+            self._marks.data = marks
 
     def _offer(self, known: list[str]) -> None:
         chosen = self._wanted if self._wanted in known else self.metric.value
@@ -101,28 +124,28 @@ class Overlay:
         set_params(self.metric, options=known or [""], value=chosen if chosen in known else next(iter(known), ""))
         self._offering = False
 
-    def _show(self, place: int, name: str, steps: list[int], values: list[float]) -> None:
-        self._lines[place].data = {"step": steps, "value": values, "text": [name] * len(steps)}
+    def _take(self, place: int, name: str, steps: list[int], values: list[float]) -> None:
+        """Keep a line and its marks; of a long line so many points as a screen can show."""
+        every = slice(None, None, -(-len(steps) // MAX_DRAWN) or 1)
+        self._drawn_lines[place] = (np.array(steps[every], float), np.array(values[every], float))
         view = self._watcher.view(name)
         edits = edits_of(view) if view is not None and steps else []
-        self._marks[place].data = {
+        self._edited[name] = {
             "step": [step for step, _ in edits],
             "value": [values[min(bisect_left(steps, step), len(steps) - 1)] for step, _ in edits],
             "text": [text for _, text in edits],
+            "color": [_COLOURS_OF_LINES[place]] * len(edits),
         }
 
     def _drawn(self) -> Any:
         """Make the plot with as many lines as it will ever have."""
         made = figures.plot(height=300)
-        lines, marks = [], []
-        for place in range(MAX_RUNS):
-            colour = figures.COLOURS[place % len(figures.COLOURS)]
-            lines.append(made.line("step", "value", source=self._lines[place], color=colour, line_width=1.8))
-            marks.append(
-                made.scatter("step", "value", source=self._marks[place], size=9, color=figures.EDIT, line_color=colour)
-            )
-        figures.hover(made, lines, ("run", "@text"), ("step", "@step{0,0}"), ("value", "@value{0.[000000]}"))
-        figures.hover(made, marks, ("step", "@step{0,0}"), ("edit", "@text"))
+        lines = made.multi_line("step", "value", source=self._lines, line_color="color", line_width=1.8)
+        marks = made.scatter(
+            "step", "value", source=self._marks, size=9, fill_color=figures.EDIT, line_color="color", line_width=1.5
+        )
+        figures.hover(made, [lines], ("run", "@text"), ("step", "$data_x{0,0}"), ("value", "$data_y{0.[000000]}"))
+        figures.hover(made, [marks], ("step", "@step{0,0}"), ("edit", "@text"))
         made.xaxis.axis_label = "step"
         return made
 
@@ -134,11 +157,17 @@ class Overlay:
 def _legend_of(names: list[str]) -> str:
     """Name the lines by colour, each a link to its run."""
     parts = (
-        f'<span><i class="key" style="background:{figures.COLOURS[place % len(figures.COLOURS)]}"></i>'
+        f'<span><i class="key" style="background:{_COLOURS_OF_LINES[place]}"></i>'
         f'<a href="{html("run/" + quote(name, safe=""))}">{html(name)}</a></span>'
         for place, name in enumerate(names)
     )
     return f'<div class="facts">{"".join(parts)}</div>'
+
+
+def _joined(marks: Iterable[Mapping[str, list[Any]]]) -> dict[str, list[Any]]:
+    """Return the marks of all lines, line after line."""
+    found = list(marks)
+    return {name: [cell for one in found for cell in one[name]] for name in _NO_MARKS}
 
 
 def smoothed(values: Sequence[float], weight: float) -> list[float]:

@@ -22,10 +22,11 @@ from trainctl.panel.theme import STYLE, frame
 from trainctl.panel.watcher import Watcher
 
 TICK_MS = 1000
+AGE_TICKS = 10  # while no run changes, only their ages go on
 STILL_TICKS = 2  # the browser makes the table anew for other groups, and takes no cells meanwhile
 TABS = ("chosen", "results", "relations")
 NOTHING = "nothing"
-STATES = ("all", "running", "queued", "done", "failed", "interrupted")
+STATES = ("all", *sweepfacts.STATES)
 
 
 def overview_page(watcher: Watcher) -> pmui.Page:
@@ -41,17 +42,18 @@ class Overview:
         stack.enter_context(watcher.watching_rows())
         self._watcher = watcher
         self._rows: dict[str, Row] = {}
-        self._still = 0
+        self._still = self._ticks = 0
         self._wanted_group = argument("group")
         rows = watcher.rows()
         self._facts = _pane(sweepfacts.counts(rows))
-        self._slots = _pane(sweepfacts.slots(rows))
+        self._slots = _pane(sweepfacts.slots(rows, watcher.memory()))
         self._failures = _pane(sweepfacts.failures(rows))
         self._with_controls()
         self._table = RunTable(self._found(rows), self._chose)
         self._overlay = Overlay(watcher, stack, argument("metric"))
         self._bulk = Bulk(watcher, may_ask=may_ask())
-        self._results = ResultsPane()
+        self._results: ResultsPane | None = None
+        self._results_place = pmui.Column(sizing_mode="stretch_width", margin=0)
         self._relations = Relations()
         self._link = panel.pane.HTML("", stylesheets=[STYLE], margin=(8, 12))
         set_params(self._columns, options=self._table.columns)
@@ -61,6 +63,7 @@ class Overview:
         main = [self._facts, self._slots, self._failures, self._controls, self._table.view, self._tabs]
         self.page = frame(f"trainctl · {watcher.root.name}", main)
         self._rows = rows
+        self._look_at_tab()
         if wanted := [name for name in argument("runs").split(",") if name]:
             self._table.choose(wanted)
             self._chose()
@@ -88,7 +91,7 @@ class Overview:
 
     def _with_tabs(self) -> Any:
         chosen = pmui.Column(self._link, self._bulk.view, self._overlay.view, sizing_mode="stretch_width", margin=0)
-        parts = (chosen, self._results.view, self._relations.view)
+        parts = (chosen, self._results_place, self._relations.view)
         wanted = argument("tab")
         tabs = pmui.Tabs(
             *zip(TABS, parts, strict=True),
@@ -152,18 +155,23 @@ class Overview:
             self._overlay.look()
             self._bulk.look()
         elif shown == "results":
+            if self._results is None:  # made when it is asked for; a plot could not be: it would be drawn too early
+                self._results = ResultsPane()
+                self._results_place.append(self._results.view)
             self._results.look(self._rows)
         else:
             self._relations.look(self._rows)
 
     def _tick(self) -> None:
-        self._rows = rows = self._watcher.rows()
-        set_object(self._facts, sweepfacts.counts(rows))
-        set_object(self._slots, sweepfacts.slots(rows))
-        set_object(self._failures, sweepfacts.failures(rows))
+        rows, self._ticks = self._watcher.rows(), self._ticks + 1
         self._still -= 1
-        if self._still < 0:
-            self._table.follow(self._found(rows), rows)
+        set_object(self._slots, sweepfacts.slots(rows, self._watcher.memory()))
+        if rows is not self._rows or self._ticks % AGE_TICKS == 0 or self._still == -1:
+            self._rows = rows
+            set_object(self._facts, sweepfacts.counts(rows))
+            set_object(self._failures, sweepfacts.failures(rows))
+            if self._still < 0:
+                self._table.follow(self._found(rows), rows)
         if self._columns.options != self._table.columns:
             set_params(self._columns, options=self._table.columns)
             self._group_by()

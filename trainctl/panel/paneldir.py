@@ -17,7 +17,11 @@ from trainctl.run.status import boot_id, process_started
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What is known of a server that was started; believed only while `server.lock` is held. `url` holds the token."""
+    """What is known of a server that was started; believed only while `server.lock` is held. `url` holds the token.
+
+    Attributes:
+        again: it was started in place of one that was killed or hung; that is done once.
+    """
 
     url: str
     pid: int
@@ -25,11 +29,12 @@ class Record:
     boot_id: str | None
     host: str
     keep: bool = False
+    again: bool = False
 
     @classmethod
-    def of_process(cls, url: str, pid: int, *, keep: bool) -> Record:
+    def of_process(cls, url: str, pid: int, *, keep: bool, again: bool = False) -> Record:
         """Return the record of a process of this machine."""
-        return cls(url, pid, process_started(pid), boot_id(), socket.gethostname(), keep)
+        return cls(url, pid, process_started(pid), boot_id(), socket.gethostname(), keep, again)
 
     def is_alive(self) -> bool:
         """Say whether the very process lives: a pid alone may have been given to another since. True on other hosts."""
@@ -126,8 +131,10 @@ class PanelDir:
         self.write_private(self.record, json.dumps(dataclasses.asdict(record)))
 
     def read_record(self) -> Record | None:
-        """Read what `write_record` wrote; None when there is none or it is not one."""
+        """Read what `write_record` wrote; None when there is none, it is not one, or somebody else has put it there."""
         try:
+            if os.lstat(self.path).st_uid != os.geteuid():
+                return None
             return Record(**json.loads(self.record.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):
             return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import panel
 import panel_material_ui as pmui
 from bokeh.models import ColumnDataSource
@@ -114,7 +115,9 @@ class Plots:
             else:
                 self._smoothed = weight * self._smoothed + (1 - weight) * value
             smooth.append(self._smoothed)
-        new = {"step": steps, "raw": values, "value": smooth}
+        # arrays are sent as they are, lists number by number
+        new: dict[str, Any] = {"step": steps, "raw": values, "value": smooth}
+        new = {name: np.array(column, float) for name, column in new.items()}
         if is_whole:
             self._metric_data.data = new
         else:

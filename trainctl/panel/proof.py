@@ -37,7 +37,7 @@ async def prove(gate: Gate, access: Access) -> None:
             target = f"/{access.prefix}/{route}"
             upgrade = {"Upgrade": "websocket", "Connection": "Upgrade", "Origin": f"{access.scheme}://{host}"}
             extra = upgrade if route.endswith("ws") else {}
-            await _expect(port, target, {"Host": host, **extra}, 403 if access.credentials is None else 401)
+            await _expect(port, target, {"Host": host, **extra}, _refusal(access, route))
             await _expect(port, target, {"Host": "rebound.example", "Authorization": f"Bearer {access.token}"}, 421)
             foreign = {"Host": host, "Origin": "http://foreign.example", "Authorization": f"Bearer {access.token}"}
             await _expect(port, target, foreign, 403)
@@ -45,6 +45,13 @@ async def prove(gate: Gate, access: Access) -> None:
     finally:
         server.stop()
         await server.close_all_connections()
+
+
+def _refusal(access: Access, route: str) -> int:
+    """Return how a stranger is refused: a person on the way to a page may be led to a login."""
+    if access.oauth is not None and route in ("", "run"):
+        return 302
+    return 403 if access.credentials is None else 401
 
 
 def _bearer(host: str, access: Access) -> dict[str, str]:

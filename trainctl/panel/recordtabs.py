@@ -11,6 +11,7 @@ import panel_material_ui as pmui
 
 from trainctl.config import yaml
 from trainctl.panel.differing import config_difference, difference_table
+from trainctl.panel.originview import Origins
 from trainctl.panel.pendingbar import set_object, set_params
 from trainctl.panel.runview import RunView
 from trainctl.panel.theme import STYLE
@@ -26,7 +27,7 @@ _STYLE = (
 
 
 class ConfigTab:
-    """The config as it is now; beside another run's, where they differ."""
+    """The config as it is now; what set each value of it; beside another run's, where they differ."""
 
     def __init__(self, watcher: Watcher, name: str, view: RunView) -> None:
         self._watcher = watcher
@@ -34,8 +35,11 @@ class ConfigTab:
         self._view = view
         self._other = pmui.Select(label="difference to", options=[""], value="", size="small", width=320, margin=(6, 8))
         self._text = panel.pane.HTML("", stylesheets=[_STYLE], sizing_mode="stretch_width", margin=(4, 12))
+        self._asks = pmui.Checkbox(label="where each value comes from", value=False, size="small", margin=(6, 8))
+        self._origins = Origins()
         self._other.param.watch(lambda _event: self.look(self._view), ["value"])
-        self.view = pmui.Column(self._other, self._text, sizing_mode="stretch_width", margin=0)
+        self._asks.param.watch(lambda _event: self.look(self._view), ["value"])
+        self.view = pmui.Column(self._other, self._asks, self._text, sizing_mode="stretch_width", margin=0)
 
     def look(self, view: RunView) -> None:
         """Show the config, or the difference to the chosen run."""
@@ -43,6 +47,9 @@ class ConfigTab:
         names = [name for name in self._watcher.rows() if name != self._name][:MAX_OTHERS]
         set_params(self._other, options=["", *names])
         other = self._watcher.view(self._other.value) if self._other.value else None
+        if other is None and self._asks.value:
+            set_object(self._text, self._origins.table(view))
+            return
         if other is None:
             config = view.changelog.at(view.changelog.last_step) if view.changelog is not None else dict(view.values)
             set_object(self._text, f'<pre tabindex="0">{html(yaml.dumps(config))}</pre>')

@@ -27,7 +27,7 @@ from trainctl.panel.watcher import Watcher
 from trainctl.panel.words import html
 
 TICK_MS = 250
-SLOW_TICKS = 4  # plots and tabs follow once a second
+SLOW_TICKS = 4  # numbers, plots and tabs follow once a second; answers at once
 TABS = ("run", "config", "overrides", "log", "files")
 
 
@@ -170,12 +170,14 @@ class RunPage:
         view = self._watcher.view(self._name)
         if view is None:
             return
-        set_object(self._facts, facts.facts(view.row))
         old, self._view = self._view, view
         self._ticks += 1
-        if self._ticks % SLOW_TICKS == 0:
+        is_slow, is_other = self._ticks % SLOW_TICKS == 0, not view.is_like(old)
+        if is_slow or is_other:
+            set_object(self._facts, facts.facts(view.row))
+        if is_slow:
             self._look_at_tab()
-        if not view.is_like(old):
+        if is_other:
             self._follow()
 
     def _follow(self) -> None:

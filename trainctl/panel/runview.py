@@ -24,6 +24,9 @@ from trainctl.run.summary import Summary, read_record, summarize
 
 Signature = tuple[tuple[int, int, int] | None, ...]
 
+LOOKS = 10  # of so many looks at a run that has ended, one is at all its files: some file systems tell times late
+SETTLED_S = 2.0  # a directory changed less long ago may change again within one tick of its file system's clock
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -81,9 +84,28 @@ class RunFiles:
         self._view_signature: Signature | None = None
         self._row: Row | None = None
         self._view: RunView | None = None
+        self._folder: int | None = None
+        self._looks = hash(run.path) % LOOKS
 
     def row(self) -> Row:
-        """Return the run's row. Who is killed changes no file, so a running one's lock is looked at each time."""
+        """Return the run's row. Who is killed changes no file, so a running one's lock is looked at each time.
+
+        A run that does not run only changes by a file that takes another's place, which its directory's time tells.
+        """
+        row, changed = self._row, self._folder_changed()
+        if row is None or row.summary.state == "running" or changed != self._folder or self._looks == 0:
+            row = self._read_row()
+            self._folder = changed if changed and time.time_ns() - changed > SETTLED_S * 1e9 else None
+        self._looks = (self._looks + 1) % LOOKS
+        return row
+
+    def _folder_changed(self) -> int:
+        try:
+            return os.stat(self.run.path).st_mtime_ns
+        except OSError:
+            return 0
+
+    def _read_row(self) -> Row:
         run = self.run
         seen = signature(run.status, run.run, run.progress, run.metrics, run.changelog, run.result)
         row = self._row

@@ -22,12 +22,15 @@ from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
 from tornado.websocket import WebSocketClosedError
 
-from trainctl.panel.access import ROLE_HEADER, Access
+from trainctl.panel.access import ROLE_HEADER, WHO_HEADER, Access
 from trainctl.panel.credentials import Credentials
 from trainctl.panel.gate import Gate
 from trainctl.panel.lifetime import Lifetime
+from trainctl.panel.login import login_of
+from trainctl.panel.oauth import OAuth
 from trainctl.panel.pages import pages_of
 from trainctl.panel.paneldir import PanelDir
+from trainctl.panel.priority import step_back_as_session
 from trainctl.panel.proof import prove
 from trainctl.panel.watcher import Watcher
 
@@ -50,9 +53,7 @@ def run(start: Mapping[str, Any]) -> int:
 
 async def _serve(start: Mapping[str, Any]) -> None:
     place = PanelDir(Path(start["root"]))
-    known = start.get("credentials")
-    credentials = Credentials(**known) if known else None
-    access = Access.of_url(start["url"], start.get("names", ()), credentials)
+    access = _access_of(start)
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -60,7 +61,7 @@ async def _serve(start: Mapping[str, Any]) -> None:
     loop.set_exception_handler(_pass_over_closed)
     watcher = Watcher(place.root)
     application = application_of(watcher, access)
-    gate = Gate(application, access)
+    gate = Gate(application, access, login_of(access))
     await prove(gate, access)
     http = HTTPServer(gate, max_body_size=MAX_BODY, max_header_size=MAX_HEADER, ssl_options=_tls(start))
     server = BaseServer(IOLoop.current(), application, http)
@@ -74,6 +75,7 @@ async def _serve(start: Mapping[str, Any]) -> None:
     listener = socket.socket(fileno=start["socket"])
     listener.setblocking(False)
     http.add_socket(listener)
+    step_back_as_session()
     log.info("serving %s", place.root)
     if start["open"]:
         await loop.run_in_executor(None, open_browser, place, start["url"])
@@ -81,6 +83,13 @@ async def _serve(start: Mapping[str, Any]) -> None:
     watcher.close()
     server.stop()
     await http.close_all_connections()
+
+
+def _access_of(start: Mapping[str, Any]) -> Access:
+    known, provider = start.get("credentials"), start.get("oauth")
+    credentials = Credentials(**known) if known else None
+    oauth = OAuth.from_dict(provider) if provider else None
+    return Access.of_url(start["url"], start.get("names", ()), credentials, oauth)
 
 
 def _tls(start: Mapping[str, Any]) -> ssl.SSLContext | None:
@@ -100,7 +109,7 @@ def application_of(watcher: Watcher, access: Access) -> BokehTornado:
         extra_websocket_origins=sorted(access.hosts),
         sign_sessions=True,
         secret_key=secrets.token_bytes(32),
-        include_headers=[ROLE_HEADER],
+        include_headers=[ROLE_HEADER, WHO_HEADER],
         include_cookies=[],
         use_index=False,
         websocket_max_message_size_bytes=MAX_MESSAGE,

@@ -4,13 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import unquote
 
 import panel
+from panel.io.callbacks import PeriodicCallback
 
-from trainctl.panel.access import ROLE_HEADER
+from trainctl.panel.access import ROLE_HEADER, WHO_HEADER
 
 MAX_ARGUMENT = 4000
+
+
+@dataclass(frozen=True)
+class Inline:
+    """What stands for a browser's session where there is none: a page that is shown in a notebook.
+
+    Attributes:
+        may_ask: whether it may ask for changes; no header is believed.
+        closing: what ends when the page is not shown any more.
+    """
+
+    may_ask: bool
+    closing: ExitStack = field(default_factory=ExitStack)
+
+
+INLINE: ContextVar[Inline | None] = ContextVar("trainctl_inline", default=None)
 
 
 def tick_while_open(tick: Callable[[], None], interval_ms: int, open_things: ExitStack) -> None:
@@ -21,11 +41,19 @@ def tick_while_open(tick: Callable[[], None], interval_ms: int, open_things: Exi
     callbacks: list[Any] = []
 
     def loaded() -> None:
-        callbacks.append(panel.state.add_periodic_callback(tick, period=interval_ms))
+        # in the background: else each tick would make the whole process "busy", and every page would be told
+        callbacks.append(PeriodicCallback(callback=tick, period=interval_ms, background=True))
+        callbacks[0].start()
 
     def destroyed(_context: Any) -> None:
         open_things.close()
 
+    inline = INLINE.get()
+    if inline is not None:
+        loaded()
+        inline.closing.callback(lambda: [callback.stop() for callback in callbacks])
+        inline.closing.push(open_things.pop_all().__exit__)
+        return
     panel.state.onload(loaded)
     panel.state.on_session_destroyed(destroyed)
 
@@ -38,7 +66,7 @@ def argument(name: str) -> str:
 
 def remember(**arguments: str | None) -> None:
     """Write into the browser's address bar what is shown, so that the link leads there again; None takes it out."""
-    location = panel.state.location
+    location = panel.state.location if INLINE.get() is None else None
     if location is not None:
         location.update_query(**{name: value for name, value in arguments.items() if value is not None})
         gone = [name for name, value in arguments.items() if value is None]
@@ -51,5 +79,15 @@ def remember(**arguments: str | None) -> None:
 
 def may_ask() -> bool:
     """Say whether this session may ask for changes. The header is the gate's own: what a browser sends is gone."""
+    inline = INLINE.get()
+    return inline.may_ask if inline is not None else _told(ROLE_HEADER) == "editor"
+
+
+def who_asks() -> str | None:
+    """Return the name of who has logged in; None for those who have come by the link."""
+    return None if INLINE.get() is not None else unquote(_told(WHO_HEADER)) or None
+
+
+def _told(name: str) -> str:
     headers: Any = panel.state.headers or {}
-    return {str(name).lower(): value for name, value in headers.items()}.get(ROLE_HEADER.lower()) == "editor"
+    return str({str(name).lower(): value for name, value in headers.items()}.get(name.lower(), ""))

@@ -7,8 +7,10 @@ from urllib.parse import quote
 
 from trainctl.panel.runview import Row
 from trainctl.panel.words import count, html
+from trainctl.run.status import FAILED
 
-STATES = ("running", "queued", "done", "failed", "interrupted")
+STATES = ("running", "queued", "done", "failed", "timeout", "oom", "interrupted")
+BAD = (*FAILED, "interrupted")
 MAX_FAILURES = 200
 
 
@@ -25,8 +27,11 @@ def counts(rows: Mapping[str, Row]) -> str:
     return f'<div class="facts"><span><b>{len(rows)}</b> runs</span>{"".join(parts)}</div>'
 
 
-def slots(rows: Mapping[str, Row]) -> str:
-    """Show each slot that was ever used, with the run that is on it now; nothing when no run had a slot."""
+def slots(rows: Mapping[str, Row], memory: Mapping[str, tuple[float, float]] | None = None) -> str:
+    """Show each slot that was ever used, with the run that is on it now; nothing when no run had a slot.
+
+    `memory` is used and total MiB by slot, where that is known.
+    """
     known: dict[str, list[str]] = {}
     for name, row in rows.items():
         if row.summary.slot is not None:
@@ -37,7 +42,7 @@ def slots(rows: Mapping[str, Row]) -> str:
         return ""
     cells = "".join(
         f'<span class="slot{"" if on else " idle"}"><b>{html(slot)}</b> '
-        f"{', '.join(_on_slot(name, rows[name]) for name in on) or 'idle'}</span>"
+        f"{', '.join(_on_slot(name, rows[name]) for name in on) or 'idle'}{_memory((memory or {}).get(slot))}</span>"
         for slot, on in sorted(known.items())
     )
     return f'<div class="slots" role="group" aria-label="slots">{cells}</div>'
@@ -45,7 +50,7 @@ def slots(rows: Mapping[str, Row]) -> str:
 
 def failures(rows: Mapping[str, Row]) -> str:
     """List what failed or was cut off, each reason one click away and the log a second; nothing when nothing did."""
-    found = [(name, row) for name, row in rows.items() if row.summary.state in ("failed", "interrupted")]
+    found = [(name, row) for name, row in rows.items() if row.summary.state in BAD]
     if not found:
         return ""
     listed = "".join(
@@ -56,6 +61,10 @@ def failures(rows: Mapping[str, Row]) -> str:
     )
     more = f"<p>and {len(found) - MAX_FAILURES} more</p>" if len(found) > MAX_FAILURES else ""
     return f"<details><summary><b>{len(found)} failed or interrupted</b></summary>{listed}{more}</details>"
+
+
+def _memory(pair: tuple[float, float] | None) -> str:
+    return "" if pair is None else f' <span class="dim">{pair[0] / 1024:.1f}/{pair[1] / 1024:.0f} GiB</span>'
 
 
 def _on_slot(name: str, row: Row) -> str:

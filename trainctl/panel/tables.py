@@ -18,6 +18,10 @@ TABLE_STYLE = (
 .tabulator .tabulator-row .tabulator-cell { padding: 3px 8px; }
 .tabulator button { font: inherit; color: inherit; background: none; border: 1px solid var(--line); border-radius: 3px;
   cursor: pointer; padding: 0 6px; }
+.tabulator .tabulator-tableholder .tabulator-placeholder .tabulator-placeholder-contents {
+  color: inherit !important; font-size: 12.5px; font-weight: normal; }
+.tabulator .tabulator-row.tabulator-selected, .tabulator .tabulator-row.tabulator-selected:hover {
+  background: color-mix(in srgb, #4c7fb8 24%, transparent) !important; color: inherit !important; }
 """
 )
 

@@ -57,7 +57,8 @@ STYLE = """
 a { color: inherit; } a.bar-link { color: #fff; }
 .chip { display: inline-block; border-radius: 9px; padding: 0 9px; color: #fff; background: #66707d; font-size: 12px;
   line-height: 19px; }
-.chip.running { background: #2e7d32; } .chip.done { background: #36506d; } .chip.failed { background: #c62828; }
+.chip.running { background: #2e7d32; } .chip.done { background: #36506d; }
+.chip.failed, .chip.timeout, .chip.oom { background: #c62828; }
 .chip.interrupted { background: #a05a00; } .chip.queued { background: #6a7380; }
 .facts { display: flex; flex-wrap: wrap; gap: 2px 14px; align-items: center; line-height: 22px; }
 .chip.paused { background: #a05a00; }
@@ -110,6 +111,7 @@ def frame(title: str, main: list[Any], header: str = "") -> pmui.Page:
     """Return a page with a slim bar; `header` is HTML of ours beside the title."""
     bar = panel.pane.HTML(header, stylesheets=[STYLE], margin=(0, 10)) if header else None
     watch = panel.pane.HTML(RECONNECT, stylesheets=[STYLE], margin=0, width=0, height=0)
+    following = _followers_of_busy()
     page = pmui.Page(
         title=title,
         meta_title=html(title),  # its template writes it as it is
@@ -123,7 +125,15 @@ def frame(title: str, main: list[Any], header: str = "") -> pmui.Page:
     with edit_readonly(page):
         # Page ties `busy` to that of the whole process: every update of any session would redraw every other page
         page.busy = False
+    for watcher in _followers_of_busy():
+        if watcher not in following:
+            panel.state.param.unwatch(watcher)  # it would keep the page for as long as the process lives
     return page
+
+
+def _followers_of_busy() -> list[Any]:
+    """Return who is told when the process begins or ends to be busy."""
+    return list(panel.state.param.watchers.get("busy", {}).get("value", []))
 
 
 def link(url: str, text: str, kind: str = "") -> str:

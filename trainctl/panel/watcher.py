@@ -6,13 +6,15 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from trainctl.panel.curves import Curves
 from trainctl.panel.runview import Row, RunFiles, RunView
-from trainctl.run.rundir import RunDir, find_runs
+from trainctl.panel.search import Search
+from trainctl.run.rundir import RunDir
+from trainctl.run.slotmemory import Memory, read_memory
 
 log = logging.getLogger("trainctl.panel")
 
@@ -30,6 +32,7 @@ class Watcher:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._search = Search(root)
         self._lock = threading.RLock()
         self._runs: dict[str, RunFiles] = {}
         self._rows: dict[str, Row] = {}
@@ -42,7 +45,7 @@ class Watcher:
         self._thread = threading.Thread(target=self._look_on, name="trainctl-watcher", daemon=True)
 
     def start(self) -> None:
-        """Begin to look; nothing is read while nobody watches."""
+        """Read all rows once, so that the first page need not wait for them; then nothing while nobody watches."""
         self._thread.start()
 
     def close(self) -> None:
@@ -50,11 +53,15 @@ class Watcher:
         self._wake.set()
 
     def rows(self) -> dict[str, Row]:
-        """Return the latest rows by name; the same objects as before where nothing has changed."""
+        """Return the latest rows by name; the same mapping, or at least the same rows, where nothing has changed."""
         with self._lock:
             if time.monotonic() - self._listed >= ROWS_S:
                 self._list()
             return self._rows
+
+    def memory(self) -> Memory:
+        """Return used and total MiB by slot, as far as a launcher that works in the root knows them."""
+        return read_memory(self.root)
 
     def view(self, name: str) -> RunView | None:
         """Return what is known of one run; None when there is none of that name."""
@@ -113,15 +120,24 @@ class Watcher:
                         self._runs[name].forget()
 
     def _look_on(self) -> None:
+        self._try(self._list_all)
         while not self._over:
             if not self._open and not self._tables:
                 self._wake.wait()
             self._wake.clear()
-            try:
-                self._look()
-            except Exception:  # a file of a kind that nobody thought of must not end the watch for all others
-                log.exception("looking at the runs failed")
+            self._try(self._look)
             time.sleep(LOOK_S)
+
+    @staticmethod
+    def _try(look: Callable[[], None]) -> None:
+        try:
+            look()
+        except Exception:  # a file of a kind that nobody thought of must not end the watch for all others
+            log.exception("looking at the runs failed")
+
+    def _list_all(self) -> None:
+        with self._lock:
+            self._list()
 
     def _look(self) -> None:
         for name in list(self._open):
@@ -132,19 +148,21 @@ class Watcher:
             if found is not None:
                 found.curves.look()  # not under the lock: a long file takes a while
         if self._tables and time.monotonic() - self._listed >= ROWS_S:
-            with self._lock:
-                self._list()
+            self._list_all()
 
     def _list(self) -> None:
         self._scan()
-        self._rows = {name: run.row() for name, run in self._runs.items()}
+        rows = {name: run.row() for name, run in self._runs.items()}
+        if list(rows) != list(self._rows) or any(row is not self._rows[name] for name, row in rows.items()):
+            self._rows = rows
         self._listed = time.monotonic()
 
     def _scan(self, interval_s: float = SCAN_S) -> None:
         if time.monotonic() - self._scanned < interval_s:
             return
-        found = {name_of(self.root, run): run for run in find_runs(self.root)}
-        self._runs = {name: self._runs.get(name) or RunFiles(run) for name, run in found.items()}
+        found = {name_of(self.root, run): run for run in self._search.runs()}
+        if found.keys() != self._runs.keys():
+            self._runs = {name: self._runs.get(name) or RunFiles(run) for name, run in found.items()}
         self._scanned = time.monotonic()
 
 

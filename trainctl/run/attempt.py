@@ -51,6 +51,7 @@ class Attempt:
         self._lock = reservation.lock
         self._pid = os.getpid()
         self._at_end: list[Callable[[], None]] = []
+        self._after_end: list[Callable[[], None]] = []
         self._ended = False
         self._exit_error: BaseException | None = None
 
@@ -102,6 +103,10 @@ class Attempt:
         """Call `hook` when the attempt ends, before the status says so; the last one added is called first."""
         self._at_end.append(hook)
 
+    def after_end(self, hook: Callable[[], None]) -> None:
+        """Call `hook` once the status says how the attempt ended and the lock is given back; it must not raise."""
+        self._after_end.append(hook)
+
     def update_run_yaml(self, **entries: Any) -> None:
         """Add entries to `run.yaml`, or replace them."""
         files.write_yaml(self.run.run, {**files.read_mapping(self.run.run), **entries})
@@ -136,6 +141,8 @@ class Attempt:
             if _current is self:
                 _current = None
                 inherited.withdraw()
+        for hook in self._after_end:
+            hook()
 
     def write_end(self, state: State, value: Any, exit_code: int | None, reason: str | None) -> None:
         """Write result and status; what cannot be written is logged."""

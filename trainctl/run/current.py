@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 
 from trainctl.errors import SettingError, TrainctlError
 from trainctl.run import attempt as attempts
-from trainctl.run import inherited, team
+from trainctl.run import following, inherited, team
 from trainctl.run.agreement import Agree
 from trainctl.run.live import Live
 from trainctl.run.plain import begin_plain
@@ -75,6 +75,7 @@ def _open(config: DictConfig, run_dir: str | os.PathLike[str] | None, agree: Agr
             attempt.end("failed", exit_code=1, reason=attempts.describe(error))
         raise
     attempt.at_end(opened.close)
+    following.follow(attempt)
     inherited.withdraw(keep_seed=True)
     return opened
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import sys
 import time
@@ -15,6 +16,7 @@ from omegaconf import DictConfig
 
 from trainctl.config import yaml
 from trainctl.config.identity import identity
+from trainctl.config.loaded import kept_copies
 from trainctl.config.override import task_overrides
 from trainctl.config.settings import Settings, settings_of
 from trainctl.errors import RunDirError
@@ -82,7 +84,7 @@ class Reservation:
             facts = facts if facts is not None else plain_facts(config, settings)
             replayed = None if settings.replay is None else original_cwd() / Path(settings.replay).expanduser()
             seed = choose_seed(settings.seed, run, replayed)
-            record = {"name": run.name, **facts, "seed": seed, "parent": replayed and str(replayed)}
+            record = {"name": run.name, **facts, "seed": seed, "parent": replayed and str(replayed), **_loaded(config)}
             reservation = cls(run, lock, settings, seed, record)
             with _writing(run):
                 reservation._look_back()
@@ -120,7 +122,8 @@ class Reservation:
         Raises:
             RunDirError: it cannot be written; the run dir is given up then.
         """
-        status = Status.running_here(attempt=self.number, slot=slot)
+        known = None if self._earlier is None else self._earlier.commands
+        status = dataclasses.replace(Status.running_here(attempt=self.number, slot=slot), commands=known)
         try:
             with _writing(self.run):
                 if not self._is_recorded:
@@ -143,6 +146,11 @@ class Reservation:
         global _waiting
         if _waiting is self:
             _waiting = None
+
+
+def _loaded(config: DictConfig) -> dict[str, Any]:
+    copies = kept_copies(config.get("hydra") or hydra_config())
+    return {"from": copies} if copies else {}
 
 
 def _text(record: Mapping[str, Any]) -> str:

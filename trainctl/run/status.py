@@ -40,6 +40,7 @@ class Status:
     exit_code: int | None = None
     signal: str | None = None
     reason: str | None = None
+    commands: dict[str, dict[str, Any]] | None = None  # of a pipeline: state, exit code and times of each
 
     @classmethod
     def running_here(cls, *, attempt: int, slot: str | None) -> Status:
@@ -62,12 +63,22 @@ class Status:
         """
         started = self.started or 0.0
         ended = max(time.time(), started) if after_s is None else started + after_s
-        return dataclasses.replace(self, state=state, ended=ended, **fields)
+        return dataclasses.replace(self, state=state, ended=ended, commands=_ended(self.commands), **fields)
 
     @property
     def duration_s(self) -> float | None:
         """Seconds from start to end; None before the end."""
         return None if self.started is None or self.ended is None else self.ended - self.started
+
+
+def _ended(commands: dict[str, dict[str, Any]] | None) -> dict[str, dict[str, Any]] | None:
+    """Return the commands of a run that has ended: what still was running was interrupted."""
+    if commands is None:
+        return None
+    return {
+        name: {**record, "state": "interrupted"} if record.get("state") == "running" else record
+        for name, record in commands.items()
+    }
 
 
 def write_status(run: RunDir, status: Status) -> None:

@@ -1,0 +1,185 @@
+"""Whole pipelines: what runs, what is written down, what runs again, what ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+
+import pytest
+from pipelines import Pipeline
+
+from trainctl.config import yaml
+
+NOTE = "echo {} ${{x}} >> ran.txt"
+THREE = {name: NOTE.format(name) for name in ("train", "avg", "test")}
+
+
+def test_commands_run_in_order_with_logs_states_and_times(pipeline: Pipeline) -> None:
+    pipeline.write(
+        {
+            "train": "echo to ${run_dir:} ${flag:my_lr}; echo and to stderr >&2",
+            "test": "cd / && echo $TRAINCTL_SLOT | cat; echo \"$TRAINCTL_SLOT\" it\\'s ${text}",
+        },
+        my_lr=0.1, text="it's; $(touch bad)", spare=1, trainctl={"run": {"flags": "dashes"}},
+    )  # fmt: skip
+    done = pipeline.run("-m", "my_lr=0.1,1e-5", slots="[cpu]")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.splitlines().count("used by no command: spare") == 1
+    run = pipeline.run_dir("MyLr_1e-05")
+    assert (run / "train.log").read_text() == f"to {run} --my-lr 1e-05\nand to stderr\n"
+    assert (run / "test.log").read_text() == "cpu\ncpu it's it's; $(touch bad)\n"
+    assert not list(pipeline.path.rglob("bad"))
+    records = pipeline.status("MyLr_1e-05")["commands"]
+    assert list(records) == ["train", "test"]
+    for name, record in records.items():
+        assert (record["state"], record["exit_code"], record["attempt"], record["log"]) == ("done", 0, 1, f"{name}.log")
+        assert record["started"] <= record["ended"]
+    assert records["train"]["command"] == f"echo to {run} --my-lr 1e-05; echo and to stderr >&2"
+    assert pipeline.status("MyLr_1e-05")["state"] == "done"
+    assert (run / "train.log").stat().st_mode & 0o777 == 0o600
+
+
+def test_failed_command_stops_the_run_and_names_itself_and_a_second_run_finishes_it(pipeline: Pipeline) -> None:
+    commands = {**THREE, "avg": "echo avg ${x} >> ran.txt; echo why >&2; test -e fixed"}
+    pipeline.write(commands, x=1)
+    failed = pipeline.run()
+    assert failed.returncode == 1
+    assert pipeline.states() == {"train": "done", "avg": "failed", "test": "queued"}
+    log = pipeline.run_dir() / "avg.log"
+    assert pipeline.status()["reason"] == f"command 'avg' ended with exit code 1; its log is {log}"
+    assert pipeline.status()["commands"]["avg"]["exit_code"] == 1
+    assert "why" in (pipeline.run_dir() / "job.log").read_text()
+    shown = pipeline.call("show", str(pipeline.run_dir())).stdout
+    assert "commands   train done, avg failed (1), test queued\n" in shown
+    (pipeline.path / "fixed").touch()
+    done = pipeline.run()
+    assert done.returncode == 0, done.stderr
+    assert pipeline.ran() == ["train 1", "avg 1", "avg 1", "test 1"]
+    assert [record["attempt"] for record in pipeline.status()["commands"].values()] == [1, 2, 2]
+    assert sorted(path.name for path in pipeline.run_dir().glob("avg*.log")) == ["avg.1.log", "avg.log"]
+    assert "1 jobs: 1 skipped" in pipeline.run().stderr
+    assert len(pipeline.ran()) == 4
+
+
+def test_changed_text_runs_a_command_and_all_later_ones_again_in_the_same_dir(pipeline: Pipeline) -> None:
+    pipeline.write(THREE, x=1)
+    assert pipeline.run().returncode == 0
+    pipeline.write({**THREE, "avg": "echo average ${x} >> ran.txt"}, x=1)
+    assert pipeline.run("only=[avg]").returncode == 0
+    assert pipeline.ran()[3:] == ["average 1"]
+    assert pipeline.states() == {"train": "done", "avg": "done", "test": "outdated"}
+    assert pipeline.run().returncode == 0
+    assert pipeline.ran()[4:] == ["test 1"]
+    assert pipeline.runs() == ["default"]
+
+
+def test_only_force_and_dry_run(pipeline: Pipeline) -> None:
+    pipeline.write(THREE, x=1)
+    dry = pipeline.run("-m", "x=1,2", "--dry-run", "--only", "train,test")
+    assert dry.returncode == 0, dry.stderr
+    first, *commands, second, _, _ = (line.strip() for line in dry.stdout.splitlines())
+    assert commands == ["train: echo train 1 >> ran.txt", "test: echo test 1 >> ran.txt"]
+    assert first.startswith("1/2  run    outputs/params/X_1 ")
+    assert second.startswith("2/2  run    outputs/params/X_2 ")
+    assert pipeline.run("dry_run=true").returncode == 0
+    assert not (pipeline.path / "outputs").exists()
+    assert pipeline.run("--only", "avg,train").returncode == 0
+    assert pipeline.ran() == ["train 1", "avg 1"]
+    assert pipeline.states() == {"train": "done", "avg": "done", "test": "queued"}
+    assert "test: echo test 1" in pipeline.run("--dry-run").stdout
+    assert pipeline.run().returncode == 0
+    assert pipeline.ran()[2:] == ["test 1"]
+    assert pipeline.run("--force", "only=[train]").returncode == 0
+    assert pipeline.ran()[3:] == ["train 1"]
+    unknown = pipeline.run("only=[tset]")
+    assert unknown.returncode == 1
+    assert "there is no command 'tset'; the config has train, avg, test" in unknown.stderr
+
+
+def test_debug_runs_the_first_job_and_shows_what_it_prints(pipeline: Pipeline) -> None:
+    pipeline.write({"train": "echo from job ${x}; sleep 0.3; echo and later >&2", "test": "echo tested"}, x=1)
+    done = pipeline.run("-m", "x=1,2", "--debug")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "from job 1\nand later\ntested\n"
+    assert pipeline.runs() == ["X_1"]
+    assert (pipeline.run_dir("X_1") / "train.log").read_text() == "from job 1\nand later\n"
+
+
+def test_spawned_jobs_run_commands_too(pipeline: Pipeline) -> None:
+    pipeline.write(THREE, x=1)
+    assert pipeline.run("hydra.launcher.start=spawn").returncode == 0
+    assert pipeline.ran() == ["train 1", "avg 1", "test 1"]
+    assert "1 skipped" in pipeline.run("hydra.launcher.start=spawn").stderr
+
+
+@pytest.mark.parametrize(
+    ("commands", "sentence"),
+    [
+        ({}, "the config has no commands"),
+        ({"a b": "true"}, "commands.a b: the name must be letters, digits, - and _"),
+        ({"job": "true"}, "commands.job: the log of the job itself has that name"),
+        ({"params": "true"}, "commands.params: the log of the job itself has that name"),
+    ],
+)
+def test_commands_that_cannot_be_are_refused_before_anything_is_made(
+    pipeline: Pipeline, commands: dict[str, str], sentence: str
+) -> None:
+    pipeline.write(commands)
+    refused = pipeline.run()
+    assert refused.returncode == 1
+    assert sentence in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert pipeline.runs() == []
+
+
+def test_values_of_the_moment_make_no_command_run_again(pipeline: Pipeline) -> None:
+    moment = {"save": "${hydra:runtime.output_dir}/x", "when": "${now:%f}"}
+    pipeline.write({"train": "echo ${save} ${when} >> ran.txt", "test": "echo ${flag:save} >> ran.txt"}, **moment)
+    assert pipeline.run().returncode == 0
+    assert "1 jobs: 1 skipped" in pipeline.run().stderr
+    assert pipeline.ran()[1:] == [f"--save {pipeline.run_dir()}/x"]
+
+
+def test_parameter_of_the_configs_own_may_be_called_like_a_setting(pipeline: Pipeline) -> None:
+    pipeline.write({"train": "echo ${force} >> ran.txt"}, force="weak")
+    assert pipeline.run("force=strong").returncode == 0
+    assert pipeline.ran() == ["strong"]
+
+
+def test_config_that_is_not_there_or_records_nothing_is_one_sentence(pipeline: Pipeline) -> None:
+    assert "there is no file 'gone.yaml'" in pipeline.run(config="gone.yaml").stderr
+    (pipeline.path / "params.txt").write_text("commands: {a: 'true'}")
+    assert "must be called *.yaml" in pipeline.run(config="params.txt").stderr
+
+
+@pytest.mark.parametrize("whom", ["launcher", "job", "stop"])
+def test_killing_a_run_kills_all_that_its_commands_started(
+    pipeline: Pipeline, whom: str, wait_until: Callable[..., object]
+) -> None:
+    tree = "(sleep 300 & sleep 300 | cat) & setsid sleep 300 & echo on >> ran.txt; wait"
+    pipeline.write({"first": "echo first >> ran.txt", "train": tree, "test": "echo no >> ran.txt"})
+    launcher = pipeline.start()
+    wait_until(lambda: pipeline.ran() == ["first", "on"], "the command runs")
+    wait_until(lambda: pipeline.states().get("train") == "running", "its state is written")
+    if whom == "stop":
+        launcher.send_signal(signal.SIGTERM)
+    else:
+        os.kill(launcher.pid if whom == "launcher" else pipeline.status()["pid"], signal.SIGKILL)
+    wait_until(lambda: not pipeline.processes(), "all of them have ended")
+    assert launcher.wait(60) != 0
+    pipeline.write({"first": "echo first >> ran.txt", "train": "echo on >> ran.txt", "test": "echo no >> ran.txt"})
+    assert pipeline.run().returncode == 0
+    assert pipeline.ran() == ["first", "on", "on", "no"]
+    assert pipeline.states() == {"first": "done", "train": "done", "test": "done"}
+    assert (pipeline.run_dir() / "train.1.log").exists()
+
+
+def test_interrupted_command_is_called_so(pipeline: Pipeline, wait_until: Callable[..., object]) -> None:
+    pipeline.write({"train": "echo on >> ran.txt; sleep 300"})
+    launcher = pipeline.start()
+    wait_until(lambda: pipeline.states().get("train") == "running" and pipeline.ran(), "the command runs")
+    os.kill(pipeline.status()["pid"], signal.SIGKILL)
+    assert launcher.wait(60) == 1
+    assert pipeline.states() == {"train": "interrupted"}
+    assert yaml.loads((pipeline.run_dir() / "status.yaml").read_text())["state"] != "running"

@@ -1,0 +1,175 @@
+"""A server that is killed or hangs while training goes on: one more is started, at the same address, and only one."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.request import HTTPCookieProcessor, OpenerDirector, build_opener
+
+import pytest
+from task_app import Task, status_of
+
+from trainctl.config.settings import PanelSettings
+from trainctl.panel import process
+from trainctl.panel.guard import Guard, answers, end
+from trainctl.panel.paneldir import PanelDir, Record
+from trainctl.run.rundir import RunDir, find_runs
+from trainctl.run.status import state_of
+
+TRAINING = Path(__file__).with_name("guarded_training.py")
+PATIENCE_S = 60.0
+
+
+def wait_for(condition: Callable[[], object], what: str) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline, f"{what}: not within {PATIENCE_S} s"
+        time.sleep(0.02)
+
+
+def found(root: Path) -> Record:
+    record = process.find(root)
+    assert record is not None
+    return record
+
+
+def is_another(root: Path, before: Record) -> bool:
+    record = process.find(root)
+    return record is not None and record.pid not in (before.pid, os.getpid()) and record.again
+
+
+def last_step(run: RunDir) -> int:
+    lines = run.metrics.read_text().splitlines() if run.metrics.exists() else []
+    return int(json.loads(lines[-1])["step"]) if lines else 0
+
+
+def opened(browser: OpenerDirector, url: str) -> int:
+    """Ask for a file that costs the server nothing: a page can keep it busy for longer than the guard's patience."""
+    base, _, token = url.partition("?")
+    url = f"{base}static/js/bokeh.min.js" + (f"?{token}" if token else "")
+    with browser.open(url, timeout=PATIENCE_S) as answer:
+        return int(answer.status)
+
+
+@pytest.fixture
+def training(tmp_path: Path) -> Iterator[tuple[Path, subprocess.Popen[str]]]:
+    root = tmp_path / "root"
+    with subprocess.Popen([sys.executable, str(TRAINING), str(root)], stderr=subprocess.PIPE, text=True) as running:
+        try:
+            wait_for(Path(f"{root}.answered").exists, "the server's first answer")
+            yield root, running
+        finally:
+            running.kill()
+
+
+def test_hung_server_is_replaced_once_while_training_goes_on(training: tuple[Path, subprocess.Popen[str]]) -> None:
+    root, running = training
+    run = RunDir.at(root / "run")
+    first = found(root)
+    browser = build_opener(HTTPCookieProcessor())
+    assert opened(browser, first.url) == 200
+    os.kill(first.pid, signal.SIGSTOP)
+    step = last_step(run)
+    wait_for(lambda: last_step(run) > step + 100, "steps while the server hangs")
+    wait_for(lambda: is_another(root, first), "another server")
+    second = found(root)
+    assert (second.url, second.again) == (first.url, True)
+    assert opened(browser, first.url.partition("?")[0]) == 200  # by the cookie of before: an open page goes on
+    os.kill(second.pid, signal.SIGKILL)
+    assert running.stderr is not None
+    said = [running.stderr.readline(), running.stderr.readline()]
+    log = PanelDir(root).log
+    assert said == [
+        f"the page's server did not answer for 15 s; it was started again, its log is {log}\n",
+        f"the page's server has ended (exit code -9) again, training goes on without it; its log is {log}\n",
+    ]
+    assert process.find(root) is None
+    step = last_step(run)
+    wait_for(lambda: last_step(run) > step + 100, "steps without a server")
+    Path(f"{root}.stop").touch()
+    assert running.wait(PATIENCE_S) == 0
+    assert state_of(run) == "done"
+
+
+def test_killed_server_of_a_run_comes_back_at_its_address(task: Task) -> None:
+    with task.waiting("trainctl.panel.enabled=true"):
+        root = task.only_run().path.parent
+        first = found(root)
+        os.kill(first.pid, signal.SIGKILL)
+        wait_for(lambda: is_another(root, first), "another server")
+        assert found(root).url == first.url
+        assert opened(build_opener(HTTPCookieProcessor()), first.url) == 200
+        assert status_of(task.only_run()).state == "running"
+
+
+def test_killed_server_of_a_sweep_comes_back_and_jobs_are_forked_all_the_same(task: Task) -> None:
+    command = [sys.executable, "app.py", "-m", "mode=wait", "lr=0.1,0.2", "trainctl.panel.enabled=true"]
+    command.append("hydra.launcher.slots=2")
+    with subprocess.Popen(command, **task.options(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as sweep:
+        try:
+            wait_for(lambda: [state_of(run) for run in find_runs(task.path)] == ["running"] * 2, "both jobs")
+            root = task.path / "outputs" / "app"
+            first = found(root)
+            os.kill(first.pid, signal.SIGKILL)
+            wait_for(lambda: is_another(root, first), "another server")
+            assert found(root).url == first.url
+            assert [state_of(run) for run in find_runs(task.path)] == ["running"] * 2
+        finally:
+            sweep.terminate()
+            said, _ = sweep.communicate(timeout=PATIENCE_S)
+            print(said)
+    assert "fresh interpreter" not in said
+    assert re.search(r"the page's server has ended \(exit code -9\); it was started again", said)
+
+
+def test_guards_of_two_users_start_one_server(tmp_path: Path) -> None:
+    handles = [process.ensure(tmp_path, PanelSettings()) for _ in range(2)]
+    one, other = handles
+    assert one is not None
+    assert other is not None
+    first = found(tmp_path)
+    os.kill(first.pid, signal.SIGKILL)
+    wait_for(lambda: process.find(tmp_path) is None, "the end of the first")
+    assert [one.start_again(), other.start_again()] == [True, True]
+    second = found(tmp_path)
+    assert one.failure() is other.failure() is None
+    os.kill(second.pid, signal.SIGKILL)
+    wait_for(lambda: process.find(tmp_path) is None, "the end of the second")
+    assert [one.start_again(), other.start_again()] == [False, False]
+    one.close()
+    other.close()
+    assert one.start_again() is False
+
+
+def test_process_that_is_no_server_is_never_ended(tmp_path: Path) -> None:
+    with subprocess.Popen(["sleep", "1000"]) as stranger:
+        try:
+            record = Record.of_process("http://127.0.0.1:1/p/?token=x", stranger.pid, keep=False)
+            assert not end(tmp_path, record)
+            assert stranger.poll() is None
+        finally:
+            stranger.kill()
+
+
+def test_guard_ends_with_its_page(tmp_path: Path) -> None:
+    handle = process.ensure(tmp_path, PanelSettings())
+    assert handle is not None
+    guard = Guard(handle, look_s=0.01)
+    guard.start()
+    wait_for(lambda: guard.has_answered, "an answer")
+    handle.close()
+    guard.close()
+    guard.join(PATIENCE_S)
+    assert not guard.is_alive()
+
+
+def test_port_where_nobody_listens_does_not_hang() -> None:
+    assert answers("http://127.0.0.1:9/p/", 60.0, threading.Event())

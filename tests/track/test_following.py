@@ -1,0 +1,147 @@
+"""What all trackers have in common: when they begin and end, who sends, what is refused, what is left out."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trainctl.config import yaml
+from trainctl.config.changelog import Changelog, Edit, dumps
+from trainctl.errors import SettingError
+from trainctl.run import files
+from trainctl.run.rundir import RunDir
+from trainctl.track import cursor as cursors
+from trainctl.track import feed, following, names
+from trainctl.track.cursor import Cursor, read_after
+from trainctl.track.facts import OMITTED, Told
+from trainctl.track.sync import sync
+from trainctl.track.tensorboard import read_scalars
+
+ROOT = Path(__file__).resolve().parents[2]
+TRAINING = Path(__file__).with_name("followed_training.py")
+
+
+def test_an_unknown_tracker_is_refused_before_training(train: Any) -> None:
+    with pytest.raises(SettingError, match="'comet' is not a tracker; allowed are mlflow, tensorboard, wandb"):
+        train("comet")
+
+
+def test_a_missing_package_is_one_sentence_with_its_extra(train: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(SettingError, match=r"needs the package mlflow: pip install 'hydra-trainctl\[mlflow\]'"):
+        train("mlflow")
+
+
+def test_secrets_and_omitted_keys_are_told_to_nobody(run: RunDir) -> None:
+    run.create()
+    config = {
+        "api_key": "sesame-street", "data": {"path": "/private", "size": 3}, "max_tokens": 9,
+        "trainctl": {"omit": ["data.path"], "hidden": ["!max_tokens"]},
+    }  # fmt: skip
+    edits = [Edit(4, {"api_key": "open-sesame", "data.size": 5}, note="was sesame-street")]
+    run.changelog.write_text(dumps(Changelog(config, edits)))
+    files.write_yaml(run.run, {"overrides": ["api_key=sesame-street", "data.size=3"]})
+    told = Told(run)
+    facts = told.facts()
+    assert facts.config["api_key"] == facts.config["data.path"] == OMITTED
+    assert (facts.config["data.size"], facts.config["max_tokens"]) == (3, 9)
+    assert facts.overrides == ["api_key=OMITTED", "data.size=3"]
+    assert yaml.loads(told.text())[4] == {"api_key": OMITTED, "data": {"size": 5}}
+    everything = f"{facts} {told.text()} {list(told.changes())}"
+    assert not any(secret in everything for secret in ("sesame-street", "open-sesame", "/private"))
+
+
+def test_a_program_that_ends_at_once_is_sent_whole(run: RunDir) -> None:
+    pytest.importorskip("tensorboard")
+    command = [sys.executable, str(TRAINING), str(run.path), "tensorboard", "5"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+    (synced,) = sync(run, ["tensorboard"])  # where the machine was too busy for it to end in time
+    assert synced.problem is None
+    assert read_scalars(run.path)["loss"] == [1.0, 2.0, 3.0, 4.0, 5.0]
+
+
+def test_a_tracker_that_raises_costs_one_warning_and_no_training(
+    train: Any, finish: Any, run: RunDir, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip("tensorboard")
+    calls: list[int] = []
+
+    def broken(name: str, of: RunDir) -> Any:
+        calls.append(1)
+        raise RuntimeError("the library is broken")
+
+    monkeypatch.setattr(feed, "make_tracker", broken)
+    monkeypatch.setattr(following, "_PATIENCE_S", 0)
+    monkeypatch.setattr(following, "_LOOK_S", 0.01)
+    monkeypatch.setattr(following.Follower, "_leave_to_another", lambda self, seconds: False)
+    session = train("tensorboard", lr=0.1)
+    while len(calls) < 4:
+        session.log(loss=float(session.step()))
+    finish()
+    said = [record.getMessage() for record in caplog.records if record.name.startswith("trainctl.track")]
+    assert [text.partition(":")[0] for text in said] == [
+        "tensorboard does not take this run for now", "tensorboard has not got all of this run; it is sent by",
+    ]  # fmt: skip
+    assert said[1].endswith(f"trainctl sync {run.path}")
+    assert not [one for one in threading.enumerate() if one.name.startswith("trainctl-tensorboard")]
+
+
+def test_only_one_sends_at_a_time(run: RunDir) -> None:
+    pytest.importorskip("tensorboard")
+    run.create()
+    run.changelog.write_text(dumps(Changelog({"lr": 0.1})))
+    lock = cursors.lock_of(run, "tensorboard")
+    assert lock.acquire()
+    assert sync(run, ["tensorboard"])[0].problem == "the run itself, or another sync, is sending it now"
+    lock.release()
+    assert sync(run, ["tensorboard"])[0].problem is None
+
+
+def test_half_a_line_waits_and_a_replaced_file_is_read_from_what_is_new(tmp_path: Path) -> None:
+    path, cursor = tmp_path / "metrics.jsonl", Cursor()
+    path.write_text('{"step": 1, "t": 1.0}\n{"step": 2, "t": 2.0}\n{"step": 3, "t"')
+    found, cursor.offset, cursor.inode, rewound = read_after(path, cursor, 10)
+    assert ([one["step"] for one in found], rewound) == ([1, 2], None)
+    cursor.t = 2.0
+    assert read_after(path, cursor, 10)[0] == []
+    path.with_name("metrics.1.jsonl").hardlink_to(path)  # as it is kept, so that its inode is not given to another
+    for more in ("", '{"step": 2, "t": 9.0}\n'):  # what comes anew may be written a moment later
+        files.write_atomic(path, '{"step": 1, "t": 1.0}\n' + more)
+        found, _, _, rewound = read_after(path, cursor, 10)
+        assert (found, rewound) == ([{"step": 2, "t": 9.0}] if more else [], 1)
+
+
+@given(st.text(max_size=30))
+def test_mlflow_takes_every_key_and_gives_it_back(key: str) -> None:
+    pytest.importorskip("mlflow")
+    from mlflow.utils import validation
+
+    name = names.to_mlflow(key)
+    validation._validate_metric_name(name)
+    validation._validate_param_name(name)
+    validation._validate_tag_name(name)
+    assert names.from_mlflow(name) == key
+    assert names.from_wandb(names.to_wandb(key)) == key
+
+
+def test_long_keys_stay_apart() -> None:
+    first, second = (names.to_mlflow("x" * 300 + end) for end in "ab")
+    assert first != second
+    assert len(first) <= 250
+
+
+@given(st.lists(st.text(max_size=12), unique=True, max_size=30))
+def test_two_keys_never_have_one_name(keys: list[str]) -> None:
+    assert len({names.to_mlflow(key) for key in keys}) == len(keys)
+    assert len({names.to_wandb(key) for key in keys}) == len(keys)

@@ -1,0 +1,151 @@
+"""W&B offline, by its real client; its log is read back with the client's own messages."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+wandb = pytest.importorskip("wandb")
+
+from wandb.proto import wandb_internal_pb2  # noqa: E402
+
+from trainctl.config import yaml  # noqa: E402
+from trainctl.config.recordlog import read_records  # noqa: E402
+from trainctl.run.rundir import RunDir  # noqa: E402
+from trainctl.track import following  # noqa: E402
+from trainctl.track.sync import sync  # noqa: E402
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # the client's libraries warn of each other
+
+TRAINING = Path(__file__).with_name("followed_training.py")
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(following, "_PATIENCE_S", 0)
+    monkeypatch.setattr(following, "_LOOK_S", 0.05)
+    monkeypatch.setattr(following, "_FAREWELL_S", 120)
+
+
+def records(path: Path) -> list[Any]:
+    """Read all logs below a directory."""
+    found = []
+    for file in sorted(path.glob("wandb/offline-run-*/run-*.wandb")):
+        found += [wandb_internal_pb2.Record.FromString(data) for data in read_records(file.read_bytes())]
+    return found
+
+
+def wait_until_written(path: Path) -> None:
+    """Wait for the last record: the client's own process writes the log, a moment after `finish()` has returned."""
+    deadline = time.monotonic() + 60
+    while not any(one.WhichOneof("record_type") == "exit" for one in records(path)):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def rows(path: Path) -> list[dict[str, Any]]:
+    """Return what was logged, without W&B's own columns."""
+    history = [one.history for one in records(path) if one.WhichOneof("record_type") == "history"]
+    return [
+        {
+            key: json.loads(item.value_json)
+            for item in one.item
+            if not (key := item.key or ".".join(item.nested_key)).startswith("_")
+        }
+        for one in history
+    ]
+
+
+def test_a_run_arrives_whole(train: Any, edit: Any, finish: Any, run: RunDir) -> None:
+    session = train("wandb", optim={"lr": 0.1, "betas": [0.9, 0.999]}, api_key="sesame-street")
+    for _ in range(3):
+        step = session.step()
+        session.log({"loss": 1 / step, "bad": math.nan, "word": "text", "_step": 7})
+    edit(session, {"optim.lr": 0.01}, note="calmer")
+    finish("failed", exit_code=3, reason="boom")
+    wait_until_written(run.path)
+    found = rows(run.path)
+    assert [(row["trainctl/step"], row["loss"], row["word"], row[":5f:step"]) for row in found if "loss" in row] == [
+        (1, 1.0, "text", 7), (2, 0.5, "text", 7), (3, 1 / 3, "text", 7),
+    ]  # fmt: skip
+    edits = [row for row in found if "hparams/optim.lr" in row]
+    assert [row["hparams/optim.lr"] for row in edits] == [0.1, 0.01]
+    assert "calmer" in edits[1]["trainctl/note"]
+    (first, *_) = [one.run for one in records(run.path) if one.WhichOneof("record_type") == "run"]
+    assert (first.display_name, first.run_group, first.project) == ("Norm_new", "sweep", "sweep")
+    config = {item.key: json.loads(item.value_json) for item in first.config.update}
+    assert (config["optim"], config["api_key"]) == ({"lr": 0.1, "betas": [0.9, 0.999]}, "OMITTED")
+    (path,) = run.path.glob("wandb/offline-run-*/files/trainctl")
+    assert yaml.loads((path / "config.yaml").read_text())["optim"] == {"lr": 0.1, "betas": [0.9, 0.999]}
+    assert "calmer" in (path / "changelog.yaml").read_text()
+    (end,) = [one.exit for one in records(run.path) if one.WhichOneof("record_type") == "exit"]
+    assert end.exit_code == 1
+    assert wandb.run is None
+
+
+def test_a_run_that_the_task_has_opened_is_used_and_not_ended(
+    train: Any, finish: Any, run: RunDir, tmp_path: Path
+) -> None:
+    with wandb.init(project="mine", dir=tmp_path, config={"lr": "the task's"}) as mine:
+        session = train("wandb", lr=0.1, depth=3)
+        mine.log({"own": 1})
+        session.step()
+        session.log(loss=0.5)
+        finish()
+        assert wandb.run is mine
+        mine.log({"own": 2})
+        assert (mine.config["lr"], mine.config["depth"]) == ("the task's", 3)
+        assert mine.summary["trainctl/state"] == "done"
+    wait_until_written(tmp_path)
+    assert [row for row in rows(tmp_path) if "loss" in row or "own" in row] == [
+        {"own": 1}, {"trainctl/step": 1, "loss": 0.5}, {"own": 2},
+    ]  # fmt: skip
+    assert not (run.path / "wandb").exists()
+
+
+def test_a_dead_server_costs_a_warning_and_leaves_all_to_sync(run: RunDir) -> None:
+    command = [sys.executable, str(TRAINING), str(run.path), "wandb", "5"]
+    server = {"WANDB_MODE": "online", "WANDB_BASE_URL": "http://127.0.0.1:9", "WANDB_API_KEY": "0123456789" * 4}
+    environment = {**os.environ, **server, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0
+    assert done.stderr.count("trainctl sync") == 1
+    assert "Traceback" not in done.stderr
+    assert sync(run, ["wandb"])[0].problem is None  # offline
+    wait_until_written(run.path)
+    assert [row["loss"] for row in rows(run.path) if "loss" in row] == [1.0, 2.0, 3.0, 4.0, 5.0]
+
+
+def test_a_training_killed_at_any_moment_is_sent_once(run: RunDir) -> None:
+    command = [sys.executable, str(TRAINING), str(run.path), "wandb"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    for _ in range(2):
+        process = subprocess.Popen([*command, "1000000"], env=environment)
+        before = len(rows(run.path))
+        deadline = time.monotonic() + 120
+        while len(rows(run.path)) < before + 20:
+            assert time.monotonic() < deadline
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    last = json.loads(run.metrics.read_text().splitlines()[-1])["step"] + 50
+    assert subprocess.run([*command, str(last)], env=environment, check=False, timeout=120).returncode == 0
+    (done,) = sync(run, ["wandb"])
+    assert done.problem is None
+    deadline = time.monotonic() + 60
+    while max((row["trainctl/step"] for row in rows(run.path)), default=0) < last:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    counted = Counter(row["trainctl/step"] for row in rows(run.path) if "loss" in row)
+    assert counted == dict.fromkeys(range(1, last + 1), 1)

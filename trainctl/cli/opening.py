@@ -1,0 +1,130 @@
+"""A Hydra program as its own `@hydra.main` would have it, looked at instead of run."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import runpy
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from trainctl.errors import AppError, TrainctlError
+
+AppOption = Annotated[
+    str, typer.Option("--app", metavar="PROGRAM", help="A Hydra program: a file, or a module as for python -m.")
+]
+OverridesArgument = Annotated[list[str] | None, typer.Argument(metavar="[OVERRIDES]...", help="As for the program.")]
+
+APP = "train.py"
+
+_Found = TypeVar("_Found")
+
+
+@dataclass(frozen=True, slots=True)
+class OpenApp:
+    """A program that has got as far as Hydra.
+
+    Attributes:
+        hydra: Hydra's own object for it, which composes its configs.
+        config_name: of its primary config.
+    """
+
+    hydra: Any
+    config_name: str | None
+
+    def compose(self, overrides: Sequence[str]) -> Any:
+        """Compose its config; an option that is missing stays missing."""
+        from hydra.types import RunMode
+
+        return self.hydra.compose_config(
+            config_name=self.config_name,
+            overrides=list(overrides),
+            run_mode=RunMode.MULTIRUN,
+            validate_sweep_overrides=False,
+        )
+
+
+class _Seen(BaseException):
+    """Ends the program when it has been looked at, with what was found."""
+
+
+def look_at(program: str, overrides: Sequence[str], look: Callable[[OpenApp], _Found]) -> _Found:
+    """Run a program up to its `@hydra.main` function and return what `look` finds there; that function is never called.
+
+    What the program prints goes to standard error.
+
+    Raises:
+        AppError: there is no such program, it calls no such function, or it fails before that, or in its config.
+    """
+    from hydra.core.global_hydra import GlobalHydra
+
+    main: Any = sys.modules[_loaded("hydra.main")]
+    original = main._run_hydra
+
+    def seen(**called: Any) -> None:
+        raise _Seen(look(_opened(**called)))
+
+    before = sys.argv, list(sys.path)
+    main._run_hydra = seen
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            _run(program, overrides)
+    except _Seen as ending:
+        found: _Found = ending.args[0]
+        return found
+    finally:
+        main._run_hydra = original
+        sys.argv, sys.path[:] = before
+        GlobalHydra.instance().clear()
+    raise AppError(f"--app {program}: the program ended without calling a function that is decorated with @hydra.main")
+
+
+def _loaded(module: str) -> str:
+    __import__(module)
+    return module
+
+
+def _run(program: str, overrides: Sequence[str]) -> None:
+    is_file = os.path.isfile(program)
+    if not is_file and (program.endswith(".py") or os.sep in program):
+        raise AppError(f"--app {program}: there is no such file; name your program, such as --app train.py")
+    sys.argv = [program, *overrides]
+    sys.path.insert(0, os.path.dirname(os.path.abspath(program)) if is_file else os.getcwd())
+    try:
+        if is_file:
+            runpy.run_path(program, run_name="__main__")
+        else:
+            runpy.run_module(program, run_name="__main__", alter_sys=True)
+    except TrainctlError:
+        raise
+    except SystemExit as leaving:
+        raise AppError(
+            f"--app {program}: the program called sys.exit({leaving.code!r}) before Hydra began"
+        ) from leaving
+    except Exception as error:
+        raise AppError(f"--app {program}: {type(error).__name__}: {_with_causes(error)}") from error
+
+
+def _with_causes(error: BaseException) -> str:
+    said = " ".join(str(error).split())
+    cause = error.__cause__
+    return said if cause is None else f"{said}: {_with_causes(cause)}" if said else _with_causes(cause)
+
+
+def _opened(
+    *, args: Any, task_function: Any, config_path: str | None, config_name: str | None, **_others: Any
+) -> OpenApp:
+    """Do what Hydra itself does before it composes (`hydra._internal.utils._run_hydra`)."""
+    from hydra._internal import utils
+    from hydra._internal.hydra import Hydra
+
+    calling_file, calling_module = utils.detect_calling_file_or_module_from_task_function(task_function)
+    path = args.config_path if args.config_path is not None else config_path
+    search_path = utils.create_automatic_config_search_path(calling_file, calling_module, path)
+    name = utils.detect_task_name(calling_file, calling_module)
+    opened = Hydra.create_main_hydra2(task_name=name, config_search_path=search_path)
+    return OpenApp(opened, args.config_name if args.config_name is not None else config_name)

@@ -1,0 +1,94 @@
+"""One shell command: its log, its exit code."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+from trainctl.run.logtail import end_of
+
+_LOOK_S = 0.1  # how often what a command prints is shown on a terminal
+
+_TAIL_LINES, _TAIL_BYTES = 8, 1 << 14
+
+_terminal: int | None = None  # for --debug: where the person is, though the job's own output goes to its log
+
+
+def keep_terminal() -> None:
+    """Remember where stdout goes now, for commands whose output is shown there too: in this process and its forks."""
+    global _terminal
+    _terminal = os.dup(1)
+
+
+@cache
+def shell() -> tuple[str, ...]:
+    """Return the shell that runs commands: bash, where a failed part fails the whole pipe, else sh."""
+    bash = shutil.which("bash")
+    return (bash, "-o", "pipefail", "-c") if bash else ("/bin/sh", "-c")
+
+
+def run_line(line: str, log: Path, directory: Path, *, shown: bool = False) -> int:
+    """Run a command to its end and return its exit code, -n after signal n; all that it prints is in `log`.
+
+    It stays in this process's group, so that whoever ends the job ends it and all that it has started.
+    """
+    with open(log, "xb", buffering=0, opener=_private) as file:
+        process = subprocess.Popen(
+            [*shell(), line], cwd=directory, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT
+        )
+        if not shown or _terminal is None:
+            return process.wait()
+        with log.open("rb", buffering=0) as reader:
+            while True:
+                try:
+                    code: int | None = process.wait(_LOOK_S)
+                except subprocess.TimeoutExpired:
+                    code = None
+                while part := reader.read(65536):
+                    os.write(_terminal, part)
+                if code is not None:
+                    return code
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_APPEND, 0o600)
+
+
+def keep_earlier(log: Path) -> None:
+    """Move the log of an earlier attempt out of the way: `train.log` becomes `train.1.log`, or the next number."""
+    number = 1
+    if log.exists():
+        while (kept := log.with_name(f"{log.stem}.{number}.log")).exists():
+            number += 1
+        log.rename(kept)
+
+
+def signal_of(exit_code: int) -> str | None:
+    """Return the name of the signal that ended a command: its own, or that of its last part, as shells tell it.
+
+    >>> signal_of(-9), signal_of(137), signal_of(3)
+    ('SIGKILL', 'SIGKILL', None)
+    """
+    number = -exit_code if exit_code < 0 else exit_code - 128
+    try:
+        return signal.Signals(number).name if number > 0 else None
+    except ValueError:
+        return None
+
+
+def last_lines(log: Path) -> str:
+    """Return the last lines of a log, as far as it can be read as text."""
+    with log.open("rb") as file:
+        file.seek(end_of(file, _TAIL_LINES))
+        return file.read(_TAIL_BYTES).decode(errors="replace").rstrip("\n")
+
+
+def say(text: str) -> None:
+    """Write a line into the job's own log."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()

@@ -1,0 +1,246 @@
+"""Values from elsewhere put into a composed config, each as the config has its key."""
+
+from __future__ import annotations
+
+import ast
+import math
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, ListConfig, flag_override
+from omegaconf._utils import is_structured_config
+from omegaconf.base import Container, Node
+from omegaconf.errors import OmegaConfBaseException
+from omegaconf.nodes import AnyNode, BooleanNode, EnumNode, FloatNode, IntegerNode, PathNode
+
+from trainctl.config import keys, yaml
+from trainctl.config.literal import has_interpolation, literal
+from trainctl.config.loaded import Form, Loaded
+from trainctl.config.omitted import OMITTED
+from trainctl.errors import SourceError
+
+UNKNOWN = ("error", "drop", "add")
+NEVER_LOADED = ("hydra", "trainctl")  # these say how a run is started and watched, not what it computes
+_MOST = 20
+_OF_THE_MOMENT = re.compile(r"\$\{\s*(now|hydra)\s*[:.]")
+_PROTECTIONS = ["struct", "readonly"]
+
+
+@dataclass(slots=True)
+class _Adoption:
+    loaded: Loaded
+    unknown: str
+    protected: frozenset[tuple[str, ...]]
+    strangers: list[str] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+
+
+def adopt(
+    config: DictConfig,
+    loaded: Loaded,
+    unknown: str = "error",
+    protected: Collection[tuple[str, ...]] = (),
+    above: tuple[str, ...] = (),
+) -> list[str]:
+    """Set what was loaded in the config; every other key stays as it is.
+
+    A value is taken as the config has its key: by its type where it has one, else by the type of its value, as far as
+    `loaded.form` says that types were lost. `???` and what holds an `OMITTED` are left to the config, and so is all of
+    `hydra`, `trainctl` and what is protected. Lists are replaced whole.
+
+    Args:
+        config: changed in place; after an error it must be thrown away.
+        loaded: what to set.
+        unknown: what becomes of keys that the config does not have: error, drop, or add.
+        protected: full keys, in parts, that stay as they are with all below them.
+        above: where in the whole config `config` stands.
+
+    Returns:
+        The keys that were dropped.
+
+    Raises:
+        SourceError: keys that the config does not have, or values that it cannot take; all are named.
+    """
+    adoption = _Adoption(loaded, unknown, frozenset(protected))
+    _walk(config, {key: value for key, value in loaded.values.items() if key not in NEVER_LOADED}, above, adoption)
+    if adoption.strangers and unknown == "error":
+        raise SourceError(
+            f"+from={loaded.source}: this config has no {_listed(adoption.strangers)}; "
+            "leave out what it does not have with +from_unknown=drop, or take it with +from_unknown=add"
+        )
+    if adoption.refused:
+        raise SourceError(f"+from={loaded.source} does not fit this config: {_listed(adoption.refused, '; ')}")
+    return adoption.strangers
+
+
+def _listed(items: list[str], separator: str = ", ") -> str:
+    more = f"{separator}and {len(items) - _MOST} more" if len(items) > _MOST else ""
+    return separator.join(items[:_MOST]) + more
+
+
+def _walk(target: DictConfig, values: Mapping[Any, Any], above: tuple[str, ...], adoption: _Adoption) -> None:
+    names = {_text(there): there for there in target}
+    for key, value in values.items():
+        path = (*above, str(key))
+        if path in adoption.protected or is_left_out(value, adoption.loaded):
+            continue
+        name = names.get(str(key))
+        node = None if name is None else target._get_node(name)
+        if not isinstance(node, Node):
+            _meet_stranger(target, key, value, path, adoption)
+        elif isinstance(node, DictConfig) and _is_open(node) and isinstance(value, Mapping):
+            _walk(node, value, path, adoption)
+        else:
+            _set(target, name, node, value, path, adoption)
+
+
+def _is_open(node: DictConfig) -> bool:
+    return not (node._is_none() or node._is_missing() or node._is_interpolation())
+
+
+def is_left_out(value: Any, loaded: Loaded) -> bool:
+    """Say whether a value is missing in the source, or was left out of it as a secret."""
+    if isinstance(value, list):
+        return any(is_left_out(item, loaded) for item in value)
+    return isinstance(value, str) and (value == "???" or (OMITTED in value and not loaded.is_own))
+
+
+def _text(key: Any) -> str:
+    return key.name if isinstance(key, Enum) else str(key)
+
+
+def _meet_stranger(target: DictConfig, key: Any, value: Any, path: tuple[str, ...], adoption: _Adoption) -> None:
+    takes_any = target._metadata.element_type is not Any and not is_structured_config(target._metadata.object_type)
+    if not takes_any:
+        below = keys.leaves(value) if isinstance(value, dict) and value else None
+        adoption.strangers += [keys.join(path)] if below is None else [f"{keys.join(path)}.{each}" for each in below]
+        if adoption.unknown != "add":
+            return
+    if has_interpolation(value) and not adoption.loaded.is_own:
+        adoption.refused.append(_is_interpolation(path))
+        return
+    with flag_override(target, _PROTECTIONS, False):
+        try:
+            is_float = target._metadata.element_type is float and type(value) is int
+            target[key] = float(value) if is_float else value
+        except OmegaConfBaseException as error:
+            adoption.refused.append(f"{keys.join(path)}: {_reason(error)}")
+
+
+def _set(target: DictConfig, name: Any, node: Node, value: Any, path: tuple[str, ...], adoption: _Adoption) -> None:
+    written = node._value()
+    if adoption.loaded.is_record and isinstance(written, str) and _OF_THE_MOMENT.search(written):
+        return
+    if has_interpolation(value) and not adoption.loaded.is_own:
+        if written != value:
+            adoption.refused.append(_is_interpolation(path))
+        return
+    try:
+        with flag_override(target, _PROTECTIONS, False):
+            target[name] = _coerced(node, value, adoption.loaded.form)
+    except (OmegaConfBaseException, ValueError) as error:
+        adoption.refused.append(f"{keys.join(path)}={yaml.inline(value):.60}: {_reason(error)}")
+
+
+def _is_interpolation(path: tuple[str, ...]) -> str:
+    return f"{keys.join(path)} is an interpolation there, and what comes from outside is data"
+
+
+def _reason(error: Exception) -> str:
+    return str(error).splitlines()[0]
+
+
+def _coerced(node: Node, value: Any, form: Form) -> Any:
+    """Return a value as its key has it; ValueError where a text is none of that kind."""
+    if isinstance(value, str) and isinstance(node, EnumNode | PathNode) and not (value == "None" and form == "text"):
+        return _declared(node, value)
+    if form == "exact":
+        return value
+    if form == "text" and isinstance(value, str):
+        return _parsed(node, value)
+    sample = node._value()
+    if value is None and isinstance(node, FloatNode) and not node._is_optional():
+        return math.nan
+    if isinstance(node, FloatNode) or type(sample) is float:
+        return float(value) if type(value) is int else value
+    return _as_items(node, value)
+
+
+def _declared(node: EnumNode | PathNode, text: str) -> Any:
+    """Return what a record has as text; `Color.RED` is how Python writes an enum."""
+    if isinstance(node, PathNode):
+        return Path(text)
+    name = text.rpartition(".")[2]
+    if name not in node.enum_type.__members__:
+        raise ValueError(f"it is none of {', '.join(node.enum_type.__members__)}")
+    return node.enum_type[name]
+
+
+def _as_items(node: Node, value: Any) -> Any:
+    """Return a list for a list of floats with the ints in it as floats."""
+    if isinstance(node, ListConfig) and isinstance(value, list) and _has_floats(node):
+        return [float(item) if type(item) is int else item for item in value]
+    return value
+
+
+def _has_floats(node: ListConfig) -> bool:
+    if node._metadata.element_type is float:
+        return True
+    if node._is_none() or node._is_missing() or node._is_interpolation():
+        return False
+    items = list(node._iter_ex(resolve=False))
+    return bool(items) and all(type(item) is float for item in items)
+
+
+def _parsed(node: Node, text: str) -> Any:
+    """Return the value of a text as MLflow keeps it: Python's `str()` of what was logged."""
+    if isinstance(node, Container):
+        return _as_items(node, _of_kind("list" if isinstance(node, ListConfig) else "mapping", _literal(text)))
+    if not isinstance(node, AnyNode):
+        return None if text == "None" and node._is_optional() else _typed(node, text)
+    sample = node._value()
+    if isinstance(sample, str) and sample != "???" and not node._is_interpolation():
+        return text
+    value = _literal(text)
+    if type(sample) is float and type(value) is int:
+        return float(value)
+    return _of_kind(type(sample).__name__, value) if type(sample) in (bool, int, float) else value
+
+
+def _of_kind(kind: str, value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    raise ValueError(f"it is no {kind}")
+
+
+def _typed(node: Node, text: str) -> Any:
+    """Return a text as a typed key has it; what OmegaConf itself would convert, it may do only with a warning."""
+    words: dict[str, Any] = {"true": True, "false": False}
+    if isinstance(node, BooleanNode):
+        return _of_kind("bool", words.get(text.lower(), text))
+    for kind, number in ((FloatNode, float), (IntegerNode, int)):
+        if isinstance(node, kind):
+            try:
+                return number(text)
+            except ValueError:
+                raise ValueError(f"it is no {number.__name__}") from None
+    return text
+
+
+def _literal(text: str) -> Any:
+    """Return what Python's `str()` made this text of; the text itself where that cannot be told."""
+    words = {"true": True, "false": False, "null": None, "nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+    plain = text.replace("\\${", "${") if "${" in text else text
+    if plain in words:
+        return words[plain]
+    try:
+        value = ast.literal_eval(plain)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return text
+    if isinstance(value, tuple):
+        value = list(value)
+    return literal(value) if value is None or isinstance(value, bool | int | float | str | list | dict) else text

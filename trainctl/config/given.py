@@ -1,0 +1,91 @@
+"""What was given for a config by hand, and is to stand whatever else changes it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from omegaconf import Container, DictConfig, OmegaConf, open_dict, read_write
+
+from trainctl.config.keys import split
+
+
+def restore_given(
+    adapted: DictConfig, given: DictConfig, overrides: Sequence[str], groups: Collection[object] = ()
+) -> None:
+    """Give back to `adapted` what the overrides of the command line have set in `given`; `groups` are config groups."""
+    for override in OverridesParser.create().parse_overrides(list(overrides)):
+        key = override.key_or_group
+        if "/" in key or override.package is not None or is_choice(override, given, groups):
+            continue
+        if override.is_delete():
+            _delete(adapted, key)
+            continue
+        for leaf in keys_given(override):
+            with read_write(adapted), open_dict(adapted):
+                OmegaConf.update(adapted, leaf, _raw(given, leaf), merge=False, force_add=True)
+
+
+def restore_leaves(adapted: DictConfig, given: DictConfig, leaves: Iterable[str]) -> None:
+    """Give back to `adapted` what stands at some of our dotted keys in `given`, where there still is a place for it."""
+    for leaf in leaves:
+        *above, last = split(leaf)
+        source, target = _below(given, above), _below(adapted, above)
+        if source is not None and target is not None:
+            key = next(each for each in source if str(getattr(each, "name", each)) == last)
+            with read_write(target), open_dict(target):
+                target[key] = _raw_child(source, key)
+
+
+def keys_given(override: Override) -> list[str]:
+    """Return the keys that an override sets: a mapping is merged into what is there."""
+    return _leaves(override.key_or_group, override.value())
+
+
+def is_choice(override: Override, config: DictConfig, groups: Collection[object] = ()) -> bool:
+    """Say whether an override chose an option of a group: `task=digits` where `task` is one, or is a mapping."""
+    value = override.value()
+    if override.key_or_group in groups and not isinstance(value, dict):
+        return True
+    return isinstance(value, str) and "${" not in value and isinstance(_raw(config, override.key_or_group), DictConfig)
+
+
+def _raw(config: DictConfig, key: str) -> Any:
+    """Return what stands at a key, a reference as its text; None where there is nothing."""
+    above, _, last = key.rpartition(".")
+    parent = OmegaConf.select(config, above) if above else config
+    return _raw_child(parent, last) if isinstance(parent, DictConfig) else None  # no override sets a list's items
+
+
+def _raw_child(parent: DictConfig, key: Any) -> Any:
+    node: Any = parent._get_node(key, validate_access=False)
+    if node is None or node._is_none():
+        return None
+    return node._value() if node._is_interpolation() or not isinstance(node, Container) else node
+
+
+def _below(config: DictConfig, parts: Sequence[str]) -> DictConfig | None:
+    node: Any = config
+    for part in parts:
+        if not isinstance(node, DictConfig) or node._is_none() or node._is_missing() or node._is_interpolation():
+            return None
+        key = next((each for each in node if str(getattr(each, "name", each)) == part), None)
+        node = None if key is None else node._get_node(key)
+    return node if isinstance(node, DictConfig) else None
+
+
+def _leaves(key: str, value: Any) -> list[str]:
+    """List the keys that a value of the command line sets: a mapping is merged into what is there."""
+    if isinstance(value, dict) and value:
+        return [leaf for name, item in value.items() for leaf in _leaves(f"{key}.{name}", item)]
+    return [key]
+
+
+def _delete(config: DictConfig, key: str) -> None:
+    above, _, last = key.rpartition(".")
+    parent = OmegaConf.select(config, above) if above else config
+    if isinstance(parent, DictConfig) and last in parent:
+        with read_write(parent), open_dict(parent):
+            del parent[last]

@@ -1,0 +1,72 @@
+"""A config that was read from an earlier run or a file of another format, and the copy that is kept of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from omegaconf import DictConfig, open_dict
+
+from trainctl.config import yaml
+
+# `exact`: types are as they were; `plain`: a float may have become an int, a NaN null; `text`: all values are text
+Form = Literal["exact", "plain", "text"]
+
+_NODE = "trainctl_from"
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What a source says.
+
+    Attributes:
+        source: as it was asked for: `run/outputs/train/Norm_new`.
+        origin: what that was found to be: a run dir and a step, a file, a run on a server.
+        values: nested, as OmegaConf takes them: what is text in them is escaped.
+        form: how much of its types a value still has.
+        is_own: these are files of the person who runs this, so interpolations in them are meant; in all else, one
+            that the target does not have itself is refused.
+        is_record: a server's record of a run: what tells when and where that ran is left to the config.
+        choices: config group -> option, of a run of Hydra; None where it had none.
+    """
+
+    source: str
+    origin: str
+    values: dict[Any, Any]
+    form: Form = "exact"
+    is_own: bool = False
+    is_record: bool = False
+    choices: dict[str, str | None] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the form in which `run.yaml` keeps it."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> Loaded:
+        """Read what `to_dict` returned.
+
+        Raises:
+            TypeError: it is something else.
+        """
+        return cls(**record)
+
+
+def keep_copies(hydra: DictConfig, loaded: Iterable[Loaded]) -> None:
+    """Keep what was loaded in the composed config's `hydra` node, where it reaches whoever runs the job.
+
+    As one text without a dollar sign: no reader can take anything in it for an interpolation.
+    """
+    text = json.dumps(yaml.dumps([each.to_dict() for each in loaded])).replace("$", "\\u0024")
+    with open_dict(hydra.runtime):
+        hydra.runtime[_NODE] = text
+
+
+def kept_copies(hydra: DictConfig | None) -> list[dict[str, Any]]:
+    """Return the copies that `keep_copies` left in a `hydra` node, as records."""
+    text = None if hydra is None else hydra.runtime.get(_NODE)
+    records: list[dict[str, Any]] = [] if text is None else yaml.loads(json.loads(text))
+    return records

@@ -1,0 +1,121 @@
+"""In what runs differ."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from trainctl.config import yaml
+
+SEEDS = ("seed", "trainctl.seed")
+
+
+def varying(overrides: Sequence[Sequence[str]]) -> dict[str, list[str | None]]:
+    """Return the keys in which the runs differ, in order of first appearance, with each run's value as it was written.
+
+    A key that a run did not override has the value None there; one that it deleted (`~key`) has the value `~`.
+
+    >>> varying([["norm=new", "lr=0.1"], ["norm=batch", "lr=0.1"]])
+    {'norm': ['new', 'batch']}
+    """
+    runs = [dict(map(pair, run)) for run in overrides]
+    keys = dict.fromkeys(key for run in runs for key in run)
+    columns = {key: [run.get(key) for run in runs] for key in keys}
+    return {key: values for key, values in columns.items() if len(set(values)) > 1}
+
+
+def pair(override: str) -> tuple[str, str]:
+    """Take an override apart, without what says how to override.
+
+    >>> pair("++optim.lr=0.1"), pair("~optim")
+    (('optim.lr', '0.1'), ('optim', '~'))
+    """
+    key, _, value = override.partition("=")
+    return (key[1:], "~") if key.startswith("~") else (key.lstrip("+"), value)
+
+
+def is_seed(key: str) -> bool:
+    """Say whether runs that differ in this key only are repetitions of one another.
+
+    >>> is_seed("trainctl.seed"), is_seed("data.seed"), is_seed("seeds")
+    (True, True, False)
+    """
+    return key.rpartition(".")[2] in SEEDS
+
+
+def same(value: Any) -> Any:
+    """Return what equal values have in common, whatever they are: 1 and 1.0 are equal, 1 and true are not.
+
+    >>> same(1) == same(1.0), same(1) == same(True), same([1]) == same([1.0])
+    (True, False, True)
+    """
+    if isinstance(value, bool) or value is None or isinstance(value, str):
+        return (type(value).__name__, value)
+    if isinstance(value, int | float):
+        return ("number", "nan" if value != value else value)  # noqa: PLR0124  # nan equals nothing
+    if isinstance(value, list | tuple):
+        return ("list", tuple(map(same, value)))
+    if isinstance(value, Mapping):
+        return ("mapping", tuple((str(key), same(inner)) for key, inner in value.items()))
+    return (type(value).__name__, str(value))
+
+
+class Parameters:
+    """The parameters of one run: its config at the start, and what was overridden that is no value of the config.
+
+    Args:
+        config: the leaves of the config by dotted key.
+        overrides: as Hydra writes them.
+        choices: which option of each config group was taken.
+    """
+
+    __slots__ = ("_choices", "_config", "overridden")
+
+    def __init__(self, config: Mapping[str, Any], overrides: Iterable[str], choices: Mapping[str, Any]) -> None:
+        self._config, self._choices = config, choices
+        self.overridden = dict(map(pair, overrides))
+
+    @property
+    def keys(self) -> list[str]:
+        """What was overridden, then the config's own keys, each in their order."""
+        return list(dict.fromkeys([*self.overridden, *self._config]))
+
+    def get(self, key: str) -> Any:
+        """Return a parameter's value; None when this run does not have it."""
+        if key in self._config:
+            return self._config[key]
+        if key in self.overridden:
+            text = self.overridden[key]
+            try:
+                return yaml.loads(text)
+            except ValueError:
+                return text
+            except Exception:  # noqa: BLE001  # Hydra's grammar is not YAML's: what is no YAML is shown as written
+                return text
+        return self._choices.get(key)
+
+
+def parameters(runs: Sequence[Parameters]) -> tuple[dict[str, list[Any]], dict[str, Any]]:
+    """Return the parameters in which runs differ, with each run's value, and those that are the same in all.
+
+    Overridden keys come first. What lies below a swept config group, and our own settings unless they were overridden,
+    are left out: the group says it.
+    """
+    overridden = dict.fromkeys(key for run in runs for key in run.overridden)
+    differing: dict[str, list[Any]] = {}
+    constant: dict[str, Any] = {}
+    for key in dict.fromkeys([*overridden, *(key for run in runs for key in run.keys)]):
+        is_ours = key.partition(".")[0] in ("trainctl", "hydra")
+        if is_ours and (key not in overridden or not is_seed(key)):
+            continue
+        values = [run.get(key) for run in runs]
+        if len(set(map(same, values))) == 1:
+            constant[key] = values[0]
+        elif key in overridden or not any(key.startswith((f"{above}.", f"{_place(above)}.")) for above in differing):
+            differing[key] = values
+    return differing, constant
+
+
+def _place(group: str) -> str:
+    """Return where a config group is put: `db/mysql@target` at `target`, `db/mysql` at `db.mysql`."""
+    return group.rpartition("@")[2].replace("/", ".")

@@ -1,0 +1,170 @@
+"""From many runs to one table: which runs are read, by how many processes, and what is read again."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from trainctl.errors import RunDirError, SettingError
+from trainctl.examine import mlrunner, work
+from trainctl.examine.cache import Cache, signature_of
+from trainctl.examine.parsers import Experiment, Parser, apply, arity
+from trainctl.examine.row import Row
+from trainctl.examine.table import Table, make_table
+from trainctl.run.rundir import RunDir, find_runs
+
+_ALONE = 400  # runs that one process reads sooner than others start
+
+
+class Examiner:
+    """Reads runs, and makes tables of them: `Examiner().add(parser).exam("outputs/train", regex=".*new.*").table()`.
+
+    What is in a run dir anyhow needs no parser: parameters, return value, metrics, state, times, edits.
+
+    Attributes:
+        rows: of the runs that were read, by path, in the order in which they were found.
+        caches: what parsers of three arguments share.
+    """
+
+    def __init__(self, *, cache: bool = True) -> None:
+        """Read runs; with `cache` what was read before is not read again as long as no file has changed."""
+        self._cached = cache
+        self._parsers: list[Parser] = []
+        self._roots: dict[Path, Path] = {}
+        self._experiments: dict[Path, Experiment] = {}
+        self.rows: dict[Path, Row] = {}
+        self.caches: dict[str, Any] = {}
+
+    def add(self, parser: Parser) -> Examiner:
+        """Let a function look at each run: `(run) -> dict`, or mlrunner's `(path, experiment, caches)`.
+
+        Parsers are called in the order in which they were added, each time; what they find is not kept.
+
+        Raises:
+            SettingError: it takes neither one argument nor three.
+        """
+        arity(parser)
+        if parser not in self._parsers:
+            self._parsers.append(parser)
+        return self
+
+    def exam(
+        self, output: str | os.PathLike[str] = "outputs", regex: str = ".*", *, workers: int | None = None
+    ) -> Examiner:
+        """Read the runs at and below a directory whose path below it the pattern is found in; again, if they were.
+
+        Args:
+            output: the directory.
+            regex: searched in the run's path below it.
+            workers: processes that read; by default one, or as many as there are cores where many runs are to be read.
+                Parsers must then be such that they can be sent there, and each process has its own `caches` to begin
+                with; they are joined.
+
+        Raises:
+            RunDirError: the directory is not there. SettingError: the pattern is no regular expression.
+        """
+        root = Path(os.path.abspath(output))
+        if not root.is_dir():
+            raise RunDirError(f"{str(output)!r} is not a directory; name the one that holds your runs, such as outputs")
+        try:
+            pattern = re.compile(regex)
+        except re.error as error:
+            raise SettingError(f"regex={regex!r} is not a regular expression: {error}") from error
+        found = find(root)
+        runs = [run for run in found if pattern.search(_below(run.path, root))]
+        for row in self._read(root, runs, found, workers):
+            self.rows[row.run.path] = row
+            self._roots.setdefault(row.run.path, Path(output))
+        return self
+
+    def table(
+        self,
+        *,
+        by: str | Sequence[str] | None = None,
+        metrics: str | Sequence[str] | None = None,
+        best: str | None = None,
+    ) -> Table:
+        """Return the table: a row per run, or per group of runs.
+
+        Args:
+            by: parameters; the runs that agree in them are one row, with mean, standard deviation and count. `"params"`
+                are all in which they differ but the seeds. Only runs that are done count there.
+            metrics: which to show, such as `accuracy:max`; `:last`, `:min`, `:mean`, `:first`, `:count` are the others.
+            best: a metric such as `accuracy:max` or `loss:min`; of each group its best run is shown instead.
+
+        Raises:
+            SettingError: there is no such parameter or metric.
+        """
+        return make_table(self.named(), by=by, metrics=metrics, best=best)
+
+    def named(self) -> dict[str, Row]:
+        """Return the rows by a name of each that no other has: the path below the directory that was examined."""
+        names = {path: _below(path, Path(os.path.abspath(root))) for path, root in self._roots.items()}
+        taken = Counter(names.values())
+        return {
+            names[path] if taken[names[path]] == 1 else str(self._roots[path] / names[path]): row
+            for path, row in self.rows.items()
+        }
+
+    def _read(self, root: Path, runs: list[RunDir], found: list[RunDir], workers: int | None) -> Iterable[Row]:
+        cache = Cache(root) if self._cached else None
+        signatures = {run.path: signature_of(run) for run in runs} if cache else {}
+        kept = {run.path: cache.get(run, signatures[run.path]) for run in runs} if cache else {}
+        new = [run for run in runs if kept.get(run.path) is None]
+        processes = _processes(workers, len(runs if self._parsers else new), self._parsers)
+        read = {row.run.path: row for row in work.read(new, processes)}
+        if cache:
+            for run in new:
+                cache.put(read[run.path], signatures[run.path])
+            cache.write(found)
+        rows = [kept.get(run.path) or read[run.path] for run in runs]
+        if not self._parsers:
+            return rows
+        for row in rows:
+            self._experiments.setdefault(row.run.path, Experiment({}, {}, {}))
+        if processes > 1:
+            return work.parse(self._parsers, rows, self._experiments, self.caches, processes)
+        for row in rows:
+            apply(self._parsers, row, self._experiments[row.run.path], self.caches)
+        return rows
+
+
+def find(root: Path) -> list[RunDir]:
+    """List the run dirs at and below a directory, and those that mlrunner made, sorted by path."""
+    runs = {run.path: run for run in find_runs(root)}
+    theirs = {path: RunDir.at(path) for path in _mlrunners(root, runs, 4)}
+    return [run for _, run in sorted({**runs, **theirs}.items(), key=lambda item: item[0].parts)]
+
+
+def _mlrunners(path: Path, runs: dict[Path, RunDir], depth: int) -> Iterator[Path]:
+    if path in runs:
+        return
+    if mlrunner.is_output(path):
+        yield path
+        return
+    try:
+        entries = list(os.scandir(path)) if depth else []
+    except OSError:
+        return  # unreadable or gone: nothing to list
+    for entry in entries:
+        if not entry.name.startswith(".") and entry.is_dir(follow_symlinks=False):
+            yield from _mlrunners(Path(entry.path), runs, depth - 1)
+
+
+def _below(path: Path, root: Path) -> str:
+    return path.name if path == root else path.relative_to(root).as_posix()
+
+
+def _processes(workers: int | None, number: int, parsers: Sequence[Parser]) -> int:
+    if workers is not None:
+        if workers < 1:
+            raise SettingError(f"workers must be at least 1 but got {workers}")
+        return min(workers, max(1, number))
+    if number < _ALONE or parsers:
+        return 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, 8)

@@ -1,0 +1,84 @@
+"""What a user's parsers are given: functions of a run, or of mlrunner's three arguments."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from trainctl.errors import SettingError
+from trainctl.examine.row import Row
+from trainctl.run.rundir import RunDir
+
+Parser = Callable[..., Any]
+
+
+class Experiment(NamedTuple):
+    """What a parser of three arguments reads and writes of one run: `metric` becomes columns."""
+
+    cache: dict[str, Any]
+    metric: dict[str, Any]
+    param: dict[str, Any]
+
+
+def arity(parser: Parser) -> int:
+    """Return 1 for `(run) -> dict`, 3 for mlrunner's `(path, experiment, caches)`.
+
+    Raises:
+        SettingError: it takes something else.
+    """
+    try:
+        parameters = inspect.signature(parser).parameters.values()
+    except (TypeError, ValueError):
+        return 1  # a builtin
+    plain = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    needed = [one for one in parameters if one.kind in plain and one.default is inspect.Parameter.empty]
+    if len(needed) not in (1, 3):
+        name = getattr(parser, "__name__", repr(parser))
+        raise SettingError(
+            f"the parser {name} takes {len(needed)} arguments; allowed are (run) -> dict and (path, experiment, caches)"
+        )
+    return len(needed)
+
+
+def apply(parsers: Sequence[Parser], row: Row, experiment: Experiment, caches: dict[str, Any]) -> None:
+    """Let each parser look at a run; one that raises is a problem of the row, and the others still look."""
+    given = row.parameters
+    experiment.param.update({key: given.get(key) for key in given.keys})
+    before = dict(experiment.param)
+    for parser in parsers:
+        name = getattr(parser, "__name__", type(parser).__name__)
+        try:
+            if arity(parser) == 1:
+                found = parser(row.run)
+                if found is not None and not isinstance(found, Mapping):
+                    raise TypeError(f"it returned {type(found).__name__}, not a mapping of names to values")  # noqa: TRY301
+                row.found.update({str(key): value for key, value in (found or {}).items()})
+            else:
+                parser(row.run.path, experiment, caches)
+        except Exception as error:  # noqa: BLE001  # it is a user's code, and one run must not spoil the table
+            row.problems.append(f"{name}: {type(error).__name__}: {' '.join(str(error).split())}"[:500])
+    row.found.update(experiment.metric)
+    row.start |= {key: value for key, value in experiment.param.items() if before.get(key) is not value}
+
+
+def latest_log(command: str, path: str | os.PathLike[str] | RunDir, index: int = -1) -> Path | None:
+    """Return the log of the latest attempt of a command in a run dir; `index` counts all of them from the oldest.
+
+    Knows our names, `train.log` after `train.1.log`, and mlrunner's, `log.train.20220316.030151`. None when there is
+    none, or not so many.
+    """
+    directory = path.path if isinstance(path, RunDir) else Path(path)
+    ours = re.compile(re.escape(command) + r"(?:\.(\d+))?\.log")
+    theirs = re.compile(r"log\." + re.escape(command) + r"\.(\d+(?:\.\d+)*)")
+    found: list[tuple[Any, Path]] = []
+    for name in os.listdir(directory) if directory.is_dir() else ():
+        if match := ours.fullmatch(name):
+            found.append(((1, int(match[1]) if match[1] else float("inf"), ""), directory / name))
+        elif match := theirs.fullmatch(name):
+            found.append(((0, 0, match[1]), directory / name))
+    logs = [log for _, log in sorted(found)]
+    return logs[index] if -len(logs) <= index < len(logs) else None

@@ -1,0 +1,114 @@
+"""Reading by several processes: `python -m trainctl.examine.work`, each with a part of the runs.
+
+They are new interpreters, which import what they need and nothing of the user's script: forking a process that has
+threads (a notebook) is unsafe, and multiprocessing would run the script again. A process that dies takes no more with
+it than the runs of its part, which say so.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from trainctl.examine.parsers import Experiment, Parser, apply
+from trainctl.examine.row import Row, read_row
+from trainctl.run.rundir import RunDir
+
+
+def read(runs: Sequence[RunDir], processes: int) -> list[Row]:
+    """Read the files of runs, in order."""
+    if processes == 1:
+        return [read_row(run) for run in runs]
+    answers = _ask([{"runs": part} for part in _parts(runs, processes)])
+    rows: list[Row] = []
+    for part, answer in zip(_parts(runs, processes), answers, strict=True):
+        rows += [read_row(run) for run in part] if isinstance(answer, str) else answer
+    return rows
+
+
+def parse(
+    parsers: Sequence[Parser],
+    rows: Sequence[Row],
+    experiments: dict[Path, Experiment],
+    caches: dict[str, Any],
+    processes: int,
+) -> list[Row]:
+    """Let parsers look at runs, in order; what they put into `caches` is joined, the last one wins."""
+    import cloudpickle
+
+    sent = cloudpickle.dumps(list(parsers))  # functions of a script or a notebook too
+    parts = _parts(rows, processes)
+    answers = _ask(
+        [
+            {
+                "parsers": sent,
+                "rows": part,
+                "experiments": [experiments[row.run.path] for row in part],
+                "caches": caches,
+            }
+            for part in parts
+        ]
+    )
+    found: list[Row] = []
+    for part, answer in zip(parts, answers, strict=True):
+        if isinstance(answer, str):
+            for row in part:
+                row.problems.append(f"the parsers: {answer}")
+            found += part
+            continue
+        done, changed, shared = answer
+        experiments.update({row.run.path: one for row, one in zip(done, changed, strict=True)})
+        caches.update(shared)
+        found += done
+    return found
+
+
+def _parts(items: Sequence[Any], number: int) -> list[list[Any]]:
+    """Split into so many parts of nearly equal size, in order."""
+    bounds = [len(items) * at // number for at in range(number + 1)]
+    return [list(items[start:end]) for start, end in itertools.pairwise(bounds)]
+
+
+def _ask(questions: Sequence[dict[str, Any]]) -> list[Any]:
+    """Return each process's answer, a text when it has none."""
+    with ThreadPoolExecutor(len(questions)) as threads:
+        return list(threads.map(_ask_one, questions))
+
+
+def _ask_one(question: dict[str, Any]) -> Any:
+    # two parts, so that paths are known before what was pickled by reference is looked up there
+    try:
+        data = pickle.dumps(sys.path) + pickle.dumps(question)
+    except Exception as error:  # noqa: BLE001  # a user's object may refuse in any way
+        return f"they cannot be sent to another process ({type(error).__name__}: {error})"
+    command = [sys.executable, "-c", "from trainctl.examine.work import main; main()"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([path for path in sys.path if path])}
+    done = subprocess.run(command, input=data, stdout=subprocess.PIPE, check=False, env=environment)
+    if done.returncode != 0 or not done.stdout:
+        return f"the process that ran them ended with {done.returncode}"
+    return pickle.loads(done.stdout)
+
+
+def main() -> None:
+    """Answer one question on standard input. Whatever is printed meanwhile goes to standard error."""
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    sys.path[:] = pickle.load(sys.stdin.buffer)
+    question = pickle.load(sys.stdin.buffer)
+    if "runs" in question:
+        answer: Any = [read_row(run) for run in question["runs"]]
+    else:
+        rows, experiments, caches = question["rows"], question["experiments"], question["caches"]
+        parsers = pickle.loads(question["parsers"])
+        for row, experiment in zip(rows, experiments, strict=True):
+            apply(parsers, row, experiment, caches)
+        answer = rows, experiments, caches
+    with answers:
+        pickle.dump(answer, answers)

@@ -1,0 +1,133 @@
+"""Starts the page's server again, once, when it was killed or hangs: a thread of the trainer that nearly only waits."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import threading
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from trainctl.panel.paneldir import Record
+from trainctl.panel.process import PanelHandle, find
+
+log = logging.getLogger("trainctl")
+
+LOOK_S = 3.0  # between two looks
+HUNG_S = 60.0  # a server that does not answer for so long hangs; one that has stepped back may be slow
+BEGIN_S = 300.0  # until its first answer: it may have much to load from a slow disk
+END_S = 30.0  # for a killed process to be gone
+
+
+class Guard(threading.Thread):
+    """Looks now and then whether the server lives and answers, for as long as the page is used.
+
+    Args:
+        handle: the use of the page that is guarded.
+        look_s: seconds between two looks.
+        hung_s: seconds without an answer after which a server that has answered before is ended.
+    """
+
+    def __init__(self, handle: PanelHandle, *, look_s: float = LOOK_S, hung_s: float = HUNG_S) -> None:
+        super().__init__(name="trainctl-guard", daemon=True)
+        self._handle = handle
+        self._look_s = look_s
+        self._hung_s = hung_s
+        self._answered: Record | None = None
+        self._over = threading.Event()
+
+    @property
+    def has_answered(self) -> bool:
+        """Say whether the server has answered once: from then on it is known to hang when it does not."""
+        return self._answered is not None
+
+    def close(self) -> None:
+        """Look no more."""
+        self._over.set()
+
+    def run(self) -> None:
+        """Look until the page is not used any more, or its second server has ended too."""
+        is_first = True
+        while not self._over.wait(self._look_s):
+            if (what := self._wrong()) is None:
+                continue
+            try:
+                if self._over.is_set() or not self._handle.start_again():
+                    break
+            except OSError as error:
+                log.warning("%s, and cannot be started again: %s; training goes on without it", what, error)
+                return
+            if is_first:
+                log.warning("%s; it was started again, its log is %s", what, self._handle.log)
+            is_first = False
+        if not self._over.is_set() and self._handle.is_used:
+            log.warning(
+                "%s again, training goes on without it; its log is %s", self._handle.why_ended(), self._handle.log
+            )
+
+    def _wrong(self) -> str | None:
+        """Say what is wrong with the server; one that hangs is ended here. None when it answers."""
+        root = self._handle.place.root
+        record = find(root)
+        if record is None:
+            return self._handle.why_ended()
+        if record.host != socket.gethostname():
+            return None
+        patience_s = self._hung_s if self._answered == record else BEGIN_S
+        if answers(record.url, patience_s, self._over):
+            self._answered = record
+            return None
+        if self._over.is_set() or find(root) != record:
+            return None  # another one by now: the next look is at that
+        return f"the page's server did not answer for {patience_s:.0f} s" if end(root, record) else None
+
+
+def answers(url: str, patience_s: float, over: threading.Event) -> bool:
+    """Say whether a server says anything at all within `patience_s`; one that refuses or is gone does not hang."""
+    parts = urlsplit(url)
+    deadline = time.monotonic() + patience_s
+    while not over.is_set():
+        try:
+            plain = socket.create_connection((parts.hostname or "", parts.port or 0), timeout=patience_s)
+            with plain, _by_tls(plain) if parts.scheme == "https" else plain as connection:
+                connection.sendall(b"HEAD / HTTP/1.0\r\n\r\n")
+                connection.recv(1)
+        except TimeoutError:
+            if time.monotonic() >= deadline:
+                return False
+            continue
+        except OSError:
+            pass  # the next look will find out
+        return True
+    return True
+
+
+def _by_tls(plain: socket.socket) -> socket.socket:
+    """Speak TLS without asking with whom: nothing secret is said."""
+    import ssl
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context.wrap_socket(plain)
+
+
+def end(root: Path, record: Record) -> bool:
+    """Kill a server that hangs and wait until it is gone; False if that is not possible, or no server has that pid."""
+    import psutil  # for this rare case only
+
+    try:
+        if not record.is_alive() or psutil.Process(record.pid).cmdline()[1:3] != ["-m", "trainctl.panel"]:
+            return False
+        os.kill(record.pid, signal.SIGKILL)
+    except (psutil.Error, OSError):
+        return False
+    deadline = time.monotonic() + END_S
+    while find(root) == record:  # until its lock is given back: it may be a zombie of ours for longer
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True

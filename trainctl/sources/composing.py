@@ -1,0 +1,155 @@
+"""How sources come into a composition: after all files and the options they choose, before what the command line says.
+
+Hydra merges the configs of a defaults list in their order, without asking whether the keys are there. Here two of its
+steps are led through ours: the defaults list, because a run that had chosen `norm=new` is to be continued with the
+option `new` and what belongs to it; and the merging, for types, unknown keys, and what the command line has chosen.
+Compositions without a source are Hydra's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from hydra.core.override_parser.types import Override
+from hydra.errors import ConfigCompositionException
+from hydra.plugins.config_source import ConfigResult
+from omegaconf import DictConfig, OmegaConf
+
+from trainctl.config.adopt import UNKNOWN, adopt
+from trainctl.config.keys import leaves, split
+from trainctl.config.loaded import Loaded, keep_copies
+from trainctl.errors import SourceError
+from trainctl.sources import choices
+from trainctl.sources.announcing import announce
+from trainctl.sources.choices import Listing
+from trainctl.sources.groups import GROUP, SCHEME, UNKNOWN_GROUP
+from trainctl.sources.reading import is_source, read_source, taking_copies
+from trainctl.sources.seam import hydra_compose, hydra_defaults_list
+
+
+class LoadedResult(ConfigResult):
+    """What our config source gives Hydra: an empty config, and beside it what is put in when the others are merged."""
+
+    loaded: Loaded | None = None
+
+
+def is_config(config_path: str) -> bool:
+    """Say whether a path names a source, or what becomes of keys that the config does not have."""
+    group, _, name = config_path.partition("/")
+    return (group == GROUP and is_source(name)) or (group == UNKNOWN_GROUP and name in UNKNOWN)
+
+
+def load(config_path: str) -> ConfigResult:
+    """Load `from/KIND/PLACE`, or `from_unknown/WORD`.
+
+    Raises:
+        ConfigCompositionException: with one sentence, which Hydra prints without a traceback.
+    """
+    result = LoadedResult("hydra_trainctl", f"{SCHEME}://", OmegaConf.create({}), {"package": "_global_"})
+    group, _, name = config_path.partition("/")
+    if group == GROUP:
+        try:
+            result.loaded = read_source(name)
+        except SourceError as error:
+            raise ConfigCompositionException(str(error)) from error
+    return result
+
+
+class _Defaults(list[Any]):
+    """The entries of a defaults list; the groups that the command line has chosen, and the keys it has settled."""
+
+    chosen: frozenset[str] = frozenset()
+    settled: frozenset[tuple[str, ...]] = frozenset()
+
+
+def create_defaults_list(
+    repo: Any, config_name: str | None, overrides_list: list[Override], prepend_hydra: bool, skip_missing: bool
+) -> Any:
+    """Make Hydra's defaults list, with the options that the sources had chosen where the command line has not."""
+
+    def make(repository: Any, overrides: Iterable[Override], skip: bool) -> Any:
+        return hydra_defaults_list(
+            repo=repository,
+            config_name=config_name,
+            overrides_list=list(overrides),
+            prepend_hydra=prepend_hydra,
+            skip_missing=skip,
+        )
+
+    listing = Listing(make, repo, overrides_list, skip_missing)
+    with taking_copies(choices.runs_with_copies(overrides_list)):
+        made = listing.with_choices(lambda defaults: [each for each, _ in _loaded(defaults, repo)])
+    made.defaults = _Defaults(made.defaults)
+    made.defaults.chosen, made.defaults.settled = listing.given, listing.settled
+    return made
+
+
+def compose(self: Any, defaults: list[Any], repo: Any) -> DictConfig:
+    """Merge the configs of a defaults list as Hydra does; then put in what the sources say, in their order.
+
+    Raises:
+        ConfigCompositionException: a source does not fit the config.
+    """
+    config: DictConfig = hydra_compose(self, defaults, repo)
+    unknown = "error"
+    for entry in defaults:
+        group, _, word = str(entry.config_path).partition("/")
+        unknown = word if group == UNKNOWN_GROUP else unknown
+    loaded = list(_loaded(defaults, repo))
+    for each, package in loaded:
+        target: Any = OmegaConf.select(config, package) if package else config
+        protected = set(_protected(defaults, repo, each))
+        try:
+            dropped = adopt(target, each, unknown, protected, tuple(split(package)) if package else ())
+        except SourceError as error:
+            raise ConfigCompositionException(str(error)) from error
+        if dropped and unknown == "drop":
+            announce(f"+from={each.source}: left out, as this config does not have them: {', '.join(dropped)}")
+    if "hydra" in config:
+        keep_copies(config.hydra, [each for each, _ in loaded])
+    return config
+
+
+def _loaded(defaults: Iterable[Any], repo: Any) -> Iterator[tuple[Loaded, str]]:
+    for entry in defaults:
+        if str(entry.config_path).startswith(f"{GROUP}/"):
+            result = repo.load_config(entry.config_path)
+            found = getattr(result, "loaded", None)
+            if found is not None:
+                yield found, entry.package or ""
+
+
+def _protected(defaults: Any, repo: Any, loaded: Loaded) -> Iterator[tuple[str, ...]]:
+    """Yield the keys that a source does not say: those of options that the command line has chosen, or a later source.
+
+    And those that the command line adds or takes away.
+    """
+    is_made = isinstance(defaults, _Defaults)
+    chosen = (defaults.chosen if is_made else frozenset()) - {GROUP, UNKNOWN_GROUP}
+    yield from defaults.settled if is_made else ()
+    paths = {
+        entry.config_path
+        for entry in defaults
+        if entry.override_key in chosen or _has_other_option(entry, repo, loaded)
+    }
+    for entry in defaults:
+        if entry.config_path not in paths and entry.parent not in paths:
+            continue
+        paths.add(entry.config_path)
+        if entry.package:
+            yield tuple(split(entry.package))
+        else:
+            result = repo.load_config(entry.config_path)
+            if result is not None and isinstance(result.config, DictConfig):
+                plain: Any = OmegaConf.to_container(result.config, resolve=False)
+                yield from (split(key) for key in leaves(plain))
+
+
+def _has_other_option(entry: Any, repo: Any, loaded: Loaded) -> bool:
+    """Say whether a group has another option than the source had, though that is still there."""
+    option = loaded.choices.get(str(entry.override_key))
+    if option is None:
+        return False
+    path = f"{str(entry.override_key).partition('@')[0]}/{option}"
+    return entry.config_path != path and bool(repo.config_exists(path))

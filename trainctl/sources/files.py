@@ -1,0 +1,109 @@
+"""Configs in files: YAML, JSON, .ini and gin."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from trainctl.config.document import read_document
+from trainctl.config.gin import read_gin
+from trainctl.config.ini import read_ini
+from trainctl.config.literal import literal
+from trainctl.config.loaded import Form, Loaded
+from trainctl.errors import SourceError
+from trainctl.run.printable import clean
+from trainctl.run.provenance import original_cwd
+
+MOST_BYTES = 16 * 2**20
+
+
+def read_file(source: str, kind: str) -> Loaded:
+    """Read the file that `KIND/PATH` names; YAML and gin are a person's own config, with interpolations if they like.
+
+    Raises:
+        SourceError: it is not there, too large, or not of that kind.
+    """
+    path = original_cwd() / Path(source.partition("/")[2]).expanduser()
+    text = read_text(path, source)
+    parse, form, is_own = _PARSERS[kind]
+    return Loaded(source, str(path), parse(text, f"+from={source}"), form=form, is_own=is_own)
+
+
+def read_text(path: Path, source: str) -> str:
+    """Read a text file of bounded size.
+
+    Raises:
+        SourceError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(MOST_BYTES + 1)
+    except FileNotFoundError:
+        raise SourceError(f"+from={source}: there is no file {str(path)!r}") from None
+    except OSError as error:
+        raise SourceError(f"+from={source}: {str(path)!r} cannot be read ({error.strerror or error})") from error
+    if len(data) > MOST_BYTES:
+        raise SourceError(f"+from={source}: {str(path)!r} has more than {MOST_BYTES >> 20} MiB, which is no config")
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        raise SourceError(f"+from={source}: {str(path)!r} is not UTF-8 text") from None
+
+
+def unread(source: str, what: str, error: Exception) -> SourceError:
+    """Return the sentence about a server that has not given what was asked of it."""
+    said = error.strerror or error if isinstance(error, OSError) else error
+    reason = " ".join(str(said).split()) or type(error).__name__
+    return SourceError(f"+from={source}: {what}, nothing was loaded: {clean(textwrap.shorten(reason, 300))}")
+
+
+def parse_yaml(text: str, asked: str, *, aliases: bool = True) -> dict[Any, Any]:
+    """Read a YAML config; an empty one says nothing.
+
+    Args:
+        text: of the file.
+        asked: who wants it, for the sentence of an error.
+        aliases: allow `*name`, by which a short text can stand for an endless value.
+
+    Raises:
+        SourceError: it is not YAML, no mapping, or leaves to Hydra what it is made of.
+    """
+
+    def error(reason: str) -> SourceError:
+        return SourceError(f"{asked} is not a YAML config: {reason}")
+
+    content = read_document(text, error, aliases=aliases)
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise error("it must be a mapping of keys to values")
+    if "defaults" in content:
+        raise error("it has a defaults list, which only Hydra follows; give the composed config of a run")
+    return content
+
+
+def _parse_json(text: str, asked: str) -> dict[Any, Any]:
+    try:
+        content = json.loads(text)
+        values: dict[Any, Any] = literal(content)
+    except (ValueError, RecursionError) as error:
+        raise SourceError(f"{asked} is not JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise SourceError(f"{asked} is not a JSON config: it must be a mapping of keys to values")
+    return values
+
+
+def _parse_ini(text: str, asked: str) -> dict[Any, Any]:
+    values: dict[Any, Any] = literal(read_ini(text, asked).values)
+    return values
+
+
+_PARSERS: dict[str, tuple[Callable[[str, str], dict[Any, Any]], Form, bool]] = {
+    "gin": (read_gin, "plain", True),
+    "ini": (_parse_ini, "plain", False),
+    "json": (_parse_json, "plain", False),
+    "yaml": (parse_yaml, "exact", True),
+}

@@ -1,0 +1,97 @@
+"""Sources that need a client of their own: read in a process apart, within a time limit.
+
+The clients start services and threads, of which a process that forks its jobs must have none, and what they ask may
+never be answered.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import signal
+import subprocess
+import sys
+from typing import Any
+
+from trainctl.config.loaded import Loaded
+from trainctl.errors import SourceError
+from trainctl.run.provenance import original_cwd
+
+KINDS = ("mlflow", "wandb", "wandb_offline")
+
+_SERVERS = ("WANDB_BASE_URL", "MLFLOW_TRACKING_URI")
+_LIMIT_S = 60.0
+_LIMIT_NAME = "TRAINCTL_FROM_TIMEOUT_S"
+
+
+def read(source: str, kind: str) -> Loaded:
+    """Read `KIND/PLACE` in a process of its own, which is ended after 60 s (`TRAINCTL_FROM_TIMEOUT_S`).
+
+    What was read is kept for this process: Hydra composes a config several times.
+
+    Raises:
+        SourceError: it cannot be reached, is not there, or the client is not installed.
+    """
+    servers = tuple((name, os.environ[name]) for name in _SERVERS if name in os.environ)
+    return _read(source, kind, str(original_cwd()), _limit_s(), servers)
+
+
+@functools.lru_cache(maxsize=64)
+def _read(source: str, kind: str, cwd: str, limit_s: float, servers: tuple[tuple[str, str], ...]) -> Loaded:
+    path = os.pathsep.join(each for each in sys.path if each)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "trainctl.sources.fetching", kind, source],
+        cwd=cwd,
+        env={**os.environ, **dict(servers), "PYTHONPATH": path, "PYTHONSAFEPATH": "1"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        text=True,
+    )
+    try:
+        answer, said = process.communicate(timeout=limit_s)
+    except subprocess.TimeoutExpired:
+        raise SourceError(
+            f"+from={source}: no answer within {limit_s:g} s, nothing was loaded; {_LIMIT_NAME} gives it more"
+        ) from None
+    finally:
+        _end(process)
+    return _loaded(source, answer, said)
+
+
+def _loaded(source: str, answer: str, said: str) -> Loaded:
+    try:
+        record: dict[str, Any] = json.loads(answer)
+    except ValueError:
+        reason = (said.strip().splitlines() or ["its process was killed"])[-1]
+        raise SourceError(f"+from={source} cannot be read: {reason}") from None
+    if "error" in record:
+        raise SourceError(record["error"])
+    return Loaded.from_dict(record)
+
+
+def _limit_s() -> float:
+    given = os.environ.get(_LIMIT_NAME)
+    try:
+        limit_s = _LIMIT_S if given is None else float(given)
+    except ValueError:
+        limit_s = 0.0
+    if not 0 < limit_s <= 86_400:
+        raise SourceError(f"{_LIMIT_NAME}={given!r} is not a number of seconds, more than 0 and at most a day")
+    return limit_s
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """Kill the process with all that the client has started."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass  # all of them are gone
+    except PermissionError:
+        process.kill()  # macOS: the group has only a zombie left
+    process.wait()
+    for stream in (process.stdout, process.stderr):
+        if stream is not None:
+            stream.close()

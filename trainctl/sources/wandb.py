@@ -1,0 +1,140 @@
+"""The config of a W&B run: from a server, or from the directory of an offline run."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
+
+import wandb
+from wandb.proto import wandb_internal_pb2
+
+from trainctl.config.literal import literal
+from trainctl.config.loaded import Loaded
+from trainctl.config.nesting import nested
+from trainctl.config.recordlog import read_records
+from trainctl.config.wandbrun import parse_wandb
+from trainctl.errors import SourceError
+from trainctl.sources.files import MOST_BYTES, parse_yaml, read_text, unread
+from trainctl.sources.records import FILES, read_record
+
+_OWN_KEYS = ("_wandb", "_trainctl")  # in a config, but none of it
+_TIMEOUT_S = 20
+
+
+def read_wandb(source: str, place: str) -> Loaded:
+    """Read `ENTITY/PROJECT/RUN` or a browser's address; server and key as for W&B: `WANDB_BASE_URL`, `WANDB_API_KEY`.
+
+    Raises:
+        SourceError: the server does not answer, or has no such run for this key.
+    """
+    run = parse_wandb(place)
+    own = (os.environ.get("WANDB_BASE_URL") or wandb.setup().settings.base_url).rstrip("/")
+    host = run.host or own
+    if host != own and "WANDB_API_KEY" in os.environ:
+        raise SourceError(
+            f"+from={source}: the run is on {host}, but WANDB_API_KEY is for {own}; set WANDB_BASE_URL={host} to use it"
+        )
+    try:
+        _connect(host)
+        found = wandb.Api(overrides={"base_url": run.host} if run.host else None, timeout=_TIMEOUT_S).run(run.path)
+        values: dict[str, Any] = dict(found.config)
+        texts = _download(found)
+    except Exception as error:
+        raise unread(source, f"{run.path} cannot be read from {host}", error) from error
+    return _loaded(source, f"{run.path} on {host}", values, texts)
+
+
+def _connect(host: str) -> None:
+    """Find out at once whether a server is there: W&B's client goes on trying for long, and does not say why.
+
+    Raises:
+        OSError: nobody listens there.
+    """
+    if not getproxies():
+        address = urlsplit(host)
+        port = address.port or (443 if address.scheme == "https" else 80)
+        socket.create_connection((address.hostname or "", port), timeout=_TIMEOUT_S).close()
+
+
+def _download(run: Any) -> dict[str, str]:
+    """Return the texts of the files that trainctl left there, by name."""
+    texts: dict[str, str] = {}
+    with TemporaryDirectory() as directory:
+        for file in run.files(names=list(FILES)):
+            if file.name in FILES and file.size:
+                if file.size > MOST_BYTES:
+                    raise ValueError(f"its {file.name} has {file.size} bytes, which is no config")
+                file.download(root=directory, replace=True).close()
+                texts[file.name] = read_text(Path(directory, file.name), run.id)
+    return texts
+
+
+def read_wandb_offline(source: str, place: str) -> Loaded:
+    """Read the directory of an offline run: `wandb/offline-run-…`.
+
+    Raises:
+        SourceError: it is no such directory, or nothing of a config is in it.
+    """
+    path = Path(place).expanduser().absolute()
+    texts = {name: read_text(path / "files" / name, source) for name in FILES if (path / "files" / name).is_file()}
+    written = path / "files" / "config.yaml"
+    logs = sorted(path.glob("*.wandb"))
+    values: dict[str, Any] = {}
+    if written.is_file():
+        content = parse_yaml(read_text(written, source), f"+from={source}", aliases=False)
+        values = {key: value["value"] for key, value in content.items() if isinstance(value, dict) and "value" in value}
+    elif logs:
+        values = _logged_config(logs[0], source)
+    elif not texts:
+        raise SourceError(f"+from={source}: {str(path)!r} is not the directory of an offline W&B run")
+    return _loaded(source, str(path), values, texts)
+
+
+def _loaded(source: str, origin: str, values: dict[str, Any], texts: dict[str, str]) -> Loaded:
+    record = read_record(source, origin, texts)
+    if record is not None:
+        return record
+    own = {key: value for key, value in values.items() if key not in _OWN_KEYS}
+    return Loaded(source, origin, literal(nested(own, f"+from={source}")), form="plain", is_record=True)
+
+
+def _logged_config(path: Path, source: str) -> dict[str, Any]:
+    """Return the config that the records of a `.wandb` file lead to."""
+    values: dict[str, Any] = {}
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise SourceError(f"+from={source}: {str(path)!r} cannot be read ({error.strerror or error})") from error
+    if not data.startswith(b":W&B"):
+        raise SourceError(f"+from={source}: {str(path)!r} is not a log of W&B")
+    for part in read_records(data):
+        record = wandb_internal_pb2.Record.FromString(part)
+        for change in (record.run.config, record.config):
+            for item in change.update:
+                _put(values, list(item.nested_key) or [item.key], json.loads(item.value_json))
+            for item in change.remove:
+                _remove(values, list(item.nested_key) or [item.key])
+    return values
+
+
+def _put(values: dict[str, Any], parts: list[str], value: Any) -> None:
+    for part in parts[:-1]:
+        if not isinstance(values.get(part), dict):
+            values[part] = {}
+        values = values[part]
+    values[parts[-1]] = value
+
+
+def _remove(values: dict[str, Any], parts: list[str]) -> None:
+    for part in parts[:-1]:
+        below = values.get(part)
+        if not isinstance(below, dict):
+            return
+        values = below
+    values.pop(parts[-1], None)

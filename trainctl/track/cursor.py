@@ -1,0 +1,112 @@
+"""How far a tracker has got with a run: a small file in the run dir, so that nothing is sent twice or forgotten.
+
+Whoever sends (the run itself, a later attempt, `trainctl sync`) holds its lock, and goes on where the last one was.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from trainctl.run import files
+from trainctl.run.lock import RunLock
+from trainctl.run.rundir import RunDir
+
+
+@dataclass(slots=True)
+class Cursor:
+    """What was sent.
+
+    Attributes:
+        key: a text of this run's own, by which a tracker finds it again although we were killed before we knew its id.
+        kept: what the tracker needs to find the run again.
+        inode, offset: of `metrics.jsonl`: all before that is sent.
+        step, t: of the last record that was sent.
+        changes: of the edits that were sent, step, key and value.
+        changelog: hash of the changelog that was sent last.
+        ended: attempt and state of the end that was sent last.
+    """
+
+    key: str = field(default_factory=lambda: secrets.token_hex(8))
+    kept: dict[str, Any] = field(default_factory=dict)
+    inode: int = 0
+    offset: int = 0
+    step: int = 0
+    t: float = 0.0
+    changes: list[str] = field(default_factory=list)
+    changelog: str = ""
+    ended: str = ""
+
+    @classmethod
+    def read(cls, path: Path) -> Cursor:
+        """Read a cursor; a new one when there is none."""
+        try:
+            found = json.loads(path.read_bytes())
+        except (OSError, ValueError):
+            return cls()
+        if not isinstance(found, dict):
+            return cls()
+        names = {one.name for one in fields(cls)}
+        return cls(**{name: value for name, value in found.items() if name in names})
+
+    def write(self, path: Path) -> None:
+        """Replace the file.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        files.write_atomic(path, json.dumps(asdict(self)), durable=False)
+
+
+def place_of(run: RunDir, tracker: str) -> Path:
+    """Return where the cursor of a tracker lies; the directory is made.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    directory = run.path / ".track"
+    directory.mkdir(mode=0o700, exist_ok=True)
+    return directory / f"{tracker}.json"
+
+
+def lock_of(run: RunDir, tracker: str) -> RunLock:
+    """Return the lock that whoever sends must hold."""
+    return RunLock(place_of(run, tracker).with_suffix(".lock"))
+
+
+def read_after(path: Path, cursor: Cursor, most: int) -> tuple[list[dict[str, Any]], int, int, int | None]:
+    """Return the next whole records, where they end, of which inode, and after which step others take their place.
+
+    That is None unless the file was replaced by another (a run went on from a checkpoint). In such a one records that
+    were sent already come first: they are as old as the last one that was sent, or older.
+    """
+    try:
+        with path.open("rb") as file:
+            stat = os.fstat(file.fileno())
+            is_new = bool(cursor.inode) and (stat.st_ino != cursor.inode or stat.st_size < cursor.offset)
+            offset = 0 if is_new else cursor.offset
+            file.seek(offset)
+            records: list[dict[str, Any]] = []
+            kept = 0
+            while len(records) < most:
+                line = file.readline()
+                if not line.endswith(b"\n"):
+                    break  # the rest is still being written
+                offset += len(line)
+                found = next(iter(files.parse_lines(line)), None)
+                if found is not None and is_new and not records and _is_sent(found, cursor):
+                    kept = max(kept, found["step"])
+                elif found is not None:
+                    records.append(found)
+            return records, offset, stat.st_ino, kept if is_new else None
+    except FileNotFoundError:
+        return [], cursor.offset, cursor.inode, None
+
+
+def _is_sent(record: dict[str, Any], cursor: Cursor) -> bool:
+    t = record.get("t")
+    return isinstance(t, int | float) and t <= cursor.t and type(record.get("step")) is int

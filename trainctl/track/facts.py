@@ -1,0 +1,102 @@
+"""What trackers are told of a run, from the files in its run dir, without secrets."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from trainctl.config import changelog, yaml
+from trainctl.config.changelog import Changelog
+from trainctl.config.keys import leaves
+from trainctl.config.masking import Masking, patterns_of
+from trainctl.run import events
+from trainctl.run.rundir import RunDir
+from trainctl.run.status import read_status
+from trainctl.run.summary import read_record
+from trainctl.track.tracker import Change, Facts
+
+OMITTED = "OMITTED"
+_UP = 3  # directories above a run dir in which its page may have its files
+
+
+class Told:
+    """A run's changelog as trackers may see it.
+
+    Raises:
+        ChangelogError: the changelog cannot be read. OSError: there is none.
+    """
+
+    def __init__(self, run: RunDir) -> None:
+        self.run = run
+        self.log = changelog.loads(run.changelog.read_bytes(), str(run.changelog))
+        base = self.log.base
+        self.masking = Masking(base, [*patterns_of(base), *_omit(base)], mask=OMITTED)
+        for edit in self.log.edits:
+            for key, value in edit.values.items():
+                self.masking.learn(key, value)
+
+    def facts(self) -> Facts:
+        """Return what is told at the start."""
+        base = self.masking.nested(self.log.base)
+        overrides = read_record(self.run, "overrides").get("overrides")
+        given = [str(one) for one in overrides] if isinstance(overrides, list) else []
+        return Facts(
+            name=self.run.name,
+            group=self.run.path.parent.name,
+            config=leaves(base),
+            document=yaml.dumps(base),
+            overrides=[self.masking.text(one) for one in given],
+            url=page_url(self.run),
+        )
+
+    def changes(self) -> Iterator[Change]:
+        """Yield the edits in order, each key's first one after its value at step 0."""
+        moments = {one.step: one.t for one in events.read_events(self.run) if one.state == "applied"}
+        started = run_started(self.run)
+        start = leaves(self.log.base)
+        known: set[str] = set()
+        for edit in self.log.edits:
+            values = self.masking.values(edit.values)
+            first = {key: self.masking.value(key, start[key]) for key in values if key in start and key not in known}
+            if first:
+                yield Change(0, started, first, None)
+            known |= set(values)
+            yield Change(
+                edit.step, moments.get(edit.step, started), values, self.masking.text(edit.note) if edit.note else None
+            )
+
+    def text(self) -> str:
+        """Return the changelog as it may be shown."""
+        edits = [
+            replace(edit, values=self.masking.values(edit.values), note=edit.note and self.masking.text(edit.note))
+            for edit in self.log.edits
+        ]
+        return changelog.dumps(Changelog(self.masking.nested(self.log.base), edits))
+
+
+def run_started(run: RunDir) -> float:
+    """Return when the attempt that runs, or ran last, has begun."""
+    status = read_status(run)
+    return status.started or 0.0 if status is not None else 0.0
+
+
+def page_url(run: RunDir) -> str | None:
+    """Return where the page shows this run, without the token that opens it; None when it has none."""
+    for root in list(run.path.parents)[:_UP]:
+        try:
+            url = json.loads((root / ".trainctl" / "panel.json").read_text(encoding="utf-8"))["url"]
+            parts = urlsplit(str(url))
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        host = f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname)
+        return urlunsplit((parts.scheme, host, f"/run/{quote(run.path.relative_to(root).as_posix(), safe='')}", "", ""))
+    return None
+
+
+def _omit(base: dict[Any, Any]) -> list[object]:
+    own = base.get("trainctl")
+    given = own.get("omit") if isinstance(own, dict) else None
+    return list(given) if isinstance(given, list) else []

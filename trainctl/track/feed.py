@@ -1,0 +1,228 @@
+"""Brings one tracker up to date with one run: the same while the run trains, after a kill, and by `trainctl sync`."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib
+import importlib.util
+import os
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from trainctl.config import yaml
+from trainctl.config.masking import Masking
+from trainctl.errors import SettingError
+from trainctl.run.rundir import RunDir
+from trainctl.run.status import State, Status, read_status, state_of
+from trainctl.run.summary import summarize
+from trainctl.track.cursor import Cursor, lock_of, place_of, read_after
+from trainctl.track.facts import Told
+from trainctl.track.tracker import NAMES, Change, Record, Tracker
+
+_BATCH = 500
+_CHANGELOG_S = 30.0  # between two copies of the changelog, while edits come
+
+
+@dataclass(slots=True)
+class Sent:
+    """What a feed has sent so far."""
+
+    records: int = 0
+    changes: int = 0
+
+
+def check(names: list[str]) -> None:
+    """Refuse trackers that cannot be used here.
+
+    Raises:
+        SettingError: there is no such tracker, or its package is not installed.
+    """
+    for name in names:
+        if name not in NAMES:
+            raise SettingError(f"trainctl.track={name!r} is not a tracker; allowed are {', '.join(NAMES)}")
+        if importlib.util.find_spec(name) is None:
+            raise SettingError(
+                f"trainctl.track={name!r} needs the package {name}: pip install 'hydra-trainctl[{name}]'"
+            )
+
+
+def make_tracker(name: str, run: RunDir) -> Tracker:
+    """Import the one module about a tracker, and make one for a run."""
+    tracker: Tracker = importlib.import_module(f"trainctl.track.{name}").make(run)
+    return tracker
+
+
+class Feed:
+    """One run and one tracker. Used by one thread; nothing is open before the first `round`."""
+
+    def __init__(self, run: RunDir, name: str) -> None:
+        self.run, self.name = run, name
+        self.sent = Sent()
+        self.tracker: Tracker | None = None
+        self._lock = lock_of(run, name)
+        self._path = place_of(run, name)
+        self._cursor = Cursor()
+        self._made: Tracker | None = None
+        self._masking = Masking({})
+        self._looked: Any = None
+        self._is_behind = False  # the tracker's copy of the changelog
+        self._copied = float("-inf")
+
+    def load(self) -> None:
+        """Import the tracker's library: that must be done before a program ends."""
+        self._made = make_tracker(self.name, self.run)
+
+    def take(self) -> bool:
+        """Take the lock; say whether nobody else is sending."""
+        return self._lock.acquire()
+
+    def round(self, *, is_last: bool = False, ended: Status | None = None) -> None:
+        """Send what is new; with `is_last` the changelog too, and how the run ended if it has.
+
+        Args:
+            is_last: nothing will follow.
+            ended: how it ended, where that is known better than from the run dir.
+
+        Raises:
+            Exception: whatever the tracker's library raises when it cannot; what was sent until then is noted.
+        """
+        if self.tracker is None:
+            self._open()
+        while self._metrics():
+            pass
+        self._changes(is_last=is_last)
+        if is_last:
+            self._end(ended)
+
+    def is_behind(self) -> bool:
+        """Say whether there is something to send; the tracker is not asked."""
+        cursor = Cursor.read(self._path)
+        try:
+            stat = os.stat(self.run.metrics)
+            is_whole = (stat.st_ino, stat.st_size) == (cursor.inode, cursor.offset)
+        except FileNotFoundError:
+            is_whole = cursor.inode == 0
+        is_ended = _mark_of(read_status(self.run), state_of(self.run)) in (cursor.ended, None)
+        return not (is_whole and is_ended and cursor.kept and _digest(Told(self.run).text()) == cursor.changelog)
+
+    def close(self) -> None:
+        """Let go of the tracker and the lock."""
+        if self.tracker is not None:
+            self.tracker.close()
+            self._cursor.kept = self.tracker.kept()
+            with contextlib.suppress(OSError):  # the disk is full: what it says is true, only not the latest
+                self._cursor.write(self._path)
+            self.tracker = None
+        self._lock.release()
+
+    @property
+    def address(self) -> str | None:
+        return self.tracker.address() if self.tracker is not None else None
+
+    def _open(self) -> None:
+        self._cursor = Cursor.read(self._path)
+        self._cursor.write(self._path)  # its key is known before the tracker hears of it
+        told = Told(self.run)
+        self._masking = told.masking
+        tracker, self._made = self._made or make_tracker(self.name, self.run), None
+        try:
+            kept = {"key": self._cursor.key, **self._cursor.kept}
+            self._cursor.kept = tracker.open(told.facts(), kept)
+            self._cursor.write(self._path)
+        except BaseException:
+            tracker.close()
+            raise
+        if tracker.knows_itself:
+            self._cursor = Cursor(self._cursor.key, self._cursor.kept, ended=self._cursor.ended)
+        self.tracker = tracker
+        self._looked = None
+
+    def _metrics(self) -> bool:
+        """Send one batch; say whether there may be more."""
+        assert self.tracker is not None
+        cursor = self._cursor
+        found, offset, inode, rewound = read_after(self.run.metrics, cursor, _BATCH)
+        records = [record for one in found if (record := _record(one, self._masking)) is not None]
+        if rewound is not None:
+            self._rewind(rewound)
+        if records:
+            self.tracker.metrics(records)
+            cursor.step, cursor.t = records[-1].step, records[-1].t
+            self.sent.records += len(records)
+        if (cursor.inode, cursor.offset) != (inode, offset):
+            cursor.inode, cursor.offset, cursor.kept = inode, offset, self.tracker.kept()
+            cursor.write(self._path)
+        return len(found) == _BATCH
+
+    def _rewind(self, step: int) -> None:
+        assert self.tracker is not None
+        if self.tracker.rewind(step):
+            self._cursor.changes = [mark for mark in self._cursor.changes if int(mark.partition(" ")[0]) <= step]
+            self._looked = None
+
+    def _changes(self, *, is_last: bool) -> None:
+        """Send edits that were not sent, then the changelog: at once, but not all the time."""
+        assert self.tracker is not None
+        stat = os.stat(self.run.changelog)
+        seen = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
+        is_due = is_last or time.monotonic() - self._copied >= _CHANGELOG_S
+        if seen == self._looked and not (is_last or (is_due and self._is_behind)):
+            return
+        told, cursor = Told(self.run), self._cursor
+        self._masking = told.masking
+        changes = [change for change in map(self._unsent, told.changes()) if change is not None]
+        if changes:
+            self.tracker.changes(changes)
+            cursor.changes += [mark for change in changes for mark in _marks(change)]
+            cursor.kept = self.tracker.kept()
+            cursor.write(self._path)
+            self.sent.changes += sum(change.step > 0 for change in changes)
+        text = told.text()
+        digest = _digest(text)
+        self._is_behind = digest != cursor.changelog
+        if self._is_behind and is_due:
+            self.tracker.changelog(text)
+            self._copied = time.monotonic()
+            cursor.changelog, cursor.kept = digest, self.tracker.kept()
+            cursor.write(self._path)
+            self._is_behind = False
+        self._looked = seen
+
+    def _unsent(self, change: Change) -> Change | None:
+        marks = dict(zip(_marks(change), change.values.items(), strict=True))
+        new = dict(pair for mark, pair in marks.items() if mark not in self._cursor.changes)
+        return Change(change.step, change.t, new, change.note) if new else None
+
+    def _end(self, ended: Status | None) -> None:
+        assert self.tracker is not None
+        found = summarize(self.run)
+        state, reason = (ended.state, ended.reason) if ended is not None else (found.state, found.reason)
+        mark = _mark_of(ended or read_status(self.run), state)
+        if mark is not None and self._cursor.ended != mark:
+            self.tracker.end(state, reason and self._masking.text(reason))
+            self._cursor.ended, self._cursor.kept = mark, self.tracker.kept()
+            self._cursor.write(self._path)
+
+
+def _mark_of(status: Status | None, state: State) -> str | None:
+    """Return what stands for the end of an attempt; None while it runs."""
+    return None if status is None or state in ("running", "queued") else f"{status.attempt} {state}"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode(errors="backslashreplace")).hexdigest()[:16]
+
+
+def _record(found: dict[str, Any], masking: Masking) -> Record | None:
+    step, t = found.get("step"), found.get("t")
+    if type(step) is not int:
+        return None  # a foreign line
+    given = ((name, value) for name, value in found.items() if name not in ("step", "t"))
+    values = {name: masking.text(value) if isinstance(value, str) else value for name, value in given}
+    return Record(step, float(t) if isinstance(t, int | float) else 0.0, values)
+
+
+def _marks(change: Change) -> list[str]:
+    return [f"{change.step} {key}={yaml.inline(value)}"[:200] for key, value in change.values.items()]

@@ -1,0 +1,145 @@
+"""Trackers beside a training: a thread for each, that reads what the run writes anyway.
+
+The queue between training and tracker is the run dir: the training thread does nothing for a tracker at all, and what a
+dead server has not taken lies there until it is back, or until `trainctl sync`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import subprocess
+import sys
+import threading
+import time
+
+from trainctl.run import opened
+from trainctl.run.attempt import Attempt
+from trainctl.run.rundir import RunDir
+from trainctl.run.status import Status
+from trainctl.track.feed import Feed, check
+
+log = logging.getLogger(__name__)
+
+_LOOK_S = 0.5
+_PATIENCE_S = 30.0  # for the first metric, before a run is opened: until then the task may have opened its own
+_LONGEST_S = 30.0  # between two tries while a server is dead
+_FAREWELL_S = 15.0  # for what is left at the end
+
+
+def follow(attempt: Attempt, names: list[str]) -> None:
+    """Let trackers follow a run until it has ended.
+
+    Raises:
+        SettingError: there is no such tracker, or its package is not installed.
+    """
+    check(names)
+    opened.forget()  # what an earlier run of this process had open
+    followers = [Follower(attempt.run, name) for name in dict.fromkeys(names)]
+    for follower in followers:
+        follower.start()
+
+    def stop() -> None:
+        for follower in followers:
+            follower.stop(attempt.status)
+        deadline = time.monotonic() + _FAREWELL_S
+        for follower in followers:
+            follower.join(max(0.0, deadline - time.monotonic()))
+        opened.forget()
+
+    attempt.after_end(stop)
+
+
+class Follower:
+    """The thread of one tracker. Whatever happens to it is said once, and never reaches the training."""
+
+    def __init__(self, run: RunDir, name: str) -> None:
+        self._run, self._name = run, name
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._work, name=f"trainctl-{name}", daemon=True)
+        self._ended: Status | None = None
+        self._has_failed = False
+        self._is_done = False
+        self._was_open = False
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self, ended: Status) -> None:
+        """Ask for the last round: the run's status is written, if it is ours to write."""
+        self._ended = ended
+        self._stop.set()
+
+    def join(self, seconds: float) -> None:
+        """Wait for the last round, no longer than that; what is left then is for `trainctl sync`."""
+        begun = time.monotonic()
+        self._thread.join(seconds)
+        if not self._is_done and not self._was_open and not self._thread.is_alive():
+            self._is_done = self._leave_to_another(seconds - (time.monotonic() - begun))
+        if not self._is_done:
+            log.warning("%s has not got all of this run; it is sent by: trainctl sync %s", self._name, self._run.path)
+
+    def _leave_to_another(self, seconds: float) -> bool:
+        """Let another process send all of a run that was too short: a program that ends can open nothing any more."""
+        command = [sys.executable, "-m", "trainctl.track.sync", str(self._run.path), self._name]
+        try:
+            done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds, check=False)
+        except (OSError, subprocess.TimeoutExpired):
+            return False
+        return done.returncode == 0
+
+    def _work(self) -> None:
+        try:
+            feed = Feed(self._run, self._name)
+            if not feed.take():
+                log.warning("%s is being sent this run by another process already", self._name)
+                self._is_done = True
+                return
+        except OSError as error:
+            log.warning("%s is not told of this run: %s", self._name, error)
+            self._is_done = True
+            return
+        try:
+            with contextlib.suppress(Exception):  # it is said when the run is opened
+                feed.load()
+            self._wait_for_training()
+            self._follow(feed)
+        finally:
+            feed.close()
+
+    def _wait_for_training(self) -> None:
+        deadline = time.monotonic() + _PATIENCE_S
+        while not self._stop.is_set() and time.monotonic() < deadline and not self._has_metrics():
+            self._stop.wait(_LOOK_S / 5)
+
+    def _has_metrics(self) -> bool:
+        try:
+            return self._run.metrics.stat().st_size > 0
+        except OSError:
+            return False
+
+    def _follow(self, feed: Feed) -> None:
+        pause = _LOOK_S
+        while True:
+            is_last = self._stop.is_set()
+            is_sent = self._try(feed, is_last=is_last)
+            if is_last:
+                self._is_done = is_sent
+                self._was_open = feed.tracker is not None
+                return
+            pause = _LOOK_S if is_sent else min(2 * pause, _LONGEST_S)
+            self._stop.wait(pause)
+
+    def _try(self, feed: Feed, *, is_last: bool) -> bool:
+        try:
+            feed.round(is_last=is_last, ended=self._ended)
+        except Exception as error:  # noqa: BLE001  # of a library that is not ours, and training must not notice
+            if not self._has_failed:
+                reason = " ".join(str(error).split())[:300]
+                log.warning("%s does not take this run for now: %s: %s", self._name, type(error).__name__, reason)
+            self._has_failed = True
+            return False
+        if self._has_failed:
+            log.info("%s takes this run again", self._name)
+        self._has_failed = False
+        return True

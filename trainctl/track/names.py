@@ -1,0 +1,66 @@
+"""Keys as a tracker takes them, and back: what it refuses is written as `:` + code in hexadecimal + `:`."""
+
+from __future__ import annotations
+
+import hashlib
+import posixpath
+import re
+
+_REFUSED = re.compile(r"[^\w\-. /]", re.ASCII)
+_ESCAPED = re.compile(r":([0-9a-f]{1,6}):")
+_CUT = re.compile(r":_([0-9a-f]{16})\Z")
+_LONGEST = 250
+_EMPTY = "::"
+
+
+def to_mlflow(key: str) -> str:
+    """Return the name of a metric, param or tag: letters, digits, `_-. /`, at most 250, and no path that is none.
+
+    A name that is too long ends in a hash; it cannot be turned back, and what it stands for is said in a tag.
+
+    >>> to_mlflow("optim.lr"), to_mlflow("acc@1"), to_mlflow("a:b"), to_mlflow("/x")
+    ('optim.lr', 'acc:40:1', 'a:3a:b', ':2f:x')
+    """
+    name = _REFUSED.sub(_escape, key)
+    if name in ("", ".") or posixpath.normpath(name) != name or name.startswith(("..", "/")) or name != name.strip():
+        name = re.sub(r"[./ ]", _escape, name) or _EMPTY
+    if len(name) > _LONGEST:
+        name = f"{name[: _LONGEST - 18]}:_{hashlib.sha256(key.encode(errors='backslashreplace')).hexdigest()[:16]}"
+    return name
+
+
+def cut_mark(name: str) -> str | None:
+    """Return the hash at the end of a name that was too long; None for one that can be turned back.
+
+    >>> cut_mark(to_mlflow("x" * 300)), cut_mark("loss")
+    ('0d4e2ca9e9cbced7', None)
+    """
+    match = _CUT.search(name)
+    return match[1] if match else None
+
+
+def from_mlflow(name: str) -> str:
+    """Return the key that has this name.
+
+    >>> from_mlflow("acc:40:1"), from_mlflow("optim.lr")
+    ('acc@1', 'optim.lr')
+    """
+    return "" if name == _EMPTY else _ESCAPED.sub(lambda found: chr(int(found[1], 16)), name)
+
+
+def to_wandb(key: str) -> str:
+    """Return the name of a series: those that begin with `_` are W&B's own.
+
+    >>> to_wandb("loss"), to_wandb("_step"), to_wandb(":5f:x")
+    ('loss', ':5f:step', ':3a:5f:x')
+    """
+    if key.startswith((":", "_")):
+        return f":{ord(key[0]):x}:{key[1:]}"
+    return key or _EMPTY
+
+
+from_wandb = from_mlflow
+
+
+def _escape(found: re.Match[str]) -> str:
+    return f":{ord(found[0]):x}:"

@@ -1,0 +1,205 @@
+"""TensorBoard: event files, written and read back."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import math
+import os
+import socket
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from trainctl.run import opened
+from trainctl.run.rundir import RunDir
+from trainctl.run.status import State
+from trainctl.track.tracker import Change, Facts, Record
+
+_DEPTH = 3  # Lightning has them in lightning_logs/version_0/
+_NAME = "events.out.tfevents."
+_OURS = ".trainctl-"
+
+
+@cache
+def is_installed() -> bool:
+    """Say whether event files can be read and written here."""
+    return importlib.util.find_spec("tensorboard") is not None
+
+
+def find_event_files(path: Path) -> list[Path]:
+    """Return the event files in a run dir and a few levels below, in order; none when TensorBoard is not installed."""
+    return sorted(_found(str(path), _DEPTH)) if is_installed() else []
+
+
+def _found(directory: str, depth: int) -> Iterator[Path]:
+    try:
+        entries = list(os.scandir(directory))
+    except OSError:
+        return
+    for entry in entries:
+        if entry.name.startswith(_NAME):
+            yield Path(entry.path)
+        elif depth and not entry.name.startswith(".") and "." not in entry.name and entry.is_dir(follow_symlinks=False):
+            yield from _found(entry.path, depth - 1)
+
+
+def read_scalars(path: Path, *, but_ours: bool = False) -> dict[str, list[float]]:
+    """Return the values of each tag in the event files of a run dir, in order of steps; of one step the last counts.
+
+    Tags below `hparams/` are edits, and are left out.
+
+    Args:
+        path: the run dir.
+        but_ours: without the files of our own tracker, which say no more than `metrics.jsonl`.
+    """
+    found: dict[str, dict[int, float]] = {}
+    files = find_event_files(path)
+    for file in files if not but_ours else [one for one in files if _OURS not in one.name]:
+        for tag, step, value in read_events(file):
+            if not tag.startswith("hparams/"):
+                found.setdefault(tag, {})[step] = value
+    return {tag: [values[step] for step in sorted(values)] for tag, values in found.items()}
+
+
+def read_events(file: Path) -> Iterator[tuple[str, int, float]]:
+    """Yield tag, step and value of the scalars of an event file; what is torn at its end is passed over."""
+    from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.util.tensor_util import make_ndarray
+
+    for record in RawEventFileLoader(str(file)).Load():
+        event = Event.FromString(record)
+        for value in event.summary.value:
+            kind = value.WhichOneof("value")
+            if kind == "simple_value":
+                yield value.tag, event.step, float(value.simple_value)
+            elif kind == "tensor" and value.tensor.dtype != _TEXT and _size(value.tensor) == 1:
+                yield value.tag, event.step, float(make_ndarray(value.tensor).item())
+
+
+def _size(tensor: Any) -> int:
+    return math.prod(dim.size for dim in tensor.tensor_shape.dim)
+
+
+_TEXT = 7  # of TensorFlow's DataType: DT_STRING
+
+
+def _load() -> None:
+    """Import what is used below, all at once."""
+    import tensorboard.compat.proto.event_pb2
+    import tensorboard.summary.writer.record_writer  # noqa: F401
+
+
+def make(run: RunDir) -> TensorBoard:
+    """Make the tracker of a run."""
+    return TensorBoard(run)
+
+
+class TensorBoard:
+    """Writes one event file, into the directory of a logger that the task has opened, else `tensorboard/` of the run.
+
+    The file is ours alone. What was written after the last note of its size is cut off when it is opened again, and so
+    is sent once, however we were stopped.
+    """
+
+    knows_itself = False
+
+    def __init__(self, run: RunDir) -> None:
+        _load()
+        self._run = run
+        self._file: BinaryIO | None = None
+        self._path = run.path
+
+    def open(self, facts: Facts, kept: Mapping[str, Any]) -> dict[str, Any]:
+        directory = Path(opened.noted("tensorboard").get("directory") or self._run.path / "tensorboard")
+        name = f"{_NAME}{int(time.time())}.{socket.gethostname()}{_OURS}{kept['key']}"
+        earlier = self._run.path / str(kept.get("file", ""))
+        # a run dir may come from anywhere, and what it names is cut off: nothing but an event file of ours
+        is_known = earlier.name.startswith(_NAME) and _OURS in earlier.name and _is_plain(earlier)
+        self._path = earlier if is_known else directory / name
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = self._path.open("r+b" if is_known else "wb")
+        if is_known:
+            self._file.truncate(kept["size"])
+            self._file.seek(0, os.SEEK_END)
+            return self.kept()
+        from tensorboard.compat.proto.event_pb2 import Event
+
+        self._write([Event(wall_time=time.time(), file_version="brain.Event:2")])
+        self._text("config", facts.document)
+        self._text("overrides", "\n".join(facts.overrides))
+        if facts.url:
+            self._text("page", facts.url)
+        return self.kept()
+
+    def metrics(self, records: Sequence[Record]) -> None:
+        self._write([_scalars(one.step, one.t, one.numbers) for one in records if one.numbers])
+
+    def changes(self, changes: Sequence[Change]) -> None:
+        self._write([_scalars(one.step, one.t, one.numbers) for one in changes if one.numbers])
+        for one in changes:
+            if one.step:
+                lines = [f"{key}={value}" for key, value in one.values.items()]
+                self._text("hparams/edits", "\n".join([*lines, *([f"# {one.note}"] if one.note else [])]), one.step)
+
+    def rewind(self, step: int) -> bool:
+        from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+
+        start = SessionLog(status=SessionLog.START)  # what has a step from here on is not shown any more
+        self._write([Event(wall_time=time.time(), step=step + 1, session_log=start)])
+        return True
+
+    def changelog(self, text: str) -> None:
+        self._text("changelog", text)
+
+    def end(self, state: State, reason: str | None) -> None:
+        self._text("status", f"{state}: {reason}" if reason else state)
+
+    def kept(self) -> dict[str, Any]:
+        size = self._file.tell() if self._file is not None and not self._file.closed else self._path.stat().st_size
+        return {"file": os.path.relpath(self._path, self._run.path), "size": size}
+
+    def address(self) -> str | None:
+        return str(self._path.parent)
+
+    def close(self) -> None:
+        if self._file is not None:
+            with contextlib.suppress(OSError):
+                self._file.close()
+
+    def _text(self, tag: str, text: str, step: int = 0) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
+        from tensorboard.compat.proto.tensor_pb2 import TensorProto
+
+        shown = "    " + text.replace("\n", "\n    ")  # as code: it is shown as Markdown
+        value = Summary.Value(
+            tag=tag,
+            metadata=SummaryMetadata(plugin_data=SummaryMetadata.PluginData(plugin_name="text")),
+            tensor=TensorProto(dtype=_TEXT, string_val=[shown.encode(errors="backslashreplace")]),
+        )
+        self._write([Event(wall_time=time.time(), step=step, summary=Summary(value=[value]))])
+
+    def _write(self, events: Sequence[Any]) -> None:
+        from tensorboard.summary.writer.record_writer import RecordWriter
+
+        assert self._file is not None, "open() comes first"
+        writer = RecordWriter(self._file)
+        for event in events:
+            writer.write(event.SerializeToString())
+        self._file.flush()
+
+
+def _is_plain(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink()
+
+
+def _scalars(step: int, t: float, numbers: Mapping[str, float]) -> Any:
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.compat.proto.summary_pb2 import Summary
+
+    values = [Summary.Value(tag=name, simple_value=value) for name, value in numbers.items()]
+    return Event(wall_time=t, step=step, summary=Summary(value=values))

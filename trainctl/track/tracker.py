@@ -1,0 +1,106 @@
+"""What a tracker is given of a run, and what it must do with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from trainctl.run.status import State
+
+NAMES = ("mlflow", "tensorboard", "wandb")
+FINISHED: tuple[State, ...] = ("done",)
+KILLED: tuple[State, ...] = ("interrupted",)
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known of a run when a tracker opens it; no secrets.
+
+    Attributes:
+        name: of the run dir.
+        group: the name of the sweep dir.
+        config: at the start, by dotted key.
+        document: the same as a typed YAML document.
+        url: of its page, without the token.
+    """
+
+    name: str
+    group: str
+    config: dict[str, Any]
+    document: str
+    overrides: list[str]
+    url: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Metrics of one call of `live.log`: numbers, texts, lists. `t` is in Unix seconds."""
+
+    step: int
+    t: float
+    values: dict[str, Any]
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """The values that have a curve."""
+        return {name: float(value) for name, value in self.values.items() if isinstance(value, int | float)}
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """The values of some keys from a step on; at step 0 those before the first edit of each. `t` as in `Record`."""
+
+    step: int
+    t: float
+    values: dict[str, Any]
+    note: str | None
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """The values that have a curve, by `hparams/<key>`."""
+        return {f"hparams/{key}": float(value) for key, value in self.values.items() if isinstance(value, int | float)}
+
+
+class Tracker(Protocol):
+    """One run on one tracker. Every method may raise whatever its library raises: it is then called again, later.
+
+    Called by one thread. A call that is repeated must not do twice what it had done already.
+    """
+
+    knows_itself: bool
+    """After `open`: whether it knows by itself what it has, however we were stopped, and is to be sent all again."""
+
+    def open(self, facts: Facts, kept: Mapping[str, Any]) -> dict[str, Any]:
+        """Open the run, or the one that the process has open already, and send config and overrides.
+
+        Args:
+            facts: of the run.
+            kept: what an earlier `open` of this run returned; has at least `key`, a text that is this run's own.
+
+        Returns: what is needed to find the run on the tracker again, as plain values.
+        """
+
+    def metrics(self, records: Sequence[Record]) -> None: ...
+
+    def changes(self, changes: Sequence[Change]) -> None: ...
+
+    def rewind(self, step: int) -> bool:
+        """What was sent of later steps is superseded: the run went on from a checkpoint of this step.
+
+        Returns: whether edits of later steps are gone from the tracker with it.
+        """
+
+    def changelog(self, text: str) -> None:
+        """Replace the run's changelog."""
+
+    def end(self, state: State, reason: str | None) -> None: ...
+
+    def kept(self) -> dict[str, Any]:
+        """Return what `open` returned, as it is now."""
+
+    def address(self) -> str | None:
+        """Return where a person finds the run."""
+
+    def close(self) -> None:
+        """Let go of everything; never raises."""
