@@ -27,9 +27,13 @@ class Interrupts:
         os.set_blocking(self._write, False)
         os.set_blocking(self._read, False)
         self._previous: dict[int, Any] = {}
+        self._woken = -1
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
+            # written by C at once, in whichever thread and moment: a handler of Python's alone runs only when the main
+            # thread goes on, and one that is just about to wait would wait for ever
+            self._woken = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
             for number in _LISTENED_TO:
                 if number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN:
                     continue  # started by nohup: the terminal may close
@@ -39,6 +43,8 @@ class Interrupts:
     def __exit__(self, *_: object) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
+        if threading.current_thread() is threading.main_thread():
+            signal.set_wakeup_fd(self._woken)
         os.close(self._read)
         os.close(self._write)
 
@@ -67,7 +73,3 @@ class Interrupts:
             self.interrupts += 1
         else:
             self.ended_by = signal.Signals(number)
-        try:
-            os.write(self._write, b"!")
-        except BlockingIOError:
-            return
