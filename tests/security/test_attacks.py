@@ -138,6 +138,8 @@ def test_large_message_closes_the_websocket(client: Client) -> None:
             return await asyncio.wait_for(connection.read_message(), 240) is None
         except WebSocketClosedError:
             return True  # before all of it was sent
+        finally:
+            connection.close()
 
     assert asyncio.run(is_closed())
     assert client.status("", client.bearer) == 200  # for the others it goes on
