@@ -163,7 +163,6 @@ def test_values_that_the_config_has_anyway_make_no_other_job(sweep: Any) -> None
         "moment=0.1",
         "moment=0.2",
         "early_stop=true",
-        "moment=0.1 norm=batch",  # an option may bring values of its own, so a named one is not taken for the default
     ]
     assert made(sweep, [{"norm": "batch", "moment": 0.1}, {"norm": "batch", "early_stop": False}]) == [
         "norm=batch moment=0.1"
@@ -171,6 +170,21 @@ def test_values_that_the_config_has_anyway_make_no_other_job(sweep: Any) -> None
     # an interpolation has the value only as long as nothing else changes
     assert len(made(sweep, [{"moment": "0.1,0.2"}, {"moment": 0.2, "copy": 0.1}])) == 3
     assert len(made(sweep, [{"moment": 1}, {"moment": 1.0}, {"moment": "'1'"}])) == 3
+
+
+def test_option_that_is_chosen_anyway_makes_no_other_job_and_one_that_only_else_is_chosen_does(
+    sweep: Any, tmp_path: Path
+) -> None:
+    assert made(sweep, [{"moment": 2}, {"norm": "batch,new", "moment": 2}]) == ["moment=2", "norm=new moment=2"]
+    (tmp_path / "conf" / "model").mkdir()
+    for name, norm in (("deep", "new"), ("wide", "batch")):
+        text = f"# @package _global_\ndefaults: [{{override /norm: {norm}}}]\n"
+        (tmp_path / "conf" / "model" / f"{name}.yaml").write_text(text)
+    assert made(sweep, [{"+model": "deep,wide"}, {"+model": "deep,wide", "norm": "batch"}]) == [
+        "+model=deep",
+        "+model=wide",
+        "+model=deep norm=batch",
+    ]
 
 
 def test_order_on_the_line_makes_no_other_job(sweep: Any) -> None:
@@ -229,7 +243,7 @@ def test_ten_thousand_jobs_are_handed_over_with_a_few_compositions(sweep: Any) -
     launcher: Any = Recorder()
     GridJobs(config, SimpleNamespace(config_loader=loader), {"grids": grids}).launch(launcher, [])  # type: ignore[arg-type]
     assert len(launcher.jobs) == 15_000
-    assert loader.composed <= MOST_CHECKED + 2  # and one for each norm, to tell equal jobs
+    assert loader.composed <= MOST_CHECKED + 3  # and one for each choice of options, to tell equal jobs
 
 
 def test_mistakes_in_any_value_come_to_light_before_a_job_starts(sweep: Any) -> None:

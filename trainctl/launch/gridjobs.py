@@ -58,6 +58,7 @@ class GridJobs:
         self._lines: dict[str, _Line] = {}
         self._own: dict[tuple[tuple[str, ...], str], str | None] = {}
         self._bases: dict[tuple[str, ...], DictConfig | None] = {}
+        self._needed: dict[tuple[str, ...], tuple[str, ...]] = {}
 
     def launch(self, launcher: Launcher, arguments: Sequence[str]) -> Sequence[JobReturn]:
         """Hand all jobs to the launcher at once: it composes each when its turn comes.
@@ -122,12 +123,28 @@ class GridJobs:
     def _likeness(self, job: Job) -> Hashable:
         """Return what two jobs have in common only if they choose the same options, and the same values otherwise.
 
-        A value that the config has anyway, with these options, makes no difference.
+        An option that is chosen anyway, and a value that the config has anyway with these options, make no difference.
         """
         lines = [self._read(line) for line in job]
-        chosen = tuple(sorted(line.text for line in lines if line.is_option))
+        chosen = self._chosen(tuple(sorted(line.text for line in lines if line.is_option)))
         said = (self._said(chosen, line) for line in lines if not line.is_option)
         return chosen, frozenset(each for each in said if each is not None)
+
+    def _chosen(self, options: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the options without those that the others choose too; only a default of the app is looked at."""
+        if options not in self._needed:
+            needed = options
+            for text in options:
+                line = self._read(text)
+                rest = tuple(each for each in needed if each != text)
+                if all(self._choice(among, line.key) == str(line.value) for among in ((), rest)):
+                    needed = rest
+            self._needed[options] = needed
+        return self._needed[options]
+
+    def _choice(self, options: tuple[str, ...], group: str) -> str | None:
+        base = self._base(options)
+        return None if base is None else OmegaConf.select(base, "hydra.runtime.choices").get(group)
 
     def _read(self, text: str) -> _Line:
         """Tell the choice of a group, or a change of what keys there are, from the value of a key."""
