@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import quote
 
 from trainctl.config import changelog, yaml
 from trainctl.config.changelog import Changelog
@@ -88,11 +88,9 @@ def page_url(run: RunDir) -> str | None:
     for root in list(run.path.parents)[:_UP]:
         try:
             url = json.loads((root / ".trainctl" / "panel.json").read_text(encoding="utf-8"))["url"]
-            parts = urlsplit(str(url))
         except (OSError, ValueError, KeyError, TypeError):
             continue
-        host = f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname)
-        return urlunsplit((parts.scheme, host, f"/run/{quote(run.path.relative_to(root).as_posix(), safe='')}", "", ""))
+        return f"{str(url).partition('?')[0]}run/{quote(run.path.relative_to(root).as_posix(), safe='')}"
     return None
 
 
