@@ -9,9 +9,9 @@ import pytest
 
 from trainctl.config.changelog import Changelog, Edit, dumps
 from trainctl.config.controls import Key
+from trainctl.config.masking import MASK, Masking
 from trainctl.panel.filestab import beginning, files_of
 from trainctl.panel.logtab import read_end
-from trainctl.panel.masking import MASK, Masking
 from trainctl.panel.runview import Row, RunView, read_view
 from trainctl.run import files
 from trainctl.run.events import read_events

@@ -95,10 +95,10 @@ class Masking:
         return self.nested(value) if isinstance(value, Mapping) else value
 
 
-def patterns_of(config: Mapping[Any, Any]) -> list[object]:
-    """Return `trainctl.hidden` of a config; nothing when it has none."""
+def patterns_of(config: Mapping[Any, Any], setting: str = "hidden") -> list[object]:
+    """Return `trainctl.hidden` of a config, or another setting that lists patterns; nothing when it has none."""
     own = config.get("trainctl")
-    given = own.get("hidden") if isinstance(own, Mapping) else None
+    given = own.get(setting) if isinstance(own, Mapping) else None
     return list(given) if isinstance(given, list) else []
 
 

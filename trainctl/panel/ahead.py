@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from trainctl.config.changelog import Changelog
+from trainctl.config.masking import Masking
 from trainctl.errors import ChangelogError
-from trainctl.panel.masking import Masking
 from trainctl.run.schedule import plan, read_replay
 
 

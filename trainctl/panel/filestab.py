@@ -11,7 +11,7 @@ from pathlib import Path
 import panel
 import panel_material_ui as pmui
 
-from trainctl.panel.masking import Masking
+from trainctl.config.masking import Masking
 from trainctl.panel.pendingbar import set_object, set_params
 from trainctl.panel.theme import STYLE
 from trainctl.panel.words import html

@@ -8,8 +8,8 @@ from typing import Any
 import panel
 import panel_material_ui as pmui
 
+from trainctl.config.masking import Masking
 from trainctl.panel import ansi
-from trainctl.panel.masking import Masking
 from trainctl.panel.pendingbar import set_object
 from trainctl.panel.runview import Signature, signature
 from trainctl.panel.theme import STYLE

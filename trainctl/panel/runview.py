@@ -12,10 +12,10 @@ from typing import Any
 from trainctl.config import changelog, keys
 from trainctl.config.changelog import Changelog
 from trainctl.config.controls import Key
+from trainctl.config.masking import WHY, Masking, patterns_of
 from trainctl.errors import ChangelogError
 from trainctl.panel.ahead import Ahead, edits_ahead
 from trainctl.panel.curves import Curves
-from trainctl.panel.masking import WHY, Masking, patterns_of
 from trainctl.run import events, files
 from trainctl.run.events import Event
 from trainctl.run.rundir import RunDir

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
-from urllib.parse import urlsplit
-from urllib.request import getproxies
 
 import wandb
 from wandb.proto import wandb_internal_pb2
@@ -20,6 +17,7 @@ from trainctl.config.nesting import nested
 from trainctl.config.recordlog import read_records
 from trainctl.config.wandbrun import parse_wandb
 from trainctl.errors import SourceError
+from trainctl.run.reachable import check_reachable
 from trainctl.sources.files import MOST_BYTES, parse_yaml, read_text, unread
 from trainctl.sources.records import FILES, read_record
 
@@ -41,25 +39,13 @@ def read_wandb(source: str, place: str) -> Loaded:
             f"+from={source}: the run is on {host}, but WANDB_API_KEY is for {own}; set WANDB_BASE_URL={host} to use it"
         )
     try:
-        _connect(host)
+        check_reachable(host, _TIMEOUT_S)
         found = wandb.Api(overrides={"base_url": run.host} if run.host else None, timeout=_TIMEOUT_S).run(run.path)
         values: dict[str, Any] = dict(found.config)
         texts = _download(found)
     except Exception as error:
         raise unread(source, f"{run.path} cannot be read from {host}", error) from error
     return _loaded(source, f"{run.path} on {host}", values, texts)
-
-
-def _connect(host: str) -> None:
-    """Find out at once whether a server is there: W&B's client goes on trying for long, and does not say why.
-
-    Raises:
-        OSError: nobody listens there.
-    """
-    if not getproxies():
-        address = urlsplit(host)
-        port = address.port or (443 if address.scheme == "https" else 80)
-        socket.create_connection((address.hostname or "", port), timeout=_TIMEOUT_S).close()
 
 
 def _download(run: Any) -> dict[str, str]:

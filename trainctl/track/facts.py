@@ -5,20 +5,21 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 from urllib.parse import quote
 
 from trainctl.config import changelog, yaml
 from trainctl.config.changelog import Changelog
 from trainctl.config.keys import leaves
 from trainctl.config.masking import Masking, patterns_of
+from trainctl.config.omitted import OMITTED
 from trainctl.run import events
 from trainctl.run.rundir import RunDir
 from trainctl.run.status import read_status
 from trainctl.run.summary import read_record
 from trainctl.track.tracker import Change, Facts
 
-OMITTED = "OMITTED"
+__all__ = ["OMITTED", "Told", "page_url", "run_started"]
+
 _UP = 3  # directories above a run dir in which its page may have its files
 
 
@@ -33,7 +34,7 @@ class Told:
         self.run = run
         self.log = changelog.loads(run.changelog.read_bytes(), str(run.changelog))
         base = self.log.base
-        self.masking = Masking(base, [*patterns_of(base), *_omit(base)], mask=OMITTED)
+        self.masking = Masking(base, [*patterns_of(base), *patterns_of(base, "omit")], mask=OMITTED)
         for edit in self.log.edits:
             for key, value in edit.values.items():
                 self.masking.learn(key, value)
@@ -92,9 +93,3 @@ def page_url(run: RunDir) -> str | None:
             continue
         return f"{str(url).partition('?')[0]}run/{quote(run.path.relative_to(root).as_posix(), safe='')}"
     return None
-
-
-def _omit(base: dict[Any, Any]) -> list[object]:
-    own = base.get("trainctl")
-    given = own.get("omit") if isinstance(own, dict) else None
-    return list(given) if isinstance(given, list) else []

@@ -5,17 +5,15 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import socket
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
-from urllib.request import getproxies
 
 from trainctl.config import yaml
 from trainctl.config.recordlog import read_records
+from trainctl.run.reachable import check_reachable
 from trainctl.run.rundir import RunDir
 from trainctl.run.status import State
 from trainctl.track.names import to_wandb
@@ -113,7 +111,7 @@ class Wandb:
         wandb = self._library
         own = wandb.setup().settings
         if own.mode in (None, "online", "shared"):
-            _connect(own.base_url)
+            check_reachable(own.base_url, _CONNECT_S)
         settings = wandb.Settings(console="off", silent=True, init_timeout=_INIT_S, reinit="create_new")
         return wandb.init(
             id=key,
@@ -143,18 +141,6 @@ class Wandb:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8", errors="backslashreplace")
         self._run.save(str(path), base_path=self._run.dir, policy="live")
-
-
-def _connect(host: str) -> None:
-    """Find out at once whether a server is there: the client goes on trying for long, also when the program ends.
-
-    Raises:
-        OSError: nobody listens there.
-    """
-    if not getproxies():
-        address = urlsplit(host)
-        port = address.port or (443 if address.scheme == "https" else 80)
-        socket.create_connection((address.hostname or "", port), timeout=_CONNECT_S).close()
 
 
 def _wait_until_still(directory: Path, key: str) -> None:
