@@ -106,6 +106,18 @@ if __name__ == "__main__":
 '''
 
 
+def processes_in(path: Path) -> list[psutil.Process]:
+    """List all living processes that work in a directory or below it."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.cwd().startswith(str(path)) and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
 class App:
     """The app, and what it left behind."""
 
@@ -164,14 +176,7 @@ class App:
 
     def processes(self) -> list[psutil.Process]:
         """List all living processes that work in the app's directory: launcher, zygote, jobs, and what jobs started."""
-        found = []
-        for process in psutil.process_iter():
-            try:
-                if process.cwd().startswith(str(self.path)) and process.status() != psutil.STATUS_ZOMBIE:
-                    found.append(process)
-            except psutil.Error:
-                continue
-        return found
+        return processes_in(self.path)
 
     def end(self) -> None:
         """End what the test left running: only processes of this app's directory."""

@@ -17,6 +17,7 @@ from typing import Any
 
 import psutil
 import pytest
+from sweep_app import processes_in
 
 import trainctl
 from trainctl.config import yaml
@@ -127,14 +128,7 @@ class Home:
         return [{name: each["state"] for name, each in (status.get("commands") or {}).items()} for status in statuses]
 
     def processes(self) -> list[psutil.Process]:
-        found = []
-        for process in psutil.process_iter():
-            try:
-                if process.cwd().startswith(str(self.path)) and process.status() != psutil.STATUS_ZOMBIE:
-                    found.append(process)
-            except psutil.Error:
-                continue
-        return found
+        return processes_in(self.path)
 
     def table(self) -> list[list[str]]:
         """Return the table of mlrunner's README, by a parser of mlrunner's kind; how long runs took is left out."""

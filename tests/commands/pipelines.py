@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from sweep_app import processes_in
 
 from trainctl.config import yaml
 
@@ -73,14 +74,7 @@ class Pipeline:
 
     def processes(self) -> list[psutil.Process]:
         """List all living processes that work in this directory."""
-        found = []
-        for process in psutil.process_iter():
-            try:
-                if process.cwd().startswith(str(self.path)) and process.status() != psutil.STATUS_ZOMBIE:
-                    found.append(process)
-            except psutil.Error:
-                continue
-        return found
+        return processes_in(self.path)
 
     def end(self) -> None:
         """End what the test left running: only processes of this directory."""

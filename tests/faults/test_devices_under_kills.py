@@ -11,9 +11,10 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from gpu_driver import UUIDS
 from rounds import FIRST, ROUNDS, Hit, find_victim
 from sweep_app import App, wait_until
-from two_gpus import UUIDS, two_gpu_app
+from two_gpus import two_gpu_app
 
 from trainctl.run.rundir import RunDir
 from trainctl.run.status import read_status

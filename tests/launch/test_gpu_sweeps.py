@@ -5,35 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import gpu_driver
 import pytest
+from gpu_driver import UUIDS
 from test_display_terminal import on_pty
 
-UUIDS = ["GPU-aaaa0001", "GPU-bbbb0002"]  # in PCI bus order; the driver lists them the other way round
-
-DRIVER = f"""
-import pathlib, types
-from trainctl.launch import hostlocks
-
-hostlocks.HOST = pathlib.Path(__file__).parent
-NVML_DEVICE_MIG_ENABLE = 1
-class NVMLError(Exception): pass
-class NVMLError_LibraryNotFound(NVMLError): pass
-class NVMLError_DriverNotLoaded(NVMLError): pass
-class NVMLError_GpuIsLost(NVMLError): pass
-class NVMLError_NoPermission(NVMLError): pass
-
-def __getattr__(name):  # what is not here is not supported
-    def ask(*arguments): raise NVMLError(name)
-    return ask
-
-def nvmlInit(): pass
-def nvmlShutdown(): pass
-def nvmlDeviceGetCount(): return 2
-def nvmlDeviceGetHandleByIndex(index): return 1 - index
-def nvmlDeviceGetPciInfo(handle): return types.SimpleNamespace(busId=f"00000000:{{handle}}7:00.0")
-def nvmlDeviceGetUUID(handle): return {UUIDS!r}[handle]
-def nvmlDeviceGetMemoryInfo(handle): return types.SimpleNamespace(total=80 << 30, free=70 << 30)
-"""
+# this one lists them the other way round
+DRIVER = gpu_driver.DRIVER.replace("return index", "return 1 - index")
 
 APP = """
 import os, time
