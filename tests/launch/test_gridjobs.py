@@ -21,6 +21,7 @@ from omegaconf import open_dict
 import trainctl.preset  # noqa: F401  # registers
 from trainctl.errors import SettingError
 from trainctl.launch.gridjobs import MOST_CHECKED, GridJobs
+from trainctl.launch.likeness import MOST_BASES
 
 CONFIG = """
 defaults: [{preset} norm: batch, _self_]
@@ -169,22 +170,27 @@ def test_values_that_the_config_has_anyway_make_no_other_job(sweep: Any) -> None
     ]
     # an interpolation has the value only as long as nothing else changes
     assert len(made(sweep, [{"moment": "0.1,0.2"}, {"moment": 0.2, "copy": 0.1}])) == 3
+    assert made(sweep, [{"moment": "0.1,0.2"}, {"moment": 0.2, "copy": 0.2}, {"moment": "'${copy}'", "copy": 0.1}]) == [
+        "moment=0.1",
+        "moment=0.2",
+    ]
+    assert made(sweep, [{"moment": 1, "trainctl.poll_s": "0.1,0.2"}]) == ["moment=1 trainctl.poll_s=0.1"]
     assert len(made(sweep, [{"moment": 1}, {"moment": 1.0}, {"moment": "'1'"}])) == 3
 
 
-def test_option_that_is_chosen_anyway_makes_no_other_job_and_one_that_only_else_is_chosen_does(
-    sweep: Any, tmp_path: Path
-) -> None:
+def test_options_that_come_to_the_same_config_make_no_other_job(sweep: Any, tmp_path: Path) -> None:
     assert made(sweep, [{"moment": 2}, {"norm": "batch,new", "moment": 2}]) == ["moment=2", "norm=new moment=2"]
     (tmp_path / "conf" / "model").mkdir()
     for name, norm in (("deep", "new"), ("wide", "batch")):
-        text = f"# @package _global_\ndefaults: [{{override /norm: {norm}}}]\n"
+        text = f"# @package _global_\ndefaults: [{{override /norm: {norm}}}]\nkind: {name}\n"
         (tmp_path / "conf" / "model" / f"{name}.yaml").write_text(text)
     assert made(sweep, [{"+model": "deep,wide"}, {"+model": "deep,wide", "norm": "batch"}]) == [
         "+model=deep",
         "+model=wide",
         "+model=deep norm=batch",
     ]
+    (tmp_path / "conf" / "norm" / "old.yaml").write_text("name: batch\n")
+    assert made(sweep, [{"norm": "batch,new,old"}]) == ["norm=batch", "norm=new"]
 
 
 def test_order_on_the_line_makes_no_other_job(sweep: Any) -> None:
@@ -243,7 +249,20 @@ def test_ten_thousand_jobs_are_handed_over_with_a_few_compositions(sweep: Any) -
     launcher: Any = Recorder()
     GridJobs(config, SimpleNamespace(config_loader=loader), {"grids": grids}).launch(launcher, [])  # type: ignore[arg-type]
     assert len(launcher.jobs) == 15_000
-    assert loader.composed <= MOST_CHECKED + 3  # and one for each choice of options, to tell equal jobs
+    assert loader.composed <= MOST_CHECKED + 2  # and one for each choice of options, to tell equal jobs
+
+
+def test_interpolations_among_ten_thousand_values_cost_no_composition(sweep: Any) -> None:
+    wide = {"moment": "range(0,5000)"}
+    assert len(made(sweep, [wide, {**wide, "copy": "7,8"}])) == 5_000 + 10_000 - 2
+    assert sweep[1].composed == 1
+
+
+def test_many_choices_of_options_are_not_all_composed(sweep: Any, tmp_path: Path) -> None:
+    for number in range(2 * MOST_BASES):
+        (tmp_path / "conf" / "norm" / f"n{number}.yaml").write_text("name: same\n")
+    assert len(made(sweep, [{"norm": "glob(n*,exclude=new)"}])) == MOST_BASES + 1  # what was not composed stays
+    assert sweep[1].composed == MOST_BASES
 
 
 def test_mistakes_in_any_value_come_to_light_before_a_job_starts(sweep: Any) -> None:

@@ -39,14 +39,48 @@ def identity(config: DictConfig, exclude: Sequence[str] = ()) -> str:
     (True, False)
     """
     lines = sorted(
-        json.dumps([[_exact(part) for part in path], value], sort_keys=True)
-        for path, value in _leaves(_fixed(config), (), ())
-        if _counts(keys.join(getattr(part, "name", part) for part in path), exclude)
+        _line(path, value)
+        for path, value in _leaves(timeless(config), (), ())
+        if counts(keys.join(getattr(part, "name", part) for part in path), exclude)
     )
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16] if lines else ""
 
 
-def _counts(key: str, exclude: Sequence[str]) -> bool:
+def worth(value: Any) -> str:
+    """Return the text that stands for a value in an identity: equal for equal values, `1` and `1.0` are not.
+
+    >>> worth([1, "a"]) == worth(OmegaConf.create([1, "a"])), worth(1) == worth(1.0)
+    (True, False)
+    """
+    if isinstance(value, (list, tuple, dict)):
+        value = OmegaConf.create(value)
+    if not OmegaConf.is_config(value):
+        return json.dumps(_plain(value))
+    if len(value) == 0:
+        return "[]" if isinstance(value, ListConfig) else "{}"
+    return json.dumps(sorted(_line(path, each) for path, each in _leaves(value, ("",), ())))
+
+
+def worth_at(config: DictConfig, key: str) -> str | None:
+    """Return the text that stands for the value of a dotted key in the identity of a `timeless` config; None: no key.
+
+    An entry of another one that is not there itself, or not a mapping, is not there either.
+    """
+    node: Any = config
+    *above, last = keys.split(key)
+    for part in above:
+        node = node._get_node(part) if isinstance(node, DictConfig) and part in node.keys() else None  # noqa: SIM118  # `in node` resolves
+    if not isinstance(node, DictConfig) or last not in node.keys():  # noqa: SIM118
+        return None
+    return worth(_value(node, last))
+
+
+def _line(path: tuple[Any, ...], value: Any) -> str:
+    return json.dumps([[_exact(part) for part in path], value], sort_keys=True)
+
+
+def counts(key: str, exclude: Sequence[str]) -> bool:
+    """Say whether the value of a dotted key makes a job another job."""
     top = key.partition(".")[0]
     if top == "trainctl" and not any(key == own or key.startswith(own + ".") for own in OWN_KEYS_THAT_COUNT):
         return False
@@ -68,7 +102,7 @@ class _Index(int):
     """A place in a list."""
 
 
-def _fixed(config: DictConfig) -> DictConfig:
+def timeless(config: DictConfig) -> DictConfig:
     """Return the config without its `hydra` node, and with texts for the values of the moment's interpolations.
 
     Its `hydra` node stays where no interpolation is that could refer to it.
@@ -127,9 +161,11 @@ def _value(container: DictConfig | ListConfig, key: Any) -> Any:
         value = container[key]
     except OmegaConfBaseException:
         return _text(container, key)
-    if value is None or OmegaConf.is_config(value) or type(value) in (bool, int, float, str):
-        return value
-    return _tagged(value)
+    return value if OmegaConf.is_config(value) else _plain(value)
+
+
+def _plain(value: Any) -> Any:
+    return value if value is None or type(value) in (bool, int, float, str) else _tagged(value)
 
 
 def _text(container: DictConfig | ListConfig, key: Any) -> str:

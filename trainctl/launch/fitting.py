@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -158,11 +159,24 @@ def fit(config: DictConfig) -> None:
         raise PairError(f"trainctl.pairs={path}: {type(error).__name__}: {' '.join(str(error).split())}") from error
     changed: list[str] = []
     if adapted is not config:
-        before, after = _plain(config), _plain(adapted)
+        before, after = raw_leaves(config), raw_leaves(adapted)
         changed = [key for key in {**before, **after} if not is_same(before.get(key, _ABSENT), after.get(key, _ABSENT))]
         _take_over(config, adapted)
     with read_write(config.hydra.runtime), open_dict(config.hydra.runtime):
         config.hydra.runtime[PAIR_NODE] = {"pair": said, "keys": sorted(changed)}
+
+
+def adapted_keys(config: DictConfig) -> list[str] | None:
+    """Return the keys that its pair would set in a config that is not fitted yet; None: no registry is set.
+
+    Raises:
+        IncompatibleError, PairError: as `fit`.
+    """
+    if _registry(config) is None:
+        return None
+    draft = copy.deepcopy(config)
+    fit(draft)
+    return [str(key) for key in draft.hydra.runtime[PAIR_NODE]["keys"]]
 
 
 def load_pairs(path: str) -> Pairs:
@@ -213,7 +227,8 @@ def _registry(config: DictConfig) -> str | None:
     return None if path is None else str(path)
 
 
-def _plain(config: DictConfig) -> dict[str, Any]:
+def raw_leaves(config: DictConfig) -> dict[str, Any]:
+    """Return the values of the task's dotted keys, unresolved, past OmegaConf's own access; lists are values."""
     nodes: dict[Any, Any] = {key: config._get_node(key) for key in config if key != "hydra"}
     return leaves(
         {
@@ -231,7 +246,7 @@ def _keys_of_earlier_run(config: DictConfig) -> list[str]:
     loaded = {key: value for each in copies for key, value in leaves(each["values"]).items()}
     return [
         key
-        for key, value in _plain(config).items()
+        for key, value in raw_leaves(config).items()
         if key in loaded and split(key)[0] not in NEVER_LOADED and _is_taken(value, loaded[key])
     ]
 

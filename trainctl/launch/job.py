@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 
 from trainctl.config.naming import naming_swept
 from trainctl.config.override import quoted, task_overrides
-from trainctl.errors import JobError, TrainctlError
+from trainctl.errors import CommandError, JobError, TrainctlError
 from trainctl.launch.ahead import NotStarted, when_started
 from trainctl.launch.channel import Channel, ChannelClosed
 from trainctl.launch.claim import Claim, claiming, find_claim
@@ -29,7 +29,7 @@ from trainctl.launch.outcome import failed_return, pack_config, pack_return
 from trainctl.launch.slots import Slot
 from trainctl.launch.substitutes import Preparation
 from trainctl.launch.threads import EVERYONE, POOLS, limit_threads
-from trainctl.launch.verdict import Failure, is_out_of_memory
+from trainctl.launch.verdict import Failure, cause_of
 from trainctl.run.attempt import Attempt, describe
 from trainctl.run.joblog import HeldOutput, keep_earlier_log, redirect_to
 from trainctl.run.lock import is_locked
@@ -250,10 +250,11 @@ class Job:
 
     def _fail(self, attempt: Attempt, returned: JobReturn, raised: BaseException) -> int:
         reason = describe(raised)
-        text = "".join(traceback.format_exception(raised)) if raised.__traceback__ else f"{reason}\n"
+        is_said = isinstance(raised, CommandError) or not raised.__traceback__  # our own frames would tell nobody more
+        text = f"{reason}\n" if is_said else "".join(traceback.format_exception(raised))
         sys.stderr.write(text)
-        tail = "\n".join(text.splitlines()[-_TAIL_LINES:])
-        failure = Failure("oom" if is_out_of_memory(raised) else "error", reason, tail)
+        tail = raised.output if isinstance(raised, CommandError) else "\n".join(text.splitlines()[-_TAIL_LINES:])
+        failure = Failure(cause_of(raised), reason, tail)
         if isinstance(raised, KeyboardInterrupt):
             failure = Failure("interrupted", reason, tail)
         if not isinstance(raised, Exception):  # the launcher would take it for a Ctrl-C of its own

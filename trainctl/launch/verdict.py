@@ -7,9 +7,10 @@ import signal
 from dataclasses import dataclass
 from typing import Literal
 
+from trainctl.errors import CommandError
 from trainctl.run.status import State
 
-# error: it raised or called sys.exit; crash: it died without an answer; the others say themselves what they are
+# error: it raised or called sys.exit; crash: it, or a command, died without an answer; the others say what they are
 Cause = Literal["error", "crash", "oom", "timeout", "interrupted"]
 
 _OOM_NAMES = ("OutOfMemoryError", "MemoryError")
@@ -36,6 +37,17 @@ class Failure:
         return states.get(self.cause, "interrupted")
 
 
+def cause_of(error: BaseException) -> Cause:
+    """Return what an exception of a job's task stands for; a command of a pipeline that a signal ended is a crash.
+
+    >>> cause_of(MemoryError()), cause_of(ValueError())
+    ('oom', 'error')
+    """
+    if is_out_of_memory(error):
+        return "oom"
+    return "crash" if isinstance(error, CommandError) and error.signal else "error"
+
+
 def is_out_of_memory(error: BaseException | None) -> bool:
     """Say whether an exception, or one that it was raised from, means that memory ran out, on the device or the host.
 
@@ -44,7 +56,8 @@ def is_out_of_memory(error: BaseException | None) -> bool:
     """
     seen = 0
     while error is not None and seen < 20:
-        if type(error).__name__ in _OOM_NAMES or any(words in str(error) for words in _OOM_WORDS):
+        text = f"{error}\n{error.output}" if isinstance(error, CommandError) else str(error)
+        if type(error).__name__ in _OOM_NAMES or any(words in text for words in _OOM_WORDS):
             return True
         error, seen = error.__cause__ or error.__context__, seen + 1
     return False
