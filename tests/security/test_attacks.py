@@ -7,6 +7,7 @@ import http.client
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote
 
@@ -21,6 +22,7 @@ from trainctl.config.controls import Key
 from trainctl.panel import ansi, asking, differing, facts, gate, sweepfacts
 from trainctl.panel.access import ADMIT, Access, refuse
 from trainctl.panel.asking import Asking
+from trainctl.panel.bulk import Bulk
 from trainctl.panel.gate import Gate
 from trainctl.panel.limits import Bucket
 from trainctl.panel.runview import Row, RunView
@@ -29,6 +31,7 @@ from trainctl.panel.watcher import Watcher
 from trainctl.run import files
 from trainctl.run.rundir import RunDir
 from trainctl.run.status import Status, write_status
+from trainctl.run.summary import Summary
 
 __all__ = ["client"]
 
@@ -200,6 +203,22 @@ def test_page_that_asks_too_often_is_told_so_and_files_nothing(tmp_path: Path, m
         page.ask(view, "lr", texts={"lr": "1"})
     assert len(list(run.inbox.iterdir())) == 2
     assert "rejected: too many requests from this page; wait a moment" in page.lines()
+
+
+def test_many_clicks_for_many_runs_share_one_allowance_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asking, "Bucket", lambda size, per_s: Bucket(2, 0.0))
+    monkeypatch.setattr(RunView, "is_editable", True)
+    views = {}
+    for name in ("a", "b"):
+        run = RunDir.at(tmp_path / name)
+        run.create()
+        views[name] = RunView(Row.of(run))
+    monkeypatch.setattr(Summary, "state", "running")
+    bulk = Bulk(SimpleNamespace(view=views.get, fresh_view=views.get), may_ask=True)  # type: ignore[arg-type]
+    bulk.choose(list(views))
+    for _ in range(4):
+        bulk._do("pause")
+    assert [len(list(view.row.summary.run.inbox.iterdir())) for view in views.values()] == [2, 2]
 
 
 def test_reader_files_nothing_whatever_the_page_is_told(tmp_path: Path) -> None:

@@ -34,14 +34,23 @@ class Asked:
     waits: bool = False
 
 
-class Asking:
-    """The one door from a page to a run's inbox; whoever may only look is turned away here."""
+def turns() -> Bucket:
+    """Return how often one page may ask one run."""
+    return Bucket(MOST_AT_ONCE, MOST_PER_S)
 
-    def __init__(self, *, may_ask: bool) -> None:
+
+class Asking:
+    """The one door from a page to a run's inbox; whoever may only look is turned away here.
+
+    Args:
+        allowance: how often the page may ask this run, where it goes on from an earlier `Asking`.
+    """
+
+    def __init__(self, *, may_ask: bool, allowance: Bucket | None = None) -> None:
         self.may_ask = may_ask
         self._who = who_asks()
         self._asked: list[Asked] = []
-        self._turns = Bucket(MOST_AT_ONCE, MOST_PER_S)
+        self._turns = allowance or turns()
 
     @property
     def is_unheard(self) -> bool:

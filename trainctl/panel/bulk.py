@@ -9,8 +9,9 @@ import panel
 import panel_material_ui as pmui
 
 from trainctl.panel.actionbar import SURE
-from trainctl.panel.asking import Asking
+from trainctl.panel.asking import Asking, turns
 from trainctl.panel.field import set_text
+from trainctl.panel.limits import Bucket
 from trainctl.panel.pendingbar import MAX_NOTE, set_object, set_params
 from trainctl.panel.runview import RunView
 from trainctl.panel.theme import STYLE
@@ -29,6 +30,7 @@ class Bulk:
         self._may_ask = may_ask
         self._names: list[str] = []
         self._asked: dict[str, Asking] = {}
+        self._turns: dict[str, Bucket] = {}
         common: dict[str, Any] = {"size": "small", "margin": (6, 6)}
         self._key = pmui.Select(label="key", options=[""], value="", width=200, **common)
         self._value = pmui.TextInput(label="new value", width=140, max_length=10_000, **common)
@@ -104,6 +106,7 @@ class Bulk:
     def _ask(self, label: str, **what: Any) -> None:
         self._asked = {}
         for name, view in self._running().items():
-            self._asked[name] = asking = Asking(may_ask=self._may_ask)
+            allowance = self._turns.setdefault(name, turns())
+            self._asked[name] = asking = Asking(may_ask=self._may_ask, allowance=allowance)
             asking.ask(view, label, **what)
         self.look()
