@@ -141,7 +141,10 @@ def _zipped(name: str, raw: Any, axes: Mapping[str, Axis]) -> list[list[str]]:
 
 def _read_axis(where: str, key: str, value: Any, parse: Parse) -> Axis:
     if isinstance(value, Mapping):
-        raise SettingError(f"{where} is a mapping; write each key below it with its full name, `{key}.…`")
+        raise SettingError(
+            f"{where} is a mapping; write each key below it with its full name, `{key}.…`, "
+            "and on the command line put values like glob(*) in quotes"
+        )
     if isinstance(value, list):
         if not value:
             raise SettingError(f"{where} is an empty list, so the grid would run nothing; give it values")

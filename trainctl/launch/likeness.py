@@ -26,7 +26,9 @@ from trainctl.errors import TrainctlError
 from trainctl.launch.fitting import FittingLoader, adapted_keys, fit, raw_leaves
 from trainctl.launch.overrides import parse_overrides
 
-MOST_BASES = 16  # choices of options that are composed, 40 ms each; jobs with others are equal only by their words
+# choices of options that are composed, 25-40 ms each, which is saved again when their jobs are; jobs with others are
+# equal only by their words
+MOST_BASES = 64
 
 Job = tuple[str, ...]
 

@@ -68,10 +68,12 @@ class SharingLoader:
         from hydra._internal.config_loader_impl import get_overrides_dirname  # not there in 1.4, where this is not used
 
         overrides = parse_overrides(sweep_overrides)
-        values = [] if self._must_be_whole(master_config, overrides) else self._last_values(overrides)
+        if self._must_be_whole(master_config, overrides):
+            return self._loader.load_sweep_config(master_config, sweep_overrides)
+        values = self._last_values(overrides)
         apart = {id(override) for override in values}
         shared = self._shared_composition(master_config, [each for each in overrides if id(each) not in apart])
-        if not values or shared is None:
+        if shared is None:
             return self._loader.load_sweep_config(master_config, sweep_overrides)
         config: DictConfig = pickle.loads(shared)
         self._loader._apply_overrides_to_config(values, config)
