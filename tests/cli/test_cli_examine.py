@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from made import Cli, assert_refused, finished
 
+from trainctl.cli import grid
+
 
 @pytest.fixture
 def sweep(tmp_path: Path) -> None:
@@ -44,3 +46,31 @@ def test_table_says_what_is_the_same_in_all_and_what_it_cannot(cli: Cli) -> None
         cli("table", "outputs", "--by", "depth"), "no run has a parameter 'depth'; they differ in norm, seed"
     )
     assert_refused(cli("table", "outputs", "--format", "html"), "there is no format 'html'; allowed are csv")
+
+
+@pytest.mark.usefixtures("sweep")
+def test_table_of_outputs_needs_no_name_and_a_plot_needs_a_place(cli: Cli, tmp_path: Path) -> None:
+    assert cli("table").stdout == cli("table", "outputs").stdout
+    assert_refused(cli("table", "--plot", "nowhere/out.png"), r"'nowhere/out\.png' cannot be drawn: .*No such file")
+    assert_refused(cli("table", "--plot", "out"), "'out' does not say in which format it is to be drawn")
+    assert [path.name for path in tmp_path.iterdir()] == ["outputs"]
+
+
+@pytest.mark.usefixtures("sweep")
+def test_no_runs_are_an_empty_table_in_the_format_that_was_asked_for(cli: Cli) -> None:
+    assert json.loads(cli("table", "--regex", "nothing", "--format", "json").stdout)["rows"] == []
+    assert cli("table", "--regex", "nothing").stdout == "no runs below outputs\n"
+
+
+def test_the_work_for_a_table_grows_with_its_rows_and_no_faster(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = 0
+
+    def counted(text: str) -> int:
+        nonlocal calls
+        calls += 1
+        return len(text)
+
+    monkeypatch.setattr(grid, "cell_len", counted)
+    columns = [grid.Column("a", [str(at) for at in range(2000)]), grid.Column("b", ["x"] * 2000, is_right=True)]
+    grid.print_grid(columns)
+    assert calls <= 3 * 2 * 2001

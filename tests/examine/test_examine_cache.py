@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +18,7 @@ from trainctl.config import yaml
 from trainctl.examine import cache, work
 from trainctl.examine.examiner import Examiner
 from trainctl.examine.row import Row, read_row
+from trainctl.run import files
 from trainctl.run.lock import RunLock
 from trainctl.run.rundir import RunDir
 from trainctl.run.status import Status, write_status
@@ -97,13 +102,13 @@ def test_a_killed_run_is_seen_although_no_file_changes(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("trusting")
-@pytest.mark.parametrize("damage", ["", "{", "[]", '{"version": 1, "rows": {"%s": [[], {}]}}'])
+@pytest.mark.parametrize("damage", ["", "{", "[]", '{"by": "%v", "rows": {"%s": [[], {}]}}'])
 def test_a_damaged_cache_is_read_past(tmp_path: Path, damage: str, reads: list[str]) -> None:
     run = make(tmp_path / "a", {"lr": 0.1}, result=0.5)
     Examiner().exam(tmp_path)
     file = tmp_path / ".trainctl" / "examined.json"
     assert list(json.loads(file.read_text())["rows"]) == [str(run.path)]
-    file.write_text(damage.replace("%s", str(run.path)))
+    file.write_text(damage.replace("%s", str(run.path)).replace("%v", cache.readers()))
     assert Examiner().exam(tmp_path).named()["a"].result == 0.5
     assert reads == ["a", "a"]
 
@@ -125,3 +130,90 @@ def test_a_directory_that_cannot_be_written_is_read_without_a_cache(tmp_path: Pa
         assert Examiner().exam(tmp_path).named()["a"].result == 0.5
     finally:
         tmp_path.chmod(0o700)
+
+
+@pytest.mark.usefixtures("trusting")
+def test_runs_that_change_places_are_read_anew(tmp_path: Path) -> None:
+    root = tmp_path / "one"
+    for at, name in enumerate("ab"):
+        make(root / name, {"lr": 0.1}, result=at)
+    Examiner().exam(root)
+    (root / "a").rename(root / "c")
+    (root / "b").rename(root / "a")
+    (root / "c").rename(root / "b")
+    assert [row.result for row in Examiner().exam(root).named().values()] == [1, 0]
+    shutil.copytree(root, tmp_path / "two")
+    (tmp_path / "two" / "a" / "result.yaml").write_text("value: 5\n")
+    assert [row.result for row in Examiner().exam(tmp_path / "two").named().values()] == [5, 0]
+    shutil.rmtree(root / "a")
+    make(root / "d", {"lr": 0.1}, result=7)
+    assert [row.result for row in Examiner().exam(root).named().values()] == [0, 7]
+    assert [Path(path).name for path in json.loads((root / ".trainctl" / "examined.json").read_text())["rows"]] == [
+        "b", "d",
+    ]  # fmt: skip
+
+
+def test_metrics_that_come_while_it_reads_are_seen_next_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "_TICK_NS", -(10**12))
+    run = make(tmp_path / "a", {"lr": 0.1}, result=1, metrics=[{"loss": 1.0}])
+
+    def read(one: RunDir) -> Row:
+        row = read_row(one)
+        with run.metrics.open("a") as file:
+            file.write('{"step": 2, "loss": 0.5}\n')
+        return row
+
+    monkeypatch.setattr(work, "read_row", read)
+    assert Examiner().exam(tmp_path).named()["a"].metrics["loss"].last == 1.0
+    monkeypatch.setattr(work, "read_row", read_row)
+    assert Examiner().exam(tmp_path).named()["a"].metrics["loss"].last == 0.5
+
+
+@pytest.mark.usefixtures("trusting")
+def test_a_full_disk_costs_the_cache_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reads: list[str]) -> None:
+    make(tmp_path / "a", {"lr": 0.1}, result=0.5)
+
+    def full(descriptor: int, data: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "write_all", full)
+        assert Examiner().exam(tmp_path).named()["a"].result == 0.5
+    assert list((tmp_path / ".trainctl").iterdir()) == []
+    for _ in range(2):
+        assert Examiner().exam(tmp_path).named()["a"].result == 0.5
+    assert reads == ["a", "a"]
+
+
+def test_a_root_that_cannot_be_written_is_read_without_a_cache(tmp_path: Path, reads: list[str]) -> None:
+    make(tmp_path / "a", {"lr": 0.1}, result=0.5)
+    (tmp_path / ".trainctl").write_text("in its way")
+    for _ in range(2):
+        assert Examiner().exam(tmp_path).named()["a"].result == 0.5
+    assert reads == ["a", "a"]
+
+
+@pytest.mark.usefixtures("trusting")
+def test_processes_that_read_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
+    for number in range(20):
+        make(tmp_path / f"r{number:02}", {"lr": number / 8}, result=number)
+    code = "import sys; from trainctl.examine import Examiner; from trainctl.examine import cache\n"
+    code += "cache._TICK_NS = -10**12\n"
+    code += "for _ in range(20): print([row.result for row in Examiner().exam(sys.argv[1]).rows.values()])"
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    said = [process.communicate(timeout=120)[0].splitlines() for process in processes]
+    assert said == [[str(list(range(20)))] * 20] * 3
+    assert len(json.loads((tmp_path / ".trainctl" / "examined.json").read_text())["rows"]) == 20
+
+
+@pytest.mark.usefixtures("trusting")
+def test_what_another_version_has_read_is_read_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reads: list[str]
+) -> None:
+    make(tmp_path / "a", {"lr": 0.1}, result=0.5)
+    Examiner().exam(tmp_path)
+    monkeypatch.setattr(cache, "readers", lambda: "another")
+    for _ in range(2):
+        Examiner().exam(tmp_path)
+    assert reads == ["a", "a"]

@@ -100,7 +100,7 @@ def test_cells_from_files_are_data_in_every_format() -> None:
     assert "'=1+2\t" in table.write("tsv")
     assert table.write("tsv").count("\n") == 3
     assert "| x\\|y & z" in table.write("md")
-    assert r"x|y \& z" in table.write("latex")
+    assert r"x\textbar{}y \& z" in table.write("latex")
     assert "\x1b" not in table.write("text") + table.write("md") + table.write("latex")
     assert json.loads(table.write("json"))["rows"][1]["a|b_c"] == "nan"
 

@@ -194,6 +194,24 @@ def test_event_files_of_tensorboard_are_a_source(tmp_path: Path) -> None:
     assert row.metrics["loss"].last == 0.25  # what live.log wrote is exact
 
 
+def test_what_a_writer_took_back_does_not_count(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+    run = make(tmp_path / "a", {"lr": 0.1})
+    for suffix, steps in ((".1", range(1, 9)), (".2", range(4, 6))):  # went on from a checkpoint of step 3
+        writer = EventFileWriter(str(run.path), filename_suffix=suffix)
+        if steps[0] > 1:
+            writer.add_event(Event(step=steps[0], session_log=SessionLog(status=SessionLog.START)))
+        for step in steps:
+            writer.add_event(Event(step=step, summary=Summary(value=[Summary.Value(tag="acc", simple_value=step)])))
+        writer.close()
+    (row,) = Examiner().exam(tmp_path).rows.values()
+    assert (row.metrics["acc"].count, row.metrics["acc"].max) == (5, 5.0)
+
+
 def test_curves_take_nan_as_neither_least_nor_greatest(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"step": 1, "loss": 1.0}\ntorn {\n{"step": 2, "loss": NaN, "ok": true, "word": "x"}\n{"loss": 3')

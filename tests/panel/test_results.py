@@ -49,5 +49,5 @@ def test_markdown_and_latex_escape_what_means_something_there(tmp_path: Path) ->
     results = results_of(Watcher(tmp_path).rows())
     assert "| x\\|y&z | 1 | 0.5 |" in to_markdown(results)
     assert "k\\_1 & runs & result" in to_latex(results)
-    assert "x|y\\&z & 1 & 0.5" in to_latex(results)
+    assert "x\\textbar{}y\\&z & 1 & 0.5" in to_latex(results)
     assert "'=1+2" in to_csv(results)  # a spreadsheet would compute it

@@ -130,7 +130,17 @@ def test_missing_files_read_as_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"a: [", b"just text", b"[1]", b"\xff\xfe\x00", b"a: !!python/object:os.system {}"]
+    "content",
+    [
+        b"",
+        b"a: [",
+        b"just text",
+        b"[1]",
+        b"\xff\xfe\x00",
+        b"a: !!python/object:os.system {}",
+        b"{[1]: 2}",
+        b"a: 1" + 5_000 * b"0",
+    ],
 )
 def test_mapping_that_is_none_reads_as_empty(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "file.yaml"

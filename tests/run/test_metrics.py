@@ -19,6 +19,7 @@ def test_metrics_are_written_by_step_as_plain_values(tmp_path: Path) -> None:
     log.add(1, {"loss": np.float32(0.5), "n": np.int64(3), "one": array, "list": [np.float64(0.1), 2], "ok": True})
     array[0] = 7  # the record is of the moment it was made
     log.add(2, {"text": "x", "none": None})
+    log.add(3, {"file": os.fsdecode(b"\xff")})  # a name that is no Unicode, as paths may be
     assert not (tmp_path / "metrics.jsonl").exists()
     log.flush()
     records = files.read_lines(tmp_path / "metrics.jsonl")
@@ -26,6 +27,7 @@ def test_metrics_are_written_by_step_as_plain_values(tmp_path: Path) -> None:
     assert records == [
         {"step": 1, "loss": 0.5, "n": 3, "one": 1.0, "list": [0.1, 2], "ok": True},
         {"step": 2, "text": "x", "none": None},
+        {"step": 3, "file": "\udcff"},
     ]
 
 

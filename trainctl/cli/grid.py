@@ -78,10 +78,12 @@ def _table(columns: Sequence[Column]) -> Table:
 
 
 def _plain_lines(columns: Sequence[Column]) -> list[str]:
-    rows = zip(*((column.title, *column.cells) for column in columns), strict=True)
-    return ["".join(_pad(cell, column) for cell, column in zip(row, columns, strict=True)).rstrip() for row in rows]
+    padded = [_padded(column) for column in columns]
+    return ["".join(row).rstrip() for row in zip(*padded, strict=True)]
 
 
-def _pad(cell: str, column: Column) -> str:
-    space = " " * (column.width - cell_len(cell))
-    return (space + cell if column.is_right else cell + space) + " " * GAP
+def _padded(column: Column) -> list[str]:
+    """Return title and cells, all of one width."""
+    width = column.width
+    cells = ((cell, " " * (width - cell_len(cell))) for cell in (column.title, *column.cells))
+    return [(space + cell if column.is_right else cell + space) + " " * GAP for cell, space in cells]

@@ -11,7 +11,7 @@ import typer
 
 from trainctl.cli import terminal
 from trainctl.cli.grid import Column, print_grid
-from trainctl.cli.place import JsonOption, find_root, name_below
+from trainctl.cli.place import ROOT, JsonOption, find_root, name_below
 from trainctl.cli.runs import as_record, result_cell, shortened_reason, state_style
 from trainctl.examine.cells import Cell
 from trainctl.examine.columns import parameters, varying
@@ -26,14 +26,14 @@ from trainctl.run.summary import Summary, summarize
 
 
 def table(
-    root: Annotated[Path, typer.Argument(metavar="DIR", help="The runs to compare.")],
+    root: Annotated[Path, typer.Argument(metavar="[DIR]", help="The runs to compare.", show_default=True)] = ROOT,
     by: Annotated[
         str | None,
         typer.Option(help='Parameters such as norm,lr: a row for each of their values; "params": all but seeds.'),
     ] = None,
     metric: Annotated[
         list[str] | None,
-        typer.Option(help="What to show, such as accuracy:max; also :min :mean :last :first :count. May be repeated."),
+        typer.Option(help="What to show: accuracy:max, also :min :mean :last :first :count; took_s. May be repeated."),
     ] = None,
     best: Annotated[str | None, typer.Option(help="The best run of each row of --by, by accuracy:max, say.")] = None,
     form: Annotated[str | None, typer.Option("--format", help="csv, json, latex, md, text, tsv.")] = None,
@@ -48,7 +48,7 @@ def table(
         terminal.print_json(_records(sorted(summaries, key=lambda row: name_below(row.run, root))))
         return
     examiner = Examiner().exam(find_root(root), regex, workers=workers)
-    if not examiner.rows:
+    if not examiner.rows and form in (None, "text"):
         terminal.print_line(f"no runs below {terminal.clean(root)}")
         return
     is_plain = by is None and best is None and not metric

@@ -3,12 +3,15 @@
 A row is known by inode, size and both times of each file that it was read from. That is not enough for a file that was
 written just before: it can be written again within the same tick of the file system's clock, with the same size. So a
 row is kept only if its files are older than that, by the clock of the file system itself (git's index has the same
-rule). A row of a run that trains is never kept: that it was killed changes no file.
+rule). A row of a run that trains is never kept: that it was killed changes no file. Nor is any believed that another
+version of trainctl has read.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
+import hashlib
 import json
 import os
 from collections.abc import Iterable
@@ -20,7 +23,7 @@ from trainctl.run import files
 from trainctl.run.rundir import RunDir
 from trainctl.track import tensorboard
 
-_VERSION = 1
+_READERS = ("config/*.py", "examine/*.py", "run/*.py", "track/tensorboard.py")
 _TICK_NS = 2_000_000_000  # of the coarsest file systems (FAT); others have milliseconds
 
 Signature = list[list[Any]]
@@ -39,7 +42,7 @@ class Cache:
             if os.stat(self._path).st_uid != os.geteuid():
                 return  # others may write anything into a directory that we share
             found = json.loads(self._path.read_bytes())
-            if isinstance(found, dict) and found.get("version") == _VERSION and isinstance(found.get("rows"), dict):
+            if isinstance(found, dict) and found.get("by") == readers() and isinstance(found.get("rows"), dict):
                 self._rows = found["rows"]
 
     def get(self, run: RunDir, signature: Signature) -> Row | None:
@@ -68,8 +71,17 @@ class Cache:
             paths = {str(run.path) for run in known}
             kept = {path: row for path, row in self._rows.items() if path in paths or os.path.lexists(path)}
             with contextlib.suppress(OSError):
-                files.write_atomic(self._path, json.dumps({"version": _VERSION, "rows": kept}), durable=False)
+                files.write_atomic(self._path, json.dumps({"by": readers(), "rows": kept}), durable=False)
         self._is_changed = False
+
+
+@functools.cache
+def readers() -> str:
+    """Return what stands for the code that reads: what other code has read is not believed."""
+    package = Path(__file__).parents[1]
+    stats = [(path.name, path.stat()) for pattern in _READERS for path in sorted(package.glob(pattern))]
+    text = repr([(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def signature_of(run: RunDir) -> Signature:

@@ -7,6 +7,10 @@ import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from trainctl.examine.curve import as_float, mean_of
+
+_SHORT = (1e-12, 1e12)  # deviations between these are written without an exponent
+
 
 @dataclass(frozen=True, slots=True)
 class Cell:
@@ -19,12 +23,16 @@ class Cell:
     @classmethod
     def of(cls, values: Iterable[object]) -> Cell | None:
         """Fold the numbers among the values; None when there are none. NaN and infinities stay what they are."""
-        numbers = [float(one) for one in values if isinstance(one, int | float) and not isinstance(one, bool)]
+        numbers = [as_float(one) for one in values if isinstance(one, int | float) and not isinstance(one, bool)]
         if not numbers:
             return None
-        if not all(map(math.isfinite, numbers)):
-            return cls(sum(numbers), None, len(numbers))
-        return cls(statistics.fmean(numbers), statistics.stdev(numbers) if len(numbers) > 1 else None, len(numbers))
+        mean = mean_of(numbers)
+        if not math.isfinite(mean) or len(numbers) == 1:
+            return cls(mean, None, len(numbers))
+        try:
+            return cls(mean, statistics.stdev(numbers), len(numbers))
+        except OverflowError:  # its square, or itself, is no float
+            return cls(mean, math.inf, len(numbers))
 
     def text(self, sign: str = "±") -> str:
         """Write both in digits that the deviation leaves meaningful.
@@ -34,7 +42,7 @@ class Cell:
         """
         if self.deviation is None:
             return f"{self.mean:.6g}"
-        if self.deviation == 0 or not math.isfinite(self.deviation):
+        if not _SHORT[0] <= self.deviation < _SHORT[1]:
             return f"{self.mean:.6g} {sign} {self.deviation:.3g}"
         digits = max(0, 1 - math.floor(math.log10(self.deviation)))
         return f"{self.mean:.{digits}f} {sign} {self.deviation:.{digits}f}"

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from trainctl.config import yaml
+from trainctl.config.identity import OWN_KEYS_THAT_COUNT
 
 SEEDS = ("seed", "trainctl.seed")
 
@@ -56,7 +57,7 @@ def same(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return ("list", tuple(map(same, value)))
     if isinstance(value, Mapping):
-        return ("mapping", tuple((str(key), same(inner)) for key, inner in value.items()))
+        return ("mapping", frozenset((str(key), same(inner)) for key, inner in value.items()))
     return (type(value).__name__, str(value))
 
 
@@ -98,15 +99,14 @@ class Parameters:
 def parameters(runs: Sequence[Parameters]) -> tuple[dict[str, list[Any]], dict[str, Any]]:
     """Return the parameters in which runs differ, with each run's value, and those that are the same in all.
 
-    Overridden keys come first. What lies below a swept config group, and our own settings unless they were overridden,
-    are left out: the group says it.
+    Overridden keys come first. What lies below a swept config group is left out, the group says it; and so are our own
+    settings, but for those that were overridden and change what comes out (the seed, a replay).
     """
     overridden = dict.fromkeys(key for run in runs for key in run.overridden)
     differing: dict[str, list[Any]] = {}
     constant: dict[str, Any] = {}
     for key in dict.fromkeys([*overridden, *(key for run in runs for key in run.keys)]):
-        is_ours = key.partition(".")[0] in ("trainctl", "hydra")
-        if is_ours and (key not in overridden or not is_seed(key)):
+        if key.partition(".")[0] in ("trainctl", "hydra") and not (key in overridden and _counts(key)):
             continue
         values = [run.get(key) for run in runs]
         if len(set(map(same, values))) == 1:
@@ -114,6 +114,10 @@ def parameters(runs: Sequence[Parameters]) -> tuple[dict[str, list[Any]], dict[s
         elif key in overridden or not any(key.startswith((f"{above}.", f"{_place(above)}.")) for above in differing):
             differing[key] = values
     return differing, constant
+
+
+def _counts(key: str) -> bool:
+    return any(f"{key}.".startswith(f"{own}.") for own in OWN_KEYS_THAT_COUNT)
 
 
 def _place(group: str) -> str:

@@ -24,7 +24,7 @@ def configs_of(run: RunDir) -> tuple[dict[str, Any], dict[str, Any], int]:
     Without a changelog Hydra's own record is the config; without that it is empty.
 
     Raises:
-        ChangelogError: the changelog cannot be read.
+        ChangelogError: the changelog, or where there is none Hydra's record, cannot be read.
     """
     try:
         text = run.changelog.read_text(encoding="utf-8", errors="replace")
@@ -68,7 +68,7 @@ def base_of(text: str) -> dict[str, Any] | None:
 def _entry(text: str) -> tuple[Any, dict[str, Any]] | None:
     try:
         entry = yaml.loads(text)
-    except pyyaml.YAMLError:
+    except Exception:  # noqa: BLE001  # PyYAML raises anything; the whole file is read then, for its error
         return None
     if not isinstance(entry, dict) or len(entry) != 1:
         return None
@@ -78,9 +78,14 @@ def _entry(text: str) -> tuple[Any, dict[str, Any]] | None:
 def _hydra_config(run: RunDir) -> dict[str, Any]:
     try:
         text = run.config.read_text(encoding="utf-8", errors="replace")
-        config = _whole(text)
-    except (OSError, pyyaml.YAMLError):
+    except FileNotFoundError:
         return {}
+    except OSError as error:
+        raise ChangelogError(f"{run.config}: {error.strerror or error}") from error
+    try:
+        config = _whole(text)
+    except (pyyaml.YAMLError, ValueError, TypeError, RecursionError) as error:
+        raise ChangelogError(f"{run.config} is not YAML: {' '.join(str(error).split())[:200]}") from error
     return leaves(config) if isinstance(config, dict) else {}
 
 
@@ -95,7 +100,7 @@ def choices_of(run: RunDir) -> dict[str, Any]:
         text = (run.config.parent / "hydra.yaml").read_text(encoding="utf-8", errors="replace")
         match = _CHOICES.search(text)
         choices = _whole(match[1]) if match else None
-    except (OSError, pyyaml.YAMLError):
+    except (OSError, pyyaml.YAMLError, ValueError, TypeError):
         return {}
     found = choices if isinstance(choices, dict) else {}
     return {str(key): value for key, value in found.items() if not str(key).startswith("hydra/")}

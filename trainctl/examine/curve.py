@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -15,6 +15,7 @@ from trainctl.run import files
 Part = Literal["last", "min", "max", "mean", "first", "count"]
 PARTS: tuple[str, ...] = get_args(Part)
 _BLOCK = 1 << 20
+_HUGE = 2**1023  # what is greater may be no float
 
 
 @dataclass(slots=True)
@@ -32,43 +33,77 @@ class Curve:
         """Take further values."""
         if not self.count:
             self.first = values[0]
-        total = math.fsum(values) if all(map(math.isfinite, values)) else sum(values)
-        count = self.count + len(values)
-        self.mean = total / count if not self.count else self.mean + (total - len(values) * self.mean) / count
+        count, mean = self.count + len(values), mean_of(values)
+        if not self.count:
+            self.mean = mean
+        elif math.isfinite(self.mean) and math.isfinite(mean):
+            self.mean += (mean - self.mean) * (len(values) / count)
+        else:
+            self.mean += mean  # what was infinite stays so
         self.count, self.last = count, values[-1]
         numbers = [value for value in (*values, self.min, self.max) if value == value]  # noqa: PLR0124  # not nan
         if numbers:
             self.min, self.max = min(numbers), max(numbers)
 
 
+def mean_of(values: Sequence[float]) -> float:
+    """Return the mean of at least one value; what is no number, or infinite, counts.
+
+    >>> mean_of([1.0, 2.0]), mean_of([1e308, 1e308]), mean_of([1.0, math.inf])
+    (1.5, 1e+308, inf)
+    """
+    if not all(map(math.isfinite, values)):
+        return sum(values)
+    try:
+        return math.fsum(values) / len(values)
+    except OverflowError:  # of the sum, not of the mean
+        return math.fsum(value / len(values) for value in values)
+
+
 def read_curves(path: Path) -> dict[str, Curve]:
     """Read `metrics.jsonl`, in blocks; torn and foreign lines are passed over. Empty when there is no such file.
 
     Raises:
-        OSError: it is there and cannot be read.
+        OSError: it is there and cannot be read. ValueError: it has lines, and none of them is a record.
     """
     curves: dict[str, Curve] = {}
+    records, is_torn = 0, True
     try:
         with path.open("rb") as file:
             rest = b""
             while block := file.read(_BLOCK):
-                whole, _, rest = (rest + block).rpartition(b"\n")
-                _add(curves, whole)
-            _add(curves, rest)
+                whole, end, rest = (rest + block).rpartition(b"\n")
+                is_torn = is_torn and not end
+                records += _add(curves, whole)
+            records += _add(curves, rest)
     except FileNotFoundError:
         return {}
+    if not records and not is_torn:
+        raise ValueError("none of its lines is a record")
     return curves
 
 
-def _add(curves: dict[str, Curve], lines: bytes) -> None:
+def _add(curves: dict[str, Curve], lines: bytes) -> int:
     values: dict[str, list[float]] = {}
+    number = 0
     for record in _records(lines):
+        number += 1
         for name, value in record.items():
-            if type(value) is float or type(value) is int:
+            if type(value) is float:
                 values.setdefault(name, []).append(value)
+            elif type(value) is int:
+                values.setdefault(name, []).append(as_float(value))
     for name, new in values.items():
         if name not in ("step", "t"):
             curves.setdefault(name, Curve()).add(new)
+    return number
+
+
+def as_float(value: float) -> float:
+    """Return a number as it is, but for a whole one that no float is as large as: that is infinite."""
+    if type(value) is not int or -_HUGE < value < _HUGE:
+        return value
+    return math.inf if value > 0 else -math.inf
 
 
 def _records(lines: bytes) -> Iterable[dict[str, Any]]:

@@ -6,6 +6,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,26 @@ from trainctl.run.rundir import RunDir, find_runs
 _ALONE = 400  # runs that one process reads sooner than others start
 
 
+@dataclass(frozen=True, slots=True)
+class _Root:
+    """A directory that was examined: where it is, how it was named, and as which one of all."""
+
+    path: Path
+    name: str
+    number: int
+
+    def given(self, path: Path) -> str:
+        """Return a path at or below it, by its name."""
+        return str(Path(self.name) / path.relative_to(self.path))
+
+
 class Examiner:
     """Reads runs, and makes tables of them: `Examiner().add(parser).exam("outputs/train", regex=".*new.*").table()`.
 
     What is in a run dir anyhow needs no parser: parameters, return value, metrics, state, times, edits.
 
     Attributes:
-        rows: of the runs that were read, by path, in the order in which they were found.
+        rows: of the runs that were read, by path: sorted, directory by directory in the order of the first look at it.
         caches: what parsers of three arguments share.
     """
 
@@ -34,7 +48,7 @@ class Examiner:
         """Read runs; with `cache` what was read before is not read again as long as no file has changed."""
         self._cached = cache
         self._parsers: list[Parser] = []
-        self._roots: dict[Path, Path] = {}
+        self._roots: dict[Path, _Root] = {}
         self._experiments: dict[Path, Experiment] = {}
         self.rows: dict[Path, Row] = {}
         self.caches: dict[str, Any] = {}
@@ -57,6 +71,8 @@ class Examiner:
     ) -> Examiner:
         """Read the runs at and below a directory whose path below it the pattern is found in; again, if they were.
 
+        What is gone since an earlier look at the same directory is forgotten.
+
         Args:
             output: the directory.
             regex: searched in the run's path below it.
@@ -76,9 +92,15 @@ class Examiner:
             raise SettingError(f"regex={regex!r} is not a regular expression: {error}") from error
         found = find(root)
         runs = [run for run in found if pattern.search(_below(run.path, root))]
+        there = {run.path for run in found}
+        for path in [path for path, of in self._roots.items() if of.path == root and path not in there]:
+            del self.rows[path], self._roots[path]  # it was there at an earlier look
+        known = {of.path: of for of in self._roots.values()}
+        of = known.get(root) or _Root(root, str(output), len(known))
         for row in self._read(root, runs, found, workers):
             self.rows[row.run.path] = row
-            self._roots.setdefault(row.run.path, Path(output))
+            self._roots.setdefault(row.run.path, of)
+        self.rows = {path: self.rows[path] for path in sorted(self.rows, key=self._place)}
         return self
 
     def table(
@@ -91,10 +113,13 @@ class Examiner:
         """Return the table: a row per run, or per group of runs.
 
         Args:
-            by: parameters; the runs that agree in them are one row, with mean, standard deviation and count. `"params"`
-                are all in which they differ but the seeds. Only runs that are done count there.
+            by: parameters, or anything else that the runs have (what a parser found, `edits`, `optim.lr@end`); those
+                that agree in it are one row, with mean, standard deviation and count. `"params"` are all parameters in
+                which they differ but the seeds. Only runs that are done count there.
             metrics: which to show, such as `accuracy:max`; `:last`, `:min`, `:mean`, `:first`, `:count` are the others.
-            best: a metric such as `accuracy:max` or `loss:min`; of each group its best run is shown instead.
+                Also `took_s`, `started`, `attempt`, `edits`, and `KEY@end`, the value of a key at the end.
+            best: a metric such as `accuracy:max` or `loss:min`; of each group its best run is shown instead, none if
+                none is done.
 
         Raises:
             SettingError: there is no such parameter or metric.
@@ -102,16 +127,25 @@ class Examiner:
         return make_table(self.named(), by=by, metrics=metrics, best=best)
 
     def named(self) -> dict[str, Row]:
-        """Return the rows by a name of each that no other has: the path below the directory that was examined."""
-        names = {path: _below(path, Path(os.path.abspath(root))) for path, root in self._roots.items()}
-        taken = Counter(names.values())
-        return {
-            names[path] if taken[names[path]] == 1 else str(self._roots[path] / names[path]): row
-            for path, row in self.rows.items()
-        }
+        """Return the rows by a name of each that no other has.
+
+        It is the path below the directory that was examined, else with that directory as it was given, else in full.
+        """
+        names = {path: [str(path), of.given(path), _below(path, of.path)] for path, of in self._roots.items()}
+        while True:
+            taken = Counter(choices[-1] for choices in names.values())
+            equal = [choices for choices in names.values() if taken[choices[-1]] > 1]
+            if not equal:
+                return {names[path][-1]: row for path, row in self.rows.items()}
+            for choices in equal:
+                if len(choices) > 1:
+                    choices.pop()
+
+    def _place(self, path: Path) -> tuple[int, tuple[str, ...]]:
+        return self._roots[path].number, path.parts
 
     def _read(self, root: Path, runs: list[RunDir], found: list[RunDir], workers: int | None) -> Iterable[Row]:
-        cache = Cache(root) if self._cached else None
+        cache = Cache(root) if self._cached and runs else None
         signatures = {run.path: signature_of(run) for run in runs} if cache else {}
         kept = {run.path: cache.get(run, signatures[run.path]) for run in runs} if cache else {}
         new = [run for run in runs if kept.get(run.path) is None]

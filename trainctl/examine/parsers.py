@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import os
 import re
@@ -31,17 +32,20 @@ def arity(parser: Parser) -> int:
         SettingError: it takes something else.
     """
     try:
-        parameters = inspect.signature(parser).parameters.values()
+        signature = inspect.signature(parser)
     except (TypeError, ValueError):
         return 1  # a builtin
     plain = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    needed = [one for one in parameters if one.kind in plain and one.default is inspect.Parameter.empty]
-    if len(needed) not in (1, 3):
-        name = getattr(parser, "__name__", repr(parser))
-        raise SettingError(
-            f"the parser {name} takes {len(needed)} arguments; allowed are (run) -> dict and (path, experiment, caches)"
-        )
-    return len(needed)
+    empty = inspect.Parameter.empty
+    needed = [one for one in signature.parameters.values() if one.kind in plain and one.default is empty]
+    for number in (1, 3):
+        with contextlib.suppress(TypeError):
+            signature.bind(*range(number))
+            return number
+    name = getattr(parser, "__name__", repr(parser))
+    raise SettingError(
+        f"the parser {name} takes {len(needed)} arguments; allowed are (run) -> dict and (path, experiment, caches)"
+    )
 
 
 def apply(parsers: Sequence[Parser], row: Row, experiment: Experiment, caches: dict[str, Any]) -> None:
@@ -56,13 +60,23 @@ def apply(parsers: Sequence[Parser], row: Row, experiment: Experiment, caches: d
                 found = parser(row.run)
                 if found is not None and not isinstance(found, Mapping):
                     raise TypeError(f"it returned {type(found).__name__}, not a mapping of names to values")  # noqa: TRY301
-                row.found.update({str(key): value for key, value in (found or {}).items()})
+                row.found.update({str(key): _plain(value) for key, value in (found or {}).items()})
             else:
                 parser(row.run.path, experiment, caches)
-        except Exception as error:  # noqa: BLE001  # it is a user's code, and one run must not spoil the table
+        except (Exception, SystemExit) as error:  # noqa: BLE001  # a user's code: one run must not spoil the table
             row.problems.append(f"{name}: {type(error).__name__}: {' '.join(str(error).split())}"[:500])
-    row.found.update(experiment.metric)
+    row.found.update({str(key): _plain(value) for key, value in experiment.metric.items()})
     row.start |= {key: value for key, value in experiment.param.items() if before.get(key) is not value}
+
+
+def _plain(value: Any) -> Any:
+    """Return Python's number for one of NumPy or torch; anything else is left as it is."""
+    if getattr(value, "shape", None) != ():
+        return value
+    try:
+        return value.item()
+    except (AttributeError, TypeError, ValueError, RuntimeError):  # something else that has a shape
+        return value
 
 
 def latest_log(command: str, path: str | os.PathLike[str] | RunDir, index: int = -1) -> Path | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,8 @@ from trainctl.examine import writing
 from trainctl.examine.cells import Cell
 from trainctl.examine.columns import is_seed, parameters, same
 from trainctl.examine.curve import Part, metric_of
-from trainctl.examine.row import Row
+from trainctl.examine.row import AT_END, OWN, Row
+from trainctl.examine.writing import apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ class Table:
         except KeyError:
             known = ", ".join(sorted(writing.FORMS))
             raise SettingError(f"there is no format {form!r}; allowed are {known}") from None
-        return write(self)
+        return write(self).encode(errors="backslashreplace").decode()  # a file's name may be no Unicode
 
     def frame(self) -> Any:
         """Return a pandas DataFrame; of a `Cell` the mean, deviation and count are columns of their own."""
@@ -88,14 +89,34 @@ def make_table(
         return _of_runs(named, differing, constants, get, is_short=bool(wanted))
     keys = [key for key in differing if not is_seed(key)] if by in ("params", None) else _list(by)
     _check_keys(keys, rows, differing, constants)
-    groups: dict[Any, list[str]] = {}
+    get = {head: value for head, value in get.items() if head in wanted or head not in keys or head in differing}
+    groups: dict[Any, _Group] = {}
     for name, row in named.items():
         given = row.parameters
-        groups.setdefault(tuple(same(given.get(key)) for key in keys), []).append(name)
+        values = [given.get(key) if key in differing or key in constants else _found(row, key) for key in keys]
+        groups.setdefault(tuple(map(same, values)), _Group(values)).rows[name] = row
     constants = {key: value for key, value in constants.items() if key not in keys}
     if best is not None:
-        return _of_best(named, list(groups.values()), keys, get, best, constants)
-    return _of_groups(named, list(groups.values()), keys, get, constants)
+        return _of_best(list(groups.values()), keys, get, best, constants)
+    return _of_groups(list(groups.values()), keys, get, constants)
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Runs that agree in the values of some keys."""
+
+    values: list[Any]
+    rows: dict[str, Row] = field(default_factory=dict)
+
+    @property
+    def done(self) -> dict[str, Row]:
+        return {name: row for name, row in self.rows.items() if row.state == "done"}
+
+
+def _found(row: Row, key: str) -> Any:
+    """Return what runs are grouped by that is no key of all of their configs."""
+    value = row.parameters.get(key)
+    return row.value(key) if value is None else value
 
 
 def _getter(name: str, part: Part) -> Callable[[Row], Any]:
@@ -114,50 +135,39 @@ def _of_runs(
     columns: dict[str, list[Any]] = {"run": list(named)}
     if any(row.state != "done" for row in rows):
         columns["state"] = [row.state for row in rows]
-    columns |= differing
-    for key in dict.fromkeys(key for row in rows for key in row.end):
-        columns[f"{key}@end"] = [row.end.get(key, row.start.get(key)) for row in rows]
-    keys = len(columns)
-    for head, value in get.items():
-        columns[head if head not in columns else f"{head} (metric)"] = [value(row) for row in rows]
+    shown = {head: [value(row) for row in rows] for head, value in get.items()}
     own: dict[str, list[Any]] = {"edits": [row.edits or None for row in rows], "took_s": [row.took_s for row in rows]}
+    own = {head: values for head, values in own.items() if not is_short}
     own["reason"] = [row.why for row in rows]
-    for head, values in own.items():
-        if any(value is not None for value in values) and not (is_short and head != "reason"):
-            columns.setdefault(head, values)
+    own = {head: values for head, values in own.items() if any(value is not None for value in values)}
+    for key, values in differing.items():
+        columns[apart(key, (*columns, *own), "parameter")] = values
+    for key in dict.fromkeys(key for row in rows for key in row.end):
+        columns[apart(f"{key}{AT_END}", (*columns, *own), "edited")] = [
+            row.end.get(key, row.start.get(key)) for row in rows
+        ]
+    keys = len(columns)
+    for head, values in shown.items():
+        columns[apart(head, (*columns, *own), "metric")] = values
+    columns |= own
     lines = [list(line) for line in zip(*columns.values(), strict=True)]
     return Table(list(columns), lines, keys, constants)
 
 
 def _of_groups(
-    named: Mapping[str, Row],
-    groups: list[list[str]],
-    keys: list[str],
-    get: dict[str, Callable[[Row], Any]],
-    constants: dict[str, Any],
+    groups: list[_Group], keys: list[str], get: dict[str, Callable[[Row], Any]], constants: dict[str, Any]
 ) -> Table:
-    lines, failed = [], []
-    for names in groups:
-        done = [named[name] for name in names if named[name].state == "done"]
-        given = named[names[0]].parameters
-        failed.append(len(names) - len(done))
-        cells = [Cell.of(map(value, done)) for value in get.values()]
-        lines.append([*(given.get(key) for key in keys), len(done), *cells])
-    columns = [*keys, "runs", *get]
-    if any(failed):
-        for line, number in zip(lines, failed, strict=True):
-            line.insert(len(keys) + 1, number)
-        columns.insert(len(keys) + 1, "not done")
-    return Table(columns, lines, len(keys), constants)
+    failed = [len(group.rows) - len(group.done) for group in groups]
+    own = ["runs", "not done"] if any(failed) else ["runs"]
+    lines = []
+    for group, number in zip(groups, failed, strict=True):
+        counts = [len(group.done), number][: len(own)]
+        lines.append([*group.values, *counts, *(Cell.of(map(value, group.done.values())) for value in get.values())])
+    return Table(_heads(keys, own, get), lines, len(keys), constants)
 
 
 def _of_best(
-    named: Mapping[str, Row],
-    groups: list[list[str]],
-    keys: list[str],
-    get: dict[str, Callable[[Row], Any]],
-    best: str,
-    constants: dict[str, Any],
+    groups: list[_Group], keys: list[str], get: dict[str, Callable[[Row], Any]], best: str, constants: dict[str, Any]
 ) -> Table:
     name, part = metric_of(best)
     if part not in ("min", "max"):
@@ -165,16 +175,26 @@ def _of_best(
     heads = list(get) if best in get else [best, *(head for head in get if head != name)]
     get = {best: _getter(name, part), **get}
     lines = []
-    for names in groups:
-        rated = [(get[best](named[one]), one) for one in names if named[one].state == "done"]
+    for group in groups:
+        rated = [(get[best](row), one) for one, row in group.done.items()]
         rated = [(value, one) for value, one in rated if _is_number(value)]
-        if not rated:
-            continue
-        winner = (max if part == "max" else min)(rated, key=lambda pair: pair[0])[1]  # the first of equal ones
-        row = named[winner]
-        given = row.parameters
-        lines.append([*(given.get(key) for key in keys), winner, *(get[head](row) for head in heads)])
-    return Table([*keys, "best run", *heads], lines, len(keys) + 1, constants)
+        if rated:
+            winner = (max if part == "max" else min)(rated, key=lambda pair: pair[0])[1]  # the first of equal ones
+            lines.append([*group.values, winner, *(get[head](group.rows[winner]) for head in heads)])
+        else:
+            lines.append([*group.values, None, *(None for _ in heads)])  # all have failed, say
+    return Table(_heads(keys, ["best run"], heads), lines, len(keys) + 1, constants)
+
+
+def _heads(keys: Sequence[str], own: Sequence[str], metrics: Iterable[str]) -> list[str]:
+    """Return the heads of parameters, of our own columns and of metrics, in this order, each once."""
+    heads: list[str] = []
+    for key in keys:
+        heads.append(apart(key, (*heads, *own), "parameter"))
+    heads += own
+    for metric in metrics:
+        heads.append(apart(metric, heads, "metric"))
+    return heads
 
 
 def _names(rows: Sequence[Row]) -> list[str]:
@@ -188,14 +208,19 @@ def _check_metrics(wanted: Sequence[str], rows: Sequence[Row]) -> None:
     known = _names(rows)
     for one in wanted:
         name = one if one in known else metric_of(one)[0]
-        if name not in known and rows:
+        if name not in known and rows and not _is_own(name, rows):
             raise SettingError(f"there is no metric {name!r}; these runs have {', '.join(sorted(known)) or 'none'}")
+
+
+def _is_own(name: str, rows: Sequence[Row]) -> bool:
+    """Say whether runs have it without any parser, return value or metric."""
+    return name in OWN or (name.endswith(AT_END) and any(row.value(name) is not None for row in rows))
 
 
 def _check_keys(keys: Sequence[str], rows: Sequence[Row], *known: Mapping[str, Any]) -> None:
     there = {key for one in known for key in one}
     for key in keys:
-        if key not in there and rows and all(row.parameters.get(key) is None for row in rows):
+        if key not in there and rows and all(_found(row, key) is None for row in rows):
             shown = ", ".join(sorted(known[0])) or "nothing"
             raise SettingError(f"no run has a parameter {key!r}; they differ in {shown}")
 

@@ -7,11 +7,14 @@ it than the runs of its part, which say so.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import pickle
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,6 +23,8 @@ from typing import Any
 from trainctl.examine.parsers import Experiment, Parser, apply
 from trainctl.examine.row import Row, read_row
 from trainctl.run.rundir import RunDir
+
+_LOOK_S = 0.5
 
 
 def read(runs: Sequence[RunDir], processes: int) -> list[Row]:
@@ -77,12 +82,19 @@ def _parts(items: Sequence[Any], number: int) -> list[list[Any]]:
 
 
 def _ask(questions: Sequence[dict[str, Any]]) -> list[Any]:
-    """Return each process's answer, a text when it has none."""
+    """Return each process's answer, a text when it has none. An interrupt, whoever it was sent to, ends them all."""
+    started: list[subprocess.Popen[bytes]] = []
     with ThreadPoolExecutor(len(questions)) as threads:
-        return list(threads.map(_ask_one, questions))
+        try:
+            return list(threads.map(lambda question: _ask_one(question, started), questions))
+        except BaseException:
+            threads.shutdown(wait=False, cancel_futures=True)
+            for process in started:
+                process.kill()
+            raise
 
 
-def _ask_one(question: dict[str, Any]) -> Any:
+def _ask_one(question: dict[str, Any], started: list[subprocess.Popen[bytes]]) -> Any:
     # two parts, so that paths are known before what was pickled by reference is looked up there
     try:
         data = pickle.dumps(sys.path) + pickle.dumps(question)
@@ -90,14 +102,24 @@ def _ask_one(question: dict[str, Any]) -> Any:
         return f"they cannot be sent to another process ({type(error).__name__}: {error})"
     command = [sys.executable, "-c", "from trainctl.examine.work import main; main()"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([path for path in sys.path if path])}
-    done = subprocess.run(command, input=data, stdout=subprocess.PIPE, check=False, env=environment)
-    if done.returncode != 0 or not done.stdout:
-        return f"the process that ran them ended with {done.returncode}"
-    return pickle.loads(done.stdout)
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
+    started.append(process)
+    answer, _ = process.communicate(data)
+    if process.returncode != 0 or not answer:
+        return f"the process that ran them ended with {process.returncode}"
+    return pickle.loads(answer)
+
+
+def _end_with(parent: int) -> None:
+    """Wait until the process that asked is gone, however it ended; then end this one, whatever a parser does."""
+    while os.getppid() == parent:
+        time.sleep(_LOOK_S)
+    os._exit(1)
 
 
 def main() -> None:
     """Answer one question on standard input. Whatever is printed meanwhile goes to standard error."""
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     sys.path[:] = pickle.load(sys.stdin.buffer)
@@ -111,4 +133,34 @@ def main() -> None:
             apply(parsers, row, experiment, caches)
         answer = rows, experiments, caches
     with answers:
-        pickle.dump(answer, answers)
+        answers.write(_packed(answer))
+
+
+def _packed(answer: Any) -> bytes:
+    """Pickle an answer; what a parser has found that cannot be sent becomes a problem of its row, and of no other."""
+    import cloudpickle
+
+    with contextlib.suppress(Exception):  # a user's object may refuse in any way
+        return bytes(cloudpickle.dumps(answer))
+    rows, experiments, caches = answer
+    for row, experiment in zip(rows, experiments, strict=True):
+        for where in (row.found, row.start, *experiment):
+            for key in _unsendable(where):
+                del where[key]
+                row.problems.append(f"{key}: what was found cannot be sent to another process; read with workers=1")
+        row.problems[:] = dict.fromkeys(row.problems)  # a metric is found, too
+    for key in _unsendable(caches):
+        del caches[key]
+    return bytes(cloudpickle.dumps(answer))
+
+
+def _unsendable(values: dict[Any, Any]) -> list[Any]:
+    import cloudpickle
+
+    found = []
+    for pair in values.items():
+        try:
+            cloudpickle.dumps(pair)
+        except Exception:  # noqa: BLE001  # as above
+            found.append(pair[0])
+    return found

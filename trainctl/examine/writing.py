@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Collection
 from typing import Any, Protocol
+
+from rich.cells import cell_len
 
 from trainctl.config import yaml
 from trainctl.examine.cells import Cell
 from trainctl.run.printable import clean
 
 _MOST_CONSTANTS = 40
+_BEGINS_FORMULA = "=@＝＠＋－"  # noqa: RUF001  # the wide ones too, where the system's language has them
+# what Markdown takes for its own, wherever it stands; an underscore only does at the edge of a word
+_MARKUP = re.compile(r"[\\|`*<~$]|(?<![^\W_])_|_(?![^\W_])|\](?=[(\[])|&(?=#?\w+;)")
 
 
 class Written(Protocol):
@@ -32,7 +39,8 @@ def spread(table: Written) -> tuple[list[str], list[list[Any]]]:
     folded = [any(isinstance(row[at], Cell) for row in table.rows) for at in range(len(table.columns))]
     heads: list[str] = []
     for head, is_folded in zip(table.columns, folded, strict=True):
-        heads += [head, f"{head} std", f"{head} count"] if is_folded else [head]
+        for one in (head, f"{head} std", f"{head} count") if is_folded else (head,):
+            heads.append(apart(one, heads, "column"))
     rows = []
     for row in table.rows:
         line: list[Any] = []
@@ -45,6 +53,16 @@ def spread(table: Written) -> tuple[list[str], list[list[Any]]]:
     return heads, rows
 
 
+def apart(head: str, taken: Collection[str], kind: str) -> str:
+    """Return a column's head that no other column has.
+
+    >>> apart("lr", ["run"], "metric"), apart("lr", ["lr"], "metric"), apart("lr", ["lr", "lr (metric)"], "metric")
+    ('lr', 'lr (metric)', 'lr (metric 2)')
+    """
+    names = itertools.chain([head, f"{head} ({kind})"], (f"{head} ({kind} {at})" for at in itertools.count(2)))
+    return next(name for name in names if name not in taken)
+
+
 def to_csv(table: Written) -> str:
     """Write one column each for mean, deviation and count; values as text that CSV readers take back."""
     return "".join(",".join(map(_quoted, line)) + "\r\n" for line in _exact(table))
@@ -53,7 +71,7 @@ def to_csv(table: Written) -> str:
 def to_tsv(table: Written) -> str:
     """Write columns apart by tabs, as spreadsheets paste them; a tab or line break within a value becomes a space."""
     return "".join(
-        "\t".join(" ".join(_safe(cell).split()) if not cell.isprintable() else _safe(cell) for cell in line) + "\n"
+        "\t".join(_quoted(cell if cell.isprintable() else " ".join(cell.split()), marks='"') for cell in line) + "\n"
         for line in _exact(table)
     )
 
@@ -82,7 +100,8 @@ def to_latex(table: Written) -> str:
         [cell if isinstance(value, Cell) else _tex(cell) for cell, value in zip(line, row, strict=True)]
         for line, row in zip(lines, table.rows, strict=True)
     ]
-    body = [" & ".join(line) + r" \\" for line in (list(map(_tex, heads)), *plain)]
+    # what begins with [ or * would be taken for an argument of the command that ended the line before
+    body = ["{}" * line[0].startswith(("[", "*")) + " & ".join(line) + r" \\" for line in ([*map(_tex, heads)], *plain)]
     columns = "l" * table.keys + "r" * (len(heads) - table.keys)
     parts = [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", body[0], r"\midrule", *body[1:], r"\bottomrule"]
     same = constants_line(table)
@@ -92,15 +111,13 @@ def to_latex(table: Written) -> str:
 def to_text(table: Written) -> str:
     """Write columns side by side; below them what is the same in all runs."""
     heads, lines = _texts(table, "±")
-    widths = [max(len(line[at]) for line in (heads, *lines)) for at in range(len(heads))]
-    text = "".join(
-        "  ".join(
-            cell.ljust(width) if at < table.keys else cell.rjust(width)
-            for at, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        + "\n"
-        for line in (heads, *lines)
-    )
+    widths = [max(cell_len(line[at]) for line in (heads, *lines)) for at in range(len(heads))]
+    text = ""
+    for line in (heads, *lines):
+        spaces = [" " * (width - cell_len(cell)) for cell, width in zip(line, widths, strict=True)]
+        padded = [cell + space for cell, space in zip(line, spaces, strict=True)][: table.keys]
+        padded += [space + cell for cell, space in zip(line, spaces, strict=True)][table.keys :]
+        text += "  ".join(padded).rstrip() + "\n"
     same = constants_line(table)
     return f"{text}{same}\n" if same else text
 
@@ -133,7 +150,7 @@ def _text(value: Any, sign: str) -> str:
         return value.text(sign)
     if isinstance(value, float):
         return f"{value:.6g}"
-    return clean(value if isinstance(value, str) else yaml.inline(value))
+    return clean(_exactly(value))
 
 
 def _exact(table: Written) -> list[list[str]]:
@@ -154,15 +171,16 @@ def _exactly(value: Any) -> str:
         return str(value)
 
 
-def _quoted(text: str) -> str:
+def _quoted(text: str, *, marks: str = ',"\r\n') -> str:
     text = _safe(text)
-    return '"' + text.replace('"', '""') + '"' if any(char in text for char in ',"\r\n') else text
+    return '"' + text.replace('"', '""') + '"' if any(char in text for char in marks) else text
 
 
 def _safe(text: str) -> str:
-    """Put a quote mark before a cell that a spreadsheet would take for a formula."""
-    is_formula = text[:1] in ("=", "@", "\t", "\r") or (text[:1] in ("+", "-") and not _is_number(text))
-    return f"'{text}" if is_formula else text
+    """Put a quote mark before a cell that a spreadsheet would take for a formula, also after what it passes over."""
+    first = text.lstrip().lstrip("\0")[:1]
+    is_formula = first in _BEGINS_FORMULA or (first in ("+", "-") and not _is_number(text))
+    return f"'{text}" if first and is_formula else text
 
 
 def _is_number(text: str) -> bool:
@@ -174,13 +192,14 @@ def _is_number(text: str) -> bool:
 
 
 def _markdown(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("|", "\\|")
+    return _MARKUP.sub(r"\\\g<0>", text)
 
 
 def _tex(text: str) -> str:
     escapes = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    escapes |= {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"}
     escapes |= {char: f"\\{char}" for char in "&%$#_{}"}
-    return "".join(escapes.get(char, char) for char in text)
+    return "".join(escapes.get(char, char) for char in text).replace("--", "-{}-")
 
 
 def _json(value: Any) -> Any:

@@ -30,7 +30,7 @@ def write_atomic(path: Path, text: str, *, durable: bool = True) -> None:
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
-            write_all(descriptor, _encoded(text))
+            write_all(descriptor, encoded(text))
             if durable:
                 os.fsync(descriptor)
         finally:
@@ -64,7 +64,7 @@ def sync_directory(path: Path) -> None:
             os.close(descriptor)
 
 
-def _encoded(text: str) -> bytes:
+def encoded(text: str) -> bytes:
     r"""Encode as UTF-8; the parts of a file name that is none (lone surrogates) become escapes such as `\udcff`."""
     return text.encode(errors="backslashreplace")
 
@@ -87,7 +87,7 @@ def write_yaml(path: Path, value: Any, *, durable: bool = True) -> None:
 
 def _as_unicode(value: Any) -> Any:
     if isinstance(value, str):
-        return _encoded(value).decode()
+        return encoded(value).decode()
     if isinstance(value, Mapping):
         return {_as_unicode(key): _as_unicode(inner) for key, inner in value.items()}
     return [_as_unicode(inner) for inner in value] if isinstance(value, (list, tuple)) else value
@@ -109,7 +109,7 @@ def read_mapping(path: Path) -> dict[str, Any]:
     """Read a YAML mapping that the reader can do without: empty when the file is missing or is not one."""
     try:
         value = read_yaml(path)
-    except (OSError, pyyaml.YAMLError, UnicodeDecodeError):
+    except (OSError, pyyaml.YAMLError, TypeError, ValueError):  # a list for a key, a number that is too long
         return {}
     return value if isinstance(value, dict) else {}
 
@@ -127,7 +127,7 @@ def append_lines(path: Path, records: Iterable[Mapping[str, Any]], *, durable: b
 
     With `durable` the call returns only when the lines are on disk.
     """
-    data = _encoded("".join(json_line(record) for record in records))
+    data = encoded("".join(json_line(record) for record in records))
     descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         size = os.fstat(descriptor).st_size

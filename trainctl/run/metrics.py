@@ -95,7 +95,7 @@ class MetricLog:
 
     def _write(self) -> None:
         if self._unwritten:
-            append_whole(self._path, "".join(map(files.json_line, self._unwritten)).encode())
+            append_whole(self._path, files.encoded("".join(map(files.json_line, self._unwritten))))
             self._unwritten.clear()
 
 
