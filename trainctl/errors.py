@@ -64,4 +64,12 @@ class SourceError(TrainctlError, ValueError):
 
 
 class CommandError(TrainctlError, RuntimeError):
-    """A command of a pipeline cannot be written out, is not there, or has failed."""
+    """A command of a pipeline cannot be written out, is not there, or has failed.
+
+    Attributes:
+        output: the end of what it printed, for people.
+        signal: the name of the signal that ended it.
+    """
+
+    output: str = ""
+    signal: str | None = None

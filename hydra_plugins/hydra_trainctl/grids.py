@@ -20,7 +20,6 @@ class GridSweeper(Sweeper):
         self.config: Optional[DictConfig] = None
         self.launcher: Optional[Launcher] = None
         self.hydra_context: Optional[HydraContext] = None
-        self._task_function: Optional[TaskFunction] = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Make the launcher; nothing is started yet."""
@@ -28,7 +27,6 @@ class GridSweeper(Sweeper):
 
         self.hydra_context = hydra_context
         self.config = config
-        self._task_function = task_function
         self.launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
@@ -36,15 +34,12 @@ class GridSweeper(Sweeper):
     def sweep(self, arguments: list[str]) -> Any:
         """Run the jobs of all grids, and return their JobReturns in order; raises what the first failed job raised."""
         from trainctl.launch.gridjobs import GridJobs
-        from trainctl.launch.taskhooks import hooks_of
 
         assert self.config is not None
         assert self.launcher is not None
         assert self.hydra_context is not None
-        assert self._task_function is not None
-        apart = hooks_of(self._task_function).apart
         try:
-            jobs = GridJobs(self.config, self.hydra_context, self._options, apart=apart)
+            jobs = GridJobs(self.config, self.hydra_context, self._options)
             returns = jobs.launch(self.launcher, arguments)
         except TrainctlError as error:
             raise CompactHydraException(str(error)) from error

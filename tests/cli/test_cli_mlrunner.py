@@ -170,6 +170,14 @@ def test_shipped_file_runs_the_same_commands(cli: Cli, tmp_path: Path) -> None:
     assert titled == [[["echo", "command", "--flag-value", "1", "2", "{blahblah: 10}"]]]
 
 
+def test_file_with_any_name_and_aliases_that_yaml_takes_for_other_things_can_be_run(cli: Cli, tmp_path: Path) -> None:
+    text = "template: {t: 'echo {x}'}\nalias: {a: {true: {x: 1}, 2: {x: it's}}}\nresource: [cpu]\n---\na: [true, 2]\n"
+    (tmp_path / "my params.yml").write_text(text)
+    *_, last = cli("import", "mlrunner", "my params.yml").stdout.splitlines()
+    assert last == "to run it: trainctl run --config 'imported/my params.yaml'"
+    assert commands_of(cli, "imported/my params.yaml") == [[["echo", "1"]], [["echo", "it's"]]]
+
+
 def test_import_of_what_is_not_mlrunners_is_one_sentence(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text("a: 1")
     assert_refused(cli("import", "mlrunner", "params.yaml"), "must have `template` and `resource`")

@@ -119,6 +119,15 @@ def test_sample_takes_values_of_any_kind_and_the_same_ones_again(theirs: Mlrunne
         assert len(theirs.names) == 3
 
 
+def test_grid_of_one_command_needs_no_values_of_the_others(theirs: Mlrunner) -> None:
+    # mlrunner fills in all of them, but those that are not chosen are left out before
+    theirs.carry({"train": "echo {data} >> ran.txt", "test": "echo {at} >> ran.txt"}, {},
+                 {"data": ["d"], "_cmd": ["train"]}, {"at": ["a"], "_cmd": ["test"]})  # fmt: skip
+    done = theirs.run()
+    assert done.returncode == 0, done.stderr
+    assert sorted(theirs.ran()) == ["a", "d"]
+
+
 def test_order_of_the_keys_does_not_change_the_directory(theirs: Mlrunner) -> None:
     theirs.carry({"train": NOTE.format("train")}, {"x": 1, "y": 1}, {"x": [2], "y": [3]})
     assert theirs.run().returncode == 0

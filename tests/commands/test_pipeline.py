@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections.abc import Callable
 
@@ -51,7 +52,10 @@ def test_failed_command_stops_the_run_and_names_itself_and_a_second_run_finishes
     assert pipeline.status()["commands"]["avg"]["exit_code"] == 1
     assert "why" in (pipeline.run_dir() / "job.log").read_text()
     shown = pipeline.call("show", str(pipeline.run_dir())).stdout
-    assert "commands   train done, avg failed (1), test queued\n" in shown
+    assert re.search(r"commands   train done [\d.]+s, avg failed \(1\) [\d.]+s, test queued\n", shown)
+    assert re.search(
+        r"failed .* train done [\d.]+s, avg failed \(1\) [\d.]+s, test queued  ", pipeline.call("ls").stdout
+    )
     (pipeline.path / "fixed").touch()
     done = pipeline.run()
     assert done.returncode == 0, done.stderr
@@ -153,16 +157,17 @@ def test_config_that_is_not_there_or_records_nothing_is_one_sentence(pipeline: P
     assert "must be called *.yaml" in pipeline.run(config="params.txt").stderr
 
 
-@pytest.mark.parametrize("whom", ["launcher", "job", "stop"])
+@pytest.mark.parametrize("whom", ["launcher", "job", "stop", "stubborn"])
 def test_killing_a_run_kills_all_that_its_commands_started(
     pipeline: Pipeline, whom: str, wait_until: Callable[..., object]
 ) -> None:
     tree = "(sleep 300 & sleep 300 | cat) & setsid sleep 300 & echo on >> ran.txt; wait"
+    tree = f"trap '' TERM INT HUP; {tree}" if whom == "stubborn" else tree
     pipeline.write({"first": "echo first >> ran.txt", "train": tree, "test": "echo no >> ran.txt"})
-    launcher = pipeline.start()
+    launcher = pipeline.start("hydra.launcher.grace_s=1")
     wait_until(lambda: pipeline.ran() == ["first", "on"], "the command runs")
     wait_until(lambda: pipeline.states().get("train") == "running", "its state is written")
-    if whom == "stop":
+    if whom in ("stop", "stubborn"):
         launcher.send_signal(signal.SIGTERM)
     else:
         os.kill(launcher.pid if whom == "launcher" else pipeline.status()["pid"], signal.SIGKILL)

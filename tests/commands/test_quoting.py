@@ -105,7 +105,7 @@ def test_values_of_a_config_reach_the_command(values: list[str]) -> None:
     config._set_flag("allow_objects", True)
     config.a = values[0].replace("${", "$ {")
     config["all"] = [value.replace("${", "$ {") for value in values]
-    line = Templates(config).line("x", Place("/run", "run"))
+    line = Templates(config).line("x", Place("/run", "run")).text
     done = subprocess.run([*shell(), line], capture_output=True, check=True)
     rest = list(config["all"])
     assert done.stdout.decode().split("\0")[:-1] == [config.a, *rest, "--all", *rest]

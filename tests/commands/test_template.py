@@ -15,7 +15,7 @@ HERE = Place("/runs/Norm new", "Norm new")
 
 
 def line(text: str, flags: str = "as_written", **values: Any) -> str:
-    return Templates(OmegaConf.create({**values, "commands": {"x": text}}), flags).line("x", HERE)
+    return Templates(OmegaConf.create({**values, "commands": {"x": text}}), flags).line("x", HERE).text
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def test_values_and_flags_are_filled_in(text: str, expected: str) -> None:
             "commands": {"x": text, "y": "7"},
         }
     )  # fmt: skip
-    assert Templates(config).line("x", HERE) == expected
+    assert Templates(config).line("x", HERE).text == expected
     assert config.commands._get_node("x")._value() == text  # the config is as it was
 
 
@@ -55,13 +55,15 @@ def test_flags_are_written_with_dashes_or_underscores() -> None:
     ("text", "sentence"),
     [
         ("t ${none}", r"\$\{none\} is null, which no command can be given; \$\{flag:…\} leaves it out"),
-        ("t ${gone}", r"\$\{gone\} has no value: Interpolation key 'gone' not found"),
+        ("t ${gone}", r"\$\{gone\} has no value: .* 'gone' not found; a `\$\{` that is the shell's is written \\\$\{"),
+        ("t ${x:-1}", r"has no value: Unsupported interpolation type x; a `\$\{` that is the shell's is written"),
         ("t ${flag:gone}", r"\$\{gone\} has no value"),
         ("t ${later}", r"\$\{later\} has no value"),
         ("t ${map}", r"\$\{map\} is a DictConfig, which no command can be given; name a key below it"),
         ("t ${flag:a b}", r"must name a key of the config, or several: \$\{flag:lr,momentum\}"),
         ("t '${flag:one}'", "stands inside quotes; a flag is words of its own"),
         ("  ", "commands.x='  ' must be the text of a command"),
+        ("t \0", "commands.x='t .x00' must be the text of a command"),
     ],
 )
 def test_what_cannot_be_filled_in_is_one_sentence(text: str, sentence: str) -> None:
@@ -78,6 +80,47 @@ def test_configs_without_commands_are_refused() -> None:
     for config in ({}, {"commands": {}}, {"commands": "t"}):
         with pytest.raises(CommandError, match="the config has no commands; write `commands:`"):
             Templates(OmegaConf.create(config))
+    with pytest.raises(CommandError, match=r"commands.1: the name is no text in YAML; write it in quotes"):
+        Templates(OmegaConf.create({"commands": {1: "t"}}))
+    with pytest.raises(CommandError, match=r"commands.x=True must be the text of a command; write it in quotes"):
+        Templates(OmegaConf.create({"commands": {"x": True}}))
+
+
+def test_values_may_name_the_run_dir() -> None:
+    config = OmegaConf.create(
+        {"save": "${run_dir:}/last ${ run_name: }", "deep": {"list": ["${save}"]}, "plain": r"\${run_dir:}",
+         "commands": {"x": "t ${deep.list} ${plain}"}}
+    )  # fmt: skip
+    assert Templates(config).line("x", HERE).text == "t '/runs/Norm new/last Norm new' '${run_dir:}'"
+    assert digests(Templates(config), ["x"]) == digests(Templates(config), ["x"])
+    assert Templates(config).unused() == []
+
+
+SECRETS = {
+    "api_key": "it's a $secret", "short": {"password": "abc"}, "url": "https://me:${api_key}@host",
+    "num_tokens": 7, "hidden": "below", "trainctl": {"hidden": ["!num_tokens", "hidden"]},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("t ${api_key}", "t '•••'"),
+        ("t ${flag:short.password} ${flag:num_tokens}", "t --short.password '•••' --num_tokens 7"),
+        ("t \"${url}\" '${url}' ${hidden}", "t \"https://me:•••@host\" 'https://me:•••@host' '•••'"),
+        ("t ${oc.env:SOME_TOKEN}", "t '•••'"),
+        ("A_TOKEN=text t ${num_tokens}", "A_TOKEN=••• t 7"),
+    ],
+)
+def test_what_people_see_of_a_command_has_no_secrets(text: str, shown: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_TOKEN", "from elsewhere")
+    assert Templates(OmegaConf.create({**SECRETS, "commands": {"x": text}})).line("x", HERE).shown == shown
+    assert "•" not in line(text, **SECRETS)
+
+
+def test_errors_tell_no_secrets() -> None:
+    with pytest.raises(CommandError, match="as long as it is no whole number, and it is '•••'"):
+        line("t $((${api_key}))", **SECRETS)
 
 
 def test_unused_parameters_are_those_that_no_command_reaches() -> None:
@@ -93,7 +136,7 @@ def test_unused_parameters_are_those_that_no_command_reaches() -> None:
 
 def test_digest_tells_texts_and_values_but_not_place_or_time() -> None:
     def of(text: str, **values: Any) -> str:
-        return digests(Templates(OmegaConf.create({**values, "commands": {"x": text}})))["x"]
+        return digests(Templates(OmegaConf.create({**values, "commands": {"x": text}})), ["x"])["x"]
 
     assert of("t ${a}", a=1) == of("t 1") != of("t ${a}", a=2)
     text = "t ${run_dir:} ${run_name:} ${now:%f}"
@@ -106,3 +149,12 @@ def test_commands_are_chosen_by_name_in_their_own_order() -> None:
     assert chosen(templates, ["test", "avg"]) == ["avg", "test"]
     with pytest.raises(CommandError, match="there is no command 'tset'; the config has train, avg, test"):
         chosen(templates, ["tset"])
+    with pytest.raises(CommandError, match=r"trainctl.run.only=\[\] names no command; the config has train, avg, test"):
+        chosen(templates, [])
+
+
+def test_commands_that_are_not_chosen_need_no_values() -> None:
+    templates = Templates(OmegaConf.create({"a": 1, "b": None, "commands": {"x": "t ${a}", "y": "t ${b}"}}))
+    assert list(digests(templates, ["x"])) == ["x"]
+    with pytest.raises(CommandError, match=r"\$\{b\} is null"):
+        digests(templates, ["x", "y"])

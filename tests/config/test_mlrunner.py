@@ -60,6 +60,45 @@ def test_documents_become_grids_with_titles_and_commands() -> None:
     assert carried(grids="---\n").notes == ["document 2 is empty; left out"]
 
 
+def test_no_commands_named_are_all_of_them_and_no_device_is_the_cpu() -> None:
+    for empty in ("[]", "null", "''"):
+        assert config("t {a}", "default: {a: 1}", f"---\n_cmd: {empty}\na: 2")["hydra"]["sweeper"]["grids"] == [
+            {"a": [2]}
+        ]
+    made = carry("template: {t: x}\nresource: ['', '0,1']", "params.yaml")
+    assert yaml.loads(made.files["params.yaml"])["hydra"]["launcher"]["slots"] == ["cpu", "0,1"]
+
+
+def test_parameter_without_a_value_is_told_where_a_command_needs_it() -> None:
+    head = "default: {a: 1, n: null}\nalias: {arch: {pre: {x: 1}}}"
+    template = "t {a} {x} [b] {n}"
+    grids = "---\na: 2\n---\narch: pre\nb: 1\n---\n_cmd: t\nx: 1"
+    assert carried(template, head, grids).notes == [
+        "document 2 gives b no value, but template.t needs it",
+        "document 2 gives n no value, but template.t needs it",
+        "document 2 gives x no value, but template.t needs it",
+        "document 3 gives n no value, but template.t needs it",
+        "document 4 gives b no value, but template.t needs it",
+        "document 4 gives n no value, but template.t needs it",
+    ]
+    assert carried("t {a}", "default: {a: 1}").notes == []
+
+
+def test_cases_of_an_alias_are_names_whatever_yaml_reads() -> None:
+    imported = carried("t {x}", "alias: {arch: {yes: {x: 1}, 2: {x: 2}, 1.50: {x: 3}}}", "---\narch: [yes, 2, 1.5]")
+    assert yaml.loads(imported.files["params.yaml"])["hydra"]["sweeper"]["grids"] == [{"arch": ["True", "2", "1.5"]}]
+    assert [name for name in imported.files if "/" in name] == ["arch/True.yaml", "arch/2.yaml", "arch/1.5.yaml"]
+
+
+def test_parameter_that_an_alias_sets_is_the_aliases_as_in_mlrunner() -> None:
+    imported = carried("t {x}", "alias: {arch: {pre: {x: 1}, post: {x: 2}}}", "---\nx: [5, 6]\narch: [pre, post]")
+    grids = yaml.loads(imported.files["params.yaml"])["hydra"]["sweeper"]["grids"]
+    assert grids == [{"arch": ["pre", "post"]}]
+    assert imported.notes == [
+        "document 2 sets x, and arch, which sets it too; left out, as mlrunner takes that of the alias"
+    ]
+
+
 def test_aliases_become_config_groups() -> None:
     head = "default: {x: 0, arch: pre}\nalias: {arch: {pre: {x: 1, y: a}, post: {x: 2, y: b}}}"
     imported = carried("t {x} [y]", head, "---\narch: [pre, post]")
@@ -91,6 +130,11 @@ def test_aliases_become_config_groups() -> None:
         ("template: {t: x}\nresource: [0]\ndefault: {hydra: 1}", "the parameter 'hydra' cannot be a key"),
         ("template: {t: x}\nresource: [0]\ndefault: {a.b: 1}", "the parameter 'a.b' cannot be a key"),
         ("template: {t: '{a}'}\nresource: [0]\nalias: {a: {c: {x: 1}}}", r"template.t has \{a\}, but a is an alias"),
+        (
+            "template: {t: x}\nresource: [0]\nalias: {a: {c: {x: 1}}}\n---\na: [d]",
+            "a has 'd', but alias.a has the cases c",
+        ),
+        ("template: {t: '{a}'}\nresource: [0]\n---\na: ['${x}']", r"a has a value with \$\{, which a grid cannot have"),
         ("template: {t: x}\nresource: [0]\nalias: {a: [x, y]}", "alias.a must map each of its cases to parameters"),
         ("template: {t: x}\nresource: [0]\nalias: {a: {c/d: {x: 1}}}", "the case 'c/d' of alias.a cannot be a file"),
     ],

@@ -1,4 +1,4 @@
-"""A real MLflow server on loopback, and trainings that are followed by trackers."""
+"""A real MLflow server and a stand-in for W&B's on loopback, and trainings that are followed by trackers."""
 
 from __future__ import annotations
 
@@ -16,13 +16,16 @@ from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
+from wandb_online import Start, WandbOnline
 
 from trainctl.run import attempt
 from trainctl.run.current import live
 from trainctl.run.live import Live
 from trainctl.run.rundir import RunDir
+from trainctl.track import following
 
 ROOT = Path(__file__).resolve().parents[2]
+TRAINING = Path(__file__).with_name("followed_training.py")
 _START_S = 240
 
 
@@ -88,6 +91,7 @@ def no_wandb_process_is_left() -> Iterator[None]:
 def tracker_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """Let nothing reach beyond this machine, and nothing that a tracker sets outlive the test."""
     forget_mlflow()
+    os.environ.pop("WANDB_SERVICE", None)  # set by the client for its children; not to be restored, it may have ended
     for name in list(os.environ):
         if name.startswith(("MLFLOW_", "WANDB_")):
             monkeypatch.delenv(name)
@@ -99,6 +103,7 @@ def tracker_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iter
     monkeypatch.chdir(tmp_path)
     yield
     forget_mlflow()
+    os.environ.pop("WANDB_SERVICE", None)
 
 
 def forget_mlflow() -> None:
@@ -157,3 +162,39 @@ def edit(run: RunDir) -> Callable[..., None]:
             time.sleep(0.005)
 
     return ask
+
+
+@pytest.fixture
+def online(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[WandbOnline]:
+    """A server that W&B's client talks to in this process and in those that it starts."""
+    wandb = pytest.importorskip("wandb")
+    server = WandbOnline()
+    server.start()
+    for name, value in {**server.environment, "HOME": str(tmp_path)}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(following, "_PATIENCE_S", 0)
+    monkeypatch.setattr(following, "_LOOK_S", 0.05)
+    wandb.teardown()  # it reads its settings once
+    yield server
+    server.hears.set()
+    wandb.teardown()
+    server.stop()
+
+
+@pytest.fixture
+def training(run: RunDir) -> Iterator[Start]:
+    """Start a training that W&B follows, in a process of its own; the test's end kills it."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(steps: int, **environment: str) -> subprocess.Popen[str]:
+        command = [sys.executable, str(TRAINING), str(run.path), "wandb", str(steps)]
+        whole = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
+        started.append(subprocess.Popen(command, env=whole, stderr=subprocess.PIPE, text=True))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+        assert process.stderr is not None
+        process.stderr.close()  # a client that was left behind may still hold it

@@ -1,10 +1,13 @@
 """A training that is followed by trackers: `followed_training.py RUN_DIR TRACKERS STEPS`; killed at will by tests.
 
-It begins at the step after the last one in metrics.jsonl, as if it had a checkpoint of each step.
+It begins at the step after the last one in metrics.jsonl, as if it had a checkpoint of each step. Its environment may
+say FAREWELL_S, which trackers get at the end, and OPENED: the task opens a W&B run of its own, and leaves it open.
 """
 
 from __future__ import annotations
 
+import importlib
+import os
 import sys
 import time
 
@@ -13,9 +16,13 @@ from omegaconf import OmegaConf
 import trainctl
 from trainctl.run import files
 from trainctl.run.rundir import RunDir
+from trainctl.track import following
 
 
 def main() -> None:
+    following._FAREWELL_S = float(os.environ.get("FAREWELL_S", following._FAREWELL_S))
+    if "OPENED" in os.environ:
+        importlib.import_module("wandb").init(project="mine", dir=sys.argv[1])
     run = RunDir.at(sys.argv[1])
     steps = int(sys.argv[3])
     logged = files.read_lines(run.metrics)

@@ -25,6 +25,7 @@ from trainctl.track.cursor import Cursor, read_after
 from trainctl.track.facts import OMITTED, Told
 from trainctl.track.sync import sync
 from trainctl.track.tensorboard import read_scalars
+from trainctl.track.tracker import Change, Record
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAINING = Path(__file__).with_name("followed_training.py")
@@ -106,6 +107,42 @@ def test_only_one_sends_at_a_time(run: RunDir) -> None:
     assert sync(run, ["tensorboard"])[0].problem == "the run itself, or another sync, is sending it now"
     lock.release()
     assert sync(run, ["tensorboard"])[0].problem is None
+
+
+class Heard:
+    """A tracker that keeps what it is told."""
+
+    has_lost_all = False
+
+    def __init__(self, _run: RunDir) -> None:
+        self.records: list[Record] = []
+        self.edits: list[Change] = []
+
+    def metrics(self, records: list[Record]) -> None:
+        self.records += records
+
+    def changes(self, changes: list[Change]) -> None:
+        self.edits += changes
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *_: {"made": True} if name in ("open", "kept") else None
+
+
+def test_steps_that_no_tracker_takes_are_passed_over_and_long_values_are_told_apart(
+    run: RunDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard = Heard(run)
+    monkeypatch.setattr(feed, "make_tracker", lambda name, of: heard)
+    run.create()
+    texts = [300 * "a" + end for end in "xy"]
+    run.changelog.write_text(dumps(Changelog({"note": ""}, [Edit(2, {"note": texts[0]})])))
+    files.append_lines(run.metrics, [{"step": step, "loss": 1.0} for step in (1, 2**63, 2)])
+    sender = feed.Feed(run, "tensorboard")
+    sender.round()
+    run.changelog.write_text(dumps(Changelog({"note": ""}, [Edit(2, {"note": texts[1]})])))
+    sender.round()
+    assert [record.step for record in heard.records] == [1, 2]
+    assert [change.values["note"] for change in heard.edits] == ["", *texts]
 
 
 def test_half_a_line_waits_and_a_replaced_file_is_read_from_what_is_new(tmp_path: Path) -> None:

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import signal
-import subprocess
-import sys
-import time
+import resource
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +13,17 @@ import pytest
 
 pytest.importorskip("tensorboard")
 
+from hypothesis import given
+from hypothesis import strategies as st
+from killing import kill_and_finish
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from trainctl.run.rundir import RunDir
 from trainctl.track import following
+from trainctl.track.names import from_tensorboard, to_tensorboard
 from trainctl.track.sync import sync
-from trainctl.track.tensorboard import read_scalars
-
-TRAINING = Path(__file__).with_name("followed_training.py")
+from trainctl.track.tensorboard import make, read_scalars
+from trainctl.track.tracker import Change, Facts, Record
 
 
 @pytest.fixture(autouse=True)
@@ -58,32 +58,19 @@ def test_a_run_arrives_whole(train: Any, edit: Any, finish: Any, run: RunDir) ->
     assert [math.isnan(value) for _, value in scalars(run, "bad")] == [True] * 3
     (start, changed) = scalars(run, "hparams/optim.lr")
     assert (start, changed[1]) == ((0, pytest.approx(0.1)), 0.25)
-    (note,) = texts(run, "hparams/edits")
+    assert [text.strip() for text in texts(run, "hparams/optim.name")] == ["sgd", "adam"]
+    (note,) = texts(run, "trainctl/edits")
     assert "optim.name=adam" in note
     assert "calmer" in note
-    assert "lr: 0.1" in texts(run, "config")[0]
-    assert "OMITTED" in texts(run, "config")[0]
-    assert "sesame" not in texts(run, "config")[0] + texts(run, "changelog")[0]
-    assert texts(run, "status") == ["    done"]
-    assert "adam" in texts(run, "changelog")[-1]
+    assert "lr: 0.1" in texts(run, "trainctl/config")[0]
+    assert "OMITTED" in texts(run, "trainctl/config")[0]
+    assert "sesame" not in texts(run, "trainctl/config")[0] + texts(run, "trainctl/changelog")[0]
+    assert texts(run, "trainctl/status") == ["    done"]
+    assert "adam" in texts(run, "trainctl/changelog")[-1]
 
 
 def test_a_training_killed_at_any_moment_is_sent_once(run: RunDir) -> None:
-    """Kills training and tracker together, again and again; then goes on to the end."""
-    command = [sys.executable, str(TRAINING), str(run.path), "tensorboard"]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
-    for kill in range(3):
-        process = subprocess.Popen([*command, "1000000"], env=environment)
-        before = len(read_scalars(run.path).get("loss", []))
-        deadline = time.monotonic() + 120
-        while len(read_scalars(run.path).get("loss", [])) < before + 20 + 7 * kill:
-            assert time.monotonic() < deadline
-            assert process.poll() is None
-            time.sleep(0.02)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    last = json.loads(run.metrics.read_text().splitlines()[-1])["step"] + 50
-    assert subprocess.run([*command, str(last)], env=environment, check=False, timeout=120).returncode == 0
+    last = kill_and_finish(run, "tensorboard", lambda: len(read_scalars(run.path).get("loss", [])))
     (done,) = sync(run, ["tensorboard"])
     assert done.problem is None
     assert len(list((run.path / "tensorboard").iterdir())) == 1
@@ -102,7 +89,11 @@ def test_a_cursor_from_elsewhere_names_no_file_but_ours(train: Any, finish: Any,
         train("tensorboard", lr=0.5)
         finish()
         assert mine.read_text() == "precious"
-    assert len(texts(run, "config")) == 1
+    (run.path / ".track" / "tensorboard.json").write_text(json.dumps({"key": "x/../../../../mine.txt"}))
+    train("tensorboard", lr=0.5)
+    finish()
+    assert mine.read_text() == "precious"
+    assert len(texts(run, "trainctl/config")) == 2  # one file for each key
 
 
 def test_a_run_that_goes_back_to_a_checkpoint_shows_what_it_did_last(
@@ -124,4 +115,87 @@ def test_a_run_that_goes_back_to_a_checkpoint_shows_what_it_did_last(
         *((at, -float(at)) for at in range(6, at + 6)),
     ]
     assert scalars(run, "hparams/lr") == [(0, 0.5), (at, 0.25)]
-    assert [text.strip() for text in texts(run, "status")][-1] == "done"
+    assert [text.strip() for text in texts(run, "trainctl/status")][-1] == "done"
+
+
+def test_names_that_no_event_file_takes_are_mapped_and_stop_nothing(train: Any, finish: Any, run: RunDir) -> None:
+    keys = ["loss", "val:loss", "", "\ud800", "a:3a:b", "::", "status", "trainctl/status"]
+    session = train("tensorboard", lr=0.5)
+    session.step()
+    finish("failed", exit_code=1)
+    lines = [{"step": 1, "t": 1.0, **dict.fromkeys(keys, 1.0), "huge": 10**400, "word": "text"}]
+    lines.append({"step": 2, "t": 2.0, "loss": 0.5})
+    run.metrics.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert sync(run, ["tensorboard"])[0].problem is None
+    assert scalars(run, "loss") == [(1, 1.0), (2, 0.5)]
+    found = shown(run).Tags()["scalars"]
+    assert [from_tensorboard(tag) for tag in found] == [*keys, "huge"]
+    assert scalars(run, "huge") == [(1, math.inf)]
+
+
+@given(st.text(st.characters(), max_size=20), st.text(":3ad80", max_size=8))
+def test_tensorboard_takes_every_key_and_gives_it_back(first: str, second: str) -> None:
+    for key in (first, second, first + second):
+        tag = to_tensorboard(key)
+        assert tag.encode()
+        assert from_tensorboard(tag) == key
+    assert first == second or to_tensorboard(first) != to_tensorboard(second)
+
+
+def test_a_key_whose_values_change_their_kind_has_a_series_of_each(
+    train: Any, edit: Any, finish: Any, run: RunDir
+) -> None:
+    session = train("tensorboard", trainctl={"controls": {"beta": {}}}, beta="auto", wd=None)
+    session.log(loss=float(session.step()))
+    edit(session, {"beta": "high"}, note="one")
+    finish("failed", exit_code=1)
+    log = run.changelog.read_text()
+    step = session.step_number
+    run.changelog.write_text(log + f"{step + 1}:\n  beta: 0.5\n{step + 2}:\n  beta: [1, 2]\n")
+    (done,) = sync(run, ["tensorboard"])
+    assert done.problem is None
+    assert [text.strip() for text in texts(run, "hparams/beta")] == ["auto", "high", "[1, 2]"]
+    assert scalars(run, "hparams/beta (number)") == [(step + 1, 0.5)]
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut"])
+def test_an_event_file_that_was_lost_is_written_anew(train: Any, finish: Any, run: RunDir, damage: str) -> None:
+    session = train("tensorboard", lr=0.5)
+    for _ in range(10):
+        session.log(loss=float(session.step()))
+    finish("failed", exit_code=1)
+    (file,) = (run.path / "tensorboard").iterdir()
+    if damage == "gone":
+        shutil.rmtree(file.parent)
+    else:  # as when the machine has lost its power
+        file.write_bytes(file.read_bytes()[:-200])
+    session = train("tensorboard", lr=0.5)
+    session.resume(10)
+    session.log(loss=float(session.step()))
+    finish()
+    assert len(list((run.path / "tensorboard").iterdir())) == 1
+    assert scalars(run, "loss") == [(step, float(step)) for step in range(1, 12)]
+    assert texts(run, "trainctl/status")[-1].strip() == "done"
+
+
+def test_a_full_disk_leaves_no_half_of_what_is_then_sent_again(run: RunDir) -> None:
+    run.create()
+    tracker = make(run)
+    tracker.open(Facts("a", "sweep", {}, "", [], None), {"key": "k"})
+    records = [Record(step, 1.0, {"loss": float(step)}) for step in range(1, 51)]
+    changes = [Change(3, 1.0, {"lr": 0.5, "name": "adam" * 50}, "calmer")]
+    for send in (lambda: tracker.metrics(records), lambda: tracker.changes(changes)):
+        before = tracker.kept()["size"]
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (before + 100, limits[1]))
+        try:
+            with pytest.raises(OSError, match="too large"):
+                send()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert tracker.kept()["size"] == before
+        send()
+    tracker.close()
+    assert scalars(run, "loss") == [(step, float(step)) for step in range(1, 51)]
+    assert scalars(run, "hparams/lr") == [(3, 0.5)]
+    assert len(texts(run, "trainctl/edits")) == 1

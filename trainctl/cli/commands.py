@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from trainctl.config.document import read_document
 from trainctl.config.override import quoted
 from trainctl.errors import TrainctlError
-from trainctl.run import files
 
 # what may be said of a pipeline in short, as an override: `only=[avg]`
 _SHORT = {
@@ -23,7 +23,14 @@ _SHORT = {
     "dry_run": "hydra.launcher.dry_run",
 }
 _SHORT_OVERRIDE = re.compile(rf"({'|'.join(_SHORT)})=(.*)", re.DOTALL)
+_NAMES = re.compile(r"(?!null$)[\w-]+(,[\w-]+)*")
 _LISTING = "++hydra.callbacks.trainctl_commands._target_=trainctl.commands.listing.Listing"
+
+# of Hydra's flags: those that say what it does instead of a sweep, and those that a value follows
+_MODES = ("-m", "--multirun", "-r", "--run", "-c", "--cfg", "-i", "--info", "-sc", "--shell-completion", "-h", "--help",
+          "--hydra-help", "--version")  # fmt: skip
+_WITH_VALUE = ("-c", "--cfg", "-p", "--package", "-cd", "--config-dir", "--experimental-rerun")
+_PERHAPS_WITH_VALUE = ("-i", "--info")
 
 PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 
@@ -44,18 +51,15 @@ def run(
         raise TrainctlError(f"there is no file {str(config)!r}")
     if config.suffix != ".yaml":
         raise TrainctlError(f"{str(config)!r} must be called *.yaml, as Hydra wants its configs")
-    # Hydra's own parser wants all overrides together, after its flags and their values
-    own = files.read_mapping(config).keys()
-    overrides = [_long(argument, own) for argument in context.args if _is_override(argument)]
-    flags = [argument for argument in context.args if not _is_override(argument)]
+    flags, overrides = _apart(context.args, _keys(config))
     settings = [
-        *([f"trainctl.run.only=[{','.join(map(quoted, only.split(',')))}]"] if only else []),
+        *([_only(only.split(","))] if only is not None else []),
         *(["trainctl.run.force=true"] if force else []),
         *(["hydra.launcher.dry_run=true"] if dry_run else []),
         *(["trainctl.run.debug=true", "hydra.launcher.first=1", "hydra.launcher.progress=plain"] if debug else []),
     ]
     place = ["--config-path", str(config.parent.absolute()), "--config-name", config.stem]
-    if not {"-m", "--multirun"} & set(flags):
+    if not any(flag.split("=")[0] in _MODES for flag in flags):
         flags.append("--multirun")
     name = [f"hydra.job.name={quoted(config.stem)}"]
     command = [sys.executable, "-m", "trainctl.commands", *place, *flags, *name, _LISTING, *settings, *overrides]
@@ -64,11 +68,62 @@ def run(
     os.execv(command[0], command)
 
 
-def _is_override(argument: str) -> bool:
-    return not argument.startswith("-") and ("=" in argument or argument.startswith("~"))
+def _keys(config: Path) -> Collection[Any]:
+    """Return the top-level keys of the config; refuse what Hydra would only show a trace of.
+
+    Raises:
+        TrainctlError: it cannot be read, or has half an interpolation in a command.
+    """
+    from omegaconf.errors import GrammarParseError  # other commands need none of it
+    from omegaconf.grammar_parser import parse
+
+    try:
+        text = config.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise TrainctlError(f"{config} is not UTF-8 text") from error
+    except OSError as error:
+        raise TrainctlError(f"{config} cannot be read: {error.strerror}") from error
+    content = read_document(text, lambda reason: TrainctlError(f"{config}: {reason}"), aliases=True)
+    commands = content.get("commands") if isinstance(content, dict) else None
+    for name, line in commands.items() if isinstance(commands, dict) else ():
+        try:
+            parse(str(line))
+        except GrammarParseError as error:
+            hint = "a `${` that is the shell's is written \\${"
+            raise TrainctlError(f"commands.{name} cannot be read: {error}; {hint}") from error
+    return content.keys() if isinstance(content, dict) else ()
+
+
+def _apart(arguments: Sequence[str], own: Collection[Any]) -> tuple[list[str], list[str]]:
+    """Tell Hydra's flags, with their values, from overrides: its parser wants all overrides together, after the flags.
+
+    Raises:
+        TrainctlError: one is neither.
+    """
+    flags: list[str] = []
+    overrides: list[str] = []
+    before = ""
+    for argument in arguments:
+        is_override = "=" in argument or argument.startswith("~")
+        if argument.startswith("-") or before in _WITH_VALUE or (before in _PERHAPS_WITH_VALUE and not is_override):
+            flags.append(argument)
+        elif is_override:
+            overrides.append(_long(argument, own))
+        else:
+            raise TrainctlError(f"{argument!r} is neither an option nor an override; overrides are KEY=VALUE or ~KEY")
+        before = argument
+    return flags, overrides
 
 
 def _long(argument: str, own: Collection[Any]) -> str:
     """Return an override with the full name of its key; a key of the config's own is its own."""
     short = _SHORT_OVERRIDE.fullmatch(argument)
-    return argument if short is None or short[1] in own else f"{_SHORT[short[1]]}={short[2]}"
+    if short is None or short[1] in own:
+        return argument
+    if short[1] == "only" and _NAMES.fullmatch(short[2]):
+        return _only(short[2].split(","))
+    return f"{_SHORT[short[1]]}={short[2]}"
+
+
+def _only(names: Sequence[str]) -> str:
+    return f"{_SHORT['only']}=[{','.join(quoted(name.strip()) for name in names)}]"

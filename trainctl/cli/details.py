@@ -10,7 +10,7 @@ from rich.text import Text
 
 from trainctl.cli import terminal
 from trainctl.cli.place import JsonOption, RunArgument, find_run, shown
-from trainctl.cli.runs import as_record, state_style
+from trainctl.cli.runs import as_record, commands_cell, state_style
 from trainctl.cli.traces import last_traceback
 from trainctl.run import amount, files
 from trainctl.run.rundir import RunDir
@@ -51,7 +51,7 @@ def _facts(summary: Summary, record: dict[str, Any], status: dict[str, Any]) -> 
         "state": summary.state
         + (", paused" if summary.paused else "")
         + (f": {summary.reason}" if summary.reason else ""),
-        "commands": _commands(status.get("commands")),
+        "commands": commands_cell(summary),
         "result": amount.value(summary.result, exact=True),
         "overrides": shlex.join(summary.overrides),
         "progress": _progress(summary),
@@ -79,17 +79,6 @@ def _facts(summary: Summary, record: dict[str, Any], status: dict[str, Any]) -> 
     for label, text in facts.items():
         if text not in (None, ""):
             yield label, str(text)
-
-
-def _commands(records: Any) -> str:
-    """Return what became of each command of a pipeline."""
-    if not isinstance(records, dict):
-        return ""
-    found = {name: record for name, record in records.items() if isinstance(record, dict)}
-    codes = {name: record.get("exit_code") for name, record in found.items()}
-    return ", ".join(
-        f"{name} {record.get('state')}{f' ({codes[name]})' if codes[name] else ''}" for name, record in found.items()
-    )
 
 
 def _parent(parent: Any) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -56,7 +57,7 @@ def mlrunner_file(
     _write({to / name: text for name, text in imported.files.items()})
     for name in imported.files:
         terminal.print_line(f"wrote {to / name}")
-    terminal.print_line(f"to run it: trainctl run --config {to / params.stem}.yaml")
+    terminal.print_line(f"to run it: trainctl run --config {shlex.quote(f'{to / params.stem}.yaml')}")
     for sentence in imported.notes:
         terminal.note(sentence, style="yellow")
 

@@ -48,6 +48,7 @@ def as_record(summary: Summary) -> dict[str, Any]:
     """Return a summary for JSON: the run by its path, times in ISO 8601."""
     record = {field.name: getattr(summary, field.name) for field in dataclasses.fields(summary)}
     record["path"] = str(record.pop("run").path)
+    record["commands"] = [dataclasses.asdict(each) for each in summary.commands]
     for key in ("started", "ended"):
         record[key] = None if record[key] is None else format_time(record[key])
     return record
@@ -69,6 +70,11 @@ def shortened_reason(reason: str | None) -> str:
 def state_style(state: State) -> str:
     """Return how a state is coloured."""
     return "red" if state in FAILED else _STATE_STYLES.get(state, "")
+
+
+def commands_cell(summary: Summary) -> str:
+    """Say what became of the commands of a pipeline: `train done 5m12s, test failed (1) 0.2s`."""
+    return ", ".join(map(str, summary.commands))
 
 
 def result_cell(value: Any) -> str:
@@ -99,6 +105,12 @@ def state_column(summaries: Sequence[Summary], rank: int = 0) -> Column:
         rank=rank,
         styles=["yellow" if row.paused else state_style(row.state) for row in summaries],
     )
+
+
+def _commands_column(summaries: Sequence[Summary]) -> list[Column]:
+    """Return the column of what commands did, where a run is a pipeline."""
+    cells = [terminal.clean(commands_cell(row)) for row in summaries]
+    return [Column("commands", cells, rank=5)] if any(cells) else []
 
 
 def _pages(root: Path, summaries: Sequence[Summary]) -> dict[Path, str | None]:
@@ -136,6 +148,7 @@ def _columns(summaries: Sequence[Summary], root: Path) -> list[Column]:
         Column("ETA", [amount.duration(row.eta_s) for row in summaries], rank=4, is_right=True),
         *metric_columns(summaries, ranks=(2, 5)),
         Column("result", [result_cell(row.result) for row in summaries], rank=3, is_right=True),
+        *_commands_column(summaries),
         reason_column(summaries, rank=6),
         Column("edits", [str(row.edits or "") for row in summaries], rank=9, is_right=True),
         Column("age", [amount.duration(row.age_s) for row in summaries], rank=10, is_right=True),

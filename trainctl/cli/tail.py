@@ -15,6 +15,7 @@ import typer
 
 from trainctl.cli import terminal
 from trainctl.cli.place import RunArgument, find_run, shown
+from trainctl.errors import TrainctlError
 from trainctl.launch import presence
 from trainctl.run.logtail import end_of
 from trainctl.run.printable import clean_line
@@ -34,17 +35,21 @@ def tail(
     follow: Annotated[
         bool, typer.Option("-f", "--follow", help="Go on, over all attempts, until the run has ended.")
     ] = False,
+    command: Annotated[
+        str | None, typer.Option("-c", "--command", metavar="NAME", help="Of a pipeline: what this command prints.")
+    ] = None,
 ) -> None:
     """Print the end of what a run printed (its job.log). Piped, the bytes as they are."""
     found = find_run(run)
-    if not found.log.is_file() and not (follow and _may_go_on(found)):
-        raise typer.Exit(terminal.complain(f"{shown(found)} has no {found.log.name}; nothing of its output was kept"))
+    log = found.log if command is None else _log_of(found, command)
+    if not log.is_file() and not (follow and _may_go_on(found)):
+        raise typer.Exit(terminal.complain(f"{shown(found)} has no {log.name}; nothing of its output was kept"))
     printer = Printer()
     try:
         if not follow:
-            _print_end(found.log, lines, printer).close()
+            _print_end(log, lines, printer).close()
         else:
-            _follow(found, lines, printer)
+            _follow(found, log, lines, printer)
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
     finally:
@@ -54,6 +59,14 @@ def tail(
         reason = f": {summary.reason}" if summary.reason else ""
         sys.stdout.flush()
         terminal.note(f"{shown(found)}: {summary.state}{reason}")
+
+
+def _log_of(run: RunDir, command: str) -> Path:
+    known = [each.name for each in summarize(run).commands]
+    if command not in known:
+        has = f"which has {', '.join(known)}" if known else "which is no pipeline, or has not begun"
+        raise TrainctlError(f"there is no command {command!r} in {shown(run)}, {has}")
+    return run.path / f"{command}.log"
 
 
 class Printer:
@@ -110,15 +123,15 @@ def _print_end(path: Path, lines: int, printer: Printer) -> BinaryIO:
     return file
 
 
-def _follow(run: RunDir, lines: int, printer: Printer) -> None:
-    file = _print_end(run.log, lines, printer) if run.log.is_file() else None
+def _follow(run: RunDir, log: Path, lines: int, printer: Printer) -> None:
+    file = _print_end(log, lines, printer) if log.is_file() else None
     gives_up_at: float | None = None
     reader = select.poll()
     reader.register(sys.stdout.fileno(), 0)  # hears only that the other end of a pipe was closed
     try:
         while True:
             goes_on = _may_go_on(run)  # asked before the reading: what was printed before the end is read
-            file = _read_on(run, file, printer)
+            file = _read_on(log, file, printer)
             now = time.monotonic()
             if goes_on:
                 gives_up_at = None
@@ -133,7 +146,7 @@ def _follow(run: RunDir, lines: int, printer: Printer) -> None:
             file.close()
 
 
-def _read_on(run: RunDir, file: BinaryIO | None, printer: Printer) -> BinaryIO | None:
+def _read_on(log: Path, file: BinaryIO | None, printer: Printer) -> BinaryIO | None:
     """Print what is new, first of the file that is read; then, when a new attempt has its own, all of that."""
     if file is not None:
         if os.fstat(file.fileno()).st_size < file.tell():
@@ -141,9 +154,9 @@ def _read_on(run: RunDir, file: BinaryIO | None, printer: Printer) -> BinaryIO |
         while data := file.read(_MOST_BYTES):
             printer.feed(data)
     with contextlib.suppress(FileNotFoundError):
-        found = os.stat(run.log)
+        found = os.stat(log)
         if file is None or not os.path.samestat(found, os.fstat(file.fileno())):
-            following = run.log.open("rb")
+            following = log.open("rb")
             if file is not None:
                 file.close()
                 printer.close()

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from omegaconf import DictConfig
+from hydra.errors import CompactHydraException
+from omegaconf import DictConfig, OmegaConf
 
 from trainctl.commands.progress import Ledger, chosen, digests, is_finished
 from trainctl.commands.shell import keep_earlier, last_lines, run_line, say, signal_of
-from trainctl.commands.template import COMMANDS, Place, Templates
+from trainctl.commands.template import COMMANDS, Line, Place, Templates
+from trainctl.config.masking import Masking
 from trainctl.config.settings import settings_of
 from trainctl.errors import CommandError
 from trainctl.run import attempt as attempts
@@ -18,7 +21,13 @@ from trainctl.run.provenance import hydra_config, original_cwd
 from trainctl.run.rundir import RunDir
 from trainctl.run.status import read_status
 
+UNRECORDED = "commands need a run to be recorded in; add `trainctl` to the defaults of the config"
+
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+
+
+class Failed(CommandError, CompactHydraException):
+    """What stopped a run of commands, as Hydra tells it: in a sentence, without a trace of our own code."""
 
 
 def run_commands(config: DictConfig) -> None:
@@ -29,36 +38,65 @@ def run_commands(config: DictConfig) -> None:
     Raises:
         CommandError: a command failed, or cannot be written out; nothing has run then.
     """
+    try:
+        _run(config)
+    except CommandError as error:
+        failed = Failed(str(error))
+        failed.output, failed.signal = error.output, error.signal
+        raise failed from None
+
+
+def _run(config: DictConfig) -> None:
     attempt = attempts.current()
     if attempt is None:
-        raise CommandError("commands need a run to be recorded in; add `trainctl` to the defaults of the config")
-    settings = settings_of(config).run
+        raise CommandError(UNRECORDED)
+    settings, hydra = settings_of(config).run, hydra_config()
     templates = Templates(config, settings.flags)
-    check_names(templates, None if hydra_config() is None else str(hydra_config().job.name))
-    wanted, names = digests(templates), chosen(templates, settings.only)
+    check_names(templates, None if hydra is None else str(hydra.job.name))
+    names = chosen(templates, settings.only)
+    wanted, force = digests(templates, names), settings.force or (hydra is not None and reruns_all(hydra))
     place = Place(str(attempt.run.path), attempt.run.name)
     lines = {name: templates.line(name, place) for name in names}  # all of them, before the first one runs
-    ledger = Ledger(attempt, wanted)
+    ledger = Ledger(attempt, templates.texts)
     for name in names:
-        if is_finished(ledger.records, name, wanted) and not settings.force:
+        if is_finished(ledger.records[name], wanted[name], force=force):
             say(f"{name}: finished before, not run again")
             continue
         log = attempt.run.path / f"{name}.log"
-        keep_earlier(log)
-        say(f"{name}: {lines[name]}")
-        ledger.start(name, lines[name], log.name)
-        code = run_line(lines[name], log, original_cwd(), shown=settings.debug)
+        say(f"{name}: {lines[name].shown}")
+        ledger.start(name, lines[name].shown, wanted[name], log.name)
+        try:
+            keep_earlier(log)
+            code = run_line(lines[name].text, log, original_cwd(), shown=settings.debug)
+        except OSError as error:
+            ledger.end(name, None)
+            why = f"{error.strerror}{_size(error, lines[name])}"
+            raise CommandError(f"command {name!r} could not be started: {why}") from error
         ledger.end(name, code, signal_of(code))
         if code != 0:
-            raise _failed(name, code, log)
+            raise _failed(name, code, log, templates.masking)
 
 
-def _failed(name: str, code: int, log: Path) -> CommandError:
-    tail = last_lines(log)
+def _size(error: OSError, line: Line) -> str:
+    """Say how long a command is that is too long."""
+    is_too_long = error.errno == errno.E2BIG
+    return f" ({len(line.text.encode()):,} bytes); let it read values from a file" if is_too_long else ""
+
+
+def _failed(name: str, code: int, log: Path, masking: Masking) -> CommandError:
+    tail = masking.text(last_lines(log))
     if tail:
         say(tail)
-    how = f"was ended by {signal_of(code)}" if signal_of(code) else f"ended with exit code {code}"
-    return CommandError(f"command {name!r} {how}; its log is {log}")
+    by = signal_of(code)
+    how = f"was ended by {by}" if by else f"ended with exit code {code}"
+    error = CommandError(f"command {name!r} {how}; its log is {log}")
+    error.output, error.signal = tail, by
+    return error
+
+
+def reruns_all(hydra: DictConfig) -> bool:
+    """Say whether what is done is to run again: `hydra.launcher.rerun=all`."""
+    return bool(OmegaConf.select(hydra, "launcher.rerun") == "all")
 
 
 def check_names(templates: Templates, job_name: str | None) -> None:
@@ -84,22 +122,23 @@ class Hooks:
     def is_finished(self, config: DictConfig, run: RunDir) -> bool:
         """Say whether a run that is done has nothing left to do: its commands may have changed since."""
         settings, status = settings_of(config).run, read_status(run)
-        if settings.force or status is None:
+        if status is None:
             return False
         templates = Templates(config, settings.flags)
-        wanted = digests(templates)
-        return all(is_finished(status.commands or {}, name, wanted) for name in chosen(templates, settings.only))
+        wanted = digests(templates, chosen(templates, settings.only))
+        records = status.commands or {}
+        return all(is_finished(records.get(name), wanted[name], force=settings.force) for name in wanted)
 
     def describe(self, config: DictConfig, run: RunDir) -> list[str]:
-        """Return what a job would run, a line per command."""
+        """Return what a job would run, a line per command, secrets masked."""
         settings, status = settings_of(config).run, read_status(run)
         templates = Templates(config, settings.flags)
-        wanted, place = digests(templates), Place(str(run.path), run.name)
-        records = {} if status is None or settings.force else status.commands or {}
-        lines, runs = [], False
-        for name in chosen(templates, settings.only):
-            runs = runs or not is_finished(records, name, wanted)
-            lines.append(f"{name}: {templates.line(name, place)}" if runs else f"{name}: finished")
+        wanted, place = digests(templates, chosen(templates, settings.only)), Place(str(run.path), run.name)
+        records = {} if status is None else status.commands or {}
+        force, lines, runs = settings.force or reruns_all(config.hydra), [], False
+        for name in wanted:
+            runs = runs or not is_finished(records.get(name), wanted[name], force=force)
+            lines.append(f"{name}: {templates.line(name, place).shown}" if runs else f"{name}: finished")
         return lines
 
 
@@ -107,7 +146,12 @@ class Hooks:
 vars(run_commands)["trainctl_hooks"] = Hooks()
 
 
-def sentence_about_unused(templates: Templates) -> str | None:
-    """Return which parameters no command uses; None if all are used."""
-    unused = templates.unused()
+def sentence_about_unused(templates: Templates, swept: Iterable[str] = ()) -> str | None:
+    """Return which parameters no command uses; None if all are used.
+
+    Args:
+        templates: the commands.
+        swept: top-level keys that only the command line has.
+    """
+    unused = templates.unused(swept)
     return f"used by no command: {', '.join(unused)}" if unused else None

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from trainctl.commands.template import Place, Templates
 from trainctl.errors import CommandError
 from trainctl.run.attempt import Attempt
 from trainctl.run.status import format_time, write_status
+
+LAUNCH = "TRAINCTL_LAUNCH"  # in the environment: which launch of `trainctl run` this is
 
 Records = dict[str, dict[str, Any]]
 
@@ -21,46 +24,83 @@ def digest(line: str) -> str:
     return hashlib.sha256(line.encode(errors="surrogatepass")).hexdigest()[:16]
 
 
-def digests(templates: Templates) -> dict[str, str]:
-    """Return the digest of each command, values filled in, but neither the run dir nor the time of day."""
-    return {name: digest(templates.line(name, Place())) for name in templates.texts}
+def digests(templates: Templates, names: Sequence[str]) -> dict[str, str]:
+    """Return the digest of each of these commands, values filled in, but neither the run dir nor the time of day.
+
+    The others may lack values: what is not run needs none.
+    """
+    return {name: digest(templates.line(name, Place()).text) for name in names}
 
 
 def chosen(templates: Templates, only: Sequence[str] | None) -> list[str]:
     """Return the names of the commands to run, in the order of the config.
 
     Raises:
-        CommandError: one is not there.
+        CommandError: one is not there, or none is named.
     """
     if only is None:
         return list(templates.texts)
+    known = ", ".join(templates.texts)
+    if not only:
+        raise CommandError(f"trainctl.run.only=[] names no command; the config has {known}")
     for name in only:
         if name not in templates.texts:
-            known = ", ".join(templates.texts)
             raise CommandError(f"trainctl.run.only: there is no command {name!r}; the config has {known}")
     return [name for name in templates.texts if name in only]
 
 
-def is_finished(records: Mapping[str, Mapping[str, Any]], name: str, wanted: Mapping[str, str]) -> bool:
-    """Say whether a command has ended well, with the very text that it has now."""
-    record = records.get(name, {})
-    return record.get("state") == "done" and record.get("digest") == wanted[name]
+def is_finished(record: Mapping[str, Any] | None, wanted: str, *, force: bool = False) -> bool:
+    """Say whether a command has ended well, with the very text that it has now; with `force`, in this launch.
+
+    Args:
+        record: what its run's status says of it.
+        wanted: the digest of its text.
+        force: what ended before this launch does not count. An attempt that is tried again goes on all the same.
+    """
+    if record is None or record.get("state") != "done" or record.get("digest") != wanted:
+        return False
+    this = os.environ.get(LAUNCH)
+    return not force or (this is not None and record.get("launch") == this)
+
+
+def merged(now: Iterable[str], known: Iterable[str]) -> list[str]:
+    """Return the config's commands in their order, and each that only the record knows after the one it came after.
+
+    >>> merged(["clean", "train", "test"], ["train", "average", "test"])
+    ['clean', 'train', 'average', 'test']
+    """
+    names, place = list(now), 0
+    for name in known:
+        if name not in names:
+            names.insert(place, name)
+        place = names.index(name) + 1
+    return names
 
 
 class Ledger:
-    """Writes down what a run's commands do. A command that starts makes all later ones outdated, at once."""
+    """Writes down what a run's commands do. A command that starts makes all later ones outdated, at once.
 
-    def __init__(self, attempt: Attempt, wanted: Mapping[str, str]) -> None:
+    Commands that the config has no longer are kept: who takes one out for a while has not lost what it did.
+    """
+
+    def __init__(self, attempt: Attempt, names: Iterable[str]) -> None:
         self._attempt = attempt
-        self._wanted = wanted
         known = attempt.status.commands or {}
-        self.records: Records = {name: dict(known.get(name, {"state": "queued"})) for name in wanted}
+        self.records: Records = {name: dict(known.get(name, {"state": "queued"})) for name in merged(names, known)}
         for record in self.records.values():
             if record.get("state") == "running":  # of an attempt that was killed
                 record["state"] = "interrupted"
 
-    def start(self, name: str, line: str, log: str) -> None:
-        names = list(self._wanted)
+    def start(self, name: str, shown: str, digest: str, log: str) -> None:
+        """Say that a command runs.
+
+        Args:
+            name: of the command.
+            shown: its text as people may see it.
+            digest: of the text as the shell gets it.
+            log: the name of its log.
+        """
+        names = list(self.records)
         for later in names[names.index(name) + 1 :]:
             if self.records[later].get("state") == "done":
                 self.records[later]["state"] = "outdated"
@@ -69,21 +109,26 @@ class Ledger:
             "attempt": self._attempt.number,
             "started": format_time(time.time()),
             "log": log,
-            "command": line,
-            "digest": self._wanted[name],
+            "command": shown,
+            "digest": digest,
+            **({"launch": os.environ[LAUNCH]} if LAUNCH in os.environ else {}),
         }
         self._write()
 
-    def end(self, name: str, exit_code: int, signal: str | None) -> None:
+    def end(self, name: str, exit_code: int | None, signal: str | None = None) -> None:
+        """Say how a command ended; without an exit code, that it could not be started."""
         record = self.records[name]
         record["state"] = "done" if exit_code == 0 else "failed"
         record["ended"] = format_time(time.time())
-        record["exit_code"] = exit_code
-        if signal is not None:
-            record["signal"] = signal
+        known = {"exit_code": exit_code, "signal": signal}
+        record |= {key: value for key, value in known.items() if value is not None}
         self._write()
 
     def _write(self) -> None:
         commands = {name: dict(record) for name, record in self.records.items()}
         self._attempt.status = dataclasses.replace(self._attempt.status, commands=commands)
-        write_status(self._attempt.run, self._attempt.status)
+        try:
+            write_status(self._attempt.run, self._attempt.status)
+        except OSError as error:
+            path = self._attempt.run.status
+            raise CommandError(f"what the commands do cannot be written to {path}: {error.strerror}") from error

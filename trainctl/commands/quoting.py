@@ -30,6 +30,7 @@ class ShellText:
 
     def __init__(self) -> None:
         self._parts: list[str] = []
+        self._shown: list[str] = []
         self._places = ["bare"]  # also: single, double, sub, arithmetic, and those of _CLOSED
         self._is_escaped = False
         self._last = "\n"  # the last character, as far as it matters to the next one
@@ -40,29 +41,36 @@ class ShellText:
     def __str__(self) -> str:
         return "".join(self._parts)
 
+    @property
+    def shown(self) -> str:
+        """The text as people may see it."""
+        return "".join(self._shown)
+
     def write(self, text: str) -> None:
         """Add text of the template, as it is."""
         self._parts.append(text)
+        self._shown.append(text)
         for character in text:
             self._read(character)
 
-    def write_words(self, words: Sequence[str], source: str) -> None:
+    def write_words(self, words: Sequence[str], source: str, shown: Sequence[str] | None = None) -> None:
         """Add words that are data; inside quotes they are one, with a space between each two.
+
+        Args:
+            words: for the shell.
+            source: where they come from, for an error.
+            shown: what people may see of them; all when None.
 
         Raises:
             CommandError: a value cannot stand here.
         """
         if not words:
             return
+        shown = words if shown is None else shown
         place = self._places[-1]
-        self._check(place, words, source)
-        if place == "single":
-            text = " ".join(words).replace("'", "'\"'\"'")
-        elif place == "double":
-            text = _IN_DOUBLE.sub(r"\\\1", " ".join(words))
-        else:
-            text = " ".join(map(shlex.quote, words))
-        self._parts.append(text)
+        self._check(place, words, shown, source)
+        self._parts.append(_quoted(words, place))
+        self._shown.append(_quoted(shown, place))
         self._last, self._angles = "x", 0
 
     @property
@@ -70,7 +78,7 @@ class ShellText:
         """Say whether the next text stands inside quotes."""
         return self._places[-1] in ("single", "double")
 
-    def _check(self, place: str, words: Sequence[str], source: str) -> None:
+    def _check(self, place: str, words: Sequence[str], shown: Sequence[str], source: str) -> None:
         where = _CLOSED.get(place)
         if self._has_heredoc or self._angles == 2:
             where = "in or after a here-document (<<)"
@@ -79,7 +87,7 @@ class ShellText:
         elif self._last == "$" and place != "single":
             where = "right after a dollar sign"
         elif place == "arithmetic" and not all(map(_NUMBER.fullmatch, words)):
-            where = f"inside ((…)) as long as it is no whole number, and it is {words[0]!r}"
+            where = f"inside ((…)) as long as it is no whole number, and it is {shown[0]!r}"
         elif self._is_lost:
             where = "after quotes inside the shell's ${…}, or after $[…]"
         elif self._last == "[":
@@ -146,3 +154,11 @@ class ShellText:
             self._places.pop()
         elif character == "#" and self._last in _WORD_ENDS:
             self._places.append("comment")
+
+
+def _quoted(words: Sequence[str], place: str) -> str:
+    if place == "single":
+        return " ".join(words).replace("'", "'\"'\"'")
+    if place == "double":
+        return _IN_DOUBLE.sub(r"\\\1", " ".join(words))
+    return " ".join(map(shlex.quote, words))

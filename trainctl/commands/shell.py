@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -16,13 +17,30 @@ _LOOK_S = 0.1  # how often what a command prints is shown on a terminal
 
 _TAIL_LINES, _TAIL_BYTES = 8, 1 << 14
 
+_TERMINAL = "TRAINCTL_TERMINAL"  # in the environment: its path, for jobs that do not inherit it
+
 _terminal: int | None = None  # for --debug: where the person is, though the job's own output goes to its log
 
 
 def keep_terminal() -> None:
-    """Remember where stdout goes now, for commands whose output is shown there too: in this process and its forks."""
+    """Remember where stdout goes now, for commands whose output is shown there too: in this process and its jobs."""
     global _terminal
     _terminal = os.dup(1)
+    with suppress(OSError):
+        os.environ[_TERMINAL] = os.ttyname(_terminal) if os.isatty(_terminal) else f"/proc/{os.getpid()}/fd/{_terminal}"
+
+
+def show(part: bytes) -> bool:
+    """Write what a command printed where the person is; False when nobody is there (any more)."""
+    global _terminal
+    try:
+        if _terminal is None and _TERMINAL in os.environ:
+            _terminal = os.open(os.environ[_TERMINAL], os.O_WRONLY | os.O_APPEND | os.O_NOCTTY | os.O_CLOEXEC)
+        while part and _terminal is not None:
+            part = part[os.write(_terminal, part) :]
+    except OSError:  # whoever looked has left: the command and its log go on
+        return False
+    return _terminal is not None
 
 
 @cache
@@ -41,16 +59,16 @@ def run_line(line: str, log: Path, directory: Path, *, shown: bool = False) -> i
         process = subprocess.Popen(
             [*shell(), line], cwd=directory, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT
         )
-        if not shown or _terminal is None:
+        if not shown:
             return process.wait()
         with log.open("rb", buffering=0) as reader:
             while True:
                 try:
-                    code: int | None = process.wait(_LOOK_S)
+                    code: int | None = process.wait(_LOOK_S if shown else None)
                 except subprocess.TimeoutExpired:
                     code = None
-                while part := reader.read(65536):
-                    os.write(_terminal, part)
+                while shown and (part := reader.read(65536)):
+                    shown = show(part)
                 if code is not None:
                     return code
 
@@ -71,14 +89,14 @@ def keep_earlier(log: Path) -> None:
 def signal_of(exit_code: int) -> str | None:
     """Return the name of the signal that ended a command: its own, or that of its last part, as shells tell it.
 
-    >>> signal_of(-9), signal_of(137), signal_of(3)
-    ('SIGKILL', 'SIGKILL', None)
+    >>> signal_of(-9), signal_of(137), signal_of(3), signal_of(-40)
+    ('SIGKILL', 'SIGKILL', None, 'signal 40')
     """
     number = -exit_code if exit_code < 0 else exit_code - 128
     try:
         return signal.Signals(number).name if number > 0 else None
-    except ValueError:
-        return None
+    except ValueError:  # a real-time signal has no name; a high exit code is no signal
+        return f"signal {number}" if exit_code < 0 else None
 
 
 def last_lines(log: Path) -> str:

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-import copy
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import PurePath
 from typing import Any
 
-from omegaconf import DictConfig, ListConfig, OmegaConf, flag_override, grammar_parser
-from omegaconf.errors import GrammarParseError, OmegaConfBaseException
+from omegaconf import DictConfig, ListConfig, OmegaConf, grammar_parser
+from omegaconf.errors import (
+    GrammarParseError,
+    InterpolationKeyError,
+    OmegaConfBaseException,
+    UnsupportedInterpolationType,
+)
 from omegaconf.grammar_parser import parse
 
 from trainctl.commands.quoting import ShellText
+from trainctl.config.keys import leaves
+from trainctl.config.masking import MASK, Masking, patterns_of
 from trainctl.errors import CommandError
 
 COMMANDS = "commands"
@@ -24,6 +31,7 @@ _Parser: Any = vars(grammar_parser)["OmegaConfGrammarParser"]
 
 _OURS = re.compile(r"\$\{\s*(flag|run_dir|run_name)\s*:\s*([^{}]*?)\s*\}")
 _KEY = re.compile(r"[\w./@-]+")
+_RUN = re.compile(r"(?<!\\)\$\{\s*(run_dir|run_name)\s*:\s*\}")
 _OF_THE_MOMENT = re.compile(r"\$\{\s*((now|hydra)\s*[:.]|trainctl)")  # as `identity` has it
 
 
@@ -41,6 +49,18 @@ class Place:
 
     path: str | None = None
     name: str = ""
+
+    def tell(self, kind: str) -> str:
+        """Return what `${run_dir:}` or `${run_name:}` stands for."""
+        return f"{{{kind}:}}" if self.path is None else {"run_dir": self.path, "run_name": self.name}[kind]
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A command with its values: as the shell gets it, and as people may see it, secrets masked."""
+
+    text: str
+    shown: str
 
 
 class Templates:
@@ -60,14 +80,18 @@ class Templates:
         raw: Any = OmegaConf.to_container(node, resolve=False)
         self.texts: dict[str, str] = {}
         for name, text in raw.items():
-            if not isinstance(name, str) or not isinstance(text, str) or not text.strip():
-                raise CommandError(f"{COMMANDS}.{name}={text!r} must be the text of a command")
+            if not isinstance(name, str):
+                raise CommandError(f"{COMMANDS}.{name}: the name is no text in YAML; write it in quotes")
+            if not isinstance(text, str) or not text.strip() or "\0" in text:
+                hint = "; write it in quotes" if isinstance(text, (bool, int, float)) else ""
+                raise CommandError(f"{COMMANDS}.{name}={text!r} must be the text of a command{hint}")
             self.texts[name] = text
-        self._config = copy.deepcopy(config)
-        self._lasting = _without_moment(config)
+        self.masking = _masking_of(config)
+        self._raw: Any = OmegaConf.to_container(config, resolve=False)
+        self._configs: dict[Place, DictConfig] = {}
         self._flags = flags
 
-    def line(self, name: str, place: Place) -> str:
+    def line(self, name: str, place: Place) -> Line:
         """Return a command as the shell gets it: every value quoted once.
 
         Raises:
@@ -79,47 +103,54 @@ class Templates:
                 self._write(shell, name, piece.text, place)
             else:
                 shell.write(piece.text)
-        return str(shell)
+        return Line(str(shell), self.masking.text(shell.shown))
 
     def _write(self, shell: ShellText, name: str, text: str, place: Place) -> None:
         source = f"{COMMANDS}.{name}: {text}"
         ours = _OURS.fullmatch(text)
-        if ours is None:
-            if place.path is None and _OF_THE_MOMENT.search(text):
-                shell.write_words([text], source)
-                return
-            shell.write_words(words_of(self._value(name, text, place), source), source)
-        elif ours[1] != "flag":
-            known = place.path if ours[1] == "run_dir" else place.name
-            shell.write_words([text if place.path is None else str(known)], source)
-        else:
-            words = [word for key in _keys(ours[2], source) for word in self._flag(name, key, place, source)]
-            if words and shell.is_quoted:
+        if ours is not None and ours[1] == "flag":
+            found = [pair for key in _keys(ours[2], source) for pair in self._flag(name, key, place, source)]
+            if found and shell.is_quoted:
                 raise CommandError(f"{source} stands inside quotes; a flag is words of its own, write it outside")
-            shell.write_words(words, source)
+        elif ours is not None:
+            found = [(text if place.path is None else place.tell(ours[1]),) * 2]
+        elif place.path is None and _OF_THE_MOMENT.search(text):
+            found = [(text, text)]
+        else:
+            found = self._words(self._value(name, text, place), text, source)
+        shell.write_words([word for word, _ in found], source, [shown for _, shown in found])
 
-    def _flag(self, name: str, key: str, place: Place, source: str) -> list[str]:
+    def _flag(self, name: str, key: str, place: Place, source: str) -> list[tuple[str, str]]:
         value = self._value(name, f"${{{key}}}", place)
         written = {"dashes": key.replace("_", "-"), "underscores": key.replace("-", "_")}.get(self._flags, key)
         if value is None or value is False or (isinstance(value, ListConfig) and not len(value)):
             return []
-        return [f"--{written}", *([] if value is True else words_of(value, source))]
+        words = [] if value is True else self._words(value, key, source)
+        return [(f"--{written}",) * 2, *words]
+
+    def _words(self, value: Any, text: str, source: str) -> list[tuple[str, str]]:
+        """Return a value as words, each with what people may see of it."""
+        is_secret = any(map(self.masking.hides, _KEY.findall(text)))
+        return [(word, MASK if is_secret else self.masking.text(word)) for word in words_of(value, source)]
 
     def _value(self, name: str, text: str, place: Place) -> Any:
         """Return what an interpolation stands for, with its type, as seen from the command's own place."""
-        node = (self._lasting if place.path is None else self._config)[COMMANDS]
+        if place not in self._configs:
+            self._configs[place] = _at(place, self._raw)
+        node = self._configs[place][COMMANDS]
         try:
-            with flag_override(node, ["readonly", "struct"], False):
-                node[name] = text
+            node[name] = text
             return node[name]
         except OmegaConfBaseException as error:
             reason = str(error).splitlines()[0]
-            raise CommandError(f"{COMMANDS}.{name}: {text} has no value: {reason}") from error
+            is_unknown = isinstance(error, InterpolationKeyError | UnsupportedInterpolationType)
+            hint = "; a `${` that is the shell's is written \\${" if is_unknown else ""
+            raise CommandError(f"{COMMANDS}.{name}: {text} has no value: {reason}{hint}") from error
 
-    def unused(self) -> list[str]:
-        """List the top-level keys that no command uses, not by way of other values either."""
-        raw: Any = OmegaConf.to_container(self._config, resolve=False)
-        others = {str(key): value for key, value in raw.items() if key not in (COMMANDS, "hydra", "trainctl")}
+    def unused(self, more: Iterable[str] = ()) -> list[str]:
+        """List the top-level keys, and those of `more`, that no command uses, not by way of other values either."""
+        values = {**dict.fromkeys(more), **self._raw}
+        others = {str(key): value for key, value in values.items() if key not in (COMMANDS, "hydra", "trainctl")}
         used: set[str] = set()
         left = list(_keys_in(list(self.texts.values())))
         while left:
@@ -155,19 +186,31 @@ def pieces(text: str, source: str) -> Iterator[Piece]:
             yield Piece(shown, False)
 
 
-def _without_moment(config: DictConfig) -> DictConfig:
-    """Return a config in which values that tell when or where a job runs are their own text."""
-
-    def fixed(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: fixed(each) for key, each in value.items()}
-        if isinstance(value, list):
-            return [fixed(each) for each in value]
-        is_of_moment = isinstance(value, str) and _OF_THE_MOMENT.search(value)
-        return value.replace("${", "{") if is_of_moment else value
-
+def _masking_of(config: DictConfig) -> Masking:
+    """Return what hides the secrets of a config, those too that are read from elsewhere: `${oc.env:TOKEN}`."""
     raw: Any = OmegaConf.to_container(config, resolve=False)
-    return OmegaConf.create({key: fixed(raw[key]) for key in raw if key != "hydra"}, flags={"allow_objects": True})
+    masking = Masking(raw, patterns_of(raw))
+    for key in filter(masking.hides, leaves(raw)):
+        with suppress(OmegaConfBaseException):  # one without a value is none
+            masking.learn(key, OmegaConf.select(config, key))
+    return masking
+
+
+def _at(place: Place, raw: dict[Any, Any]) -> DictConfig:
+    """Return a config whose values know the run dir; without one, those of the moment are their own text."""
+
+    def placed(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: placed(each) for key, each in value.items()}
+        if isinstance(value, list):
+            return [placed(each) for each in value]
+        if not isinstance(value, str):
+            return value
+        if place.path is None and _OF_THE_MOMENT.search(value):
+            return value.replace("${", "{")
+        return _RUN.sub(lambda found: place.tell(found[1]).replace("${", "\\${"), value)
+
+    return OmegaConf.create({key: placed(raw[key]) for key in raw if key != "hydra"}, flags={"allow_objects": True})
 
 
 def words_of(value: Any, source: str) -> list[str]:

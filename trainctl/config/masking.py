@@ -14,8 +14,11 @@ MASK = "•••"
 WHY = "may be a secret (trainctl.hidden)"
 SHORTEST = 6  # of a text that is hidden wherever it stands: shorter ones stand anywhere by chance
 
-# `key=value` anywhere, `key: value` where YAML and JSON have it
-_ASSIGNED = re.compile(r"""(?P<key>[\w.\-/@]+)(?P<mid>["']?=|["']?:[ ]+)(?P<value>"[^"\n]*"|'[^'\n]*'|[^\s,}\]]+)""")
+# `key=value` anywhere, `key: value` where YAML and JSON have it; looked for only where a word begins, else a long word
+# would take the square of its length
+_ASSIGNED = re.compile(
+    r"""(?<![\w.\-/@])(?P<key>[\w.\-/@]+)(?P<mid>["']?=|["']?:[ ]+)(?P<value>"[^"\n]*"|'[^'\n]*'|[^\s,}\]]+)"""
+)
 
 
 class Masking:
@@ -23,15 +26,16 @@ class Masking:
 
     Args:
         config: of the run, with nested mappings.
-        patterns: further patterns of dotted keys; one that begins with `!` takes keys out again.
+        patterns: further patterns of dotted keys, each covers all below it; one that begins with `!` takes keys out
+            again.
         mask: what stands in the place of a secret.
     """
 
     def __init__(self, config: Mapping[Any, Any], patterns: Iterable[object] = (), *, mask: str = MASK) -> None:
         self._mask = mask
         given = [str(pattern).lower() for pattern in patterns]
-        self._hidden = (*SECRET, *(pattern for pattern in given if not pattern.startswith("!")))
-        self._shown = tuple(pattern[1:] for pattern in given if pattern.startswith("!"))
+        self._hidden = (*SECRET, *_with_all_below(pattern for pattern in given if not pattern.startswith("!")))
+        self._shown = _with_all_below(pattern[1:] for pattern in given if pattern.startswith("!"))
         self._texts: set[str] = set()
         for key, value in leaves(dict(config)).items():
             self.learn(key, value)
@@ -41,6 +45,8 @@ class Masking:
 
         >>> Masking({}).hides("api.KEY"), Masking({}, ["!max_tokens"]).hides("max_tokens"), Masking({}).hides("lr")
         (True, False, False)
+        >>> Masking({}, ["data"]).hides("data.path"), Masking({}, ["data"]).hides("database")
+        (True, False)
         """
         name = key.lower()
         if name == "trainctl.hidden" or any(fnmatchcase(name, pattern) for pattern in self._shown):
@@ -100,6 +106,10 @@ def patterns_of(config: Mapping[Any, Any], setting: str = "hidden") -> list[obje
     own = config.get("trainctl")
     given = own.get(setting) if isinstance(own, Mapping) else None
     return list(given) if isinstance(given, list) else []
+
+
+def _with_all_below(patterns: Iterable[str]) -> tuple[str, ...]:
+    return tuple(each for pattern in patterns for each in (pattern, f"{pattern}.*"))
 
 
 def _texts(value: Any) -> Iterable[str]:

@@ -21,6 +21,7 @@ from trainctl.errors import SourceError
 _PLACEHOLDER = re.compile(r"(\{[\w-]+\}|\[[\w-]+\])")
 _PARAMETER = re.compile(r"[A-Za-z_][\w-]*")
 _OPTION = re.compile(r"[\w.+-]+")
+_USED = re.compile(r"\$\{(?:flag:)?([\w-]+)\}")
 _LINE_BREAK = re.compile(r"\s*\n\s*")
 _RESERVED = {"_output": "${run_dir:}", "_name": "${run_name:}", "_time": "${now:%Y%m%d.%H%M%S}"}
 _RESERVED["_datetime"] = _RESERVED["_time"]
@@ -47,7 +48,7 @@ def carry(text: str, source: str, name: str = "params.yaml") -> Imported:
     if not templates:
         raise SourceError(f"{source}: `template` must name at least one command in the first document")
     notes = [f"document {place} is empty; left out" for place, each in enumerate(grids, 2) if not each]
-    choices = [each for each in grids if each]
+    choices = [_unshadowed(each, place, aliases, notes) for place, each in enumerate(grids, 2) if each]
     parameters = _parameters(_mapping(head, "default", source), aliases, choices, notes)
     for key in (*parameters, *aliases):
         if key in _TAKEN or not _PARAMETER.fullmatch(key):
@@ -58,8 +59,9 @@ def carry(text: str, source: str, name: str = "params.yaml") -> Imported:
         "defaults": [*defaults, {"override hydra/sweeper": "grids"}] if choices else defaults,
         **{key: literal(_scalar(value)) for key, value in parameters.items()},
         "commands": commands,
-        "hydra": _hydra(head, [_grid(each, commands, source) for each in choices], source),
+        "hydra": _hydra(head, [_grid(each, commands, aliases, source) for each in choices], source),
     }
+    notes += _without_value(choices or [{}], commands, parameters, aliases)
     files = {name: f"# from mlrunner's {source}: trainctl run --config {name}\n{yaml.dumps(config)}"}
     for alias, cases in aliases.items():
         for case, values in cases.items():
@@ -81,6 +83,32 @@ def _parameters(
             if key not in aliases and key not in ("_cmd", "_title"):
                 known.setdefault(key, None)
     return known
+
+
+def _unshadowed(choice: dict[str, Any], place: int, aliases: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:
+    """Return a grid without what its aliases set anyway: in mlrunner they have the last word."""
+    lost: dict[str, str] = {}
+    for alias in sorted(choice.keys() & aliases.keys()):
+        lost |= dict.fromkeys(set.intersection(*(set(case) for case in aliases[alias].values())) & choice.keys(), alias)
+    why = "left out, as mlrunner takes that of the alias"
+    notes += [f"document {place} sets {key}, and {lost[key]}, which sets it too; {why}" for key in sorted(lost)]
+    return {key: value for key, value in choice.items() if key not in lost}
+
+
+def _without_value(
+    choices: list[dict[str, Any]], commands: Mapping[str, str], known: Mapping[str, Any], aliases: Mapping[str, Any]
+) -> list[str]:
+    """Tell of each command of a grid that uses a parameter without a value there, which mlrunner refuses."""
+    notes: list[str] = []
+    for place, choice in enumerate(choices, 2):
+        wanted = choice.get("_cmd") or list(commands)
+        cases = (case for key in choice.keys() & aliases.keys() for case in aliases[key].values())
+        given = {*choice, *(key for case in cases for key in case), *(key for key in known if known[key] is not None)}
+        for name in (each for each in commands if each in wanted):
+            used = _USED.findall(commands[name])
+            lost = sorted({key for key in used if key in known} - given)
+            notes += [f"document {place} gives {key} no value, but template.{name} needs it" for key in lost]
+    return notes
 
 
 def _documents(text: str, source: str) -> list[dict[str, Any]]:
@@ -147,10 +175,14 @@ def _command(
     return "".join(parts)
 
 
-def _grid(choice: Mapping[str, Any], commands: Mapping[str, str], source: str) -> dict[str, Any]:
+def _grid(
+    choice: Mapping[str, Any], commands: Mapping[str, str], aliases: Mapping[str, Any], source: str
+) -> dict[str, Any]:
     grid: dict[str, Any] = {}
     for key, value in choice.items():
         values = list(value) if isinstance(value, (list, tuple)) else [value]
+        if key == "_cmd" and not value:
+            continue  # all of them, in mlrunner too
         if not values:
             raise SourceError(f"{source}: {key} has no values, so its grid would run nothing")
         if key == "_title":
@@ -160,16 +192,31 @@ def _grid(choice: Mapping[str, Any], commands: Mapping[str, str], source: str) -
             if unknown:
                 raise SourceError(f"{source}: _cmd names {unknown[0]!r}, but `template` has {', '.join(commands)}")
             grid[_ONLY] = worded([str(each) for each in values])
+        elif key in aliases:
+            grid[key] = [_case(str(each), key, aliases, source) for each in values]
         else:
             grid[key] = [_scalar(each) for each in values]
+            if literal(grid[key]) != grid[key]:
+                raise SourceError(
+                    f"{source}: {key} has a value with ${{, which a grid cannot have; make it a case of an alias"
+                )
     return grid
+
+
+def _case(name: str, alias: str, aliases: Mapping[str, Any], source: str) -> str:
+    if name not in aliases[alias]:
+        raise SourceError(
+            f"{source}: {alias} has {name!r}, but alias.{alias} has the cases {', '.join(aliases[alias])}"
+        )
+    return name
 
 
 def _hydra(head: Mapping[str, Any], grids: list[dict[str, Any]], source: str) -> dict[str, Any]:
     resource = head.get("resource")
     if not isinstance(resource, list) or not resource:
         raise SourceError(f"{source}: `resource` must be a list of devices, but is {resource!r}")
-    hydra: dict[str, Any] = {"launcher": {"slots": [each if isinstance(each, int) else str(each) for each in resource]}}
+    slots = [each if isinstance(each, int) else str(each) or "cpu" for each in resource]  # "" sees no device
+    hydra: dict[str, Any] = {"launcher": {"slots": slots}}
     return {**hydra, "sweeper": {"grids": grids}} if grids else hydra
 
 

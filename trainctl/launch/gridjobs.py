@@ -29,19 +29,15 @@ class GridJobs:
     Args:
         config: the sweep's.
         options: the sweeper's settings.
-        apart: patterns of keys that do not tell jobs apart, besides `trainctl.identity.exclude`.
     """
 
-    def __init__(
-        self, config: DictConfig, context: HydraContext, options: Mapping[str, Any], *, apart: Sequence[str] = ()
-    ) -> None:
+    def __init__(self, config: DictConfig, context: HydraContext, options: Mapping[str, Any]) -> None:
         self._config = config
         self._loader: Any = context.config_loader
         self._options = {
             key: OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
             for key, value in options.items()
         }
-        self._apart = apart
 
     def launch(self, launcher: Launcher, arguments: Sequence[str]) -> Sequence[JobReturn]:
         """Hand all jobs to the launcher at once: it composes each when its turn comes.
@@ -75,7 +71,7 @@ class GridJobs:
         repeats = self._repeats([key for axis in (*given, *(a for g in grids for a in g.axes)) for key in axis.keys])
         every = list(combine(grids, [*given, *repeats], sample=sample, seed=seed))
         found: dict[Hashable, Job] = {}
-        for job, likeness in zip(every, Likenesses(self._loader, self._config, self._apart).tell(every), strict=True):
+        for job, likeness in zip(every, Likenesses(self._loader, self._config).tell(every), strict=True):
             found.setdefault(likeness, job)
         equal = len(every) - len(found)
         if equal:

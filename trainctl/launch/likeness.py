@@ -35,6 +35,7 @@ Job = tuple[str, ...]
 _OPEN = "${"  # a cell that is to be resolved; no other begins like this, they are JSON
 _ABSENT = ""  # the cell of a key that is not there, or makes no difference
 _SETS = (OverrideType.CHANGE, OverrideType.ADD, OverrideType.FORCE_ADD)
+_WHAT_IS_DONE = "trainctl.run"  # which commands of a pipeline run
 _DECIDES_ABOUT_OTHERS = ("from", "trainctl.identity", "trainctl.pairs")
 
 
@@ -44,14 +45,12 @@ class Likenesses:
     Args:
         loader: composes as the jobs' own processes do.
         config: the sweep's.
-        apart: patterns of keys that do not tell jobs apart, besides `trainctl.identity.exclude`.
     """
 
-    def __init__(self, loader: Any, config: DictConfig, apart: Sequence[str] = ()) -> None:
+    def __init__(self, loader: Any, config: DictConfig) -> None:
         self._fits = isinstance(loader, FittingLoader)
         self._loader = loader.loader if isinstance(loader, FittingLoader) else loader  # values may be missing as yet
         self._config = config
-        self._apart = apart
         self._lines: dict[str, _Line] = {}
         self._bases: dict[tuple[str, ...], _Base | None] = {}
 
@@ -71,20 +70,20 @@ class Likenesses:
     def _place(self, job: Job) -> _Placed:
         """Tell values from options, so that the config with the options has a place for each value."""
         lines = [self._read(text) for text in job]
-        changes = [line for line in lines if not (line.is_value or line.is_group or line.is_of_hydra)]
+        changes = [line for line in lines if not (line.is_value or line.is_group or line.is_apart)]
         values = [line for line in lines if line.is_value]
-        of_hydra = frozenset(line.text for line in lines if line.is_of_hydra)
+        apart = frozenset(line.text for line in lines if line.is_apart)
         words = frozenset(job)
         while True:
             values = [line for line in values if not any(line.meets(each) for each in changes)]
-            options = tuple(line.text for line in lines if not (line.is_of_hydra or line in values))
+            options = tuple(line.text for line in lines if not (line.is_apart or line in values))
             base = self._base(options)
             if base is None:
                 return _Placed(words, words, None, {})
             misfits = [line for line in values if not base.has_place_for(line)]
             if not misfits:
                 found = {line.key: line for line in values}
-                return _Placed(words, of_hydra if base.tells_apart(found) else words, base, found)
+                return _Placed(words, apart if base.tells_apart(found) else words, base, found)
             changes += misfits
 
     def _read(self, text: str) -> _Line:
@@ -100,7 +99,7 @@ class Likenesses:
                 return None
             try:
                 config = self._loader.load_sweep_config(self._config, list(options))
-                self._bases[options] = _Base(config, self._apart, fits=self._fits)
+                self._bases[options] = _Base(config, fits=self._fits)
             except Exception:  # noqa: BLE001  # whatever is wrong, the jobs themselves show it when they are composed
                 self._bases[options] = None
         return self._bases[options]
@@ -112,14 +111,14 @@ class _Line:
     Attributes:
         is_value: it sets one key to a value, which decides about no other key.
         is_open: the value has an interpolation.
-        is_of_hydra: it changes Hydra itself; what differs there is never called equal.
+        is_apart: it changes what is done with a job, not what job it is; what differs there is never called equal.
     """
 
     def __init__(self, text: str, override: Override, repository: Any) -> None:
         self.text = text
         self.key = str(override.key_or_group)
         self.value = override.value()
-        self.is_of_hydra = override.is_hydra_override()
+        self.is_apart = override.is_hydra_override() or self.key.startswith(_WHAT_IS_DONE)
         self.is_group = bool(repository.group_exists(self.key)) and not isinstance(self.value, dict)
         self.adds = override.type is not OverrideType.CHANGE
         self.changes = override.type is not OverrideType.ADD
@@ -127,7 +126,7 @@ class _Line:
         self.is_value = (
             override.type in _SETS
             and override.package is None
-            and not (self.is_of_hydra or self.is_group or isinstance(self.value, dict))
+            and not (self.is_apart or self.is_group or isinstance(self.value, dict))
             and not any(f"{self.key}.".startswith(f"{key}.") for key in _DECIDES_ABOUT_OTHERS)
             and not set("[]\\") & set(self.key)
         )
@@ -145,9 +144,9 @@ class _Base:
         row: the cells of the keys that tell jobs apart.
     """
 
-    def __init__(self, config: DictConfig, apart: Sequence[str], *, fits: bool) -> None:
+    def __init__(self, config: DictConfig, *, fits: bool) -> None:
         self._config = config
-        self._exclude = [*settings_of(config).identity.exclude, *apart]
+        self._exclude = settings_of(config).identity.exclude
         self._adapted = adapted_keys(config) if fits else None
         self._cells: dict[str, str] = {}
         self._drafts: dict[frozenset[str], DictConfig] = {}

@@ -6,6 +6,7 @@ import time
 
 from trainctl.panel.runview import Row
 from trainctl.panel.words import count, duration, html, number, rate, result
+from trainctl.run.commandstate import CommandState
 
 MAX_METRICS = 6
 
@@ -32,8 +33,10 @@ def facts(row: Row) -> str:
     if run.attempt > 1:
         parts.append(f"<span>attempt {run.attempt}</span>")
     parts.append(f'<span class="dim">{_process(row)}</span>')
+    commands = "".join(map(_command, run.commands))
     reason = f'<div class="bad">{html(run.reason)}</div>' if run.reason else ""
-    return f'<div class="facts">{"".join(parts)}</div>{reason}{_bar(run.step, run.total)}'
+    more = f'<div class="facts">{commands}</div>' if commands else ""
+    return f'<div class="facts">{"".join(parts)}</div>{more}{reason}{_bar(run.step, run.total)}'
 
 
 def age(row: Row) -> str:
@@ -44,6 +47,14 @@ def age(row: Row) -> str:
     if seconds < 60:
         return "just now" if seconds < 5 else "< 1 min ago"
     return f"{duration(seconds // 60 * 60 if seconds < 3600 else seconds // 3600 * 3600)} ago"
+
+
+def _command(command: CommandState) -> str:
+    took = command.duration_s
+    if took is not None and command.state == "running":  # coarsely, as ages
+        took = took // 60 * 60 or None
+    said = f'<span class="chip {html(command.state)}">{html(command.how)}</span>'
+    return f"<span>{html(command.name)} {said} {duration(took)}</span>"
 
 
 def _process(row: Row) -> str:

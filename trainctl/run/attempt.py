@@ -52,6 +52,7 @@ class Attempt:
         self._pid = os.getpid()
         self._at_end: list[Callable[[], None]] = []
         self._after_end: list[Callable[[], None]] = []
+        self._at_exit: list[Callable[[], None]] = []
         self._ended = False
         self._exit_error: BaseException | None = None
 
@@ -98,6 +99,12 @@ class Attempt:
         _current = self
         seed_libraries(self.seed, self.seeded)
         _watch_exit(self, left_by_exit)
+
+    def watch_again(self) -> None:
+        """Be the first to hear that the process ends: exit handlers that libraries have added since come after it."""
+        for finish in self._at_exit:
+            atexit.unregister(finish)
+            atexit.register(finish)
 
     def at_end(self, hook: Callable[[], None]) -> None:
         """Call `hook` when the attempt ends, before the status says so; the last one added is called first."""
@@ -207,4 +214,5 @@ def _watch_exit(attempt: Attempt, left_by_exit: State) -> None:
 
     sys.excepthook = note
     atexit.register(finish)
+    attempt._at_exit.append(finish)
     attempt.at_end(lambda: atexit.unregister(finish))

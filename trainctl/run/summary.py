@@ -7,7 +7,7 @@ import json
 import os
 import re
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import yaml as pyyaml
 
 from trainctl.config import yaml
 from trainctl.run import files
+from trainctl.run.commandstate import CommandState, command_states
 from trainctl.run.rundir import RunDir
 from trainctl.run.status import State, Status, read_status, state_of
 from trainctl.run.stop import stopped_by
@@ -54,6 +55,7 @@ class Summary:
     attempt: int
     reason: str | None
     paused: bool = False
+    commands: list[CommandState] = field(default_factory=list)  # of a pipeline
 
 
 def summarize(run: RunDir) -> Summary:
@@ -90,6 +92,7 @@ def summarize(run: RunDir) -> Summary:
         attempt=_whole(status.attempt) or 1,
         reason=_reason(run, state, status),
         paused=state == "running" and progress.get("paused") is True,
+        commands=command_states(status, state, now),
     )
 
 

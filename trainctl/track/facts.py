@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 from urllib.parse import quote
 
 from trainctl.config import changelog, yaml
 from trainctl.config.changelog import Changelog
 from trainctl.config.keys import leaves
 from trainctl.config.masking import Masking, patterns_of
+from trainctl.config.naming import job_name, override_key
 from trainctl.config.omitted import OMITTED
 from trainctl.run import events
 from trainctl.run.rundir import RunDir
@@ -44,14 +47,42 @@ class Told:
         base = self.masking.nested(self.log.base)
         overrides = read_record(self.run, "overrides").get("overrides")
         given = [str(one) for one in overrides] if isinstance(overrides, list) else []
+        name = self._name(given)
         return Facts(
-            name=self.run.name,
-            group=self.run.path.parent.name,
+            name=name,
+            group=self.masking.text(self.run.path.parent.name),
             config=leaves(base),
             document=yaml.dumps(base),
-            overrides=[self.masking.text(one) for one in given],
-            url=page_url(self.run),
+            overrides=[self._override(one) for one in given],
+            url=page_url(self.run) if name == self.run.name else None,
         )
+
+    def _name(self, overrides: list[str]) -> str:
+        """Return the name of the run dir, which may have the values of overrides in it."""
+        name = self.run.name
+        for text in overrides:
+            if self.masking.hides(override_key(text)):
+                part = job_name([text]).partition("_")[0]
+                name = re.sub(rf"(?<![^-]){part}_.*?(?=-[A-Z]\w*_|-[0-9a-f]{{8}}\Z|\Z)", f"{part}_{OMITTED}", name)
+        return self.masking.text(name)
+
+    def _override(self, text: str) -> str:
+        """Return an override; of a mapping or list only what is secret in it is left out."""
+        from hydra.core.override_parser.overrides_parser import OverridesParser
+        from hydra.errors import HydraException
+
+        try:
+            override = OverridesParser.create().parse_override(text)
+            key, value = override.key_or_group, override.value()
+        except HydraException:
+            return self.masking.text(text)
+        if isinstance(value, dict):
+            shown: Any = self.masking.nested(value, f"{key}.")
+        else:
+            shown = self.masking.value(key, value)
+        if shown == value or not isinstance(shown, dict | list | str):
+            return self.masking.text(text)
+        return f"{text.partition('=')[0]}={yaml.inline(shown)}"
 
     def changes(self) -> Iterator[Change]:
         """Yield the edits in order, each key's first one after its value at step 0."""

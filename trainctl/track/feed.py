@@ -23,6 +23,8 @@ from trainctl.track.tracker import NAMES, Change, Record, Tracker
 
 _BATCH = 500
 _CHANGELOG_S = 30.0  # between two copies of the changelog, while edits come
+_LARGEST_STEP = 2**63 - 1  # of trackers
+_LONGEST_MARK = 200  # of an edit, in the cursor
 
 
 @dataclass(slots=True)
@@ -134,8 +136,9 @@ class Feed:
         except BaseException:
             tracker.close()
             raise
-        if tracker.knows_itself:
+        if tracker.has_lost_all:
             self._cursor = Cursor(self._cursor.key, self._cursor.kept, ended=self._cursor.ended)
+        self._cursor.changelog = ""  # a client that was killed may not have sent on what it was given
         self.tracker = tracker
         self._looked = None
 
@@ -217,7 +220,7 @@ def _digest(text: str) -> str:
 
 def _record(found: dict[str, Any], masking: Masking) -> Record | None:
     step, t = found.get("step"), found.get("t")
-    if type(step) is not int:
+    if type(step) is not int or abs(step) > _LARGEST_STEP:
         return None  # a foreign line
     given = ((name, value) for name, value in found.items() if name not in ("step", "t"))
     values = {name: masking.text(value) if isinstance(value, str) else value for name, value in given}
@@ -225,4 +228,5 @@ def _record(found: dict[str, Any], masking: Masking) -> Record | None:
 
 
 def _marks(change: Change) -> list[str]:
-    return [f"{change.step} {key}={yaml.inline(value)}"[:200] for key, value in change.values.items()]
+    texts = [f"{change.step} {key}={yaml.inline(value)}" for key, value in change.values.items()]
+    return [text if len(text) <= _LONGEST_MARK else f"{text[:_LONGEST_MARK]} {_digest(text)}" for text in texts]

@@ -77,6 +77,7 @@ class Follower:
         if not self._is_done and not self._was_open and not self._thread.is_alive():
             self._is_done = self._leave_to_another(seconds - (time.monotonic() - begun))
         if not self._is_done:
+            self._has_failed = True  # what it says from now on, while the program ends, is known
             log.warning("%s has not got all of this run; it is sent by: trainctl sync %s", self._name, self._run.path)
 
     def _leave_to_another(self, seconds: float) -> bool:
@@ -134,7 +135,8 @@ class Follower:
         try:
             feed.round(is_last=is_last, ended=self._ended)
         except Exception as error:  # noqa: BLE001  # of a library that is not ours, and training must not notice
-            if not self._has_failed:
+            is_too_late = feed.tracker is None and not threading.main_thread().is_alive()
+            if not self._has_failed and not is_too_late:  # to begin with: another process does it
                 reason = " ".join(str(error).split())[:300]
                 log.warning("%s does not take this run for now: %s: %s", self._name, type(error).__name__, reason)
             self._has_failed = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -9,20 +10,24 @@ from typing import Any
 from trainctl.config import yaml
 from trainctl.run import opened
 from trainctl.run.rundir import RunDir
-from trainctl.run.status import State
+from trainctl.run.status import State, read_status
+from trainctl.track.facts import Told, run_started
 from trainctl.track.names import cut_mark, to_mlflow
 from trainctl.track.tracker import FINISHED, KILLED, Change, Facts, Record
 
+log = logging.getLogger(__name__)
+
 _MOST_METRICS, _MOST_PARAMS = 1000, 100  # in one call, as the server allows
 _LONGEST_PARAM, _LONGEST_TAG = 6000, 5000
+_END_OF_TIME = 1e12  # in seconds; a foreign line may say anything, or NaN
 
-# of the client's calls; what the environment says wins
+# of the client's calls while we have a run open; what the environment says wins
 _LIMITS = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "15", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
 
 
-def make(_run: RunDir) -> MLflow:
+def make(run: RunDir) -> MLflow:
     """Make the tracker of a run."""
-    return MLflow()
+    return MLflow(run)
 
 
 class MLflow:
@@ -32,29 +37,35 @@ class MLflow:
     them in a database knows it by its value, step and time.
     """
 
-    knows_itself = False
-
-    def __init__(self) -> None:
+    def __init__(self, run: RunDir) -> None:
         import mlflow
 
         self._library: Any = mlflow
         self._client: Any = None
+        self._dir = run
         self._run = ""
+        self._tags: dict[str, str] = {}
+        self._owed: dict[str, str] = {}  # files that were refused
+        self._limits: dict[str, str] = {}  # what we have put into the environment
+        self.has_lost_all = False
         self._attached = False
         self._experiment = ""
-        self._cut: set[str] = set()  # names whose whole keys were told
 
     def open(self, facts: Facts, kept: Mapping[str, Any]) -> dict[str, Any]:
-        for name, value in _LIMITS.items():
-            os.environ.setdefault(name, value)
-        self._client = self._library.MlflowClient(opened.noted("mlflow").get("uri"))
         active = opened.noted("mlflow").get("run_id") or _active(self._library)
+        if not active:  # else they would be those of the task's own calls
+            self._limits = {name: value for name, value in _LIMITS.items() if name not in os.environ}
+            os.environ.update(self._limits)
+        self._client = self._library.MlflowClient(opened.noted("mlflow").get("uri"))
         self._run = active or kept.get("run_id") or self._find(facts, kept["key"]) or self._create(facts, kept["key"])
         self._attached = bool(active) or (kept.get("attached", False) and kept.get("run_id") == self._run)
+        self.has_lost_all = bool(kept.get("run_id")) and kept["run_id"] != self._run  # the task has opened another
         run = self._client.get_run(self._run)
-        self._experiment = run.info.experiment_id
+        self._experiment, self._tags = run.info.experiment_id, dict(run.data.tags)
         if not self._attached and run.info.status != "RUNNING":
             self._client.update_run(self._run, status="RUNNING")
+        if kept.get("owed"):
+            self._owed["changelog.yaml"] = Told(self._dir).text()
         self._tell(facts, set(run.data.params))
         return self.kept()
 
@@ -62,36 +73,63 @@ class MLflow:
         self._send((record.step, record.t, record.numbers) for record in records)
 
     def changes(self, changes: Sequence[Change]) -> None:
-        """Send the series of what has one, and each edit as a tag: notes, and values that are no numbers."""
+        """Send the series of what has one; what is no number is a tag with a line per step, and so is each edit."""
         self._send((change.step, change.t, change.numbers) for change in changes)
+        tags: dict[str, str] = {}
         for change in changes:
+            for name, text in change.texts.items():
+                self._add_line(tags, to_mlflow(name), f"{change.step}: {text}")
             if change.step:
                 said = " ".join(f"{key}={yaml.inline(value)}" for key, value in change.values.items())
-                text = f"{said}  # {change.note}" if change.note else said
-                self._client.set_tag(self._run, f"trainctl.edit.{change.step}", text[:_LONGEST_TAG])
+                self._add_line(
+                    tags, f"trainctl.edit.{change.step}", f"{said}  # {change.note}" if change.note else said
+                )
+        self._set(tags)
+
+    def _add_line(self, tags: dict[str, str], name: str, line: str) -> None:
+        """Add a line to a tag, once; of a tag that gets too long the last lines stay."""
+        before = tags.get(name, self._tags.get(name, "")).splitlines()
+        line = " ".join(line.splitlines())[:_LONGEST_TAG]
+        text = "\n".join([*before, *([] if line in before else [line])])
+        tags[name] = text if len(text) <= _LONGEST_TAG else text[-_LONGEST_TAG:].partition("\n")[2] or line
+
+    def _set(self, tags: Mapping[str, str]) -> None:
+        from mlflow.entities import RunTag
+
+        new = [RunTag(name, text) for name, text in tags.items() if self._tags.get(name) != text]
+        for at in range(0, len(new), _MOST_PARAMS):
+            self._client.log_batch(self._run, tags=new[at : at + _MOST_PARAMS])
+        self._tags.update(tags)
 
     def rewind(self, step: int) -> bool:
         return False  # both are kept; what was logged later has the later time
 
     def changelog(self, text: str) -> None:
-        self._client.log_text(self._run, text, "trainctl/changelog.yaml")
+        self._file("changelog.yaml", text)
 
     def end(self, state: State, reason: str | None) -> None:
-        """Say how the run ended; a run of the task is ended by the task."""
+        """Say how the run ended, then send files that were refused before; a run of the task is ended by the task."""
         self._client.set_tag(self._run, "trainctl.state", (f"{state}: {reason}" if reason else state)[:_LONGEST_TAG])
         if not self._attached:
             word = "FINISHED" if state in FINISHED else "KILLED" if state in KILLED else "FAILED"
-            self._client.set_terminated(self._run, word)
+            status = read_status(self._dir)
+            ended = status.ended if status is not None and status.state == state else None  # else it ends just now
+            self._client.set_terminated(self._run, word, None if ended is None else _milliseconds(ended))
+        for name, text in list(self._owed.items()):
+            self._log_file(name, text)
 
     def kept(self) -> dict[str, Any]:
-        return {"run_id": self._run, "attached": self._attached}
+        return {"run_id": self._run, "attached": self._attached, **({"owed": True} if self._owed else {})}
 
     def address(self) -> str | None:
         uri = str(self._client.tracking_uri)
         return f"{uri}/#/experiments/{self._experiment}/runs/{self._run}" if uri.startswith("http") else uri
 
     def close(self) -> None:
-        self._client = None
+        for name, value in self._limits.items():
+            if os.environ.get(name) == value:
+                del os.environ[name]
+        self._limits, self._client = {}, None
 
     def _find(self, facts: Facts, key: str) -> str | None:
         """Return a run that we made and were killed before we noted it."""
@@ -111,10 +149,12 @@ class MLflow:
             if experiment is None:
                 raise
             identity = experiment.experiment_id
-        return str(self._client.create_run(identity, run_name=facts.name, tags={"trainctl.key": key}).info.run_id)
+        started = _milliseconds(run_started(self._dir)) or None
+        run = self._client.create_run(identity, started, {"trainctl.key": key}, facts.name)
+        return str(run.info.run_id)
 
     def _tell(self, facts: Facts, there: set[str]) -> None:
-        from mlflow.entities import Param, RunTag
+        from mlflow.entities import Param
 
         params = [Param(to_mlflow(key), _short(value)) for key, value in facts.config.items()]
         params = [param for param in params if param.key not in there]
@@ -123,8 +163,22 @@ class MLflow:
             tags["trainctl.page"] = facts.url
         for at in range(0, len(params), _MOST_PARAMS):
             self._client.log_batch(self._run, params=params[at : at + _MOST_PARAMS])
-        self._client.log_batch(self._run, tags=[RunTag(name, text) for name, text in tags.items()])
-        self._client.log_text(self._run, facts.document, "trainctl/config.yaml")
+        self._set(tags)
+        self._file("config.yaml", facts.document)
+
+    def _file(self, name: str, text: str) -> None:
+        """Send a file; a server that keeps none (its artifacts lie where we may not write, say) gets all the rest."""
+        try:
+            self._log_file(name, text)
+        except Exception as error:  # noqa: BLE001  # of whatever store the server has chosen
+            if not self._owed:
+                reason = " ".join(str(error).split())[:300]
+                log.warning("mlflow takes no files of this run for now: %s: %s", type(error).__name__, reason)
+            self._owed[name] = text
+
+    def _log_file(self, name: str, text: str) -> None:
+        self._client.log_text(self._run, text, f"trainctl/{name}")
+        self._owed.pop(name, None)
 
     def _send(self, points: Iterable[tuple[int, float, dict[str, float]]]) -> None:
         from mlflow.entities import Metric
@@ -134,10 +188,9 @@ class MLflow:
             for key, value in numbers.items():
                 name = to_mlflow(key)
                 mark = cut_mark(name)
-                if mark is not None and mark not in self._cut:
-                    self._client.set_tag(self._run, f"trainctl.name.{mark}", key[:_LONGEST_TAG])
-                    self._cut.add(mark)
-                metrics.append(Metric(name, value, int(t * 1000), step))
+                if mark is not None:
+                    self._set({f"trainctl.name.{mark}": key[:_LONGEST_TAG]})
+                metrics.append(Metric(name, value, _milliseconds(t), step))
         for at in range(0, len(metrics), _MOST_METRICS):
             self._client.log_batch(self._run, metrics=metrics[at : at + _MOST_METRICS])
 
@@ -146,6 +199,10 @@ def _active(mlflow: Any) -> str | None:
     """Return the run that some thread of this process has active: the library itself only tells of the own thread's."""
     latest = getattr(mlflow.tracking.fluent, "_get_latest_active_run", mlflow.active_run)()
     return None if latest is None else str(latest.info.run_id)
+
+
+def _milliseconds(t: float) -> int:
+    return int(t * 1000) if 0 <= t < _END_OF_TIME else 0
 
 
 def _short(value: Any) -> str:

@@ -9,6 +9,7 @@ import re
 _REFUSED = re.compile(r"[^\w\-. /]", re.ASCII)
 _ESCAPED = re.compile(r":([0-9a-f]{1,6}):")
 _CUT = re.compile(r":_([0-9a-f]{16})\Z")
+_NO_TEXT = re.compile("[\ud800-\udfff]")  # halves of letters, which UTF-8 does not have
 _LONGEST = 250
 _EMPTY = "::"
 
@@ -49,17 +50,31 @@ def from_mlflow(name: str) -> str:
 
 
 def to_wandb(key: str) -> str:
-    """Return the name of a series: those that begin with `_` are W&B's own.
+    r"""Return the name of a series: those that begin with `_` are W&B's own, and all must be text.
 
-    >>> to_wandb("loss"), to_wandb("_step"), to_wandb(":5f:x")
-    ('loss', ':5f:step', ':3a:5f:x')
+    >>> to_wandb("loss"), to_wandb("_step"), to_wandb(":5f:x"), to_wandb("a:3a:b"), to_wandb("\ud800")
+    ('loss', ':5f:step', ':3a:5f:3a:x', 'a:3a:3a:3a:b', ':d800:')
     """
-    if key.startswith((":", "_")):
-        return f":{ord(key[0]):x}:{key[1:]}"
-    return key or _EMPTY
+    if key and not key.startswith((":", "_")) and not _NO_TEXT.search(key) and not _ESCAPED.search(key):
+        return key
+    return re.sub(r"\A_|:|[\ud800-\udfff]", _escape, key) or _EMPTY
 
 
 from_wandb = from_mlflow
+
+
+def to_tensorboard(key: str) -> str:
+    r"""Return the tag of a series: any text that is one, but for the empty one.
+
+    >>> to_tensorboard("val:loss"), to_tensorboard("\ud800"), to_tensorboard("a:3a:b"), to_tensorboard("")
+    ('val:loss', ':d800:', 'a:3a:3a:3a:b', '::')
+    """
+    if key and key != _EMPTY and not _NO_TEXT.search(key) and not _ESCAPED.search(key):
+        return key
+    return re.sub(r":|[\ud800-\udfff]", _escape, key) or _EMPTY
+
+
+from_tensorboard = from_mlflow
 
 
 def _escape(found: re.Match[str]) -> str:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import io
 import math
 import os
+import re
 import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-from trainctl.run import opened
+from trainctl.config import yaml
+from trainctl.run import files, opened
 from trainctl.run.rundir import RunDir
 from trainctl.run.status import State
+from trainctl.track.names import to_tensorboard
 from trainctl.track.tracker import Change, Facts, Record
 
 _DEPTH = 3  # Lightning has them in lightning_logs/version_0/
@@ -41,7 +45,8 @@ def _found(directory: str, depth: int) -> Iterator[Path]:
         return
     for entry in entries:
         if entry.name.startswith(_NAME):
-            yield Path(entry.path)
+            if entry.is_file():
+                yield Path(entry.path)
         elif depth and not entry.name.startswith(".") and "." not in entry.name and entry.is_dir(follow_symlinks=False):
             yield from _found(entry.path, depth - 1)
 
@@ -49,29 +54,37 @@ def _found(directory: str, depth: int) -> Iterator[Path]:
 def read_scalars(path: Path, *, but_ours: bool = False) -> dict[str, list[float]]:
     """Return the values of each tag in the event files of a run dir, in order of steps; of one step the last counts.
 
-    Tags below `hparams/` are edits, and are left out.
+    What a writer has taken back (`purge_step`, when it went on from a checkpoint) does not count. Tags below `hparams/`
+    are edits, and are left out.
 
     Args:
         path: the run dir.
         but_ours: without the files of our own tracker, which say no more than `metrics.jsonl`.
     """
     found: dict[str, dict[int, float]] = {}
-    files = find_event_files(path)
-    for file in files if not but_ours else [one for one in files if _OURS not in one.name]:
+    found_files = find_event_files(path)
+    for file in found_files if not but_ours else [one for one in found_files if _OURS not in one.name]:
         for tag, step, value in read_events(file):
-            if not tag.startswith("hparams/"):
+            if tag is None:
+                found = {name: {at: one for at, one in values.items() if at < step} for name, values in found.items()}
+            elif not tag.startswith("hparams/"):
                 found.setdefault(tag, {})[step] = value
     return {tag: [values[step] for step in sorted(values)] for tag, values in found.items()}
 
 
-def read_events(file: Path) -> Iterator[tuple[str, int, float]]:
-    """Yield tag, step and value of the scalars of an event file; what is torn at its end is passed over."""
+def read_events(file: Path) -> Iterator[tuple[str | None, int, float]]:
+    """Yield tag, step and value of the scalars of an event file; what is torn at its end is passed over.
+
+    Without a tag it is the step from which on all that was written before is taken back.
+    """
     from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
     from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.util.tensor_util import make_ndarray
 
     for record in RawEventFileLoader(str(file)).Load():
         event = Event.FromString(record)
+        if event.HasField("session_log") and event.session_log.status == event.session_log.START:
+            yield None, event.step, 0.0
         for value in event.summary.value:
             kind = value.WhichOneof("value")
             if kind == "simple_value":
@@ -105,45 +118,59 @@ class TensorBoard:
     is sent once, however we were stopped.
     """
 
-    knows_itself = False
-
     def __init__(self, run: RunDir) -> None:
         _load()
         self._run = run
-        self._file: BinaryIO | None = None
+        self._file: io.FileIO | None = None
         self._path = run.path
+        self._kinds: dict[str, str] = {}  # of values, by tag: TensorBoard takes one kind for each
+        self.has_lost_all = False
 
     def open(self, facts: Facts, kept: Mapping[str, Any]) -> dict[str, Any]:
         directory = Path(opened.noted("tensorboard").get("directory") or self._run.path / "tensorboard")
-        name = f"{_NAME}{int(time.time())}.{socket.gethostname()}{_OURS}{kept['key']}"
         earlier = self._run.path / str(kept.get("file", ""))
         # a run dir may come from anywhere, and what it names is cut off: nothing but an event file of ours
-        is_known = earlier.name.startswith(_NAME) and _OURS in earlier.name and _is_plain(earlier)
-        self._path = earlier if is_known else directory / name
+        is_ours = earlier.name.startswith(_NAME) and _OURS in earlier.name and _is_plain(earlier)
+        size = kept.get("size")
+        # one that has lost its end, as when the machine went down, is begun anew
+        is_known = is_ours and type(size) is int and 0 < size <= earlier.stat().st_size
+        self.has_lost_all = "file" in kept and not is_known
+        self._kinds = dict(kept.get("kinds", {})) if is_known else {}
+        self._path = earlier if is_ours else _place(directory, re.sub(r"\W", "", str(kept["key"])))
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = self._path.open("r+b" if is_known else "wb")
+        self._file = self._path.open("r+b" if is_known else "wb", buffering=0)
         if is_known:
-            self._file.truncate(kept["size"])
+            self._file.truncate(size)
             self._file.seek(0, os.SEEK_END)
             return self.kept()
         from tensorboard.compat.proto.event_pb2 import Event
 
         self._write([Event(wall_time=time.time(), file_version="brain.Event:2")])
-        self._text("config", facts.document)
-        self._text("overrides", "\n".join(facts.overrides))
+        self._say("trainctl/config", facts.document)
+        self._say("trainctl/overrides", "\n".join(facts.overrides))
         if facts.url:
-            self._text("page", facts.url)
+            self._say("trainctl/page", facts.url)
         return self.kept()
 
     def metrics(self, records: Sequence[Record]) -> None:
         self._write([_scalars(one.step, one.t, one.numbers) for one in records if one.numbers])
 
     def changes(self, changes: Sequence[Change]) -> None:
-        self._write([_scalars(one.step, one.t, one.numbers) for one in changes if one.numbers])
+        """Write series, of texts too, and each edit as a text."""
+        events = []
         for one in changes:
+            numbers = {self._tag(name, "number"): value for name, value in one.numbers.items()}
+            events += [_scalars(one.step, one.t, numbers)] if numbers else []
+            events += [_text(self._tag(name, "text"), text, one.step) for name, text in one.texts.items()]
             if one.step:
-                lines = [f"{key}={value}" for key, value in one.values.items()]
-                self._text("hparams/edits", "\n".join([*lines, *([f"# {one.note}"] if one.note else [])]), one.step)
+                lines = [f"{key}={yaml.inline(value)}" for key, value in one.values.items()]
+                said = "\n".join([*lines, *([f"# {one.note}"] if one.note else [])])
+                events.append(_text("trainctl/edits", said, one.step))
+        self._write(events)
+
+    def _tag(self, name: str, kind: str) -> str:
+        """Return the tag of a key's values of one kind: the first kind has its name."""
+        return name if self._kinds.setdefault(name, kind) == kind else f"{name} ({kind})"
 
     def rewind(self, step: int) -> bool:
         from tensorboard.compat.proto.event_pb2 import Event, SessionLog
@@ -153,14 +180,14 @@ class TensorBoard:
         return True
 
     def changelog(self, text: str) -> None:
-        self._text("changelog", text)
+        self._say("trainctl/changelog", text)
 
     def end(self, state: State, reason: str | None) -> None:
-        self._text("status", f"{state}: {reason}" if reason else state)
+        self._say("trainctl/status", f"{state}: {reason}" if reason else state)
 
     def kept(self) -> dict[str, Any]:
         size = self._file.tell() if self._file is not None and not self._file.closed else self._path.stat().st_size
-        return {"file": os.path.relpath(self._path, self._run.path), "size": size}
+        return {"file": os.path.relpath(self._path, self._run.path), "size": size, "kinds": dict(self._kinds)}
 
     def address(self) -> str | None:
         return str(self._path.parent)
@@ -170,36 +197,54 @@ class TensorBoard:
             with contextlib.suppress(OSError):
                 self._file.close()
 
-    def _text(self, tag: str, text: str, step: int = 0) -> None:
-        from tensorboard.compat.proto.event_pb2 import Event
-        from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
-        from tensorboard.compat.proto.tensor_pb2 import TensorProto
-
-        shown = "    " + text.replace("\n", "\n    ")  # as code: it is shown as Markdown
-        value = Summary.Value(
-            tag=tag,
-            metadata=SummaryMetadata(plugin_data=SummaryMetadata.PluginData(plugin_name="text")),
-            tensor=TensorProto(dtype=_TEXT, string_val=[shown.encode(errors="backslashreplace")]),
-        )
-        self._write([Event(wall_time=time.time(), step=step, summary=Summary(value=[value]))])
+    def _say(self, tag: str, text: str) -> None:
+        self._write([_text(tag, text)])
 
     def _write(self, events: Sequence[Any]) -> None:
+        """Write all of them or nothing: what is half written (the disk is full, say) hides all that comes after it."""
         from tensorboard.summary.writer.record_writer import RecordWriter
 
         assert self._file is not None, "open() comes first"
-        writer = RecordWriter(self._file)
+        records = io.BytesIO()
+        writer = RecordWriter(records)
         for event in events:
             writer.write(event.SerializeToString())
-        self._file.flush()
+        begun = self._file.tell()
+        try:
+            files.write_all(self._file.fileno(), records.getvalue())
+        except BaseException:
+            self._file.truncate(begun)
+            self._file.seek(begun)
+            raise
+
+
+def _place(directory: Path, key: str) -> Path:
+    """Return the file that was begun before its name was noted, else a new one."""
+    begun = sorted(path for path in directory.glob(f"{_NAME}*{_OURS}{key}") if _is_plain(path))
+    return begun[0] if begun else directory / f"{_NAME}{int(time.time())}.{socket.gethostname()}{_OURS}{key}"
 
 
 def _is_plain(path: Path) -> bool:
     return path.is_file() and not path.is_symlink()
 
 
+def _text(tag: str, text: str, step: int = 0) -> Any:
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
+    from tensorboard.compat.proto.tensor_pb2 import TensorProto
+
+    shown = "    " + text.replace("\n", "\n    ")  # as code: it is shown as Markdown
+    value = Summary.Value(
+        tag=to_tensorboard(tag),
+        metadata=SummaryMetadata(plugin_data=SummaryMetadata.PluginData(plugin_name="text")),
+        tensor=TensorProto(dtype=_TEXT, string_val=[shown.encode(errors="backslashreplace")]),
+    )
+    return Event(wall_time=time.time(), step=step, summary=Summary(value=[value]))
+
+
 def _scalars(step: int, t: float, numbers: Mapping[str, float]) -> Any:
     from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.compat.proto.summary_pb2 import Summary
 
-    values = [Summary.Value(tag=name, simple_value=value) for name, value in numbers.items()]
+    values = [Summary.Value(tag=to_tensorboard(name), simple_value=value) for name, value in numbers.items()]
     return Event(wall_time=t, step=step, summary=Summary(value=values))

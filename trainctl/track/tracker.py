@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from trainctl.config import yaml
 from trainctl.run.status import State
 
 NAMES = ("mlflow", "tensorboard", "wandb")
@@ -44,7 +46,7 @@ class Record:
     @property
     def numbers(self) -> dict[str, float]:
         """The values that have a curve."""
-        return {name: float(value) for name, value in self.values.items() if isinstance(value, int | float)}
+        return {name: number(value) for name, value in self.values.items() if isinstance(value, int | float)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,28 @@ class Change:
     @property
     def numbers(self) -> dict[str, float]:
         """The values that have a curve, by `hparams/<key>`."""
-        return {f"hparams/{key}": float(value) for key, value in self.values.items() if isinstance(value, int | float)}
+        return {f"hparams/{key}": number(value) for key, value in self.values.items() if isinstance(value, int | float)}
+
+    @property
+    def texts(self) -> dict[str, str]:
+        """The other values but null, by `hparams/<key>`."""
+        return {
+            f"hparams/{key}": value if isinstance(value, str) else yaml.inline(value)
+            for key, value in self.values.items()
+            if value is not None and not isinstance(value, int | float)
+        }
+
+
+def number(value: float) -> float:
+    """Return a number as a float; infinite where no float is as large.
+
+    >>> number(3), number(-(10**400))
+    (3.0, -inf)
+    """
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
 
 
 class Tracker(Protocol):
@@ -68,8 +91,8 @@ class Tracker(Protocol):
     Called by one thread. A call that is repeated must not do twice what it had done already.
     """
 
-    knows_itself: bool
-    """After `open`: whether it knows by itself what it has, however we were stopped, and is to be sent all again."""
+    has_lost_all: bool
+    """After `open`: whether nothing is there of what it was sent before, so that it is to be sent all again."""
 
     def open(self, facts: Facts, kept: Mapping[str, Any]) -> dict[str, Any]:
         """Open the run, or the one that the process has open already, and send config and overrides.

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import math
 import time
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from trainctl.config import yaml
 from trainctl.config.recordlog import read_records
+from trainctl.run import attempt
 from trainctl.run.reachable import check_reachable
 from trainctl.run.rundir import RunDir
 from trainctl.run.status import State
+from trainctl.track.client import Client
 from trainctl.track.names import to_wandb
+from trainctl.track.spool import Row, Spool
 from trainctl.track.tracker import FINISHED, Change, Facts, Record
 
 STEP = "trainctl/step"  # rows are counted by W&B and never go back; this is what they are drawn over
-_INIT_S = 30
+_INIT_S, _FINISH_S = 30, 300  # how long `trainctl sync` waits
+_PATIENCE_S = 24 * 3600
 _CONNECT_S = 5
 _LOOKS, _STILL = 100, 10  # a tenth of a second apart
 
@@ -33,8 +34,9 @@ def make(run: RunDir) -> Wandb:
 class Wandb:
     """Sends to the run that the task has opened, else to one of its own: named as the run dir, in the sweep's group.
 
-    Its files lie in the run dir. One of its own that is offline and was not closed (we were killed) is sent everything
-    again, but for the rows that are found in its files.
+    Its files lie in the run dir. What is handed to the client is not yet on the server, so the rows of a run of its own
+    are spooled: when it is opened again, the server (offline: the client's log) says how many it has. A run of the task
+    that nobody has open any more is opened again, and gets what follows.
     """
 
     def __init__(self, run: RunDir) -> None:
@@ -42,31 +44,31 @@ class Wandb:
 
         self._library: Any = wandb
         self._dir = run.path
+        self._spool = Spool(run.path / ".track" / "wandb.rows")
         self._run: Any = None
-        self._attached = False
-        self._is_open = False
+        self._is_own = self._is_ours_to_end = self._is_open = False
         self._defined: set[str] = set()
-        self._there: Counter[str] = Counter()
-        self.knows_itself = False
+        self._kept: dict[str, Any] = {}
+        self._client = Client("wandb-core", self._has_other_runs, wandb.teardown)
+        self.has_lost_all = False
 
     def open(self, facts: Facts, kept: Mapping[str, Any]) -> dict[str, Any]:
         wandb = self._library
         config = yaml.loads(facts.document)
-        self._attached = wandb.run is not None
+        self._kept = {name: value for name, value in kept.items() if name != "key"}
+        self._is_ours_to_end = wandb.run is None
         if wandb.run is not None:
+            self._client.started()
             self._run = wandb.run
+            self._kept["run"] = {"entity": self._run.entity, "project": self._run.project, "id": self._run.id}
+        elif "run" in self._kept:
+            self._run = self._init(**self._kept["run"])
+        else:
+            self._open_own(facts, kept["key"], config)
+        self._is_own = "run" not in self._kept
+        if not self._is_own:
             missing = {key: value for key, value in config.items() if key not in self._run.config}
             self._run.config.update(missing)
-        else:
-            was_cut = kept.get("open", False)
-            if was_cut:
-                _wait_until_still(self._dir, kept["key"])
-            self._run = self._init(facts, kept["key"], config)
-            self._run.define_metric(STEP, hidden=True)
-            self._run.define_metric("*", step_metric=STEP)
-            self.knows_itself = bool(was_cut and self._run.offline)
-            if self.knows_itself:
-                self._there = Counter(_rows(self._dir, kept["key"]))
         self._is_open = True
         about = {"sweep": facts.group, "overrides": facts.overrides, "page": facts.url}
         self._run.config.update({"_trainctl": about}, allow_val_change=True)
@@ -74,13 +76,14 @@ class Wandb:
         return self.kept()
 
     def metrics(self, records: Sequence[Record]) -> None:
-        for record in records:
-            self._row(record.step, record.values)
+        self._rows([(record.step, record.values) for record in records])
 
     def changes(self, changes: Sequence[Change]) -> None:
+        rows = []
         for change in changes:
             row = {f"hparams/{key}": value for key, value in change.values.items()}
-            self._row(change.step, {**row, "trainctl/note": change.note} if change.note else row)
+            rows.append((change.step, {**row, "trainctl/note": change.note} if change.note else row))
+        self._rows(rows)
 
     def rewind(self, step: int) -> bool:
         return False  # rows only ever come after one another, and both are drawn
@@ -91,49 +94,77 @@ class Wandb:
     def end(self, state: State, reason: str | None) -> None:
         """Say how the run ended; a run of the task is ended by the task."""
         self._run.summary["trainctl/state"] = f"{state}: {reason}" if reason else state
-        if not self._attached:
+        if self._is_ours_to_end:
             self._run.finish(exit_code=0 if state in FINISHED else 1)
+        self._client.done()
         self._is_open = False
 
     def kept(self) -> dict[str, Any]:
-        return {"open": self._is_open and not self._attached}
+        spooled = self._spool.kept() if self._is_own else {}
+        return {**self._kept, **spooled, "open": self._is_open and self._is_own}
 
     def address(self) -> str | None:
         return str(self._run.url or self._run.dir)
 
     def close(self) -> None:
-        if self._is_open and not self._attached:
+        if self._is_open:
             with contextlib.suppress(Exception):
-                self._run.finish(exit_code=0)
+                if self._is_ours_to_end:
+                    self._run.finish(exit_code=0)
+                self._client.done()
         self._is_open = False
 
-    def _init(self, facts: Facts, key: str, config: dict[str, Any]) -> Any:
+    def _open_own(self, facts: Facts, key: str, config: dict[str, Any]) -> None:
+        if self._kept.get("open", False):
+            _wait_until_still(self._dir, key)
+        project = self._library.setup().settings.project or facts.group
+        self._run = self._init(id=key, project=project, name=facts.name, group=facts.group, config=config)
+        self._run.define_metric(STEP, hidden=True)
+        self._run.define_metric("*", step_metric=STEP)
+        noted, known = self._kept.get("rows", 0), self._kept.get("known", [])
+        arrived = _count_rows(self._dir, key) if self._run.offline else self._run.starting_step
+        if self._run.settings.mode == "shared":
+            arrived = noted  # there nobody counts rows
+        self.has_lost_all = not self._spool.recover(arrived, noted, known)
+        self._spool.give_waiting(self._log)
+
+    def _init(self, **about: Any) -> Any:
         wandb = self._library
-        own = wandb.setup().settings
+        setup = wandb.setup()
+        own = setup.settings
         if own.mode in (None, "online", "shared"):
             check_reachable(own.base_url, _CONNECT_S)
-        settings = wandb.Settings(console="off", silent=True, init_timeout=_INIT_S, reinit="create_new")
-        return wandb.init(
-            id=key,
-            resume="allow",
-            project=own.project or facts.group,
-            name=facts.name,
-            group=facts.group,
-            dir=str(self._dir),
-            config=config,
-            settings=settings,
-        )
+        if hasattr(setup, "ensure_service"):  # of older clients `setup` starts the process
+            setup.ensure_service()
+        self._client.started()
+        # of a run that could not be opened the client does not let go; a training waits until it can, in this thread
+        patience_s = _INIT_S if attempt.current() is None else _PATIENCE_S
+        settings = wandb.Settings(console="off", silent=True, init_timeout=patience_s, reinit="create_new")
+        if hasattr(settings, "finish_timeout") and not own.finish_timeout:
+            settings.finish_timeout, settings.finish_timeout_raises = _FINISH_S, True
+        return wandb.init(**about, resume="allow", dir=str(self._dir), settings=settings)
 
-    def _row(self, step: int, values: Mapping[str, Any]) -> None:
-        row = {STEP: step, **{to_wandb(name): value for name, value in values.items()}}
-        mark = _mark(row)
-        if self._there[mark] > 0:
-            self._there[mark] -= 1
-            return
-        if self._attached:
-            for name in row.keys() - self._defined:
-                self._run.define_metric(name, step_metric=STEP)
-            self._defined |= row.keys()
+    def _has_other_runs(self) -> bool:
+        """Say whether the client serves the task too: it is then not ours to kill."""
+        setup = self._library.setup()
+        runs = getattr(setup, "_active_runs", [self._library.run])  # private, there since 0.19
+        return any(run is not None and not (run is self._run and self._is_ours_to_end) for run in runs)
+
+    def _rows(self, steps: Sequence[tuple[int, Mapping[str, Any]]]) -> None:
+        rows = [{STEP: step, **{to_wandb(name): value for name, value in values.items()}} for step, values in steps]
+        if not self._is_own:
+            for row in rows:
+                self._define(row)
+                self._log(row)
+        else:
+            self._spool.send(rows, self._log)
+
+    def _define(self, row: Row) -> None:
+        for name in row.keys() - self._defined:
+            self._run.define_metric(name, step_metric=STEP)
+        self._defined |= row.keys()
+
+    def _log(self, row: Row) -> None:
         self._run.log(row, commit=True)
 
     def _file(self, name: str, text: str) -> None:
@@ -144,9 +175,9 @@ class Wandb:
 
 
 def _wait_until_still(directory: Path, key: str) -> None:
-    """Wait until nobody writes the logs any more: the client's own process outlives a training that was killed."""
+    """Wait until nobody writes offline logs any more: the client's own process outlives a training that was killed."""
     sizes: list[int] = []
-    for _ in range(_LOOKS):
+    for _ in range(_LOOKS if any(directory.glob(_logs(key))) else 0):
         sizes.append(sum(path.stat().st_size for path in directory.glob(_logs(key))))
         if len(sizes) > _STILL and len(set(sizes[-_STILL:])) == 1:
             return
@@ -157,30 +188,10 @@ def _logs(key: str) -> str:
     return f"wandb/offline-run-*-{key}/run-{key}.wandb"
 
 
-def _rows(directory: Path, key: str) -> Iterator[str]:
-    """Yield marks of the rows in the files of an offline run; what its last writer left half-written does not count."""
+def _count_rows(directory: Path, key: str) -> int:
+    """Count the rows in the logs of an offline run; what the last writer left half-written does not count."""
     from wandb.proto import wandb_internal_pb2
 
-    for path in sorted(directory.glob(_logs(key))):
-        for data in read_records(path.read_bytes()):
-            record = wandb_internal_pb2.Record.FromString(data)
-            if record.WhichOneof("record_type") == "history":
-                yield _mark({_name(item): json.loads(item.value_json) for item in record.history.item})
-
-
-def _name(item: Any) -> str:
-    return item.key or ".".join(item.nested_key)
-
-
-def _mark(row: Mapping[str, Any]) -> str:
-    """Return what a row and its copy in the log have in common: the client writes 1.0 as 1, and NaN as text."""
-    own = {name: _plain(value) for name, value in row.items() if not name.startswith("_")}
-    return json.dumps(own, sort_keys=True, default=str)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, float):
-        return int(value) if value.is_integer() else value if math.isfinite(value) else str(value).lower()
-    if isinstance(value, str) and value in ("NaN", "Infinity", "-Infinity"):
-        return str(float(value))
-    return list(map(_plain, value)) if isinstance(value, list | tuple) else value
+    logs = (read_records(path.read_bytes()) for path in directory.glob(_logs(key)))
+    kinds = (wandb_internal_pb2.Record.FromString(data).WhichOneof("record_type") for log in logs for data in log)
+    return sum(kind == "history" for kind in kinds)

@@ -18,8 +18,8 @@ class Server(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Answers)
+    def __init__(self, port: int = 0) -> None:
+        super().__init__(("127.0.0.1", port), _Answers)
         self.configs: dict[str, dict[str, Any]] = {}
         self.files: dict[str, dict[str, str]] = {}
         self.operations: list[str] = []
@@ -42,6 +42,10 @@ class Server(ThreadingHTTPServer):
             found = self.configs.get(str(name)) if is_known else None
             return {"project": {"run": None if found is None else self._run_of(str(name), found)}}
         return None
+
+    def take(self, path: str, content: bytes) -> bytes:
+        """Return the answer to what is no GraphQL call: the client's own telemetry, and what is put there."""
+        return b""
 
     def _run_of(self, name: str, config: dict[str, Any]) -> dict[str, Any]:
         # as W&B keeps a config: JSON in which 1.0 is 1 and NaN is null, each value in an object
@@ -85,13 +89,15 @@ class _Answers(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
         self.server.silence.wait(60)
-        if self.path != "/graphql":  # the client's own telemetry
-            return self._send(b"")
+        if self.path != "/graphql":
+            return self._send(self.server.take(self.path, body))
         call = json.loads(body)
-        self.server.operations += re.findall(r"query \w+", call["query"])
+        self.server.operations += re.findall(r"(?:query|mutation) \w+", call["query"])
         data = self.server.answer(call["query"], call.get("variables") or {})
         problem = {"errors": [{"message": "no such field"}]}
         return self._send(json.dumps(problem if data is None else {"data": data}).encode())
+
+    do_PUT = do_POST
 
     def do_GET(self) -> None:
         _, _, rest = self.path.partition("/files/")
@@ -110,9 +116,9 @@ class _Answers(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serving() -> Iterator[Server]:
-    """Serve on a free port of loopback."""
-    server = Server()
+def serving(given: Server | None = None) -> Iterator[Server]:
+    """Serve on a port of loopback."""
+    server = given or Server()
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     try:

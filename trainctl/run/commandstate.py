@@ -1,0 +1,62 @@
+"""What became of one command of a pipeline, as the status of its run tells it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from trainctl.run import amount
+from trainctl.run.status import State, Status, parse_time
+
+
+@dataclass(frozen=True, slots=True)
+class CommandState:
+    """One command of a run. None where its record does not say.
+
+    `duration_s` counts until now while the command runs; nobody knows it of one whose process is gone without a word.
+    """
+
+    name: str
+    state: str
+    exit_code: int | None
+    signal: str | None
+    duration_s: float | None
+
+    @property
+    def how(self) -> str:
+        """The state, with what ended the command if it was not success: `failed (SIGKILL)`."""
+        why = self.signal or self.exit_code
+        return f"{self.state} ({why})" if why else self.state
+
+    def __str__(self) -> str:
+        """Write it in a few words: `train done 5m12s`."""
+        return " ".join(part for part in (self.name, self.how, amount.duration(self.duration_s)) if part)
+
+
+def command_states(status: Status, state: State, now: float) -> list[CommandState]:
+    """Return the commands of a run in their order; none of one that is no pipeline.
+
+    Args:
+        status: as it was written.
+        state: what is true of the run: none of its commands runs when it does not.
+        now: Unix seconds.
+    """
+    records: Any = status.commands  # of a file that anybody may have written
+    found = records.items() if isinstance(records, dict) else ()
+    return [_of(str(name), each, status, state, now) for name, each in found if isinstance(each, dict)]
+
+
+def _of(name: str, record: dict[str, Any], status: Status, state: State, now: float) -> CommandState:
+    said = str(record.get("state"))
+    is_over = said == "running" and state != "running"
+    started, ended = parse_time(record.get("started")), parse_time(record.get("ended"))
+    if ended is None and said in ("running", "interrupted"):
+        ended = now if state == "running" and said == "running" else status.ended
+    code, signal = record.get("exit_code"), record.get("signal")
+    return CommandState(
+        name=name,
+        state="interrupted" if is_over else said,
+        exit_code=code if isinstance(code, int) else None,
+        signal=None if signal is None else str(signal),
+        duration_s=None if started is None or ended is None else max(0.0, ended - started),
+    )
