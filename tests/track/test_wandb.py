@@ -66,7 +66,8 @@ def rows(path: Path) -> list[dict[str, Any]]:
     ]
 
 
-def test_a_run_arrives_whole(train: Any, edit: Any, finish: Any, run: RunDir) -> None:
+def test_a_run_arrives_whole(train: Any, edit: Any, finish: Any, run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["train.py", "optim.lr=0.1", "api_key=sesame-street"])
     session = train("wandb", optim={"lr": 0.1, "betas": [0.9, 0.999]}, api_key="sesame-street")
     for _ in range(3):
         step = session.step()
@@ -88,6 +89,7 @@ def test_a_run_arrives_whole(train: Any, edit: Any, finish: Any, run: RunDir) ->
     (path,) = run.path.glob("wandb/offline-run-*/files/trainctl")
     assert yaml.loads((path / "config.yaml").read_text())["optim"] == {"lr": 0.1, "betas": [0.9, 0.999]}
     assert "calmer" in (path / "changelog.yaml").read_text()
+    assert not any(b"sesame-street" in file.read_bytes() for file in run.path.glob("wandb/**/*") if file.is_file())
     (end,) = [one.exit for one in records(run.path) if one.WhichOneof("record_type") == "exit"]
     assert end.exit_code == 1
     assert wandb.run is None

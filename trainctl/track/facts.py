@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -55,6 +56,7 @@ class Told:
             document=yaml.dumps(base),
             overrides=[self._override(one) for one in given],
             url=page_url(self.run) if name == self.run.name else None,
+            argv_is_secret=any(self._override(one) != one for one in sys.argv[1:]),
         )
 
     def _name(self, overrides: list[str]) -> str:

@@ -25,6 +25,7 @@ class Facts:
         config: at the start, by dotted key.
         document: the same as a typed YAML document.
         url: of its page, without the token.
+        argv_is_secret: whether the command line of this process has what is left out here.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Facts:
     document: str
     overrides: list[str]
     url: str | None
+    argv_is_secret: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,7 +118,8 @@ class Wandb:
         if self._kept.get("open", False):
             _wait_until_still(self._dir, key)
         project = self._library.setup().settings.project or facts.group
-        self._run = self._init(id=key, project=project, name=facts.name, group=facts.group, config=config)
+        about = {"id": key, "project": project, "name": facts.name, "group": facts.group, "config": config}
+        self._run = self._init(hides_argv=facts.argv_is_secret, **about)
         self._run.define_metric(STEP, hidden=True)
         self._run.define_metric("*", step_metric=STEP)
         noted, known = self._kept.get("rows", 0), self._kept.get("known", [])
@@ -128,7 +129,7 @@ class Wandb:
         self.has_lost_all = not self._spool.recover(arrived, noted, known)
         self._spool.give_waiting(self._log)
 
-    def _init(self, **about: Any) -> Any:
+    def _init(self, *, hides_argv: bool = False, **about: Any) -> Any:
         wandb = self._library
         setup = wandb.setup()
         own = setup.settings
@@ -140,6 +141,8 @@ class Wandb:
         # of a run that could not be opened the client does not let go; a training waits until it can, in this thread
         patience_s = _INIT_S if attempt.current() is None else _PATIENCE_S
         settings = wandb.Settings(console="off", silent=True, init_timeout=patience_s, reinit="create_new")
+        if hides_argv:
+            settings.x_disable_meta = True  # the client's own description of the process has the command line in it
         if hasattr(settings, "finish_timeout") and not own.finish_timeout:
             settings.finish_timeout, settings.finish_timeout_raises = _FINISH_S, True
         return wandb.init(**about, resume="allow", dir=str(self._dir), settings=settings)
