@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -20,6 +21,10 @@ __all__ = ["app", "task", "wait_until_fixture"]
 # A busy machine makes any one example slow: the whole test's timeout is what guards against hanging.
 hypothesis.settings.register_profile("trainctl", deadline=None)
 hypothesis.settings.load_profile("trainctl")
+
+# a shell that is no terminal's starts what it has in the background deaf to Ctrl-C, and so would be what tests start
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parent.parent
 RunDemo = Callable[..., "subprocess.CompletedProcess[str]"]

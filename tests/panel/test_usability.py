@@ -65,13 +65,14 @@ def places(url: str) -> dict[str, str]:
     return {
         "run": run_url(url, NAME),
         "log": f"{run_url(url, NAME)}?tab=log",
+        "ended": run_url(url, "Norm_new-Lr_0.1-Seed_0"),
         "sweep": base,
         "compare": f"{base}compare?a={NAME}&b=Norm_new-Lr_0.1-Seed_0",
     }
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("place", ["run", "log", "sweep", "compare"])
+@pytest.mark.parametrize("place", ["run", "log", "ended", "sweep", "compare"])
 def test_page_passes_an_automated_accessibility_check(page: Any, url: str, place: str, scheme: str) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="the check needs axe-playwright-python")
     page.goto(places(url)[place])

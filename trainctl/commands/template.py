@@ -20,6 +20,7 @@ from omegaconf.errors import (
 from omegaconf.grammar_parser import parse
 
 from trainctl.commands.quoting import ShellText
+from trainctl.config.identity import OF_THE_MOMENT
 from trainctl.config.keys import leaves
 from trainctl.config.masking import MASK, Masking, patterns_of
 from trainctl.errors import CommandError
@@ -32,7 +33,6 @@ _Parser: Any = vars(grammar_parser)["OmegaConfGrammarParser"]
 _OURS = re.compile(r"\$\{\s*(flag|run_dir|run_name)\s*:\s*([^{}]*?)\s*\}")
 _KEY = re.compile(r"[\w./@-]+")
 _RUN = re.compile(r"(?<!\\)\$\{\s*(run_dir|run_name)\s*:\s*\}")
-_OF_THE_MOMENT = re.compile(r"\$\{\s*((now|hydra)\s*[:.]|trainctl)")  # as `identity` has it
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ class Templates:
                 raise CommandError(f"{source} stands inside quotes; a flag is words of its own, write it outside")
         elif ours is not None:
             found = [(text if place.path is None else place.tell(ours[1]),) * 2]
-        elif place.path is None and _OF_THE_MOMENT.search(text):
+        elif place.path is None and OF_THE_MOMENT.search(text):
             found = [(text, text)]
         else:
             found = self._words(self._value(name, text, place), text, source)
@@ -206,7 +206,7 @@ def _at(place: Place, raw: dict[Any, Any]) -> DictConfig:
             return [placed(each) for each in value]
         if not isinstance(value, str):
             return value
-        if place.path is None and _OF_THE_MOMENT.search(value):
+        if place.path is None and OF_THE_MOMENT.search(value):
             return value.replace("${", "{")
         return _RUN.sub(lambda found: place.tell(found[1]).replace("${", "\\${"), value)
 

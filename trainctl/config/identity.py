@@ -17,7 +17,7 @@ from omegaconf.nodes import AnyNode
 from trainctl.config import keys
 
 # Interpolations whose value tells when or where a job runs, not what it computes.
-_OF_THE_MOMENT = re.compile(r"\$\{\s*((now|hydra)\s*[:.]|trainctl)")
+OF_THE_MOMENT = re.compile(r"\$\{\s*((now|hydra)\s*[:.]|trainctl)")
 
 # Of our own settings, only these change what a job computes.
 OWN_KEYS_THAT_COUNT = ("trainctl.seed", "trainctl.replay", "trainctl.controls", "trainctl.editable")
@@ -112,7 +112,7 @@ def timeless(config: DictConfig) -> DictConfig:
         return config
     own: DictConfig = OmegaConf.masked_copy(config, wanted)
     for container, key, text in list(_interpolations(own)):
-        if _OF_THE_MOMENT.search(text):
+        if OF_THE_MOMENT.search(text):
             literal = text.replace("${", "{")
             container.__dict__["_content"][key] = AnyNode(literal, key=key, parent=container)  # past all types
     return own

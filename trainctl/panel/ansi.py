@@ -14,13 +14,13 @@ _OTHERS = re.compile(
 # in this order the codes 30 to 37 and 90 to 97; each can be read on white and on near-black
 _NAMES = ("k", "r", "g", "y", "b", "m", "c", "w")
 STYLE = """
-.log .r { color: color-mix(in srgb, #d0302a 70%, currentColor); }
-.log .g { color: color-mix(in srgb, #1f8a3a 62%, currentColor); }
-.log .y { color: color-mix(in srgb, #9a7000 62%, currentColor); }
-.log .b { color: color-mix(in srgb, #2f6fd0 65%, currentColor); }
-.log .m { color: color-mix(in srgb, #a03fb8 68%, currentColor); }
-.log .c { color: color-mix(in srgb, #0f808c 62%, currentColor); }
-.log .w, .log .k { color: color-mix(in srgb, currentColor 78%, transparent); }
+.log .r { color: color-mix(in srgb, #d0302a 70%, var(--panel-on-background-color, currentColor)); }
+.log .g { color: color-mix(in srgb, #1f8a3a 62%, var(--panel-on-background-color, currentColor)); }
+.log .y { color: color-mix(in srgb, #9a7000 62%, var(--panel-on-background-color, currentColor)); }
+.log .b { color: color-mix(in srgb, #2f6fd0 65%, var(--panel-on-background-color, currentColor)); }
+.log .m { color: color-mix(in srgb, #a03fb8 68%, var(--panel-on-background-color, currentColor)); }
+.log .c { color: color-mix(in srgb, #0f808c 62%, var(--panel-on-background-color, currentColor)); }
+.log .w, .log .k { opacity: .78; }
 .log .bold { font-weight: 700; } .log .faint { opacity: .75; } .log .italic { font-style: italic; }
 .log .under { text-decoration: underline; } .log mark { background: #ffe08a; color: #222; }
 """

@@ -66,10 +66,11 @@ a { color: inherit; } a.bar-link { color: #fff; }
   padding: 0 8px; line-height: 22px; } .slot.idle { opacity: .75; }
 details { margin: 2px 0; } details details { margin-left: 16px; } summary { cursor: pointer; }
 .key { display: inline-block; width: 12px; height: 3px; margin-right: 6px; vertical-align: middle; }
-/* mixed with the text's own colour: darker on light ground, lighter on dark */
-.dim { color: color-mix(in srgb, currentColor 78%, transparent); }
-.bad { color: color-mix(in srgb, #c62828 70%, currentColor); }
-.ok { color: color-mix(in srgb, #2e8b37 62%, currentColor); }
+/* mixed with the text's colour: darker on light ground, lighter on dark. Not with currentColor: where a theme's colours
+  glide, Chromium leaves what is mixed with that as it was on the way */
+.dim { opacity: .78; }
+.bad { color: color-mix(in srgb, #c62828 70%, var(--panel-on-background-color, currentColor)); }
+.ok { color: color-mix(in srgb, #2e8b37 62%, var(--panel-on-background-color, currentColor)); }
 .bar { height: 3px; background: var(--line); margin-top: 4px; }
 .bar i { display: block; height: 3px; background: #36506d; }
 code, .mono { font-family: ui-monospace, 'DejaVu Sans Mono', monospace; font-size: 12.5px; }
