@@ -58,8 +58,14 @@ def test_a_server_that_is_dead_all_along_costs_a_warning_and_is_sent_all_by_sync
     online.stop()
     _, said = (process := training(300)).communicate(timeout=60)
     assert process.returncode == 0
-    assert said.count("wandb does not take this run for now") == said.count("trainctl sync") == 1
-    assert len(said.splitlines()) == 2
+    warned, left = (
+        "wandb does not take this run for now",
+        "wandb has not got all of this run; it is sent by: trainctl sync",
+    )
+    told = [line.partition(": ")[0] for line in said.splitlines()]
+    # on a busy machine the program is over before the tracker has begun
+    assert told in ([warned, left.partition(": ")[0]], [left.partition(": ")[0]])
+    assert left in said
     assert "Connection refused" in str(synced(run).problem)
     online.start()
     assert synced(run).problem is None
