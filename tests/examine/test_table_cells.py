@@ -19,6 +19,7 @@ from trainctl.errors import SettingError
 from trainctl.examine import Examiner
 from trainctl.examine.cells import Cell
 from trainctl.examine.table import Table
+from trainctl.examine.writing import is_number
 from trainctl.run.printable import clean
 
 ODD = [
@@ -56,15 +57,7 @@ def test_spreadsheets_take_every_text_for_a_text(form: str, mark: str, cell: str
         text = " ".join(text.split())
     assert found in (text, f"'{text}")
     assert not found.lstrip().lstrip("\0")[:1].startswith(("=", "@"))
-    assert (found[:1] not in ("+", "-")) or _is_number(found)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+    assert (found[:1] not in ("+", "-")) or is_number(found)
 
 
 @given(_texts)

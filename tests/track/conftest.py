@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from killing import ROOT, TRAINING
 from omegaconf import OmegaConf
 from wandb_online import Start, WandbOnline
 
@@ -24,8 +25,6 @@ from trainctl.run.live import Live
 from trainctl.run.rundir import RunDir
 from trainctl.track import following
 
-ROOT = Path(__file__).resolve().parents[2]
-TRAINING = Path(__file__).with_name("followed_training.py")
 _START_S = 240
 
 
@@ -104,6 +103,14 @@ def tracker_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iter
     yield
     forget_mlflow()
     os.environ.pop("WANDB_SERVICE", None)
+
+
+@pytest.fixture
+def client(mlflow_server: MlflowServer, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """MLflow's own client of that server, which trackers send to as well."""
+    mlflow = pytest.importorskip("mlflow")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_server.url)
+    return mlflow.MlflowClient(mlflow_server.url)
 
 
 def forget_mlflow() -> None:
@@ -198,3 +205,22 @@ def training(run: RunDir) -> Iterator[Start]:
         process.wait()
         assert process.stderr is not None
         process.stderr.close()  # a client that was left behind may still hold it
+
+
+@pytest.fixture
+def opened_by_task(train: Train, finish: Finish, tmp_path: Path) -> Any:
+    """Return a context: a W&B run that the task has opened, after a training in it and a last row of the task's."""
+
+    @contextlib.contextmanager
+    def open_and_train() -> Iterator[Any]:
+        wandb = pytest.importorskip("wandb")
+        with wandb.init(project="mine", dir=tmp_path, config={"lr": "the task's"}) as mine:
+            session = train("wandb", lr=0.1, depth=3)
+            mine.log({"own": 1})
+            session.step()
+            session.log(loss=0.5)
+            finish()
+            mine.log({"own": 2})
+            yield mine
+
+    return open_and_train

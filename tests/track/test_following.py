@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from killing import ROOT, TRAINING
 
 from trainctl.config import yaml
 from trainctl.config.changelog import Changelog, Edit, dumps
@@ -26,9 +27,6 @@ from trainctl.track.facts import OMITTED, Told
 from trainctl.track.sync import sync
 from trainctl.track.tensorboard import read_scalars
 from trainctl.track.tracker import Change, Record
-
-ROOT = Path(__file__).resolve().parents[2]
-TRAINING = Path(__file__).with_name("followed_training.py")
 
 
 def test_an_unknown_tracker_is_refused_before_training(train: Any) -> None:

@@ -22,12 +22,6 @@ from trainctl.track.sync import sync  # noqa: E402
 pytestmark = pytest.mark.filterwarnings("ignore")  # the client's libraries warn of each other
 
 
-@pytest.fixture
-def client(mlflow_server: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_server.url)
-    return mlflow.MlflowClient(mlflow_server.url)
-
-
 def run_id(run: RunDir) -> str:
     return str(json.loads((run.path / ".track" / "mlflow.json").read_text())["kept"]["run_id"])
 

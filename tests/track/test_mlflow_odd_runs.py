@@ -26,12 +26,6 @@ from trainctl.track.sync import sync  # noqa: E402
 pytestmark = pytest.mark.filterwarnings("ignore")  # the client's libraries warn of each other
 
 
-@pytest.fixture
-def client(mlflow_server: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_server.url)
-    return mlflow.MlflowClient(mlflow_server.url)
-
-
 def leave(
     run: RunDir,
     config: dict[str, Any],

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import signal
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -17,6 +14,7 @@ import pytest
 
 wandb = pytest.importorskip("wandb")
 
+from killing import kill_and_finish  # noqa: E402
 from wandb.proto import wandb_internal_pb2  # noqa: E402
 
 from trainctl.config import yaml  # noqa: E402
@@ -26,8 +24,6 @@ from trainctl.track import following  # noqa: E402
 from trainctl.track.sync import sync  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the client's libraries warn of each other
-
-TRAINING = Path(__file__).with_name("followed_training.py")
 
 
 @pytest.fixture(autouse=True)
@@ -95,17 +91,9 @@ def test_a_run_arrives_whole(train: Any, edit: Any, finish: Any, run: RunDir, mo
     assert wandb.run is None
 
 
-def test_a_run_that_the_task_has_opened_is_used_and_not_ended(
-    train: Any, finish: Any, run: RunDir, tmp_path: Path
-) -> None:
-    with wandb.init(project="mine", dir=tmp_path, config={"lr": "the task's"}) as mine:
-        session = train("wandb", lr=0.1, depth=3)
-        mine.log({"own": 1})
-        session.step()
-        session.log(loss=0.5)
-        finish()
+def test_a_run_that_the_task_has_opened_is_used_and_not_ended(opened_by_task: Any, run: RunDir, tmp_path: Path) -> None:
+    with opened_by_task() as mine:
         assert wandb.run is mine
-        mine.log({"own": 2})
         assert (mine.config["lr"], mine.config["depth"]) == ("the task's", 3)
         assert mine.summary["trainctl/state"] == "done"
     wait_until_written(tmp_path)
@@ -116,20 +104,7 @@ def test_a_run_that_the_task_has_opened_is_used_and_not_ended(
 
 
 def test_a_training_killed_at_any_moment_is_sent_once(run: RunDir) -> None:
-    command = [sys.executable, str(TRAINING), str(run.path), "wandb"]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
-    for _ in range(2):
-        process = subprocess.Popen([*command, "1000000"], env=environment)
-        before = len(rows(run.path))
-        deadline = time.monotonic() + 120
-        while len(rows(run.path)) < before + 20:
-            assert time.monotonic() < deadline
-            assert process.poll() is None
-            time.sleep(0.05)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    last = json.loads(run.metrics.read_text().splitlines()[-1])["step"] + 50
-    assert subprocess.run([*command, str(last)], env=environment, check=False, timeout=120).returncode == 0
+    last = kill_and_finish(run, "wandb", lambda: len(rows(run.path)), kills=2)
     (done,) = sync(run, ["wandb"])
     assert done.problem is None
     deadline = time.monotonic() + 60

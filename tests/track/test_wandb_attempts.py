@@ -11,7 +11,6 @@ import pytest
 
 pytest.importorskip("wandb")
 
-import wandb
 from wandb_online import Start, WandbOnline, logged, synced
 
 from trainctl.run.rundir import RunDir
@@ -70,15 +69,9 @@ def test_a_killed_training_is_completed_by_sync(
 
 
 def test_a_run_that_the_task_has_opened_is_used_and_ended_by_the_task(
-    online: WandbOnline, train: Any, finish: Any, run: RunDir, tmp_path: Path
+    online: WandbOnline, opened_by_task: Any, run: RunDir
 ) -> None:
-    with wandb.init(project="mine", dir=tmp_path, config={"lr": "the task's"}) as mine:
-        session = train("wandb", lr=0.1, depth=3)
-        mine.log({"own": 1})
-        session.step()
-        session.log(loss=0.5)
-        finish()
-        mine.log({"own": 2})
+    with opened_by_task():
         assert online.run.exit_codes == []
     sent = online.run
     assert (sent.project, sent.exit_codes) == ("mine", [0])

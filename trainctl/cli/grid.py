@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from trainctl.cli import terminal
+from trainctl.run.printable import padded
 
 GAP = 2
 
@@ -78,12 +79,10 @@ def _table(columns: Sequence[Column]) -> Table:
 
 
 def _plain_lines(columns: Sequence[Column]) -> list[str]:
-    padded = [_padded(column) for column in columns]
-    return ["".join(row).rstrip() for row in zip(*padded, strict=True)]
+    return ["".join(row).rstrip() for row in zip(*map(_padded, columns), strict=True)]
 
 
 def _padded(column: Column) -> list[str]:
     """Return title and cells, all of one width."""
     width = column.width
-    cells = ((cell, " " * (width - cell_len(cell))) for cell in (column.title, *column.cells))
-    return [(space + cell if column.is_right else cell + space) + " " * GAP for cell, space in cells]
+    return [padded(cell, width, is_right=column.is_right) + " " * GAP for cell in (column.title, *column.cells)]

@@ -82,7 +82,7 @@ def _line(path: tuple[Any, ...], value: Any) -> str:
 def counts(key: str, exclude: Sequence[str]) -> bool:
     """Say whether the value of a dotted key makes a job another job."""
     top = key.partition(".")[0]
-    if top == "trainctl" and not any(key == own or key.startswith(own + ".") for own in OWN_KEYS_THAT_COUNT):
+    if top == "trainctl" and not keys.is_within(key, OWN_KEYS_THAT_COUNT):
         return False
     return not any(fnmatchcase(key, pattern) or fnmatchcase(key, pattern + ".*") for pattern in exclude)
 

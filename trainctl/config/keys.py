@@ -41,6 +41,15 @@ def _escaped(part: str) -> str:
     return _SPECIAL.sub(r"\\\1", part) if "." in part or "\\" in part else part
 
 
+def is_within(key: str, places: Iterable[str]) -> bool:
+    """Say whether a dotted key is one of some others, or lies below one.
+
+    >>> is_within("optim.lr", ["optim"]), is_within("optimizer", ["optim"])
+    (True, False)
+    """
+    return any(key == place or key.startswith(f"{place}.") for place in places)
+
+
 def leaves(container: Mapping[Any, Any]) -> dict[str, Any]:
     """Flatten nested mappings to dotted keys, in order; lists and empty mappings are leaves: edits replace them whole.
 

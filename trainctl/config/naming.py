@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 from trainctl.config.identity import OWN_KEYS_THAT_COUNT
+from trainctl.config.keys import is_within
 
 _LONGEST = 120  # bytes; file systems take 255, but a terminal line and a prefix of suffixes should fit too
 _HASH_DIGITS = 8  # among the 10,000 jobs of a sweep two equal ones are still unlikely
@@ -49,7 +50,7 @@ def job_name(overrides: Sequence[str], swept: Collection[str] | None = None, gro
     'Act_ReLU-0ac25e40'
     """
     pairs = sorted((_split(text) for text in overrides), key=lambda pair: (pair[1] not in groups, pair[1]))
-    pairs = [pair for pair in pairs if not pair[1].startswith("trainctl.") or _counts(pair[1])]
+    pairs = [pair for pair in pairs if not pair[1].startswith("trainctl.") or is_within(pair[1], OWN_KEYS_THAT_COUNT)]
     if swept and any(key in swept for _, key, _ in pairs):
         pairs = [pair for pair in pairs if pair[1] in swept]
     text = "-".join(filter(None, (_part(*pair) for pair in pairs))) or "default"
@@ -95,10 +96,6 @@ def _split(override: str) -> tuple[bool, str, str]:
     prefix = _PREFIX.match(key)
     mark = prefix.group(0) if prefix else ""
     return mark == "~", key[len(mark) :], value
-
-
-def _counts(key: str) -> bool:
-    return any(key == own or key.startswith(own + ".") for own in OWN_KEYS_THAT_COUNT)
 
 
 def _part(is_removal: bool, key: str, value: str) -> str:

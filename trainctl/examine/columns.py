@@ -7,6 +7,7 @@ from typing import Any
 
 from trainctl.config import yaml
 from trainctl.config.identity import OWN_KEYS_THAT_COUNT
+from trainctl.config.keys import is_within
 
 SEEDS = ("seed", "trainctl.seed")
 
@@ -106,7 +107,8 @@ def parameters(runs: Sequence[Parameters]) -> tuple[dict[str, list[Any]], dict[s
     differing: dict[str, list[Any]] = {}
     constant: dict[str, Any] = {}
     for key in dict.fromkeys([*overridden, *(key for run in runs for key in run.keys)]):
-        if key.partition(".")[0] in ("trainctl", "hydra") and not (key in overridden and _counts(key)):
+        is_ours = key.partition(".")[0] in ("trainctl", "hydra")
+        if is_ours and not (key in overridden and is_within(key, OWN_KEYS_THAT_COUNT)):
             continue
         values = [run.get(key) for run in runs]
         if len(set(map(same, values))) == 1:
@@ -114,10 +116,6 @@ def parameters(runs: Sequence[Parameters]) -> tuple[dict[str, list[Any]], dict[s
         elif key in overridden or not any(key.startswith((f"{above}.", f"{_place(above)}.")) for above in differing):
             differing[key] = values
     return differing, constant
-
-
-def _counts(key: str) -> bool:
-    return any(f"{key}.".startswith(f"{own}.") for own in OWN_KEYS_THAT_COUNT)
 
 
 def _place(group: str) -> str:

@@ -15,6 +15,7 @@ from trainctl.examine.columns import is_seed, parameters, same
 from trainctl.examine.curve import Part, metric_of
 from trainctl.examine.row import AT_END, OWN, Row
 from trainctl.examine.writing import apart
+from trainctl.run import files
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ class Table:
         except KeyError:
             known = ", ".join(sorted(writing.FORMS))
             raise SettingError(f"there is no format {form!r}; allowed are {known}") from None
-        return write(self).encode(errors="backslashreplace").decode()  # a file's name may be no Unicode
+        return files.encoded(write(self)).decode()  # a file's name may be no Unicode
 
     def frame(self) -> Any:
         """Return a pandas DataFrame; of a `Cell` the mean, deviation and count are columns of their own."""

@@ -13,7 +13,7 @@ from rich.cells import cell_len
 
 from trainctl.config import yaml
 from trainctl.examine.cells import Cell
-from trainctl.run.printable import clean
+from trainctl.run.printable import clean, padded
 
 _MOST_CONSTANTS = 40
 _BEGINS_FORMULA = "=@＝＠＋－"  # noqa: RUF001  # the wide ones too, where the system's language has them
@@ -114,10 +114,8 @@ def to_text(table: Written) -> str:
     widths = [max(cell_len(line[at]) for line in (heads, *lines)) for at in range(len(heads))]
     text = ""
     for line in (heads, *lines):
-        spaces = [" " * (width - cell_len(cell)) for cell, width in zip(line, widths, strict=True)]
-        padded = [cell + space for cell, space in zip(line, spaces, strict=True)][: table.keys]
-        padded += [space + cell for cell, space in zip(line, spaces, strict=True)][table.keys :]
-        text += "  ".join(padded).rstrip() + "\n"
+        pairs = enumerate(zip(line, widths, strict=True))
+        text += "  ".join(padded(cell, width, is_right=at >= table.keys) for at, (cell, width) in pairs).rstrip() + "\n"
     same = constants_line(table)
     return f"{text}{same}\n" if same else text
 
@@ -179,11 +177,12 @@ def _quoted(text: str, *, marks: str = ',"\r\n') -> str:
 def _safe(text: str) -> str:
     """Put a quote mark before a cell that a spreadsheet would take for a formula, also after what it passes over."""
     first = text.lstrip().lstrip("\0")[:1]
-    is_formula = first in _BEGINS_FORMULA or (first in ("+", "-") and not _is_number(text))
+    is_formula = first in _BEGINS_FORMULA or (first in ("+", "-") and not is_number(text))
     return f"'{text}" if first and is_formula else text
 
 
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
+    """Say whether a text is a number, in any of Python's ways to write one."""
     try:
         float(text)
     except ValueError:

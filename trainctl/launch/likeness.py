@@ -21,6 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from omegaconf.nodes import ValueNode
 
 from trainctl.config.identity import counts, timeless, worth, worth_at
+from trainctl.config.keys import is_within
 from trainctl.config.settings import settings_of
 from trainctl.errors import TrainctlError
 from trainctl.launch.fitting import FittingLoader, adapted_keys, fit, raw_leaves
@@ -127,14 +128,13 @@ class _Line:
             override.type in _SETS
             and override.package is None
             and not (self.is_apart or self.is_group or isinstance(self.value, dict))
-            and not any(f"{self.key}.".startswith(f"{key}.") for key in _DECIDES_ABOUT_OTHERS)
+            and not is_within(self.key, _DECIDES_ABOUT_OTHERS)
             and not set("[]\\") & set(self.key)
         )
 
     def meets(self, other: _Line) -> bool:
         """Say whether one's key is the other's, or below it."""
-        mine, others = f"{self.key}.", f"{other.key}."
-        return mine.startswith(others) or others.startswith(mine)
+        return is_within(self.key, [other.key]) or is_within(other.key, [self.key])
 
 
 class _Base:
@@ -164,15 +164,10 @@ class _Base:
 
     def has_place_for(self, line: _Line) -> bool:
         """Say whether a line sets an entry of a mapping and nothing else, as Hydra would."""
-        node: Any = self._config
-        for part in line.key.split("."):
-            content = node.__dict__["_content"] if isinstance(node, DictConfig) else None
-            if not content or not isinstance(content, dict):  # nor None, nor a reference
-                return False
-            if part not in content:
-                return line.adds
-            node = content[part]
-        return line.changes and not isinstance(node, DictConfig)
+        place = self._find(line.key)
+        if place is None:
+            return False
+        return line.adds if place[1] is None else line.changes and not isinstance(place[1], DictConfig)
 
     def cell(self, line: _Line) -> str:
         """Return the cell of a value that a job sets."""
@@ -185,7 +180,9 @@ class _Base:
             return _ABSENT
         if line.is_open or line.key in (self._adapted or ()):
             return _OPEN
-        parent, node = self._find(line.key)
+        place = self._find(line.key)
+        assert place is not None  # the line was placed here
+        parent, node = place
         try:
             if isinstance(node, ValueNode):
                 return worth(node.validate_and_convert(line.value))
@@ -195,14 +192,20 @@ class _Base:
         except OmegaConfBaseException:
             return worth(line.value)  # which is refused when the job is composed
 
-    def _find(self, key: str) -> tuple[Any, Any]:
-        """Return the mapping that has or gets a key's first entry that is new, or its last one; and that, if there."""
+    def _find(self, key: str) -> tuple[Any, Any] | None:
+        """Return the mapping that has or gets a key's first entry that is new, or its last one; and that, if there.
+
+        None where something else than a mapping with entries is on the way: None, a list, or a reference.
+        """
         parent: Any = None
         node: Any = self._config
         for part in key.split("."):
+            content = node.__dict__["_content"] if isinstance(node, DictConfig) else None
+            if not content or not isinstance(content, dict):
+                return None
+            parent, node = node, content.get(part)
             if node is None:
                 break
-            parent, node = node, node.__dict__["_content"].get(part)
         return parent, node
 
     def resolve(self, values: Mapping[str, _Line], columns: Sequence[str]) -> list[str]:

@@ -25,6 +25,18 @@ def clean(value: object) -> str:
     return "".join(char for char in re.sub(r"[\n\r\t]+", " ", text) if char.isprintable())
 
 
+def padded(cell: str, width: int, *, is_right: bool = False) -> str:
+    """Return a text with as many spaces after it, or before it, as make it `width` places wide on a terminal.
+
+    >>> padded("ab", 4), padded("ab", 4, is_right=True)
+    ('ab  ', '  ab')
+    """
+    from rich.cells import cell_len  # only who prints a table pays for it
+
+    spaces = " " * (width - cell_len(cell))
+    return spaces + cell if is_right else cell + spaces
+
+
 def clean_line(line: str) -> str:
     r"""Return a line of a log as a terminal would have left it: of what `\r` overwrote only the last stays.
 

@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 from trainctl.config import drift
 from trainctl.config.changelog import Changelog
-from trainctl.config.keys import leaves
+from trainctl.config.keys import is_within, leaves
 from trainctl.config.naming import current_swept
 from trainctl.config.settings import Settings, settings_of
 from trainctl.config.snapshot import moment_keys, recorded_by_value, snapshot
@@ -107,9 +107,4 @@ def _keys_of_axes(*configs: Mapping[Any, Any]) -> set[str]:
     if "trainctl.replay" not in swept:
         return set()
     places = tuple(key.rpartition("@")[2].replace("/", ".") for key in swept)
-    return {
-        key
-        for config in configs
-        for key in leaves(config)
-        if any(key == place or key.startswith(f"{place}.") for place in places)
-    }
+    return {key for config in configs for key in leaves(config) if is_within(key, places)}

@@ -14,6 +14,7 @@ from typing import Any
 from trainctl.config import yaml
 from trainctl.config.masking import Masking
 from trainctl.errors import SettingError
+from trainctl.run import files
 from trainctl.run.rundir import RunDir
 from trainctl.run.status import State, Status, read_status, state_of
 from trainctl.run.summary import summarize
@@ -215,7 +216,7 @@ def _mark_of(status: Status | None, state: State) -> str | None:
 
 
 def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode(errors="backslashreplace")).hexdigest()[:16]
+    return hashlib.sha256(files.encoded(text)).hexdigest()[:16]
 
 
 def _record(found: dict[str, Any], masking: Masking) -> Record | None:

@@ -108,4 +108,4 @@ class Spool:
 
 def _mark(row: Row) -> str:
     """Return what is the same for a row and for its copy in the file."""
-    return hashlib.blake2b(files.json_line(row).encode(errors="backslashreplace"), digest_size=8).hexdigest()
+    return hashlib.blake2b(files.encoded(files.json_line(row)), digest_size=8).hexdigest()
