@@ -32,8 +32,8 @@ class Pipeline:
     def environment(self) -> dict[str, str]:
         return {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "100"}
 
-    def command(self, *arguments: str, config: str = "params.yaml", slots: str = "2") -> list[str]:
-        fixed = ["trainctl.panel.enabled=false", f"hydra.launcher.slots={slots}"]
+    def command(self, *arguments: str, config: str = "params.yaml", slots: str | None = "2") -> list[str]:
+        fixed = ["trainctl.panel.enabled=false", *([] if slots is None else [f"hydra.launcher.slots={slots}"])]
         return [*CLI, "run", "--config", config, *arguments, *fixed]
 
     def call(self, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -42,10 +42,10 @@ class Pipeline:
             capture_output=True, text=True, timeout=120, check=False,
         )  # fmt: skip
 
-    def run(self, *arguments: str, **options: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: str, **options: str | None) -> subprocess.CompletedProcess[str]:
         return self.call(*self.command(*arguments, **options)[len(CLI) :])
 
-    def start(self, *arguments: str, **options: str) -> subprocess.Popen[bytes]:
+    def start(self, *arguments: str, **options: str | None) -> subprocess.Popen[bytes]:
         with (self.path / "launcher.log").open("ab") as log:
             process = subprocess.Popen(
                 self.command(*arguments, **options), cwd=self.path, env=self.environment, stdin=subprocess.DEVNULL,

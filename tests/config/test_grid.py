@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import re
 from typing import Any
 
 import pytest
@@ -122,7 +123,7 @@ def test_worded_value_reads_back_as_the_same_value(value: Any) -> None:
     ("raw", "sentence"),
     [
         ([], "hydra.sweeper.grids is empty, so there is nothing to run"),
-        (None, "must be a list of grids such as .* but got None"),
+        (None, "hydra.sweeper.grids is empty, so there is nothing to run"),
         ("a=1", "must be a list of grids such as .* but got 'a=1'"),
         ({"a": "1,2"}, "must be a list of grids such as"),
         ([["a", 1]], r"grids\[0\] must be a mapping of keys to values"),
@@ -133,6 +134,15 @@ def test_worded_value_reads_back_as_the_same_value(value: Any) -> None:
         ([{"a": {"b": 1}}], "write each key below it with its full name, `a.…`"),
         ([{"a": "interval(0,1)"}], "interval has no values that could be listed; write choice"),
         ([{"a": "range(3,1)"}], "has no values"),
+        ([{"a": "range(1,3,0)"}], r"grids\[0\].a: a range cannot have the step 0"),
+        ([{"a": "range(1,3,step=0.0)"}], "a range cannot have the step 0"),
+        ([{"a": "range(0,inf)"}], r"grids\[0\].a would be inf values, more than 1,000,000; take a larger step"),
+        ([{"a": "1,2,"}], r"grids\[0\].a: Hydra cannot read 'a=1,2,': mismatched input '<EOF>'$"),
+        ([{"b": "1"}, {"a": "[1,2"}], r"grids\[1\].a: Hydra cannot read 'a=\[1,2': no viable alternative at inp"),
+        ([{"a": "foo(1)"}], "Hydra cannot read 'a=foo.1.': .*Unknown function 'foo'; Available: bool,choice"),
+        ([{"lr:0.1": None}], r"grids\[0\].lr:0.1: Hydra cannot read 'lr:0.1=null': missing EQUAL at ':'$"),
+        ([{1: "2,3"}], r"grids\[0\].1: Hydra cannot read '1=2,3': that is no key$"),
+        ([{"": "2,3"}], r"'=2,3' names no key"),
         ([{"_zip": ["a", "b"], "a": "1,2", "b": "1"}], "a and b pairwise, but there are 2 and 1"),
         ([{"_zip": ["a"], "a": "1,2"}], r"_zip=\['a'\] must list two or more keys of this grid, which are a"),
         ([{"_zip": "a,b", "a": "1,2", "b": "1"}], "must list two or more keys"),
@@ -150,6 +160,15 @@ def test_too_many_jobs_are_refused_before_they_are_listed() -> None:
         SettingError, match=r"would be 1,000,000,000 jobs, .* take some at random with hydra.sweeper.sam"
     ):
         jobs({"a": "range(0,1000)", "b": "range(0,1000)", "c": "range(0,1000)"})
+
+
+@pytest.mark.parametrize("text", ["range(0,10**12)", "shuffle(range(0,10**12))", "range(10**12,0,step=-0.5)"])
+def test_range_with_too_many_values_is_refused_before_they_are_listed(text: str) -> None:
+    text = text.replace("10**12", str(10**12))
+    with pytest.raises(SettingError, match=r"a would be [12],000,000,000,000 values, more than 1,000,000; take a"):
+        jobs({"a": text}, sample=3)
+    with pytest.raises(SettingError, match=rf"^{re.escape('a=' + text)} would be .* values, more than 1,000,000"):
+        jobs({"b": 1}, line=f"a={text}")
 
 
 def test_titles_choose_grids_and_unknown_ones_are_refused() -> None:

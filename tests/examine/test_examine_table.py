@@ -22,6 +22,8 @@ from trainctl.examine.cells import Cell
 from trainctl.examine.configs import base_of
 from trainctl.examine.examiner import Examiner
 from trainctl.examine.table import Table
+from trainctl.run import files
+from trainctl.run.rundir import RunDir
 
 
 @pytest.fixture
@@ -49,6 +51,19 @@ def test_seeds_fold_into_mean_deviation_and_count(sweep: Examiner) -> None:
     assert table.rows[1][3] == Cell(pytest.approx(1.6), pytest.approx(statistics.stdev([1.5, 1.6, 1.7])), 3)
     assert table.rows[0][3].count == 2
     assert table.constants == {"lr": 0.1}
+
+
+def test_runs_that_still_wait_make_no_column_of_what_is_the_same_in_all_others(tmp_path: Path) -> None:
+    config = {"lr": 0.1, "norm": "new", "commands": {"train": "python train.py"}}
+    make(tmp_path / "Lr_0.1", config, "lr=0.1", result=1)
+    make(tmp_path / "Lr_0.2", {**config, "lr": 0.2, "norm": "batch"}, "lr=0.2", result=2)
+    waiting = RunDir.at(tmp_path / "Lr_0.3")
+    waiting.create()
+    files.write_yaml(waiting.run, {"name": waiting.name, "overrides": ["lr=0.3"], "packages": {}})
+    table = Examiner().exam(tmp_path).table(metrics="result")
+    assert table.columns == ["run", "state", "lr", "norm", "result"]
+    assert [row[1:4] for row in table.rows] == [["done", 0.1, "new"], ["done", 0.2, "batch"], ["queued", 0.3, None]]
+    assert table.constants == {"commands.train": "python train.py"}
 
 
 def test_the_best_of_each_group_is_named(sweep: Examiner) -> None:

@@ -109,6 +109,7 @@ def test_failed_job_makes_the_sweep_fail(tmp_path: Path) -> None:
     ("overrides", "sentence"),
     [
         (["hydra.sweeper.grids=[]"], "hydra.sweeper.grids is empty"),
+        (["hydra.sweeper.grids={norm: 'new,batch'}"], "hydra.sweeper.grids must be a list of grids such as"),
         (["hydra.sweeper.grids=[{norm: 'interval(0,1)'}]"], "interval has no values that could be listed"),
         (["hydra.sweeper.grids=[{moment: 1}]", "hydra.sweeper.titles=[x]"], "no grid is called 'x'"),
         (["hydra.sweeper.grids=[{moment: 1}]", "early_stop=interval(0,1)"], "early_stop=interval.* has no values"),

@@ -7,10 +7,12 @@ import shutil
 import signal
 import subprocess
 import sys
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import cache
 from pathlib import Path
+from typing import Any
 
+from trainctl.commands.watch import watched
 from trainctl.run.logtail import end_of
 
 _LOOK_S = 0.1  # how often what a command prints is shown on a terminal
@@ -53,12 +55,9 @@ def shell() -> tuple[str, ...]:
 def run_line(line: str, log: Path, directory: Path, *, shown: bool = False) -> int:
     """Run a command to its end and return its exit code, -n after signal n; all that it prints is in `log`.
 
-    It stays in this process's group, so that whoever ends the job ends it and all that it has started.
+    On a slot it stays in this process's group, so that whoever ends the job ends it and all that it has started.
     """
-    with open(log, "xb", buffering=0, opener=_private) as file:
-        process = subprocess.Popen(
-            [*shell(), line], cwd=directory, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT
-        )
+    with open(log, "xb", buffering=0, opener=_private) as file, _started(line, directory, file) as process:
         if not shown:
             return process.wait()
         with log.open("rb", buffering=0) as reader:
@@ -71,6 +70,15 @@ def run_line(line: str, log: Path, directory: Path, *, shown: bool = False) -> i
                     shown = show(part)
                 if code is not None:
                     return code
+
+
+def _started(line: str, directory: Path, log: Any) -> AbstractContextManager[subprocess.Popen[bytes]]:
+    words = [*shell(), line]
+    if "TRAINCTL_SLOT" not in os.environ:  # Hydra's other launchers end nothing but their own processes
+        return watched(words, directory, log)
+    return nullcontext(
+        subprocess.Popen(words, cwd=directory, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
+    )
 
 
 def _private(path: str, flags: int) -> int:

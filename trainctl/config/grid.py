@@ -5,10 +5,13 @@ from __future__ import annotations
 import itertools
 import math
 import random
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
+
+from hydra.errors import OverrideParseException
 
 from trainctl.config.naming import override_key
 from trainctl.config.wording import worded
@@ -16,6 +19,8 @@ from trainctl.errors import SettingError
 
 MOST_JOBS = 1_000_000  # the overrides of all jobs are in memory
 TITLE, ZIP = "_title", "_zip"
+
+_TOKENS = re.compile(r" expecting \{.*\}$")  # the parser's names of what it would have taken; nobody knows them
 
 # Reads override lines as Hydra does, files of `glob` included: a list of `hydra…override_parser.types.Override`.
 Parse = Callable[[list[str]], Sequence[Any]]
@@ -26,8 +31,9 @@ class GridSweeperConf:
     _target_: str = "hydra_plugins.hydra_trainctl.grids.GridSweeper"
 
     # one mapping per grid: key to values in Hydra's sweep syntax ("new,batch", "range(1,4)") or as a list; every
-    # combination is a job. `_title` names the grid, `_zip: [lr, batch]` takes the values of these keys pairwise
-    grids: Any = field(default_factory=list)
+    # combination is a job. `_title` names the grid, `_zip: [lr, batch]` takes the values of these keys pairwise;
+    # null and no empty list, with which Hydra could not merge a mapping, so that ours says what is wrong with that
+    grids: Any = None
 
     # so many random combinations of each grid instead of all
     sample: int | None = None
@@ -89,6 +95,7 @@ def read_grids(raw: Any, parse: Parse) -> list[Grid]:
         SettingError: there is no grid, or one has no values, the wrong form, or an axis that cannot be listed.
     """
     where = "hydra.sweeper.grids"
+    raw = [] if raw is None else raw
     if isinstance(raw, (str, bytes, Mapping)) or not isinstance(raw, Sequence):
         raise SettingError(f"{where} must be a list of grids such as [{{lr: '0.1,0.2'}}], but got {raw!r}")
     if not raw:
@@ -152,8 +159,20 @@ def _read_axis(where: str, key: str, value: Any, parse: Parse) -> Axis:
         return Axis((override_key(key),), tuple((line,) for line in dict.fromkeys(lines)))
     if isinstance(value, str) and not value.strip():
         raise SettingError(f"{where} is empty, so the grid would run nothing; give it values, or write '' for the text")
-    (override,) = parse([f"{key}={value if isinstance(value, str) else worded(value)}"])
-    return axis_of(override, where)
+    return axis_of(_read_line(where, f"{key}={value if isinstance(value, str) else worded(value)}", parse), where)
+
+
+def _read_line(where: str, line: str, parse: Parse) -> Any:
+    try:
+        (override,) = parse([line])
+    except OverrideParseException as error:
+        # Hydra names neither the grid nor, of what breaks off, the key; its last line is a link
+        lines = [_TOKENS.sub("", text).strip() for text in error.message.splitlines()[:-1] if line not in text]
+        why = "; ".join(text for text in lines if text not in ("", "^")) or "that is no key"
+        raise SettingError(f"{where}: Hydra cannot read {line!r}: {why}") from error
+    if not override.key_or_group:
+        raise SettingError(f"{where}: {line!r} names no key")
+    return override
 
 
 def axis_of(override: Any, where: str | None = None) -> Axis:
@@ -173,12 +192,25 @@ def axis_of(override: Any, where: str | None = None) -> Axis:
             f"{where or override.input_line}: {kind} has no values that could be listed; "
             "write choice(…) or range(…), or use a sweeper that searches, such as hydra/sweeper=optuna"
         )
+    _check_range(override.value(), where or override.input_line)
     words = {"True": "true", "False": "false"}  # as Hydra writes what is no text: text would be in quotes
     texts = (words.get(text, text) for text in override.sweep_string_iterator())
     lines = tuple(dict.fromkeys(f"{name}={text}" for text in texts))
     if not lines:
         raise SettingError(f"{where or override.input_line} has no values, so there is nothing to run")
     return Axis((key,), tuple((line,) for line in lines))
+
+
+def _check_range(value: Any, where: str) -> None:
+    """Raise SettingError of a `range(…)` with too many values to be listed, or none that could be."""
+    start, stop, step = (getattr(value, name, None) for name in ("start", "stop", "step"))
+    if start is None or stop is None or step is None:
+        return
+    if not step:
+        raise SettingError(f"{where}: a range cannot have the step 0")
+    number = (stop - start) / step
+    if not number <= MOST_JOBS:  # true of nan, too
+        raise SettingError(f"{where} would be {number:,.0f} values, more than {MOST_JOBS:,}; take a larger step")
 
 
 def choose(grids: Sequence[Grid], titles: Any) -> list[Grid]:

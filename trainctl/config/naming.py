@@ -20,7 +20,7 @@ _ILLEGAL = re.compile(r"[^\w.,=+@%-]", re.ASCII)
 
 # Keys that can be told from their CamelCase form, and values that stand in a name as they are: lower case, since some
 # file systems make no difference; no `-word_`, which begins the next part; nothing that looks like our hash.
-_PLAIN_KEY = re.compile(r"[a-z][a-z0-9]*([._/][a-z][a-z0-9]*)*")
+_PLAIN_KEY = re.compile(r"[a-z][a-z0-9]*([._/-][a-z][a-z0-9]*)*")
 _PLAIN_VALUE = re.compile(r"(?!.*-[a-z][a-z0-9]*_)(?!.*-[0-9a-f]{8}$)[a-z0-9_.,=+@%-]+")
 
 _swept: ContextVar[frozenset[str] | None] = ContextVar("trainctl_swept_keys", default=None)
@@ -35,7 +35,8 @@ def job_name(overrides: Sequence[str], swept: Collection[str] | None = None, gro
     becomes `_`; of a replayed path only the run's name is shown). Wherever something was dropped or cut, and wherever
     another name could differ from this one in the case of letters only, a short hash of the whole text follows. So two
     sets of overrides have different names, on a file system that ignores case too, unless they differ in nothing but
-    the separators of a key (`optim.lr`, `optim_lr`), or in `+`, `++`, which say how to override and not what.
+    the separators of a key (`optim.lr`, `optim_lr`), or in `+`, `++`, which say how to override and not what. `True` is
+    `true`: Hydra reads both as the same, and its own sweeper writes the one for the other.
 
     Args:
         overrides: the job's overrides as Hydra writes them: `norm=new`, `+lr=0.1`, `~opt`.
@@ -46,6 +47,8 @@ def job_name(overrides: Sequence[str], swept: Collection[str] | None = None, gro
     'Norm_new-Lr_0.1'
     >>> job_name(["optim.weight_decay=1e-4"])
     'OptimWeightDecay_1e-4'
+    >>> job_name(["early-stop=True"])
+    'EarlyStop_true'
     >>> job_name(["act=ReLU"])
     'Act_ReLU-0ac25e40'
     """
@@ -91,8 +94,9 @@ def current_swept() -> frozenset[str] | None:
 
 
 def _split(override: str) -> tuple[bool, str, str]:
-    """Return whether something is taken out (`~`), the key, and the value."""
+    """Return whether something is taken out (`~`), the key, and the value, truth in lower case."""
     key, _, value = override.partition("=")
+    value = value.lower() if value.lower() in ("true", "false") else value
     prefix = _PREFIX.match(key)
     mark = prefix.group(0) if prefix else ""
     return mark == "~", key[len(mark) :], value

@@ -82,6 +82,10 @@ class Parameters:
         """What was overridden, then the config's own keys, each in their order."""
         return list(dict.fromkeys([*self.overridden, *self._config]))
 
+    def knows(self, key: str) -> bool:
+        """Say whether `get` tells the value: a run that still waits has no config yet, only what was overridden."""
+        return bool(self._config) or key in self.overridden
+
     def get(self, key: str) -> Any:
         """Return a parameter's value; None when this run does not have it."""
         if key in self._config:
@@ -100,8 +104,9 @@ class Parameters:
 def parameters(runs: Sequence[Parameters]) -> tuple[dict[str, list[Any]], dict[str, Any]]:
     """Return the parameters in which runs differ, with each run's value, and those that are the same in all.
 
-    Overridden keys come first. What lies below a swept config group is left out, the group says it; and so are our own
-    settings, but for those that were overridden and change what comes out (the seed, a replay).
+    A run that has no config (yet) does not make the others differ. Overridden keys come first. What lies below a swept
+    config group is left out, the group says it; and so are our own settings, but for those that were overridden and
+    change what comes out (the seed, a replay).
     """
     overridden = dict.fromkeys(key for run in runs for key in run.overridden)
     differing: dict[str, list[Any]] = {}
@@ -111,8 +116,9 @@ def parameters(runs: Sequence[Parameters]) -> tuple[dict[str, list[Any]], dict[s
         if is_ours and not (key in overridden and is_within(key, OWN_KEYS_THAT_COUNT)):
             continue
         values = [run.get(key) for run in runs]
-        if len(set(map(same, values))) == 1:
-            constant[key] = values[0]
+        known = [value for value, run in zip(values, runs, strict=True) if run.knows(key)]
+        if len(set(map(same, known))) == 1:
+            constant[key] = known[0]
         elif key in overridden or not any(key.startswith((f"{above}.", f"{_place(above)}.")) for above in differing):
             differing[key] = values
     return differing, constant

@@ -59,7 +59,7 @@ class Examiner:
         Parsers are called in the order in which they were added, each time; what they find is not kept.
 
         Raises:
-            SettingError: it takes neither one argument nor three.
+            SettingError: it is no function, or takes neither one argument nor three.
         """
         arity(parser)
         if parser not in self._parsers:
