@@ -115,6 +115,15 @@ def test_run_without_a_log_is_refused(cli: Cli, tmp_path: Path) -> None:
     assert_refused(cli("tail", "b"), "there is no run 'b'")
 
 
+def test_command_whose_name_is_a_path_has_no_log(cli: Cli, tmp_path: Path) -> None:
+    run = finished(tmp_path / "outputs" / "a")
+    (tmp_path / "outputs" / "mine.log").write_text("outside\n")
+    write_status(run, Status("done", commands={"../mine": {"state": "done"}}))
+    assert_refused(
+        cli("tail", "a", "-c", "../mine"), r"no log in .*outputs/a' is called '\.\./mine': a name is no path"
+    )
+
+
 def test_follow_of_an_ended_run_ends_at_once(cli: Cli, tmp_path: Path) -> None:
     run = finished(tmp_path / "outputs" / "a", state="failed", reason="ValueError: no")
     run.log.write_text("one\ntwo\n")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from trainctl.run import files
-from trainctl.run.commandstate import command_states
+from trainctl.run.commandstate import CommandState, command_states, telling
 from trainctl.run.rundir import RunDir
 from trainctl.run.status import State, Status, format_time
 from trainctl.run.summary import summarize
@@ -55,3 +55,23 @@ def test_record_without_words_is_told_all_the_same(tmp_path: Path) -> None:
     files.write_yaml(run.status, {"state": "done", "commands": {1: {"state": 2, "exit_code": "x", "started": "y"}}})
     (command,) = summarize(run).commands
     assert (str(command), command.exit_code, command.duration_s) == ("1 2", None, None)
+
+
+@pytest.mark.parametrize(
+    ("state", "commands", "told"),
+    [
+        ("running", "done running queued", 1),
+        ("running", "failed running queued", 1),  # tried again, or another one alone
+        ("running", "done done queued", 1),  # the third is about to begin
+        ("failed", "done failed queued", 1),
+        ("interrupted", "done interrupted queued", 1),
+        ("done", "failed done done", 0),
+        ("done", "done done outdated", 1),
+        ("failed", "done done queued", None),  # what went wrong was no command
+        ("queued", "queued queued queued", None),
+        ("running", "", None),
+    ],
+)
+def test_command_that_tells_most_of_a_run(state: State, commands: str, told: int | None) -> None:
+    made = [CommandState(str(place), word, None, None, None) for place, word in enumerate(commands.split())]
+    assert telling(made, state) is (None if told is None else made[told])

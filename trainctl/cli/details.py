@@ -13,6 +13,7 @@ from trainctl.cli.place import JsonOption, RunArgument, find_run, shown
 from trainctl.cli.runs import as_record, commands_cell, state_style
 from trainctl.cli.traces import last_traceback
 from trainctl.run import amount, files
+from trainctl.run.logs import earlier_logs
 from trainctl.run.rundir import RunDir
 from trainctl.run.summary import Summary, read_tail, summarize
 
@@ -121,5 +122,4 @@ def _log_path(run: RunDir) -> str | None:
 
 def _earlier_logs(run: RunDir) -> list[str]:
     """Return the logs of earlier attempts, in their order."""
-    found = [path for path in run.path.glob("job.*.log") if path.suffixes[0][1:].isdecimal()]
-    return [str(path) for path in sorted(found, key=lambda path: int(path.suffixes[0][1:]))]
+    return [str(path) for path in earlier_logs(run.log).values()]

@@ -17,6 +17,7 @@ from trainctl.cli import terminal
 from trainctl.cli.place import RunArgument, find_run, shown
 from trainctl.errors import TrainctlError
 from trainctl.launch import presence
+from trainctl.run.logs import log_of
 from trainctl.run.logtail import end_of
 from trainctl.run.printable import clean_line
 from trainctl.run.rundir import RunDir
@@ -66,7 +67,7 @@ def _log_of(run: RunDir, command: str) -> Path:
     if command not in known:
         has = f"which has {', '.join(known)}" if known else "which is no pipeline, or has not begun"
         raise TrainctlError(f"there is no command {command!r} in {shown(run)}, {has}")
-    return run.path / f"{command}.log"
+    return log_of(run, command)
 
 
 class Printer:

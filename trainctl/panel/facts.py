@@ -49,12 +49,17 @@ def age(row: Row) -> str:
     return f"{duration(seconds // 60 * 60 if seconds < 3600 else seconds // 3600 * 3600)} ago"
 
 
+def took(command: CommandState) -> str:
+    """Say how long a command took; of one that runs coarsely, as ages."""
+    seconds = command.duration_s
+    if seconds is not None and command.state == "running":
+        seconds = seconds // 60 * 60 or None
+    return duration(seconds)
+
+
 def _command(command: CommandState) -> str:
-    took = command.duration_s
-    if took is not None and command.state == "running":  # coarsely, as ages
-        took = took // 60 * 60 or None
     said = f'<span class="chip {html(command.state)}">{html(command.how)}</span>'
-    return f"<span>{html(command.name)} {said} {duration(took)}</span>"
+    return f"<span>{html(command.name)} {said} {took(command)}</span>"
 
 
 def _process(row: Row) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import panel_material_ui as pmui
 
 from trainctl.config.masking import Masking
 from trainctl.panel.pendingbar import set_object, set_params
+from trainctl.panel.regular import open_regular
 from trainctl.panel.theme import STYLE
 from trainctl.panel.words import html
 from trainctl.run.rundir import RunDir
@@ -87,10 +87,7 @@ def files_of(run: RunDir) -> list[Found]:
 def beginning(run: RunDir, name: str, masking: Masking) -> str:
     """Return the beginning of a text file below the run dir, secrets masked; a sentence if it can't be shown."""
     try:
-        descriptor = os.open(run.path / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                return "(not a file)"
+        with open_regular(run.path / name) as file:
             data = file.read(SHOWN_BYTES + 1)
     except OSError as error:
         return f"(it cannot be read: {error.strerror or error})"

@@ -62,6 +62,8 @@ class RunPage:
         self._changes = ChangeTable(view, self._undo)
         self._plots = Plots(view, self._curves)
         self._tabs = self._with_tabs()
+        if self._tabs.active:  # a link to a tab: it is drawn with what is in it
+            self._look_at_tab()
         head = pmui.FlexBox(self._facts, self._actions.view, justify_content="space-between", gap="0px")
         self.page = frame(
             f"trainctl · {name}",
@@ -96,7 +98,7 @@ class RunPage:
         body = pmui.FlexBox(left, right, sizing_mode="stretch_width", align_items="flex-start", gap="0px")
         self._config = ConfigTab(self._watcher, self._name, self._view)
         self._provenance = ProvenanceTab()
-        self._log = LogTab(run)
+        self._log = LogTab(self._view)
         self._files = FilesTab(run)
         parts = (body, self._config.view, self._provenance.view, self._log.view, self._files.view)
         wanted = argument("tab")
@@ -124,7 +126,7 @@ class RunPage:
         elif shown == "overrides":
             self._provenance.look(self._view)
         elif shown == "log":
-            self._log.look(self._view.masking)
+            self._log.look(self._view)
         else:
             self._files.look(self._view.masking)
 

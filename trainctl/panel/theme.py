@@ -51,17 +51,35 @@ TABS = {"& .MuiTab-root": {"minWidth": "56px", "padding": "8px 12px"}}
 # as many fields in a row as there is room for, all of one width
 GRID = {"display": "grid", "gridTemplateColumns": "repeat(auto-fill, minmax(190px, 1fr))"}
 
+STATE_COLORS = {
+    "running": "#2e7d32",
+    "done": "#36506d",
+    "queued": "#6a7380",
+    **dict.fromkeys(("failed", "timeout", "oom"), "#c62828"),
+    **dict.fromkeys(("interrupted", "paused"), "#a05a00"),
+}
+
+# beside a log: a name above a state, on a ground that tells which is chosen
+LOG_BUTTON = {
+    "display": "block",
+    "textAlign": "left",
+    "textTransform": "none",
+    "whiteSpace": "pre-line",
+    "overflowWrap": "anywhere",
+    "lineHeight": 1.4,
+    "padding": "3px 10px",
+    "borderLeft": "5px solid",
+    "color": "text.primary",
+    "&::first-line": {"fontWeight": 700},
+}
+
 # inherited by shadow roots nowhere: every pane that shows HTML of ours is given it
 STYLE = """
 :host { --line: #8884; font-size: 13px; line-height: 1.45; }
 a { color: inherit; } a.bar-link { color: #fff; }
 .chip { display: inline-block; border-radius: 9px; padding: 0 9px; color: #fff; background: #66707d; font-size: 12px;
   line-height: 19px; }
-.chip.running { background: #2e7d32; } .chip.done { background: #36506d; }
-.chip.failed, .chip.timeout, .chip.oom { background: #c62828; }
-.chip.interrupted { background: #a05a00; } .chip.queued { background: #6a7380; }
 .facts { display: flex; flex-wrap: wrap; gap: 2px 14px; align-items: center; line-height: 22px; }
-.chip.paused { background: #a05a00; }
 .slots { display: flex; flex-wrap: wrap; gap: 4px 8px; } .slot { border: 1px solid var(--line); border-radius: 4px;
   padding: 0 8px; line-height: 22px; } .slot.idle { opacity: .75; }
 details { margin: 2px 0; } details details { margin-left: 16px; } summary { cursor: pointer; }
@@ -84,7 +102,7 @@ td.text { white-space: normal; width: 40%; } td.value { white-space: normal; max
   overflow-wrap: break-word; } td.num, th.num { text-align: right; }
 h2.head { font-size: 13px; margin: 8px 0 6px; }
 .scroll { overflow-x: auto; }
-"""
+""" + "".join(f".chip.{state} {{ background: {color}; }}\n" for state, color in STATE_COLORS.items())
 
 
 # An open page asks now and then for a file; when the server does not answer it says so, and loads anew once it does.

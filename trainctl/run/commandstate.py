@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,6 +45,22 @@ def command_states(status: Status, state: State, now: float) -> list[CommandStat
     records: Any = status.commands  # of a file that anybody may have written
     found = records.items() if isinstance(records, dict) else ()
     return [_of(str(name), each, status, state, now) for name, each in found if isinstance(each, dict)]
+
+
+def telling(commands: Sequence[CommandState], state: State) -> CommandState | None:
+    """Return the command whose log tells most of a run: the one that runs, else that went wrong, else that ran last.
+
+    None where none has run, and where the run went wrong but none of its commands did: its own log then says why.
+
+    Args:
+        commands: of the run, in their order.
+        state: what is true of the run.
+    """
+    for wanted in (("running",), ("failed", "interrupted"), ("done",)):
+        found = [each for each in commands if each.state in wanted]
+        if found and (wanted != ("done",) or state in ("queued", "running", "done")):
+            return found[-1]
+    return None
 
 
 def _of(name: str, record: dict[str, Any], status: Status, state: State, now: float) -> CommandState:
