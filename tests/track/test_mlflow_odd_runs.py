@@ -205,3 +205,61 @@ def test_calls_of_the_task_keep_their_own_limits(client: Any, run: RunDir, monke
         write_status(run, Status("done", attempt=2, started=1000.0, ended=1060.5))
         send(run)
     assert seen[-1] == set()
+
+
+def problem(run: RunDir) -> str:
+    (done,) = sync(run, ["mlflow"])
+    assert (done.sent.records, done.sent.changes) == (0, 0)
+    return str(done.problem)
+
+
+def test_run_that_was_deleted_on_the_server_is_told_and_not_made_again_unasked(client: Any, run: RunDir) -> None:
+    metrics = [{"step": 1, "t": 1.0, "loss": 1.0}]
+    leave(run, {"lr": 0.1}, [Edit(1, {"lr": 0.2})], metrics)
+    send(run)
+    first = kept(run)["run_id"]
+    client.delete_run(first)
+    place = run.path / ".track" / "mlflow.json"
+    sentence = (
+        f"its run was deleted on the server; restore it (mlflow runs restore --run-id {first}), "
+        f"or remove {place} to have all of it sent as a new run"
+    )
+    assert problem(run) == sentence  # also when there is nothing left to send
+    leave(run, {"lr": 0.1}, [Edit(1, {"lr": 0.2})], [{"step": 2, "t": 2.0, "loss": 2.0}])
+    assert problem(run) == sentence
+    client.restore_run(first)
+    send(run)
+    assert (kept(run)["run_id"], series(client, run, "loss")) == (first, [(1, 1.0), (2, 2.0)])
+    client.delete_run(first)
+    place.unlink()
+    send(run)
+    assert kept(run)["run_id"] != first
+    assert series(client, run, "loss") == [(1, 1.0), (2, 2.0)]
+    assert client.get_run(kept(run)["run_id"]).data.tags["trainctl.state"] == "done"
+
+
+def test_run_that_is_on_no_server_any_more_or_on_another_is_told(client: Any, run: RunDir) -> None:
+    leave(run, {"lr": 0.1})
+    send(run)
+    place = run.path / ".track" / "mlflow.json"
+    place.write_text(place.read_text().replace(kept(run)["run_id"], "0" * 32))
+    assert problem(run) == (
+        f"there is no run {'0' * 32} on the server; if MLFLOW_TRACKING_URI names the right one, "
+        f"remove {place} to have all of it sent as a new run"
+    )
+
+
+def test_run_whose_experiment_was_deleted_goes_on_once_that_is_restored(client: Any, tmp_path: Path) -> None:
+    run = RunDir.at(tmp_path / "a sweep that is deleted" / "run")
+    leave(run, {"lr": 0.1})
+    send(run)
+    experiment = client.get_run(kept(run)["run_id"]).info.experiment_id
+    client.delete_experiment(experiment)
+    assert problem(run) == (
+        "the experiment of its run was deleted on the server; "
+        f"restore it: mlflow experiments restore --experiment-id {experiment}"
+    )
+    client.restore_experiment(experiment)
+    leave(run, {"lr": 0.1}, metrics=[{"step": 1, "t": 1.0, "loss": 1.0}])
+    send(run)
+    assert series(client, run, "loss") == [(1, 1.0)]

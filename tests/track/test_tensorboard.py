@@ -6,6 +6,7 @@ import json
 import math
 import resource
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 from killing import kill_and_finish
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from trainctl.run import opened
 from trainctl.run.rundir import RunDir
 from trainctl.track import following
 from trainctl.track.names import from_tensorboard, to_tensorboard
@@ -89,11 +91,12 @@ def test_a_cursor_from_elsewhere_names_no_file_but_ours(train: Any, finish: Any,
         train("tensorboard", lr=0.5)
         finish()
         assert mine.read_text() == "precious"
+    shutil.rmtree(run.path / "tensorboard")
     (run.path / ".track" / "tensorboard.json").write_text(json.dumps({"key": "x/../../../../mine.txt"}))
     train("tensorboard", lr=0.5)
     finish()
     assert mine.read_text() == "precious"
-    assert len(texts(run, "trainctl/config")) == 2  # one file for each key
+    assert len(texts(run, "trainctl/config")) == 1
 
 
 def test_a_run_that_goes_back_to_a_checkpoint_shows_what_it_did_last(
@@ -176,6 +179,80 @@ def test_an_event_file_that_was_lost_is_written_anew(train: Any, finish: Any, ru
     assert len(list((run.path / "tensorboard").iterdir())) == 1
     assert scalars(run, "loss") == [(step, float(step)) for step in range(1, 12)]
     assert texts(run, "trainctl/status")[-1].strip() == "done"
+
+
+def test_sync_writes_again_what_somebody_deleted_and_doubles_nothing(
+    train: Any, edit: Any, finish: Any, run: RunDir
+) -> None:
+    session = train("tensorboard", optim={"lr": 0.5, "name": "sgd"})
+    for _ in range(10):
+        session.log(loss=float(session.step()))
+    edit(session, {"optim.lr": 0.25, "optim.name": "adam"})
+    finish("failed", exit_code=1, reason="boom")
+    (file,) = (run.path / "tensorboard").iterdir()
+    mine = file.with_name("events.out.tfevents.1.host.1.0")  # of a logger of the task's own, which was not deleted
+    mine.touch()
+    before = {tag: scalars(run, tag) for tag in ("loss", "hparams/optim.lr")}
+    ways: list[Callable[[], object]] = [
+        file.unlink,  # alone
+        lambda: ours(run).write_bytes(ours(run).read_bytes()[:-40]),
+        lambda: shutil.rmtree(file.parent),
+        lambda: shutil.rmtree(run.path / ".track"),  # the file is there, but nobody knows of it any more
+        (run.path / ".track" / "tensorboard.json").unlink,
+    ]
+    for damage in ways:
+        damage()
+        (done,) = sync(run, ["tensorboard"])
+        assert (done.problem, done.sent.records, done.sent.changes) == (None, 10, 1)
+        (again,) = sync(run, ["tensorboard"])
+        assert (again.problem, again.sent.records, again.sent.changes) == (None, 0, 0)
+        assert {tag: scalars(run, tag) for tag in before} == before
+        assert [text.strip() for text in texts(run, "hparams/optim.name")] == ["sgd", "adam"]
+        assert len(texts(run, "trainctl/edits")) == len(texts(run, "trainctl/config")) == 1
+        assert texts(run, "trainctl/status") == ["    failed: boom"]
+
+
+def ours(run: RunDir) -> Path:
+    (file,) = (run.path / "tensorboard").glob("*.trainctl-*")
+    return file
+
+
+def test_event_file_that_was_deleted_beside_those_of_a_logger_is_written_there_again(
+    train: Any, finish: Any, run: RunDir
+) -> None:
+    directory = run.path / "lightning_logs" / "version_0"
+    session = train("tensorboard", lr=0.5)
+    opened.note("tensorboard", directory=str(directory))
+    session.log(loss=float(session.step()))
+    finish()
+    (file,) = directory.iterdir()
+    file.unlink()
+    (done,) = sync(run, ["tensorboard"])
+    assert (done.problem, done.sent.records, done.address) == (None, 1, str(directory))
+    assert read_scalars(run.path) == {"loss": [1.0]}
+    shutil.rmtree(directory)
+    (done,) = sync(run, ["tensorboard"])
+    assert (done.problem, done.address) == (None, str(run.path / "tensorboard"))
+
+
+def test_training_says_once_that_its_event_file_was_deleted_and_sync_writes_all_of_it(
+    train: Any, finish: Any, run: RunDir, caplog: pytest.LogCaptureFixture, wait_until: Callable[..., Any]
+) -> None:
+    session = train("tensorboard", lr=0.5)
+
+    def trained(condition: Callable[[], object]) -> object:
+        session.log(loss=float(session.step()))
+        return condition()
+
+    wait_until(lambda: trained(lambda: read_scalars(run.path)), "the first points")
+    ours(run).unlink()
+    wait_until(lambda: trained(lambda: "has deleted its event file" in caplog.text), "a word of it")
+    last = session.step_number
+    finish()
+    assert caplog.text.count("does not take this run for now: somebody has deleted its event file") == 1
+    assert caplog.text.count("trainctl sync") == 1
+    assert sync(run, ["tensorboard"])[0].problem is None
+    assert scalars(run, "loss") == [(step, float(step)) for step in range(1, last + 1)]
 
 
 def test_a_full_disk_leaves_no_half_of_what_is_then_sent_again(run: RunDir) -> None:

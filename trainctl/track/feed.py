@@ -53,8 +53,12 @@ def check(names: list[str]) -> None:
 
 def make_tracker(name: str, run: RunDir) -> Tracker:
     """Import the one module about a tracker, and make one for a run."""
-    tracker: Tracker = importlib.import_module(f"trainctl.track.{name}").make(run)
+    tracker: Tracker = _module(name).make(run)
     return tracker
+
+
+def _module(name: str) -> Any:
+    return importlib.import_module(f"trainctl.track.{name}")
 
 
 class Feed:
@@ -100,7 +104,11 @@ class Feed:
             self._end(ended)
 
     def is_behind(self) -> bool:
-        """Say whether there is something to send; the tracker is not asked."""
+        """Say whether there is something to send: by the note, and if that says no, by what the tracker still has.
+
+        Raises:
+            Exception: whatever the tracker's library raises when that cannot be asked.
+        """
         cursor = Cursor.read(self._path)
         try:
             stat = os.stat(self.run.metrics)
@@ -108,7 +116,9 @@ class Feed:
         except FileNotFoundError:
             is_whole = cursor.inode == 0
         is_ended = _mark_of(read_status(self.run), state_of(self.run)) in (cursor.ended, None)
-        return not (is_whole and is_ended and cursor.kept and _digest(Told(self.run).text()) == cursor.changelog)
+        if not (is_whole and is_ended and cursor.kept and _digest(Told(self.run).text()) == cursor.changelog):
+            return True
+        return not _module(self.name).has_all(self.run, cursor.kept)
 
     def close(self) -> None:
         """Let go of the tracker and the lock."""
@@ -138,7 +148,7 @@ class Feed:
             tracker.close()
             raise
         if tracker.has_lost_all:
-            self._cursor = Cursor(self._cursor.key, self._cursor.kept, ended=self._cursor.ended)
+            self._cursor = Cursor(self._cursor.key, self._cursor.kept)
         self._cursor.changelog = ""  # a client that was killed may not have sent on what it was given
         self.tracker = tracker
         self._looked = None

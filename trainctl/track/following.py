@@ -18,6 +18,7 @@ from trainctl.run.attempt import Attempt
 from trainctl.run.rundir import RunDir
 from trainctl.run.status import Status
 from trainctl.track.feed import Feed, check
+from trainctl.track.tracker import said
 
 log = logging.getLogger(__name__)
 
@@ -137,8 +138,7 @@ class Follower:
         except Exception as error:  # noqa: BLE001  # of a library that is not ours, and training must not notice
             is_too_late = feed.tracker is None and not threading.main_thread().is_alive()
             if not self._has_failed and not is_too_late:  # to begin with: another process does it
-                reason = " ".join(str(error).split())[:300]
-                log.warning("%s does not take this run for now: %s: %s", self._name, type(error).__name__, reason)
+                log.warning("%s does not take this run for now: %s", self._name, said(error))
             self._has_failed = True
             return False
         if self._has_failed:

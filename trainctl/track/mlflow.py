@@ -8,12 +8,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from trainctl.config import yaml
+from trainctl.errors import TrainctlError
 from trainctl.run import opened
 from trainctl.run.rundir import RunDir
 from trainctl.run.status import State, read_status
+from trainctl.track.cursor import place_of
 from trainctl.track.facts import Told, run_started
 from trainctl.track.names import cut_mark, to_mlflow
-from trainctl.track.tracker import FINISHED, KILLED, Change, Facts, Record
+from trainctl.track.tracker import FINISHED, KILLED, Change, Facts, Record, said
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +30,21 @@ _LIMITS = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "15", "MLFLOW_HTTP_REQUEST_MAX_RETRIES
 def make(run: RunDir) -> MLflow:
     """Make the tracker of a run."""
     return MLflow(run)
+
+
+def has_all(run: RunDir, kept: Mapping[str, Any]) -> bool:
+    """Ask the server whether the run is still there; then so is all that it was sent.
+
+    Raises:
+        TrainctlError: it is not. Whoever deleted it did so on purpose, so it is not made again unasked.
+    """
+    tracker = make(run)
+    tracker.connect()
+    try:
+        tracker.fetch(str(kept.get("run_id")))
+    finally:
+        tracker.close()
+    return True
 
 
 class MLflow:
@@ -52,15 +69,11 @@ class MLflow:
         self._experiment = ""
 
     def open(self, facts: Facts, kept: Mapping[str, Any]) -> dict[str, Any]:
-        active = opened.noted("mlflow").get("run_id") or _active(self._library)
-        if not active:  # else they would be those of the task's own calls
-            self._limits = {name: value for name, value in _LIMITS.items() if name not in os.environ}
-            os.environ.update(self._limits)
-        self._client = self._library.MlflowClient(opened.noted("mlflow").get("uri"))
+        active = self.connect()
         self._run = active or kept.get("run_id") or self._find(facts, kept["key"]) or self._create(facts, kept["key"])
         self._attached = bool(active) or (kept.get("attached", False) and kept.get("run_id") == self._run)
         self.has_lost_all = bool(kept.get("run_id")) and kept["run_id"] != self._run  # the task has opened another
-        run = self._client.get_run(self._run)
+        run = self.fetch(self._run)
         self._experiment, self._tags = run.info.experiment_id, dict(run.data.tags)
         if not self._attached and run.info.status != "RUNNING":
             self._client.update_run(self._run, status="RUNNING")
@@ -68,6 +81,39 @@ class MLflow:
             self._owed["changelog.yaml"] = Told(self._dir).text()
         self._tell(facts, set(run.data.params))
         return self.kept()
+
+    def connect(self) -> str | None:
+        """Make the client; return the run that the task has active."""
+        active = opened.noted("mlflow").get("run_id") or _active(self._library)
+        if not active:  # else they would be those of the task's own calls
+            self._limits = {name: value for name, value in _LIMITS.items() if name not in os.environ}
+            os.environ.update(self._limits)
+        self._client = self._library.MlflowClient(opened.noted("mlflow").get("uri"))
+        return active
+
+    def fetch(self, run_id: str) -> Any:
+        """Return a run of the server.
+
+        Raises:
+            TrainctlError: it is not there, or was deleted.
+        """
+        again = f"remove {place_of(self._dir, 'mlflow')} to have all of it sent as a new run"
+        try:
+            run = self._client.get_run(run_id)
+        except self._library.exceptions.MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            raise TrainctlError(
+                f"there is no run {run_id} on the server; if MLFLOW_TRACKING_URI names the right one, {again}"
+            ) from error
+        if run.info.lifecycle_stage == "deleted":
+            number = run.info.experiment_id
+            if self._client.get_experiment(number).lifecycle_stage == "deleted":
+                command = f"mlflow experiments restore --experiment-id {number}"
+                raise TrainctlError(f"the experiment of its run was deleted on the server; restore it: {command}")
+            command = f"mlflow runs restore --run-id {run_id}"
+            raise TrainctlError(f"its run was deleted on the server; restore it ({command}), or {again}")
+        return run
 
     def metrics(self, records: Sequence[Record]) -> None:
         self._send((record.step, record.t, record.numbers) for record in records)
@@ -172,8 +218,7 @@ class MLflow:
             self._log_file(name, text)
         except Exception as error:  # noqa: BLE001  # of whatever store the server has chosen
             if not self._owed:
-                reason = " ".join(str(error).split())[:300]
-                log.warning("mlflow takes no files of this run for now: %s: %s", type(error).__name__, reason)
+                log.warning("mlflow takes no files of this run for now: %s", said(error))
             self._owed[name] = text
 
     def _log_file(self, name: str, text: str) -> None:

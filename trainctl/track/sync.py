@@ -9,6 +9,7 @@ from trainctl.errors import SettingError, TrainctlError
 from trainctl.run.rundir import RunDir
 from trainctl.track.facts import Told
 from trainctl.track.feed import Feed, Sent, check
+from trainctl.track.tracker import said
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ def _sync(run: RunDir, name: str) -> Synced:
             feed.round(is_last=True)
         address = feed.address
     except Exception as error:  # noqa: BLE001  # of a library that is not ours; the other trackers are independent
-        problem = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        problem = said(error)
     finally:
         feed.close()
     return Synced(name, feed.sent, address, problem)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from trainctl.config import yaml
+from trainctl.errors import TrainctlError
 from trainctl.run import files, opened
 from trainctl.run.rundir import RunDir
 from trainctl.run.status import State
@@ -111,11 +112,17 @@ def make(run: RunDir) -> TensorBoard:
     return TensorBoard(run)
 
 
+def has_all(run: RunDir, kept: Mapping[str, Any]) -> bool:
+    """Say whether all that was written by the time of a note is still there: the event file, in its whole length."""
+    file, size = _noted(run, kept), kept.get("size")
+    return file is not None and type(size) is int and 0 < size <= file.stat().st_size
+
+
 class TensorBoard:
     """Writes one event file, into the directory of a logger that the task has opened, else `tensorboard/` of the run.
 
     The file is ours alone. What was written after the last note of its size is cut off when it is opened again, and so
-    is sent once, however we were stopped.
+    is sent once, however we were stopped. One that was deleted, or has lost its end, is begun anew.
     """
 
     def __init__(self, run: RunDir) -> None:
@@ -123,26 +130,23 @@ class TensorBoard:
         self._run = run
         self._file: io.FileIO | None = None
         self._path = run.path
+        self._size = 0
         self._kinds: dict[str, str] = {}  # of values, by tag: TensorBoard takes one kind for each
         self.has_lost_all = False
 
     def open(self, facts: Facts, kept: Mapping[str, Any]) -> dict[str, Any]:
-        directory = Path(opened.noted("tensorboard").get("directory") or self._run.path / "tensorboard")
-        earlier = self._run.path / str(kept.get("file", ""))
-        # a run dir may come from anywhere, and what it names is cut off: nothing but an event file of ours
-        is_ours = earlier.name.startswith(_NAME) and _OURS in earlier.name and _is_plain(earlier)
-        size = kept.get("size")
-        # one that has lost its end, as when the machine went down, is begun anew
-        is_known = is_ours and type(size) is int and 0 < size <= earlier.stat().st_size
+        is_known = has_all(self._run, kept)
         self.has_lost_all = "file" in kept and not is_known
         self._kinds = dict(kept.get("kinds", {})) if is_known else {}
-        self._path = earlier if is_ours else _place(directory, re.sub(r"\W", "", str(kept["key"])))
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = self._path.open("r+b" if is_known else "wb", buffering=0)
+        self._path = _place(self._run, kept)
         if is_known:
-            self._file.truncate(size)
+            self._file = self._path.open("r+b", buffering=0)
+            self._file.truncate(kept["size"])
             self._file.seek(0, os.SEEK_END)
             return self.kept()
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._path.unlink(missing_ok=True)  # whoever still writes to it does not write into the new one
+        self._file = self._path.open("xb", buffering=0)
         from tensorboard.compat.proto.event_pb2 import Event
 
         self._write([Event(wall_time=time.time(), file_version="brain.Event:2")])
@@ -186,14 +190,16 @@ class TensorBoard:
         self._say("trainctl/status", f"{state}: {reason}" if reason else state)
 
     def kept(self) -> dict[str, Any]:
-        size = self._file.tell() if self._file is not None and not self._file.closed else self._path.stat().st_size
-        return {"file": os.path.relpath(self._path, self._run.path), "size": size, "kinds": dict(self._kinds)}
+        if self._file is not None and not self._file.closed:
+            self._size = self._file.tell()
+        return {"file": os.path.relpath(self._path, self._run.path), "size": self._size, "kinds": dict(self._kinds)}
 
     def address(self) -> str | None:
         return str(self._path.parent)
 
     def close(self) -> None:
         if self._file is not None:
+            self.kept()  # the size, while it can be asked: somebody may have deleted the file
             with contextlib.suppress(OSError):
                 self._file.close()
 
@@ -205,6 +211,8 @@ class TensorBoard:
         from tensorboard.summary.writer.record_writer import RecordWriter
 
         assert self._file is not None, "open() comes first"
+        if os.fstat(self._file.fileno()).st_nlink == 0:
+            raise TrainctlError(f"somebody has deleted its event file {self._path}")
         records = io.BytesIO()
         writer = RecordWriter(records)
         for event in events:
@@ -218,10 +226,40 @@ class TensorBoard:
             raise
 
 
-def _place(directory: Path, key: str) -> Path:
-    """Return the file that was begun before its name was noted, else a new one."""
-    begun = sorted(path for path in directory.glob(f"{_NAME}*{_OURS}{key}") if _is_plain(path))
-    return begun[0] if begun else directory / f"{_NAME}{int(time.time())}.{socket.gethostname()}{_OURS}{key}"
+def _noted(run: RunDir, kept: Mapping[str, Any]) -> Path | None:
+    """Return the event file that was noted, if it is there.
+
+    A run dir may come from anywhere, and what it names is cut off: nothing but an event file of ours.
+    """
+    path = run.path / str(kept.get("file", ""))
+    return path if path.name.startswith(_NAME) and _OURS in path.name and _is_plain(path) else None
+
+
+def _place(run: RunDir, kept: Mapping[str, Any]) -> Path:
+    """Return the file that was noted, else that was begun before its name was, else a new one where it was to be."""
+    noted = _noted(run, kept)
+    if noted is not None:
+        return noted
+    own = run.path / "tensorboard"
+    directory = Path(opened.noted("tensorboard").get("directory") or _directory_noted(run, kept) or own)
+    key = re.sub(r"\W", "", str(kept["key"]))
+    begun = _ours_in(directory, key)
+    if begun:
+        return begun[0]
+    if directory == own and "file" not in kept and len(lost := _ours_in(own)) == 1:
+        return lost[0]  # whose note was lost: beside it a new one would double every point
+    return directory / f"{_NAME}{int(time.time())}.{socket.gethostname()}{_OURS}{key}"
+
+
+def _ours_in(directory: Path, key: str = "*") -> list[Path]:
+    return sorted(path for path in directory.glob(f"{_NAME}*{_OURS}{key}") if _is_plain(path))
+
+
+def _directory_noted(run: RunDir, kept: Mapping[str, Any]) -> Path | None:
+    """Return where a file that is gone was, if that is still there, in the run dir."""
+    directory = (run.path / str(kept.get("file", ""))).parent
+    is_inside = "file" in kept and directory.resolve().is_relative_to(run.path.resolve())
+    return directory if is_inside and directory.is_dir() else None
 
 
 def _is_plain(path: Path) -> bool:

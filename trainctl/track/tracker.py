@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from trainctl.config import yaml
+from trainctl.errors import TrainctlError
 from trainctl.run.status import State
 
 NAMES = ("mlflow", "tensorboard", "wandb")
 FINISHED: tuple[State, ...] = ("done",)
 KILLED: tuple[State, ...] = ("interrupted",)
+_LONGEST_REASON = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +89,21 @@ def number(value: float) -> float:
         return math.inf if value > 0 else -math.inf
 
 
+def said(error: Exception) -> str:
+    """Return an error in one line: our own are sentences, those of libraries are told with their kind.
+
+    >>> said(TrainctlError("its run was deleted")), said(OSError("no space left"))
+    ('its run was deleted', 'OSError: no space left')
+    """
+    text = " ".join(str(error).split())[:_LONGEST_REASON]
+    return text if isinstance(error, TrainctlError) else f"{type(error).__name__}: {text}"
+
+
 class Tracker(Protocol):
     """One run on one tracker. Every method may raise whatever its library raises: it is then called again, later.
 
-    Called by one thread. A call that is repeated must not do twice what it had done already.
+    Called by one thread. A call that is repeated must not do twice what it had done already. Beside it its module has
+    `make(run)`, and `has_all(run, kept)`: whether all that was sent until then is still there, for `trainctl sync`.
     """
 
     has_lost_all: bool
