@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import fcntl
 import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -67,6 +71,16 @@ def test_looking_takes_nothing_away(path: Path) -> None:
     lock.release()
 
 
+def test_somebody_who_looks_for_long_keeps_nobody_from_taking_the_lock(path: Path) -> None:
+    looking = os.open(path, os.O_RDONLY | os.O_CREAT)
+    fcntl.flock(looking, fcntl.LOCK_SH)  # as `is_locked` does, on a machine that does not let it go on
+    threading.Timer(1, os.close, [looking]).start()
+    lock = RunLock(path)
+    assert lock.acquire()
+    assert not RunLock(path).acquire()
+    lock.release()
+
+
 def test_lock_that_cannot_be_made_says_why(path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="No such file"):
         RunLock(path.parent / "gone" / "run.lock").acquire()
@@ -75,7 +89,7 @@ def test_lock_that_cannot_be_made_says_why(path: Path) -> None:
         RunLock(path).acquire()
 
 
-def test_lock_ends_with_its_process_though_children_live_on(path: Path) -> None:
+def test_lock_ends_with_its_process_though_children_live_on(path: Path, wait_until: Callable[..., Any]) -> None:
     parent = subprocess.Popen([sys.executable, "-c", PARENT, str(path)], stdout=subprocess.PIPE, text=True)
     pids: list[int] = []
     try:
@@ -86,7 +100,7 @@ def test_lock_ends_with_its_process_though_children_live_on(path: Path) -> None:
         parent.send_signal(signal.SIGKILL)
         parent.wait()
         assert all(Path(f"/proc/{pid}").exists() for pid in pids)
-        assert not is_locked(path)
+        wait_until(lambda: not is_locked(path), "the children, which have hardly begun, have closed their copies")
         assert RunLock(path).acquire()
     finally:
         parent.kill()

@@ -19,6 +19,7 @@ _HEADER = """\
 # trainctl changelog: 0 is the config, each later step what changed. A step that trainctl writes ends with "#.";
 # a last one without it was being written when the run was killed, and does not count.
 """
+_OURS = _HEADER[: _HEADER.index(":")]
 _END = "#.\n"
 _PARTS = re.compile(
     rb"^(?:(#\.)[ \t]*\r?\n|(0(?=:)|(?=.{38}#)\d+(?=:[ ]+#))|\d+:)", re.MULTILINE
@@ -157,8 +158,9 @@ def loads(text: str | bytes, source: str = "the changelog") -> Changelog:
     base = content.pop(0)
     comments = {int(step): comment for step, comment in _STEP_LINE.findall(text)}
     edits, state = [], copy.deepcopy(base)
+    is_ours = text.startswith(_OURS)  # where a list is written whole, and a mapping of indices is one
     for step in sorted(content):
-        values = dict(_against(content[step], base, (), state))
+        values = dict(_against(content[step], base, (), None if is_ours else state))
         for key, value in values.items():
             put(state, key, value)
         if values:
@@ -173,7 +175,7 @@ def _whole(text: str | bytes, error: Callable[[str], ChangelogError]) -> tuple[s
     """
     data = text.encode(errors="surrogatepass") if isinstance(text, str) else text
     end = len(data)
-    if data.startswith(_HEADER[: _HEADER.index(":")].encode()):
+    if data.startswith(_OURS.encode()):
         marked, begun = 0, None
         for part in _PARTS.finditer(data):
             if begun is not None and not part[1]:

@@ -24,8 +24,9 @@ from trainctl.panel.starting import Listening, start
 
 log = logging.getLogger("trainctl")
 
-# how long another start that is under way, or a server that looks for users, may hold us up: usually microseconds
-PATIENCE_S = 1.0
+# How long another start that is under way, or a server that looks for users, may hold us up: usually microseconds, but
+# both may be kept from going on by a busy machine, the server above all, as it has stepped back.
+PATIENCE_S = 15.0
 
 # servers that this process started: kept, so that a dead one is reaped at the next call and not left a zombie
 _children: list[subprocess.Popen[bytes]] = []

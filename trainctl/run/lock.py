@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import time
 import weakref
 from pathlib import Path
+
+_LOOKERS_S = 10.0  # those who only look hold it for microseconds, unless a busy machine keeps them from going on
 
 _held: weakref.WeakSet[RunLock]
 
@@ -32,13 +35,13 @@ class RunLock:
             return True
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            return False
+            is_ours = _take(descriptor)
         except BaseException:
             os.close(descriptor)
             raise
+        if not is_ours:
+            os.close(descriptor)
+            return False
         self._descriptor = descriptor
         _held.add(self)
         return True
@@ -57,8 +60,25 @@ class RunLock:
 _held = weakref.WeakSet()
 
 
+def _take(descriptor: int) -> bool:
+    """Take the lock unless somebody holds it; who only looks shares it for a moment, and is waited for."""
+    deadline = time.monotonic() + _LOOKERS_S
+    while True:
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(0.001)
+
+
 def is_locked(path: Path) -> bool:
-    """Say whether some process holds the lock. Looks by sharing the lock for a moment, so a taker must try again."""
+    """Say whether some process holds the lock. Looks by sharing the lock for a moment: takers wait for that."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
