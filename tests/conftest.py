@@ -19,7 +19,7 @@ from task_app import task
 __all__ = ["app", "task", "wait_until_fixture"]
 
 # A busy machine makes any one example slow: the whole test's timeout is what guards against hanging.
-hypothesis.settings.register_profile("trainctl", deadline=None)
+hypothesis.settings.register_profile("trainctl", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("trainctl")
 
 # a shell that is no terminal's starts what it has in the background deaf to Ctrl-C, and so would be what tests start

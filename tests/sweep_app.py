@@ -107,9 +107,9 @@ if __name__ == "__main__":
 
 
 def processes_in(path: Path) -> list[psutil.Process]:
-    """List all living processes that work in a directory or below it."""
+    """List all living processes that work in a directory or below it, with what was their name in `info`."""
     found = []
-    for process in psutil.process_iter():
+    for process in psutil.process_iter(["name"]):
         try:
             if process.cwd().startswith(str(path)) and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)

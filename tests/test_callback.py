@@ -192,7 +192,7 @@ def test_page_is_announced_once_and_gone_after_the_end(task: Task, flags: list[s
             return True
         return False
 
-    wait_until(is_gone, "the page's server has ended")
+    wait_until(is_gone, "the page's server has ended", deadline_s=240)
 
 
 def test_page_on_an_address_of_the_outside_is_refused(task: Task) -> None:

@@ -22,7 +22,7 @@ from trainctl.run.rundir import RunDir, find_runs
 from trainctl.run.status import state_of
 
 WaitUntil = Callable[..., Any]
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(600)
 
 # A linear model by minibatch SGD with a list of momenta. `waits` says after which steps it waits for one more request.
 TRAINING = """
@@ -30,7 +30,7 @@ import hashlib, time
 import hydra, numpy as np, trainctl
 
 def wait_for_request(live):
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while not live._taken:  # not the event that says so: it is written before the request can be applied
         assert time.monotonic() < deadline, "no request came"
         time.sleep(0.002)
@@ -108,10 +108,10 @@ def edited(tmp_path_factory: pytest.TempPathFactory) -> tuple[Training, dict[int
             for x, run in runs.items():
                 wait_for_step(run, sweep, 10 * (number + 1))
                 request = file_request(run, EDITS[x][number], via="cli")
-                answer = wait_for_answer(run, request, 60)
+                answer = wait_for_answer(run, request, 120)
                 assert answer is not None
                 assert answer.state == "applied", answer.reason
-        output, _ = sweep.communicate(timeout=60)
+        output, _ = sweep.communicate(timeout=120)
         assert sweep.returncode == 0, output
     finally:
         sweep.kill()

@@ -88,7 +88,7 @@ class _Answers(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
-        self.server.silence.wait(60)
+        self.server.silence.wait()
         if self.path != "/graphql":
             return self._send(self.server.take(self.path, body))
         call = json.loads(body)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from made import CLI, Answer, Cli, wait_until
+from made import CLI, PATIENT, Answer, Cli, wait_until
 
 from trainctl.run import files
 from trainctl.run.rundir import RunDir
@@ -30,6 +30,8 @@ while not Path("stop").exists() and not live.should_stop:
     if not Path("pause").exists():
         live.step()
         live.log(lr=cfg.optim.lr)
+    else:
+        Path("paused").touch()
     time.sleep(0.001)
 """
 
@@ -41,9 +43,10 @@ def environment() -> dict[str, str]:
 
 @pytest.fixture
 def cli(tmp_path: Path, environment: dict[str, str]) -> Cli:
-    def call(*arguments: str) -> Answer:
+    def call(*arguments: str, is_patient: bool = False) -> Answer:
+        command = [*(PATIENT if is_patient else CLI), *arguments]
         return subprocess.run(
-            [*CLI, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False
         )
 
     return call
@@ -62,6 +65,6 @@ def trainer(tmp_path: Path, environment: dict[str, str]) -> Iterator[RunDir]:
         finally:
             (tmp_path / "stop").touch()
             try:
-                process.wait(20)
+                process.wait(60)
             finally:
                 process.kill()

@@ -16,11 +16,17 @@ from trainctl.run.status import Status, write_status
 
 CLI = [sys.executable, "-c", "from trainctl.cli import main; main()"]
 
+# the same, which waits as long as a busy machine may need for what a run refuses
+PATIENT = [
+    sys.executable,
+    "-c",
+    "from trainctl.cli import do, main, request; do._REFUSAL_S = request.REFUSAL_S = 60; main()",
+]
 Answer = subprocess.CompletedProcess[str]
 Cli = Callable[..., Answer]
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
+def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"

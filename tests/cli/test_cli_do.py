@@ -41,7 +41,8 @@ def test_do_for_a_later_step_does_not_wait_for_it(cli: Cli, trainer: RunDir) -> 
         0, "waits for step 1000000000; `trainctl log` will tell what became of it\n"
     )  # fmt: skip
     assert_refused(
-        cli("do", "Norm_new", "stop", "--at", "1"), r"rejected: step 1 is over: the run is at step \d+; give"
+        cli("do", "Norm_new", "stop", "--at", "1", is_patient=True),
+        r"rejected: step 1 is over: the run is at step \d+; give",
     )
 
 

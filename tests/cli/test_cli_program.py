@@ -24,7 +24,7 @@ def test_panel_shows_the_page_until_it_is_interrupted(tmp_path: Path, environmen
             assert re.fullmatch(r"http://127\.0\.0\.1:\d+/.*token=.*\n", process.stdout.readline())
             assert "Ctrl-C" in process.stdout.readline()
             process.send_signal(2)
-            assert process.wait(20) == 0
+            assert process.wait(60) == 0
         finally:
             process.kill()
 

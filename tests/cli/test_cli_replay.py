@@ -31,7 +31,7 @@ def main(cfg):
         live.log(lr=cfg.lr)
         if step == 5 and cfg.get("trainctl", {}).get("replay") is None:
             inbox.file_request(current().run, {"lr": "0.05"}, via="cli")
-            deadline = time.monotonic() + 30
+            deadline = time.monotonic() + 60
             while not live._taken and time.monotonic() < deadline:
                 time.sleep(0.001)
     if cfg.exit_code:
@@ -51,7 +51,7 @@ def app_run(tmp_path: Path, environment: dict[str, str]) -> RunDir:
     (tmp_path / "confs").mkdir()
     files.write_yaml(tmp_path / "confs" / "special.yaml", conf)
     command = [sys.executable, "app.py", "--config-dir", "confs", "-cn=special", "steps=60"]
-    subprocess.run(command, cwd=tmp_path, env=environment, check=True, timeout=60)
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True, timeout=120)
     (path,) = (tmp_path / "runs").iterdir()
     # a name that means something in Hydra's grammar of overrides
     return RunDir.at(path.rename(path.with_name("lr=0.1,a b'${c}\\")))

@@ -76,7 +76,9 @@ def test_stop_reaches_a_detached_sweep_by_its_name(app: Any, wait_until: Wait) -
 
 def test_stop_of_a_run_ends_it_and_its_children_but_not_the_sweep(app: Any, wait_until: Wait) -> None:
     sweep = app.start("x=1,2", "mode=family", "hydra.launcher.slots=1", "hydra.launcher.retries=3")
-    wait_until(lambda: sum(process.name() == "sleep" for process in app.processes()) == 1, "the first job's child")
+    wait_until(
+        lambda: sum(process.info["name"] == "sleep" for process in app.processes()) == 1, "the first job's child"
+    )
     answer = call(app, "stop", "sweep/0")
     assert answer.stdout.startswith("sweep/0 was stopped (process ")
     wait_until(lambda: app.ran() == ["start 1", "start 2"], "the second job starts")

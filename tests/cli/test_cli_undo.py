@@ -36,9 +36,13 @@ def test_set_for_a_later_step_does_not_wait_for_it(cli: Cli, trainer: RunDir) ->
         0, "waits for step 1000000000; `trainctl log` will tell what became of it\n"
     )  # fmt: skip
     assert_refused(
-        cli("set", "Norm_new", "optim.rl=0.5", "--at", "1000000000"), "rejected: optim.rl=0.5: there is no such"
+        cli("set", "Norm_new", "optim.rl=0.5", "--at", "1000000000", is_patient=True),
+        "rejected: optim.rl=0.5: there is no such",
     )
-    assert_refused(cli("set", "Norm_new", "optim.lr=0.5", "--at", "1"), r"rejected: step 1 is over: the run is at step")
+    assert_refused(
+        cli("set", "Norm_new", "optim.lr=0.5", "--at", "1", is_patient=True),
+        r"rejected: step 1 is over: the run is at step",
+    )
 
 
 def test_undo_takes_edits_back_one_by_one_and_by_number(cli: Cli, trainer: RunDir) -> None:

@@ -1,4 +1,7 @@
-"""A process that a run has started, `python guest_app.py RUN_DIR|- GO`: it opens a session and waits for GO to step."""
+"""A process that a run has started: it opens a session, waits for GO, and for as many requests as there are in it.
+
+Its command is `python guest_app.py RUN_DIR|- GO`.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ def main(run_dir: str, go: str) -> None:
     live = trainctl.live(cfg, run_dir=None if run_dir == "-" else run_dir)
     opened = attempt.current()
     print(opened.run.path, live.seed, type(opened).__name__, flush=True)
-    while not Path(go).exists():
+    while not Path(go).exists() or len(live._taken) < int(Path(go).read_text()):  # not the events: they come before
         time.sleep(0.02)
     live.log(step_of_guest=live.step(), lr=cfg.lr)
 

@@ -20,8 +20,8 @@ import torch.distributed as ranks
 from omegaconf import DictConfig, OmegaConf
 
 import trainctl
-from trainctl.frameworks import ranks as our_ranks
 
+START = timedelta(minutes=10)  # for all to be there
 COLLECTIVES = ("all_gather", "all_reduce", "barrier", "broadcast", "gather", "recv", "reduce", "scatter", "send")
 
 
@@ -39,8 +39,28 @@ def note_collectives(seen: dict[str, Any], *, live: list[trainctl.Live]) -> None
         setattr(ranks, name, noted(name, getattr(ranks, name)))
 
 
+def remember_groups() -> list[Any]:
+    """Return a list of the group of all ranks, which is None, and of those that are made from now on."""
+    groups: list[Any] = [None]
+    new_group = ranks.new_group
+
+    def remembered(*arguments: Any, **options: Any) -> Any:
+        groups.append(new_group(*arguments, **options))
+        return groups[-1]
+
+    setattr(ranks, "new_group", remembered)  # noqa: B010  # mypy does not know that it is one
+    return groups
+
+
+def limit(groups: list[Any], timeout_s: float | None) -> None:
+    """Let ranks wait for each other no longer than that from now on."""
+    for group in groups if timeout_s is not None else ():
+        ranks.distributed_c10d._set_pg_timeout(timedelta(seconds=timeout_s), group)
+
+
 def train(cfg: DictConfig, run_dir: str, seen: dict[str, Any]) -> None:
     opened: list[trainctl.Live] = []
+    groups = remember_groups()
     if cfg.note_collectives:
         note_collectives(seen, live=opened)
     live = trainctl.live(cfg, run_dir=run_dir)
@@ -63,6 +83,8 @@ def train(cfg: DictConfig, run_dir: str, seen: dict[str, Any]) -> None:
         live.load_state_dict({**json.loads(Path(os.environ["RESUME"]).read_text())})
     while live.step_number < cfg.steps:
         step = live.step()
+        if step == 1:  # not before: ranks may begin at very different times
+            limit(groups, cfg.timeout_s)
         if cfg.sums:
             number = torch.tensor(step)
             ranks.all_reduce(number)
@@ -82,15 +104,13 @@ def train(cfg: DictConfig, run_dir: str, seen: dict[str, Any]) -> None:
 
 def main() -> None:
     run_dir, out, *overrides = sys.argv[1:]
-    defaults = {"optim": {"lr": 0.1}, "n": 0, "text": "", "steps": 1_000_000, "sleep_s": 0.001, "timeout_s": 60}
+    defaults = {"optim": {"lr": 0.1}, "n": 0, "text": "", "steps": 1_000_000, "sleep_s": 0.001, "timeout_s": None}
     modes = {"sums": True, "strays": None, "note_collectives": False, "trainctl": {"seed": None}}
     cfg = OmegaConf.merge({**defaults, **modes}, OmegaConf.from_dotlist(overrides))
     assert isinstance(cfg, DictConfig)
-    our_ranks.TIMEOUT = timedelta(seconds=cfg.timeout_s)
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     meeting_point = "env://" if "MASTER_ADDR" in os.environ else f"file://{out}/meeting-point"
-    timeout = timedelta(seconds=cfg.timeout_s)
-    ranks.init_process_group("gloo", init_method=meeting_point, rank=rank, world_size=size, timeout=timeout)
+    ranks.init_process_group("gloo", init_method=meeting_point, rank=rank, world_size=size, timeout=START)
     seen: dict[str, Any] = {name: [] for name in ("values", "edits", "sums", "checkpoints", "collectives")}
     seen |= {"pid": os.getpid(), "error": None}
     try:

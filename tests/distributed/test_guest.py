@@ -18,6 +18,7 @@ from trainctl.config.yaml import loads
 from trainctl.run import attempt
 from trainctl.run.current import live
 from trainctl.run.events import read_events
+from trainctl.run.files import write_atomic
 from trainctl.run.rundir import RunDir
 from trainctl.run.status import read_status, state_of
 
@@ -82,10 +83,8 @@ def test_rank_that_a_run_starts_has_its_session_seed_and_edits(
 ) -> None:
     guest = start_guest(run.path if names_it else "-")
     assert said(guest) == [str(run.path), str(host.seed), "Guest"]
-    asked = ask(run, {"lr": 0.5}, at=1)
-    while asked not in run.events.read_text():
-        assert guest.poll() is None
-    (tmp_path / "go").touch()
+    ask(run, {"lr": 0.5}, at=1)
+    write_atomic(tmp_path / "go", "1")
     assert guest.wait(timeout=PATIENCE_S) == 0
     assert [(record["step_of_guest"], record["lr"]) for record in metrics(run) if "lr" in record] == [(1, 0.5)]
     assert [event.step for event in read_events(run) if event.is_final] == [1]
@@ -108,7 +107,7 @@ def test_second_guest_is_refused_until_the_first_has_gone(
     first.wait()
     third = start_guest("-")
     assert said(third)[2] == "Guest"
-    (tmp_path / "go").touch()
+    write_atomic(tmp_path / "go", "0")
     assert third.wait(timeout=PATIENCE_S) == 0
 
 

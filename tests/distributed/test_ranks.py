@@ -68,13 +68,12 @@ def test_ranks_have_one_seed_which_rank_0_has_drawn(start_ranks: StartRanks) -> 
 
 
 def test_pause_longer_than_the_timeout_of_all_groups_ends_nothing(start_ranks: StartRanks, run: RunDir) -> None:
-    ranks = start_ranks(2, "timeout_s=4")
-    ranks.until(run.changelog.exists)
-    paused = ask(run, action="pause")
+    paused = ask(run, action="pause", at=3)  # by then all ranks wait no longer than that
+    ranks = start_ranks(2, "timeout_s=6")
     ranks.until(lambda: paused in ranks.answers())
     began = time.monotonic()
     edited = ask(run, {"optim.lr": 0.5})
-    ranks.until(lambda: edited in ranks.answers() and time.monotonic() - began > 10)
+    ranks.until(lambda: edited in ranks.answers() and time.monotonic() - began > 14)
     ask(run, action="resume")
     stopped = ask(run, action="stop")
     seen = ranks.wait()

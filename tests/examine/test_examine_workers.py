@@ -35,6 +35,13 @@ def wait(condition: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
+def is_over(process: psutil.Process) -> bool:
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_a_parser_that_hangs_is_ended_with_the_table(tmp_path: Path, how: signal.Signals) -> None:
     runs = [make(tmp_path / f"r{at}", {"lr": 0.1}, result=1.0) for at in range(2)]
@@ -47,7 +54,7 @@ def test_a_parser_that_hangs_is_ended_with_the_table(tmp_path: Path, how: signal
         workers = psutil.Process(process.pid).children()
         process.send_signal(how)
         process.wait(timeout=60)
-        wait(lambda: not any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in workers))
+        wait(lambda: all(map(is_over, workers)))
         assert len(workers) == 2
     finally:
         process.kill()

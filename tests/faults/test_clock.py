@@ -93,12 +93,14 @@ def test_job_that_runs_too_long_is_ended_under_a_clock_that_runs_backwards(backw
 def test_edits_under_a_clock_that_runs_backwards_are_applied_and_answered(
     backwards: App, wait_until: WaitUntil
 ) -> None:
-    source = (backwards.path / "app.py").read_text()
-    (backwards.path / "app.py").write_text(source.replace("time.sleep(0.01)", "time.sleep(0.05)"))
+    hold = backwards.path / "hold"
+    hold.touch()
     launcher = backwards.start("x=1", "hydra.launcher.slots=1")
     run = RunDir.at(backwards.sweep / "0")
     wait_until(lambda: run.metrics.exists() and run.inbox.exists(), "the training has begun")
     request = file_request(run, {"lr": "0.25"}, via="cli")
+    wait_until(lambda: events.latest(events.read_events(run)), "the request is taken")
+    hold.unlink()
     answer = wait_until(lambda: events.answer(run, request), "the request is answered")
     assert answer.state == "applied", answer
     output, _ = launcher.communicate(timeout=60)
@@ -109,12 +111,15 @@ def test_edits_under_a_clock_that_runs_backwards_are_applied_and_answered(
 def test_request_that_a_killed_run_left_is_refused_under_a_clock_that_runs_backwards(
     backwards: App, wait_until: WaitUntil
 ) -> None:
+    hold = backwards.path / "hold"
+    hold.touch()
     launcher = backwards.start("x=1")
     run = RunDir.at(backwards.sweep / "0")
     wait_until(run.metrics.exists, "the training has begun")
     launcher.kill()
     launcher.communicate()
     wait_until(lambda: not backwards.processes(), "all processes are gone")
+    hold.unlink()
     request = file_request(run, {"lr": "0.25"}, via="cli")
     again = backwards.run("x=1")
     assert again.returncode == 0, again.stderr

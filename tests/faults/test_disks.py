@@ -46,9 +46,12 @@ def test_disk_that_fills_up_under_trainings_fails_those_that_cannot_say_how_they
 ) -> None:
     training.sweep = disk / "sweep"
     sweep = ("x=1,7,13", "hydra.launcher.slots=2", f"hydra.sweep.dir={training.sweep}")
+    hold = training.path / "hold"
+    hold.touch()
     launcher = training.start(*sweep)
     wait_until((training.sweep / "1" / "metrics.jsonl").exists, "a training has begun")
     fill(disk / "filler")
+    hold.unlink()
     output, _ = launcher.communicate(timeout=60)
     assert launcher.returncode == 1
     assert failures(output)

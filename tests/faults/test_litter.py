@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import os
 import socket
-import subprocess
 from pathlib import Path
 from typing import Any
 
 from trainctl.run.rundir import RunDir
 
-
-def ended_process() -> int:
-    process = subprocess.Popen(["true"])
-    process.wait()
-    return process.pid
+NOBODY = 1 << 30  # no process of any machine has this number
 
 
 def names(path: Path) -> set[str]:
@@ -24,7 +19,7 @@ def names(path: Path) -> set[str]:
 def test_files_of_a_launcher_killed_while_it_signed_in_are_removed(app: Any) -> None:
     launchers = app.sweep / ".trainctl" / "launchers"
     launchers.mkdir(parents=True)
-    host, dead, alive = socket.gethostname(), ended_process(), os.getpid()
+    host, dead, alive = socket.gethostname(), NOBODY, os.getpid()
     living = {f"{host}-{alive}-1.lock", f".{host}-{alive}-1.yaml.{alive}.tmp"}
     elsewhere = {f"not-{host}-{dead}-1.lock", "notes.txt"}
     left = {f"{host}-{dead}-1.lock", f".{host}-{dead}-1.yaml.{dead}.tmp"}

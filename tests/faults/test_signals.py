@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from rounds import children_of
 
 WaitUntil = Callable[..., Any]
 
@@ -26,7 +27,7 @@ def test_end_of_the_system_or_the_terminal_ends_running_jobs(
     assert "ending 2 running jobs" in output
     assert "5 jobs: 2 failed, 3 not finished: the same command resumes" in output
     assert "Traceback" not in output
-    wait_until(lambda: not app.processes(), "all processes are gone", deadline_s=2)
+    wait_until(lambda: not app.processes(), "all processes are gone")
     assert [app.yaml(f"{x}/status.yaml")["state"] for x in (0, 1)] == ["interrupted"] * 2
     app.go()
     assert app.run(*sweep).returncode == 0
@@ -79,8 +80,8 @@ def test_signal_to_a_job_ends_that_job_alone_and_is_named(
 def test_zygote_leaves_signals_to_the_launcher(app: Any, wait_until: WaitUntil, number: signal.Signals) -> None:
     launcher = app.start("x=range(0,3)", "mode=wait", "hydra.launcher.slots=1")
     wait_until(lambda: len(app.ran()) == 1, "a job runs")
-    (zygote,) = (process for process in app.processes() if process.ppid() == launcher.pid)
-    zygote.send_signal(number)
+    (zygote,) = children_of(launcher.pid)
+    os.kill(zygote, number)
     app.go()
     output, _ = launcher.communicate(timeout=60)
     assert launcher.returncode == 0, output

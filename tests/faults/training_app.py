@@ -1,4 +1,7 @@
-"""A Hydra app whose jobs train for a while, log what they do, and may leave a child behind."""
+"""A Hydra app whose jobs train for a while, log what they do, and may leave a child behind.
+
+While there is a file `hold` beside it, a training stays in its second step.
+"""
 
 from __future__ import annotations
 
@@ -27,6 +30,8 @@ def main(cfg):
     total = 0.0
     for step in live.track(range(STEPS[cfg.x % len(STEPS)])):
         time.sleep(0.01)
+        while step == 1 and os.path.exists(os.path.join(os.path.dirname(__file__), "hold")):
+            time.sleep(0.01)
         total += cfg.lr * cfg.x
         live.log(loss=1 / (1 + total))
     note(f"end {cfg.x}")

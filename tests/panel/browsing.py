@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 import pytest
 
+from trainctl.run import files
 from trainctl.run.rundir import RunDir
 
 api = pytest.importorskip("playwright.sync_api", reason="the browser tests need Playwright for Python")
@@ -65,11 +66,11 @@ class Training:
 
     @property
     def step(self) -> int:
-        return int(json.loads(self.run.metrics.read_text().splitlines()[-1])["step"])
+        return int(files.read_lines(self.run.metrics)[-1]["step"])
 
     def stop(self) -> None:
         Path(f"{self.seen}.stop").touch()
-        assert self.process.wait(timeout=30) == 0
+        assert self.process.wait(timeout=PATIENCE_S) == 0
 
 
 def wait_for(condition: Callable[[], object], what: str, timeout_s: float = PATIENCE_S) -> None:

@@ -138,7 +138,7 @@ def test_text_being_typed_survives_an_edit_from_elsewhere(form: Any, training: T
     page = form
     field(page, "lr").fill("0.25")
     request = file_request(training.run, {"optim.lr": "0.125"}, via="test")
-    event = wait_for_answer(training.run, request, 20)
+    event = wait_for_answer(training.run, request, 60)
     assert event is not None
     assert event.state == "applied"
     expect(page.get_by_text("now 0.125")).to_be_visible()

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -22,11 +20,12 @@ from trainctl.config.settings import PanelSettings
 from trainctl.panel import process
 from trainctl.panel.guard import Guard, answers, end
 from trainctl.panel.paneldir import PanelDir, Record
+from trainctl.run import files
 from trainctl.run.rundir import RunDir, find_runs
 from trainctl.run.status import state_of
 
 TRAINING = Path(__file__).with_name("guarded_training.py")
-PATIENCE_S = 60.0
+PATIENCE_S = 240.0
 
 
 def wait_for(condition: Callable[[], object], what: str) -> None:
@@ -51,8 +50,8 @@ def is_another(root: Path, before: Record) -> bool:
 
 
 def last_step(run: RunDir) -> int:
-    lines = run.metrics.read_text().splitlines() if run.metrics.exists() else []
-    return int(json.loads(lines[-1])["step"]) if lines else 0
+    records = files.read_lines(run.metrics)  # the last line may be half written
+    return int(records[-1]["step"]) if records else 0
 
 
 def opened(browser: OpenerDirector, url: str) -> int:
@@ -126,12 +125,18 @@ def test_killed_server_of_a_sweep_comes_back_and_jobs_are_forked_all_the_same(ta
             wait_for(lambda: is_another(root, first), "another server")
             assert found(root).url == first.url
             assert [state_of(run) for run in find_runs(task.path)] == ["running"] * 2
+            assert sweep.stdout is not None
+            said = ""
+            while "it was started again" not in said:  # which is said a moment after it is there
+                line = sweep.stdout.readline()
+                assert line, said
+                said += line
         finally:
             sweep.terminate()
-            said, _ = sweep.communicate(timeout=PATIENCE_S)
-            print(said)
-    assert "fresh interpreter" not in said
-    assert re.search(r"the page's server has ended \(exit code -9\); it was started again", said)
+            rest, _ = sweep.communicate(timeout=PATIENCE_S)
+            print(rest)
+    assert "fresh interpreter" not in said + rest
+    assert "the page's server has ended (exit code -9); it was started again" in said
 
 
 def test_guards_of_two_users_start_one_server(tmp_path: Path) -> None:

@@ -65,9 +65,8 @@ def test_only_changed_cells_are_sent(root: Path) -> None:
     table.view.patch = sent.append
     table.follow(watching.rows())
     assert len(sent) == 1
-    assert sent[0]["step"] == [(0, 77.0)]
-    assert set(sent[0]) <= {"step", "last sign"}
-    assert [place for cells in sent[0].values() for place, _ in cells if place != 0] == []
+    sent[0].pop("last sign", None)  # of any run: it goes on with the clock
+    assert sent[0] == {"step": [(0, 77.0)]}
 
 
 def test_chosen_runs_stay_chosen_when_others_come(root: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from browsing import CHROMIUM, NAME, Training, button, expect, field, open_run, run_url, settle, wait_for
+from made_pipeline import MadePipeline
 from made_sweep import make_sweep
 
 from trainctl.config.settings import PanelSettings
@@ -23,6 +24,7 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed on this machine"),
 ]
 
+PIPELINE = "Commands"
 GROUND = "getComputedStyle(document.body).backgroundColor"
 
 # rules that only markup out of reach from Python breaks, each with whose it is
@@ -42,6 +44,17 @@ NOT_OURS = {
 @pytest.fixture(scope="module", autouse=True)
 def sweep(training: Training) -> None:
     make_sweep(training.run.path.parent, 12)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def commands(training: Training) -> Iterator[None]:
+    """A pipeline in its last command, which is tried for the second time."""
+    pipeline = MadePipeline(training.run.path.parent / PIPELINE)
+    for name in ("prepare", "train", "test", "test.1"):
+        pipeline.write(name, "".join(f"\033[3{colour}mline {colour}\033[0m of {name}\n" for colour in range(8)))
+    pipeline.says(prepare="done", train="failed", average_checkpoints="outdated", test="running", report="queued")
+    yield
+    pipeline.end("done")
 
 
 @pytest.fixture
@@ -65,6 +78,7 @@ def places(url: str) -> dict[str, str]:
     return {
         "run": run_url(url, NAME),
         "log": f"{run_url(url, NAME)}?tab=log",
+        "commands": f"{run_url(url, PIPELINE)}?tab=log",
         "ended": run_url(url, "Norm_new-Lr_0.1-Seed_0"),
         "sweep": base,
         "compare": f"{base}compare?a={NAME}&b=Norm_new-Lr_0.1-Seed_0",
@@ -72,12 +86,14 @@ def places(url: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("place", ["run", "log", "ended", "sweep", "compare"])
+@pytest.mark.parametrize("place", ["run", "log", "commands", "ended", "sweep", "compare"])
 def test_page_passes_an_automated_accessibility_check(page: Any, url: str, place: str, scheme: str) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="the check needs axe-playwright-python")
     page.goto(places(url)[place])
     settle(page)
     expect(page.get_by_text(re.compile("running")).first).to_be_visible()
+    if place in ("log", "commands"):
+        expect(page.get_by_role("region", name="log")).to_be_visible()
     if scheme == "dark":
         light = page.evaluate(GROUND)
         page.get_by_role("button", name="Toggle theme").click()
@@ -97,7 +113,7 @@ def test_page_passes_an_automated_accessibility_check(page: Any, url: str, place
     shot(page, f"{place}-{scheme}")
 
 
-@pytest.mark.parametrize("place", ["run", "log", "sweep", "compare"])
+@pytest.mark.parametrize("place", ["run", "log", "commands", "sweep", "compare"])
 def test_page_fits_a_narrow_window(page: Any, url: str, place: str) -> None:
     try:
         page.set_viewport_size({"width": 390, "height": 844})

@@ -62,12 +62,12 @@ def open_live(run: RunDir, end_run: Callable[[], None]) -> OpenLive:
 
 @pytest.fixture
 def step_until(run: RunDir) -> StepUntil:
-    """Train until a condition holds, at most 20 seconds."""
+    """Train until a condition holds, at most 60 seconds."""
 
     def step(session: Live, condition: Callable[[], object]) -> None:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while not condition():
-            assert time.monotonic() < deadline, "the condition did not come true in 20 s"
+            assert time.monotonic() < deadline, "the condition did not come true in 60 s"
             session.step()
             time.sleep(0.001)
 
@@ -94,9 +94,9 @@ def ask(run: RunDir) -> Callable[..., str]:
     def file(session: Live, edits: dict[str, Any] | None = None, **more: Any) -> str:
         before = len(session._taken)
         request = file_request(run, edits or {}, via="test", **more)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while len(session._taken) == before:
-            assert time.monotonic() < deadline, "the request was not taken in 20 s"
+            assert time.monotonic() < deadline, "the request was not taken in 60 s"
             time.sleep(0.001)
         return request
 

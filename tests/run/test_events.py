@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from typing import Any
 
 import pytest
@@ -45,19 +44,17 @@ def test_wait_returns_the_answer_when_it_comes(made: RunDir) -> None:
     assert lock.acquire()
     write_status(made, Status.running_here(attempt=1, slot=None))
     found: list[Any] = []
-    waiter = threading.Thread(target=lambda: found.append(wait_for_answer(made, "a", 20)))
+    waiter = threading.Thread(target=lambda: found.append(wait_for_answer(made, "a", 60)))
     waiter.start()
     append(made, [Event("b", "applied", step=1)])
     append(made, [Event("a", "applied", step=2)])
-    waiter.join(20)
+    waiter.join(60)
     lock.release()
     assert found[0].step == 2
 
 
 def test_wait_ends_early_when_the_run_does_not_run(made: RunDir) -> None:
-    started = time.monotonic()
-    assert wait_for_answer(made, "a", 60) is None
-    assert time.monotonic() - started < 10
+    assert wait_for_answer(made, "a", 1e9) is None
     append(made, [Event("a", "rejected", reason="the run ended")])
     found = wait_for_answer(made, "a", 60)
     assert found is not None

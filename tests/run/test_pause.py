@@ -24,10 +24,10 @@ from trainctl.run.status import read_status, state_of
 from trainctl.run.summary import summarize
 
 StartToy = Callable[..., "subprocess.Popen[str]"]
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 
-def until(condition: Callable[[], Any], what: str, seconds: float = 30) -> None:
+def until(condition: Callable[[], Any], what: str, seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"{what} did not happen in {seconds} s"
@@ -51,7 +51,7 @@ class Training:
 
     def ask(self, edits: dict[str, Any] | None = None, **more: Any) -> Event:
         request = file_request(self.run, edits or {}, via="test", **more)
-        found = wait_for_answer(self.run, request, 30)
+        found = wait_for_answer(self.run, request, 60)
         assert found is not None
         return found
 
@@ -71,7 +71,7 @@ def training(run: RunDir, end_run: Callable[[], None]) -> Iterator[Training]:
     finally:
         made.over = True
         file_request(run, {}, via="test", action="resume")
-        made.thread.join(30)
+        made.thread.join(60)
         assert not made.thread.is_alive()
 
 
@@ -109,7 +109,7 @@ def test_edits_apply_during_a_pause_at_the_step_that_is_about_to_begin(training:
     assert loads(training.run.changelog.read_text()).edits == [Edit(step, {"n": 3})]
     late = file_request(training.run, {"n": "4"}, via="test", at=step + 1)
     assert training.ask(action="resume").step == step
-    found = wait_for_answer(training.run, late, 30)
+    found = wait_for_answer(training.run, late, 60)
     assert found is not None
     assert found.step == step + 1
 
@@ -126,7 +126,7 @@ def test_action_of_the_task_is_done_during_a_pause(training: Training) -> None:
 def test_stop_ends_a_pause(training: Training) -> None:
     step = training.pause()
     assert training.ask(action="stop").step == step
-    training.thread.join(30)
+    training.thread.join(60)
     assert training.session.step_number == step
 
 
@@ -137,7 +137,7 @@ def paused(tmp_path: Path, start_toy: StartToy) -> tuple[RunDir, subprocess.Pope
     process = start_toy(run.path, TOY_ENDLESS="1")
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n", process.communicate()
-    found = wait_for_answer(run, file_request(run, {}, via="test", action="pause"), 30)
+    found = wait_for_answer(run, file_request(run, {}, via="test", action="pause"), 60)
     assert found is not None
     assert found.state == "applied", found.reason
     return run, process
@@ -146,7 +146,7 @@ def paused(tmp_path: Path, start_toy: StartToy) -> tuple[RunDir, subprocess.Pope
 def test_ctrl_c_ends_a_paused_run(paused: tuple[RunDir, subprocess.Popen[str]]) -> None:
     run, process = paused
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=30)
+    process.communicate(timeout=60)
     assert process.returncode == -signal.SIGINT
     status = read_status(run)
     assert status is not None
@@ -156,7 +156,7 @@ def test_ctrl_c_ends_a_paused_run(paused: tuple[RunDir, subprocess.Popen[str]]) 
 def test_sigterm_ends_a_paused_run(paused: tuple[RunDir, subprocess.Popen[str]]) -> None:
     run, process = paused
     process.terminate()
-    process.communicate(timeout=30)
+    process.communicate(timeout=60)
     assert process.returncode == -signal.SIGTERM
     assert state_of(run) == "interrupted"
 

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from omegaconf import DictConfig, OmegaConf
@@ -17,6 +20,7 @@ OpenLive = Callable[..., Live]
 StepUntil = Callable[[Live, Callable[[], object]], None]
 Answered = Callable[[Live, str], Event]
 EndRun = Callable[[], None]
+WaitUntil = Callable[..., Any]
 
 
 def config() -> DictConfig:
@@ -56,17 +60,34 @@ def test_file_dropped_into_the_inbox_that_is_no_request_is_refused(
 
 
 def test_file_that_is_still_being_written_is_taken_when_it_is_whole(
-    open_live: OpenLive, run: RunDir, step_until: StepUntil
+    open_live: OpenLive, run: RunDir, step_until: StepUntil, monkeypatch: pytest.MonkeyPatch, wait_until: WaitUntil
 ) -> None:
+    clock, looks = [time.monotonic()], [0]  # the clock goes on only when the pump has looked
+    is_settled = pump.Pump._is_settled
+
+    def look(self: pump.Pump, path: Path) -> bool:
+        found = is_settled(self, path)
+        looks[0] += 1
+        return found
+
     cfg = config()
     session = open_live(cfg)
+    monkeypatch.setattr(pump, "time", SimpleNamespace(monotonic=lambda: clock[0], time=time.time))
+    monkeypatch.setattr(pump.Pump, "_is_settled", look)
     with (run.inbox / "edit.yaml").open("w") as file:
         for char in "optim: {lr: 0.00025}\n":  # every beginning of it from '0' on is YAML too, or nearly
             file.write(char)
             file.flush()
             session.step()
-            threading.Event().wait(0.01)
-    step_until(session, lambda: cfg.optim.lr != 0.1)
+            seen = looks[0]
+            wait_until(lambda seen=seen: looks[0] >= seen + 2, "the pump has looked at it")
+            clock[0] += 0.2  # of the 0.25 s in which a file must not grow
+
+    def is_taken() -> bool:
+        clock[0] += 0.2
+        return bool(cfg.optim.lr != 0.1)
+
+    step_until(session, is_taken)
     assert cfg.optim.lr == 0.00025
     assert [event.state for event in read_events(run)] == ["pending", "applying", "applied"]
 
@@ -84,7 +105,7 @@ def test_hung_inbox_stops_neither_training_nor_its_end(
     session = open_live(n=1, trainctl={"poll_s": 0.005})
     monkeypatch.setattr(pump, "list_inbox", hang)
     monkeypatch.setattr(pump, "_PATIENCE_S", 0.1)
-    assert hanging.wait(20)
+    assert hanging.wait(60)
     assert [session.step() for _ in range(1000)][-1] == 1000
     session.close()
     go_on.set()

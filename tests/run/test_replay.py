@@ -16,7 +16,7 @@ from trainctl.run.rundir import RunDir
 from trainctl.run.status import read_status
 
 StartToy = Callable[..., "subprocess.Popen[str]"]
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 
 def finish(process: subprocess.Popen[str]) -> str:
@@ -39,7 +39,7 @@ def edited(tmp_path: Path, start_toy: StartToy) -> tuple[RunDir, str]:
     for edit, note in (({"lr": "0.01", "batch_size": "32"}, "calmer"), ({"momenta": "[0.5, 0.25]"}, None)):
         assert process.stdout is not None
         assert process.stdout.readline() == "waiting\n", process.communicate()
-        answers.append(wait_for_answer(run, file_request(run, edit, via="cli", note=note), 30))
+        answers.append(wait_for_answer(run, file_request(run, edit, via="cli", note=note), 60))
     assert [answer and answer.state for answer in answers] == ["applied", "applied"]
     return run, finish(process)
 

@@ -32,7 +32,7 @@ DEFAULTS = {
 
 def wait_for_request(live: trainctl.Live) -> None:
     print("waiting", flush=True)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while not live._taken:  # not the event that says so: it is written before the request can be applied
         assert time.monotonic() < deadline, "no request came"
         time.sleep(0.002)

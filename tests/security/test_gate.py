@@ -55,7 +55,7 @@ class Client:
         self, path: str, headers: Mapping[str, str] | None = None, method: str = "GET"
     ) -> tuple[int, dict[str, str], str]:
         """Ask for a path below the prefix; a header that is empty is left out."""
-        connection = http.client.HTTPConnection(self.host, timeout=30)
+        connection = http.client.HTTPConnection(self.host, timeout=240)
         try:
             connection.putrequest(method, f"/{self.prefix}/{path}", skip_host=True, skip_accept_encoding=True)
             for name, value in {"Host": self.host, **(headers or {})}.items():
@@ -179,11 +179,11 @@ def test_websocket_with_a_forged_session_token_is_closed(client: Client) -> None
 
     async def first_message() -> str | bytes | None:
         request = HTTPRequest(
-            f"ws://{client.host}/{client.prefix}/ws", headers={**client.cookie, **client.origin}, request_timeout=20
+            f"ws://{client.host}/{client.prefix}/ws", headers={**client.cookie, **client.origin}, request_timeout=240
         )
         connection = await websocket_connect(request, subprotocols=["bokeh", forged])
         try:
-            return await asyncio.wait_for(connection.read_message(), 20)
+            return await asyncio.wait_for(connection.read_message(), 240)
         finally:
             connection.close()
 

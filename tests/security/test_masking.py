@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 
 import pytest
@@ -62,7 +61,7 @@ def test_view_holds_no_secret(run: RunDir) -> None:
 
 def test_log_and_files_are_shown_without_secrets(run: RunDir) -> None:
     masking = view_of(run).masking
-    lines, _ = read_end(run, masking)
+    lines, _ = read_end(run.log, masking)
     assert lines[:3] == [f"logged in with {MASK}", "KeyError: 'x'", f"--api_key={MASK} lr=1"]
     for found in files_of(run):
         text = beginning(run, found.name, masking)
@@ -80,7 +79,6 @@ def test_files_of_a_run_lead_nowhere_else(run: RunDir, tmp_path: Path) -> None:
 
 
 def test_long_word_takes_no_more_than_its_length() -> None:
-    begun = time.process_time()
-    assert Masking({}).text("y" * 30_000) == "y" * 30_000  # a log may have a line of any length, and pages follow it
-    assert time.process_time() - begun < 1
+    word = "y" * 1_000_000  # a log may have a line of any length, and pages follow it: its square would take hours
+    assert Masking({}).text(word) == word
     assert Masking({}).text("a-b--my_token=1,c") == f"a-b--my_token={MASK},c"

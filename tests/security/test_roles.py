@@ -39,9 +39,9 @@ def ask(url: str, headers: dict[str, str], context: ssl.SSLContext | None = None
     parts = urlsplit(url)
     assert parts.hostname is not None
     if context is None:
-        connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=60)
+        connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=240)
     else:
-        connection = http.client.HTTPSConnection(parts.hostname, parts.port, timeout=60, context=context)
+        connection = http.client.HTTPSConnection(parts.hostname, parts.port, timeout=240, context=context)
     try:
         connection.request("GET", parts.path, headers=headers)
         answer = connection.getresponse()
@@ -144,7 +144,7 @@ for path in {paths!r}:
     except OSError:
         pass
 try:
-    seen.append(urllib.request.urlopen({url!r}, timeout=60).status)
+    seen.append(urllib.request.urlopen({url!r}, timeout=240).status)
 except urllib.error.HTTPError as error:
     print(error.code)
 print(seen)
@@ -175,7 +175,7 @@ def test_another_user_of_the_machine_gets_nothing(shared_root: Path) -> None:
         code = STRANGER.format(uid=nobody.pw_uid, gid=nobody.pw_gid, paths=paths, url=handle.url.partition("?")[0])
         # a Python of the system: that of an environment below root's home may be closed to others
         python = shutil.which("python3", path="/usr/bin:/usr/local/bin") or sys.executable
-        told = subprocess.run([python, "-c", code], capture_output=True, text=True, timeout=120, check=True, cwd="/")
+        told = subprocess.run([python, "-c", code], capture_output=True, text=True, timeout=280, check=True, cwd="/")
         assert told.stdout.split("\n")[:2] == ["403", "[]"]
     finally:
         handle.close()

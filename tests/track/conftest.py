@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,13 +16,14 @@ from typing import Any
 import pytest
 from killing import ROOT, TRAINING
 from omegaconf import OmegaConf
-from wandb_online import Start, WandbOnline
+from wandb_online import Start, WandbOnline, held_port
 
 from trainctl.run import attempt
 from trainctl.run.current import live
 from trainctl.run.live import Live
 from trainctl.run.rundir import RunDir
 from trainctl.track import following
+from trainctl.track import wandb as tracker
 
 _START_S = 240
 
@@ -33,9 +33,8 @@ class MlflowServer:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        with socket.socket() as found:
-            found.bind(("127.0.0.1", 0))
-            self.port = found.getsockname()[1]
+        self._place = held_port()  # for as long as the test runs, also while no server listens
+        self.port = self._place.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -63,6 +62,10 @@ class MlflowServer:
             self._process.wait()
             self._process = None
 
+    def close(self) -> None:
+        """Give the port back."""
+        self._place.close()
+
     def _answers(self) -> bool:
         try:
             with urllib.request.urlopen(f"{self.url}/health", timeout=5) as answer:
@@ -77,6 +80,7 @@ def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowSe
     server.start()
     yield server
     server.kill()
+    server.close()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -97,8 +101,9 @@ def tracker_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iter
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "15")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "120")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    monkeypatch.setattr(following, "_FAREWELL_S", 240)  # however busy the machine is, all is to be sent
     monkeypatch.chdir(tmp_path)
     yield
     forget_mlflow()
@@ -181,11 +186,13 @@ def online(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[WandbOnl
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(following, "_PATIENCE_S", 0)
     monkeypatch.setattr(following, "_LOOK_S", 0.05)
+    monkeypatch.setattr(tracker, "_INIT_S", 240)
     wandb.teardown()  # it reads its settings once
     yield server
     server.hears.set()
     wandb.teardown()
     server.stop()
+    server.close()
 
 
 @pytest.fixture
@@ -195,7 +202,7 @@ def training(run: RunDir) -> Iterator[Start]:
 
     def start(steps: int, **environment: str) -> subprocess.Popen[str]:
         command = [sys.executable, str(TRAINING), str(run.path), "wandb", str(steps)]
-        whole = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
+        whole = {**os.environ, "PYTHONPATH": str(ROOT), "FAREWELL_S": "240", **environment}
         started.append(subprocess.Popen(command, env=whole, stderr=subprocess.PIPE, text=True))
         return started[-1]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -11,11 +10,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from trainctl.run import files
 from trainctl.run.rundir import RunDir
 
 TRAINING = Path(__file__).with_name("followed_training.py")
 ROOT = Path(__file__).resolve().parents[2]
-_DEADLINE_S = 120
+_DEADLINE_S = 240
 
 
 def kill_and_finish(run: RunDir, tracker: str, number_sent: Callable[[], int], *, kills: int = 3) -> int:
@@ -32,7 +32,7 @@ def kill_and_finish(run: RunDir, tracker: str, number_sent: Callable[[], int], *
             time.sleep(0.02)
         process.send_signal(signal.SIGKILL)
         process.wait()
-    last = int(json.loads(run.metrics.read_text().splitlines()[-1])["step"]) + 50
+    last = int(files.read_lines(run.metrics)[-1]["step"]) + 50
     done = subprocess.run([*command, str(last)], env=environment, check=False, timeout=_DEADLINE_S)
     assert done.returncode == 0
     return last

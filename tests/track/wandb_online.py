@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import subprocess
 import sys
 import threading
@@ -61,7 +62,8 @@ class WandbOnline:
         self.lock = threading.Lock()
         self.loses_answers = False
         self._stack = ExitStack()
-        self._port = 0
+        self._place = held_port()
+        self._port: int = self._place.getsockname()[1]
         self.hears = threading.Event()  # cleared: no call is answered
         self.hears.set()
 
@@ -87,12 +89,15 @@ class WandbOnline:
     def start(self) -> None:
         self._server = _Receiver(self, self._port)
         self._server.silence = self.hears
-        self._port = self._server.server_port
         self._stack.enter_context(serving(self._server))
 
     def stop(self) -> None:
         self._server.is_stopped = True
         self._stack.close()
+
+    def close(self) -> None:
+        """Give the port back."""
+        self._place.close()
 
 
 class _Receiver(Server):
@@ -181,6 +186,14 @@ class _Receiver(Server):
     def _places(self, asked: dict[str, Any]) -> dict[str, Any]:
         places = [{"name": name, "uploadUrl": f"{self.url}/put/{asked['run']}/{name}"} for name in asked["files"]]
         return {"createRunFiles": {"runID": asked["run"], "uploadHeaders": [], "files": places}}
+
+
+def held_port() -> socket.socket:
+    """Take a port that nobody else is given while this socket is open; a server with SO_REUSEADDR may listen there."""
+    place = socket.socket()
+    place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    place.bind(("127.0.0.1", 0))
+    return place
 
 
 def logged(run: RunDir) -> Counter[int]:
