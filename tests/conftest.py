@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hypothesis
@@ -42,6 +43,16 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def unset_version_base(monkeypatch: pytest.MonkeyPatch) -> None:
     """Start each test with Hydra's version base as it is in a new process: one that composes leaves its own behind."""
     monkeypatch.setitem(Singleton._instances, VersionBase, type.__call__(VersionBase))
+
+
+@pytest.fixture(autouse=True)
+def unset_logging() -> Iterator[None]:
+    """Leave the root logger as it was found: Hydra sets it up for its whole process."""
+    handlers, level = list(logging.root.handlers), logging.root.level
+    yield
+    for handler in [each for each in logging.root.handlers if each not in handlers]:
+        logging.root.removeHandler(handler)
+    logging.root.setLevel(level)
 
 
 @pytest.fixture

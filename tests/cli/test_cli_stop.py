@@ -47,7 +47,7 @@ def test_stop_lets_running_jobs_finish(app: Any, waiting: subprocess.Popen[str],
     assert answer.returncode == 0
     app.go()
     out, _ = waiting.communicate(timeout=60)
-    assert "no new jobs; waiting for 1 running ones" in out
+    assert "no new jobs; waiting for 1 running job" in out
     assert waiting.returncode == 130
     assert app.ran() == ["start 1", "end 1"]
 

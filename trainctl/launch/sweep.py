@@ -259,11 +259,12 @@ class Sweep:
             if job.is_composing or job.is_armed or job.waits_for_other:
                 job.close()  # what has no slot yet leaves when its channel closes
         running = sum(job.started is not None for job in self._jobs.values())
+        jobs = "1 running job" if running == 1 else f"{running} running jobs"
         if self._interrupts.wants_the_end and not self._is_ending:
             self._is_ending = True
-            self._report.note(f"ending {running} running jobs ...")
+            self._report.note(f"ending {jobs} ...")
             for job in self._jobs.values():
                 self._end_early(job, Failure("interrupted", "was ended on request"))
         elif running and not self._is_ending and not self._has_said_wait:
             self._has_said_wait = True
-            self._report.note(f"no new jobs; waiting for {running} running ones (Ctrl-C again ends them)")
+            self._report.note(f"no new jobs; waiting for {jobs} (Ctrl-C again ends them)")
