@@ -218,8 +218,9 @@ def ours(run: RunDir) -> Path:
 
 
 def test_event_file_that_was_deleted_beside_those_of_a_logger_is_written_there_again(
-    train: Any, finish: Any, run: RunDir
+    train: Any, finish: Any, run: RunDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(following, "_PATIENCE_S", 60)  # else the tracker may open its run before the logger's is noted
     directory = run.path / "lightning_logs" / "version_0"
     session = train("tensorboard", lr=0.5)
     opened.note("tensorboard", directory=str(directory))
