@@ -12,6 +12,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from trainctl.run.lock import take
 from trainctl.run.status import boot_id, process_started
 
 
@@ -101,7 +102,7 @@ class PanelDir:
 
     def lock(self, path: Path, mode: int, *, patience_s: float = 0.0) -> int | None:
         """Take a flock (`fcntl.LOCK_SH` or `LOCK_EX`) and return its descriptor; None when others keep it too long."""
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        descriptor = _opened(path)
         deadline = time.monotonic() + patience_s
         while True:
             try:
@@ -115,6 +116,16 @@ class PanelDir:
                 os.close(descriptor)
                 raise
             time.sleep(0.001)
+
+    def take(self, path: Path) -> int | None:
+        """Take a flock alone and return its descriptor; None when somebody holds it. Who only looks is waited for."""
+        descriptor, is_ours = _opened(path), False
+        try:
+            is_ours = take(descriptor)
+            return descriptor if is_ours else None
+        finally:
+            if not is_ours:
+                os.close(descriptor)
 
     def write_private(self, path: Path, text: str) -> None:
         """Replace a file (mode 0600) in one rename. Not synced: it is worth nothing after a crash of the machine."""
@@ -144,3 +155,7 @@ class PanelDir:
         for path in (self.record, self.opener):
             with contextlib.suppress(OSError):
                 os.unlink(path)
+
+
+def _opened(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import secrets
@@ -12,7 +11,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,8 +21,6 @@ from trainctl.panel.credentials import Credentials
 from trainctl.panel.listening import certificate_of, listening_address, names_of, shown_host
 from trainctl.panel.oauth import OAuth
 from trainctl.panel.paneldir import PanelDir, Record
-
-LOOKERS_S = 10.0  # who looks for a server holds its lock for microseconds, unless a busy machine keeps it from going on
 
 # A fork while a server is being started, by another thread, would leave its lock and its socket open in a worker.
 _starting = threading.Lock()
@@ -83,7 +79,7 @@ def start(
         OSError: it cannot be started.
     """
     with _starting:
-        lock = _take(place)
+        lock = place.take(place.server_lock)
         if lock is None:
             return None
         try:
@@ -104,18 +100,6 @@ def start(
             raise
         finally:
             os.close(lock)
-
-
-def _take(place: PanelDir) -> int | None:
-    """Take the server's lock; None when a server holds it. Who only looks for one shares it for a moment: we wait."""
-    deadline = time.monotonic() + LOOKERS_S
-    while (lock := place.lock(place.server_lock, fcntl.LOCK_EX)) is None and time.monotonic() < deadline:
-        looking = place.lock(place.server_lock, fcntl.LOCK_SH)
-        if looking is None:
-            return None
-        os.close(looking)
-        time.sleep(0.001)
-    return lock
 
 
 def _url(listening: Listening, port: int, crashed: Record | None) -> str:

@@ -35,7 +35,7 @@ class RunLock:
             return True
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            is_ours = _take(descriptor)
+            is_ours = take(descriptor)
         except BaseException:
             os.close(descriptor)
             raise
@@ -60,8 +60,8 @@ class RunLock:
 _held = weakref.WeakSet()
 
 
-def _take(descriptor: int) -> bool:
-    """Take the lock unless somebody holds it; who only looks shares it for a moment, and is waited for."""
+def take(descriptor: int) -> bool:
+    """Lock an open file unless somebody holds its lock; who only looks shares it for a moment, and is waited for."""
     deadline = time.monotonic() + _LOOKERS_S
     while True:
         with contextlib.suppress(BlockingIOError):

@@ -30,7 +30,7 @@ from trainctl.run.status import Status, read_status, write_status
 _waiting: Reservation | None = None
 
 _LONG = ("packages",)
-_LOCK_PATIENCE_S = 0.5  # a reader that looks whether we run holds the lock for microseconds
+_LOCK_PATIENCE_S = 0.5  # a child that its last holder has just forked may still have a copy of it
 
 
 class Reservation:
