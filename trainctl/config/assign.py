@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf, flag_override
-from omegaconf.base import Container, Node
+from omegaconf.base import Node
 from omegaconf.errors import OmegaConfBaseException
 from omegaconf.nodes import AnyNode
 
@@ -40,7 +40,7 @@ def fitted(config: DictConfig, key: str, value: Any) -> Any:
         raise EditError(f"{key}: {reason}; nothing was changed") from error
     if not in_place:
         return value
-    return plain_value(trial if isinstance(trial, Container) else trial._value())
+    return plain_value(trial)
 
 
 def assign(config: DictConfig, values: Mapping[str, Any]) -> None:
