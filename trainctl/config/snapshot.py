@@ -79,7 +79,7 @@ def _plain_key(key: Any) -> Any:
 
 
 def plain_value(value: Any) -> Any:
-    """Return a value or node as YAML can hold it: enums by name, paths as text, containers plain; others as they are."""
+    """Return a value or node as YAML can hold it: enums by name, paths as text, containers plain, all else as it is."""
     while isinstance(value, Node) and not isinstance(value, Container):
         value = value._value()  # a union holds the node of its value
     if OmegaConf.is_config(value):
