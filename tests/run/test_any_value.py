@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
+import functools
 import tempfile
 import time
 from enum import Enum
@@ -95,10 +97,13 @@ def cases(draw: st.DrawFn) -> tuple[type, list[dict[str, Any]]]:
     """Draw a structured config, and requests about its keys."""
     fields = draw(st.lists(kinds(), min_size=1, max_size=3))
     defaults = [draw(kind.values) for kind in fields]
-    cls = dataclasses.make_dataclass("Conf", [
-        (f"f{number}", kind.hint, dataclasses.field(default_factory=lambda value=value: value))
-        for number, (kind, value) in enumerate(zip(fields, defaults, strict=True))
-    ])  # fmt: skip
+    cls = dataclasses.make_dataclass(
+        "Conf",
+        [
+            (f"f{number}", kind.hint, dataclasses.field(default_factory=functools.partial(copy.copy, value)))
+            for number, (kind, value) in enumerate(zip(fields, defaults, strict=True))
+        ],
+    )
     asked: list[dict[str, Any]] = []
     for _ in range(draw(st.integers(1, 5))):
         number = draw(st.integers(0, len(fields) - 1))
