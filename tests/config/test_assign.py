@@ -84,7 +84,7 @@ def test_assignment_may_change_the_kind_of_an_untyped_value(config: DictConfig) 
 def test_fitted_value_is_what_the_config_will_hold(config: DictConfig, key: str, value: Any, expected: Any) -> None:
     before = OmegaConf.to_yaml(config)
     fit = fitted(config, key, value)
-    assert repr(fit) == repr(expected)
+    assert (type(fit), repr(fit)) == (type(expected), repr(expected))
     assert OmegaConf.to_yaml(config) == before
     assign(config, {key: fit})
     assert repr(fitted(config, key, fit)) == repr(expected)
