@@ -18,6 +18,7 @@ import pytest
 from task_app import CALLBACK, FILES, PRESET, Task, status_of
 
 from trainctl.config import yaml
+from trainctl.config.changelog import loads
 from trainctl.run import files
 from trainctl.run.rundir import RunDir
 from trainctl.run.status import state_of
@@ -59,6 +60,14 @@ def test_plain_run_is_a_full_run(task: Task, config: str) -> None:
     assert files.read_yaml(run.changelog)[0]["trainctl"]["seed"] == record["seed"]
     assert (run.path.parent == task.path / "outputs" / "app") == (config == PRESET)
     assert run.log.read_text() == done.stdout == "begin 0.3\nafter main\n"
+
+
+def test_calls_of_resolvers_with_constants_are_recorded_by_value(task: Task) -> None:
+    task.configure(PRESET + "x: ${oc.select:gone.key,3}\nmade: ${oc.create:{a:1}}\n")
+    done = task.run("x='${oc.select:gone.key,${oc.select:gone.too,6}}'")
+    assert done.returncode == 0, done.stderr
+    base = loads(task.only_run().changelog.read_text()).base
+    assert (base["x"], base["made"]) == (6, {"a": 1})
 
 
 def test_task_that_never_asks_for_a_live_session_is_recorded_too(task: Task) -> None:

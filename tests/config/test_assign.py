@@ -26,6 +26,10 @@ class Net:
     betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
     extra: dict[str, int] = field(default_factory=dict)
     mixed: int | float = 3
+    maybe: int | str | None = 1
+    many: list[int | str] = field(default_factory=list)
+    paths: list[Path] = field(default_factory=list)
+    exact: list[float] = field(default_factory=list)
 
 
 @pytest.fixture
@@ -71,14 +75,16 @@ def test_assignment_may_change_the_kind_of_an_untyped_value(config: DictConfig) 
 @pytest.mark.parametrize(
     ("key", "value", "expected"),
     [
-        ("net.betas", [1, 2], [1.0, 2.0]), ("net.act", "GELU", "GELU"), ("net.path", "y", "y"),
-        ("net.mixed", 2.5, 2.5), ("net.extra", {"a": 1}, {"a": 1}), ("n", 5, 5), ("same", 0.3, 0.3),
+        ("net.betas", [1, 2], [1.0, 2.0]), ("net.act", "GELU", "GELU"), ("net.path", "y", "y"), ("n", 5, 5),
+        ("net.mixed", 2.5, 2.5), ("net.maybe", "auto", "auto"), ("net.maybe", None, None),
+        ("net.many", [1, "a"], [1, "a"]), ("net.paths", ["y"], ["y"]), ("net.extra", {"a": 1}, {"a": 1}),
+        ("same", 0.3, 0.3),
     ],
 )  # fmt: skip
 def test_fitted_value_is_what_the_config_will_hold(config: DictConfig, key: str, value: Any, expected: Any) -> None:
     before = OmegaConf.to_yaml(config)
     fit = fitted(config, key, value)
-    assert repr(fit) == repr(expected)
+    assert (type(fit), repr(fit)) == (type(expected), repr(expected))
     assert OmegaConf.to_yaml(config) == before
     assign(config, {key: fit})
     assert repr(fitted(config, key, fit)) == repr(expected)
@@ -91,6 +97,7 @@ def test_fitted_value_is_what_the_config_will_hold(config: DictConfig, key: str,
         ("net.extra", {"a": "x"}, "could not be converted to Integer"),
         ("net.act", "TANH", "Invalid value 'TANH', expected one of"),
         ("net.mixed", "x", "Value 'x' of type 'str'"),
+        ("net.exact", [10**400], "int too large to convert to float"),
         ("net.gone", 1, r"net\.gone: the config has no such key"),
         ("n.x", 1, r"n\.x: the config has no such key"),
         ("deep.odd.key", 1, r"the config has no such key"),

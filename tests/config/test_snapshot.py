@@ -54,6 +54,40 @@ def test_snapshot_records_calls_by_value_unless_they_mention_keys() -> None:
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("use_cache", [False, True])
+@pytest.mark.parametrize("struct", [False, True])
+def test_snapshot_records_calls_with_constants_by_value_in_a_strict_config_too(struct: bool, use_cache: bool) -> None:
+    OmegaConf.register_new_resolver("mul_of_test", lambda one, other: one * other, use_cache=use_cache, replace=True)
+    config = OmegaConf.create({
+        "x": "${mul_of_test:2,3}", "half": "${mul_of_test:.5,-3}", "name": "${mul_of_test:resnet50,1}",
+        "nested": "${mul_of_test:${mul_of_test:1,2},3}", "list": ["${mul_of_test:a.b,2}", 1],
+        "missing": "${oc.select:gone.key,3}", "made": "${oc.create:{a:1}}", "both": "${mul_of_test:${x},3}",
+    })  # fmt: skip
+    OmegaConf.set_struct(config, struct)
+    assert snapshot(config) == {
+        "x": 6, "half": -1.5, "name": "resnet50", "nested": 6, "list": ["a.ba.b", 1], "missing": 3, "made": {"a": 1},
+        "both": "${mul_of_test:${x},3}",
+    }  # fmt: skip
+    assert set(recorded_by_value(config)) == {"x", "half", "name", "nested", "list", "missing", "made"}
+
+
+def test_snapshot_keeps_the_text_of_calls_that_mention_what_lies_in_a_list_or_behind_a_reference() -> None:
+    config = OmegaConf.create(
+        {"l": [1], "o": {"lr": 1}, "ref": "${o}", "x": "${oc.select:l.0}", "y": "${oc.select:ref.lr}"}
+    )
+    assert snapshot(config) == OmegaConf.to_container(config)
+
+
+def test_snapshot_keeps_the_text_of_calls_whose_value_no_yaml_holds() -> None:
+    OmegaConf.register_new_resolver("odd_of_test", lambda name: {"set": {1}, "path": Path("a")}[name], replace=True)
+    config = OmegaConf.create({"one": "${odd_of_test:set}", "two": "${odd_of_test:path}"})
+    assert snapshot(config) == {"one": "${odd_of_test:set}", "two": "a"}
+
+
+def test_moment_within_a_call_is_known() -> None:
+    assert moment_keys(OmegaConf.create({"day": "${add_of_test:${now:%d},x}"})) == {"day"}
+
+
 def test_snapshot_keeps_the_text_of_what_cannot_be_resolved_here() -> None:
     config = OmegaConf.create({"dir": "${hydra:runtime.output_dir}", "must": "???", "none": None})
     assert snapshot(config) == {"dir": "${hydra:runtime.output_dir}", "must": "???", "none": None}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -11,6 +13,9 @@ from open_sessions import OpenLive
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
 from trainctl.errors import EditError, SettingError  # noqa: E402
+from trainctl.run.events import answer  # noqa: E402
+from trainctl.run.inbox import file_request  # noqa: E402
+from trainctl.run.rundir import RunDir  # noqa: E402
 
 OPTIM = {"lr": 0.1, "wd": 0.01, "momentum": 0.9, "name": "adam"}
 
@@ -52,6 +57,35 @@ def test_value_that_is_no_number_is_refused_when_it_is_bound(open_live: OpenLive
     live = open_live(optim=OPTIM)
     with pytest.raises(EditError, match=r"optim.name='adam' cannot be the lr of a SGD; allowed are finite numbers"):
         live.bind(torch.optim.SGD(weights(), lr=0.1), lr="optim.name")
+
+
+@dataclass
+class Either:
+    lr: float | str = 0.1
+
+
+def test_value_that_an_optimizer_or_a_tensor_cannot_take_is_refused_while_training_goes_on(
+    open_live: OpenLive, run: RunDir
+) -> None:
+    live = open_live(either=Either(), noise=[1.0])
+    optimizer, module = torch.optim.SGD(weights(), lr=0.1), torch.nn.Module()
+    module.register_buffer("noise", torch.ones(1))
+    live.bind(optimizer, lr="either.lr")
+    live.bind(module, "noise", "noise")
+    for edit, reason in (
+        ({"either.lr": "auto"}, "either.lr='auto' cannot be the lr of a SGD; allowed are finite numbers"),
+        ({"noise": "[[a]]"}, "the edit cannot be taken"),
+        ({"noise": "[1, 2, 3]"}, "the edit cannot be taken"),
+    ):
+        request = file_request(run, edit, via="test")
+        deadline = time.monotonic() + 60
+        while answer(run, request) is None:
+            assert time.monotonic() < deadline
+            live.step()
+        found = answer(run, request)
+        assert found is not None
+        assert reason in (found.reason or "")
+    assert (optimizer.param_groups[0]["lr"], module.noise.tolist(), live.config.noise) == (0.1, [1.0], [1.0])
 
 
 @pytest.mark.parametrize(

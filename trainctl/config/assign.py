@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf, flag_override
-from omegaconf.base import Container, Node
+from omegaconf.base import Node
 from omegaconf.errors import OmegaConfBaseException
 from omegaconf.nodes import AnyNode
 
@@ -18,10 +18,16 @@ from trainctl.errors import EditError
 _PROTECTIONS = ["struct", "readonly"]
 
 
-def fitted(config: DictConfig, key: str, value: Any) -> Any:
+def fitted(config: DictConfig, key: str, value: Any, *, as_it_is: bool = False) -> Any:
     """Return the plain value that a key will have once `value` is assigned, by the types of a structured config.
 
     Nothing is changed: the assignment is tried on a copy of the one node.
+
+    Args:
+        config: whose key.
+        key: a dotted key.
+        value: a plain value.
+        as_it_is: only try, and return `value`, which may be a reference and is to stay one.
 
     Raises:
         EditError: the config has no such key, or its type refuses the value.
@@ -34,13 +40,12 @@ def fitted(config: DictConfig, key: str, value: Any) -> Any:
     try:
         with flag_override(trial, _PROTECTIONS, False):
             trial._set_value(value if in_place else {"any": copy.deepcopy(value)})
-    except OmegaConfBaseException as error:
+        return value if as_it_is or not in_place else plain_value(trial)
+    except Exception as error:  # OmegaConf lets errors of others through: a number that is too large for a float
         # set alone, a node leaves OmegaConf's placeholders in its message
-        reason = str(error).splitlines()[0].replace("$VALUE_TYPE", type(value).__name__).replace("$VALUE", f"{value}")
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = reason.replace("$VALUE_TYPE", type(value).__name__).replace("$VALUE", f"{value}")
         raise EditError(f"{key}: {reason}; nothing was changed") from error
-    if not in_place:
-        return value
-    return plain_value(trial if isinstance(trial, Container) else trial._value())
 
 
 def assign(config: DictConfig, values: Mapping[str, Any]) -> None:

@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from omegaconf.nodes import BooleanNode, BytesNode, EnumNode, FloatNode, IntegerNode, PathNode, StringNode
 
 from trainctl.config import keys
+from trainctl.config.snapshot import recorded_by_value
 from trainctl.config.spec import ControlSpec, When, parse_spec
 from trainctl.errors import SettingError
 
@@ -94,6 +95,10 @@ def keys_of(config: DictConfig, controls: Mapping[str, Any], editable: bool) -> 
             below = any(name.startswith(f"{pattern}.") for name in found)
             hint = f"did you mean {pattern}.*?" if below else f"keys are {_some(sorted(found))}"
             raise SettingError(f"trainctl.controls: the pattern {pattern!r} matches no key of the config; {hint}")
+    # recorded as entries, so that an edit of the whole would read back as edits of keys that are none
+    for name in recorded_by_value(config) if any(key.type == "dict" for key in found.values()) else ():
+        if found[name].type == "dict":
+            found[name] = dataclasses.replace(found[name], locked="a resolver makes this mapping")
     return {name: _controlled(name, key, specs, editable) for name, key in found.items()}
 
 

@@ -16,6 +16,8 @@ from trainctl.config.values import is_same
 from trainctl.errors import EditError
 
 MAX_LENGTH = 64 * 1024
+_MOST_DIGITS = 1000
+_TOO_LARGE = 10**_MOST_DIGITS
 
 _INT = re.compile(r"[-+]?[0-9]+(?:_[0-9]+)*")
 _FLOAT = re.compile(r"[-+]?(?:[0-9]+(?:_[0-9]+)*\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
@@ -146,7 +148,7 @@ def _read_bool(text: str) -> bool:
 
 def _read_int(text: str) -> int:
     text = text.strip()
-    if not _INT.fullmatch(text) or len(text) > 1000:
+    if not _INT.fullmatch(text) or len(text) > _MOST_DIGITS:
         raise _Refused("the key takes a whole number (int)")
     return int(text)
 
@@ -189,6 +191,8 @@ def _check_content(value: Any) -> None:
             raise _Refused("a mapping cannot have null as a key")
         if isinstance(item, float) and not math.isfinite(item):
             raise _Refused("numbers must be finite; nan and inf are not allowed")
+        if isinstance(item, int) and abs(item) >= _TOO_LARGE:
+            raise _Refused(f"a whole number may have {_MOST_DIGITS} digits at most")
         if isinstance(item, str):
             _check_text(item)
         elif item is not None and not isinstance(item, bool | int | float | list | dict):

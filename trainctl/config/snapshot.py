@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from enum import Enum
 from pathlib import PurePath
 from typing import Any
 
-from omegaconf import Container, DictConfig, ListConfig, OmegaConf
+from omegaconf import Container, DictConfig, ListConfig, Node, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from omegaconf.nodes import AnyNode
 
@@ -16,15 +17,17 @@ from trainctl.config import keys
 _RESOLVER = re.compile(r"\$\{\s*([A-Za-z_][\w.]*)\s*:(.*)\}\Z", re.DOTALL)
 _MOMENT = ("now", "hydra")  # what these give tells when and where a run is, not what it computes
 _ALWAYS_TEXT = ("oc.env", "oc.decode")  # an environment variable may be a secret
+_NUMBER = re.compile(r"\.\d[\d_]*(?:[eE][-+]?\d+)?")  # all other words with a dot in front are relative keys
+_PLAIN = (bool, int, float, str, bytes)
 
 
 def snapshot(config: DictConfig) -> dict[Any, Any]:
     """Return the config as plain values, its `hydra` node left out.
 
     References (`${optim.lr}`) stay text, so that they follow edits when the record is read back, and so do
-    `${oc.env:…}` and calls of resolvers that mention a key or another interpolation. Other calls (`${now:…}`,
-    `${hydra:…}`) are replaced by their value; by their text if they have none here. `???` stays; enums are written by
-    name, paths as text.
+    `${oc.env:…}` and calls of resolvers that mention a key. Other calls (`${now:…}`, `${hydra:…}`, `${mul:2,3}`) are
+    replaced by their value; they stay text if they have none here, or none that YAML can hold. `???` stays; enums are
+    written by name, paths as text.
 
     >>> snapshot(OmegaConf.create({"lr": 0.1, "lr_end": "${lr}", "home": "${oc.env:HOME}", "hydra": {"x": 1}}))
     {'lr': 0.1, 'lr_end': '${lr}', 'home': '${oc.env:HOME}'}
@@ -41,9 +44,9 @@ def recorded_by_value(config: DictConfig) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for key, text in _interpolations(config, ()):
         for span in _spans(text):
-            name = _called(span, config)
-            if name is not None:
-                found.setdefault(key, set()).add(name)
+            names = _called(span, config)
+            if names:
+                found.setdefault(key, set()).update(names)
     return found
 
 
@@ -76,26 +79,39 @@ def _plain_key(key: Any) -> Any:
 
 
 def plain_value(value: Any) -> Any:
-    """Return a config's value as YAML can hold it: enums by name, paths as text, containers plain."""
+    """Return a value or node as YAML can hold it: enums by name, paths as text, containers plain, all else as it is."""
+    while isinstance(value, Node) and not isinstance(value, Container):
+        value = value._value()  # a union holds the node of its value
     if OmegaConf.is_config(value):
-        return OmegaConf.to_container(value, resolve=True, enum_to_str=True)
-    if isinstance(value, PurePath):
-        return str(value)
-    return getattr(value, "name", value)
+        return plain_value(OmegaConf.to_container(value, resolve=True))
+    if isinstance(value, dict):
+        return {_plain_key(key): plain_value(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain_value(inner) for inner in value]
+    if isinstance(value, Enum):
+        return value.name
+    return str(value) if isinstance(value, PurePath) else value
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(_is_plain(key) and _is_plain(inner) for key, inner in value.items())
+    return all(map(_is_plain, value)) if isinstance(value, list) else value is None or type(value) in _PLAIN
 
 
 def _interpolated(text: str, container: Container, root: DictConfig) -> Any:
     """Replace the calls in a text that are recorded by value; a text that is one such call keeps its value's type."""
     for span in _spans(text):
-        if _called(span, root) is None:
+        if not _called(span, root):
             continue
         try:
             value = plain_value(_resolve(span, container))
         except OmegaConfBaseException:
             continue  # ${hydra:…} outside Hydra: its text is all there is
-        if span == text:
+        if span != text:
+            text = text.replace(span, str(value).replace("${", "\\${"))
+        elif _is_plain(value):
             return value.replace("${", "\\${") if isinstance(value, str) else value
-        text = text.replace(span, str(value).replace("${", "\\${"))
     return text
 
 
@@ -104,17 +120,22 @@ def _resolve(span: str, container: Container) -> Any:
     return AnyNode(span, parent=container)._dereference_node()._value()
 
 
-def _called(span: str, root: DictConfig) -> str | None:
-    """Name the resolver of a call that is recorded by value; None for all that stays text."""
+def _called(span: str, root: DictConfig) -> set[str]:
+    """Name the resolvers of a call that is recorded by value; none for all that stays text."""
     match = _RESOLVER.match(span)
     if match is None:
-        return None
+        return set()
     name, arguments = match.groups()
-    if name in _MOMENT and "${" not in arguments:
-        return str(name)
-    if name in _ALWAYS_TEXT or "${" in arguments or any(_is_key(word, root) for word in _words(arguments)):
-        return None
-    return str(name)
+    names = {str(name)}
+    for inner in _spans(arguments):
+        called = _called(inner, root)
+        if not called:
+            return set()
+        names |= called
+        arguments = arguments.replace(inner, "")
+    if name in _MOMENT:
+        return names
+    return set() if name in _ALWAYS_TEXT or any(_is_key(word, root) for word in _words(arguments)) else names
 
 
 def _words(arguments: str) -> list[str]:
@@ -122,13 +143,16 @@ def _words(arguments: str) -> list[str]:
 
 
 def _is_key(word: str, root: DictConfig) -> bool:
+    """Say whether a word of a call names what the config has, or what lies behind a reference or in a list of it."""
     if not word or word.startswith("."):
-        return bool(word)
+        return bool(word) and not _NUMBER.fullmatch(word)
     node: Any = root
     for part in word.split("."):
-        if not isinstance(node, DictConfig) or node._is_none() or node._is_missing() or node._is_interpolation():
+        if isinstance(node, ListConfig) or (isinstance(node, Node) and node._is_interpolation()):
+            return True
+        if not isinstance(node, DictConfig) or node._is_none() or node._is_missing():
             return False
-        node = node._get_node(part)
+        node = node._get_node(part, validate_access=False)  # a struct refuses a look at what it does not have
     return node is not None
 
 

@@ -17,6 +17,8 @@ import yaml
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
+_TOO_LARGE = 10**4000  # Python writes no whole number of more than 4,300 digits, and reads longer ones in hexadecimal
+
 _FLOAT = re.compile(
     r"""^(?:
      [-+]?[0-9]+(?:_[0-9]+)*\.[0-9_]*(?:[eE][-+]?[0-9]+)?
@@ -30,7 +32,7 @@ _FLOAT = re.compile(
 
 
 class Loader(_Loader):  # type: ignore[misc]  # the C class is untyped
-    """A safe loader: OmegaConf's floats, no dates, and a key given twice is an error."""
+    """A safe loader: OmegaConf's floats, no dates; a key given twice and a number nobody can write are errors."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
@@ -44,6 +46,12 @@ class Loader(_Loader):  # type: ignore[misc]  # the C class is untyped
             seen.add((key.tag, key.value))
         mapping: dict[Any, Any] = super().construct_mapping(node, deep=deep)
         return mapping
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        value: int = super().construct_yaml_int(node)
+        if abs(value) >= _TOO_LARGE:
+            raise yaml.constructor.ConstructorError(None, None, "the whole number is too large", node.start_mark)
+        return value
 
 
 class Dumper(_Dumper):  # type: ignore[misc]  # the C class is untyped
@@ -59,6 +67,9 @@ for _class in (Loader, Dumper):
         for first, resolvers in _class.yaml_implicit_resolvers.items()
     }
     _class.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789."))
+
+
+Loader.add_constructor("tag:yaml.org,2002:int", Loader.construct_yaml_int)
 
 
 def _represent_float(dumper: Any, value: float) -> yaml.ScalarNode:

@@ -58,6 +58,15 @@ class OptimizerBinding:
     def lr(self) -> list[float]:
         return self._rates.effective() if self._rates else [float(group["lr"]) for group in self.optimizer.param_groups]
 
+    def check_values(self, now: Now) -> None:
+        """Refuse values that the options cannot take, before they are in effect.
+
+        Raises:
+            EditError: as `__call__`.
+        """
+        for name, key in self._keys.items():
+            _checked(self.optimizer, name, key, value_of(now, key))
+
     def __call__(self, now: Now) -> None:
         for name, key in self._keys.items():
             value = _checked(self.optimizer, name, key, value_of(now, key))

@@ -55,6 +55,15 @@ class BufferBinding:
         with torch.no_grad():
             buffer.copy_(torch.as_tensor(value_of(now, self._key), dtype=buffer.dtype))
 
+    def check_values(self, now: Now) -> None:
+        """Refuse values that the tensor cannot hold, before they are in effect.
+
+        Raises:
+            SettingError, TypeError, ValueError, RuntimeError: no value, no number, or not of the tensor's shape.
+        """
+        buffer = getattr(self._owner, self._name)
+        torch.as_tensor(value_of(now, self._key), dtype=buffer.dtype).expand(buffer.shape)
+
 
 def is_compiled(module: Any) -> bool:
     """Say whether `torch.compile(module)` returned it, or `compile()` was called on it or on a part of it."""

@@ -259,7 +259,7 @@ def _is_taken(value: Any, loaded: Any) -> bool:
 def _take_over(config: DictConfig, adapted: DictConfig) -> None:
     """Give a config the nodes of an adapted one, types, references and flags as they are."""
     content: Any = config.__dict__["_content"]
-    for key in [key for key in content if key != "hydra" and adapted._get_node(key) is None]:
+    for key in [key for key in content if key != "hydra" and adapted._get_node(key, validate_access=False) is None]:
         del content[key]
     for key in adapted:
         if key != "hydra":

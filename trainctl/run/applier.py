@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import dataclasses
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from omegaconf import DictConfig
@@ -22,6 +24,7 @@ from trainctl.errors import EditError, RunDirError
 from trainctl.run import events
 from trainctl.run.answers import Answers
 from trainctl.run.applied import Applied
+from trainctl.run.attempt import describe
 from trainctl.run.events import Event
 from trainctl.run.ledger import Ledger
 from trainctl.run.now import Now, build
@@ -53,6 +56,7 @@ class Applier:
         self._ledger = Ledger(run, record)
         self._base = leaves(record.changelog.base)
         self.hooks: list[Hook] = []
+        self.bindings: list[Callable[[Now], object]] = []
         self.now: Now = build(config)
 
     def must_wait_for_epoch(self, request: Request) -> bool:
@@ -72,10 +76,11 @@ class Applier:
         What depends on the values at that step (relative edits, `max_change`, an undo) is not looked at.
         """
         try:
-            if request.edits:
-                self._fitted(parse_edits(request.edits, self._keys))
-            for key in request.relative:
-                check_editable(key, request.asked.get(key), self._keys)
+            with _refusing("taken"):
+                if request.edits:
+                    self._fitted(parse_edits(request.edits, self._keys))
+                for key in request.relative:
+                    check_editable(key, request.asked.get(key), self._keys)
         except EditError as error:
             reject(request, self._answers, str(error))
             return True
@@ -84,27 +89,28 @@ class Applier:
     def request(self, step: int, request: Request) -> None:
         """Apply a request at the start of `step`, all its edits or none; whoever asked is told, and training goes on.
 
+        Whatever goes wrong until the edit is on disk refuses it and changes nothing.
+
         Raises:
             Exception: what a hook of the user raised; the edit is recorded and in effect then.
         """
         try:
             values, undone = self._resolved(request, step)
+            with _refusing("taken"):
+                self._rehearse(values)
+            number = undone.number if undone else None
+            applying = Event.about(request, "applying", step=step, edits=values, undo=number)
+            note = request.note
+            if number is not None:
+                note = f"undo of edit {number}" + (f": {note}" if note else "")
+            edit = Edit(step, values, who=request.who, via=request.via, note=note, at=applying.t)
+            with _refusing("recorded"):
+                events.append(self._run, [applying], durable=True)
+                self._record.add(edit)
         except EditError as error:
             reject(request, self._answers, str(error))
             return
-        applying = Event.about(request, "applying", step=step, edits=values, undo=undone.number if undone else None)
-        note = request.note
-        if undone is not None:
-            note = f"undo of edit {undone.number}" + (f": {note}" if note else "")
-        edit = Edit(step, values, who=request.who, via=request.via, note=note, at=applying.t)
-        try:
-            events.append(self._run, [applying], durable=True)
-            self._record.add(edit)
-        except OSError as error:
-            reason = f"the edit cannot be recorded ({error.strerror or error}), so nothing was changed"
-            reject(request, self._answers, reason)
-            return
-        self._ledger.add(edit, undone.number if undone else None)
+        self._ledger.add(edit, number)
         try:
             self._change(edit)
         finally:
@@ -135,10 +141,10 @@ class Applier:
         )
         try:
             self._record.add(edit)
-        except OSError as error:
+        except Exception as error:
             raise RunDirError(
                 f"the edit at step {step} of {scheduled.source} cannot be recorded in {str(self._run.changelog)!r}: "
-                f"{error.strerror or error}; it was not applied"
+                f"{_reason(error)}; it was not applied"
             ) from error
         self._ledger.add(edit, None)
         try:
@@ -155,6 +161,10 @@ class Applier:
 
     def _resolved(self, request: Request, step: int | None = None) -> tuple[dict[str, Any], Applied | None]:
         """Return the values that a request comes to now, and the edit that it undoes."""
+        with _refusing("taken"):
+            return self._asked_for(request, step)
+
+    def _asked_for(self, request: Request, step: int | None) -> tuple[dict[str, Any], Applied | None]:
         if request.undo is not None:
             undone = self._undone(request.undo, request.force, step)
             return self._fitted(undone.before), undone
@@ -182,17 +192,48 @@ class Applier:
         return undone
 
     def _fitted(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the values as the config will hold them; what the run started with fits (it may be a reference)."""
-        return {
-            key: value if key in self._base and is_same(value, self._base[key]) else fitted(self._config, key, value)
-            for key, value in values.items()
-        }
+        """Return the values as the config will hold them and a replay will take them; references of the start stay."""
+        fit = {}
+        for key, value in values.items():
+            is_first = key in self._base and is_same(value, self._base[key])
+            fit[key] = fitted(self._config, key, value, as_it_is=is_first)
+            check_recorded(key, fit[key], self._keys, self._base)
+        return fit
+
+    def _rehearse(self, values: Mapping[str, Any]) -> None:
+        """Ask the bindings whether they can follow the config as it will be; those that cannot tell are not asked."""
+        checks = [apply.check_values for apply in self.bindings if hasattr(apply, "check_values")]
+        if checks:
+            trial = copy.deepcopy(self._config)
+            assign(trial, values)
+            now = build(trial)
+            for check in checks:
+                check(now)
 
     def _change(self, edit: Edit) -> None:
         assign(self._config, edit.values)
         self.now = build(self._config)
         for hook in self.hooks:
             hook(edit)
+
+
+@contextlib.contextmanager
+def _refusing(what: str) -> Iterator[None]:
+    """Turn whatever is raised into the refusal of an edit: no request may end a training.
+
+    Raises:
+        EditError: what was raised, in a sentence.
+    """
+    try:
+        yield
+    except EditError:
+        raise
+    except Exception as error:
+        raise EditError(f"the edit cannot be {what} ({_reason(error)}), so nothing was changed") from error
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror or str(error)) if isinstance(error, OSError) else describe(error)
 
 
 def _said(values: Mapping[str, Any]) -> str:

@@ -51,6 +51,14 @@ class AttributeBinding:
     def __call__(self, now: Now) -> None:
         setattr(self._owner, self._name, value_of(now, self._key))
 
+    def check_values(self, now: Now) -> None:
+        """Refuse values that the attribute cannot follow, before they are in effect.
+
+        Raises:
+            SettingError: the key has none, or is a mapping.
+        """
+        value_of(now, self._key)
+
 
 def bind_attribute(target: Any, path: tuple[str, ...], now: Now) -> AttributeBinding:
     """Return the binding of an attribute of any Python object.

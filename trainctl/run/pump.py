@@ -11,9 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from trainctl.errors import EditError
 from trainctl.run import events, files
 from trainctl.run.answers import Answers
+from trainctl.run.attempt import describe
 from trainctl.run.events import Event
 from trainctl.run.inbox import list_inbox
 from trainctl.run.metrics import MetricLog
@@ -112,8 +112,11 @@ class Pump:
         self._unsettled.pop(path, None)
         try:
             read = read_request(path)
-        except EditError as error:
-            self._answers.give(Event(request, "rejected", via="file", reason=str(error)), path)
+        except FileNotFoundError:
+            raise
+        except Exception as error:  # whatever lies there, it is answered, and those after it are taken
+            log.debug("the request %s cannot be read", path, exc_info=True)
+            self._answers.give(Event(request, "rejected", via="file", reason=describe(error)), path)
             return
         with contextlib.suppress(OSError):  # a full disk: the request is answered, which is what counts
             events.append(self._run, [Event.about(read, "pending")])

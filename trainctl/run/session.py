@@ -62,7 +62,7 @@ class Session:
         self.answers = answers
         self.flags = flags
         self.actions = Actions()
-        self.bindings: list[Callable[[Now], object]] = []
+        self.bindings = applier.bindings
         self.tell: Callable[[Edit | None], None] = lambda _: None  # the other ranks; None: this one still lives
         self.doing = Doing(attempt, self.actions, flags, answers)
         self.begun = 0
