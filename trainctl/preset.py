@@ -1,14 +1,15 @@
 """What users name in their configs: launcher `slots`, sweeper `grids`, callback `trainctl`, `defaults: [trainctl]`.
 
-Registered on import. This module is imported, so run once; Hydra runs the modules of `hydra_plugins` again at will.
+`hydra_plugins` puts these names into Hydra's ConfigStore, and imports this module when one of them is first loaded.
+Importing it registers the resolver that the preset uses.
 """
 
 from __future__ import annotations
 
+import functools
 import inspect
 from typing import Any
 
-from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
 from trainctl.config.grid import GridSweeperConf
@@ -16,8 +17,6 @@ from trainctl.config.naming import current_swept, job_name
 from trainctl.config.override import task_overrides
 from trainctl.config.settings import Settings
 from trainctl.launch.settings import SlotLauncherConf
-
-_PROVIDER = "hydra_trainctl"
 
 _PRESET = {
     "defaults": [
@@ -34,13 +33,22 @@ _PRESET = {
 }
 
 
+_NODES: dict[str, Any] = {
+    "hydra/launcher/slots": SlotLauncherConf,
+    "hydra/sweeper/grids": GridSweeperConf,
+    "hydra/callbacks/trainctl": {"trainctl": {"_target_": "trainctl.callback.TrainctlCallback"}},
+    "trainctl": _PRESET,
+}
+
+
+@functools.cache
+def load(config_path: str) -> DictConfig:
+    """Return one of the configs, typed, always the same object: who reads the ConfigStore gets a copy."""
+    config: DictConfig = OmegaConf.structured(_NODES[config_path])
+    return config
+
+
 def _register() -> None:
-    store = ConfigStore.instance()
-    store.store(group="hydra/launcher", name="slots", node=SlotLauncherConf, provider=_PROVIDER)
-    store.store(group="hydra/sweeper", name="grids", node=GridSweeperConf, provider=_PROVIDER)
-    callback = {"trainctl": {"_target_": "trainctl.callback.TrainctlCallback"}}
-    store.store(group="hydra/callbacks", name="trainctl", node=callback, provider=_PROVIDER)
-    store.store(name="trainctl", node=_PRESET, package="_global_", provider=_PROVIDER)
     register: Any = OmegaConf.register_new_resolver
     if "replace" in inspect.signature(OmegaConf.register_resolver).parameters:
         register = OmegaConf.register_resolver  # omegaconf 2.4 gave it the old name back and warns of the new one

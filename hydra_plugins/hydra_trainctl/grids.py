@@ -1,4 +1,4 @@
-"""The sweeper plugin `hydra/sweeper=grids`; importing `trainctl.preset` registers the configs of all our parts."""
+"""The sweeper plugin `hydra/sweeper=grids`."""
 
 from typing import Any, Optional
 
@@ -7,9 +7,6 @@ from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
-
-import trainctl.preset  # noqa: F401  # registers
-from trainctl.errors import TrainctlError
 
 
 class GridSweeper(Sweeper):
@@ -33,6 +30,7 @@ class GridSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Run the jobs of all grids, and return their JobReturns in order; raises what the first failed job raised."""
+        from trainctl.errors import TrainctlError
         from trainctl.launch.gridjobs import GridJobs
 
         assert self.config is not None

@@ -1,4 +1,4 @@
-"""The launcher plugin `hydra/launcher=slots`; importing `trainctl.preset` registers the configs of all our parts."""
+"""The launcher plugin `hydra/launcher=slots`."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,9 +11,6 @@ from hydra.types import HydraContext, TaskFunction
 # Imported as a module: a scan would take the class itself for one of our plugins and list it twice.
 from hydra_plugins.hydra_joblib_launcher import joblib_launcher
 from omegaconf import DictConfig
-
-import trainctl.preset  # noqa: F401  # registers
-from trainctl.errors import TrainctlError
 
 
 class SlotLauncher(joblib_launcher.JoblibLauncher):  # type: ignore[misc]  # the plugin is untyped
@@ -45,6 +42,8 @@ class SlotLauncher(joblib_launcher.JoblibLauncher):  # type: ignore[misc]  # the
 @contextmanager
 def _one_sentence() -> Iterator[None]:
     """Have Hydra print what was refused, without a traceback."""
+    from trainctl.errors import TrainctlError
+
     try:
         yield
     except TrainctlError as error:

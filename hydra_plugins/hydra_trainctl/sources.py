@@ -1,14 +1,21 @@
-"""The config source of `+from=KIND/PLACE`, in every Hydra app's search path."""
+"""What every Hydra app gets of us: the config source of `+from=KIND/PLACE`, and the names of our configs.
 
+An app that names none of them loads nothing further of this package, and runs Hydra as it is.
+"""
+
+import importlib
+import sys
 from typing import Any, Optional
 
 from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.config_store import ConfigNode, ConfigStore
 from hydra.core.object_type import ObjectType
 from hydra.plugins.config_source import ConfigResult, ConfigSource
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 
 _SCHEME = "trainctl-from"
 _GROUP, _UNKNOWN_GROUP = "from", "from_unknown"
+_PRESET, _HOOKS = "trainctl.preset", "trainctl.sources.hooks"
 
 
 class TrainctlSearchPath(SearchPathPlugin):
@@ -24,12 +31,17 @@ class TrainctlSource(ConfigSource):
 
     def __init__(self, provider: str, path: str) -> None:
         super().__init__(provider, path)
-        _install()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Take along what this process was asked for: a job's own process needs the same."""
+        return {**self.__dict__, "loaded": [name for name in (_PRESET, _HOOKS) if name in sys.modules]}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Come into a job's own process, where Hydra must know of us too."""
+        for name in state.pop("loaded"):
+            module = importlib.import_module(name)
+            if name == _HOOKS:
+                module.install()
         self.__dict__.update(state)
-        _install()
 
     @staticmethod
     def scheme() -> str:
@@ -44,14 +56,14 @@ class TrainctlSource(ConfigSource):
         return True
 
     def is_group(self, config_path: str) -> bool:
-        return config_path in (_GROUP, _UNKNOWN_GROUP)
+        return config_path in (_GROUP, _UNKNOWN_GROUP) and bool(_hooks().is_answered())
 
     def is_config(self, config_path: str) -> bool:
         if not config_path.startswith((f"{_GROUP}/", f"{_UNKNOWN_GROUP}/")):
             return False
         from trainctl.sources.composing import is_config
 
-        return is_config(config_path)
+        return is_config(config_path) and bool(_hooks())
 
     def list(self, config_path: str, results_filter: Optional[ObjectType]) -> Any:
         if results_filter == ObjectType.GROUP:
@@ -62,7 +74,37 @@ class TrainctlSource(ConfigSource):
         return {_GROUP: [f"{kind}/…" for kind in KINDS], _UNKNOWN_GROUP: sorted(UNKNOWN)}.get(config_path, [])
 
 
-def _install() -> None:
-    from trainctl.sources.hooks import install
+def _hooks() -> Any:
+    from trainctl.sources import hooks
 
-    install()
+    hooks.install()
+    return hooks
+
+
+class NamedConfig(ConfigNode):
+    """A config of `trainctl.preset` in the ConfigStore, which is loaded when somebody reads it."""
+
+    def __init__(self, group: Optional[str], name: str, package: Optional[str]) -> None:
+        super().__init__(f"{name}.yaml", None, group, package, "hydra_trainctl")  # type: ignore[arg-type]  # see `node`
+        self._path = f"{group}/{name}" if group else name
+
+    @property
+    def node(self) -> Any:
+        return importlib.import_module(_PRESET).load(self._path) if self._node is None else self._node
+
+    @node.setter
+    def node(self, node: Any) -> None:
+        self._node = node
+
+
+def _register(group: Optional[str], name: str, package: Optional[str] = None) -> None:
+    place = ConfigStore.instance().repo
+    for part in group.split("/") if group else ():
+        place = place.setdefault(part, {})
+    place[f"{name}.yaml"] = NamedConfig(group, name, package)
+
+
+_register("hydra/launcher", "slots")
+_register("hydra/sweeper", "grids")
+_register("hydra/callbacks", "trainctl")
+_register(None, "trainctl", "_global_")

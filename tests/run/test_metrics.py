@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trainctl.run import files
+from trainctl.run import files, metrics
 from trainctl.run.metrics import MetricLog
 
 
@@ -64,3 +64,61 @@ def test_metrics_that_cannot_be_written_are_kept_and_written_once(
     log.flush()
     log.flush()
     assert [record["step"] for record in files.read_lines(path)] == [0, 1, 2]
+
+
+def test_what_a_full_disk_has_not_taken_is_named_and_no_more_than_a_bound_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "metrics.jsonl"
+    log = MetricLog(path)
+    log.add(1, {"loss": 0.5})
+    log.flush()
+    assert log.loss is None
+
+    def full(descriptor: int, data: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(metrics, "_MOST_KEPT", 1000)
+    with monkeypatch.context() as patch, caplog.at_level(logging.ERROR):
+        patch.setattr(files, "write_all", full)
+        log.add(2, {"loss": 0.5})
+        log.flush()
+        assert log.loss == "metrics.jsonl could not be written from step 2 on (No space left on device)"
+        for step in range(3, 10_001):
+            log.add(step, {"loss": 0.5})
+            log.flush()
+        assert log.loss == "metrics.jsonl could not be written from step 2 on (No space left on device)"
+    assert caplog.text.count("are lost: no more than") == 1
+    log.flush()
+    log.add(10_001, {"loss": 0.5})
+    log.flush()
+    steps = [record["step"] for record in files.read_lines(path)]
+    first = len(steps)
+    assert steps == [*range(1, first), 10_001]
+    assert 10 < first < 100
+    assert log.loss == f"metrics.jsonl could not be written from step {first} to step 10000 (No space left on device)"
+
+
+def test_disk_with_little_room_gets_the_records_for_which_there_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "metrics.jsonl"
+    log = MetricLog(path)
+    write = files.write_all
+
+    def little(descriptor: int, data: bytes) -> None:
+        if os.fstat(descriptor).st_size + len(data) > 200:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(descriptor, data)
+
+    for step in range(1, 101):
+        log.add(step, {"loss": 0.5})
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "write_all", little)
+        log.flush()
+        written = len(files.read_lines(path))
+        assert 1 < written < 8
+        assert log.loss == f"metrics.jsonl could not be written from step {written + 1} on (No space left on device)"
+    log.flush()
+    assert [record["step"] for record in files.read_lines(path)] == list(range(1, 101))
+    assert log.loss is None

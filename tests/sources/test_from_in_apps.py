@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -120,19 +119,3 @@ def test_other_launchers_sweep_over_sources_too(app: App, launcher: str) -> None
     )
     assert done.returncode == 0, done.stderr
     assert sorted(app.ran()) == ["end 0", "end 1", "start 0", "start 1"]
-
-
-def test_start_of_an_app_without_a_source_loads_nothing_of_ours_for_it(tmp_path: Path) -> None:
-    code = "import json, sys; from hydra import compose, initialize\n"
-    code += "with initialize(None, version_base=None): compose()\n"
-    code += "print(json.dumps([name for name in sys.modules if name.startswith('trainctl.sources')]))"
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    )
-    loaded = json.loads(done.stdout)
-    assert set(loaded) == {f"trainctl.sources{name}" for name in ("", ".groups", ".hooks", ".seam")}

@@ -20,6 +20,7 @@ from omegaconf import OmegaConf
 
 _MOST_ENTRIES = 5_000  # a search path that holds more is no config dir: its files are then read as jobs need them
 _HEADER = 512
+_OF_FILES = ("file", "pkg")
 _FILE_SOURCE = f"{FileConfigSource.__module__}.{FileConfigSource.__qualname__}"
 
 
@@ -62,10 +63,15 @@ class FrozenRepository(ConfigRepository):
         return result
 
     def group_exists(self, config_path: str) -> bool:
-        """Say whether there is such a group, looked up once for all jobs."""
-        key = self._key(config_path)
+        """Say whether there is such a group, looked up once for all jobs where files are read for it."""
+        return any(self._is_group(source, config_path) for source in self.sources)
+
+    def _is_group(self, source: ConfigSource, config_path: str) -> bool:
+        if source.scheme() not in _OF_FILES:
+            return source.is_group(config_path)
+        key = (source.scheme(), source.path, config_path)
         if key not in self._groups:
-            self._groups[key] = super().group_exists(config_path)
+            self._groups[key] = source.is_group(config_path)
         return self._groups[key]
 
     def _key(self, config_path: str) -> tuple[Any, ...]:

@@ -21,6 +21,15 @@ class Answers:
     def __init__(self, run: RunDir) -> None:
         self._run = run
         self._unwritten: deque[tuple[Event, Path | None]] = deque()
+        self._reason = ""  # why an event could not be written
+
+    @property
+    def loss(self) -> str | None:
+        """What `events.jsonl` lacks, and why, in one sentence; None: nothing."""
+        if not self._unwritten:
+            return None
+        count = len(self._unwritten)
+        return f"{self._run.events.name} could not be written: {count} answer{'s' * (count > 1)} lost ({self._reason})"
 
     def give(self, event: Event, source: Path | None = None) -> None:
         """Write a final event and remove the request's file.
@@ -43,7 +52,8 @@ class Answers:
     def _write(self, event: Event, source: Path | None) -> bool:
         try:
             events.append(self._run, [event], durable=event.state == "rejected" or event.action is not None)
-        except OSError:
+        except OSError as error:
+            self._reason = str(error.strerror or error)
             return False
         if source is not None:
             remove(source)

@@ -138,9 +138,9 @@ class Attempt:
             try:
                 hook()
             except Exception as error:  # the hooks are independent: one that fails must not keep the rest from closing
-                log.exception("closing the run failed")
+                log.error("closing the run failed: %s", describe(error), exc_info=not isinstance(error, TrainctlError))
                 if state == "done":
-                    state, exit_code, reason = "failed", 1, f"{type(error).__name__}: {error}"
+                    state, exit_code, reason = "failed", 1, describe(error)
         try:
             self.write_end(state, value, exit_code, reason)
         finally:

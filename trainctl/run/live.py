@@ -28,7 +28,7 @@ from trainctl.run.rank import distributed
 from trainctl.run.recovery import RUN_ENDED
 from trainctl.run.request import Request
 from trainctl.run.schedule import NEVER
-from trainctl.run.session import Session, missed_error
+from trainctl.run.session import Session, lost_error, missed_error
 
 Item = TypeVar("Item")
 HookType = TypeVar("HookType", bound=Hook)
@@ -246,6 +246,7 @@ class Live:
 
         Raises:
             EditError: the replayed run has edits at steps that this one has not reached.
+            RunDirError: metrics or answers could not be written.
         """
         opened, self._files, self._member = self._files, None, None
         if opened is None or os.getpid() != self._pid:
@@ -257,9 +258,9 @@ class Live:
         if opened.pump.stop():
             opened.reject_left(reason)
             opened.note_environment()
-        missed = missed_error(opened, self.step_number)
-        if missed is not None:
-            raise missed
+        error = missed_error(opened, self.step_number) or lost_error(opened)
+        if error is not None:
+            raise error
 
     def _begin(self, step: int, *, is_epoch: bool) -> None:
         if not self._has_joined:

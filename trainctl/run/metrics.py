@@ -15,6 +15,8 @@ from trainctl.run import files
 log = logging.getLogger(__name__)
 
 _PATIENCE_S = 5.0
+_MOST_KEPT = 64 << 20  # bytes of lines that wait for a disk with room
+_ONE_WRITE = 1 << 20
 _PLAIN = frozenset((float, int, bool, str, type(None)))
 
 
@@ -33,7 +35,10 @@ class MetricLog:
     def __init__(self, path: Path, *, is_further: bool = False) -> None:
         self._path = path
         self._added: deque[tuple[int, dict[str, Any] | None, float]] = deque()  # None: records after that step go
-        self._unwritten: list[dict[str, Any]] = []
+        self._unwritten: deque[tuple[int, bytes | None]] = deque()  # the same, as lines
+        self._size = 0  # bytes in there
+        self._dropped: tuple[int, int] | None = None  # first and last step
+        self._reason: str | None = None  # why a flush failed
         self._is_failing = False
         self._flushing = threading.Lock()
         self.is_held = is_further
@@ -66,7 +71,7 @@ class MetricLog:
         self.is_held = False
 
     def flush(self, *, is_last: bool = False) -> None:
-        """Write what was added since. When it cannot be written it is kept for the next time, and said once."""
+        """Write what was added since. What cannot be written is kept for the next time, up to 64 MiB, and said once."""
         if self.is_held and not is_last:
             return
         if self._flushing.acquire(timeout=_PATIENCE_S):  # else the file system hangs, and the other thread in it
@@ -75,28 +80,73 @@ class MetricLog:
             finally:
                 self._flushing.release()
 
+    @property
+    def loss(self) -> str | None:
+        """What the file lacks after the last flush, and why, in one sentence; None: nothing."""
+        waiting = [*self._unwritten, *((step, values) for step, values, _ in self._added)]
+        left = [step if line is not None else step + 1 for step, line in waiting]
+        if self._dropped is None and not left:
+            return None
+        first = min([*left, *(self._dropped or ())])
+        last = "on" if left or self._dropped is None else f"to step {self._dropped[1]}"
+        reason = self._reason or "the file system does not answer"
+        return f"{self._path.name} could not be written from step {first} {last} ({reason})"
+
     def _flush(self) -> None:
+        self._take()
         try:
-            while self._added:
-                step, values, now = self._added[0]
-                if values is None:
-                    self._write()
-                    supersede(self._path, step)
-                else:
-                    self._unwritten.append({"step": step, **values, "t": round(now, 6)})
-                self._added.popleft()
-            self._write()
+            while self._unwritten:
+                try:
+                    self._write_some(_ONE_WRITE)
+                except OSError:
+                    self._write_some(0)  # there may be room for a few
         except OSError as error:
             if not self._is_failing:
                 log.error("metrics cannot be written to %s (%s); they are kept in memory", self._path, error)
             self._is_failing = True
+            self._reason = str(error.strerror or error)
         else:
             self._is_failing = False
 
-    def _write(self) -> None:
-        if self._unwritten:
-            append_whole(self._path, files.encoded("".join(map(files.json_line, self._unwritten))))
-            self._unwritten.clear()
+    def _take(self) -> None:
+        """Make lines of what was added; when too many are kept, the new ones are dropped."""
+        while self._added:
+            step, values, now = self._added[0]
+            line = None
+            if values is not None:
+                line = files.encoded(files.json_line({"step": step, **values, "t": round(now, 6)}))
+                self._size += len(line)
+            if line is not None and self._size > _MOST_KEPT:
+                self._drop(step)
+                self._size -= len(line)
+            else:
+                self._unwritten.append((step, line))
+            self._added.popleft()
+
+    def _drop(self, step: int) -> None:
+        if self._dropped is None:
+            log.error("metrics from step %d on are lost: no more than %d MiB are kept", step, _MOST_KEPT >> 20)
+        first, last = self._dropped or (step, step)
+        self._dropped = (min(first, step), max(last, step))
+
+    def _write_some(self, limit: int) -> None:
+        """Write lines until they are more than `limit` bytes, one at least; or let the records after a step go."""
+        step, line = self._unwritten[0]
+        if line is None:
+            supersede(self._path, step)
+            self._unwritten.popleft()
+            return
+        lines: list[bytes] = []
+        size = 0
+        for _, line in self._unwritten:
+            if line is None or (lines and size > limit):
+                break
+            lines.append(line)
+            size += len(line)
+        append_whole(self._path, b"".join(lines))
+        for _ in lines:
+            self._unwritten.popleft()
+        self._size -= size
 
 
 def supersede(path: Path, step: int) -> None:

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 
 from trainctl.config.changelog import Edit
-from trainctl.errors import EditError
+from trainctl.errors import EditError, RunDirError
 from trainctl.run.actions import Actions
 from trainctl.run.answers import Answers
 from trainctl.run.applier import Applier, Hook
@@ -222,6 +222,12 @@ def _superseded(edit: Edit, step: int, request: Request) -> Event:
     )
     name = f"replay-{edit.step}-{request.id}"
     return Event(name, "rejected", edits=edit.values, via="replay", reason=reason, at=edit.step)
+
+
+def lost_error(session: Session) -> RunDirError | None:
+    """Return the error of a run that ended without its metrics or answers on disk; None when nothing is lost."""
+    lost = [loss for loss in (session.metrics.loss, session.answers.loss) if loss]
+    return RunDirError("; ".join(lost)) if lost else None
 
 
 def missed_error(session: Session, step: int) -> EditError | None:

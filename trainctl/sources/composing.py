@@ -1,9 +1,8 @@
 """How sources come into a composition: after all files and the options they choose, before what the command line says.
 
-Hydra merges the configs of a defaults list in their order, without asking whether the keys are there. Here two of its
-steps are led through ours: the defaults list, because a run that had chosen `norm=new` is to be continued with the
-option `new` and what belongs to it; and the merging, for types, unknown keys, and what the command line has chosen.
-Compositions without a source are Hydra's own.
+Hydra merges the configs of a defaults list in their order, without asking whether the keys are there. A composition
+with a source differs in two steps: the defaults list, because a run that had chosen `norm=new` is to be continued with
+the option `new` and what belongs to it; and the merging, for types, unknown keys, and what the command line has chosen.
 """
 
 from __future__ import annotations
@@ -61,6 +60,11 @@ class _Defaults(list[Any]):
 
     chosen: frozenset[str] = frozenset()
     settled: frozenset[tuple[str, ...]] = frozenset()
+
+
+def is_made(defaults: Any) -> bool:
+    """Whether `create_defaults_list` has made these entries."""
+    return isinstance(defaults, _Defaults)
 
 
 def create_defaults_list(
@@ -125,9 +129,8 @@ def _protected(defaults: Any, repo: Any, loaded: Loaded) -> Iterator[tuple[str, 
 
     And those that the command line adds or takes away.
     """
-    is_made = isinstance(defaults, _Defaults)
-    chosen = (defaults.chosen if is_made else frozenset()) - {GROUP, UNKNOWN_GROUP}
-    yield from defaults.settled if is_made else ()
+    chosen = (defaults.chosen if is_made(defaults) else frozenset()) - {GROUP, UNKNOWN_GROUP}
+    yield from defaults.settled if is_made(defaults) else ()
     paths = {
         entry.config_path
         for entry in defaults
