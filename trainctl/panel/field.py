@@ -42,8 +42,10 @@ class Field:
         *,
         live: bool,
         is_blank: bool = False,
+        label: str | None = None,
     ) -> None:
         self.key = key
+        self._label = label or label_of(key)
         self._keys = keys
         self._spec = keys[key]
         self._value = value
@@ -158,7 +160,7 @@ class Field:
         """Return the widget, with what helps to change a number beside and below it."""
         if (labels := nudges.buttons_of(self._spec)) is None or not isinstance(self.widget, _TEXTS):
             return self.widget
-        name = label_of(self.key)
+        name = self._label
         for label, up in zip(labels, (False, True), strict=True):
             tip = f"{nudges.WORDS[label]} {name}"
             button = pmui.Button(label=label, description=tip, variant="text", size="small", margin=0, sx=NUDGE)
@@ -190,7 +192,7 @@ class Field:
     def _make(self) -> Any:
         shown = self._shown
         common: dict[str, Any] = {
-            "label": label_of(self.key),
+            "label": self._label,
             "size": "small",
             "margin": (8, 6),
             "sizing_mode": "stretch_width",
