@@ -57,8 +57,7 @@ def test_section_has_fields_when_it_is_opened_and_an_edit_survives_its_closing(f
     before = texts(page)
     head_of(page, "group_07.layers").click()
     expect(field(page, "layer_03.w")).to_be_visible()
-    settle(page)
-    assert texts(page) - before == FIELDS // 2  # the other half are switches
+    wait_for(lambda: texts(page) - before == FIELDS // 2, "a text field for every second key, a switch for the others")
     expect(page.locator(".keys > div").filter(has_text="layer_24.w")).to_have_text(re.compile(r"layer_24\.w\s*2\.4$"))
     field(page, "layer_03.w").fill("7.25")
     expect(page.get_by_text("1 pending edit", exact=True)).to_be_visible()

@@ -7,6 +7,7 @@ from typing import Any
 
 import panel
 import panel_material_ui as pmui
+from panel.io.document import hold
 
 from trainctl.panel.field import Change, Field
 from trainctl.panel.pendingbar import set_params
@@ -86,8 +87,9 @@ class Form:
         return Field(key, self._view.keys, value, self._on_change, live=self._may_edit, label=label)
 
     def _turn(self, opened: set[Section]) -> None:
-        for section in self._sections:
-            section.turn(is_open=section in opened, values=self._view.values)
+        with hold(freeze=True):  # or Panel would look through the whole document once per section
+            for section in self._sections:
+                section.turn(is_open=section in opened, values=self._view.values)
 
     def _show_found(self, words: list[str]) -> None:
         """Show the keys that have all the words of the filter in them; without words what was open before it."""

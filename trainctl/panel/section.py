@@ -28,10 +28,13 @@ _LOCK = (
 )
 
 # the whole head opens and closes the section, not only the arrow in it
+_HEAD: Any = SECTION["& .MuiCardHeader-root"]
 CLICKABLE = {
     **SECTION,
-    "& .MuiCardHeader-root": {**SECTION["& .MuiCardHeader-root"], "position": "relative"},
-    "& .MuiCardHeader-root .MuiIconButton-root": {"padding": "2px", "position": "static"},
+    "& .MuiCardHeader-root": {**_HEAD, "position": "relative"},
+    # what is turned or moved would hold the part that covers the head: the arrow in the button is turned instead
+    "& .MuiCardHeader-root .MuiIconButton-root": {"padding": "2px", "position": "static", "transform": "none"},
+    "& .MuiCardHeader-root [aria-expanded=true] svg": {"transform": "rotate(180deg)"},
     "& .MuiCardHeader-root .MuiIconButton-root::after": {"content": '""', "position": "absolute", "inset": 0},
     "& small": {"fontWeight": 400, "opacity": 0.78, "marginLeft": "6px"},
 }
@@ -61,9 +64,8 @@ class Section:
         self._grid: Any = None
         self._more: Any = None
         self._texts: Any = None
-        self.card = pmui.Card(
-            sx=SECTION, variant="outlined", collapsed=True, sizing_mode="stretch_width", margin=(4, 8)
-        )
+        look: dict[str, Any] = {"variant": "outlined", "sizing_mode": "stretch_width", "margin": (4, 8)}
+        self.card = pmui.Card(collapsed=True, sx=CLICKABLE, **look)
         self.card.param.watch(self._turned, ["collapsed"])
 
     @property
