@@ -128,6 +128,13 @@ def test_filter_waits_until_nothing_more_is_typed(tmp_path: Path) -> None:
     assert len(form.fields) == 25
 
 
+def test_section_opens_though_another_attempt_has_other_keys(tmp_path: Path) -> None:
+    form = form_of(view_of(tmp_path, MANY["deep"]))
+    form.follow(view_of(tmp_path, ["seed"]))
+    form._sections[5].card.collapsed = False
+    assert len(form.fields) == FIELDS
+
+
 def test_texts_follow_the_run(tmp_path: Path) -> None:
     form = form_of(view_of(tmp_path, MANY["one section"]))
     form.follow(view_of(tmp_path, MANY["one section"], value=0.125))

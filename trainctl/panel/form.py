@@ -23,6 +23,7 @@ class Form:
 
     def __init__(self, view: RunView, on_change: Callable[[], None]) -> None:
         self._view = view
+        self._keys = view.keys  # another attempt of the run may have others
         self._on_change = on_change
         self._may_edit = view.is_editable
         specs = {key: spec for key, spec in view.keys.items() if not spec.hidden}
@@ -84,7 +85,7 @@ class Form:
             field.follow(view.values.get(key), forget=True)
 
     def _make(self, key: str, label: str, value: Any) -> Field:
-        return Field(key, self._view.keys, value, self._on_change, live=self._may_edit, label=label)
+        return Field(key, self._keys, value, self._on_change, live=self._may_edit, label=label)
 
     def _turn(self, opened: set[Section]) -> None:
         with hold(freeze=True):  # or Panel would look through the whole document once per section

@@ -61,6 +61,7 @@ class Section:
         self._make = make
         self._values: Mapping[str, Any] = {}
         self._limit = FIELDS
+        self._drawn: list[str] = []  # keys whose fields are in sight
         self._grid: Any = None
         self._more: Any = None
         self._texts: Any = None
@@ -90,7 +91,7 @@ class Section:
         for key, field in self.fields.items():
             field.follow(values.get(key))
         if self._texts is not None and self.is_open:
-            set_object(self._texts, self._listed(self._shown()))
+            set_object(self._texts, self._listed(self._drawn))
 
     def field(self, key: str) -> Field:
         """Return the field of a key; one that is not there is made."""
@@ -115,7 +116,7 @@ class Section:
         return [key for place, key in enumerate(editable) if place < self._limit or key in pending]
 
     def _draw(self) -> None:
-        shown = self._shown()
+        shown = self._drawn = self._shown()
         for key in [key for key in self.fields if key not in shown]:
             if self.fields[key].change() is None:
                 del self.fields[key]
