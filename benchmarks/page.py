@@ -1,7 +1,8 @@
 """What the page costs: how fast it is there, what its server takes for many idle runs, what training loses by it.
 
-`python benchmarks/page.py [--runs 1000] [--seconds 20] [--pages 10]`. Chromium opens the pages; without it what needs
-no browser is measured. The machine is shared with whatever else runs on it: look at the CPU times and the ratios.
+`python benchmarks/page.py [--runs 1000] [--seconds 20] [--pages 10] [--only keys]`. Chromium opens the pages; without
+it what needs no browser is measured. The machine is shared with whatever else runs on it: look at the CPU times and the
+ratios.
 """
 
 from __future__ import annotations
@@ -30,16 +31,22 @@ sys.path.insert(0, str(ROOT / "tests" / "panel"))
 
 WATCHING = Path(__file__).resolve().with_name("watching.py")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+PAINTED = "performance.getEntriesByName('first-contentful-paint')[0].startTime"
 TRAINING = """
 import sys, time, trainctl
 from omegaconf import OmegaConf
-live = trainctl.live(OmegaConf.create({"lr": 0.1}), run_dir=sys.argv[1])
+config = {"lr": 0.1}
+for i in range((int(sys.argv[3]) if len(sys.argv) > 3 else 1) // 2):
+    layers = config.setdefault(f"group_{i // 25:02}", {}).setdefault("layers", {})
+    layers[f"layer_{i % 25:02}"] = {"w": i / 10, "on": i % 2 == 0}
+live = trainctl.live(OmegaConf.create(config), run_dir=sys.argv[1])
 end = time.perf_counter() + float(sys.argv[2])
 while time.perf_counter() < end:
     step = live.step()
     live.log(loss=1 / step)
     until = time.perf_counter() + 0.001
-    while time.perf_counter() < until: pass
+    while time.perf_counter() < until:
+        if len(sys.argv) > 3: time.sleep(0.05)
 print(live.step_number)
 """
 
@@ -102,7 +109,7 @@ def measure_paint(page: Any, root: Path, url: str, number: int) -> None:
         page.locator(".tabulator-row").first.wait_for(timeout=120_000)
         wall = time.perf_counter() - began
         spent, drawn = cpu_s(server) - spent, browser_cpu_s() - drawn
-        painted = page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime") / 1000
+        painted = page.evaluate(PAINTED) / 1000
         print(
             f"{number} runs: first paint after {painted:.2f} s, first row after {wall:.2f} s ({which} time);"
             f" CPU {spent:.2f} s of the server, {drawn:.2f} s of the browser"
@@ -138,15 +145,17 @@ def last_step(root: Path, name: str) -> int:
 
 
 @contextmanager
-def training(root: Path, name: str, seconds: float) -> Iterator[subprocess.Popen[str]]:
-    """Train for so long, from when its files are there."""
-    command = [sys.executable, "-c", TRAINING, str(root / name), str(seconds)]
+def training(root: Path, name: str, seconds: float, keys: int | None = None) -> Iterator[subprocess.Popen[str]]:
+    """Train for so long, from when its files are there; with so many keys, and then nearly without taking a core."""
+    command = [sys.executable, "-c", TRAINING, str(root / name), str(seconds), *([str(keys)] if keys else [])]
     started = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     while not RunDir.at(root / name).metrics.exists():
         time.sleep(0.01)
-    yield started
-    started.terminate()
-    started.wait()
+    try:
+        yield started
+    finally:
+        started.terminate()
+        started.wait()
 
 
 def run_page(url: str, name: str) -> str:
@@ -216,6 +225,37 @@ def open_tabs(started: Any, url: str, name: str, number: int) -> Callable[[], No
     return lambda: context.close()  # noqa: PLW0108  # its own answer is none of ours
 
 
+def measure_keys(started: Any, numbers: tuple[int, ...]) -> None:
+    """Print what it takes to open a run with so many keys, each on a server that has opened another before."""
+    for number in numbers:
+        root = Path(tempfile.mkdtemp(prefix="bench-keys-"))
+        handle = process.ensure(root, PanelSettings())
+        assert handle is not None
+        context = started.new_context()
+        try:
+            with training(root, "small", 3600, 2), training(root, "large", 3600, number):
+                pages = [context.new_page() for _ in range(2)]
+                pages[0].goto(run_page(handle.url, "small"))
+                pages[0].get_by_text("No pending edits").wait_for(timeout=300_000)
+                server = server_of(root)
+                spent, memory, began = cpu_s(server), server.memory_info().rss, time.perf_counter()
+                pages[1].goto(run_page(handle.url, "large"), timeout=300_000)
+                pages[1].get_by_text("No pending edits").wait_for(timeout=300_000)
+                wall, spent = time.perf_counter() - began, cpu_s(server) - spent
+                grown = (server.memory_info().rss - memory) / 2**20
+                painted = (
+                    pages[1].evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime") / 1000
+                )
+            print(
+                f"{number} keys: first paint after {painted:.2f} s, form after {wall:.2f} s; CPU {spent:.2f} s of the"
+                f" server, {grown:+.0f} MiB"
+            )
+        finally:
+            context.close()
+            handle.close()
+            shutil.rmtree(root, ignore_errors=True)
+
+
 def main() -> None:
     """Measure all, in a directory that is removed at the end."""
     from made_sweep import make_sweep
@@ -224,7 +264,14 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=1000)
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--pages", type=int, default=10)
+    parser.add_argument("--only", choices=["keys"], help="what it takes to open a run of 17, 300 and 2,000 keys")
     given = parser.parse_args()
+    if given.only == "keys":
+        with browser() as started:
+            if started is None:
+                sys.exit("this needs Chromium and Playwright")
+            measure_keys(started, (17, 300, 2000))
+        return
     root = Path(tempfile.mkdtemp(prefix="bench-page-"))
     make_sweep(root, given.runs)
     handle = measure_start(root)

@@ -46,8 +46,8 @@ class Training:
     process: subprocess.Popen[bytes]
 
     @classmethod
-    def start(cls, root: Path, name: str, seen: Path) -> Training:
-        command = [sys.executable, str(TRAINING), str(root / name), str(seen)]
+    def start(cls, root: Path, name: str, seen: Path, keys: int = 0) -> Training:
+        command = [sys.executable, str(TRAINING), str(root / name), str(seen), str(keys)]
         training = cls(RunDir.at(root / name), seen, subprocess.Popen(command, cwd=seen.parent))
         try:
             wait_for(training.is_going, "the start of training")
@@ -101,6 +101,16 @@ def open_run(page: Any, url: str, name: str) -> None:
 def field(page: Any, name: str) -> Any:
     # a field with a hint has some spaces after its label
     return page.get_by_label(re.compile(rf"^{name}\W*$"))
+
+
+def locked(page: Any, reason: str) -> Any:
+    """The signs of the keys that are locked for that reason."""
+    return page.get_by_role("img", name=reason, exact=True)
+
+
+def head_of(page: Any, title: str) -> Any:
+    """The head of a section of the form, which opens and closes it."""
+    return page.locator(".MuiCardHeader-root").filter(has_text=re.compile(rf"^{re.escape(title)}( [\d,]+ keys?)?$"))
 
 
 def button(page: Any, name: str) -> Any:

@@ -1,4 +1,6 @@
-"""A training that is edited in the browser tests: `edited_training.py RUN_DIR SEEN`, until a file SEEN.stop is there.
+"""A training that is edited in the browser tests: `edited_training.py RUN_DIR SEEN [KEYS]`, until SEEN.stop is there.
+
+Its config has so many keys more, 50 in each of `group_00.layers`, `group_01.layers`, …
 
 After each edit it writes the values that its loop sees to SEEN.
 """
@@ -10,7 +12,7 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from omegaconf import OmegaConf
 
@@ -34,9 +36,14 @@ CONFIG = {
 }
 
 
+def groups_of(keys: int) -> dict[str, Any]:
+    layers = {f"layer_{layer:02}": {"w": layer / 10, "on": layer % 2 == 0} for layer in range(25)}
+    return {f"group_{number:02}": {"layers": layers} for number in range(keys // 50)}
+
+
 def main() -> None:
-    run_dir, seen = sys.argv[1:]
-    config = OmegaConf.create(CONFIG)
+    run_dir, seen, *more = sys.argv[1:]
+    config = OmegaConf.create({**CONFIG, **groups_of(int(more[0]) if more else 0)})
     live = trainctl.live(config, run_dir=run_dir)
 
     @live.on_edit

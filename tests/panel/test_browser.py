@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from browsing import CHROMIUM, NAME, Training, button, expect, field, open_run, run_url, settle, wait_for
+from browsing import CHROMIUM, NAME, Training, button, expect, field, locked, open_run, run_url, settle, wait_for
 
 from trainctl.config import changelog
 from trainctl.run.events import read_events, wait_for_answer
@@ -127,11 +127,14 @@ def test_error_stands_beside_its_field_and_nothing_is_sent(form: Any, training: 
     assert len(read_events(training.run)) == asked
 
 
-def test_locked_field_is_disabled_and_says_why(form: Any) -> None:
+def test_locked_key_is_text_with_a_sign_that_says_why(form: Any) -> None:
     page = form
-    expect(field(page, "width")).to_be_disabled()
     expect(field(page, "lr")).to_be_enabled()
-    expect(page.locator("p").filter(has_text="locked: the <b>weights</b> have this shape")).to_be_visible()
+    expect(field(page, "width")).to_have_count(0)
+    sign = locked(page, "locked: the <b>weights</b> have this shape")
+    expect(sign).to_be_visible()
+    expect(sign).to_have_attribute("title", "locked: the <b>weights</b> have this shape")
+    expect(page.locator(".keys > div").filter(has_text="width")).to_have_text(re.compile(r"^\s*width\s*64$"))
 
 
 def test_text_being_typed_survives_an_edit_from_elsewhere(form: Any, training: Training) -> None:

@@ -129,11 +129,7 @@ def test_field_forgets_text_that_was_not_left_yet() -> None:
     assert (field.text, field.widget.value, field.change()) == ("1e-4", "1e-4", None)
 
 
-def test_locked_field_and_fields_of_a_run_that_is_over_are_disabled() -> None:
-    assert field_of("model.width").widget.disabled
-    assert field_of("model.width").widget.helper_text == "locked: the weights have this shape"
-    switch = Field("x", {"x": Key("bool", locked="no")}, True, lambda: None, live=True).widget
-    assert (switch.disabled, switch.label) == (True, "x (locked: no)")
+def test_fields_of_a_run_that_is_over_are_disabled() -> None:
     assert not field_of("tag").widget.disabled
     ended = field_of("tag", live=False)
     assert ended.widget.disabled

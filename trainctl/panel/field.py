@@ -31,7 +31,10 @@ class Change:
 
 
 class Field:
-    """A widget for one key, chosen by its type. What is being typed is never overwritten by what comes from the run."""
+    """A widget for one key that can be edited, chosen by its type.
+
+    What is being typed is never overwritten by what comes from the run.
+    """
 
     def __init__(
         self,
@@ -42,8 +45,10 @@ class Field:
         *,
         live: bool,
         is_blank: bool = False,
+        label: str | None = None,
     ) -> None:
         self.key = key
+        self._label = label or label_of(key)
         self._keys = keys
         self._spec = keys[key]
         self._value = value
@@ -133,32 +138,22 @@ class Field:
         if not isinstance(self.widget, pmui.Switch):
             wrong = change.error if change else None
             marks["error_state"] = wrong is not None
-            marks["helper_text"] = (wrong or f"now {_short(change.old)}") if change else _short(self._hint)
+            marks["helper_text"] = (wrong or f"now {_short(change.old)}") if change else _short(self._spec.help or "")
         new = {name: mark for name, mark in marks.items() if getattr(self.widget, name) != mark}
         if new:
             self.widget.param.update(**new)
         if self._slider is not None:
             self._slide_to(self.text)
 
-    @property
-    def _hint(self) -> str:
-        """What stands below the field while nothing is changed: why it is locked, else what it is for."""
-        return self._why_locked or self._spec.help or ""
-
-    @property
-    def _why_locked(self) -> str:
-        reason = self._spec.locked
-        return "" if reason is None else reason if reason.startswith("locked") else f"locked: {reason}"
-
     def _lock(self) -> None:
         for widget in (self.widget, *self._buttons, *([self._slider] if self._slider is not None else [])):
-            widget.disabled = self._spec.locked is not None or not self._live
+            widget.disabled = not self._live
 
     def _with_nudges(self) -> Any:
         """Return the widget, with what helps to change a number beside and below it."""
         if (labels := nudges.buttons_of(self._spec)) is None or not isinstance(self.widget, _TEXTS):
             return self.widget
-        name = label_of(self.key)
+        name = self._label
         for label, up in zip(labels, (False, True), strict=True):
             tip = f"{nudges.WORDS[label]} {name}"
             button = pmui.Button(label=label, description=tip, variant="text", size="small", margin=0, sx=NUDGE)
@@ -190,13 +185,13 @@ class Field:
     def _make(self) -> Any:
         shown = self._shown
         common: dict[str, Any] = {
-            "label": label_of(self.key),
+            "label": self._label,
             "size": "small",
             "margin": (8, 6),
             "sizing_mode": "stretch_width",
         }
         if self._spec.choices is None and self._spec.type == "bool" and not self._spec.optional and shown in _BOOLS:
-            common["label"] += f" ({_short(self._hint)})" if self._hint else ""
+            common["label"] += f" ({_short(self._spec.help)})" if self._spec.help else ""
             return pmui.Switch(value=shown == "true", **common)
         if self._spec.choices is not None or self._spec.type == "bool":
             return pmui.Select(options=self._options(shown), value=shown, **common)

@@ -1,4 +1,4 @@
-"""The form of one run: a field per key, grouped by section; several edits are asked for in one request."""
+"""The form of one run: keys in sections, open ones with fields; several edits are asked for in one request."""
 
 from __future__ import annotations
 
@@ -7,93 +7,107 @@ from typing import Any
 
 import panel
 import panel_material_ui as pmui
+from panel.io.document import hold
 
-from trainctl.config.keys import join, split
 from trainctl.panel.field import Change, Field
 from trainctl.panel.pendingbar import set_params
 from trainctl.panel.runview import RunView
-from trainctl.panel.theme import GRID, SECTION, STYLE
+from trainctl.panel.section import Section
+from trainctl.panel.sections import OWN, grouped, to_open
+from trainctl.panel.theme import STYLE
 from trainctl.panel.words import html
-
-TOP = "general"
-OWN = "trainctl"
 
 
 class Form:
-    """Fields for all keys of a run that are not hidden."""
+    """All keys of a run that are not hidden. A field costs time and memory: it is made when it is first needed."""
 
     def __init__(self, view: RunView, on_change: Callable[[], None]) -> None:
-        live = view.is_editable
-        shown = {key: spec for key, spec in view.keys.items() if not spec.hidden}
-        self.fields = {key: Field(key, view.keys, view.values.get(key), on_change, live=live) for key in shown}
+        self._view = view
+        self._keys = view.keys  # another attempt of the run may have others
+        self._on_change = on_change
+        self._may_edit = view.is_editable
+        specs = {key: spec for key, spec in view.keys.items() if not spec.hidden}
+        self._order = {key: place for place, key in enumerate(specs)}
+        self._sections = [Section(group, specs, self._make) for group in grouped(specs)]
+        self._section_of = {key: section for section in self._sections for key in section.found}
+        self._open_unfiltered: set[Section] | None = None  # while there is a filter
+        self._typed = self._filtered = ""
         self._filter = pmui.TextInput(label="Filter keys", size="small", width=240, max_length=200, margin=(6, 8))
-        self._filter.param.watch(lambda _event: self._show_found(), ["value_input"])
-        self._none = panel.pane.HTML("", stylesheets=[STYLE], margin=(4, 12), visible=False)
-        self._cards: dict[str, Any] = self._sections()
-        self.view = pmui.Column(self._filter, self._none, *self._cards.values(), sizing_mode="stretch_width", margin=0)
+        self._said = panel.pane.HTML("", stylesheets=[STYLE], margin=(4, 12), visible=False)
+        self._turn(to_open({section: section.size for section in self._sections if section.title != OWN}))
+        cards = [section.card for section in self._sections]
+        self.view = pmui.Column(self._filter, self._said, *cards, sizing_mode="stretch_width", margin=0)
+
+    @property
+    def fields(self) -> dict[str, Field]:
+        """The fields that there are, in order of the keys."""
+        found = {key: field for section in self._sections for key, field in section.fields.items()}
+        return dict(sorted(found.items(), key=lambda item: self._order[item[0]]))
+
+    def look(self) -> None:
+        """Follow the filter once nothing has been typed into it since the last look."""
+        before, self._typed = self._typed, self._filter.value_input or ""
+        if before == self._typed != self._filtered:
+            self._filtered = self._typed
+            self._show_found(self._typed.lower().split())
 
     def changes(self) -> list[Change]:
-        """Return what was changed and not asked for yet, in order of the fields."""
+        """Return what was changed and not asked for yet, in order of the keys."""
         return [change for field in self.fields.values() if (change := field.change()) is not None]
 
     def follow(self, view: RunView, *, may_ask: bool = True) -> None:
         """Take over the run's values, without touching what is being typed."""
-        for key, field in self.fields.items():
-            field.follow(view.values.get(key))
-            field.allow(view.is_editable and may_ask)
+        self._view, self._may_edit = view, view.is_editable and may_ask
+        for section in self._sections:
+            section.follow(view.values)
+        for field in self.fields.values():
+            field.allow(self._may_edit)
 
     def accept(self, view: RunView, asked: dict[str, str]) -> None:
         """Let go of the texts that the run has taken; one that was changed since stays."""
+        fields = self.fields
         for key, text in asked.items():
-            field = self.fields[key]
-            field.follow(view.values.get(key), forget=field.text == text)
+            if (field := fields.get(key)) is not None:
+                field.follow(view.values.get(key), forget=field.text == text)
 
     def give_back(self, asked: dict[str, str]) -> None:
         """Put texts that were refused back where nothing else has been typed since."""
         for key, text in asked.items():
-            field = self.fields[key]
+            section = self._section_of[key]
+            field = section.field(key)
             if field.change() is None:
                 field.type(text)
+            section.turn(is_open=section.is_open, values=self._view.values)
 
     def discard(self, view: RunView) -> None:
         """Show the run's values everywhere."""
         for key, field in self.fields.items():
             field.follow(view.values.get(key), forget=True)
 
-    def _show_found(self) -> None:
-        """Show the fields whose keys have all the words of the filter in them, and the sections that have such ones."""
-        words = (self._filter.value_input or "").lower().split()
-        found = {key: all(word in key.lower() for word in words) for key in self.fields}
-        for key, field in self.fields.items():
-            set_params(field.view, visible=found[key])
-        for title, card in self._cards.items():
-            has_one = any(found[key] for key in self.fields if section_of(key) == title)
-            set_params(card, visible=has_one, collapsed=title == OWN and not words)
-        text = "" if any(found.values()) else f"No key has {html(' and '.join(words))} in it."
-        set_params(self._none, object=text, visible=bool(text))
+    def _make(self, key: str, label: str, value: Any) -> Field:
+        return Field(key, self._keys, value, self._on_change, live=self._may_edit, label=label)
 
-    def _sections(self) -> dict[str, Any]:
-        sections: dict[str, list[Any]] = {TOP: [], **{section_of(key): [] for key in self.fields}}
-        own = sections.pop(OWN, [])
-        sections[OWN] = own  # last: nobody comes for these
-        for key, field in self.fields.items():
-            sections[section_of(key)].append(field.view)
-        return {
-            title: pmui.Card(
-                pmui.FlexBox(*widgets, gap="0px", sx=GRID, sizing_mode="stretch_width", margin=0),
-                title=html(title),  # the card takes it for HTML
-                sx=SECTION,
-                variant="outlined",
-                collapsed=title == OWN,
-                sizing_mode="stretch_width",
-                margin=(4, 8),
-            )
-            for title, widgets in sections.items()
-            if widgets
-        }
+    def _turn(self, opened: set[Section]) -> None:
+        with hold(freeze=True):  # or Panel would look through the whole document once per section
+            for section in self._sections:
+                section.turn(is_open=section in opened, values=self._view.values)
 
-
-def section_of(key: str) -> str:
-    """Return the section that a key stands in: what is above it; one for all settings of trainctl."""
-    above = split(key)[:-1]
-    return OWN if above[:1] == (OWN,) else join(above) or TOP
+    def _show_found(self, words: list[str]) -> None:
+        """Show the keys that have all the words of the filter in them; without words what was open before it."""
+        if words and self._open_unfiltered is None:
+            self._open_unfiltered = {section for section in self._sections if section.is_open}
+        for section in self._sections:
+            section.find(words)
+        with_some = [section for section in self._sections if section.found]
+        if words:
+            opened = to_open({section: section.size for section in with_some}) or set(with_some[:1])
+        else:
+            opened, self._open_unfiltered = self._open_unfiltered or set(), None
+        self._turn(opened)
+        said = ""
+        if not with_some:
+            said = f"No key has {html(' and '.join(words))} in it."
+        elif words and len(opened) < len(with_some):
+            number = sum(len(section.found) for section in with_some)
+            said = f"{number:,} keys found in {len(with_some)} sections; open one, or add a word."
+        set_params(self._said, object=said, visible=bool(said))

@@ -8,17 +8,20 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from trainctl.panel.paneldir import Record
+from trainctl.panel.patience import Patience
 from trainctl.panel.process import PanelHandle, find
 
 log = logging.getLogger("trainctl")
 
 LOOK_S = 3.0  # between two looks
-HUNG_S = 60.0  # a server that does not answer for so long hangs; one that has stepped back may be slow
+HUNG_S = 60.0  # a server that neither answers nor works for so long hangs; one that has stepped back may be slow
 BEGIN_S = 300.0  # until its first answer: it may have much to load from a slow disk
+ASK_S = 1.0  # between two looks at what a server does that does not answer
 END_S = 30.0  # for a killed process to be gone
 
 
@@ -28,7 +31,7 @@ class Guard(threading.Thread):
     Args:
         handle: the use of the page that is guarded.
         look_s: seconds between two looks.
-        hung_s: seconds without an answer after which a server that has answered before is ended.
+        hung_s: seconds without an answer and without work after which a server that has answered before is ended.
     """
 
     def __init__(self, handle: PanelHandle, *, look_s: float = LOOK_S, hung_s: float = HUNG_S) -> None:
@@ -76,43 +79,57 @@ class Guard(threading.Thread):
             return self._handle.why_ended()
         if record.host != socket.gethostname():
             return None
-        patience_s = self._hung_s if self._answered == record else BEGIN_S
-        if answers(record.url, patience_s, self._over):
+        began = time.monotonic()
+        patience = Patience(record.pid, self._hung_s if self._answered == record else BEGIN_S)
+        if answers(record.url, patience, self._over):
             self._answered = record
             return None
         if self._over.is_set() or find(root) != record:
             return None  # another one by now: the next look is at that
-        return f"the page's server did not answer for {patience_s:.0f} s" if end(root, record) else None
+        waited_s = time.monotonic() - began
+        return f"the page's server did not answer for {waited_s:.0f} s" if end(root, record) else None
 
 
-def answers(url: str, patience_s: float, over: threading.Event) -> bool:
-    """Say whether a server says anything at all within `patience_s`; one that refuses or is gone does not hang."""
+def answers(url: str, patience: Patience, over: threading.Event) -> bool:
+    """Say whether a server says anything at all while there is patience; one that refuses or is gone does not hang."""
     parts = urlsplit(url)
-    deadline = time.monotonic() + patience_s
     while not over.is_set():
         try:
-            plain = socket.create_connection((parts.hostname or "", parts.port or 0), timeout=patience_s)
-            with plain, _by_tls(plain) if parts.scheme == "https" else plain as connection:
-                connection.sendall(b"HEAD / HTTP/1.0\r\n\r\n")
-                connection.recv(1)
-        except TimeoutError:
-            if time.monotonic() >= deadline:
+            with socket.create_connection((parts.hostname or "", parts.port or 0), timeout=ASK_S) as plain:
+                return _is_answered(plain, patience, over, by_tls=parts.scheme == "https")
+        except TimeoutError:  # its queue is full
+            if patience.is_over():
                 return False
-            continue
         except OSError:
-            pass  # the next look will find out
-        return True
+            return True  # the next look will find out
     return True
 
 
-def _by_tls(plain: socket.socket) -> socket.socket:
-    """Speak TLS without asking with whom: nothing secret is said."""
+def _is_answered(plain: socket.socket, patience: Patience, over: threading.Event, *, by_tls: bool) -> bool:
+    """Ask once, and wait on this one connection: who asks again and again fills the queue of a server that is busy."""
+    connection, steps = _by_tls(plain) if by_tls else (plain, [])
+    steps += [lambda: connection.sendall(b"HEAD / HTTP/1.0\r\n\r\n"), lambda: connection.recv(1)]
+    with connection:
+        for step in steps:
+            while not over.is_set():
+                try:
+                    step()
+                    break
+                except TimeoutError:
+                    if patience.is_over():
+                        return False
+    return True
+
+
+def _by_tls(plain: socket.socket) -> tuple[socket.socket, list[Callable[[], object]]]:
+    """Speak TLS without asking with whom, as nothing secret is said; return what speaks it, and how it begins."""
     import ssl
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    return context.wrap_socket(plain)
+    connection = context.wrap_socket(plain, do_handshake_on_connect=False)
+    return connection, [connection.do_handshake]
 
 
 def end(root: Path, record: Record) -> bool:

@@ -172,6 +172,7 @@ class RunPage:
         view = self._watcher.view(self._name)
         if view is None:
             return
+        self._form.look()
         old, self._view = self._view, view
         self._ticks += 1
         is_slow, is_other = self._ticks % SLOW_TICKS == 0, not view.is_like(old)
