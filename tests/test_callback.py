@@ -179,7 +179,7 @@ def test_no_page_is_started_where_none_is_wanted(task: Task) -> None:
 
 @pytest.mark.parametrize("flags", [[], ["-m"]], ids=["run", "sweep"])
 def test_page_is_announced_once_and_gone_after_the_end(task: Task, flags: list[str], wait_until: WaitUntil) -> None:
-    done = task.run(*flags, "lr=0.3", "trainctl.panel.enabled=true")
+    done = task.run(*flags, "lr=0.3", "trainctl.panel.enabled=true", "trainctl.panel.keep_min=0")
     assert done.returncode == 0, done.stderr
     (url,) = re.findall(r"^page: (http://127\.0\.0\.1:\d+/\w+/\?token=\S+)$", done.stdout + done.stderr, re.MULTILINE)
 

@@ -30,7 +30,7 @@ import sys
 from pathlib import Path
 from trainctl.config.settings import PanelSettings
 from trainctl.panel.process import ensure
-handle = ensure(Path(sys.argv[1]), PanelSettings())
+handle = ensure(Path(sys.argv[1]), PanelSettings(keep_min=0))
 loaded = any(name in sys.modules for name in ("panel", "bokeh", "tornado", "pandas"))
 print(handle.url, loaded, flush=True)
 sys.stdin.read()
@@ -106,7 +106,7 @@ def test_others_that_are_kept_from_going_on_for_a_while_cost_no_page(tmp_path: P
     assert held is not None
 
     def go_on() -> None:
-        place.write_record(Record.of_process("http://127.0.0.1:1/p/?token=x", os.getpid(), keep=False))
+        place.write_record(Record.of_process("http://127.0.0.1:1/p/?token=x", os.getpid(), keep_min=0))
         if lock == place.users_lock:
             os.close(held)
 
@@ -258,7 +258,7 @@ def test_port_in_use_is_a_warning_and_no_page(tmp_path: Path, caplog: pytest.Log
 
 def test_root_that_is_a_file_is_a_warning_and_no_page(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "file").write_text("")
-    assert process.ensure(tmp_path / "file", PanelSettings()) is None
+    assert process.ensure(tmp_path / "file", PanelSettings(keep_min=0)) is None
     assert "no page for" in caplog.text
 
 
@@ -266,6 +266,6 @@ def test_link_in_place_of_the_directory_is_not_followed(tmp_path: Path, caplog: 
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "root").mkdir()
     (tmp_path / "root" / ".trainctl").symlink_to(tmp_path / "elsewhere")
-    assert process.ensure(tmp_path / "root", PanelSettings()) is None
+    assert process.ensure(tmp_path / "root", PanelSettings(keep_min=0)) is None
     assert "is not a directory of this user" in caplog.text
     assert list((tmp_path / "elsewhere").iterdir()) == []

@@ -170,7 +170,7 @@ def test_open_page_comes_back_with_a_restarted_server(
 ) -> None:
     root = tmp_path / "root"
     make_sweep(root, 2)
-    first = process.ensure(root, PanelSettings())
+    first = process.ensure(root, PanelSettings(keep_min=0))
     assert first is not None
     context = browser.new_context()
     try:
@@ -181,7 +181,7 @@ def test_open_page_comes_back_with_a_restarted_server(
         assert record is not None
         os.kill(record.pid, signal.SIGKILL)
         expect(page.get_by_role("alert")).to_contain_text("The page's server does not answer")
-        second = process.ensure(root, PanelSettings())
+        second = process.ensure(root, PanelSettings(keep_min=0))
         assert second is not None
         make_sweep(root, 3)
         expect(page.get_by_role("alert")).to_have_count(0)
