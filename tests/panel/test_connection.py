@@ -14,13 +14,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from browsing import CHROMIUM, FLAGS, PATIENCE_S, api, expect, settle, wait_for
+from browsing import CHROMIUM, FLAGS, NAME, PATIENCE_S, Training, api, expect, open_run, settle, wait_for
 from made_sweep import make_sweep
 
 from trainctl.config.settings import PanelSettings
 from trainctl.panel import process
 from trainctl.panel.process import PanelHandle
 
+RELOAD_MS = 15_000  # as `trainctl.panel.server`, which only the server's process loads
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed on this machine")
 
 # notes when the banner comes, by the page's own clock; gone once the page is loaded anew
@@ -142,6 +143,29 @@ def expect_back(page: Any, *, loaded: bool) -> None:
     settle(page)
     assert page.evaluate("window.same === undefined") is loaded
     wait_for(lambda: page.evaluate(CAN_BE_USED), "a page that can be used")
+
+
+def test_page_that_is_open_keeps_its_server_and_shows_the_end(tmp_path: Path) -> None:
+    training = Training.start(tmp_path / "root", NAME, tmp_path / "seen.json")
+    handle = process.ensure(tmp_path / "root", PanelSettings(keep_min=0))
+    assert handle is not None
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        page = browser.new_page()
+        page.set_default_timeout(1000 * PATIENCE_S)
+        page.goto(handle.url)
+        open_run(page, handle.url, NAME)
+        expect(page.get_by_text("running").first).to_be_visible()
+        training.stop()
+        handle.close()
+        closed = time.monotonic()
+        expect(page.get_by_text("done").first).to_be_visible()
+        # for longer than a page is waited for that may be loading anew
+        wait_for(lambda: time.monotonic() - closed > RELOAD_MS / 1000 + 5, "a while", PATIENCE_S)
+        assert process.find(tmp_path / "root") is not None
+        expect(page.get_by_role("alert")).to_have_count(0)
+        browser.close()
+    wait_for(lambda: process.find(tmp_path / "root") is None, "the end of the server")
 
 
 def pid_of(served: PanelHandle) -> int:

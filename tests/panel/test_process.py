@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import logging
+import math
 import os
 import signal
 import socket
@@ -43,7 +44,7 @@ def ensure() -> Iterator[Ensure]:
     handles: list[tuple[Path, PanelHandle]] = []
 
     def begin(root: Path, **settings: object) -> PanelHandle | None:
-        handle = process.ensure(root, PanelSettings(**settings))  # type: ignore[arg-type]  # any setting
+        handle = process.ensure(root, PanelSettings(**{"keep_min": 0.0, **settings}))  # type: ignore[arg-type]
         if handle is not None:
             handles.append((root, handle))
         return handle
@@ -52,7 +53,7 @@ def ensure() -> Iterator[Ensure]:
     for root, handle in handles:
         handle.close()
         record = process.find(root)
-        if record is not None and record.keep:
+        if record is not None and record.keep_min > 0:
             os.kill(record.pid, signal.SIGTERM)
 
 
@@ -128,7 +129,7 @@ def test_somebody_who_looks_for_a_server_for_long_keeps_none_from_being_started(
 
 
 def test_second_user_finds_the_running_server(tmp_path: Path, ensure: Ensure) -> None:
-    first, second = ensure(tmp_path), ensure(tmp_path, port=0)
+    first, second = ensure(tmp_path), ensure(tmp_path, port=1)  # which is used already, so it is as it is
     assert first is not None
     assert second is not None
     assert (first.url, first.is_started_here, second.is_started_here) == (second.url, True, False)
@@ -163,12 +164,12 @@ def test_server_ends_when_its_only_user_is_killed(tmp_path: Path) -> None:
 def test_kept_server_outlives_its_users_until_its_directory_is_gone(tmp_path: Path, ensure: Ensure) -> None:
     root = tmp_path / "root"
     first = ensure(root)
-    kept = ensure(root, keep=True)
+    kept = ensure(root, keep_min=math.inf)
     assert first is not None
     assert kept is not None
     record = process.find(root)
     assert record is not None
-    assert record.keep
+    assert record.keep_min == math.inf
     first.close()
     kept.close()
     used = ensure(root)

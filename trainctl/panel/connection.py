@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from jinja2 import Template
 
 # Plain JavaScript in the page's head, so that it sees the websocket which Bokeh opens later. A websocket says when it
-# is closed, but not when nobody reads it any more (a stopped server, a cable that is cut): so the page also asks for the
-# head of a file. `EVERY` ms after an answer it asks again, and waits `PATIENCE` ms: less than 3 s until the banner.
+# is closed, but not when nobody reads it any more (a stopped server, a cable that is cut): so the page also asks for
+# the head of a file. `EVERY` ms after an answer it asks again, and waits `PATIENCE` ms: less than 3 s until the banner.
 SCRIPT = """
 (() => {
   const EVERY = 700, PATIENCE = 1900, BETWEEN_LOADS = 5000, UNLOADED = 30000;
@@ -39,7 +39,7 @@ SCRIPT = """
       banner.setAttribute("role", "alert");
       banner.textContent = `The page's server has not answered since ${answered.toLocaleTimeString()}. What is shown ` +
         "is of that time, and nothing can be changed here. Whether the runs go on is not known to this page; " +
-        "trainctl ls tells. It comes back when its server answers; if that has ended, trainctl panel shows it again.";
+        "trainctl ls tells. This page comes back when its server answers; if that has ended, trainctl panel starts it.";
       document.body.append(banner);
     }
     switchOff(true);  // each time: parts may have been added
@@ -72,7 +72,8 @@ SCRIPT = """
 STYLE = """
 #trainctl-lost { position: fixed; left: 0; right: 0; bottom: 0; z-index: 99999; padding: 8px 14px; background: #8a1c1c;
   color: #fff; font: 14px/1.45 sans-serif; }
-html[data-lost] body > :not(#trainctl-lost) { opacity: .55; }
+html[data-lost] body::after { content: ""; position: fixed; inset: 0; z-index: 99998; pointer-events: none;
+  background: #8887; backdrop-filter: grayscale(1); }
 """
 
 _HEAD = """{% extends base %}

@@ -101,13 +101,11 @@ def start(
                 told = {"root": str(place.root), "url": url, "socket": listener.fileno(), "lock": lock, "open": opens}
                 told |= listening.handed_over
                 # first by our own pid: who comes while the child is made need not wait for it
-                of = partial(
-                    Record.of_process, url, keep_min=listening.keep_min, again=again, asked=listening.sealed(url)
-                )
+                seal, keep_min = listening.sealed(url), listening.keep_min
+                of = partial(Record.of_process, url, keep_min=keep_min, again=again, asked=seal)
                 place.write_record(of(os.getpid()))
                 child = _spawn(place, told, (listener.fileno(), lock), again=again)
-                record = of(child.pid)
-                place.write_record(record)
+                place.write_record(record := of(child.pid))
                 return record, child
         except BaseException:
             place.forget()
