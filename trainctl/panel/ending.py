@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import signal
@@ -43,7 +44,8 @@ def is_server(record: Record) -> bool:
 def _signal(place: PanelDir, record: Record, number: signal.Signals, patience_s: float) -> bool:
     """Send a signal and wait until the server's lock is given back: the process may be a zombie of ours for longer."""
     if is_server(record):
-        os.kill(record.pid, number)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(record.pid, number)
     lock = place.lock(place.server_lock, fcntl.LOCK_EX, patience_s=patience_s)
     if lock is not None:
         os.close(lock)
