@@ -133,12 +133,12 @@ def test_run_leaves_its_page_and_keeps_nobody_waiting(left: tuple[Task, str, Rec
     assert process.find(task.path / "outputs" / "app") == record
 
 
-def test_run_that_asks_for_another_server_gets_it(left: tuple[Task, str, Record]) -> None:
+def test_run_that_asks_for_another_server_gets_it(left: tuple[Task, str, Record], wait_until: WaitUntil) -> None:
     task, _, record = left
     again = task.run(ON, "trainctl.panel.keep_min=0", TRAINCTL_USERNAME="me", TRAINCTL_PASSWORD="a good one")
     (url,) = re.findall(r"^page: (\S+)$", again.stderr, re.MULTILINE)
     assert url != record.url
-    assert not record.is_alive()
+    wait_until(lambda: not psutil.pid_exists(record.pid), "the end of the first server", PATIENCE_S)
 
 
 def test_command_takes_the_server_that_is_there_and_leaves_it(left: tuple[Task, str, Record]) -> None:
