@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hypothesis
+import psutil
 import pytest
 from hydra.core.singleton import Singleton
 from hydra.version import VersionBase
@@ -37,6 +39,18 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name in {"RANK", "SLURM_PROCID", "CUDA_VISIBLE_DEVICES", "HYDRA_FULL_ERROR"} or name.startswith("TRAINCTL_"):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def end_left_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """End the pages' servers that a module's tests have left: each would stay for minutes, with its memory."""
+    yield
+    ours = tmp_path_factory.getbasetemp()
+    for process in psutil.process_iter(["cmdline"]):
+        words = process.info["cmdline"] or []
+        if words[1:3] == ["-m", "trainctl.panel"] and Path(words[3]).is_relative_to(ours):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
 
 
 @pytest.fixture(autouse=True)

@@ -188,7 +188,7 @@ def test_no_page_is_started_where_none_is_wanted(task: Task) -> None:
 
 @pytest.mark.parametrize("flags", [[], ["-m"]], ids=["run", "sweep"])
 def test_page_is_announced_once_and_gone_after_the_end(task: Task, flags: list[str], wait_until: WaitUntil) -> None:
-    done = task.run(*flags, "lr=0.3", "trainctl.panel.enabled=true")
+    done = task.run(*flags, "lr=0.3", "trainctl.panel.enabled=true", "trainctl.panel.keep_min=0")
     assert done.returncode == 0, done.stderr
     (url,) = re.findall(r"^page: (http://127\.0\.0\.1:\d+/\w+/\?token=\S+)$", done.stdout + done.stderr, re.MULTILINE)
 
@@ -202,6 +202,15 @@ def test_page_is_announced_once_and_gone_after_the_end(task: Task, flags: list[s
         return False
 
     wait_until(is_gone, "the page's server has ended", deadline_s=240)
+
+
+@pytest.mark.parametrize(("mode", "code"), [("ok", 0), ("raise", 1), ("exit", 3)])
+def test_last_line_says_how_the_page_is_shown_again_however_the_run_ends(task: Task, mode: str, code: int) -> None:
+    done = task.run(f"mode={mode}", "trainctl.panel.enabled=true", "trainctl.panel.keep_min=0")
+    assert done.returncode == code
+    assert done.stderr.splitlines()[-1] == "trainctl panel outputs/app"
+    assert done.stderr.count("trainctl panel") == 1
+    assert "trainctl panel" not in done.stdout
 
 
 def test_page_on_an_address_of_the_outside_is_refused(task: Task) -> None:

@@ -7,9 +7,13 @@ attempt, the tee, the use of the page) belongs to the process that opened it, an
 from __future__ import annotations
 
 import atexit
+import contextlib
 import logging
+import os
+import shlex
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -29,6 +33,7 @@ from trainctl.run import attempt as attempts
 from trainctl.run import inherited
 from trainctl.run.attempt import Attempt
 from trainctl.run.joblog import Tee, keep_earlier_log
+from trainctl.run.provenance import relative_to
 from trainctl.run.rank import rank
 from trainctl.run.reservation import is_waiting
 from trainctl.run.rundir import RunDir
@@ -42,6 +47,7 @@ _begun: Attempt | None = None  # by this module, not by the launcher
 _tee: Tee | None = None
 _page: panel.PanelHandle | None = None
 _guard: Guard | None = None
+_told_at_the_end: dict[Path, Callable[[], None]] = {}  # by root, each once
 
 
 class TrainctlCallback(Callback):
@@ -201,6 +207,26 @@ def _show_page(root: Path, settings: Settings) -> None:
             sys.stderr.write(f"to see it on the machine you came from: {line}\n")
         sys.stderr.flush()
         atexit.register(_leave_page)
+    if settings.panel.enabled:
+        _tell_at_the_end(root)
+
+
+def _tell_at_the_end(root: Path) -> None:
+    """Have the program's last line say how the page is shown again, however the program ends.
+
+    Exit hooks run in reverse: one that is there before the task is called runs after all that the task leaves behind.
+    """
+    shown, pid = relative_to(root.absolute(), Path.cwd()), os.getpid()
+
+    def tell() -> None:
+        if os.getpid() == pid and sys.stderr is not None:  # a forked child has the hook too
+            with contextlib.suppress(OSError, ValueError):  # a terminal that is gone
+                sys.stderr.write(f"trainctl panel {shlex.quote(shown)}\n")
+                sys.stderr.flush()
+
+    atexit.unregister(_told_at_the_end.pop(root, tell))
+    _told_at_the_end[root] = tell
+    atexit.register(tell)
 
 
 def _guard_page() -> None:

@@ -34,7 +34,7 @@ def test_controls_are_taken_as_they_are() -> None:
         ),
         (
             {"panel": {"prot": 1}},
-            "trainctl.panel.prot is not a setting; allowed are address, cert, enabled, keep, key, oauth, open, port",
+            "trainctl.panel.prot is not a setting; allowed are address, cert, enabled, keep_min, key, oauth, ",
         ),
         ({"poll_s": "often"}, "trainctl.poll_s: Value 'often' of type 'str' could not be converted to Float"),
         ({"editable": "perhaps"}, "trainctl.editable: Value 'perhaps' is not a valid bool"),
@@ -47,6 +47,8 @@ def test_controls_are_taken_as_they_are() -> None:
         ({"seed": -1}, "trainctl.seed must be between 0 and 4294967295 but got -1"),
         ({"seed": 2**32}, "trainctl.seed must be between 0 and 4294967295 but got 4294967296"),
         ({"panel": {"port": 65536}}, "trainctl.panel.port must be between 0 and 65535 but got 65536"),
+        ({"panel": {"keep_min": -1}}, "trainctl.panel.keep_min must be at least 0 minutes but got -1.0"),
+        ({"panel": {"keep_min": float("nan")}}, "trainctl.panel.keep_min must be at least 0 minutes but got nan"),
         ({"poll_s": float("nan")}, "trainctl.poll_s must be at least 0.001 but got nan"),
         ({"poll_s": float("inf")}, "trainctl.poll_s must be at least 0.001 but got inf"),
         (5, "trainctl=5 is not a mapping; allowed below it are controls, "),

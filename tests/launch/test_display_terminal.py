@@ -66,3 +66,13 @@ def test_sweep_on_a_terminal(app: Any) -> None:
     assert lines[-1].startswith("2 jobs: 2 done (")
     assert not any("left" in line for line in lines)
     assert screen.is_cursor_shown
+
+
+def test_last_line_of_a_sweep_says_how_its_page_is_shown_again(app: Any) -> None:
+    page = ("hydra/callbacks=trainctl", "+trainctl.panel.keep_min=0")
+    screen = on_pty(app.command("x=1,2", *page), app.path, 120, 24, lambda _screen: None)
+    lines = screen.shown()
+    assert lines[-2].startswith("2 jobs: 2 done (")
+    assert lines[-1] == "trainctl panel sweep"
+    plain = app.run("x=1,2,3", "mode=raise", "hydra.sweep.dir='my sweep'", *page)  # no terminal, and a failure
+    assert plain.stderr.splitlines()[-1] == "trainctl panel 'my sweep'"

@@ -44,7 +44,7 @@ def url(training: Any) -> Iterator[str]:
     from trainctl.config.settings import PanelSettings
     from trainctl.panel import process
 
-    handle = process.ensure(training.run.path.parent, PanelSettings())
+    handle = process.ensure(training.run.path.parent, PanelSettings(keep_min=0))
     assert handle is not None
     yield handle.url
     handle.close()

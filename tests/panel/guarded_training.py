@@ -19,7 +19,7 @@ def main() -> None:
     logging.basicConfig(format="%(message)s")
     root = Path(sys.argv[1])
     live = trainctl.live(OmegaConf.create({"lr": 0.1}), run_dir=root / "run")
-    handle = process.ensure(root, PanelSettings())
+    handle = process.ensure(root, PanelSettings(keep_min=0))
     assert handle is not None
     guard = Guard(handle, look_s=0.2, hung_s=15.0)
     guard.start()

@@ -142,7 +142,7 @@ def test_killed_server_of_a_sweep_comes_back_and_jobs_are_forked_all_the_same(ta
 
 
 def test_guards_of_two_users_start_one_server(tmp_path: Path) -> None:
-    handles = [process.ensure(tmp_path, PanelSettings()) for _ in range(2)]
+    handles = [process.ensure(tmp_path, PanelSettings(keep_min=0)) for _ in range(2)]
     one, other = handles
     assert one is not None
     assert other is not None
@@ -163,7 +163,7 @@ def test_guards_of_two_users_start_one_server(tmp_path: Path) -> None:
 def test_process_that_is_no_server_is_never_ended(tmp_path: Path) -> None:
     with subprocess.Popen(["sleep", "1000"]) as stranger:
         try:
-            record = Record.of_process("http://127.0.0.1:1/p/?token=x", stranger.pid, keep=False)
+            record = Record.of_process("http://127.0.0.1:1/p/?token=x", stranger.pid, keep_min=0)
             assert not end(tmp_path, record)
             assert stranger.poll() is None
         finally:
@@ -171,7 +171,7 @@ def test_process_that_is_no_server_is_never_ended(tmp_path: Path) -> None:
 
 
 def test_guard_ends_with_its_page(tmp_path: Path) -> None:
-    handle = process.ensure(tmp_path, PanelSettings())
+    handle = process.ensure(tmp_path, PanelSettings(keep_min=0))
     assert handle is not None
     guard = Guard(handle, look_s=0.01)
     guard.start()

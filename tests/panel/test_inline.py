@@ -66,7 +66,7 @@ def test_notebook_shows_the_runs_and_one_of_them_without_secrets(root: Path) -> 
     assert "calm" in one
     assert "•••" in one
     assert "sk-verysecret" not in every + one
-    assert "does not answer" not in every + one  # the watch over a server: there is none
+    assert "has not answered" not in every + one  # the watch over a server: there is none
 
 
 @pytest.mark.parametrize(("options", "may_ask"), [({}, True), ({"may_edit": True}, True), ({"may_edit": False}, False)])

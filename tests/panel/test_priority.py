@@ -18,7 +18,7 @@ GROUPS = Path("/proc/self/autogroup")
 def test_server_steps_back_behind_training(tmp_path: Path) -> None:
     from test_watcher import wait_for
 
-    handle = process.ensure(tmp_path, PanelSettings())
+    handle = process.ensure(tmp_path, PanelSettings(keep_min=0))
     assert handle is not None
     try:
         record = process.find(tmp_path)

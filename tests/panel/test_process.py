@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import logging
+import math
 import os
 import signal
 import socket
@@ -30,7 +31,7 @@ import sys
 from pathlib import Path
 from trainctl.config.settings import PanelSettings
 from trainctl.panel.process import ensure
-handle = ensure(Path(sys.argv[1]), PanelSettings())
+handle = ensure(Path(sys.argv[1]), PanelSettings(keep_min=0))
 loaded = any(name in sys.modules for name in ("panel", "bokeh", "tornado", "pandas"))
 print(handle.url, loaded, flush=True)
 sys.stdin.read()
@@ -43,7 +44,7 @@ def ensure() -> Iterator[Ensure]:
     handles: list[tuple[Path, PanelHandle]] = []
 
     def begin(root: Path, **settings: object) -> PanelHandle | None:
-        handle = process.ensure(root, PanelSettings(**settings))  # type: ignore[arg-type]  # any setting
+        handle = process.ensure(root, PanelSettings(**{"keep_min": 0.0, **settings}))  # type: ignore[arg-type]
         if handle is not None:
             handles.append((root, handle))
         return handle
@@ -52,7 +53,7 @@ def ensure() -> Iterator[Ensure]:
     for root, handle in handles:
         handle.close()
         record = process.find(root)
-        if record is not None and record.keep:
+        if record is not None and record.keep_min > 0:
             os.kill(record.pid, signal.SIGTERM)
 
 
@@ -106,7 +107,7 @@ def test_others_that_are_kept_from_going_on_for_a_while_cost_no_page(tmp_path: P
     assert held is not None
 
     def go_on() -> None:
-        place.write_record(Record.of_process("http://127.0.0.1:1/p/?token=x", os.getpid(), keep=False))
+        place.write_record(Record.of_process("http://127.0.0.1:1/p/?token=x", os.getpid(), keep_min=0))
         if lock == place.users_lock:
             os.close(held)
 
@@ -128,7 +129,7 @@ def test_somebody_who_looks_for_a_server_for_long_keeps_none_from_being_started(
 
 
 def test_second_user_finds_the_running_server(tmp_path: Path, ensure: Ensure) -> None:
-    first, second = ensure(tmp_path), ensure(tmp_path, port=0)
+    first, second = ensure(tmp_path), ensure(tmp_path, port=1)  # which is used already, so it is as it is
     assert first is not None
     assert second is not None
     assert (first.url, first.is_started_here, second.is_started_here) == (second.url, True, False)
@@ -163,12 +164,12 @@ def test_server_ends_when_its_only_user_is_killed(tmp_path: Path) -> None:
 def test_kept_server_outlives_its_users_until_its_directory_is_gone(tmp_path: Path, ensure: Ensure) -> None:
     root = tmp_path / "root"
     first = ensure(root)
-    kept = ensure(root, keep=True)
+    kept = ensure(root, keep_min=math.inf)
     assert first is not None
     assert kept is not None
     record = process.find(root)
     assert record is not None
-    assert record.keep
+    assert record.keep_min == math.inf
     first.close()
     kept.close()
     used = ensure(root)
@@ -258,7 +259,7 @@ def test_port_in_use_is_a_warning_and_no_page(tmp_path: Path, caplog: pytest.Log
 
 def test_root_that_is_a_file_is_a_warning_and_no_page(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "file").write_text("")
-    assert process.ensure(tmp_path / "file", PanelSettings()) is None
+    assert process.ensure(tmp_path / "file", PanelSettings(keep_min=0)) is None
     assert "no page for" in caplog.text
 
 
@@ -266,6 +267,6 @@ def test_link_in_place_of_the_directory_is_not_followed(tmp_path: Path, caplog: 
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "root").mkdir()
     (tmp_path / "root" / ".trainctl").symlink_to(tmp_path / "elsewhere")
-    assert process.ensure(tmp_path / "root", PanelSettings()) is None
+    assert process.ensure(tmp_path / "root", PanelSettings(keep_min=0)) is None
     assert "is not a directory of this user" in caplog.text
     assert list((tmp_path / "elsewhere").iterdir()) == []

@@ -37,7 +37,7 @@ def test_page_of_a_run_is_that_of_the_closest_server_above_it(tmp_path: Path) ->
     root = tmp_path / "outer" / "root"
     run = make_run(root / "run")
     assert url_of(run.path) is None
-    outer, inner = (process.ensure(path, PanelSettings()) for path in (tmp_path / "outer", root))
+    outer, inner = (process.ensure(path, PanelSettings(keep_min=0)) for path in (tmp_path / "outer", root))
     assert outer is not None
     assert inner is not None
     try:
@@ -63,7 +63,7 @@ def test_no_server_is_no_page(tmp_path: Path) -> None:
 
 
 def test_link_put_down_by_somebody_else_is_not_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    handle = process.ensure(tmp_path, PanelSettings())
+    handle = process.ensure(tmp_path, PanelSettings(keep_min=0))
     assert handle is not None
     try:
         assert url_of(tmp_path) is not None

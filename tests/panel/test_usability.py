@@ -1,10 +1,9 @@
-"""For everybody: by axe's rules, by keyboard, on a narrow screen, in the dark, read-only, after a restart."""
+"""For everybody: by axe's rules, by keyboard, on a narrow screen, in the dark, read-only."""
 
 from __future__ import annotations
 
 import os
 import re
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,6 @@ from browsing import CHROMIUM, NAME, Training, button, expect, field, open_run, 
 from made_pipeline import MadePipeline
 from made_sweep import make_sweep
 
-from trainctl.config.settings import PanelSettings
-from trainctl.panel import process
 from trainctl.panel.access import reader_url
 from trainctl.run.events import read_events
 
@@ -163,30 +160,3 @@ def test_reader_sees_everything_and_can_ask_for_nothing(reader: Any, url: str, t
     expect(page.get_by_role("region", name="log")).to_be_visible()
     assert len(read_events(training.run)) == asked
     assert list(training.run.inbox.iterdir()) == []
-
-
-def test_open_page_comes_back_with_a_restarted_server(
-    browser: Any, training: Training, tmp_path: Path, base: Path
-) -> None:
-    root = tmp_path / "root"
-    make_sweep(root, 2)
-    first = process.ensure(root, PanelSettings())
-    assert first is not None
-    context = browser.new_context()
-    try:
-        page = context.new_page()
-        page.goto(first.url)
-        settle(page)
-        record = process.find(root)
-        assert record is not None
-        os.kill(record.pid, signal.SIGKILL)
-        expect(page.get_by_role("alert")).to_contain_text("The page's server does not answer")
-        second = process.ensure(root, PanelSettings())
-        assert second is not None
-        make_sweep(root, 3)
-        expect(page.get_by_role("alert")).to_have_count(0)
-        expect(page.get_by_text("3 runs")).to_be_visible()
-        second.close()
-    finally:
-        context.close()
-        first.close()

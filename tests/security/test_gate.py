@@ -90,7 +90,7 @@ class Client:
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     root = tmp_path_factory.mktemp("root")
-    handle = process.ensure(root, PanelSettings())
+    handle = process.ensure(root, PanelSettings(keep_min=0))
     assert handle is not None
     parts = urlsplit(handle.url)
     yield Client(root, parts.netloc, parts.path.strip("/"), dict(parse_qsl(parts.query))["token"])

@@ -97,7 +97,7 @@ def served(
     for name, value in provider.environment.items():
         monkeypatch.setenv(name, value)
     oauth = OAuthSettings(users=[WHO], readers=["*@lab.example"])
-    handle = process.ensure(run.path.parent, PanelSettings(oauth=oauth))
+    handle = process.ensure(run.path.parent, PanelSettings(keep_min=0, oauth=oauth))
     assert handle is not None
     yield run, handle
     handle.close()

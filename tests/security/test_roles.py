@@ -103,7 +103,7 @@ def test_server_with_password_and_tls(tmp_path: Path, monkeypatch: pytest.Monkey
     cert, key = certificate(tmp_path)
     monkeypatch.setenv("TRAINCTL_USERNAME", "me")
     monkeypatch.setenv("TRAINCTL_PASSWORD", "correct horse")
-    handle = process.ensure(tmp_path / "root", PanelSettings(cert=str(cert), key=str(key)))
+    handle = process.ensure(tmp_path / "root", PanelSettings(keep_min=0, cert=str(cert), key=str(key)))
     assert handle is not None
     try:
         assert handle.url.startswith("https://127.0.0.1:")
@@ -163,7 +163,7 @@ def shared_root() -> Iterator[Path]:
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as another user")
 def test_another_user_of_the_machine_gets_nothing(shared_root: Path) -> None:
     nobody = pwd.getpwnam("nobody")
-    handle = process.ensure(shared_root, PanelSettings())
+    handle = process.ensure(shared_root, PanelSettings(keep_min=0))
     assert handle is not None
     try:
         place = PanelDir(shared_root)
@@ -193,7 +193,7 @@ def certificate(folder: Path) -> tuple[Path, Path]:
 
 
 def test_port_of_the_page_is_on_loopback_only(tmp_path: Path) -> None:
-    handle = process.ensure(tmp_path, PanelSettings())
+    handle = process.ensure(tmp_path, PanelSettings(keep_min=0))
     assert handle is not None
     try:
         port = urlsplit(handle.url).port

@@ -14,7 +14,7 @@ from trainctl.track.facts import page_url
 def test_address_for_trackers_opens_the_page_of_the_run_and_holds_no_token(tmp_path: Path) -> None:
     run = RunDir.at(tmp_path / "root" / "a b")
     run.create()
-    handle = process.ensure(tmp_path / "root", PanelSettings())
+    handle = process.ensure(tmp_path / "root", PanelSettings(keep_min=0))
     assert handle is not None
     try:
         url, token = page_url(run), handle.url.rpartition("=")[2]

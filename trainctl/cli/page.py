@@ -1,4 +1,4 @@
-"""`trainctl panel`: the page for a directory of runs, as long as this command runs."""
+"""`trainctl panel`: the page for a directory of runs, for as long as this command runs or a run asked for."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ def panel(
     from trainctl.panel import process
 
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
-    handle = process.ensure(find_root(root), PanelSettings())
+    handle = process.ensure(find_root(root), PanelSettings(keep_min=0), as_it_is=True)
     if handle is None:
         raise typer.Exit(1)  # the reason has been logged
     ended = threading.Event()
     try:
         terminal.print_line(handle.url)
-        terminal.print_line("Ctrl-C ends it.")
+        terminal.print_line("Ctrl-C ends it." if handle.is_started_here else "It was there already: Ctrl-C leaves it.")
         while (failure := handle.failure()) is None:
             ended.wait(0.5)
         raise TrainctlError(failure)
     except KeyboardInterrupt:
         terminal.print_line()
     finally:
-        handle.close()
+        handle.end()

@@ -51,8 +51,9 @@ class PanelSettings:
     cert: str | None = None
     key: str | None = None
 
-    # leave the page's server running after the sweep or run has ended
-    keep: bool = False
+    # minutes for which the page's server stays after the last run has ended (0: not at all; inf: until it is ended by
+    # hand); while somebody has the page open it stays in any case
+    keep_min: float = 10.0
 
     oauth: OAuthSettings = field(default_factory=OAuthSettings)
 
@@ -158,6 +159,8 @@ def settings_of(config: DictConfig) -> Settings:
             raise SettingError(f"trainctl.{name} must be at least {least} but got {value}")
     if not 0 <= settings.panel.port <= 65535:
         raise SettingError(f"trainctl.panel.port must be between 0 and 65535 but got {settings.panel.port}")
+    if not settings.panel.keep_min >= 0:  # nan is refused too
+        raise SettingError(f"trainctl.panel.keep_min must be at least 0 minutes but got {settings.panel.keep_min}")
     if settings.seed is not None and not 0 <= settings.seed < 2**32:
         raise SettingError(f"trainctl.seed must be between 0 and 4294967295 but got {settings.seed}")
     return settings

@@ -13,7 +13,6 @@ from trainctl.errors import RunDirError
 from trainctl.panel.overview import overview_page
 from trainctl.panel.runpage import RunPage
 from trainctl.panel.session import INLINE, Inline
-from trainctl.panel.theme import RECONNECT
 from trainctl.panel.watcher import Watcher
 
 ALL = "all runs"
@@ -55,7 +54,7 @@ class InlineApp(panel.viewable.Viewer):  # type: ignore[misc]  # Panel is untype
             page = overview_page(self._watcher) if view is None else RunPage(self._watcher, name, view).page
         finally:
             INLINE.reset(told)
-        self._body[:] = [part for part in page.main if getattr(part, "object", None) != RECONNECT]
+        self._body[:] = list(page.main)
         if (names := [ALL, *self._watcher.rows()]) != self._choice.options:
             self._choice.options = names
 

@@ -1,4 +1,4 @@
-"""When the server ends: nobody has used the page for a while, or its directory is gone."""
+"""When the server ends: no run has used it for a while and no page is open, or its directory is gone."""
 
 from __future__ import annotations
 
@@ -16,44 +16,54 @@ STOP_S = 10.0
 
 
 class Lifetime(threading.Thread):
-    """Looks for users of the page and stops the server when there are none.
+    """Looks for users of the page and stops the server `keep_min` minutes after the last one, once no page is open.
 
     Its own thread, so that a server whose loop hangs ends too. At the very end it holds the users' lock while it gives
     back the server's: whoever comes then waits a moment and starts a new server, and never finds one that is ending.
+
+    Args:
+        place: where the server's locks and its record are.
+        server_lock: the descriptor of the lock that says that the server runs.
+        is_open: says whether somebody has a page open.
+        stop: ends the server.
     """
 
-    def __init__(self, place: PanelDir, server_lock: int, stop: Callable[[], None]) -> None:
+    def __init__(
+        self, place: PanelDir, server_lock: int, is_open: Callable[[], bool], stop: Callable[[], None]
+    ) -> None:
         super().__init__(name="trainctl-lifetime", daemon=True)
         self._place = place
         self._server_lock = server_lock
+        self._is_open = is_open
         self._stop_server = stop
-        self._over = threading.Event()
+        self._used = time.monotonic()
 
     def run(self) -> None:
         """Wait until the page is not used, then stop the server; one whose loop does not obey is ended hard."""
-        while not self._over.is_set() and not self._is_unused():
+        while not self._is_unused():
             time.sleep(LOOK_S)
         self._stop_server()
         time.sleep(STOP_S)
         os._exit(1)
 
     def _is_unused(self) -> bool:
-        """Say whether for the whole grace no user held the lock; if so the server cannot be found any more."""
-        deadline = time.monotonic() + GRACE_S
-        while True:
-            if not self._place.path.is_dir():
-                return True
-            record = self._place.read_record()
+        """Say whether no user has held the lock for long enough; if so the server cannot be found any more."""
+        if not self._place.path.is_dir():
+            return True
+        try:
             users = self._place.lock(self._place.users_lock, fcntl.LOCK_EX)
-            if users is None or (record is not None and record.keep):
-                if users is not None:
-                    os.close(users)
+        except OSError:
+            return False  # the directory has just gone, which the next look sees, or its file system does not answer
+        if users is None:
+            self._used = time.monotonic()
+            return False
+        try:
+            record = self._place.read_record()
+            keep_s = max(GRACE_S, 60 * record.keep_min if record is not None else 0.0)
+            if time.monotonic() - self._used < keep_s or self._is_open():
                 return False
-            last = time.monotonic() >= deadline
-            if last:
-                self._place.forget()
-                os.close(self._server_lock)
+            self._place.forget()
+            os.close(self._server_lock)
+            return True
+        finally:
             os.close(users)
-            if last:
-                return True
-            time.sleep(LOOK_S)

@@ -21,7 +21,9 @@ class Record:
     """What is known of a server that was started; believed only while `server.lock` is held. `url` holds the token.
 
     Attributes:
+        keep_min: minutes for which it stays after the last run has ended.
         again: it was started in place of one that was killed or hung; that is done once.
+        asked: what it was asked to be, as a seal: a run that asks for something else does not want this server.
     """
 
     url: str
@@ -29,13 +31,14 @@ class Record:
     pid_started: int | None
     boot_id: str | None
     host: str
-    keep: bool = False
+    keep_min: float = 0.0
     again: bool = False
+    asked: str = ""
 
     @classmethod
-    def of_process(cls, url: str, pid: int, *, keep: bool, again: bool = False) -> Record:
+    def of_process(cls, url: str, pid: int, *, keep_min: float, again: bool = False, asked: str = "") -> Record:
         """Return the record of a process of this machine."""
-        return cls(url, pid, process_started(pid), boot_id(), socket.gethostname(), keep, again)
+        return cls(url, pid, process_started(pid), boot_id(), socket.gethostname(), keep_min, again, asked)
 
     def is_alive(self) -> bool:
         """Say whether the very process lives: a pid alone may have been given to another since. True on other hosts."""

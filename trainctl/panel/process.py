@@ -1,8 +1,8 @@
 """The page's server as seen from outside: start or find it, use it, give it up. Light: nothing here loads panel.
 
 Every user of a root's page (a sweep, a plain run, `trainctl panel`) holds `panel.lock` shared; the server holds
-`server.lock` and ends by itself when no user is left. So neither a killed trainer nor a killed server leaves anything
-to clean up, and two users that come at once start one server.
+`server.lock` and ends by itself `keep_min` minutes after the last user, once no page is open. So neither a killed
+trainer nor a killed server leaves anything to clean up, and two users that come at once start one server.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import dataclasses
 import fcntl
 import logging
 import os
+import socket
 import subprocess
 import threading
 import time
@@ -19,6 +20,8 @@ import weakref
 from pathlib import Path
 
 from trainctl.config.settings import PanelSettings
+from trainctl.panel.ending import end_unused, is_server
+from trainctl.panel.opening import open_apart
 from trainctl.panel.paneldir import PanelDir, Record
 from trainctl.panel.starting import Listening, start
 
@@ -90,7 +93,7 @@ class PanelHandle:
             return True
 
     def close(self) -> None:
-        """Give up our use; the server ends if it was the last and the page is not to be kept. Says if it had failed."""
+        """Give up our use; the server stays for as long as it was asked to. Says if it had failed."""
         with self._lock:
             if self._use is None:
                 return
@@ -99,6 +102,17 @@ class PanelHandle:
             with contextlib.suppress(OSError):
                 fcntl.flock(self._use, fcntl.LOCK_UN)  # for all who share it: a forked worker is no user
             self.forget()
+
+    def end(self) -> bool:
+        """Give up our use and end the server, if we have started it, nobody else uses it, and no run asked it to stay.
+
+        Says whether it is gone.
+        """
+        self.close()
+        record = find(self.place.root)
+        if record is None or not self.is_started_here or record.keep_min > 0:
+            return record is None
+        return end_unused(self.place, record)
 
     def forget(self) -> None:
         """Close our copy of the lock without unlocking what a parent process may share."""
@@ -111,11 +125,17 @@ class PanelHandle:
 _handles: weakref.WeakSet[PanelHandle] = weakref.WeakSet()
 
 
-def ensure(root: Path, settings: PanelSettings) -> PanelHandle | None:
+def ensure(root: Path, settings: PanelSettings, *, as_it_is: bool = False) -> PanelHandle | None:
     """Return a use of the root's page, starting its server if none runs.
 
-    Never waits for the server: the URL is known at once, the page answers a little later. None, with a warning, when
-    there can be no page: training goes on without it.
+    Never waits for a server to start: the URL is known at once, the page answers a little later. None, with a warning,
+    when there can be no page: training goes on without it.
+
+    Args:
+        root: the directory whose runs the page shows.
+        settings: how the page is served, and for whom.
+        as_it_is: take a server that runs though it was asked for other settings. Without it such a server is replaced
+            if nobody uses it any more: an address, a port or who may enter would not be what the settings say.
 
     Raises:
         SettingError: an address that would show the page to other machines without a login; a wrong certificate.
@@ -126,6 +146,8 @@ def ensure(root: Path, settings: PanelSettings) -> PanelHandle | None:
     _reap()
     place = PanelDir(Path(os.path.abspath(root)))
     try:
+        if not as_it_is:
+            _end_unwanted(place, listening)
         return _use(place, listening, opens=settings.open)
     except OSError as error:
         log.warning("no page for %s: %s; training goes on without it", place.root, error)
@@ -161,6 +183,13 @@ def url_of(path: Path, *, token: bool = False) -> str | None:
     return record.url if token else record.url.partition("?")[0]
 
 
+def _end_unwanted(place: PanelDir, listening: Listening) -> None:
+    """End a server that an earlier run has left behind and that is not as this one asks for."""
+    record = find(place.root)
+    if record is not None and record.host == socket.gethostname() and record.asked != listening.sealed(record.url):
+        end_unused(place, record)
+
+
 def _use(place: PanelDir, listening: Listening, *, opens: bool) -> PanelHandle:
     """Take our share of the users' lock first: from then on no server of this root ends."""
     place.create()
@@ -179,7 +208,10 @@ def _started_or_running(
 ) -> tuple[Record, subprocess.Popen[bytes] | None]:
     started = start(place, listening, opens=opens, again=again)
     if started is None:
-        return _running(place, listening), None
+        record = _running(place, listening)
+        if opens:
+            _children.append(open_apart(place, record.url))
+        return record, None
     _children.append(started[1])
     return started
 
@@ -190,14 +222,15 @@ def _running(place: PanelDir, listening: Listening) -> Record:
     while True:
         record = place.read_record()
         if record is not None and record.is_alive():
-            break
+            if listening.keep_min <= record.keep_min:
+                return record
+            if is_server(record):  # else who starts it is about to write the record anew
+                record = dataclasses.replace(record, keep_min=listening.keep_min)
+                place.write_record(record)
+                return record
         if time.monotonic() >= deadline:
             raise TimeoutError(f"a server for it is being started, but {str(place.record)!r} does not say where")
         time.sleep(0.001)
-    if listening.keep and not record.keep:
-        record = dataclasses.replace(record, keep=True)
-        place.write_record(record)
-    return record
 
 
 def _reap() -> None:

@@ -10,7 +10,6 @@ import socket
 import ssl
 import webbrowser
 from collections.abc import Mapping
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from trainctl.panel.gate import Gate
 from trainctl.panel.lifetime import Lifetime
 from trainctl.panel.login import login_of
 from trainctl.panel.oauth import OAuth
+from trainctl.panel.opening import way_to
 from trainctl.panel.pages import pages_of
 from trainctl.panel.paneldir import PanelDir
 from trainctl.panel.priority import step_back_as_session
@@ -39,6 +39,7 @@ log = logging.getLogger("trainctl.panel")
 MAX_MESSAGE = 4 * 2**20
 MAX_BODY = 2**20
 MAX_HEADER = 32 * 2**10
+RELOAD_MS = 15_000  # for a page to come back; Bokeh keeps its session as long
 
 
 def run(start: Mapping[str, Any]) -> int:
@@ -71,7 +72,7 @@ async def _serve(start: Mapping[str, Any]) -> None:
     def stop() -> None:
         loop.call_soon_threadsafe(stopped.set)
 
-    Lifetime(place, start["lock"], stop).start()
+    Lifetime(place, start["lock"], lambda: is_open(application), stop).start()
     listener = socket.socket(fileno=start["socket"])
     listener.setblocking(False)
     http.add_socket(listener)
@@ -118,6 +119,14 @@ def application_of(watcher: Watcher, access: Access) -> BokehTornado:
     )
 
 
+def is_open(application: BokehTornado) -> bool:
+    """Say whether somebody has a page open, or had a moment ago: it may be loading anew, or its tunnel be remade."""
+    sessions = [session for path in application.app_paths for session in application.get_sessions(path)]
+    return any(
+        session.connection_count or session.milliseconds_since_last_unsubscribe < RELOAD_MS for session in sessions
+    )
+
+
 def _pass_over_closed(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     """Report what went wrong in the loop, except that a browser left while something was being sent to it."""
     if not isinstance(context.get("exception"), WebSocketClosedError):
@@ -125,9 +134,5 @@ def _pass_over_closed(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) 
 
 
 def open_browser(place: PanelDir, url: str) -> None:
-    """Show the page in a browser, by way of a private file: a browser's command line can be read by everybody."""
-    target = escape(url, quote=True)
-    place.write_private(
-        place.opener, f'<!doctype html><meta http-equiv="refresh" content="0;url={target}"><title>trainctl</title>\n'
-    )
-    webbrowser.open(place.opener.as_uri())
+    """Show the page in a browser."""
+    webbrowser.open(way_to(place, url))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hmac
 import json
 import os
 import secrets
@@ -12,12 +13,14 @@ import subprocess
 import sys
 import threading
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from trainctl import __version__
 from trainctl.config.settings import PanelSettings
-from trainctl.panel.credentials import Credentials
+from trainctl.panel.credentials import PASSWORD, USER, Credentials
 from trainctl.panel.listening import certificate_of, listening_address, names_of, shown_host
 from trainctl.panel.oauth import OAuth
 from trainctl.panel.paneldir import PanelDir, Record
@@ -33,7 +36,7 @@ class Listening:
 
     address: str
     port: int
-    keep: bool
+    keep_min: float
     credentials: Credentials | None
     oauth: OAuth | None
     certificate: dict[str, str] | None
@@ -48,7 +51,7 @@ class Listening:
         credentials, oauth = Credentials.of_environment(), OAuth.of(settings.oauth)
         has_login = credentials is not None or oauth is not None
         address = listening_address(settings.address, has_login=has_login)
-        return cls(address, settings.port, settings.keep, credentials, oauth, certificate_of(settings))
+        return cls(address, settings.port, settings.keep_min, credentials, oauth, certificate_of(settings))
 
     @property
     def handed_over(self) -> dict[str, Any]:
@@ -59,6 +62,14 @@ class Listening:
             "oauth": self.oauth.to_dict() if self.oauth is not None else None,
             "certificate": self.certificate,
         }
+
+    def sealed(self, url: str) -> str:
+        """Return what is asked for as a seal that only who knows the link can make: a password is part of it."""
+        asked: dict[str, Any] = {"version": __version__, "address": self.address, "port": self.port}
+        asked["certificate"] = self.certificate
+        asked["login"] = [os.environ.get(USER), os.environ.get(PASSWORD)] if self.credentials is not None else None
+        asked["oauth"] = self.oauth.to_dict() if self.oauth is not None else None
+        return hmac.new(url.encode(), json.dumps(asked, sort_keys=True).encode(), "sha256").hexdigest()
 
 
 def start(
@@ -90,10 +101,11 @@ def start(
                 told = {"root": str(place.root), "url": url, "socket": listener.fileno(), "lock": lock, "open": opens}
                 told |= listening.handed_over
                 # first by our own pid: who comes while the child is made need not wait for it
-                place.write_record(Record.of_process(url, os.getpid(), keep=listening.keep, again=again))
+                seal, keep_min = listening.sealed(url), listening.keep_min
+                of = partial(Record.of_process, url, keep_min=keep_min, again=again, asked=seal)
+                place.write_record(of(os.getpid()))
                 child = _spawn(place, told, (listener.fileno(), lock), again=again)
-                record = Record.of_process(url, child.pid, keep=listening.keep, again=again)
-                place.write_record(record)
+                place.write_record(record := of(child.pid))
                 return record, child
         except BaseException:
             place.forget()

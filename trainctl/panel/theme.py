@@ -8,6 +8,7 @@ import panel
 import panel_material_ui as pmui
 from panel.util import edit_readonly
 
+from trainctl.panel import connection
 from trainctl.panel.words import html
 
 _COMMON = {"typography": {"fontSize": 13}, "shape": {"borderRadius": 4}}
@@ -105,41 +106,20 @@ h2.head { font-size: 13px; margin: 8px 0 6px; }
 """ + "".join(f".chip.{state} {{ background: {color}; }}\n" for state, color in STATE_COLORS.items())
 
 
-# An open page asks now and then for a file; when the server does not answer it says so, and loads anew once it does.
-RECONNECT = """<script>
-(() => {
-  if (window.trainctlWatch) return;
-  const place = `/${location.pathname.split("/")[1]}/static/js/bokeh.min.js`;
-  let banner = null;
-  window.trainctlWatch = setInterval(async () => {
-    const found = await fetch(place, {method: "HEAD", cache: "no-store"}).catch(() => null);
-    if (found && found.ok && banner) location.reload();
-    if (!(found && found.ok) && !banner) {
-      banner = document.createElement("div");
-      banner.setAttribute("role", "alert");
-      banner.textContent = "The page's server does not answer. Training goes on; this page comes back by itself.";
-      banner.style = "position:fixed;left:0;right:0;bottom:0;z-index:9999;padding:8px;background:#8a1c1c;color:#fff";
-      document.body.append(banner);
-    }
-  }, 3000);
-})();
-</script>"""
-
-
 def frame(title: str, main: list[Any], header: str = "") -> pmui.Page:
     """Return a page with a slim bar; `header` is HTML of ours beside the title."""
     bar = panel.pane.HTML(header, stylesheets=[STYLE], margin=(0, 10)) if header else None
-    watch = panel.pane.HTML(RECONNECT, stylesheets=[STYLE], margin=0, width=0, height=0)
     following = _followers_of_busy()
     page = pmui.Page(
         title=title,
         meta_title=html(title),  # its template writes it as it is
-        main=[*main, watch],
+        main=main,
         header=[bar] if bar is not None else [],
         theme_config=THEME,
         sx=FRAME,
         busy_indicator=None,
         site_url="#",
+        template=connection.template(),
     )
     with edit_readonly(page):
         # Page ties `busy` to that of the whole process: every update of any session would redraw every other page

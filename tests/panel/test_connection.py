@@ -1,0 +1,210 @@
+"""An open page whose server is killed, stopped or cut off: a banner, no control that can be used, and the way back."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from browsing import CHROMIUM, FLAGS, NAME, PATIENCE_S, Training, api, expect, open_run, settle, wait_for
+from made_sweep import make_sweep
+
+from trainctl.config.settings import PanelSettings
+from trainctl.panel import process
+from trainctl.panel.process import PanelHandle
+
+RELOAD_MS = 15_000  # as `trainctl.panel.server`, which only the server's process loads
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed on this machine")
+
+# notes when the banner comes, by the page's own clock; gone once the page is loaded anew
+NOTE = """() => {
+  window.same = true;
+  const note = () => { if (!window.shown && document.querySelector("[role=alert]")) window.shown = Date.now(); };
+  new MutationObserver(note).observe(document.body, {childList: true});
+}"""
+CAN_BE_USED = "[...document.body.children].some(part => part.id !== 'trainctl-lost' && !part.inert)"
+
+
+class Line:
+    """A TCP proxy: a connection to a server that can be cut, or swallow what it is given."""
+
+    def __init__(self, port: int) -> None:
+        self._target = port
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self._open: list[socket.socket] = []
+        self._is_up = True
+        self._goes_on = threading.Event()
+        self._goes_on.set()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def cut(self) -> None:
+        """Close all connections, and every new one, until `mend`."""
+        self._is_up = False
+        for connection in self._open:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+    def swallow(self) -> None:
+        """Hold back whatever is sent, and close nothing, until `mend`."""
+        self._goes_on.clear()
+
+    def mend(self) -> None:
+        self._is_up = True
+        self._goes_on.set()
+
+    def close(self) -> None:
+        self.cut()
+        self._goes_on.set()
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = self._listener.accept()
+                try:
+                    if not self._is_up:
+                        raise ConnectionRefusedError
+                    far = socket.create_connection(("127.0.0.1", self._target))
+                except OSError:
+                    near.close()
+                    continue
+                self._open += [near, far]
+                for source, sink in ((near, far), (far, near)):
+                    threading.Thread(target=self._carry, args=(source, sink), daemon=True).start()
+
+    def _carry(self, source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                self._goes_on.wait()
+                sink.sendall(data)
+        with contextlib.suppress(OSError):
+            sink.shutdown(socket.SHUT_WR)
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[PanelHandle]:
+    make_sweep(tmp_path / "root", 2)
+    handle = process.ensure(tmp_path / "root", PanelSettings(keep_min=0))
+    assert handle is not None
+    yield handle
+    if (record := process.find(handle.place.root)) is not None:
+        os.kill(record.pid, signal.SIGCONT)
+    handle.close()
+
+
+@pytest.fixture
+def line(served: PanelHandle) -> Iterator[Line]:
+    line = Line(urlsplit(served.url).port or 0)
+    yield line
+    line.close()
+
+
+@pytest.fixture
+def page(served: PanelHandle, line: Line) -> Iterator[Any]:
+    """A page of two runs, opened by way of the line."""
+    port = urlsplit(served.url).port
+    led = f"--host-resolver-rules=MAP 127.0.0.1:{port} 127.0.0.1:{line.port}"
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, led])
+        page = browser.new_page()
+        page.set_default_timeout(1000 * PATIENCE_S)
+        page.goto(served.url)
+        settle(page)
+        expect(page.get_by_text("2 runs")).to_be_visible()
+        expect(page.get_by_role("alert")).to_have_count(0)
+        wait_for(lambda: page.evaluate("performance.now()") > 6000, "a page that is not just opened")
+        page.evaluate(NOTE)
+        yield page
+        browser.close()
+
+
+def expect_lost(page: Any, since: float, record_property: Any) -> None:
+    """The banner says no more than is known, and nothing can be used."""
+    banner = page.get_by_role("alert")
+    expect(banner).to_contain_text("has not answered since")
+    expect(banner).to_contain_text("Whether the runs go on is not known")
+    assert "raining goes on" not in banner.inner_text()
+    wait_for(lambda: not page.evaluate(CAN_BE_USED), "a page of which nothing can be used")
+    record_property("banner_after_s", page.evaluate("window.shown") / 1000 - since)
+
+
+def expect_back(page: Any, *, loaded: bool) -> None:
+    expect(page.get_by_role("alert")).to_have_count(0)
+    expect(page.get_by_text("2 runs")).to_be_visible()
+    settle(page)
+    assert page.evaluate("window.same === undefined") is loaded
+    wait_for(lambda: page.evaluate(CAN_BE_USED), "a page that can be used")
+
+
+def test_page_that_is_open_keeps_its_server_and_shows_the_end(tmp_path: Path) -> None:
+    training = Training.start(tmp_path / "root", NAME, tmp_path / "seen.json")
+    handle = process.ensure(tmp_path / "root", PanelSettings(keep_min=0))
+    assert handle is not None
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        page = browser.new_page()
+        page.set_default_timeout(1000 * PATIENCE_S)
+        page.goto(handle.url)
+        open_run(page, handle.url, NAME)
+        expect(page.get_by_text("running").first).to_be_visible()
+        training.stop()
+        handle.close()
+        closed = time.monotonic()
+        expect(page.get_by_text("done").first).to_be_visible()
+        # for longer than a page is waited for that may be loading anew
+        wait_for(lambda: time.monotonic() - closed > RELOAD_MS / 1000 + 5, "a while", PATIENCE_S)
+        assert process.find(tmp_path / "root") is not None
+        expect(page.get_by_role("alert")).to_have_count(0)
+        browser.close()
+    wait_for(lambda: process.find(tmp_path / "root") is None, "the end of the server")
+
+
+def pid_of(served: PanelHandle) -> int:
+    record = process.find(served.place.root)
+    assert record is not None
+    return record.pid
+
+
+def test_page_says_that_its_server_was_killed_and_loads_anew_with_the_next(
+    page: Any, served: PanelHandle, record_property: Any
+) -> None:
+    since = time.time()
+    os.kill(pid_of(served), signal.SIGKILL)
+    expect_lost(page, since, record_property)
+    assert served.start_again()
+    expect_back(page, loaded=True)
+
+
+def test_page_of_a_stopped_server_is_switched_off_until_it_goes_on_and_keeps_what_it_shows(
+    page: Any, served: PanelHandle, record_property: Any
+) -> None:
+    since = time.time()
+    os.kill(pid_of(served), signal.SIGSTOP)
+    expect_lost(page, since, record_property)
+    os.kill(pid_of(served), signal.SIGCONT)
+    expect_back(page, loaded=False)
+
+
+def test_page_that_is_cut_off_comes_back_with_the_connection(page: Any, line: Line, record_property: Any) -> None:
+    since = time.time()
+    line.cut()
+    expect_lost(page, since, record_property)
+    line.mend()
+    expect_back(page, loaded=True)
+
+
+def test_page_whose_connection_swallows_everything_is_switched_off(page: Any, line: Line, record_property: Any) -> None:
+    since = time.time()
+    line.swallow()
+    expect_lost(page, since, record_property)
+    line.mend()
+    expect_back(page, loaded=False)
