@@ -123,7 +123,7 @@ class Hooks:
     def file(self, config: DictConfig) -> str | None:
         """Return the config file with the commands."""
         for source in config.hydra.runtime.config_sources:
-            if source.provider in ("main", "command-line"):
+            if source.provider == "main":
                 return os.path.join(source.path, f"{config.hydra.job.config_name}.yaml")
         return None
 

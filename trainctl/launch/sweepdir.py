@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import itertools
 import os
+from collections import defaultdict
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
@@ -39,7 +40,8 @@ def settle_sweep_dir(config: DictConfig) -> None:
 def _is_dated(config: DictConfig) -> bool:
     """Say whether the name has `${now:…}` in it, be it by way of other keys."""
     before = OmegaConf.get_cache(config)
-    OmegaConf.clear_cache(config)
+    kept = {name: values for name, values in before.items() if name != "now"}  # `hydra:` has no answer everywhere
+    OmegaConf.set_cache(config, defaultdict(dict, kept))
     try:
         str(config.hydra.sweep.dir)
         return bool(OmegaConf.get_cache(config).get("now"))
