@@ -120,16 +120,16 @@ def test_environment_that_a_job_sets_tells_it_apart(project: Path) -> None:
     assert "1 skipped" in start(project, "train.py", "-m", "lr=0.1", f"+{name}=z", excluded)
 
 
-@pytest.mark.parametrize("sweep_dir", [(), ("hydra.sweep.dir=kept",)], ids=["dated", "stable"])
-def test_function_without_a_name_is_never_taken_for_another(project: Path, sweep_dir: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("sweep_dir", ["multirun/${now:%Y}", "kept"])  # the same for all launchers of a year
+def test_function_without_a_name_is_never_taken_for_another(project: Path, sweep_dir: str) -> None:
     (project / "loop.py").write_text(LOOP)
     (project / "plain.yaml").write_text("x: 0\n")
     for _ in range(2):
-        said = start(project, "loop.py", *sweep_dir)
+        said = start(project, "loop.py", f"hydra.sweep.dir={sweep_dir}")
         assert re.findall(r"\[\d, \d\]", said) == ["[1, 2]", "[2, 3]", "[3, 4]"]
         assert "SKIP" not in said
-    sweeps = [path.parent for path in project.glob("multirun/*/*/multirun.yaml")]
-    assert len(sweeps) == (0 if sweep_dir else 6)
+    assert len(list(project.glob("*/multirun.yaml"))) == (sweep_dir == "kept")
+    assert len(list(project.glob("multirun/*/multirun.yaml"))) == (0 if sweep_dir == "kept" else 6)
 
 
 def test_code_that_has_changed_is_said_of_a_skipped_job(project: Path) -> None:
