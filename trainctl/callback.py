@@ -26,6 +26,7 @@ from omegaconf import DictConfig, OmegaConf, flag_override
 from trainctl.config.settings import Settings, settings_of
 from trainctl.errors import JobError, SettingError, TrainctlError
 from trainctl.launch.fitting import check_any_left, check_complete, fit, fit_sweep, known_to_hydra
+from trainctl.launch.sweepdir import settle_sweep_dir
 from trainctl.panel import process as panel
 from trainctl.panel.guard import Guard
 from trainctl.panel.listening import ssh_line
@@ -35,7 +36,7 @@ from trainctl.run.attempt import Attempt
 from trainctl.run.joblog import Tee, keep_earlier_log
 from trainctl.run.provenance import relative_to
 from trainctl.run.rank import rank
-from trainctl.run.reservation import is_waiting
+from trainctl.run.reservation import is_waiting, plain_facts
 from trainctl.run.rundir import RunDir
 from trainctl.run.start import check_start
 
@@ -89,18 +90,22 @@ class TrainctlCallback(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check what was asked before anything is made, then show the page. In the process of the launcher."""
         with known_to_hydra(config):
-            root = Path(str(config.hydra.sweep.dir)).absolute()
+            launcher = str(OmegaConf.select(config, "hydra.launcher._target_", default=""))
+            is_preview = OmegaConf.select(config, "hydra.launcher.dry_run", default=False)
             try:
                 settings = settings_of(config)
                 if settings.explain:
                     raise SettingError(
                         "trainctl.explain explains one run and starts none; leave out -m and what is swept"
                     )
+                if launcher.startswith(_FORKING) and not is_preview:
+                    settle_sweep_dir(config)
             except TrainctlError as error:
                 _refuse(error)
-        if not OmegaConf.select(config, "hydra.launcher.dry_run", default=False):
+            root = Path(str(config.hydra.sweep.dir)).absolute()
+        if not is_preview:
             _show_page(root, settings)
-            if str(OmegaConf.select(config, "hydra.launcher._target_", default="")).startswith(_FORKING):
+            if launcher.startswith(_FORKING):
                 from trainctl.launch.starter import once_forked  # loaded by the launcher in any case
 
                 once_forked.append(_guard_page)  # a launcher with threads could not fork
@@ -122,7 +127,7 @@ class TrainctlCallback(Callback):
         if inherited.offered(config.hydra.runtime.output_dir) is not None:
             return
         try:
-            _begin(config)
+            _begin(config, task_function)
         except TrainctlError as error:
             if config.hydra.mode == RunMode.RUN:
                 _refuse(error)
@@ -165,10 +170,12 @@ def _explain_if_asked(config: DictConfig) -> None:
     raise SystemExit(0)
 
 
-def _begin(config: DictConfig) -> None:
+def _begin(config: DictConfig, task: Any) -> None:
     global _begun, _tee
     run = RunDir.at(config.hydra.runtime.output_dir)
-    _begun = attempts.begin(run, config=config, left_by_exit="failed")
+    settings = settings_of(config)
+    facts = plain_facts(config, settings, run, task)
+    _begun = attempts.begin(run, config=config, settings=settings, facts=facts, left_by_exit="failed")
     try:
         keep_earlier_log(run, _begun.number)
         _tee = Tee(run.log)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -118,6 +119,13 @@ class Hooks:
     """What the launcher asks about a task of ours; see `trainctl.launch.taskhooks`."""
 
     apart: Sequence[str] = (COMMANDS,)
+
+    def file(self, config: DictConfig) -> str | None:
+        """Return the config file with the commands."""
+        for source in config.hydra.runtime.config_sources:
+            if source.provider == "main":
+                return os.path.join(source.path, f"{config.hydra.job.config_name}.yaml")
+        return None
 
     def is_finished(self, config: DictConfig, run: RunDir) -> bool:
         """Say whether a run that is done has nothing left to do: its commands may have changed since."""

@@ -1,4 +1,4 @@
-"""What makes two jobs the same job."""
+"""What makes two jobs the same job, as far as their configs tell."""
 
 from __future__ import annotations
 
@@ -43,7 +43,39 @@ def identity(config: DictConfig, exclude: Sequence[str] = ()) -> str:
         for path, value in _leaves(timeless(config), (), ())
         if counts(keys.join(getattr(part, "name", part) for part in path), exclude)
     )
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16] if lines else ""
+    return _digest(lines) if lines else ""
+
+
+def environment_identity(config: DictConfig, exclude: Sequence[str] = ()) -> str:
+    """Return a hash of what `hydra.job.env_set` sets, as `identity` does for the task config; empty for nothing.
+
+    A pattern leaves a variable out by its key: `hydra.job.env_set.WANDB_*`.
+    """
+    chosen = OmegaConf.select(config, "hydra.job.env_set")
+    if not chosen:
+        return ""
+    own: Any = OmegaConf.create(OmegaConf.to_container(chosen, resolve=False))
+    _to_texts(own)
+    own._set_parent(timeless(config))  # where other values refer to
+    lines = sorted(
+        _line(path, value)
+        for path, value in _leaves(own, ("env_set",), ())
+        if counts(f"hydra.job.env_set.{path[1]}", exclude)
+    )
+    return _digest(lines) if lines else ""
+
+
+def combined(*parts: str) -> str:
+    """Return one identity of several: equal exactly when all parts are.
+
+    >>> combined("a", "b") == combined("ab", "")
+    False
+    """
+    return _digest([json.dumps(parts)])
+
+
+def _digest(lines: Sequence[str]) -> str:
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
 
 def worth(value: Any) -> str:
@@ -111,11 +143,16 @@ def timeless(config: DictConfig) -> DictConfig:
     if next(_interpolations(config, wanted), None) is None:
         return config
     own: DictConfig = OmegaConf.masked_copy(config, wanted)
+    _to_texts(own)
+    return own
+
+
+def _to_texts(own: DictConfig) -> None:
+    """Put texts in the place of the interpolations of the moment."""
     for container, key, text in list(_interpolations(own)):
         if OF_THE_MOMENT.search(text):
             literal = text.replace("${", "{")
             container.__dict__["_content"][key] = AnyNode(literal, key=key, parent=container)  # past all types
-    return own
 
 
 def _interpolations(

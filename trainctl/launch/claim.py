@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 from collections.abc import Callable, Iterator
@@ -11,7 +12,9 @@ from pathlib import Path
 from typing import Literal
 
 from trainctl.errors import RunDirError
+from trainctl.launch.compose import ComposedJob
 from trainctl.run import files
+from trainctl.run.jobidentity import JobIdentity, adopt, is_earlier
 from trainctl.run.lock import is_locked
 from trainctl.run.rundir import RunDir
 from trainctl.run.status import FAILED, read_status
@@ -28,13 +31,17 @@ class Claim:
 
     Attributes:
         state: `free` (never run, or interrupted), `busy` (running now), `failed` (by itself), `done`.
+        is_earlier: its `run.yaml` is of the time when it did not name program and function.
+        passed: why the first directory that was passed over is another program's or function's.
     """
 
     run: RunDir
     state: ClaimState
+    is_earlier: bool = False
+    passed: str = ""
 
 
-def find_claim(path: Path, identity: str, is_finished: Callable[[RunDir], bool] = lambda _: True) -> Claim:
+def find_claim(path: Path, own: JobIdentity, is_finished: Callable[[RunDir], bool] = lambda _: True) -> Claim:
     """Return the run dir of the job called `path`: that one, or `NAME.2`, `NAME.3`, … while others have the name.
 
     A directory belongs to the job that `run.yaml` names in it; an empty one to nobody; one with anything else in it is
@@ -44,20 +51,36 @@ def find_claim(path: Path, identity: str, is_finished: Callable[[RunDir], bool] 
     Raises:
         RunDirError: something that is not a directory has the name.
     """
-    number = 1
+    number, passed = 1, ""
     while True:
         run = RunDir.at(path if number == 1 else path.with_name(f"{path.name}.{number}"))
         number += 1
         if not run.path.exists():
-            return Claim(run, "free")
+            return Claim(run, "free", passed=passed)
         if not run.path.is_dir():
             raise RunDirError(f"{str(run.path)!r} is to be a run dir, but a file stands there; move it away")
-        owner = files.read_mapping(run.run).get("identity")
-        if owner == identity:
+        record = files.read_mapping(run.run)
+        if own.owns(record, run):
             state = _state(run)
-            return Claim(run, "free" if state == "done" and not (identity and is_finished(run)) else state)
-        if owner is None and _is_unused(run):
-            return Claim(run, "busy" if is_locked(run.lock) else "free")
+            state = "free" if state == "done" and not (own.text and is_finished(run)) else state
+            return Claim(run, state, is_earlier(record), passed)
+        if record.get("identity") is None and _is_unused(run):
+            return Claim(run, "busy" if is_locked(run.lock) else "free", passed=passed)
+        why = own.difference(record, run) if record.get("identity") is not None else ""
+        passed = passed or (why and f"{run.name} {why}")
+
+
+def find_or_adopt(job: ComposedJob) -> Claim:
+    """Return what `find_claim` does for a job; its own `run.yaml` of an earlier time is brought up to date."""
+    claim = find_claim(job.path, job.identity, job.is_finished)
+    if not claim.is_earlier or claim.state == "busy":
+        return claim
+    with claiming(job.sweep_dir):
+        claim = find_claim(job.path, job.identity, job.is_finished)
+        if claim.is_earlier and claim.state != "busy":
+            with contextlib.suppress(OSError):  # another user's: it is recognised next time too
+                adopt(claim.run, job.identity)
+    return claim
 
 
 def _state(run: RunDir) -> ClaimState:

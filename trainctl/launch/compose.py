@@ -19,13 +19,16 @@ from hydra_plugins.hydra_joblib_launcher import _core as joblib_core
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.basecontainer import BaseContainer
 
-from trainctl.config.identity import identity
 from trainctl.config.naming import naming_swept, swept_keys
-from trainctl.config.override import task_overrides
+from trainctl.config.override import quoted, task_overrides
 from trainctl.config.settings import Settings, settings_of
 from trainctl.launch.overrides import parse_overrides
 from trainctl.launch.taskhooks import TaskHooks, hooks_of
+from trainctl.run.jobidentity import JobIdentity
+from trainctl.run.program import NO_PROGRAM, Program
 from trainctl.run.rundir import RunDir
+
+_OF_SWEEPS = ("hydra.sweep", "hydra/sweep", "hydra.launcher", "hydra/launcher", "hydra.mode", "hydra.run.dir")
 
 # of hydra-joblib-launcher 1.4; looked up once, before the fork
 _WRAPS_RESULTS = "wrap_result" in inspect.signature(joblib_core.execute_job).parameters
@@ -52,11 +55,18 @@ class JobSpec:
 
 @dataclass(frozen=True, slots=True)
 class SweepContext:
-    """What all jobs of a launcher share."""
+    """What all jobs of a launcher share.
+
+    Attributes:
+        program: of the task function.
+        token: nobody else's; tells jobs apart that nothing else does.
+    """
 
     config: DictConfig
     task_function: TaskFunction
     hydra_context: HydraContext
+    program: Program = NO_PROGRAM
+    token: str = ""
 
 
 @dataclass(slots=True)
@@ -73,7 +83,7 @@ class ComposedJob:
     config: DictConfig
     sweep_dir: Path
     path: Path
-    identity: str
+    identity: JobIdentity
     settings: Settings
     swept: frozenset[str]
     hooks: TaskHooks
@@ -81,6 +91,12 @@ class ComposedJob:
     def is_finished(self, run: RunDir) -> bool:
         """Say whether a run that is done leaves this job nothing to do."""
         return self.hooks.is_finished(self.config, run)
+
+    def hydra_overrides(self, run: RunDir) -> list[str]:
+        """Return what a program that starts itself again (a rank of Lightning's) must say to Hydra to be this job."""
+        given: Any = OmegaConf.to_container(self.config.hydra.overrides.hydra, resolve=False)
+        kept = [text for text in given if not text.lstrip("+~").startswith(_OF_SWEEPS)]
+        return [*kept, f"hydra.run.dir={quoted(str(run.path))}"]
 
     def place(self, path: Path) -> None:
         """Have Hydra use this run dir."""
@@ -109,8 +125,9 @@ def compose_job(context: SweepContext, spec: JobSpec) -> ComposedJob:
         subdir = str(OmegaConf.select(config, "hydra.sweep.subdir"))
     settings = settings_of(config)
     hooks = hooks_of(context.task_function)
-    name = identity(config, [*settings.identity.exclude, *hooks.apart])
-    return ComposedJob(spec, config, sweep_dir, sweep_dir / subdir, name, settings, swept, hooks)
+    exclude = [*settings.identity.exclude, *hooks.apart]
+    own = JobIdentity.of(config, exclude, context.program, only=f"{context.token} {spec.number}")
+    return ComposedJob(spec, config, sweep_dir, sweep_dir / subdir, own, settings, swept, hooks)
 
 
 def constant_overrides(master: DictConfig) -> list[str]:

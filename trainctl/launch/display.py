@@ -103,8 +103,8 @@ class Display(Report):
         self._paint()
         self._become_plain()
 
-    def start(self, position: int, path: Path, slot: str, attempt: int) -> None:
-        super().start(position, path, slot, attempt)
+    def start(self, position: int, path: Path, slot: str, attempt: int, passed: str = "") -> None:
+        super().start(position, path, slot, attempt, passed)
         shown = relative_to(path, self._sweep_dir) if self._sweep_dir is not None else path.name
         job = _Job(position, clean(shown), time.monotonic(), Glance(RunDir.at(path)))
         self._jobs[self._free_line(slot)] = job
@@ -127,8 +127,8 @@ class Display(Report):
         super().wait(position, path)
         self._take_off(position)
 
-    def skip(self, position: int, path: Path, kept: bool) -> None:
-        super().skip(position, path, kept)
+    def skip(self, position: int, path: Path, kept: bool, change: str = "") -> None:
+        super().skip(position, path, kept, change)
         self._take_off(position)
 
     def _free_line(self, slot: str) -> int:

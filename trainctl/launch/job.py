@@ -9,18 +9,17 @@ import select
 import sys
 import traceback
 from collections.abc import Callable
-from typing import Any, NoReturn, cast
+from typing import NoReturn, cast
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus
-from omegaconf import OmegaConf
 
 from trainctl.config.naming import naming_swept
-from trainctl.config.override import quoted, task_overrides
+from trainctl.config.override import task_overrides
 from trainctl.errors import CommandError, JobError, TrainctlError
 from trainctl.launch.ahead import NotStarted, when_started
 from trainctl.launch.channel import Channel, ChannelClosed
-from trainctl.launch.claim import Claim, claiming, find_claim
+from trainctl.launch.claim import Claim, claiming, find_claim, find_or_adopt
 from trainctl.launch.compose import ComposedJob, JobSpec, SweepContext, compose_job, execute, skipped_return
 from trainctl.launch.hostlocks import keep
 from trainctl.launch.leaving import Remains, leave
@@ -33,7 +32,7 @@ from trainctl.launch.verdict import Failure, cause_of
 from trainctl.run.attempt import Attempt, describe
 from trainctl.run.joblog import HeldOutput, keep_earlier_log, redirect_to
 from trainctl.run.lock import is_locked
-from trainctl.run.provenance import machine_facts, single_job_argv
+from trainctl.run.provenance import code_change, machine_facts, single_job_argv
 from trainctl.run.reservation import Reservation, take_lock
 from trainctl.run.result import is_kept, read_result
 from trainctl.run.rundir import RunDir
@@ -42,14 +41,14 @@ from trainctl.run.status import State, read_status
 _BUSY_POLL_S = 0.2
 _TAIL_LINES = 8
 _LEFT: State = "interrupted"  # a run that its process leaves before `_finish` has its answer
-_OF_SWEEPS = ("hydra.sweep", "hydra/sweep", "hydra.launcher", "hydra/launcher", "hydra.mode", "hydra.run.dir")
 
 
 def become_job(channel: Channel, load_context: Callable[[], SweepContext], *, parent: int, forked: bool) -> NoReturn:
     """Be a job until it is over, then leave the process.
 
-    Messages to the launcher: `armed(path)`, `waiting(path)`, `started(path, attempt)`, `skipped(path, kept, return)`,
-    `idle()`, `ended(failure or None, return)`, `leaving()`. From it: the `JobSpec`, then `Slot`s.
+    Messages to the launcher: `armed(path)`, `waiting(path)`, `started(path, attempt, passed)`,
+    `skipped(path, kept, return, change)`, `idle()`, `ended(failure or None, return)`, `leaving()`. From it: the
+    `JobSpec`, then `Slot`s.
     """
     code, job = 1, None
     try:
@@ -89,6 +88,7 @@ class Job:
         self._remains = Remains()
         self._has_succeeded = self.is_idle = False
         self._hydra_config: bytes | None = None
+        self._passed = ""
 
     def run(self) -> int:
         """Return the exit code of the process."""
@@ -105,7 +105,7 @@ class Job:
     def _run_composed(self, context: SweepContext, job: ComposedJob) -> int:
         self._limit_threads(job)
         while True:
-            claim = find_claim(job.path, job.identity, job.is_finished)
+            claim = find_or_adopt(job)
             if self._may_run(claim):
                 slot = None if self._spec.ahead else self._get_slot(claim.run)
                 reservation, claim = self._reserve(job)
@@ -150,6 +150,7 @@ class Job:
             claim = find_claim(job.path, job.identity, job.is_finished)
             if not self._may_run(claim):
                 return None, claim
+            self._passed = claim.passed
             claim.run.create()
             lock = take_lock(claim.run)
             job.place(claim.run.path)
@@ -160,7 +161,7 @@ class Job:
                 settings=job.settings,
                 lock=lock,
                 facts={
-                    "identity": job.identity,
+                    **job.identity.record(claim.run),
                     "job": {"num": job.spec.number, "id": str(job.config.hydra.job.id)},
                     "overrides": overrides,
                     "argv": single_job_argv(overrides),
@@ -172,7 +173,7 @@ class Job:
     def _execute(self, context: SweepContext, job: ComposedJob, reservation: Reservation, slot: Slot | None) -> int:
         """Run the job; without a slot up to its task function, where it waits for one."""
         run = reservation.run
-        sys.argv = single_job_argv([*task_overrides(job.config.hydra), *_hydra_overrides(job, run)])
+        sys.argv = single_job_argv([*task_overrides(job.config.hydra), *job.hydra_overrides(run)])
         task = when_started(context.task_function, self._preparation.end)
         if slot is None:
             output = HeldOutput()
@@ -211,7 +212,8 @@ class Job:
         self._remains = Remains()
         self._attempt.at_end(self._give_slot_back)
         keep_earlier_log(self._attempt.run, self._attempt.number)
-        self._channel.send("started", str(self._attempt.run.path), self._attempt.number)
+        passed = self._passed if self._attempt.number == 1 else ""
+        self._channel.send("started", str(self._attempt.run.path), self._attempt.number, passed)
 
     def _give_slot_back(self) -> None:
         """Let the next job begin while we write down how this one ended."""
@@ -279,7 +281,8 @@ class Job:
 
     def _skip(self, job: ComposedJob, run: RunDir) -> int:
         returned = skipped_return(job, run.path, read_result(run))
-        self._channel.send("skipped", str(run.path), is_kept(run), pack_return(returned, self._forked))
+        values = str(run.path), is_kept(run), pack_return(returned, self._forked), code_change(run)
+        self._channel.send("skipped", *values)
         return 0
 
     def _wait_for(self, run: RunDir) -> None:
@@ -291,10 +294,3 @@ class Job:
         while is_locked(run.lock):
             if select.select([self._channel], [], [], _BUSY_POLL_S)[0]:
                 raise ChannelClosed
-
-
-def _hydra_overrides(job: ComposedJob, run: RunDir) -> list[str]:
-    """Return what a program that starts itself again (a rank of Lightning's) must say to Hydra to be this very job."""
-    given: Any = OmegaConf.to_container(job.config.hydra.overrides.hydra, resolve=False)
-    kept = [text for text in given if not text.lstrip("+~").startswith(_OF_SWEEPS)]
-    return [*kept, f"hydra.run.dir={quoted(str(run.path))}"]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import errno
+import dataclasses
 import importlib
 import logging
 import os
+import secrets
 import socket
 import sys
 import weakref
@@ -16,7 +17,7 @@ from typing import Any, NoReturn
 
 from hydra.core.utils import JobReturn, configure_log, setup_globals
 
-from trainctl.errors import RunDirError, TrainctlError
+from trainctl.errors import TrainctlError
 from trainctl.launch.ahead import changes_hydra, may_run_ahead
 from trainctl.launch.channel import Channel
 from trainctl.launch.compose import JobSpec, SweepContext
@@ -31,6 +32,9 @@ from trainctl.launch.rehearsal import rehearse
 from trainctl.launch.settings import LauncherSettings, check_settings
 from trainctl.launch.starter import Starter, once_forked, why_not_fork
 from trainctl.launch.sweep import Sweep
+from trainctl.launch.sweepdir import check_sweep_dir, make_sweep_dir, settle_sweep_dir
+from trainctl.launch.taskhooks import hooks_of
+from trainctl.run.program import program_of
 from trainctl.run.provenance import machine_facts
 from trainctl.run.slotmemory import recorded
 
@@ -41,7 +45,6 @@ class SlotSweeps:
     """What a `SlotLauncher` keeps between repeated `launch()` calls: settings, slots, and the zygote."""
 
     def __init__(self, context: SweepContext, options: dict[str, Any]) -> None:
-        self._context = context
         self._settings: LauncherSettings = check_settings(**options)
         self._starter: Starter | None = None
         self._pool: SlotPool | None = None
@@ -54,6 +57,10 @@ class SlotSweeps:
         self._preview = Preview(context.config) if self._settings.dry_run else None
         if self._preview is None:
             check_sweep_dir(Path(str(context.config.hydra.sweep.dir)).absolute())
+            settle_sweep_dir(context.config)
+        task = context.task_function
+        program = program_of(task, hooks_of(task).file(context.config))
+        self._context = dataclasses.replace(context, program=program, token=secrets.token_hex(8))
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
         """Run the jobs and return their JobReturns in order, FAILED ones included.
@@ -153,39 +160,3 @@ def import_late_parts() -> None:
         for name in ("numpy.random", "threadpoolctl"):
             with contextlib.suppress(ImportError):
                 importlib.import_module(name)
-
-
-def check_sweep_dir(path: Path) -> None:
-    """Refuse a sweep dir that cannot be written, before Hydra finds out with a traceback; nothing is made.
-
-    Raises:
-        RunDirError: the disk is full or read-only, or belongs to somebody else.
-    """
-    there = next(each for each in (path, *path.parents) if each.exists())
-    disk = os.statvfs(there)
-    if disk.f_flag & os.ST_RDONLY:
-        reason = errno.EROFS
-    elif disk.f_blocks and not (disk.f_bfree if os.geteuid() == 0 else disk.f_bavail):
-        reason = errno.ENOSPC
-    elif not os.access(there, os.W_OK | os.X_OK):
-        reason = errno.EACCES
-    else:
-        return
-    raise RunDirError(
-        f"the sweep dir {str(path)!r} cannot be written: {os.strerror(reason)}; "
-        "make room, or set another hydra.sweep.dir"
-    )
-
-
-def make_sweep_dir(path: Path) -> None:
-    """Make the sweep dir; one that is there is used.
-
-    Raises:
-        RunDirError: it cannot be made, or something else stands there.
-    """
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunDirError(
-            f"the sweep dir {str(path)!r} cannot be made: {error.strerror or error}; set another hydra.sweep.dir"
-        ) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import pickle
 import sys
@@ -29,8 +30,8 @@ def pack_context(context: SweepContext) -> bytes:
     """
     program = {"sys_path": list(sys.path), "argv": list(sys.argv), "module": module_name(), "script": script_path()}
     name = _name_of(context.task_function)
-    task = None if name is not None else context.task_function
-    values = (context.config, context.hydra_context, task, Singleton.get_state())
+    task: Any = None if name is not None else context.task_function
+    values = (dataclasses.replace(context, task_function=task), Singleton.get_state())
     return pickle.dumps((program, name, cloudpickle.dumps(values)))
 
 
@@ -40,9 +41,10 @@ def unpack_context(data: bytes) -> SweepContext:
     sys.path[:0] = [path for path in program["sys_path"] if path not in sys.path]
     sys.argv = program["argv"]
     _import_main(program)
-    config, hydra_context, task, singletons = pickle.loads(payload)
+    context: SweepContext
+    context, singletons = pickle.loads(payload)
     Singleton.set_state(singletons)
-    return SweepContext(config, task if name is None else _find(*name), hydra_context)
+    return context if name is None else dataclasses.replace(context, task_function=_find(*name))
 
 
 def _name_of(task: TaskFunction) -> tuple[str, str, int] | None:

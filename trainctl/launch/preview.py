@@ -14,7 +14,8 @@ from omegaconf import DictConfig, open_dict, read_write
 from trainctl.launch.claim import Claim, find_claim
 from trainctl.launch.compose import JobSpec, SweepContext, compose_job
 from trainctl.run.attempt import describe
-from trainctl.run.provenance import relative_to
+from trainctl.run.printable import clean_line
+from trainctl.run.provenance import code_change, relative_to
 from trainctl.run.status import read_status
 
 
@@ -57,7 +58,10 @@ def _verdict(claim: Claim, rerun: str) -> tuple[str, str]:
     if claim.state == "busy":
         return "wait", "is being run by another process"
     if claim.state == "done":
-        return ("again", "done, and rerun=all") if rerun == "all" else ("skip", "done")
+        if rerun == "all":
+            return "again", "done, and rerun=all"
+        change = code_change(claim.run)
+        return "skip", f"done; {change}" if change else "done"
     if claim.state == "failed":
         reason = f"{status.state}: {status.reason}" if status else "failed"
         return ("skip", f"{reason}; rerun=none") if rerun == "none" else ("retry", reason)
@@ -65,4 +69,4 @@ def _verdict(claim: Claim, rerun: str) -> tuple[str, str]:
         return "run", "done, but something is left to do"
     if status is not None:
         return "run", f"interrupted in attempt {status.attempt}"
-    return "run", "new"
+    return "run", f"new; {clean_line(claim.passed)}" if claim.passed else "new"

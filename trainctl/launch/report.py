@@ -38,8 +38,8 @@ class Report:
     def close(self) -> None:
         """Give the terminal back."""
 
-    def start(self, position: int, path: Path, slot: str, attempt: int) -> None:
-        again = f", attempt {attempt}" if attempt > 1 else ""
+    def start(self, position: int, path: Path, slot: str, attempt: int, passed: str = "") -> None:
+        again = f", attempt {attempt}" if attempt > 1 else f"; {clean_line(passed)}" if passed else ""
         self._say(f"START {self._of(position)} {_shown(path)} on slot {slot}{again}")
 
     def idle(self, position: int) -> None:
@@ -49,10 +49,11 @@ class Report:
         self.counts["done"] += 1
         self._say(f"DONE  {self._of(position)} {_shown(path)} after {format_duration(seconds)}")
 
-    def skip(self, position: int, path: Path, kept: bool) -> None:
+    def skip(self, position: int, path: Path, kept: bool, change: str = "") -> None:
         self.counts["skipped"] += 1
         lost = "" if kept else "; its return value could not be stored, so None is given back"
-        self._say(f"SKIP  {self._of(position)} {_shown(path)}: finished earlier{lost}")
+        again = f"; {change}; hydra.launcher.rerun=all runs it again" if change else ""
+        self._say(f"SKIP  {self._of(position)} {_shown(path)}: finished earlier{lost}{again}")
 
     def wait(self, position: int, path: Path) -> None:
         self._say(f"WAIT  {self._of(position)} {_shown(path)}: is being run by another process")

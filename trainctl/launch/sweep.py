@@ -137,7 +137,7 @@ class Sweep:
             job.oom_kills = linux.oom_kills()
             if self._settings.timeout_min is not None:
                 job.act_at = time.monotonic() + self._settings.timeout_min * 60
-            self._report.start(job.position, job.path, job.slot.name, values[1])
+            self._report.start(job.position, job.path, job.slot.name, values[1], values[2])
 
     def _hear_zygote(self) -> None:
         report = self._starter.report()
@@ -173,7 +173,7 @@ class Sweep:
         kind, values = job.answer or ("died", ())
         if kind == "skipped":
             self._returns[job.position] = unpack_return(values[2])
-            self._report.skip(job.position, Path(values[0]), values[1])
+            self._report.skip(job.position, Path(values[0]), values[1], values[3])
         elif kind == "ended" and values[0] is None:
             assert job.path is not None
             self._returns[job.position] = unpack_return(values[1])

@@ -20,6 +20,9 @@ class TaskHooks(Protocol):
 
     apart: Sequence[str]
 
+    def file(self, config: DictConfig) -> str | None:
+        """Return the file that is the program rather than the one with the task function, if there is one."""
+
     def is_finished(self, config: DictConfig, run: RunDir) -> bool:
         """Say whether a run that is done has nothing left to do with this config."""
 
@@ -29,6 +32,9 @@ class TaskHooks(Protocol):
 
 class _NoHooks:
     apart: Sequence[str] = ()
+
+    def file(self, config: DictConfig) -> str | None:
+        return None
 
     def is_finished(self, config: DictConfig, run: RunDir) -> bool:
         return True

@@ -13,6 +13,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from trainctl.run import files
+from trainctl.run.printable import clean_line
+from trainctl.run.rundir import RunDir
+
 _GIT_TIMEOUT_S = 10  # a repository on a dead network file system must not keep a run from starting
 
 
@@ -69,6 +73,14 @@ def git_facts(directory: str) -> dict[str, Any] | None:
     if difference:
         facts["diff_sha256"] = hashlib.sha256(difference).hexdigest()[:16]
     return facts
+
+
+def code_change(run: RunDir) -> str:
+    """Say that a run was made with other code than what is there now, as far as git knows; empty if it was not."""
+    then, now = files.read_mapping(run.run).get("git"), git_facts(str(original_cwd()))
+    if now is None or not isinstance(then, dict) or then == now:
+        return ""
+    return f"the code has changed since {clean_line(str(then.get('sha')))[:7]}{' (dirty)' if then.get('dirty') else ''}"
 
 
 def _git(directory: str, *arguments: str) -> bytes | None:

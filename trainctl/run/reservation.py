@@ -15,13 +15,14 @@ from typing import Any, cast
 from omegaconf import DictConfig
 
 from trainctl.config import yaml
-from trainctl.config.identity import identity
 from trainctl.config.loaded import kept_copies
 from trainctl.config.override import task_overrides
 from trainctl.config.settings import Settings, settings_of
 from trainctl.errors import RunDirError
 from trainctl.run import files
+from trainctl.run.jobidentity import JobIdentity
 from trainctl.run.lock import RunLock
+from trainctl.run.program import program_of
 from trainctl.run.provenance import hydra_config, machine_facts, original_cwd, single_job_argv
 from trainctl.run.rundir import RunDir
 from trainctl.run.seed import choose_seed
@@ -81,7 +82,7 @@ class Reservation:
         run.create()
         lock = lock or take_lock(run)
         try:
-            facts = facts if facts is not None else plain_facts(config, settings)
+            facts = facts if facts is not None else plain_facts(config, settings, run)
             replayed = None if settings.replay is None else original_cwd() / Path(settings.replay).expanduser()
             seed = choose_seed(settings.seed, run, replayed)
             record = {"name": run.name, **facts, "seed": seed, "parent": replayed and str(replayed), **_loaded(config)}
@@ -220,12 +221,12 @@ def take_lock(run: RunDir) -> RunLock:
     return lock
 
 
-def plain_facts(config: DictConfig, settings: Settings) -> dict[str, Any]:
-    """Return what `run.yaml` says of a run that no launcher started."""
+def plain_facts(config: DictConfig, settings: Settings, run: RunDir, task: Any = None) -> dict[str, Any]:
+    """Return what `run.yaml` says of a run that no launcher started; a sweep knows it only by its task function."""
     hydra = hydra_config()
     overrides = task_overrides(hydra) if hydra is not None else []
     return {
-        "identity": identity(config, settings.identity.exclude),
+        **JobIdentity.of(config, settings.identity.exclude, program_of(task)).record(run),
         "overrides": overrides,
         "argv": single_job_argv(overrides) if hydra is not None else list(sys.argv),
         **machine_facts(),

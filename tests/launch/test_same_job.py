@@ -1,0 +1,206 @@
+"""A job is taken for done only where the same program and task function have done it with the same environment."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from trainctl.config import yaml
+
+CLI = ["-c", "from trainctl.cli import main; main()"]
+HERE = Path(__file__).parent
+CONFIG = "defaults: [trainctl, _self_]\nlr: 0.1\ntrainctl: {panel: {enabled: false}}\n"
+TRAIN = """
+import os, hydra
+
+@hydra.main(version_base=None, config_path=".", config_name="config")
+def main(cfg): return "NAME" + os.environ.get("DATA", "")
+
+if __name__ == "__main__": main()
+"""
+TWO_FUNCTIONS = """
+import hydra
+
+@hydra.main(version_base=None, config_path=".", config_name="config")
+def train(cfg): return "trained"
+
+@hydra.main(version_base=None, config_path=".", config_name="config")
+def evaluate(cfg): return "evaluated"
+
+if __name__ == "__main__":
+    train()
+    evaluate()
+"""
+# what hydra-zen's `launch` does: Hydra as a library, again and again in one process
+LOOP = """
+import sys
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_automatic_config_search_path
+from hydra.core.global_hydra import GlobalHydra
+
+def launch(task, *overrides):
+    search = create_automatic_config_search_path(__file__, None, ".")
+    hydra = Hydra.create_main_hydra2(task_name="loop", config_search_path=search)
+    try:
+        (jobs,) = hydra.multirun("plain", task, ["hydra/launcher=slots", *overrides])
+    finally:
+        GlobalHydra.instance().clear()
+    return [job.return_value for job in jobs]
+
+if __name__ == "__main__":
+    for number in range(3):
+        print(launch(lambda cfg: cfg.x + number, "x=1,2", *sys.argv[1:]))
+"""
+
+
+def start(project: Path, *arguments: str) -> str:
+    """Run a program to its success and return what it said."""
+    done = subprocess.run(
+        [sys.executable, *arguments], cwd=project, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def value(path: Path) -> object:
+    return yaml.loads((path / "result.yaml").read_text())["value"]
+
+
+def program(path: Path, source: str = TRAIN) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(source.replace("NAME", path.parent.name))
+    (path.parent / "config.yaml").write_text(CONFIG)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    path = tmp_path / "project"
+    path.mkdir()
+    return path
+
+
+def test_program_of_the_same_name_elsewhere_is_another_one(project: Path) -> None:
+    program(project / "a" / "train.py")
+    program(project / "b" / "train.py")
+    start(project, "a/train.py", "-m", "lr=0.1")
+    said = start(project, "b/train.py", "-m", "lr=0.1")
+    assert "Lr_0.1.2 on slot cpu; Lr_0.1 is of another program, a/train.py (this is b/train.py)" in said
+    runs = project / "outputs" / "train"
+    assert (value(runs / "Lr_0.1"), value(runs / "Lr_0.1.2")) == ("a", "b")
+    shutil.move(project, project.with_name("moved"))
+    for name in ("a", "b"):
+        assert "1 skipped" in start(project.with_name("moved"), f"{name}/train.py", "-m", "lr=0.1")
+
+
+def test_functions_of_one_program_have_runs_of_their_own(project: Path) -> None:
+    program(project / "train.py", TWO_FUNCTIONS)
+    said = start(project, "train.py", "-m", "lr=0.1", "hydra.launcher.start=spawn")
+    assert "Lr_0.1 is of another task function, train (this is evaluate)" in said
+    runs = project / "outputs" / "train"
+    assert (value(runs / "Lr_0.1"), value(runs / "Lr_0.1.2")) == ("trained", "evaluated")
+    assert start(project, "train.py", "-m", "lr=0.1").count("SKIP") == 2
+
+
+def test_environment_that_a_job_sets_tells_it_apart(project: Path) -> None:
+    program(project / "train.py")
+    name = "hydra.job.env_set.DATA"
+    for chosen in ("x", "y", "x"):
+        said = start(project, "train.py", "-m", "lr=0.1", f"+{name}={chosen}")
+    assert "SKIP  1/1 outputs/train/Lr_0.1:" in said
+    runs = project / "outputs" / "train"
+    assert (value(runs / "Lr_0.1"), value(runs / "Lr_0.1.2")) == ("projectx", "projecty")
+    assert "Lr_0.1 had another hydra.job.env_set" in start(project, "train.py", "-m", "lr=0.1")
+    excluded = f"trainctl.identity.exclude=[{name}]"
+    assert "1 skipped" in start(project, "train.py", "-m", "lr=0.1", f"+{name}=z", excluded)
+
+
+@pytest.mark.parametrize("sweep_dir", ["multirun/${now:%Y}", "kept"])  # the same for all launchers of a year
+def test_function_without_a_name_is_never_taken_for_another(project: Path, sweep_dir: str) -> None:
+    (project / "loop.py").write_text(LOOP)
+    (project / "plain.yaml").write_text("x: 0\n")
+    for _ in range(2):
+        said = start(project, "loop.py", f"hydra.sweep.dir={sweep_dir}")
+        assert re.findall(r"\[\d, \d\]", said) == ["[1, 2]", "[2, 3]", "[3, 4]"]
+        assert "SKIP" not in said
+    assert len(list(project.glob("*/multirun.yaml"))) == (sweep_dir == "kept")
+    assert len(list(project.glob("multirun/*/multirun.yaml"))) == (0 if sweep_dir == "kept" else 6)
+
+
+def test_code_that_has_changed_is_said_of_a_skipped_job(project: Path) -> None:
+    program(project / "train.py")
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b.example", "-c", "commit.gpgsign=false"]
+    for command in (["init", "-q"], ["add", "train.py"], ["commit", "-qm", "first", "--no-verify"]):
+        subprocess.run([*git, *command], cwd=project, check=True)
+    start(project, "train.py", "-m", "lr=0.1")
+    assert "code" not in start(project, "train.py", "-m", "lr=0.1")
+    (project / "train.py").write_text(TRAIN.replace("NAME", "new"))
+    sha = subprocess.run([*git, "rev-parse", "HEAD"], cwd=project, check=True, capture_output=True, text=True).stdout
+    expected = f"finished earlier; the code has changed since {sha[:7]}; hydra.launcher.rerun=all runs it again"
+    assert expected in start(project, "train.py", "-m", "lr=0.1")
+
+
+# -- runs of the time when the identity was a hash of the config alone -------------------------------------------------
+
+
+def earlier_run(project: Path) -> Path:
+    """Put a run there as the launcher made it then."""
+    run = project / "outputs" / "train" / "Lr_0.1"
+    (run / ".hydra").mkdir(parents=True)
+    for name in ("run.yaml", "status.yaml", "result.yaml", "hydra.yaml"):
+        text = (HERE / "earlier_run" / name).read_text().replace("{project}", str(project))
+        (run / (".hydra" if name == "hydra.yaml" else "") / name).write_text(text)
+    return run
+
+
+def test_earlier_run_of_the_same_program_is_recognised_once(project: Path) -> None:
+    program(project / "train.py")
+    run = earlier_run(project)
+    before = yaml.loads((run / "run.yaml").read_text())
+    assert "Lr_0.1.2" in start(project, "train.py", "-m", "lr=0.1", "+hydra.job.env_set.DATA=x")
+    assert "SKIP  1/1 outputs/train/Lr_0.1: finished earlier" in start(project, "train.py", "-m", "lr=0.1")
+    after = yaml.loads((run / "run.yaml").read_text())
+    assert after["program"]["function"] == "main"
+    assert {**before, "identity": after["identity"], "program": after["program"]} == after
+    (project / "train.py").write_text(TWO_FUNCTIONS.replace("    train()\n", ""))
+    assert "Lr_0.1 is of another task function, main (this is evaluate)" in start(project, "train.py", "-m", "lr=0.1")
+    assert value(run) == "earlier"
+
+
+def test_earlier_run_that_was_interrupted_goes_on_where_it_was(project: Path) -> None:
+    program(project / "train.py")
+    run = earlier_run(project)
+    (run / "result.yaml").unlink()
+    said = start(project, "train.py", "-m", "lr=0.1")
+    assert "START 1/1 outputs/train/Lr_0.1 on slot cpu, attempt 2" in said
+    assert value(run) == "project"
+    assert yaml.loads((run / "run.yaml").read_text())["program"]["name"] == "train.py"
+
+
+def test_earlier_run_of_another_program_is_left_alone(project: Path) -> None:
+    program(project / "train.py")
+    program(project / "b" / "train.py")
+    run = earlier_run(project)
+    files = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    said = start(project, "b/train.py", "-m", "lr=0.1")
+    script = os.path.realpath(project / "b" / "train.py")
+    assert f"Lr_0.1 is of another program, {project / 'train.py'} (this is {script})" in said
+    assert value(run.with_name("Lr_0.1.2")) == "b"
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == files
+
+
+def test_commands_of_another_config_file_are_another_program(project: Path) -> None:
+    for name in ("a", "b"):
+        (project / name).mkdir()
+        text = CONFIG + f"commands: {{train: 'echo {name} > ${{run_dir:}}/said'}}\n"
+        (project / name / "params.yaml").write_text(text)
+        said = start(project, *CLI, "run", "--config", f"{name}/params.yaml", "-m", "lr=0.1")
+    assert "Lr_0.1 is of another program, a/params.yaml (this is b/params.yaml)" in said
+    runs = project / "outputs" / "params"
+    assert [(runs / name / "said").read_text() for name in ("Lr_0.1", "Lr_0.1.2")] == ["a\n", "b\n"]
+    assert "1 skipped" in start(project, *CLI, "run", "--config", "b/params.yaml", "-m", "lr=0.1")
