@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from trainctl.run import files
+from trainctl.run.fields import parse_time
 from trainctl.run.lock import RunLock
 from trainctl.run.rundir import RunDir
 from trainctl.run.status import (
     Status,
     boot_id,
     format_time,
-    parse_time,
     process_started,
     read_status,
     state_of,

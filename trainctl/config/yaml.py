@@ -17,6 +17,8 @@ import yaml
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
+_MOST_DIGITS = 1000  # of a whole number: Python refuses to write one of more than 4,300
+
 _FLOAT = re.compile(
     r"""^(?:
      [-+]?[0-9]+(?:_[0-9]+)*\.[0-9_]*(?:[eE][-+]?[0-9]+)?
@@ -52,6 +54,16 @@ class Dumper(_Dumper):  # type: ignore[misc]  # the C class is untyped
     def ignore_aliases(self, data: Any) -> bool:
         return True
 
+
+def _construct_int(loader: Any, node: yaml.ScalarNode) -> int:
+    if len(node.value) > _MOST_DIGITS:
+        problem = f"found a whole number of more than {_MOST_DIGITS} digits"
+        raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+    value: int = loader.construct_yaml_int(node)
+    return value
+
+
+Loader.add_constructor("tag:yaml.org,2002:int", _construct_int)
 
 for _class in (Loader, Dumper):
     _class.yaml_implicit_resolvers = {

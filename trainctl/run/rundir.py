@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -108,28 +109,71 @@ class RunDir:
             ) from error
 
     def is_run(self) -> bool:
-        """Say whether a run was ever started here."""
-        return self.run.is_file() or self.status.is_file() or self.changelog.is_file()
+        """Say whether a run was ever started here: one of its files is there, whatever it is now."""
+        return os.path.lexists(self.run) or os.path.lexists(self.status) or os.path.lexists(self.changelog)
 
-
-def find_runs(root: Path, depth: int = 4) -> list[RunDir]:
-    """List the run dirs at or below `root`, sorted by path; directories inside a run dir are not looked into."""
-    found: list[RunDir] = []
-
-    def look(path: Path, left: int) -> None:
-        run = RunDir.at(path)
-        if run.is_run():
-            found.append(run)
-            return
-        if left == 0:
-            return
+    def shut(self) -> str | None:
+        """Say why the directory may not be entered; None when it may, or is gone."""
         try:
-            entries = sorted(os.scandir(path), key=lambda entry: entry.name)
-        except OSError:
-            return  # unreadable or gone: nothing of ours to list
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False) and not entry.name.startswith("."):
-                look(Path(entry.path), left - 1)
+            os.stat(f"{self.path}/.")
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            return f"not readable: {error.strerror or error}"
+        return None
 
-    look(root, depth)
+
+def find_runs(root: Path, depth: int = 4, *, passed_over: list[Path] | None = None) -> list[RunDir]:
+    """List the run dirs at or below `root`, sorted by path; directories inside a run dir are not looked into.
+
+    A directory that may not be read is taken for a run where one beside it is a run. Elsewhere it is passed over, and
+    added to `passed_over`.
+    """
+    path, shut = Path(os.path.abspath(root)), [] if passed_over is None else passed_over
+    found, is_shut = _look(path, depth, shut)
+    if is_shut:
+        shut.append(path)
     return found
+
+
+def _look(path: Path, left: int, passed_over: list[Path]) -> tuple[list[RunDir], bool]:
+    """Return the runs at and below a directory, and whether it may not be read."""
+    run = RunDir(path)
+    if run.is_run():
+        return [run], False
+    try:
+        names = directories_in(path)
+    except PermissionError:
+        return [], True
+    except OSError:
+        return [], False  # gone: nothing of ours to list
+    inside = [path / name for name in names] if left else []
+    return arranged([(each, *_look(each, left - 1, passed_over)) for each in inside], passed_over), False
+
+
+def arranged(parts: Sequence[tuple[Path, list[RunDir], bool]], passed_over: list[Path]) -> list[RunDir]:
+    """Join what was found in the directories of one directory: for each its path, its runs, and whether it is shut."""
+    found: list[RunDir] = []
+    for path, runs, is_shut in parts:
+        if not is_shut:
+            found += runs
+        elif any(run.path == beside for beside, others, _ in parts for run in others[:1]):
+            found.append(RunDir(path))
+        else:
+            passed_over.append(path)
+    return found
+
+
+def directories_in(path: str | os.PathLike[str]) -> list[str]:
+    """List the directories that may hold runs, sorted: no links, nothing hidden, not what file systems keep for root.
+
+    Raises:
+        PermissionError: it may not be listed or entered. OSError: it is gone, or cannot be read.
+    """
+    os.stat(os.path.join(path, "."))  # one that may be listed only shows names that lead nowhere
+    with os.scandir(path) as entries:
+        return sorted(each.name for each in entries if _may_hold_runs(each))
+
+
+def _may_hold_runs(entry: os.DirEntry[str]) -> bool:
+    return not entry.name.startswith(".") and entry.name != "lost+found" and entry.is_dir(follow_symlinks=False)
