@@ -55,8 +55,10 @@ def test_unknown_fields_are_passed_over(run: RunDir) -> None:
 @pytest.mark.parametrize("content", ["", "a: [", "just text", "attempt: 1\n"])
 def test_file_without_a_state_is_no_status(run: RunDir, content: str) -> None:
     run.status.write_text(content)
-    assert read_status(run) is None
-    assert state_of(run) == "queued"
+    problems: list[str] = []
+    assert read_status(run, problems) is None
+    assert len(problems) == 1
+    assert state_of(run) == "unreadable"
 
 
 def test_state_is_what_was_written_and_the_lock_confirms(run: RunDir) -> None:

@@ -12,7 +12,7 @@ import typer
 from trainctl.cli import terminal
 from trainctl.cli.grid import Column, print_grid
 from trainctl.cli.place import ROOT, JsonOption, find_root, name_below
-from trainctl.cli.runs import as_record, result_cell, shortened_reason, state_style, tell_passed_over
+from trainctl.cli.runs import as_record, read_summaries, result_cell, shortened_reason, state_style, tell_passed_over
 from trainctl.examine.cells import Cell
 from trainctl.examine.columns import parameters, varying
 from trainctl.examine.examiner import Examiner
@@ -21,8 +21,7 @@ from trainctl.examine.table import Table
 from trainctl.examine.writing import constants_line
 from trainctl.run import amount
 from trainctl.run.leftout import left_out
-from trainctl.run.rundir import find_runs
-from trainctl.run.summary import Summary, summarize
+from trainctl.run.summary import Summary
 
 
 def table(
@@ -44,10 +43,7 @@ def table(
 ) -> None:
     """Compare the runs below a directory: the parameters they differ in, their results and last metrics."""
     if as_json:
-        passed_over: list[Path] = []
-        summaries = [summarize(run) for run in find_runs(find_root(root), passed_over=passed_over)]
-        tell_passed_over(passed_over)
-        terminal.print_json(_records(sorted(summaries, key=lambda row: name_below(row.run, root))))
+        terminal.print_json(_records(sorted(read_summaries(root), key=lambda row: name_below(row.run, root))))
         return
     examiner = Examiner().exam(find_root(root), regex, workers=workers)
     tell_passed_over(examiner.passed_over)
@@ -59,8 +55,7 @@ def table(
     if plot is not None:
         made.plot(plot)
     if form is not None and form != "text":
-        text = made.write(form)
-        sys.stdout.write(_cleaned(text) if terminal.is_terminal() else text)
+        sys.stdout.write(_as_shown(made.write(form)))
         return
     named = dict(sorted(examiner.named().items())) if is_plain else {}
     print_grid(_columns(named) if is_plain else _grid(made))
@@ -70,8 +65,10 @@ def table(
         terminal.note(f"left out: {overrides}: {why}", style="dim")
 
 
-def _cleaned(text: str) -> str:
-    """Return lines of cells as a terminal may show them; the tabs between them stay."""
+def _as_shown(text: str) -> str:
+    """Return a written table as it is when piped; as a terminal may show it else, with the tabs between its cells."""
+    if not terminal.is_terminal():
+        return text
     return "".join("\t".join(map(terminal.clean, line.split("\t"))) + "\n" for line in text.splitlines())
 
 

@@ -29,8 +29,7 @@ def ls(
     as_json: JsonOption = False,
 ) -> None:
     """List the runs below a directory: what each is doing, how far it is, and what came out."""
-    passed_over: list[Path] = []
-    summaries = [summarize(run) for run in find_runs(find_root(root), passed_over=passed_over)]
+    summaries = read_summaries(root)
     if as_json:
         pages = _pages(root, summaries)
         terminal.print_json([{**as_record(one), "page": pages[one.run.path.parent]} for one in summaries])
@@ -38,7 +37,6 @@ def ls(
         terminal.print_line(f"no runs below {root}")
     else:
         print_grid(_columns(summaries, root))
-    tell_passed_over(passed_over)
     if not as_json:
         _tell_launchers(root, summaries)
         for page in dict.fromkeys(_pages(root, summaries).values()):
@@ -67,6 +65,14 @@ def shortened_reason(reason: str | None) -> str:
     text = terminal.clean(reason or "")
     is_short = len(text) <= _MOST_CELLS or not terminal.is_terminal()
     return text if is_short else f"{text[: _MOST_CELLS - 3]}..."
+
+
+def read_summaries(root: Path) -> list[Summary]:
+    """Read the runs at and below a directory, and say beside them what was passed over."""
+    passed_over: list[Path] = []
+    runs = find_runs(find_root(root), passed_over=passed_over)
+    tell_passed_over(passed_over)
+    return [summarize(run) for run in runs]
 
 
 def tell_passed_over(directories: Sequence[Path]) -> None:

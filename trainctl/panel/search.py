@@ -55,10 +55,8 @@ class Search:
         if seen.run is not None:
             return [seen.run], False
         inside = [f"{path}/{name}" for name in seen.inside]
-        found = arranged(
-            [(Path(each), *self._look(each, left - 1, before, passed_over)) for each in inside], passed_over
-        )
-        return found, seen.is_shut
+        parts = [(Path(each), *self._look(each, left - 1, before, passed_over)) for each in inside]
+        return arranged(parts, passed_over), seen.is_shut
 
 
 def _list(path: str, seen: _Seen | None, left: int) -> _Seen:

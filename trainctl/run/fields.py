@@ -60,7 +60,7 @@ def shown(value: Any) -> str:
     ("'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx…", '3')
     """
     try:
-        text = repr(value)
+        text = "null" if value is None else repr(value)
     except RecursionError:
         return f"a {type(value).__name__}, nested deeply,"
     return text if len(text) <= 60 else f"{text[:58]}…"

@@ -109,7 +109,9 @@ def read_status(run: RunDir, problems: list[str] | None = None) -> Status | None
         return None
     name, state = run.status.name, record.get("state")
     if state not in STATES:
-        known.append(f"{name}: state {shown(state)} is not a state")
+        known.append(
+            f"{name}: state {shown(state)} is not a state" if "state" in record else f"{name}: it has no state"
+        )
         return None
     said = Fields(record, name, known)
     commands = record.get("commands")
