@@ -1,4 +1,4 @@
-"""A directory of runs in which each fault that a file may have stands in each file, beside runs that are as they were."""
+"""A directory of runs in which each fault that a file may have stands in each file, beside three good ones."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ STATUS = {
     "three": b"state: 3\n",
     "nested": b"state: [{a: {}}]\n",
     "escape": b'state: "\\x1b[31mred\\x1b[0m"\n',
-    "odd": f"state: done\nattempt: {TO_MANY}\npid: x\nstarted: 1e300\nended: yes\nexit_code: []\ncommands: 3\n".encode(),
+    "odd": f"state: done\nattempt: {TO_MANY}\npid: x\nstarted: 1e300\nexit_code: []\ncommands: 3\n".encode(),
 }
 PROGRESS = {
     "text": b"step: many\ntotal: [1]\nrate: fast\n",

@@ -1,6 +1,6 @@
-"""Calls commands of trainctl on a directory, one after the other, as a person with little memory and no patience would.
+"""Calls commands of trainctl on a directory, one after the other, with little memory.
 
-`python reading_runs.py ROOT [--as UID]`: writes one JSON line per command: what was asked, the exit code, output, seconds.
+`python reading_runs.py ROOT [--as UID]` writes a JSON line per command: what was asked, exit code, output, seconds.
 With `--as` everything is imported first, by a command on an empty directory, so that the other user need not read it.
 """
 
@@ -35,7 +35,7 @@ def call(words: Sequence[str]) -> dict[str, object]:
             app.main()
         except SystemExit as ended:
             code = ended.code if isinstance(ended.code, int) else 1
-        except BaseException:
+        except BaseException:  # noqa: BLE001  # whatever a command dies of is its answer
             traceback.print_exc()
             code = 99
     seconds = time.monotonic() - begun
@@ -54,7 +54,8 @@ def look(root: Path) -> dict[str, object]:
     problems = {}
     for name in rows:
         view, curves = watcher.view(name), watcher.curves(name)
-        assert view is not None and curves is not None
+        assert view is not None
+        assert curves is not None
         curves.look()
         problems[name] = [view.problem, len(view.events), curves.names]
     shut = [str(path) for path in watcher.passed_over]

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from trainctl.run.rundir import RunDir, arranged, directories_in
+from trainctl.run.rundir import RunDir, directories_in, take_in
 
 DEPTH = 4
 SETTLED_S = 2.0  # a directory changed less long ago may change again within one tick of its file system's clock
@@ -40,23 +40,26 @@ class Search:
     def runs(self) -> list[RunDir]:
         """List the run dirs at or below the root."""
         before, self._seen = self._seen, {}
-        passed_over: list[Path] = []
-        found, is_shut = self._look(os.path.abspath(self._root), DEPTH, before, passed_over)
-        self.passed_over = [self._root] if is_shut else passed_over
+        found: list[RunDir] = []
+        self.passed_over = []
+        if self._look(os.path.abspath(self._root), DEPTH, before, found):
+            self.passed_over.append(self._root)
         return found
 
-    def _look(
-        self, path: str, left: int, before: dict[str, _Seen], passed_over: list[Path]
-    ) -> tuple[list[RunDir], bool]:
+    def _look(self, path: str, left: int, before: dict[str, _Seen], found: list[RunDir]) -> bool:
         seen = before.get(path)
         if seen is None or seen.run is None:
             seen = _list(path, seen, left)
         self._seen[path] = seen
         if seen.run is not None:
-            return [seen.run], False
+            found.append(seen.run)
+            return False
+        begin = len(found)
         inside = [f"{path}/{name}" for name in seen.inside]
-        parts = [(Path(each), *self._look(each, left - 1, before, passed_over)) for each in inside]
-        return arranged(parts, passed_over), seen.is_shut
+        shut = [Path(each) for each in inside if self._look(each, left - 1, before, found)]
+        if shut:
+            take_in(shut, Path(path), found, begin, self.passed_over)
+        return seen.is_shut
 
 
 def _list(path: str, seen: _Seen | None, left: int) -> _Seen:

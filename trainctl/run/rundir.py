@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -129,39 +128,38 @@ def find_runs(root: Path, depth: int = 4, *, passed_over: list[Path] | None = No
     A directory that may not be read is taken for a run where one beside it is a run. Elsewhere it is passed over, and
     added to `passed_over`.
     """
+    found: list[RunDir] = []
     path, shut = Path(os.path.abspath(root)), [] if passed_over is None else passed_over
-    found, is_shut = _look(path, depth, shut)
-    if is_shut:
+    if _look(path, depth, found, shut):
         shut.append(path)
     return found
 
 
-def _look(path: Path, left: int, passed_over: list[Path]) -> tuple[list[RunDir], bool]:
-    """Return the runs at and below a directory, and whether it may not be read."""
+def _look(path: Path, left: int, found: list[RunDir], passed_over: list[Path]) -> bool:
+    """Add the runs at and below a directory; say whether it may not be read."""
     run = RunDir(path)
     if run.is_run():
-        return [run], False
+        found.append(run)
+        return False
     try:
         names = directories_in(path)
     except PermissionError:
-        return [], True
+        return True
     except OSError:
-        return [], False  # gone: nothing of ours to list
-    inside = [path / name for name in names] if left else []
-    return arranged([(each, *_look(each, left - 1, passed_over)) for each in inside], passed_over), False
+        return False  # gone: nothing of ours to list
+    begin = len(found)
+    shut = [path / name for name in names if left and _look(path / name, left - 1, found, passed_over)]
+    take_in(shut, path, found, begin, passed_over)
+    return False
 
 
-def arranged(parts: Sequence[tuple[Path, list[RunDir], bool]], passed_over: list[Path]) -> list[RunDir]:
-    """Join what was found in the directories of one directory: for each its path, its runs, and whether it is shut."""
-    found: list[RunDir] = []
-    for path, runs, is_shut in parts:
-        if not is_shut:
-            found += runs
-        elif any(run.path == beside for beside, others, _ in parts for run in others[:1]):
-            found.append(RunDir(path))
-        else:
-            passed_over.append(path)
-    return found
+def take_in(shut: list[Path], path: Path, found: list[RunDir], begin: int, passed_over: list[Path]) -> None:
+    """Add what may not be read of a directory, whose runs stand in `found` from `begin` on, to them or elsewhere."""
+    if any(run.path.parent == path for run in found[begin:] if shut):
+        found += map(RunDir, shut)
+        found[begin:] = sorted(found[begin:], key=lambda run: run.path.parts)
+    else:
+        passed_over += shut
 
 
 def directories_in(path: str | os.PathLike[str]) -> list[str]:
