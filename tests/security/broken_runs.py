@@ -24,6 +24,12 @@ BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
 )
 DEEP = "[" * 30_000
 
+
+def _make_huge(path: Path) -> None:
+    path.touch()
+    os.truncate(path, 2**42)
+
+
 # what may stand in a file's place
 PLACED: dict[str, Callable[[Path], object]] = {
     "fifo": os.mkfifo,
@@ -31,7 +37,7 @@ PLACED: dict[str, Callable[[Path], object]] = {
     "nowhere": lambda path: path.symlink_to("nowhere"),
     "folder": lambda path: path.mkdir(),
     "socket": lambda path: os.mknod(path, stat.S_IFSOCK | 0o600),
-    "huge": lambda path: (path.touch(), os.truncate(path, 2**42)),
+    "huge": _make_huge,
 }
 TEXTS: dict[str, bytes] = {
     "no-text": bytes(range(256)) * 3,

@@ -115,10 +115,10 @@ class RunDir:
         """Say why the directory may not be entered; None when it may, or is gone."""
         try:
             os.stat(f"{self.path}/.")
-        except FileNotFoundError:
-            return None
-        except OSError as error:
+        except PermissionError as error:
             return f"not readable: {error.strerror or error}"
+        except OSError:
+            pass  # gone, or no directory
         return None
 
 

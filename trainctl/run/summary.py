@@ -83,6 +83,7 @@ def _summarize(run: RunDir) -> Summary:
     state, status = seen_of(run, problems)
     if status is None and (why := run.shut()):
         return _unreadable(run, [why])
+    is_known = status is not None
     status = status or Status(state="queued")
     record = read_record(run, "name", "overrides", problems=problems)
     progress = files.read_mapping(run.progress, problems, most=files.MOST_SMALL)
@@ -95,7 +96,7 @@ def _summarize(run: RunDir) -> Summary:
     return Summary(
         run=run,
         name=Fields(record, run.run.name, problems).text("name") or run.name,
-        state="unreadable" if state == "queued" and problems else state,  # whose state is known has a status
+        state=state if is_known or not problems else "unreadable",
         overrides=[str(override) for override in overrides] if isinstance(overrides, list) else [],
         slot=status.slot,
         host=status.host,
@@ -151,8 +152,7 @@ def last_metrics(run: RunDir, problems: list[str] | None = None) -> tuple[dict[s
     data = read_tail(run.metrics, problems=problems)
     for record in parse_together(data):
         latest.update(record)
-    is_whole = data.strip() and data.endswith(b"\n") and len(data) == run.metrics.stat().st_size
-    if not latest and is_whole and problems is not None:
+    if not latest and problems is not None and data.strip() and data.endswith(b"\n") and len(data) < TAIL_BYTES:
         problems.append(f"{run.metrics.name}: none of its lines is a record")
     step = Fields(latest, run.metrics.name, problems).whole("step")
     numbers = ((key, number(value)) for key, value in latest.items() if key not in ("step", "t"))
