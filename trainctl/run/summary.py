@@ -92,12 +92,11 @@ def _summarize(run: RunDir) -> Summary:
     step, total, rate = said.whole("step"), said.whole("total"), said.number("rate")
     result, edits = _result(run, problems), count_edits(run, problems)
     ended = None if state == "running" else status.ended
-    overrides = record.get("overrides")
     return Summary(
         run=run,
         name=Fields(record, run.run.name, problems).text("name") or run.name,
         state=state if is_known or not problems else "unreadable",
-        overrides=[str(override) for override in overrides] if isinstance(overrides, list) else [],
+        overrides=_texts(record.get("overrides")),
         slot=status.slot,
         host=status.host,
         pid=status.pid,
@@ -118,6 +117,10 @@ def _summarize(run: RunDir) -> Summary:
         commands=command_states(status, state, now),
         problems=problems,
     )
+
+
+def _texts(value: Any) -> list[str]:
+    return [str(each) for each in value] if isinstance(value, list) else []
 
 
 def _unreadable(run: RunDir, problems: list[str]) -> Summary:
