@@ -31,6 +31,16 @@ class RunDirError(TrainctlError, OSError):
     """A run dir cannot be made, read or written."""
 
 
+class UnreadableError(RunDirError):
+    """A file of a run cannot be read.
+
+    Attributes:
+        why: the reason without the path, for a place where the file is known.
+    """
+
+    why: str = ""
+
+
 class JobError(TrainctlError, RuntimeError):
     """A job ended without a return value: it was killed, it exited, or what it returned or raised cannot be pickled."""
 

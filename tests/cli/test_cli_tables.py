@@ -207,3 +207,20 @@ def test_grid_keeps_the_important_columns() -> None:
 def test_amount_of_a_foreign_time_is_empty() -> None:
     assert amount.moment(1e300) == ""
     assert amount.duration(float("nan")) == ""
+
+
+@pytest.mark.parametrize("columns", [100, 400])
+def test_no_text_of_a_run_reaches_a_terminal_as_a_control_sequence(tmp_path: Path, columns: int) -> None:
+    title = "\x1b]0;pwned\x07\x1b[2J\x9b31mtail\u202e"
+    run = finished(tmp_path / "outputs" / f"a{title}", f"lr={title}", state="failed", reason=title)
+    event = {"id": "a", "state": "rejected", "edits": {title: title}, "t": 1e9, "who": title, "via": title}
+    files.append_lines(run.events, [{**event, "note": title, "reason": title}, {**event, "id": "b", "step": title}])
+    run.metrics.write_text(json.dumps({"step": 1, title: 0.5}) + "\n")
+    foreign = finished(tmp_path / "outputs" / "b")
+    files.write_yaml(foreign.status, {"state": title, "slot": title, "commands": {title: {"state": title}}})
+    for words in (["ls"], ["table"], ["show", str(run.path)], ["show", str(foreign.path)], ["log", str(run.path)]):
+        seen = on_terminal(words, tmp_path, {**os.environ, "COLUMNS": str(columns)})
+        assert "pwned" not in seen or "\\x1b]0;pwned" in seen, words  # as a repr, in a reason
+        for sequence in ("\x1b]", "\x1b[2J", "\x9b", "\x07", "\u202e"):
+            assert sequence not in seen, (words, sequence)
+        assert "tail" in seen or words == ["ls"], words

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 
 from trainctl.config.document import MAX_DEPTH, read_document
@@ -35,3 +37,41 @@ def test_document_that_could_hurt_is_refused(text: str, sentence: str) -> None:
 
 def test_document_of_a_person_may_have_aliases() -> None:
     assert read_document("a: &x [1]\nb: *x", ValueError, aliases=True) == {"a": [1], "b": [1]}
+
+
+NINE = "[" + ", ".join(["*a{0}"] * 9) + "]"
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("a0: &a0 [x]\n" + "".join(f"a{at + 1}: &a{at + 1} {NINE.format(at)}\n" for at in range(30)), "make it larger"),
+        ("a0: &a0 [x]\n" + "".join(f"a{at + 1}: &a{at + 1} [*a{at}]\n" for at in range(200)), "nested more than 100"),
+        ("a: &a [*a]", "for nothing, or for what it stands in"),
+        ("a: *b", "for nothing, or for what it stands in"),
+    ],
+)
+def test_alias_that_stands_for_too_much_is_refused(text: str, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        read_document(text, ValueError, aliases=True)
+
+
+def test_alias_that_stands_for_little_is_read() -> None:
+    text = "a: &x {b: &y [1, 2]}\nc: *x\nd: [*y, *y]\ne: {<<: *x}\n"
+    shared = {"b": [1, 2]}
+    assert read_document(text, ValueError, aliases=True) == {"a": shared, "c": shared, "d": [[1, 2]] * 2, "e": shared}
+
+
+@pytest.mark.parametrize("text", ["!!bool q", "!!timestamp z", "!!int ''", "!!float x", "!!binary x", "!!set {a: 1}"])
+def test_tag_that_does_not_fit_its_value_is_refused_in_one_way(text: str) -> None:
+    class RefusedError(Exception):
+        pass
+
+    with contextlib.suppress(RefusedError):  # what fits is read; nothing else may be raised
+        read_document(text, RefusedError)
+
+
+@pytest.mark.parametrize("number", ["0x" + "f" * 5000, "1" * 2000, "0b" + "1" * 2000])
+def test_number_that_nobody_could_write_is_refused(number: str) -> None:
+    with pytest.raises(ValueError, match="a whole number of more than 1000 digits"):
+        read_document(f"a: {number}", ValueError)

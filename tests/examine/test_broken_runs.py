@@ -39,17 +39,17 @@ def broken(run: RunDir, name: str, content: bytes | None) -> None:
         ("status.yaml", b"state: [don", r"status\.yaml: it is not YAML \(while parsing"),
         ("status.yaml", b"", r"status\.yaml: it holds no mapping"),
         ("status.yaml", GARBAGE, r"status\.yaml: it is not YAML"),
-        ("status.yaml", None, r"it has a result\.yaml, but no status\.yaml; status\.yaml: it is a link to nothing"),
-        ("status.yaml", b"state: 5\n", r"status\.yaml: 5 is not a state"),
+        ("status.yaml", None, r"status\.yaml: it is a link, which is not followed"),
+        ("status.yaml", b"state: 5\n", r"status\.yaml: state 5 is not a state"),
         ("status.yaml", b"{[1]: 2, state: done}\n", r"status\.yaml: it is not YAML \(unhashable"),
         ("run.yaml", GARBAGE, r"run\.yaml: it is not YAML"),
         ("run.yaml", b"overrides: [a", r"run\.yaml: it is not YAML"),
         ("run.yaml", b"overrides: {[1]: 2}\n", r"unhashable"),
         ("result.yaml", b"value: [1", r"result\.yaml: it is not YAML"),
-        ("result.yaml", b"value: " + b"[" * 2000 + b"]" * 2000, r"result\.yaml: it is nested more than 100 deep"),
+        ("result.yaml", b"value: " + b"[" * 200 + b"]" * 200, r"result\.yaml: it is nested more than 100 deep"),
         ("changelog.yaml", GARBAGE, r"changelog\.yaml is not a changelog"),
-        ("metrics.jsonl", GARBAGE, r"metrics\.jsonl: ValueError: none of its lines is a record"),
-        ("metrics.jsonl", b'{"a":' + b"[" * 200_000 + b"\n", r"metrics\.jsonl: RecursionError"),
+        ("metrics.jsonl", GARBAGE, r"metrics\.jsonl: none of its lines is a record"),
+        ("metrics.jsonl", b'{"a":' + b"[" * 200_000 + b"\n", r"metrics\.jsonl: none of its lines is a record"),
     ],
 )
 def test_what_cannot_be_read_is_the_reason_of_its_row(tmp_path: Path, name: str, content: bytes, reason: str) -> None:
@@ -106,7 +106,7 @@ def test_a_run_of_which_no_config_is_there_says_so(tmp_path: Path) -> None:
     run.changelog.unlink()
     assert re.search("its config is not known", str(Examiner().exam(tmp_path).table()))
     broken(run, ".hydra/config.yaml", GARBAGE)
-    assert re.search(r"config\.yaml is not YAML", str(Examiner().exam(tmp_path).table()))
+    assert re.search(r"config\.yaml: it is not YAML", str(Examiner().exam(tmp_path).table()))
     broken(run, ".hydra/config.yaml", b"lr: 0.3\n")
     (row,) = Examiner().exam(tmp_path).rows.values()
     assert (row.start, row.why) == ({"lr": 0.3}, None)

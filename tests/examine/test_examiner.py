@@ -113,7 +113,7 @@ def test_broken_runs_are_rows_with_their_reason(tmp_path: Path) -> None:
     assert list(rows) == ["a", "b", "c"]
     assert re.search(r"parse: ZeroDivisionError", rows["a"].why or "")
     assert re.search(r"changelog", rows["b"].why or "")
-    assert (rows["b"].result, rows["b"].found, rows["c"].state) == (2.0, {"half": 1.0}, "queued")
+    assert (rows["b"].result, rows["b"].found, rows["c"].state) == (2.0, {"half": 1.0}, "unreadable")
     assert re.search("parse: ZeroDivisionError", str(Examiner().add(parse).exam(tmp_path).table()))
 
 

@@ -56,7 +56,7 @@ def test_directory_that_is_as_it_was_is_not_listed_again(tmp_path: Path, monkeyp
     again = Search(tmp_path)
     first = again.runs()
     listed: list[str] = []
-    monkeypatch.setattr(search, "_directories", listed.append)
+    monkeypatch.setattr(search, "directories_in", listed.append)
     assert again.runs() == first
     assert listed == []
 

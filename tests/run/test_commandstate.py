@@ -54,7 +54,7 @@ def test_record_without_words_is_told_all_the_same(tmp_path: Path) -> None:
     run = RunDir.at(tmp_path)
     files.write_yaml(run.status, {"state": "done", "commands": {1: {"state": 2, "exit_code": "x", "started": "y"}}})
     (command,) = summarize(run).commands
-    assert (str(command), command.exit_code, command.duration_s) == ("1 2", None, None)
+    assert (str(command), command.exit_code, command.duration_s) == ("1 unreadable", None, None)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 from small_disk import PAGE, fill
 
+from trainctl.errors import UnreadableError
 from trainctl.run import files
 
 WaitUntil = Callable[..., Any]
@@ -179,3 +181,42 @@ def test_text_that_need_not_last_is_whole_all_the_same(tmp_path: Path, monkeypat
     with pytest.raises(AssertionError, match="nothing is to be synced"):
         files.write_atomic(path, "three")
     assert path.read_text() == "two"
+
+
+def test_file_longer_than_its_bound_is_unreadable_and_costs_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "file.yaml"
+    path.write_bytes(b"a: 1\n")
+    assert files.read_bytes(path, 5) == b"a: 1\n"
+    with pytest.raises(UnreadableError, match=r"file\.yaml: it is longer than .* MiB"):
+        files.read_bytes(path, 4)
+    os.truncate(path, 2**42)
+    problems: list[str] = []
+    assert files.read_mapping(path, problems) == {}
+    assert problems == ["file.yaml: it is longer than 16 MiB"]
+
+
+def test_unreadable_error_survives_pickling_with_its_reason(tmp_path: Path) -> None:
+    error = pickle.loads(pickle.dumps(files.unreadable(tmp_path, "not a regular file")))
+    assert (str(error), error.why) == (f"{tmp_path}: not a regular file", "not a regular file")
+
+
+def test_lines_are_read_in_blocks_however_long_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "_BLOCK", 64)
+    monkeypatch.setattr(files, "MOST_LINE", 1000)
+    path = tmp_path / "lines.jsonl"
+    for torn in (b"", b'{"number": 999'):
+        lines = [files.json_line({"number": number, "text": "x" * (number % 150)}).encode() for number in range(300)]
+        path.write_bytes(b"".join(lines) + torn)
+        blocks = list(files.read_blocks(path))
+        assert b"".join(blocks) == path.read_bytes()
+        assert all(block.endswith(b"\n") for block in blocks[:-1])
+        assert [record["number"] for record in files.read_lines(path)] == list(range(300))
+    path.write_bytes(b"{}\n" + b"x" * 2000)
+    with pytest.raises(UnreadableError, match="a line is longer than"):
+        files.read_lines(path)
+
+
+@pytest.mark.parametrize("line", [b"[" * 30_000, b'{"a": ' + b"[" * 300 + b"]" * 300 + b"}", b"1" * 5000])
+def test_line_that_could_hurt_is_passed_over(line: bytes) -> None:
+    good = b'{"a": [' + b"[1], " * 200 + b"[2]]}"
+    assert len(list(files.parse_lines(good + b"\n" + line + b"\n" + good))) == 2

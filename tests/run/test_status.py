@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from trainctl.run import files
+from trainctl.run.fields import parse_time
 from trainctl.run.lock import RunLock
 from trainctl.run.rundir import RunDir
 from trainctl.run.status import (
     Status,
     boot_id,
     format_time,
-    parse_time,
     process_started,
     read_status,
     state_of,
@@ -55,8 +55,10 @@ def test_unknown_fields_are_passed_over(run: RunDir) -> None:
 @pytest.mark.parametrize("content", ["", "a: [", "just text", "attempt: 1\n"])
 def test_file_without_a_state_is_no_status(run: RunDir, content: str) -> None:
     run.status.write_text(content)
-    assert read_status(run) is None
-    assert state_of(run) == "queued"
+    problems: list[str] = []
+    assert read_status(run, problems) is None
+    assert len(problems) == 1
+    assert state_of(run) == "unreadable"
 
 
 def test_state_is_what_was_written_and_the_lock_confirms(run: RunDir) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Iterator
 from typing import Any
@@ -39,7 +40,7 @@ def show(run: RunArgument, as_json: JsonOption = False) -> None:
     if lines:
         terminal.print_line()
         what = "traceback in" if trace else "lines of"
-        terminal.print_line(f"the last {what} {terminal.clean(shown(found))}/{found.log.name}:", style="bold")
+        terminal.print_line(f"the last {what} {shown(found)}/{found.log.name}:", style="bold")
         for line in trace or lines:
             terminal.print_line(Text(f"  {line}"))
 
@@ -49,9 +50,7 @@ def _facts(summary: Summary, record: dict[str, Any], status: dict[str, Any]) -> 
     run = summary.run
     facts = {
         "name": summary.name,
-        "state": summary.state
-        + (", paused" if summary.paused else "")
-        + (f": {summary.reason}" if summary.reason else ""),
+        "state": summary.state + (", paused" if summary.paused else "") + (f": {summary.why}" if summary.why else ""),
         "commands": commands_cell(summary),
         "result": amount.value(summary.result, exact=True),
         "overrides": shlex.join(summary.overrides),
@@ -73,7 +72,7 @@ def _facts(summary: Summary, record: dict[str, Any], status: dict[str, Any]) -> 
         "git": _git(record.get("git")),
         "python": record.get("python"),
         "dir": run.path,
-        "changelog": run.changelog if run.changelog.exists() else None,
+        "changelog": run.changelog if os.path.lexists(run.changelog) else None,
         "log": _log_path(run),
         "earlier": ", ".join(_earlier_logs(run)),
     }
@@ -113,11 +112,12 @@ def _git(facts: Any) -> str:
 
 
 def _log_lines(run: RunDir) -> list[str]:
-    return terminal.clean_lines(read_tail(run.log).decode(errors="replace"), _MOST_LINES) if run.log.is_file() else []
+    tail = read_tail(run.log)
+    return terminal.clean_lines(tail.decode(errors="replace"), _MOST_LINES) if tail else []
 
 
 def _log_path(run: RunDir) -> str | None:
-    return str(run.log) if run.log.exists() else None
+    return str(run.log) if os.path.lexists(run.log) else None
 
 
 def _earlier_logs(run: RunDir) -> list[str]:

@@ -10,10 +10,11 @@ import typer
 from trainctl.cli import terminal
 from trainctl.cli.grid import Column, print_grid
 from trainctl.cli.place import JsonOption, find_run, shown
-from trainctl.config import changelog, yaml
+from trainctl.config import yaml
 from trainctl.config.drift import differing_keys
 from trainctl.config.keys import leaves
 from trainctl.errors import RunDirError
+from trainctl.run.applied import read_changelog
 from trainctl.run.rundir import RunDir
 
 _AT = re.compile(r"(?P<run>.+)@(?P<step>[0-9]{1,18})", re.DOTALL)
@@ -36,9 +37,9 @@ def diff(one: Side, other: Side, as_json: JsonOption = False) -> None:
         return
     print_grid(
         [
-            Column("key", [terminal.clean(key) for key in differing], least=12),
-            Column(terminal.clean(left_name), [_shown(key, before) for key in differing], rank=1, least=12),
-            Column(terminal.clean(right_name), [_shown(key, after) for key in differing], rank=2, least=12),
+            Column("key", differing, least=12),
+            Column(left_name, [_shown(key, before) for key in differing], rank=1, least=12),
+            Column(right_name, [_shown(key, after) for key in differing], rank=2, least=12),
         ]
     )
 
@@ -51,12 +52,11 @@ def _config(text: str) -> tuple[str, dict[Any, Any]]:
         ChangelogError: its changelog is not one.
     """
     run, step = _side(text)
-    try:
-        log = changelog.loads(run.changelog.read_bytes(), str(run.changelog))
-    except FileNotFoundError:
+    log = read_changelog(run)
+    if log is None:
         raise RunDirError(
             f"{shown(run)} has no changelog.yaml: its script has not called trainctl.live, or not got that far"
-        ) from None
+        )
     name = shown(run) if step is None else f"{shown(run)}@{step}"
     return name, log.at(log.last_step if step is None else step)
 
@@ -78,4 +78,4 @@ def _record(key: str, before: dict[str, Any], after: dict[str, Any]) -> dict[str
 
 
 def _shown(key: str, values: dict[str, Any]) -> str:
-    return terminal.clean(yaml.inline(values[key])) if key in values else _NOT_THERE
+    return yaml.inline(values[key]) if key in values else _NOT_THERE

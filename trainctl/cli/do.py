@@ -76,9 +76,9 @@ def _list(run: RunDir) -> None:
         )
     rows = [(str(name), record if isinstance(record, dict) else {}) for name, record in known.items()]
     print_grid([
-        Column("action", [terminal.clean(name) for name, _ in rows]),
-        Column("arguments", [terminal.clean(_arguments(record.get("arguments"))) for _, record in rows]),
-        Column("what it does", [terminal.clean(str(record.get("help") or "")) for _, record in rows]),
+        Column("action", [name for name, _ in rows]),
+        Column("arguments", [_arguments(record.get("arguments")) for _, record in rows]),
+        Column("what it does", [str(record.get("help") or "") for _, record in rows]),
     ])  # fmt: skip
 
 

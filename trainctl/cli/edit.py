@@ -18,10 +18,10 @@ from trainctl.cli import terminal
 from trainctl.cli.place import RunArgument, shown
 from trainctl.cli.request import REFUSAL_S, AtOption, NoteOption, NoWaitOption, WaitOption, keys_of_run, running, tell
 from trainctl.config import sheet
-from trainctl.config.changelog import loads
 from trainctl.config.controls import Key
 from trainctl.config.edit import parse_edits
 from trainctl.errors import EditError, RunDirError
+from trainctl.run.applied import read_changelog
 from trainctl.run.events import wait_for_answer
 from trainctl.run.inbox import file_request
 from trainctl.run.rundir import RunDir
@@ -136,8 +136,7 @@ def _open(path: Path) -> None:
 
 
 def _current(run: RunDir) -> dict[Any, Any]:
-    try:
-        log = loads(run.changelog.read_bytes(), str(run.changelog))
-    except FileNotFoundError:
-        raise RunDirError(f"{shown(run)} takes no edits: its task has not called trainctl.live(cfg)") from None
+    log = read_changelog(run)
+    if log is None:
+        raise RunDirError(f"{shown(run)} takes no edits: its task has not called trainctl.live(cfg)")
     return log.at(log.last_step)

@@ -88,12 +88,7 @@ def _print(explanation: Explanation, key: str | None, as_json: bool) -> None:
 
 
 def _print_columns(titles: tuple[str, ...], lines: Any) -> None:
-    print_grid(
-        [
-            Column(title, [terminal.clean(cell) for cell in cells], least=12)
-            for title, cells in zip(titles, zip(*lines, strict=True), strict=True)
-        ]
-    )
+    print_grid([Column(title, cells, least=12) for title, cells in zip(titles, zip(*lines, strict=True), strict=True)])
 
 
 def _record(history: History, key: str) -> dict[str, Any]:

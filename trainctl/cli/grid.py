@@ -17,7 +17,10 @@ GAP = 2
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column. A low `rank` is placed before a high one; rank 0 always is, folded down to `least` cells."""
+    """One column. A low `rank` is placed before a high one; rank 0 always is, folded down to `least` cells.
+
+    Title and cells may be any text of a run's files: they are cleaned here, for every command.
+    """
 
     title: str
     cells: Sequence[str]
@@ -25,6 +28,10 @@ class Column:
     is_right: bool = False
     styles: Sequence[str] = ()
     least: int = 30
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "title", terminal.clean(self.title))
+        object.__setattr__(self, "cells", [terminal.clean(cell) for cell in self.cells])
 
     @property
     def width(self) -> int:

@@ -18,13 +18,13 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def find_run(text: str) -> RunDir:
-    """Return the run at a path; else the one below outputs/ whose path ends in `text`.
+    """Return the run at a path, though it may be unreadable; else the one below outputs/ whose path ends in `text`.
 
     Raises:
         RunDirError: there is none, or there are several.
     """
     run = RunDir.at(text)
-    if text and run.is_run():
+    if text and (run.is_run() or run.shut()):
         return run
     known = find_runs(ROOT)
     found = [run for run in known if text and f"/{run.path}".endswith(f"/{text.strip('/')}")]

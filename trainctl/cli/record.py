@@ -13,7 +13,7 @@ from trainctl.cli.place import JsonOption, RunArgument, find_run
 from trainctl.config import changelog, yaml
 from trainctl.run import amount
 from trainctl.run.actions import said
-from trainctl.run.applied import Applied, applied_edits, merged
+from trainctl.run.applied import Applied, applied_edits, merged, read_changelog
 from trainctl.run.events import read_events
 from trainctl.run.rundir import RunDir
 from trainctl.run.status import format_time
@@ -61,7 +61,7 @@ def read_entries(run: RunDir) -> list[Entry]:
     events = read_events(run)
     entries = [
         Entry(edit.step, edit.t, edit.who, edit.via, edit.note, _changes(edit), number=edit.number, undo=edit.undo)
-        for edit in applied_edits(_read_changelog(run), events)
+        for edit in applied_edits(read_changelog(run) or changelog.Changelog({}), events)
     ]
     for event in merged(events):
         action = said(event.action, event.arguments or {}) if event.action is not None else None
@@ -75,13 +75,6 @@ def read_entries(run: RunDir) -> list[Entry]:
 
 def _changes(edit: Applied) -> list[tuple[str, Any, Any]]:
     return [(key, edit.before.get(key, _MISSING), value) for key, value in edit.values.items()]
-
-
-def _read_changelog(run: RunDir) -> changelog.Changelog:
-    try:
-        return changelog.loads(run.changelog.read_bytes(), str(run.changelog))
-    except FileNotFoundError:
-        return changelog.Changelog({})
 
 
 def _in_order(entries: list[Entry]) -> list[Entry]:
@@ -111,8 +104,8 @@ def _columns(entries: list[Entry]) -> list[Column]:
         Column("edit", edit, is_right=True, rank=1),
         Column("step", step, is_right=True, rank=1),
         Column("time", moment, rank=2),
-        Column("who", [terminal.clean(text) for text in who], rank=3),
-        Column("via", [terminal.clean(text) for text in via], rank=4),
+        Column("who", who, rank=3),
+        Column("via", via, rank=4),
         Column("change", [text for text, _ in lines], least=36, styles=[style for _, style in lines]),
     ]
 
@@ -128,14 +121,14 @@ def _lines(entry: Entry) -> list[tuple[str, str]]:
         # a value that was asked for is shown as it was written, a recorded one as YAML has it
         asked = ", ".join(f"{key}={new if isinstance(new, str) else _shown(new)}" for key, _, new in entry.changes)
         undo = "undo of the last edit" if entry.undo is True else f"undo of edit {entry.undo}" if entry.undo else ""
-        lines = [(terminal.clean(f"{entry.action or undo or asked or 'request'} rejected: {entry.rejected}"), "red")]
+        lines = [(f"{entry.action or undo or asked or 'request'} rejected: {entry.rejected}", "red")]
     elif entry.action is not None:
-        lines = [(terminal.clean(entry.action), "")]
+        lines = [(entry.action, "")]
     else:
-        lines = [(terminal.clean(f"{key}: {_shown(old)} -> {_shown(new)}"), "") for key, old, new in entry.changes]
+        lines = [(f"{key}: {_shown(old)} -> {_shown(new)}", "") for key, old, new in entry.changes]
     if entry.undo is not None and entry.rejected is None:
         lines.append((f"# undo of edit {entry.undo}", "dim"))
-    return [*lines, (terminal.clean(f"# {entry.note}"), "dim")] if entry.note else lines
+    return [*lines, (f"# {entry.note}", "dim")] if entry.note else lines
 
 
 def _shown(value: Any) -> str:

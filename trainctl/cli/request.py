@@ -125,7 +125,7 @@ def tell(run: RunDir, request: str, *, wait_s: float | None, at: int | None = No
         return 0
     answer = wait_for_answer(run, request, wait_s if at is None else min(wait_s, REFUSAL_S))
     if answer is not None and answer.state == "applied":
-        terminal.print_line(terminal.clean(_applied(answer, shows_values)))
+        terminal.print_line(_applied(answer, shows_values))
         return 0
     if answer is not None:
         return terminal.complain(f"rejected: {answer.reason}")

@@ -12,7 +12,7 @@ import typer
 from trainctl.cli import terminal
 from trainctl.cli.grid import Column, print_grid
 from trainctl.cli.place import ROOT, JsonOption, find_root, name_below
-from trainctl.cli.runs import as_record, result_cell, shortened_reason, state_style
+from trainctl.cli.runs import as_record, read_summaries, result_cell, shortened_reason, state_style, tell_passed_over
 from trainctl.examine.cells import Cell
 from trainctl.examine.columns import parameters, varying
 from trainctl.examine.examiner import Examiner
@@ -21,8 +21,7 @@ from trainctl.examine.table import Table
 from trainctl.examine.writing import constants_line
 from trainctl.run import amount
 from trainctl.run.leftout import left_out
-from trainctl.run.rundir import find_runs
-from trainctl.run.summary import Summary, summarize
+from trainctl.run.summary import Summary
 
 
 def table(
@@ -44,19 +43,19 @@ def table(
 ) -> None:
     """Compare the runs below a directory: the parameters they differ in, their results and last metrics."""
     if as_json:
-        summaries = [summarize(run) for run in find_runs(find_root(root))]
-        terminal.print_json(_records(sorted(summaries, key=lambda row: name_below(row.run, root))))
+        terminal.print_json(_records(sorted(read_summaries(root), key=lambda row: name_below(row.run, root))))
         return
     examiner = Examiner().exam(find_root(root), regex, workers=workers)
+    tell_passed_over(examiner.passed_over)
     if not examiner.rows and form in (None, "text"):
-        terminal.print_line(f"no runs below {terminal.clean(root)}")
+        terminal.print_line(f"no runs below {root}")
         return
     is_plain = by is None and best is None and not metric
     made = examiner.table(by=by, metrics=[part for one in metric or [] for part in one.split(",")], best=best)
     if plot is not None:
         made.plot(plot)
     if form is not None and form != "text":
-        sys.stdout.write(made.write(form))
+        sys.stdout.write(_as_shown(made.write(form)))
         return
     named = dict(sorted(examiner.named().items())) if is_plain else {}
     print_grid(_columns(named) if is_plain else _grid(made))
@@ -64,6 +63,13 @@ def table(
         terminal.note(line, style="dim")
     for overrides, why in left_out(root).items():
         terminal.note(f"left out: {overrides}: {why}", style="dim")
+
+
+def _as_shown(text: str) -> str:
+    """Return a written table as it is when piped; as a terminal may show it else, with the tabs between its cells."""
+    if not terminal.is_terminal():
+        return text
+    return "".join("\t".join(map(terminal.clean, line.split("\t"))) + "\n" for line in text.splitlines())
 
 
 def _records(summaries: Sequence[Summary]) -> list[dict[str, Any]]:
@@ -83,27 +89,27 @@ def _grid(made: Table) -> list[Column]:
         values = [row[at] for row in made.rows]
         cells = [value.text() if isinstance(value, Cell) else result_cell(value) for value in values]
         is_number = any(isinstance(value, int | float | Cell) for value in values)
-        columns.append(Column(terminal.clean(head), cells, rank=0 if at < made.keys else 1, is_right=is_number))
+        columns.append(Column(head, cells, rank=0 if at < made.keys else 1, is_right=is_number))
     return columns
 
 
 def _columns(named: Mapping[str, Row]) -> list[Column]:
     rows = list(named.values())
-    columns = [Column("name", [terminal.clean(name) for name in named])]
+    columns = [Column("name", list(named))]
     if any(row.state != "done" for row in rows):
         columns.append(Column("state", [row.state for row in rows], styles=[_style(row) for row in rows]))
     for key, values in parameters([row.parameters for row in rows])[0].items():
-        columns.append(Column(terminal.clean(key), [_parameter(value) for value in values], rank=2))
+        columns.append(Column(key, [_parameter(value) for value in values], rank=2))
     results = dict.fromkeys(name for row in rows for name in row.results()) or {"result": None}
     for name in results:
         cells = [result_cell(row.results().get(name)) for row in rows]
-        columns.append(Column(terminal.clean(name), cells, rank=1, is_right=True))
+        columns.append(Column(name, cells, rank=1, is_right=True))
     exact = not terminal.is_terminal()
     reasons = [shortened_reason(row.why) for row in rows]
     columns.append(Column("reason", reasons, rank=6, styles=[_style(row) for row in rows]))
     for place, name in enumerate(dict.fromkeys(name for row in rows for name in row.metrics)):
         cells = [amount.number(row.value(name), exact=exact) if name in row.metrics else "" for row in rows]
-        columns.append(Column(terminal.clean(name), cells, rank=3 + place if place < 3 else 100 + place, is_right=True))
+        columns.append(Column(name, cells, rank=3 + place if place < 3 else 100 + place, is_right=True))
     return [
         *columns,
         Column("edits", [str(row.edits or "") for row in rows], rank=7, is_right=True),

@@ -15,7 +15,7 @@ from trainctl.cli.place import ROOT, JsonOption, find_root, name_below, shown
 from trainctl.launch import presence
 from trainctl.run import amount
 from trainctl.run.rundir import RunDir, find_runs
-from trainctl.run.status import FAILED, State, format_time
+from trainctl.run.status import FAILED, Seen, format_time
 from trainctl.run.summary import Summary, summarize
 
 _STATE_STYLES: dict[str, str] = {"running": "green", "interrupted": "yellow", "queued": "dim"}
@@ -29,12 +29,12 @@ def ls(
     as_json: JsonOption = False,
 ) -> None:
     """List the runs below a directory: what each is doing, how far it is, and what came out."""
-    summaries = [summarize(run) for run in find_runs(find_root(root))]
+    summaries = read_summaries(root)
     if as_json:
         pages = _pages(root, summaries)
         terminal.print_json([{**as_record(one), "page": pages[one.run.path.parent]} for one in summaries])
     elif not summaries:
-        terminal.print_line(f"no runs below {terminal.clean(root)}")
+        terminal.print_line(f"no runs below {root}")
     else:
         print_grid(_columns(summaries, root))
     if not as_json:
@@ -55,8 +55,8 @@ def as_record(summary: Summary) -> dict[str, Any]:
 
 
 def reason_column(summaries: Sequence[Summary], rank: int) -> Column:
-    """Return the column that says why a run came to nothing; whole when piped, its beginning on a terminal."""
-    shortened = [shortened_reason(row.reason) for row in summaries]
+    """Return the column that says why a run came to nothing, and what of it cannot be read; see `shortened_reason`."""
+    shortened = [shortened_reason(row.why) for row in summaries]
     return Column("reason", shortened, rank=rank, styles=[state_style(row.state) for row in summaries])
 
 
@@ -67,9 +67,25 @@ def shortened_reason(reason: str | None) -> str:
     return text if is_short else f"{text[: _MOST_CELLS - 3]}..."
 
 
-def state_style(state: State) -> str:
+def read_summaries(root: Path) -> list[Summary]:
+    """Read the runs at and below a directory, and say beside them what was passed over."""
+    passed_over: list[Path] = []
+    runs = find_runs(find_root(root), passed_over=passed_over)
+    tell_passed_over(passed_over)
+    return [summarize(run) for run in runs]
+
+
+def tell_passed_over(directories: Sequence[Path]) -> None:
+    """Say, beside the runs, where others may be."""
+    if directories:
+        some = ", ".join(shown(RunDir(path)) for path in directories[:3]) + (", …" if len(directories) > 3 else "")
+        what = "1 directory" if len(directories) == 1 else f"{len(directories)} directories"
+        terminal.note(f"passed over {what} that may not be read: {some}", style="yellow")
+
+
+def state_style(state: Seen) -> str:
     """Return how a state is coloured."""
-    return "red" if state in FAILED else _STATE_STYLES.get(state, "")
+    return "red" if state in (*FAILED, "unreadable") else _STATE_STYLES.get(state, "")
 
 
 def commands_cell(summary: Summary) -> str:
@@ -88,7 +104,7 @@ def metric_columns(summaries: Sequence[Summary], ranks: Sequence[int]) -> list[C
     keys = dict.fromkeys(key for summary in summaries for key in summary.metrics)
     return [
         Column(
-            terminal.clean(key),
+            key,
             [amount.number(summary.metrics.get(key), exact=exact) for summary in summaries],
             rank=ranks[place] if place < len(ranks) else 100 + place,
             is_right=True,
@@ -109,7 +125,7 @@ def state_column(summaries: Sequence[Summary], rank: int = 0) -> Column:
 
 def _commands_column(summaries: Sequence[Summary]) -> list[Column]:
     """Return the column of what commands did, where a run is a pipeline."""
-    cells = [terminal.clean(commands_cell(row)) for row in summaries]
+    cells = [commands_cell(row) for row in summaries]
     return [Column("commands", cells, rank=5)] if any(cells) else []
 
 
@@ -136,8 +152,8 @@ def _tell_launchers(root: Path, summaries: Sequence[Summary]) -> None:
 def _columns(summaries: Sequence[Summary], root: Path) -> list[Column]:
     return [
         state_column(summaries),
-        Column("name", [terminal.clean(name_below(row.run, root)) for row in summaries]),
-        Column("slot", [terminal.clean(row.slot or "") for row in summaries], rank=7),
+        Column("name", [name_below(row.run, root) for row in summaries]),
+        Column("slot", [row.slot or "" for row in summaries], rank=7),
         Column("step", [amount.steps(row.step, row.total) for row in summaries], rank=1, is_right=True),
         Column(
             "rate",

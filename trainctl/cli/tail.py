@@ -17,6 +17,7 @@ from trainctl.cli import terminal
 from trainctl.cli.place import RunArgument, find_run, shown
 from trainctl.errors import TrainctlError
 from trainctl.launch import presence
+from trainctl.run import files
 from trainctl.run.logs import log_of
 from trainctl.run.logtail import end_of
 from trainctl.run.printable import clean_line
@@ -43,7 +44,7 @@ def tail(
     """Print the end of what a run printed (its job.log). Piped, the bytes as they are."""
     found = find_run(run)
     log = found.log if command is None else _log_of(found, command)
-    if not log.is_file() and not (follow and _may_go_on(found)):
+    if not os.path.lexists(log) and not (follow and _may_go_on(found)):
         raise typer.Exit(terminal.complain(f"{shown(found)} has no {log.name}; nothing of its output was kept"))
     printer = Printer()
     try:
@@ -57,7 +58,7 @@ def tail(
         printer.close()
     if follow:
         summary = summarize(found)
-        reason = f": {summary.reason}" if summary.reason else ""
+        reason = f": {summary.why}" if summary.why else ""
         sys.stdout.flush()
         terminal.note(f"{shown(found)}: {summary.state}{reason}")
 
@@ -113,7 +114,7 @@ class Printer:
 
 def _print_end(path: Path, lines: int, printer: Printer) -> BinaryIO:
     """Print the last lines of a file, and return it open, to be read on."""
-    file = path.open("rb")
+    file = files.open_regular(path)
     try:
         file.seek(end_of(file, lines))
         while data := file.read(_MOST_BYTES):
@@ -125,7 +126,7 @@ def _print_end(path: Path, lines: int, printer: Printer) -> BinaryIO:
 
 
 def _follow(run: RunDir, log: Path, lines: int, printer: Printer) -> None:
-    file = _print_end(log, lines, printer) if log.is_file() else None
+    file = _print_end(log, lines, printer) if os.path.lexists(log) else None
     gives_up_at: float | None = None
     reader = select.poll()
     reader.register(sys.stdout.fileno(), 0)  # hears only that the other end of a pipe was closed
@@ -157,7 +158,7 @@ def _read_on(log: Path, file: BinaryIO | None, printer: Printer) -> BinaryIO | N
     with contextlib.suppress(FileNotFoundError):
         found = os.stat(log)
         if file is None or not os.path.samestat(found, os.fstat(file.fileno())):
-            following = log.open("rb")
+            following = files.open_regular(log)
             if file is not None:
                 file.close()
                 printer.close()

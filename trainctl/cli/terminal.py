@@ -37,8 +37,8 @@ def is_terminal() -> bool:
 
 
 def print_line(line: str | Text = "", *, style: str = "") -> None:
-    """Print one line as it is; what is longer than the terminal is wrapped by the terminal, so it can be copied."""
-    console().print(line, style=style or None, soft_wrap=True)
+    """Print one line, cleaned; what is longer than the terminal is wrapped by the terminal, so it can be copied."""
+    console().print(clean(line) if isinstance(line, str) else line, style=style or None, soft_wrap=True)
 
 
 def print_json(value: Any) -> None:

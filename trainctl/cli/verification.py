@@ -41,11 +41,11 @@ def verify(run: RunDir, command: Sequence[str], cwd: str, ignore: Collection[str
     if verdict.difference is None:
         terminal.print_line(f"identical: {_identical(run, verdict)}")
         return 0
-    terminal.print_line(f"not the same run; the first difference: {terminal.clean(verdict.difference)}")
+    terminal.print_line(f"not the same run; the first difference: {verdict.difference}")
     facts = differences(record, files.read_mapping(again.run))
     for fact in facts or ["nothing that is recorded of code, packages and machine differs"]:
-        terminal.print_line(terminal.clean(f"  {fact}"))
-    terminal.print_line(f"the repetition lies in {terminal.clean(shown(again))}")
+        terminal.print_line(f"  {fact}")
+    terminal.print_line(f"the repetition lies in {shown(again)}")
     return 1
 
 

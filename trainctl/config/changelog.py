@@ -27,7 +27,8 @@ _PARTS = re.compile(
 _CUT_OFF = re.compile(rb"\d+(?::[ ]*)?\Z")  # how a part begins that only we write
 _COMMENT_COLUMN = 38
 _MOST_COMMENT = 500
-_STEP_LINE = re.compile(r"^(\d+):[ \t]+#[ \t]*(.*?)[ \t]*$", re.MULTILINE)
+_STEP_LINE = re.compile(r"^(\d{1,19}):[ \t]+#(.*)$", re.MULTILINE)
+_MOST_STEPS = 2**63
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,14 +150,14 @@ def loads(text: str | bytes, source: str = "the changelog") -> Changelog:
     if not isinstance(content, dict):
         raise error("it must be a mapping of steps, and step 0 must hold the full config")
     for step, changes in content.items():
-        if type(step) is not int or step < 0:
-            raise error(f"{step!r} is not a step; steps are whole numbers from 0")
+        if type(step) is not int or not 0 <= step < _MOST_STEPS:
+            raise error(f"{step!r:.60} is not a step; steps are whole numbers from 0")
         if not isinstance(changes, dict):
             raise error(f"step {step} must hold a mapping of keys to values, not {changes!r:.60}")
     if 0 not in content:
         raise error("it has no step 0, which must hold the full config")
     base = content.pop(0)
-    comments = {int(step): comment for step, comment in _STEP_LINE.findall(text)}
+    comments = {int(step): comment.strip(" \t") for step, comment in _STEP_LINE.findall(text)}
     edits, state = [], copy.deepcopy(base)
     is_ours = text.startswith(_OURS)  # where a list is written whole, and a mapping of indices is one
     for step in sorted(content):

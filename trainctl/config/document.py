@@ -11,6 +11,7 @@ import yaml as pyyaml
 from trainctl.config import yaml
 
 MAX_DEPTH = 100  # libyaml's constructor recurses in C: a text of 60,000 brackets would end the training process
+MAX_ALIASED = 1_000_000  # values of a document with aliases, each alias counted as all that it stands for
 
 _PLAIN_INT = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,17})")
 _PLAIN_FLOAT = re.compile(r"[-+]?[0-9]+(?:\.[0-9]*(?:[eE][-+]?[0-9]+)?|[eE][-+]?[0-9]+)")
@@ -23,7 +24,7 @@ def read_document(text: str, error: Callable[[str], Exception], *, aliases: bool
     Args:
         text: one document.
         error: makes the exception to raise from the reason.
-        aliases: allow `*name`, by which a short text can stand for an endless value.
+        aliases: allow `*name`, as long as the value is no larger for it than `MAX_ALIASED` and `MAX_DEPTH` allow.
 
     Raises:
         Exception: what `error` makes.
@@ -31,11 +32,56 @@ def read_document(text: str, error: Callable[[str], Exception], *, aliases: bool
     try:
         builder = _Builder()
         reason = builder.feed(pyyaml.parse(text, Loader=yaml.Loader), aliases)
+        if reason is None and builder.has_aliases:
+            reason = _too_large(pyyaml.parse(text, Loader=yaml.Loader))
         if reason is None:
             return yaml.loads(text) if builder.is_unusual else builder.value
-    except (pyyaml.YAMLError, ValueError, TypeError) as problem:  # TypeError: a list as a key of a mapping
-        raise error(f"it is not YAML ({' '.join(str(problem).split())[:200]})") from problem
+    except Exception as problem:  # PyYAML raises anything where a tag and its value do not fit
+        kind = "" if isinstance(problem, pyyaml.YAMLError | ValueError | TypeError) else f"{type(problem).__name__}: "
+        raise error(f"it is not YAML ({kind}{' '.join(str(problem).split())[:200]})") from problem
     raise error(reason)
+
+
+def is_deep(value: Any, left: int = MAX_DEPTH) -> bool:
+    """Whether lists and mappings are nested more than `left` deep.
+
+    >>> is_deep([[1]], 2), is_deep([[1]], 1)
+    (False, True)
+    """
+    if not isinstance(value, dict | list):
+        return False
+    inner = value.values() if isinstance(value, dict) else value
+    return left == 0 or any(is_deep(one, left - 1) for one in inner)
+
+
+def _too_large(events: Iterable[Any]) -> str | None:
+    """Say why a document is refused for what its aliases stand for; None when it is not."""
+    known: dict[str, tuple[int, int]] = {}  # by anchor: how many values, how deep
+    stack: list[list[Any]] = [[None, 0, 0]]  # of those that are open: the anchor, and both so far
+    for event in events:
+        kind = type(event)
+        if kind is pyyaml.MappingStartEvent or kind is pyyaml.SequenceStartEvent:
+            stack.append([event.anchor, 1, 1])
+            continue
+        if kind is pyyaml.MappingEndEvent or kind is pyyaml.SequenceEndEvent:
+            anchor, size, depth = stack.pop()
+        elif kind is pyyaml.ScalarEvent:
+            anchor, size, depth = event.anchor, 1, 0
+        elif kind is pyyaml.AliasEvent:
+            if event.anchor not in known:
+                return f"it has a YAML alias (*{event.anchor[:60]}) for nothing, or for what it stands in"
+            anchor, (size, depth) = None, known[event.anchor]
+        else:
+            continue
+        if anchor is not None:
+            known[anchor] = (size, depth)
+        above = stack[-1]
+        above[1], above[2] = above[1] + size, max(above[2], depth + 1)
+        if above[1] > MAX_ALIASED:
+            return f"its YAML aliases make it larger than {MAX_ALIASED:,} values"
+        if above[2] + len(stack) - 2 > MAX_DEPTH:
+            return f"its YAML aliases make it nested more than {MAX_DEPTH} deep"
+    return None
 
 
 class _Builder:
@@ -47,7 +93,7 @@ class _Builder:
 
     def __init__(self) -> None:
         self.value: Any = None
-        self.is_unusual = False
+        self.is_unusual = self.has_aliases = False
         self._documents = 0
         self._known: dict[str, Any] = {}  # plain scalars that were read before
         self._stack: list[Any] = []
@@ -72,7 +118,7 @@ class _Builder:
             elif kind is pyyaml.AliasEvent:
                 if not aliases:
                     return "it has a YAML alias (*name), which is not allowed"
-                self.is_unusual = True
+                self.is_unusual = self.has_aliases = True
                 self._add(None)
         return None
 

@@ -17,7 +17,7 @@ import yaml
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
-_TOO_LARGE = 10**4000  # Python writes no whole number of more than 4,300 digits, and reads longer ones in hexadecimal
+_MOST_DIGITS = 1000  # of a whole number: Python refuses to write one of more than 4,300
 
 _FLOAT = re.compile(
     r"""^(?:
@@ -47,12 +47,6 @@ class Loader(_Loader):  # type: ignore[misc]  # the C class is untyped
         mapping: dict[Any, Any] = super().construct_mapping(node, deep=deep)
         return mapping
 
-    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
-        value: int = super().construct_yaml_int(node)
-        if abs(value) >= _TOO_LARGE:
-            raise yaml.constructor.ConstructorError(None, None, "the whole number is too large", node.start_mark)
-        return value
-
 
 class Dumper(_Dumper):  # type: ignore[misc]  # the C class is untyped
     """A safe dumper that quotes whatever `Loader` would read as something else, and never writes an alias."""
@@ -61,15 +55,22 @@ class Dumper(_Dumper):  # type: ignore[misc]  # the C class is untyped
         return True
 
 
+def _construct_int(loader: Any, node: yaml.ScalarNode) -> int:
+    if len(node.value) > _MOST_DIGITS:
+        problem = f"found a whole number of more than {_MOST_DIGITS} digits"
+        raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+    value: int = loader.construct_yaml_int(node)
+    return value
+
+
+Loader.add_constructor("tag:yaml.org,2002:int", _construct_int)
+
 for _class in (Loader, Dumper):
     _class.yaml_implicit_resolvers = {
         first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
         for first, resolvers in _class.yaml_implicit_resolvers.items()
     }
     _class.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789."))
-
-
-Loader.add_constructor("tag:yaml.org,2002:int", Loader.construct_yaml_int)
 
 
 def _represent_float(dumper: Any, value: float) -> yaml.ScalarNode:

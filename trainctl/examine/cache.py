@@ -38,10 +38,11 @@ class Cache:
         self._rows: dict[str, Any] = {}
         self._is_changed = False
         self._now_ns = _clock_of(root)
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError, RecursionError):
             if os.stat(self._path).st_uid != os.geteuid():
                 return  # others may write anything into a directory that we share
-            found = json.loads(self._path.read_bytes())
+            with files.open_regular(self._path) as file:
+                found = json.loads(file.read())
             if isinstance(found, dict) and found.get("by") == readers() and isinstance(found.get("rows"), dict):
                 self._rows = found["rows"]
 

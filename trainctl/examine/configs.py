@@ -6,11 +6,11 @@ import re
 from functools import lru_cache
 from typing import Any
 
-import yaml as pyyaml
-
-from trainctl.config import changelog, yaml
+from trainctl.config import changelog
+from trainctl.config.document import read_document
 from trainctl.config.keys import leaves
-from trainctl.errors import ChangelogError
+from trainctl.errors import ChangelogError, UnreadableError
+from trainctl.run import files
 from trainctl.run.rundir import RunDir
 
 _BASE = re.compile(r"\A(?:#[^\n]*\n)*0:[^\n{]*\n((?:  [^\n]*\n|\n)+)#\.\n\Z")
@@ -24,14 +24,13 @@ def configs_of(run: RunDir) -> tuple[dict[str, Any], dict[str, Any], int]:
     Without a changelog Hydra's own record is the config; without that it is empty.
 
     Raises:
-        ChangelogError: the changelog, or where there is none Hydra's record, cannot be read.
+        ChangelogError: the changelog is not one. UnreadableError: it, or where there is none Hydra's record, cannot be
+            read.
     """
     try:
-        text = run.changelog.read_text(encoding="utf-8", errors="replace")
+        text = files.read_bytes(run.changelog, files.MOST_CHANGELOG).decode(errors="replace")
     except FileNotFoundError:
         return _hydra_config(run), {}, 0
-    except OSError as error:
-        raise ChangelogError(f"{run.changelog}: {error.strerror or error}") from error
     base = base_of(text)
     if base is not None:
         return base, {}, 0
@@ -67,8 +66,8 @@ def base_of(text: str) -> dict[str, Any] | None:
 @lru_cache(maxsize=4096)
 def _entry(text: str) -> tuple[Any, dict[str, Any]] | None:
     try:
-        entry = yaml.loads(text)
-    except Exception:  # noqa: BLE001  # PyYAML raises anything; the whole file is read then, for its error
+        entry = read_document(text, ValueError)
+    except ValueError:  # the whole file is read then, for its error
         return None
     if not isinstance(entry, dict) or len(entry) != 1:
         return None
@@ -77,30 +76,29 @@ def _entry(text: str) -> tuple[Any, dict[str, Any]] | None:
 
 def _hydra_config(run: RunDir) -> dict[str, Any]:
     try:
-        text = run.config.read_text(encoding="utf-8", errors="replace")
+        config = _whole(files.read_bytes(run.config).decode(errors="replace"))
     except FileNotFoundError:
         return {}
-    except OSError as error:
-        raise ChangelogError(f"{run.config}: {error.strerror or error}") from error
-    try:
-        config = _whole(text)
-    except (pyyaml.YAMLError, ValueError, TypeError, RecursionError) as error:
-        raise ChangelogError(f"{run.config} is not YAML: {' '.join(str(error).split())[:200]}") from error
+    except UnreadableError as error:
+        raise ChangelogError(str(error)) from error
+    except ValueError as error:
+        raise ChangelogError(f"{run.config}: {error}") from error
     return leaves(config) if isinstance(config, dict) else {}
 
 
 @lru_cache(maxsize=64)
 def _whole(text: str) -> Any:
-    return yaml.loads(text)
+    """Read a document of Hydra's; raise ValueError."""
+    return read_document(text, ValueError)
 
 
 def choices_of(run: RunDir) -> dict[str, Any]:
     """Return which option of each config group the run took; Hydra's own groups left out."""
     try:
-        text = (run.config.parent / "hydra.yaml").read_text(encoding="utf-8", errors="replace")
+        text = files.read_bytes(run.config.parent / "hydra.yaml").decode(errors="replace")
         match = _CHOICES.search(text)
         choices = _whole(match[1]) if match else None
-    except (OSError, pyyaml.YAMLError, ValueError, TypeError):
+    except (OSError, ValueError):
         return {}
     found = choices if isinstance(choices, dict) else {}
     return {str(key): value for key, value in found.items() if not str(key).startswith("hydra/")}

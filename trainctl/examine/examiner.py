@@ -16,7 +16,7 @@ from trainctl.examine.cache import Cache, signature_of
 from trainctl.examine.parsers import Experiment, Parser, apply, arity
 from trainctl.examine.row import Row
 from trainctl.examine.table import Table, make_table
-from trainctl.run.rundir import RunDir, find_runs
+from trainctl.run.rundir import RunDir, directories_in, find_runs
 
 _ALONE = 400  # runs that one process reads sooner than others start
 
@@ -40,6 +40,7 @@ class Examiner:
     What is in a run dir anyhow needs no parser: parameters, return value, metrics, state, times, edits.
 
     Attributes:
+        passed_over: directories that may not be read, of the last look.
         rows: of the runs that were read, by path: sorted, directory by directory in the order of the first look at it.
         caches: what parsers of three arguments share.
     """
@@ -50,6 +51,7 @@ class Examiner:
         self._parsers: list[Parser] = []
         self._roots: dict[Path, _Root] = {}
         self._experiments: dict[Path, Experiment] = {}
+        self.passed_over: list[Path] = []
         self.rows: dict[Path, Row] = {}
         self.caches: dict[str, Any] = {}
 
@@ -90,7 +92,8 @@ class Examiner:
             pattern = re.compile(regex)
         except re.error as error:
             raise SettingError(f"regex={regex!r} is not a regular expression: {error}") from error
-        found = find(root)
+        self.passed_over = []
+        found = find(root, self.passed_over)
         runs = [run for run in found if pattern.search(_below(run.path, root))]
         there = {run.path for run in found}
         for path in [path for path, of in self._roots.items() if of.path == root and path not in there]:
@@ -167,9 +170,9 @@ class Examiner:
         return rows
 
 
-def find(root: Path) -> list[RunDir]:
-    """List the run dirs at and below a directory, and those that mlrunner made, sorted by path."""
-    runs = {run.path: run for run in find_runs(root)}
+def find(root: Path, passed_over: list[Path] | None = None) -> list[RunDir]:
+    """List the run dirs at and below a directory, and those that mlrunner made, sorted by path; see `find_runs`."""
+    runs = {run.path: run for run in find_runs(root, passed_over=passed_over)}
     theirs = {path: RunDir.at(path) for path in _mlrunners(root, runs, 4)}
     return [run for _, run in sorted({**runs, **theirs}.items(), key=lambda item: item[0].parts)]
 
@@ -181,12 +184,11 @@ def _mlrunners(path: Path, runs: dict[Path, RunDir], depth: int) -> Iterator[Pat
         yield path
         return
     try:
-        entries = list(os.scandir(path)) if depth else []
+        names = directories_in(path) if depth else []
     except OSError:
         return  # unreadable or gone: nothing to list
-    for entry in entries:
-        if not entry.name.startswith(".") and entry.is_dir(follow_symlinks=False):
-            yield from _mlrunners(Path(entry.path), runs, depth - 1)
+    for name in names:
+        yield from _mlrunners(path / name, runs, depth - 1)
 
 
 def _below(path: Path, root: Path) -> str:

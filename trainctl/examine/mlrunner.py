@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
-import yaml as pyyaml
-
-from trainctl.config import yaml
+from trainctl.config.document import read_document
 from trainctl.config.keys import leaves
+from trainctl.errors import UnreadableError
+from trainctl.run import files
+from trainctl.run.rundir import RunDir
 from trainctl.run.status import State
 
 
 def is_output(path: Path) -> bool:
     """Say whether mlrunner made this directory, and no run of ours is there."""
-    return (path / "param").is_file() and not (path / "run.yaml").exists() and not (path / "status.yaml").exists()
+    return os.path.isfile(path / "param") and not RunDir(path).is_run()
 
 
-def read_output(path: Path) -> tuple[State, str | None, dict[str, Any]]:
+def read_output(path: Path, problems: list[str]) -> tuple[State, str | None, dict[str, Any]]:
     """Return state, reason and parameters; mlrunner's own entries, which begin with `_`, are left out."""
-    params, stat = _mapping(path / "param"), _mapping(path / "stat")
+    params, stat = _known(path / "param", problems), _known(path / "stat", problems)
     own = {key: value for key, value in params.items() if not str(key).startswith("_")}
     open_ends = [f"{command}: {state}" for command, state in stat.items() if state != "finished"]
     scripts = params.get("_scripts")
@@ -37,9 +39,25 @@ def read_output(path: Path) -> tuple[State, str | None, dict[str, Any]]:
     return "done", None, leaves(own)
 
 
-def _mapping(path: Path) -> dict[str, Any]:
+def _known(path: Path, problems: list[str]) -> dict[str, Any]:
     try:
-        found = yaml.loads(path.read_text(encoding="utf-8", errors="replace"))
-    except (OSError, pyyaml.YAMLError):
+        return _mapping(path)
+    except UnreadableError as error:
+        problems.append(f"{path.name}: {error.why}")
         return {}
-    return found if isinstance(found, dict) else {}
+
+
+def _mapping(path: Path) -> dict[str, Any]:
+    """Read a file of mlrunner's, whose writer may have used aliases.
+
+    Raises:
+        UnreadableError: it is there and cannot be read, or holds no mapping.
+    """
+    try:
+        text = files.read_bytes(path).decode(errors="replace")
+    except FileNotFoundError:
+        return {}
+    found = read_document(text, lambda why: files.unreadable(path, why), aliases=True)
+    if not isinstance(found, dict):
+        raise files.unreadable(path, "it holds no mapping")
+    return found

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-from trainctl.config.document import MAX_DEPTH
-from trainctl.errors import TrainctlError
+from trainctl.errors import TrainctlError, UnreadableError
 from trainctl.examine import mlrunner
 from trainctl.examine.columns import Parameters
 from trainctl.examine.configs import choices_of, configs_of
 from trainctl.examine.curve import Curve, Part, read_curves
-from trainctl.run import files
 from trainctl.run.rundir import RunDir
-from trainctl.run.status import State, format_time
-from trainctl.run.summary import read_record, summarize
+from trainctl.run.status import Seen, format_time
+from trainctl.run.summary import summarize
 from trainctl.track import tensorboard
 
 OWN = ("state", "attempt", "started", "took_s", "edits")
@@ -38,7 +34,7 @@ class Row:
     """
 
     run: RunDir
-    state: State
+    state: Seen
     reason: str | None = None
     attempt: int = 1
     started: float | None = None
@@ -104,18 +100,13 @@ def read_row(run: RunDir) -> Row:
     row = Row(run, "queued")
     if mlrunner.is_output(run.path):
         with _problem_of(row, "the run"):
-            row.state, row.reason, row.start = mlrunner.read_output(run.path)
-        for name, is_unread in (("param", not row.start), ("stat", row.state == "queued")):
-            if is_unread and (why := _unread(run.path / name)):
-                row.problems.append(f"{name}: {why}")
+            row.state, row.reason, row.start = mlrunner.read_output(run.path, row.problems)
         return row
-    with _problem_of(row, "the run"):
-        _read_summary(row)
+    _read_summary(row)
+    if row.run.shut():
+        return row
     if row.state == "queued" and row.result is not None and not row.run.status.exists():
         row.problems.append("what became of it is not known: it has a result.yaml, but no status.yaml")
-    for path, is_unread in ((run.status, row.started is None), (run.result, row.result is None)):
-        if is_unread and (why := _unread(path)):
-            row.problems.append(f"{path.name}: {why}")
     with _problem_of(row, run.changelog.name):
         row.start, row.end, row.edits = configs_of(run)
         if row.state != "queued" and not (row.start or row.overrides or run.changelog.exists() or run.config.exists()):
@@ -129,24 +120,15 @@ def read_row(run: RunDir) -> Row:
             if name not in row.metrics and values:
                 row.metrics[name] = Curve()
                 row.metrics[name].add(values)
+    row.problems = list(dict.fromkeys(row.problems))  # two readers of one file say the same
     return row
 
 
 def _read_summary(row: Row) -> None:
     summary = summarize(row.run)
-    row.reason, row.attempt, row.started = summary.reason, summary.attempt, summary.started
-    row.took_s, row.overrides, row.edits, row.result = (
-        summary.duration_s, summary.overrides, summary.edits, summary.result,
-    )  # fmt: skip
-    if summary.state in get_args(State):
-        row.state = summary.state
-    else:
-        row.problems.append(f"{row.run.status.name}: {summary.state!r:.60} is not a state")
-    if _is_deep(row.result):
-        row.result = None
-        row.problems.append(f"{row.run.result.name}: it is nested more than {MAX_DEPTH} deep")
-    if not row.overrides and not read_record(row.run, "name", "overrides") and (why := _unread(row.run.run)):
-        row.problems.append(f"{row.run.run.name}: {why}")
+    row.state, row.reason, row.problems = summary.state, summary.reason, summary.problems
+    row.attempt, row.started, row.took_s = summary.attempt, summary.started, summary.duration_s
+    row.overrides, row.edits, row.result = summary.overrides, summary.edits, summary.result
 
 
 @contextlib.contextmanager
@@ -154,27 +136,11 @@ def _problem_of(row: Row, what: str) -> Iterator[None]:
     """Take down what is raised as a problem of the row."""
     try:
         yield
+    except UnreadableError as error:
+        row.problems.append(f"{what}: {error.why}")
     except TrainctlError as error:
         row.problems.append(str(error))
     except OSError as error:
         row.problems.append(f"{what}: {error.strerror or error}")
     except Exception as error:  # noqa: BLE001  # a file may hold anything, and parsers then raise anything
         row.problems.append(f"{what}: {type(error).__name__}: {' '.join(str(error).split())}"[:500])
-
-
-def _is_deep(value: Any, left: int = MAX_DEPTH) -> bool:
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return left == 0 or any(_is_deep(one, left - 1) for one in inner)
-
-
-def _unread(path: Path) -> str | None:
-    """Say why a file is no YAML mapping; None when it is one, or is not there."""
-    try:
-        found = files.read_yaml(path)
-    except OSError as error:
-        return error.strerror or str(error)
-    except Exception as error:  # noqa: BLE001  # PyYAML raises anything where a tag and its value do not fit
-        return f"it is not YAML ({' '.join(str(error).split())[:200]})"
-    if isinstance(found, dict) or not os.path.lexists(path):
-        return None
-    return "it holds no mapping" if path.exists() else "it is a link to nothing"

@@ -16,8 +16,9 @@ from typing import Any
 
 from trainctl.errors import RunDirError
 from trainctl.run import files
+from trainctl.run.fields import parse_time, whole
 from trainctl.run.lock import RunLock, is_locked
-from trainctl.run.status import boot_id, format_time, parse_time, process_started
+from trainctl.run.status import boot_id, format_time, process_started
 
 _numbers = itertools.count(1)  # one process may work as several launchers
 
@@ -163,7 +164,7 @@ def _read(path: Path) -> Launcher | None:
     record: dict[str, Any] = files.read_mapping(path)
     record["started"] = parse_time(record.get("started"))
     names = {field.name for field in fields(Launcher)}
-    if not names <= set(record) or not isinstance(record["pid"], int):
+    if not names <= set(record) or whole(record["pid"]) is None:
         return None
     return Launcher(**{name: record[name] for name in names})
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from trainctl.run import files
+from trainctl.run.fields import number, whole
 from trainctl.run.rundir import RunDir
 
 MAX_POINTS = 2000
@@ -85,7 +86,7 @@ class Curves:
     def look(self) -> None:
         """Read what was written since the last look; from the start when the file is another one or has been cut."""
         try:
-            with self._path.open("rb") as file:
+            with files.open_regular(self._path) as file:
                 stat = os.fstat(file.fileno())
                 if stat.st_ino != self._inode or stat.st_size < self._offset:
                     self._start_over(stat.st_ino)
@@ -109,14 +110,15 @@ class Curves:
             self._generations += 10**6  # no mark of an earlier file means anything in this one
 
     def _take(self, record: dict[str, object]) -> None:
-        step = record.get("step")
-        if not isinstance(step, int):
+        step = whole(record.get("step"))
+        if step is None:
             return
         for name, value in record.items():
-            if name in ("step", "t") or not isinstance(value, int | float):
+            found = number(value)
+            if name in ("step", "t") or found is None:
                 continue
             if name not in self._curves:
                 if len(self._curves) >= MAX_METRICS:
                     continue
                 self._curves[name] = Curve(generation=self._generations)
-            self._curves[name].add(step, float(value))
+            self._curves[name].add(step, float(found))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from trainctl.panel.runview import Row
-from trainctl.panel.words import count, duration, html, number, rate, result
+from trainctl.panel.words import chip, count, duration, html, number, rate, result
 from trainctl.run.commandstate import CommandState
 
 MAX_METRICS = 6
@@ -14,7 +14,7 @@ MAX_METRICS = 6
 def facts(row: Row) -> str:
     """Write the line as HTML."""
     run = row.summary
-    parts = [f'<span class="chip {run.state}">{run.state}</span>']
+    parts = [chip(run.state)]
     if run.paused:
         parts.append('<span class="chip interrupted">paused</span>')
     if run.step is not None:
@@ -34,7 +34,7 @@ def facts(row: Row) -> str:
         parts.append(f"<span>attempt {run.attempt}</span>")
     parts.append(f'<span class="dim">{_process(row)}</span>')
     commands = "".join(map(_command, run.commands))
-    reason = f'<div class="bad">{html(run.reason)}</div>' if run.reason else ""
+    reason = f'<div class="bad">{html(run.why)}</div>' if run.why else ""
     more = f'<div class="facts">{commands}</div>' if commands else ""
     return f'<div class="facts">{"".join(parts)}</div>{more}{reason}{_bar(run.step, run.total)}'
 

@@ -12,9 +12,9 @@ import panel_material_ui as pmui
 
 from trainctl.config.masking import Masking
 from trainctl.panel.pendingbar import set_object, set_params
-from trainctl.panel.regular import open_regular
 from trainctl.panel.theme import STYLE
 from trainctl.panel.words import html
+from trainctl.run import files
 from trainctl.run.rundir import RunDir
 
 MAX_FILES = 500
@@ -87,7 +87,7 @@ def files_of(run: RunDir) -> list[Found]:
 def beginning(run: RunDir, name: str, masking: Masking) -> str:
     """Return the beginning of a text file below the run dir, secrets masked; a sentence if it can't be shown."""
     try:
-        with open_regular(run.path / name) as file:
+        with files.open_regular(run.path / name) as file:
             data = file.read(SHOWN_BYTES + 1)
     except OSError as error:
         return f"(it cannot be read: {error.strerror or error})"

@@ -10,13 +10,14 @@ import panel
 import panel_material_ui as pmui
 
 from trainctl.config.masking import Masking
+from trainctl.errors import UnreadableError
 from trainctl.panel import ansi
 from trainctl.panel.logchoice import LogChoice
 from trainctl.panel.pendingbar import set_object
-from trainctl.panel.regular import open_regular
 from trainctl.panel.runview import RunView, Signature, signature
 from trainctl.panel.theme import STYLE
 from trainctl.panel.words import html
+from trainctl.run import files
 
 TAIL_BYTES = 256 * 1024
 MAX_LINES = 1000
@@ -79,6 +80,8 @@ class LogTab:
             self._lines, self._is_cut = read_end(path, self._masking)
         except FileNotFoundError:
             pass  # nothing was written, or not yet
+        except UnreadableError as error:
+            self._problem = f"{path.name} cannot be read: {error.why}."
         except OSError as error:
             self._problem = f"{path.name} cannot be read: {error.strerror or error}."
         self._show()
@@ -105,7 +108,7 @@ def read_end(log: Path, masking: Masking) -> tuple[list[str], bool]:
     Raises:
         OSError: it is not there, cannot be read, or is a link.
     """
-    with open_regular(log) as file:
+    with files.open_regular(log) as file:
         size = file.seek(0, 2)
         file.seek(max(0, size - TAIL_BYTES))
         data = file.read(TAIL_BYTES)

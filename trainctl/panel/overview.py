@@ -45,7 +45,7 @@ class Overview:
         self._still = self._ticks = 0
         self._wanted_group = argument("group")
         rows = watcher.rows()
-        self._facts = _pane(sweepfacts.counts(rows))
+        self._facts = _pane(sweepfacts.counts(rows, len(watcher.passed_over)))
         self._slots = _pane(sweepfacts.slots(rows, watcher.memory()))
         self._failures = _pane(sweepfacts.failures(rows))
         self._with_controls()
@@ -168,7 +168,7 @@ class Overview:
         set_object(self._slots, sweepfacts.slots(rows, self._watcher.memory()))
         if rows is not self._rows or self._ticks % AGE_TICKS == 0 or self._still == -1:
             self._rows = rows
-            set_object(self._facts, sweepfacts.counts(rows))
+            set_object(self._facts, sweepfacts.counts(rows, len(self._watcher.passed_over)))
             set_object(self._failures, sweepfacts.failures(rows))
             if self._still < 0:
                 self._table.follow(self._found(rows), rows)
@@ -180,7 +180,7 @@ class Overview:
 
 def _text(name: str, row: Row) -> str:
     run = row.summary
-    return " ".join((name, run.state, *run.overrides, run.slot or "", run.reason or "")).lower()
+    return " ".join((name, run.state, *run.overrides, run.slot or "", run.why or "")).lower()
 
 
 def _said(names: list[str]) -> str:

@@ -11,6 +11,7 @@ from trainctl.examine.columns import is_seed
 from trainctl.examine.table import Table
 from trainctl.panel.runtable import metrics_of, swept_of
 from trainctl.panel.runview import Row
+from trainctl.run.fields import number
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +34,9 @@ def results_of(rows: Mapping[str, Row]) -> Results:
     keys = [key for key in swept if not is_seed(key)]
     metrics = [*_results(rows), *metrics_of(rows)]
     groups: dict[tuple[str, ...], list[Row]] = {}
-    for number, row in enumerate(rows.values()):
+    for at, row in enumerate(rows.values()):
         if row.summary.state == "done":
-            groups.setdefault(tuple(swept[key][number] or "" for key in keys), []).append(row)
+            groups.setdefault(tuple(swept[key][at] or "" for key in keys), []).append(row)
     return Results(
         keys,
         metrics,
@@ -51,7 +52,8 @@ def value_of(row: Row, name: str) -> float | None:
         found = run.result
     elif name.startswith("result."):
         found = run.result.get(name.removeprefix("result.")) if isinstance(run.result, dict) else None
-    return float(found) if isinstance(found, int | float) and not isinstance(found, bool) else None
+    value = number(found)
+    return None if value is None else float(value)
 
 
 def to_csv(table: Results) -> str:

@@ -212,7 +212,7 @@ def notice(view: RunView, asking: Asking) -> str:
         return f'<div class="dim">{html(view.problem)}</div>'
     if not view.is_editable:
         state = view.row.summary.state
-        return f'<div class="dim">This run is not running ({state}): its values can be read, not changed.</div>'
+        return f'<div class="dim">This run is not running ({html(state)}): its values can be read, not changed.</div>'
     return "" if asking.may_ask else f'<div class="dim">Read only: {READ_ONLY}.</div>'
 
 

@@ -15,7 +15,7 @@ from trainctl.examine import varying
 from trainctl.panel import facts
 from trainctl.panel.runview import Row
 from trainctl.panel.tables import TABLE_STYLE, show_frame
-from trainctl.panel.words import duration, html, result
+from trainctl.panel.words import chip, duration, html, result
 
 MAX_METRICS = 8
 MAX_SWEPT = 12
@@ -108,7 +108,7 @@ def cells_of(name: str, row: Row, age: str) -> dict[str, Any]:
     state = "paused" if run.paused else run.state
     is_running = run.state == "running"
     return {
-        "state": f'<span class="chip {state}">{state}</span>',
+        "state": chip(state),
         "run": f'<a href="run/{html(quote(name, safe=""))}">{html(name)}</a>',
         "slot": html(run.slot),
         "step": _number(run.step),
@@ -119,7 +119,7 @@ def cells_of(name: str, row: Row, age: str) -> dict[str, Any]:
         "edits": _number(run.edits or None),
         "took": duration(run.duration_s) if not is_running else "",
         "last sign": age,
-        "reason": html((run.reason or "")[:120]),
+        "reason": html((run.why or "")[:120]),
     }
 
 

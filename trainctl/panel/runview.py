@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from trainctl.config import changelog, keys
+from trainctl.config import keys
 from trainctl.config.changelog import Changelog
 from trainctl.config.controls import Key
 from trainctl.config.masking import WHY, Masking, patterns_of
-from trainctl.errors import ChangelogError
+from trainctl.errors import ChangelogError, TrainctlError
 from trainctl.panel.ahead import Ahead, edits_ahead
 from trainctl.panel.curves import Curves
 from trainctl.run import events, files
+from trainctl.run.applied import read_changelog
 from trainctl.run.events import Event
 from trainctl.run.rundir import RunDir
 from trainctl.run.status import state_of
 from trainctl.run.summary import Summary, read_record, summarize
+
+log = logging.getLogger("trainctl.panel")
 
 Signature = tuple[tuple[int, int, int] | None, ...]
 
@@ -121,7 +125,7 @@ class RunFiles:
         # requests before the changelog: what an event says was applied is then in the changelog that is read
         seen = signature(run.events, run.changelog, run.run)
         if self._view is None or seen != self._view_signature:
-            self._view = read_view(row, events.read_events(run))
+            self._view = _view_of(row)
             self._view_signature = seen
         elif self._view.row is not row:
             self._view = dataclasses.replace(self._view, row=row)
@@ -133,25 +137,36 @@ class RunFiles:
         self._view = self._view_signature = None
 
 
+def _view_of(row: Row) -> RunView:
+    """Read what an open page shows. Never raises: what cannot be read is the view's problem, with its reason."""
+    try:
+        return read_view(row, events.read_events(row.summary.run))
+    except TrainctlError as error:
+        return RunView(row, problem=f"the values cannot be shown: {error}")
+    except Exception as error:  # a file of a kind that nobody thought of must not end the page
+        log.exception("%s could not be read", row.summary.run.path)
+        return RunView(row, problem=f"the values cannot be shown: {type(error).__name__}: {error}"[:300])
+
+
 def read_view(row: Row, requests: list[Event]) -> RunView:
     """Read a run's changelog, keys and actions."""
     run = row.summary.run
     try:
-        log = changelog.loads(run.changelog.read_bytes(), str(run.changelog))
-    except FileNotFoundError:
+        recorded = read_changelog(run)
+    except ChangelogError as error:
+        return RunView(row, events=requests, problem=f"the values cannot be shown: {error}")
+    if recorded is None:
         config = files.read_mapping(run.config)
         masking = Masking(config, patterns_of(config))
         problem = "this run has no changelog: its task has not called trainctl.live(cfg), so nothing can be edited"
         return RunView(row, masking.values(keys.leaves(config)), events=requests, masking=masking, problem=problem)
-    except (ChangelogError, OSError) as error:
-        return RunView(row, events=requests, problem=f"the values cannot be shown: {error}")
     record = read_record(run, "keys", "actions", "cwd")
-    masking = Masking(log.base, patterns_of(log.base))
-    for edit in log.edits:
+    masking = Masking(recorded.base, patterns_of(recorded.base))
+    for edit in recorded.edits:
         for key, value in edit.values.items():
             masking.learn(key, value)
     known = _known(record.get("keys"), masking)
-    masked = _masked(log, masking)
+    masked = _masked(recorded, masking)
     now = masked.at(masked.last_step)
     values = {key: value_at(now, key) for key in known} if known else keys.leaves(now)
     actions = record.get("actions")
@@ -161,8 +176,8 @@ def read_view(row: Row, requests: list[Event]) -> RunView:
         known,
         masked,
         [_masked_event(event, masking) for event in requests],
-        {str(name): said or {} for name, said in actions.items()} if isinstance(actions, dict) else {},
-        edits_ahead(log, record.get("cwd"), row.summary.step, masking),
+        _mappings(actions),
+        edits_ahead(recorded, record.get("cwd"), row.summary.step, masking),
         masking,
         None if known else "this run takes no edits",
     )
@@ -170,12 +185,17 @@ def read_view(row: Row, requests: list[Event]) -> RunView:
 
 def _known(controls: Any, masking: Masking) -> dict[str, Key]:
     """Return the keys of a run; the secret ones are locked, since nobody can change well what is not shown."""
-    records = controls if isinstance(controls, dict) else {}
-    known = {str(key): Key.from_dict(record) for key, record in records.items()}
+    known = {key: Key.from_dict(record) for key, record in _mappings(controls).items()}
     return {
         key: dataclasses.replace(spec, locked=WHY, choices=None) if masking.hides(key) else spec
         for key, spec in known.items()
     }
+
+
+def _mappings(records: Any) -> dict[str, dict[str, Any]]:
+    """Return what is a mapping, or nothing, of a mapping that anybody may have written."""
+    found = records.items() if isinstance(records, dict) else ()
+    return {str(name): record or {} for name, record in found if isinstance(record, dict | None)}
 
 
 def _masked(log: Changelog, masking: Masking) -> Changelog:

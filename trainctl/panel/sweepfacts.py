@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from urllib.parse import quote
 
 from trainctl.panel.runview import Row
-from trainctl.panel.words import count, html
-from trainctl.run.status import FAILED
+from trainctl.panel.words import chip, count, html
+from trainctl.run.status import FAILED, Seen
 
-STATES = ("running", "queued", "done", "failed", "timeout", "oom", "interrupted")
-BAD = (*FAILED, "interrupted")
+STATES: tuple[Seen, ...] = ("running", "queued", "done", "failed", "timeout", "oom", "interrupted", "unreadable")
+BAD: tuple[Seen, ...] = (*FAILED, "interrupted", "unreadable")
 MAX_FAILURES = 200
 
 
-def counts(rows: Mapping[str, Row]) -> str:
-    """Say how many runs are in which state, and how fast they are together."""
+def counts(rows: Mapping[str, Row], passed_over: int = 0) -> str:
+    """Say how many runs are in which state, and how many directories may not be read."""
+    shut = f'<span class="dim">directories that may not be read: {passed_over}</span>' if passed_over else ""
     if not rows:
-        return "No runs here yet; this page shows them as they start."
+        return f"No runs here yet; this page shows them as they start. {shut}"
     states = [row.summary.state for row in rows.values()]
-    parts = [
-        f'<span><span class="chip {state}">{state}</span> <b>{states.count(state)}</b></span>'
-        for state in STATES
-        if state in states
-    ]
-    return f'<div class="facts"><span><b>{len(rows)}</b> runs</span>{"".join(parts)}</div>'
+    parts = [f"<span>{chip(state)} <b>{states.count(state)}</b></span>" for state in STATES if state in states]
+    return f'<div class="facts"><span><b>{len(rows)}</b> runs</span>{"".join(parts)}{shut}</div>'
 
 
 def slots(rows: Mapping[str, Row], memory: Mapping[str, tuple[float, float]] | None = None) -> str:
@@ -54,13 +51,19 @@ def failures(rows: Mapping[str, Row]) -> str:
     if not found:
         return ""
     listed = "".join(
-        f'<details><summary><span class="chip {row.summary.state}">{row.summary.state}</span> {html(name)}</summary>'
-        f'<p class="bad">{html(row.summary.reason or "no reason is known")}</p>'
+        f"<details><summary>{chip(row.summary.state)} {html(name)}</summary>"
+        f'<p class="bad">{html(row.summary.why or "no reason is known")}</p>'
         f"<p>{_link(name, '?tab=log', 'its log')}</p></details>"
         for name, row in found[:MAX_FAILURES]
     )
     more = f"<p>and {len(found) - MAX_FAILURES} more</p>" if len(found) > MAX_FAILURES else ""
-    return f"<details><summary><b>{len(found)} failed or interrupted</b></summary>{listed}{more}</details>"
+    return f"<details><summary><b>{_counted(found)}</b></summary>{listed}{more}</details>"
+
+
+def _counted(found: Sequence[tuple[str, Row]]) -> str:
+    unreadable = sum(row.summary.state == "unreadable" for _, row in found)
+    ended, shut = f"{len(found) - unreadable} failed or interrupted", f"{unreadable} unreadable"
+    return ended if not unreadable else shut if unreadable == len(found) else f"{ended}, {shut}"
 
 
 def _memory(pair: tuple[float, float] | None) -> str:

@@ -56,7 +56,7 @@ STATE_COLORS = {
     "running": "#2e7d32",
     "done": "#36506d",
     "queued": "#6a7380",
-    **dict.fromkeys(("failed", "timeout", "oom"), "#c62828"),
+    **dict.fromkeys(("failed", "timeout", "oom", "unreadable"), "#c62828"),
     **dict.fromkeys(("interrupted", "paused"), "#a05a00"),
 }
 

@@ -59,6 +59,11 @@ class Watcher:
                 self._list()
             return self._rows
 
+    @property
+    def passed_over(self) -> list[Path]:
+        """The directories that may not be read."""
+        return self._search.passed_over
+
     def memory(self) -> Memory:
         """Return used and total MiB by slot, as far as a launcher that works in the root knows them."""
         return read_memory(self.root)

@@ -52,9 +52,9 @@ def duration(seconds: float | None) -> str:
     >>> duration(3.2), duration(75), duration(7384), duration(200000)
     ('3 s', '1 min 15 s', '2 h 3 min', '2 d 7 h')
     """
-    if seconds is None:
+    if seconds is None or seconds != seconds:  # noqa: PLR0124  # nan
         return ""
-    whole = int(seconds)
+    whole = int(min(seconds, 1e9))
     for size, unit, below, lower in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
         if whole >= size:
             rest = whole % size // below
@@ -66,6 +66,11 @@ def value_text(value: Any) -> str:
     """Write a config value on one line, cut if it is very long."""
     text = " ".join(yaml.inline(value).split("\n"))
     return text if len(text) <= LONGEST else text[:LONGEST] + " …"
+
+
+def chip(state: str) -> str:
+    """Write a state as its coloured mark, whoever wrote the state."""
+    return f'<span class="chip {html(state)}">{html(state)}</span>'
 
 
 def html(value: Any) -> str:

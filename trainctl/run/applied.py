@@ -8,9 +8,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from trainctl.config.changelog import Changelog, Edit
+from trainctl.config.changelog import Changelog, Edit, loads
 from trainctl.config.keys import leaves
+from trainctl.errors import ChangelogError, UnreadableError
+from trainctl.run import files
 from trainctl.run.events import Event
+from trainctl.run.rundir import RunDir
 
 _NAMES = tuple(field.name for field in dataclasses.fields(Event))
 
@@ -34,6 +37,20 @@ class Applied:
     note: str | None = None
     t: float | None = None
     undo: int | None = None
+
+
+def read_changelog(run: RunDir) -> Changelog | None:
+    """Read the changelog of a run, of which anybody may have written the file; None when there is none.
+
+    Raises:
+        ChangelogError: it cannot be read, or is not one.
+    """
+    try:
+        return loads(files.read_bytes(run.changelog, files.MOST_CHANGELOG), str(run.changelog))
+    except FileNotFoundError:
+        return None
+    except UnreadableError as error:
+        raise ChangelogError(str(error)) from error
 
 
 def applied_edits(changelog: Changelog, events: Iterable[Event]) -> list[Applied]:

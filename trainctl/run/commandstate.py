@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from trainctl.run import amount
-from trainctl.run.status import State, Status, parse_time
+from trainctl.run.fields import parse_time, whole
+from trainctl.run.status import STATES, Seen, Status
+
+_KNOWN = (*STATES, "outdated")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +37,7 @@ class CommandState:
         return " ".join(part for part in (self.name, self.how, amount.duration(self.duration_s)) if part)
 
 
-def command_states(status: Status, state: State, now: float) -> list[CommandState]:
+def command_states(status: Status, state: Seen, now: float) -> list[CommandState]:
     """Return the commands of a run in their order; none of one that is no pipeline.
 
     Args:
@@ -42,12 +45,10 @@ def command_states(status: Status, state: State, now: float) -> list[CommandStat
         state: what is true of the run: none of its commands runs when it does not.
         now: Unix seconds.
     """
-    records: Any = status.commands  # of a file that anybody may have written
-    found = records.items() if isinstance(records, dict) else ()
-    return [_of(str(name), each, status, state, now) for name, each in found if isinstance(each, dict)]
+    return [_of(name, each, status, state, now) for name, each in (status.commands or {}).items()]
 
 
-def telling(commands: Sequence[CommandState], state: State) -> CommandState | None:
+def telling(commands: Sequence[CommandState], state: Seen) -> CommandState | None:
     """Return the command whose log tells most of a run: the one that runs, else that went wrong, else that ran last.
 
     None where none has run, and where the run went wrong but none of its commands did: its own log then says why.
@@ -63,8 +64,9 @@ def telling(commands: Sequence[CommandState], state: State) -> CommandState | No
     return None
 
 
-def _of(name: str, record: dict[str, Any], status: Status, state: State, now: float) -> CommandState:
+def _of(name: str, record: dict[str, Any], status: Status, state: Seen, now: float) -> CommandState:
     said = str(record.get("state"))
+    said = said if said in _KNOWN else "unreadable"
     is_over = said == "running" and state != "running"
     started, ended = parse_time(record.get("started")), parse_time(record.get("ended"))
     if ended is None and said in ("running", "interrupted"):
@@ -73,7 +75,7 @@ def _of(name: str, record: dict[str, Any], status: Status, state: State, now: fl
     return CommandState(
         name=name,
         state="interrupted" if is_over else said,
-        exit_code=code if isinstance(code, int) else None,
+        exit_code=whole(code),
         signal=None if signal is None else str(signal),
         duration_s=None if started is None or ended is None else max(0.0, ended - started),
     )

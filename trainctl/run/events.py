@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
+from trainctl.errors import UnreadableError
 from trainctl.run import files
+from trainctl.run.fields import unix_time, whole
 from trainctl.run.request import Request, short
 from trainctl.run.rundir import RunDir
 from trainctl.run.status import state_of
@@ -74,7 +76,11 @@ def append(run: RunDir, events: Iterable[Event], *, durable: bool = False) -> No
 
 
 def read_events(run: RunDir) -> list[Event]:
-    """Read all events, in order; torn and foreign lines are passed over."""
+    """Read all events, in order; torn and foreign lines are passed over.
+
+    Raises:
+        UnreadableError: the file is there and cannot be read.
+    """
     return _events(files.read_lines(run.events))
 
 
@@ -82,8 +88,36 @@ def _events(records: Iterable[Mapping[str, Any]]) -> list[Event]:
     return [
         Event(**{name: value for name, value in record.items() if name in _NAMES})
         for record in records
-        if isinstance(record.get("id"), str) and record.get("state") in ("pending", "applying", "applied", "rejected")
+        if _is_event(record)
     ]
+
+
+def _is_event(record: Mapping[str, Any]) -> bool:
+    """Whether all fields of a line are what they are to be."""
+    if record.get("id") is None or record.get("state") not in get_args(EventState):
+        return False
+    return all(is_right(record[name]) for name, is_right in _FIELDS.items() if record.get(name) is not None)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_mapping(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def _is_whole(value: Any) -> bool:
+    return whole(value) is not None
+
+
+_FIELDS: dict[str, Callable[[Any], bool]] = {
+    **dict.fromkeys(("id", "state", "who", "via", "note", "reason", "action"), _is_text),
+    **dict.fromkeys(("edits", "arguments"), _is_mapping),
+    **dict.fromkeys(("step", "at"), _is_whole),
+    "undo": lambda value: value is True or _is_whole(value),
+    "t": lambda value: unix_time(value) is not None,
+}
 
 
 def latest(events: Iterable[Event]) -> dict[str, Event]:
@@ -98,11 +132,12 @@ def latest(events: Iterable[Event]) -> dict[str, Event]:
 def answer(run: RunDir, request: str) -> Event | None:
     """Return how a request ended; None while it has not."""
     try:
-        lines = run.events.read_bytes().split(b"\n")
-    except FileNotFoundError:
+        blocks = list(files.read_blocks(run.events))
+    except (FileNotFoundError, UnreadableError):
         return None
     mark = files.json_line({"id": request}).strip("{}\n").encode(errors="backslashreplace")
-    event = latest(_events(files.parse_lines(b"\n".join(line for line in lines if mark in line)))).get(request)
+    lines = [line for block in blocks for line in block.split(b"\n") if mark in line]
+    event = latest(_events(files.parse_lines(b"\n".join(lines)))).get(request)
     return event if event is not None and event.is_final else None
 
 

@@ -14,14 +14,13 @@ from hydra.core.plugins import Plugins
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from trainctl.config import changelog
 from trainctl.config.keys import leaves
 from trainctl.config.origin import History, Source, check_key, rows, said_of_edit
 from trainctl.config.override import task_overrides
 from trainctl.config.pairs import PAIR_NODE
 from trainctl.errors import RunDirError
 from trainctl.run import files
-from trainctl.run.applied import applied_edits
+from trainctl.run.applied import applied_edits, read_changelog
 from trainctl.run.events import read_events
 from trainctl.run.printable import clean
 from trainctl.run.rundir import RunDir
@@ -81,7 +80,7 @@ def explain_run(run: RunDir) -> Explanation:
     """
     hydra = _hydra_of(run)
     recorded = files.read_mapping(run.path / ".hydra" / "config.yaml")
-    log = changelog.loads(run.changelog.read_bytes(), str(run.changelog)) if run.changelog.exists() else None
+    log = read_changelog(run)
     if not recorded and log is None:
         raise RunDirError(f"{str(run.path)!r} has no config: neither .hydra/config.yaml nor changelog.yaml")
     final = leaves(recorded or (log.base if log else {}))

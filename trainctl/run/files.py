@@ -1,19 +1,32 @@
-"""Writing and reading files so that nobody ever sees half of one."""
+"""Writing files so that nobody ever sees half of one, and reading them whoever wrote them.
+
+A run dir may lie on a shared disk: what is in it is read only here, without following links or waiting, regular files
+only, bounded in bytes and depth. Whatever is wrong with a file becomes `UnreadableError`.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import re
+import stat
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
-
-import yaml as pyyaml
+from typing import Any, BinaryIO
 
 from trainctl.config import yaml
+from trainctl.config.document import MAX_DEPTH, is_deep, read_document
+from trainctl.errors import UnreadableError
 
+MOST_BYTES = 16 * 2**20  # of a YAML file
+MOST_SMALL = 2**20  # of one that every look at a table reads
+MOST_CHANGELOG = 64 * 2**20  # some 500,000 edits
+MOST_LINE = 16 * 2**20  # of a file of lines, which itself may be as long as it likes
+
+_BLOCK = 1 << 20
+_NOT_REGULAR = "not a regular file"
 _LEFTOVER = re.compile(r"\.(.+)\.[0-9]+\.tmp")
 
 
@@ -93,25 +106,128 @@ def _as_unicode(value: Any) -> Any:
     return [_as_unicode(inner) for inner in value] if isinstance(value, (list, tuple)) else value
 
 
-def read_yaml(path: Path) -> Any:
-    """Read one YAML document; None when the file is not there.
+def open_regular(path: Path) -> BinaryIO:
+    """Open a regular file to be read: no link is followed, and nobody is waited for at the other end of a pipe.
 
     Raises:
-        yaml.YAMLError: the file is not YAML. OSError: it is there and cannot be read.
+        FileNotFoundError: nothing is there. UnreadableError: it may not be read, or is something else.
+    """
+    return os.fdopen(_opened(path)[0], "rb")
+
+
+def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
+    """Read a regular file of at most so many bytes.
+
+    Raises:
+        FileNotFoundError: nothing is there. UnreadableError: it is longer, may not be read, or is something else.
+    """
+    descriptor, size = _opened(path)
+    try:
+        if size > most:
+            raise unreadable(path, f"it is longer than {most / 2**20:g} MiB")
+        data = os.read(descriptor, size + 1)
+        while len(data) < size and (more := os.read(descriptor, size - len(data))):
+            data += more
+    except UnreadableError:
+        raise
+    except OSError as error:
+        raise unreadable(path, _why(error)) from error
+    finally:
+        os.close(descriptor)
+    return data
+
+
+def read_blocks(path: Path) -> Iterator[bytes]:
+    """Yield a file of lines, however long, in blocks of whole lines; the last one may lack its line break.
+
+    Raises:
+        FileNotFoundError: nothing is there. UnreadableError: a line is longer than `MOST_LINE`, or it cannot be read.
+    """
+    with open_regular(path) as file:
+        rest: list[bytes] = []
+        length = 0
+        while True:
+            try:
+                block = file.read(_BLOCK)
+            except OSError as error:
+                raise unreadable(path, _why(error)) from error
+            if not block:
+                break
+            whole, end, torn = block.rpartition(b"\n")
+            if end:
+                yield b"".join([*rest, whole, end])
+                rest, length = [], 0
+            rest.append(torn)
+            length += len(torn)
+            if length > MOST_LINE:
+                raise unreadable(path, f"a line is longer than {MOST_LINE / 2**20:g} MiB")
+        if length:
+            yield b"".join(rest)
+
+
+def unreadable(path: Path, why: str) -> UnreadableError:
+    """Return the error that says why a file cannot be read."""
+    error = UnreadableError(f"{path}: {why}")
+    error.why = why
+    return error
+
+
+def _opened(path: Path) -> tuple[int, int]:
+    """Return the descriptor of a regular file that is open to be read, and its size."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise unreadable(path, _why(error)) from error
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode):
+        os.close(descriptor)
+        raise unreadable(path, _NOT_REGULAR)
+    return descriptor, found.st_size
+
+
+def _why(error: OSError) -> str:
+    if error.errno == errno.ELOOP:
+        return "it is a link, which is not followed"
+    return _NOT_REGULAR if error.errno == errno.ENXIO else f"not readable: {error.strerror or error}"
+
+
+def read_yaml(path: Path, most: int = MOST_BYTES) -> Any:
+    """Read one YAML document without aliases, nested at most `MAX_DEPTH` deep; None when the file is not there.
+
+    Raises:
+        UnreadableError: it is there, and it cannot be read or is something else.
     """
     try:
-        return yaml.loads(path.read_text(encoding="utf-8"))
+        data = read_bytes(path, most)
     except FileNotFoundError:
         return None
-
-
-def read_mapping(path: Path) -> dict[str, Any]:
-    """Read a YAML mapping that the reader can do without: empty when the file is missing or is not one."""
     try:
-        value = read_yaml(path)
-    except (OSError, pyyaml.YAMLError, TypeError, ValueError):  # a list for a key, a number that is too long
-        return {}
-    return value if isinstance(value, dict) else {}
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        raise unreadable(path, "it is not YAML (it is not UTF-8 text)") from error
+    return read_document(text, lambda why: unreadable(path, why))
+
+
+def read_mapping(path: Path, problems: list[str] | None = None, *, most: int = MOST_BYTES) -> dict[str, Any]:
+    """Read a YAML mapping that the reader can do without: empty when the file is missing or is not one.
+
+    Why a file that is there gives nothing is added to `problems`, in one sentence.
+    """
+    try:
+        value = read_yaml(path, most)
+    except UnreadableError as error:
+        why = error.why
+    else:
+        if isinstance(value, dict):
+            return value
+        why = "it holds no mapping"
+        if problems is None or (value is None and not os.path.lexists(path)):
+            return {}
+    if problems is not None:
+        problems.append(f"{path.name}: {why}")
+    return {}
 
 
 _encode = json.JSONEncoder(ensure_ascii=False, default=str).encode
@@ -141,21 +257,30 @@ def append_lines(path: Path, records: Iterable[Mapping[str, Any]], *, durable: b
 
 
 def parse_lines(data: bytes) -> Iterator[dict[str, Any]]:
-    """Yield the records of JSON lines; a torn or foreign line is passed over, never an error."""
+    """Yield the records of JSON lines; a torn, foreign or deeply nested line is passed over, never an error."""
     for line in data.split(b"\n"):
         if not line.strip():
             continue
         try:
             record = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
-        if isinstance(record, dict):
+        if isinstance(record, dict) and not is_deep_json(line, record):
             yield record
 
 
+def is_deep_json(data: bytes, value: Any) -> bool:
+    """Whether what was read from JSON is nested more than `MAX_DEPTH` deep; told at once where brackets are few."""
+    return data.count(b"[") + data.count(b"{") > MAX_DEPTH and is_deep(value)
+
+
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Read all records of a JSON-lines file; empty when it is not there."""
+    """Read all records of a JSON-lines file; empty when it is not there.
+
+    Raises:
+        UnreadableError: it is there and cannot be read.
+    """
     try:
-        return list(parse_lines(path.read_bytes()))
+        return [record for block in read_blocks(path) for record in parse_lines(block)]
     except FileNotFoundError:
         return []

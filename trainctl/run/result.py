@@ -5,12 +5,17 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from trainctl.config.document import is_deep
 from trainctl.run import files
 from trainctl.run.rundir import RunDir
+
+MOST_BYTES = 64 * 2**20  # of a return value that is kept; tables show none that is longer than `files.MOST_SMALL`
 
 
 def write_result(run: RunDir, value: Any) -> None:
     """Write `result.yaml`: `value:` when YAML can bring it back as it is, else its `type:` and `repr:`.
+
+    The latter too for a value nested more than `MAX_DEPTH` deep, or of more than `MOST_BYTES`: nobody would read it.
 
     A value is never pickled: reading a pickle runs code, and a run dir may have been copied from anywhere.
     """
@@ -18,20 +23,26 @@ def write_result(run: RunDir, value: Any) -> None:
         plain = as_plain(value)
     except Exception:  # noqa: BLE001  # a list that contains itself, an `.item()` that raises whatever it likes
         plain = _NOT_PLAIN
-    if plain is _NOT_PLAIN:
-        files.write_yaml(run.result, {"type": type(value).__qualname__, "repr": _shown(value)})
-    else:
-        files.write_yaml(run.result, {"value": plain})
+    if plain is _NOT_PLAIN or is_deep({"value": plain}):
+        _write_shown(run, value)
+        return
+    files.write_yaml(run.result, {"value": plain})
+    if run.result.stat().st_size > MOST_BYTES:
+        _write_shown(run, value)
+
+
+def _write_shown(run: RunDir, value: Any) -> None:
+    files.write_yaml(run.result, {"type": type(value).__qualname__, "repr": _shown(value)})
 
 
 def read_result(run: RunDir) -> Any:
     """Read the stored return value; None when there is none or it could not be kept."""
-    return files.read_mapping(run.result).get("value")
+    return files.read_mapping(run.result, most=MOST_BYTES).get("value")
 
 
 def is_kept(run: RunDir) -> bool:
     """Say whether the return value itself was stored, not only its type and repr."""
-    return "value" in files.read_mapping(run.result)
+    return "value" in files.read_mapping(run.result, most=MOST_BYTES)
 
 
 def _shown(value: Any) -> str:

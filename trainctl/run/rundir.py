@@ -108,28 +108,70 @@ class RunDir:
             ) from error
 
     def is_run(self) -> bool:
-        """Say whether a run was ever started here."""
-        return self.run.is_file() or self.status.is_file() or self.changelog.is_file()
+        """Say whether a run was ever started here: one of its files is there, whatever it is now."""
+        return os.path.lexists(self.run) or os.path.lexists(self.status) or os.path.lexists(self.changelog)
 
-
-def find_runs(root: Path, depth: int = 4) -> list[RunDir]:
-    """List the run dirs at or below `root`, sorted by path; directories inside a run dir are not looked into."""
-    found: list[RunDir] = []
-
-    def look(path: Path, left: int) -> None:
-        run = RunDir.at(path)
-        if run.is_run():
-            found.append(run)
-            return
-        if left == 0:
-            return
+    def shut(self) -> str | None:
+        """Say why the directory may not be entered; None when it may, or is gone."""
         try:
-            entries = sorted(os.scandir(path), key=lambda entry: entry.name)
+            os.stat(f"{self.path}/.")
+        except PermissionError as error:
+            return f"not readable: {error.strerror or error}"
         except OSError:
-            return  # unreadable or gone: nothing of ours to list
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False) and not entry.name.startswith("."):
-                look(Path(entry.path), left - 1)
+            pass  # gone, or no directory
+        return None
 
-    look(root, depth)
+
+def find_runs(root: Path, depth: int = 4, *, passed_over: list[Path] | None = None) -> list[RunDir]:
+    """List the run dirs at or below `root`, sorted by path; directories inside a run dir are not looked into.
+
+    A directory that may not be read is taken for a run where one beside it is a run. Elsewhere it is passed over, and
+    added to `passed_over`.
+    """
+    found: list[RunDir] = []
+    path, shut = Path(os.path.abspath(root)), [] if passed_over is None else passed_over
+    if _look(path, depth, found, shut):
+        shut.append(path)
     return found
+
+
+def _look(path: Path, left: int, found: list[RunDir], passed_over: list[Path]) -> bool:
+    """Add the runs at and below a directory; say whether it may not be read."""
+    run = RunDir(path)
+    if run.is_run():
+        found.append(run)
+        return False
+    try:
+        names = directories_in(path)
+    except PermissionError:
+        return True
+    except OSError:
+        return False  # gone: nothing of ours to list
+    begin = len(found)
+    shut = [path / name for name in names if left and _look(path / name, left - 1, found, passed_over)]
+    take_in(shut, path, found, begin, passed_over)
+    return False
+
+
+def take_in(shut: list[Path], path: Path, found: list[RunDir], begin: int, passed_over: list[Path]) -> None:
+    """Add what may not be read of a directory, whose runs stand in `found` from `begin` on, to them or elsewhere."""
+    if any(run.path.parent == path for run in found[begin:] if shut):
+        found += map(RunDir, shut)
+        found[begin:] = sorted(found[begin:], key=lambda run: run.path.parts)
+    else:
+        passed_over += shut
+
+
+def directories_in(path: str | os.PathLike[str]) -> list[str]:
+    """List the directories that may hold runs, sorted: no links, nothing hidden, not what file systems keep for root.
+
+    Raises:
+        PermissionError: it may not be listed or entered. OSError: it is gone, or cannot be read.
+    """
+    os.stat(os.path.join(path, "."))  # one that may be listed only shows names that lead nowhere
+    with os.scandir(path) as entries:
+        return sorted(each.name for each in entries if _may_hold_runs(each))
+
+
+def _may_hold_runs(entry: os.DirEntry[str]) -> bool:
+    return not entry.name.startswith(".") and entry.name != "lost+found" and entry.is_dir(follow_symlinks=False)

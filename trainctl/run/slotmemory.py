@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from trainctl.run import files
+from trainctl.run.fields import as_float, number
 
 Memory = dict[str, tuple[float, float]]
 
@@ -31,15 +32,15 @@ def recorded(read: Callable[[], Memory], sweep_dir: Path) -> Callable[[], Memory
 
 def read_memory(sweep_dir: Path) -> Memory:
     """Return used and total MiB by slot as they were a moment ago; nothing when that is not known."""
-    record = files.read_mapping(_path(sweep_dir))
+    record = files.read_mapping(_path(sweep_dir), most=files.MOST_SMALL)
     at, slots = record.get("at"), record.get("slots")
     if not isinstance(at, float) or abs(time.time() - at) > FRESH_S or not isinstance(slots, Mapping):
         return {}
-    return {str(slot): (float(pair[0]), float(pair[1])) for slot, pair in slots.items() if _is_pair(pair)}
+    return {str(slot): (as_float(pair[0]), as_float(pair[1])) for slot, pair in slots.items() if _is_pair(pair)}
 
 
 def _is_pair(pair: Any) -> bool:
-    return isinstance(pair, list) and len(pair) == 2 and all(isinstance(one, int | float) for one in pair)
+    return isinstance(pair, list) and len(pair) == 2 and all(number(one) is not None for one in pair)
 
 
 def _path(sweep_dir: Path) -> Path:

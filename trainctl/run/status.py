@@ -9,13 +9,18 @@ import time
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from trainctl.run import files
+from trainctl.run.fields import Fields, shown
 from trainctl.run.lock import is_locked
 from trainctl.run.rundir import RunDir
 
 State = Literal["queued", "running", "done", "failed", "timeout", "oom", "interrupted"]
+STATES: tuple[State, ...] = get_args(State)
+
+# what a reader sees: nobody can tell the state of a run whose files are not what they are to be
+Seen = Literal[State, "unreadable"]
 
 # states of a run that ended by itself, without success; "interrupted" means that somebody or something ended it
 FAILED: tuple[State, ...] = ("failed", "timeout", "oom")
@@ -93,31 +98,62 @@ def write_status(run: RunDir, status: Status) -> None:
     files.write_yaml(run.status, record, durable=status.state != "running")
 
 
-def read_status(run: RunDir) -> Status | None:
-    """Read `status.yaml`; None when there is none, unknown fields passed over."""
-    record = files.read_mapping(run.status)
-    if "state" not in record:
+def read_status(run: RunDir, problems: list[str] | None = None) -> Status | None:
+    """Read `status.yaml`; None when there is none, or it does not say which of the known states.
+
+    Unknown fields are passed over, those of a wrong type left out; why anything is, is added to `problems`.
+    """
+    known: list[str] = [] if problems is None else problems
+    record = files.read_mapping(run.status, known, most=files.MOST_SMALL)
+    if not record:
         return None
-    known = {field.name for field in dataclasses.fields(Status)}
-    record = {key: value for key, value in record.items() if key in known}
-    for key in ("started", "ended"):
-        if key in record:
-            record[key] = parse_time(record[key])
-    return Status(**record)
+    name, state = run.status.name, record.get("state")
+    if state not in STATES:
+        known.append(
+            f"{name}: state {shown(state)} is not a state" if "state" in record else f"{name}: it has no state"
+        )
+        return None
+    said = Fields(record, name, known)
+    commands = record.get("commands")
+    return Status(
+        state=state,
+        attempt=said.whole("attempt") or 1,
+        slot=said.text("slot"),
+        pid=said.whole("pid"),
+        pid_started=said.whole("pid_started"),
+        boot_id=said.text("boot_id"),
+        host=said.text("host"),
+        started=said.moment("started"),
+        ended=said.moment("ended"),
+        exit_code=said.whole("exit_code"),
+        signal=said.text("signal"),
+        reason=said.text("reason"),
+        commands=_commands(commands) if isinstance(commands, dict) else None,
+    )
 
 
-def state_of(run: RunDir) -> State:
+def _commands(records: dict[Any, Any]) -> dict[str, dict[str, Any]]:
+    return {str(name): record for name, record in records.items() if isinstance(record, dict)}
+
+
+def state_of(run: RunDir) -> Seen:
     """Tell what is true of a run, by evidence: the lock first, then what was written at its start and its end.
 
-    A locked run whose status does not say "running" waits for its start (or is just ending).
+    A locked run whose status does not say "running" waits for its start (or is just ending). One whose status is there
+    and is not one is neither.
     """
-    was_alive = is_locked(run.lock)
-    status = read_status(run)
+    return seen_of(run)[0]
+
+
+def seen_of(run: RunDir, problems: list[str] | None = None) -> tuple[Seen, Status | None]:
+    """Tell what is true of a run as `state_of` does, with the status that was read; for `problems` see there."""
+    was_alive, known = is_locked(run.lock), [] if problems is None else problems
+    status = read_status(run, known)
     if status is None:
-        return "queued"
+        return ("unreadable" if known else "queued"), None
     if status.state == "running" and not was_alive and not is_locked(run.lock):  # it may have begun since we looked
-        return "interrupted"
-    return status.state
+        return "interrupted", status
+    return status.state, status
 
 
 def format_time(seconds: float) -> str:
@@ -125,16 +161,6 @@ def format_time(seconds: float) -> str:
     from datetime import datetime
 
     return datetime.fromtimestamp(seconds).astimezone().isoformat()
-
-
-def parse_time(text: Any) -> float | None:
-    """Read what `format_time` wrote; None for anything else."""
-    from datetime import datetime
-
-    try:
-        return datetime.fromisoformat(str(text)).timestamp()
-    except ValueError:
-        return None
 
 
 @cache

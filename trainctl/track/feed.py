@@ -15,8 +15,9 @@ from trainctl.config import yaml
 from trainctl.config.masking import Masking
 from trainctl.errors import SettingError
 from trainctl.run import files
+from trainctl.run.fields import unix_time
 from trainctl.run.rundir import RunDir
-from trainctl.run.status import State, Status, read_status, state_of
+from trainctl.run.status import Seen, Status, read_status, state_of
 from trainctl.run.summary import summarize
 from trainctl.track.cursor import Cursor, lock_of, place_of, read_after
 from trainctl.track.facts import Told
@@ -214,15 +215,15 @@ class Feed:
         found = summarize(self.run)
         state, reason = (ended.state, ended.reason) if ended is not None else (found.state, found.reason)
         mark = _mark_of(ended or read_status(self.run), state)
-        if mark is not None and self._cursor.ended != mark:
+        if mark is not None and state != "unreadable" and self._cursor.ended != mark:
             self.tracker.end(state, reason and self._masking.text(reason))
             self._cursor.ended, self._cursor.kept = mark, self.tracker.kept()
             self._cursor.write(self._path)
 
 
-def _mark_of(status: Status | None, state: State) -> str | None:
+def _mark_of(status: Status | None, state: Seen) -> str | None:
     """Return what stands for the end of an attempt; None while it runs."""
-    return None if status is None or state in ("running", "queued") else f"{status.attempt} {state}"
+    return None if status is None or state in ("running", "queued", "unreadable") else f"{status.attempt} {state}"
 
 
 def _digest(text: str) -> str:
@@ -235,7 +236,7 @@ def _record(found: dict[str, Any], masking: Masking) -> Record | None:
         return None  # a foreign line
     given = ((name, value) for name, value in found.items() if name not in ("step", "t"))
     values = {name: masking.text(value) if isinstance(value, str) else value for name, value in given}
-    return Record(step, float(t) if isinstance(t, int | float) else 0.0, values)
+    return Record(step, unix_time(t) or 0.0, values)
 
 
 def _marks(change: Change) -> list[str]:

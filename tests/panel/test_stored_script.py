@@ -1,0 +1,83 @@
+"""Nothing that stands in the files of a run is run by a browser: its state, its commands' states, names, reasons."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from browsing import CHROMIUM, PATIENCE_S, expect, run_url, settle
+from made_sweep import make_run
+
+from trainctl.config import yaml
+from trainctl.config.settings import PanelSettings
+from trainctl.panel import process
+from trainctl.run import files
+from trainctl.run.rundir import RunDir
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed on this machine")
+
+# as an element's text, and out of an attribute
+PAYLOAD = "<img src=x onerror='window.pwned=1'>x\"><svg onload='window.pwned=2'></svg><b class=\""
+STATES = {"state": PAYLOAD, "failed": "failed", "list": [PAYLOAD, {PAYLOAD: PAYLOAD}]}
+FIELDS = ("slot", "host", "reason", "signal", "started", "attempt", "pid", "exit_code")
+
+
+def hostile(root: Path, name: str, state: Any, payload: str = PAYLOAD) -> RunDir:
+    """Write a run whose status has a payload in its fields; in its metrics, events and other files as well."""
+    run = make_run(root, name, [f"norm={payload}"], slot=payload, result={payload: payload})
+    command = {"state": payload, "signal": payload, "started": payload}
+    status = {**dict.fromkeys(FIELDS, payload), "commands": {payload: command, "train": command}, "state": state}
+    run.status.write_text(yaml.dumps(status))
+    record = {"name": payload, "overrides": [f"norm={payload}", payload], "argv": [payload], "cwd": payload}
+    run.run.write_text(yaml.dumps({**record, "git": {payload: payload}, "parent": payload, "actions": {payload: 3}}))
+    run.progress.write_text(yaml.dumps({"step": payload, "total": payload, "rate": payload, "paused": payload}))
+    run.metrics.write_text(json.dumps({"step": 1, payload: 0.5, "note": payload}) + "\n")
+    event = {"id": payload, "state": "rejected", "edits": {payload: payload}, "who": payload, "via": payload, "t": 1.0}
+    files.append_lines(run.events, [{**event, "note": payload, "reason": payload}, {**event, "step": payload}])
+    return run
+
+
+@pytest.fixture(scope="module")
+def hostile_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    root = tmp_path_factory.mktemp("hostile") / "root"
+    make_run(root, "plain", ["norm=new"], result=0.5)
+    for name, state in STATES.items():
+        hostile(root, name, state)
+    handle = process.ensure(root, PanelSettings())
+    assert handle is not None
+    yield handle.url
+    handle.close()
+
+
+def pages(url: str) -> list[tuple[str, str]]:
+    base = url.partition("?")[0]
+    runs = [(f"run page of {name}", run_url(url, name)) for name in STATES]
+    more = ("?group=state", "?group=norm&tab=results", "compare?a=state&b=failed")
+    return [("overview", url), *((each, base + each) for each in more), *runs, ("log", f"{runs[1][1]}?tab=log")]
+
+
+@pytest.mark.timeout(20 * PATIENCE_S)
+def test_script_in_any_file_is_only_text_on_every_page(browser: Any, hostile_url: str) -> None:
+    context = browser.new_context(viewport={"width": 1400, "height": 900})
+    context.set_default_timeout(1000 * PATIENCE_S)
+    page = context.new_page()
+    for what, address in pages(hostile_url):
+        page.goto(address)
+        settle(page)
+        if what == "overview":
+            expect(page.get_by_role("link", name="plain", exact=True)).to_be_visible()
+        assert page.evaluate("window.pwned") is None, what
+        assert page.locator("img[src=x], svg[onload]").count() == 0, what
+        if what == "overview":
+            row = page.locator(".tabulator-row").filter(has=page.get_by_role("link", name="state", exact=True))
+            expect(row).to_contain_text("unreadable")
+            page.get_by_text("1 failed or interrupted, 2 unreadable").click()
+            expect(page.get_by_text("is not a state").first).to_be_attached()
+        if what.startswith("run page of state"):
+            expect(page.get_by_text("status.yaml: state").first).to_contain_text("is not a state")
+        if what.startswith("run page of failed"):
+            expect(page.get_by_text("this run takes no edits")).to_be_visible()
+    context.close()

@@ -1,0 +1,168 @@
+"""Whatever lies in a run dir: each command shows the good runs as they are, and why a broken one cannot be read."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from broken_runs import GOOD, make_broken_runs, make_run
+
+from trainctl.run.rundir import RunDir, find_runs
+
+READING = Path(__file__).with_name("reading_runs.py")
+PATIENCE_S = 400.0  # of all commands together, on a busy machine
+MOST_S = 30.0  # of one: each takes a fraction of a second, and one that hangs would take for ever
+OTHER_UID = 65534
+
+REASONS = {
+    "fifo": "not a regular file",
+    "socket": "not a regular file",
+    "folder": "not a regular file",
+    "zero": "it is a link, which is not followed",
+    "nowhere": "it is a link, which is not followed",
+    "huge": r"it is longer than \d+ MiB",
+}
+WHY = {
+    "status.yaml:null": r"status\.yaml: state null is not a state",
+    "status.yaml:three": r"status\.yaml: state 3 is not a state",
+    "status.yaml:bomb": r"status\.yaml: it has a YAML alias",
+    "status.yaml:no-text": r"status\.yaml: it is not YAML \(it is not UTF-8 text\)",
+    "status.yaml:odd": r"pid 'x' is not a whole number; status\.yaml: started .* is not a time",
+    "result.yaml:bool-tag": r"result\.yaml: it is not YAML",
+    "result.yaml:digits": r"result\.yaml: it is not YAML \(found a whole number of more than 1000 digits",
+    "run.yaml:list": r"run\.yaml: it holds no mapping",
+    "progress.yaml:text": r"progress\.yaml: step 'many' is not a whole number",
+    "metrics.jsonl:deep": r"metrics\.jsonl: none of its lines is a record",
+    "metrics.jsonl:text": r"metrics\.jsonl: step 'many' is not a whole number",
+}
+
+
+def read_by_all(root: Path, *options: str) -> dict[tuple[str, ...], dict[str, Any]]:
+    """Call all commands on a directory; return what each said, by its words without the directory."""
+    done = subprocess.run(
+        [sys.executable, str(READING), str(root), *options],
+        capture_output=True, text=True, timeout=PATIENCE_S, check=False, env={**os.environ, "COLUMNS": "200"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    return {tuple(word.replace(f"{root}/", "") for word in one["asked"] if word != str(root)): one for one in answers}
+
+
+@pytest.fixture
+def open_dir() -> Iterator[Path]:
+    """A directory that other users may enter: those of pytest are its user's own."""
+    path = Path(tempfile.mkdtemp(prefix="trainctl-test-"))
+    path.chmod(0o755)
+    yield path
+    for folder, _, _ in os.walk(path):
+        os.chmod(folder, 0o700)
+    shutil.rmtree(path)
+
+
+@pytest.mark.timeout(PATIENCE_S + 60)
+def test_every_command_shows_the_good_runs_and_says_what_is_wrong_with_the_broken(tmp_path: Path) -> None:
+    names = {*GOOD, *make_broken_runs(tmp_path)}
+    said = read_by_all(tmp_path)
+    for words, one in said.items():
+        assert one["code"] in (0, 1), (words, one)
+        assert one["seconds"] < MOST_S, words
+        assert "Traceback" not in one.get("err", ""), (words, one["err"])
+    assert not (tmp_path / "pwned").exists()
+
+    for listed in (said["ls", "--json"], said["table", "--json"]):
+        rows = {row["path"].rpartition("/")[2]: row for row in json.loads(listed["out"])}
+        assert set(rows) == names
+        for number, name in enumerate(GOOD):
+            row = rows[name]
+            assert (row["state"], row["step"], row["result"]) == ("done", 5, pytest.approx(0.2 * (number + 1)))
+            assert (row["problems"], row["metrics"], row["edits"]) == ([], {"loss": 0.2}, 1)
+    page = said["page",]
+    assert set(page["rows"]) == names
+    for name in GOOD:
+        assert page["rows"][name] == ["done", None, 5]
+        assert page["views"][name] == ["this run takes no edits", 1, ["loss"]]
+        assert f"log of {name}" in said["tail", name]["out"]
+        assert re.search(r"3 .* me +cli +lr: 0\.\d+ -> 0\.5", said["log", name]["out"])
+    assert re.search(r"lr +0\.5 +0\.5|no value differs", said["diff", "good-0", "good-1"]["out"])
+    check_reasons(rows, page, said)
+
+
+def check_reasons(rows: dict[str, Any], page: dict[str, Any], said: dict[tuple[str, ...], dict[str, Any]]) -> None:
+    for name, row in rows.items():
+        file, _, fault = name.partition(":")
+        why = "; ".join(row["problems"])
+        if fault in REASONS and file in ("status.yaml", "run.yaml", "result.yaml", "progress.yaml", "changelog.yaml"):
+            assert re.search(rf"{re.escape(file)}: {REASONS[fault]}", why), name
+            assert why in " ".join(said["table",]["out"].split()) or len(why) > 100, name
+        assert name not in WHY or re.search(WHY[name], why), (name, why)
+        is_known = not name.startswith(("status.yaml", "all:")) or name == "status.yaml:odd"
+        assert row["state"] == ("done" if is_known else "unreadable"), name
+        assert page["rows"][name][:2] == [row["state"], why or None]
+        if why:
+            assert row["state"] in said["show", name]["out"], name
+    for fault, why in REASONS.items():
+        assert said["log", f"changelog.yaml:{fault}"]["code"] == 1
+        assert re.search(f"changelog.yaml: {why}", said["log", f"changelog.yaml:{fault}"]["err"])
+        assert re.search(f"changelog.yaml: {why}", page["views"][f"changelog.yaml:{fault}"][0])
+        if fault != "huge":
+            assert re.search(f"events.jsonl: {why}", said["log", f"events.jsonl:{fault}"]["err"])
+            assert re.search(f"job.log: {why}", said["tail", f"job.log:{fault}"]["err"])
+    assert re.search("not a changelog: its YAML aliases make it larger", said["log", "changelog.yaml:bomb"]["err"])
+
+
+@pytest.mark.timeout(PATIENCE_S + 60)
+def test_what_another_user_keeps_is_a_row_or_passed_over(open_dir: Path) -> None:
+    is_root = os.geteuid() == 0
+    sweep = open_dir / "sweep"
+    for name in ("good-0", "closed", "theirs"):
+        run = make_run(sweep, name, 0.1)
+        for path in (run.path, *run.path.iterdir()):
+            path.chmod(0o755 if path.is_dir() else 0o644)
+    make_run(open_dir / "private", "inside", 0.1)
+    (open_dir / "lost+found").mkdir()
+    make_run(sweep, "listed", 0.1).path.chmod(0o744 if is_root else 0o400)  # its names, not what they are
+    for path in (sweep / "closed").iterdir():
+        path.chmod(0o000 if not path.is_dir() else 0o700)
+    for path in (sweep / "theirs", open_dir / "private", open_dir / "lost+found"):
+        path.chmod(0o700 if is_root else 0o000)
+    sweep.chmod(0o755)
+
+    options = ("--as", str(OTHER_UID)) if is_root else ()
+    said = read_by_all(sweep, *options)
+    rows = said["page",]["rows"]
+    assert rows["good-0"] == ["done", None, 5]
+    assert rows["theirs"] == rows["listed"] == ["unreadable", "not readable: Permission denied", None]
+    assert rows["closed"][0] == "unreadable"
+    assert rows["closed"][1].startswith("status.yaml: not readable: Permission denied; run.yaml: not readable: ")
+    listed = said["ls",]["out"]
+    assert re.search(r"unreadable +theirs .*not readable: Permission denied", listed)
+    assert re.search(r"done +good-0 ", listed)
+    assert re.search(r"theirs .*not readable: Permission denied", said["table",]["out"])
+    assert "unreadable: not readable: Permission denied" in said["show", "theirs"]["out"]
+    for words, one in said.items():
+        assert one["code"] in (0, 1), (words, one)
+        assert "Traceback" not in one.get("err", ""), (words, one["err"])
+
+    above = read_by_all(open_dir, *options)
+    assert set(above["page",]["rows"]) == {"sweep/good-0", "sweep/closed", "sweep/theirs", "sweep/listed"}
+    assert above["page",]["passed_over"] == [str(open_dir / "private")]
+    for words in (("ls",), ("ls", "--json"), ("table",), ("table", "--json")):
+        assert f"passed over 1 directory that may not be read: {open_dir}/private" in above[words]["err"]
+
+
+def test_a_directory_with_any_file_of_a_run_is_one(tmp_path: Path) -> None:
+    for name in ("status.yaml", "run.yaml", "changelog.yaml"):
+        (tmp_path / name).mkdir()
+        os.mkfifo(tmp_path / name / name)
+    (tmp_path / "plain").mkdir()
+    assert find_runs(tmp_path) == [RunDir.at(tmp_path)]
+    assert find_runs(tmp_path / "plain") == []
