@@ -9,13 +9,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
-from trainctl.config.document import MAX_DEPTH
+from trainctl.config.document import MAX_DEPTH, read_document
 from trainctl.errors import TrainctlError
 from trainctl.examine import mlrunner
 from trainctl.examine.columns import Parameters
 from trainctl.examine.configs import choices_of, configs_of
 from trainctl.examine.curve import Curve, Part, read_curves
-from trainctl.run import files
 from trainctl.run.rundir import RunDir
 from trainctl.run.status import State, format_time
 from trainctl.run.summary import read_record, summarize
@@ -170,9 +169,13 @@ def _is_deep(value: Any, left: int = MAX_DEPTH) -> bool:
 def _unread(path: Path) -> str | None:
     """Say why a file is no YAML mapping; None when it is one, or is not there."""
     try:
-        found = files.read_yaml(path)
+        found = read_document(path.read_text(encoding="utf-8"), TrainctlError, aliases=True)
+    except FileNotFoundError:
+        found = None
     except OSError as error:
         return error.strerror or str(error)
+    except TrainctlError as error:
+        return str(error)
     except Exception as error:  # noqa: BLE001  # PyYAML raises anything where a tag and its value do not fit
         return f"it is not YAML ({' '.join(str(error).split())[:200]})"
     if isinstance(found, dict) or not os.path.lexists(path):
