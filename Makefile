@@ -1,9 +1,17 @@
-# Everything is done in .venv, which is made on first use; nothing is installed again while pyproject.toml and setup.py
-# stay the same. `make PYTHON=python3.12 demo` chooses the interpreter that .venv is made with.
+# Everything is done in .venv, which is made on first use, with the exact versions of locks/ for its Python; nothing is
+# installed again while pyproject.toml, setup.py and the locks stay the same. `make PYTHON=python3.12 demo` chooses the
+# interpreter that .venv is made with.
 PYTHON ?= python3
 VENV := .venv
 VENV14 := .venv-hydra14
 BIN := $(VENV)/bin
+LOCKED := 3.10 3.11 3.12 3.13
+LOCK :=
+comma := ,
+EXTRAS := dev,torch,lightning,transformers
+# One version of PyTorch for all tests: its schedulers are compared with curves by hand, and none of them needs a GPU.
+TORCH := torch==2.13.0
+HYDRA14 := 'hydra-core>=1.4.0rc1,<1.5' 'hydra-joblib-launcher>=1.4.0rc1'
 WORKERS ?= 2
 PYTEST_ARGS ?=
 # How many rounds of drawn faults there are at night, from which seed on, and the jobs of the sweep in which some crash.
@@ -12,7 +20,7 @@ FAULT_SEED ?= $(shell date +%y%j)000
 FAULT_JOBS ?= 1000
 
 .NOTPARALLEL:
-.PHONY: help venv demo test test-main test-hydra14 test-page test-faults check format format-check lint types bench screenshots chromium clean
+.PHONY: help venv demo lock test test-main test-hydra14 test-newest test-oldest test-page test-faults check format format-check lint types bench screenshots chromium clean
 
 help: ## say what each target does
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -21,20 +29,46 @@ $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit("Python >= 3.10 is needed, $(PYTHON) is " + sys.version.split()[0]) if sys.version_info < (3, 10) else None'
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.installed-demo: pyproject.toml setup.py | $(BIN)/python
-	$(BIN)/python -m pip install --disable-pip-version-check -q -e '.[demo]'
+SOURCES := pyproject.toml setup.py $(wildcard locks/*.txt)
+
+# $(call install,environment,which lock,what): the lock holds for what is installed, and for what builds it. It
+# constrains and asks for nothing: a package that only another system needs is neither in it nor missed.
+define install
+	@lock=locks/$$($(1)/bin/python -c 'import sys; print("%d.%d" % sys.version_info[:2])')$(2).txt; \
+	if [ -e "$$lock" ]; then export PIP_CONSTRAINT="$$lock" PIP_BUILD_CONSTRAINT="$$lock"; \
+	else echo "there is no $$lock: the newest versions are installed"; set -- --upgrade --upgrade-strategy eager; fi; \
+	$(1)/bin/python -m pip install --disable-pip-version-check -q "$$@" $(3)
 	@touch $@
+endef
 
-# One version of PyTorch for all tests: its schedulers are compared with curves by hand, and none of them needs a GPU.
-$(VENV)/.installed-dev: pyproject.toml setup.py | $(BIN)/python
-	$(BIN)/python -m pip install --disable-pip-version-check -q -e '.[dev,torch,lightning,transformers]' 'torch==2.13.0'
-	@touch $@ $(VENV)/.installed-demo
+$(VENV)/.installed-demo: $(SOURCES) | $(BIN)/python
+	$(call install,$(VENV),$(LOCK),-e '.[demo]')
 
-$(VENV14)/.installed: pyproject.toml setup.py Makefile
+$(VENV)/.installed-dev: $(SOURCES) | $(BIN)/python
+	$(call install,$(VENV),$(LOCK),-e '.[$(EXTRAS)]' $(TORCH))
+	@touch $(VENV)/.installed-demo
+
+$(VENV14)/.installed: $(SOURCES)
 	@test -x $(VENV14)/bin/python || $(PYTHON) -m venv $(VENV14)
-	$(VENV14)/bin/python -m pip install --disable-pip-version-check -q -e . \
-		'hydra-core>=1.4.0rc1,<1.5' 'hydra-joblib-launcher>=1.4.0rc1' hypothesis pytest pytest-randomly pytest-timeout pytest-xdist
-	@touch $@
+	$(call install,$(VENV14),$(LOCK)-hydra14,-e '.[test]' $(HYDRA14))
+
+# $(call resolve,which lock,requirements beside the project's own,options). uv resolves for each Python from here. What
+# CUDA needs is left out: PyPI's PyTorch names exact versions of it by itself, a build for the CPU asks for none of it.
+define resolve
+	@for python in $(LOCKED); do \
+		file=locks/$$python$(1).txt; echo $$file; \
+		printf '%s\n' $(2) | .venv-lock/bin/uv pip compile -q --upgrade --no-annotate --python-version $$python \
+			--custom-compile-command 'make lock' $(3) -o $$file.new pyproject.toml - || exit 1; \
+		grep -vE '^(cuda-|triton|nvidia-[^m])' $$file.new > $$file; rm $$file.new; \
+	done
+endef
+
+lock: ## renew the exact versions in locks/
+	@test -x .venv-lock/bin/python || $(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/python -m pip install --disable-pip-version-check -q --upgrade uv
+	$(call resolve,,$(TORCH),--extra $(subst $(comma), --extra ,$(EXTRAS)))
+	$(call resolve,-hydra14,$(HYDRA14),--extra test)
+	$(call resolve,-oldest,,--extra dev --resolution lowest-direct)
 
 venv: $(VENV)/.installed-dev ## make .venv with everything that development needs
 
@@ -53,6 +87,14 @@ test-page: $(VENV)/.installed-dev chromium ## all tests of the page, with a brow
 test-hydra14: $(VENV14)/.installed ## run Hydra's own suites on the newest pre-release of Hydra 1.4
 	$(VENV14)/bin/python -m pytest -n $(WORKERS) tests/test_hydra_conformance.py \
 		tests/launch/test_policies.py::test_pending_jobs_are_immune_to_edits_of_yaml_and_code
+
+test-newest: ## run the whole test suite on the newest version of everything, whatever the locks say
+	rm -f .venv-newest/.installed-dev .venv-newest-hydra14/.installed
+	$(MAKE) test LOCK=-newest VENV=.venv-newest VENV14=.venv-newest-hydra14
+
+# Without PyTorch, Lightning and Transformers, whose tests are then skipped.
+test-oldest: ## run the test suite on the lower bounds in pyproject.toml
+	$(MAKE) test-main LOCK=-oldest VENV=.venv-oldest EXTRAS=dev TORCH=
 
 # A round that failed is drawn again by `TRAINCTL_FAULT_SEED=its-number TRAINCTL_FAULT_ROUNDS=1 pytest tests/faults/test_random_rounds.py`.
 test-faults: $(VENV)/.installed-dev ## the long form of the fault suite, with new random kills each night

@@ -54,6 +54,16 @@ def end_left_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
 
 
 @pytest.fixture(autouse=True)
+def hangups_are_heard() -> Iterator[None]:
+    """Start programs that hear a hangup where nohup started the tests: what has a handler is not inherited ignored."""
+    started_with = signal.getsignal(signal.SIGHUP)
+    if started_with is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, lambda *_: None)
+    yield
+    signal.signal(signal.SIGHUP, started_with)
+
+
+@pytest.fixture(autouse=True)
 def unset_version_base(monkeypatch: pytest.MonkeyPatch) -> None:
     """Start each test with Hydra's version base as it is in a new process: one that composes leaves its own behind."""
     monkeypatch.setitem(Singleton._instances, VersionBase, type.__call__(VersionBase))

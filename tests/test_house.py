@@ -174,3 +174,17 @@ def test_test_files_have_unique_names_and_no_packages() -> None:
     names = Counter(path.name for path in (ROOT / "tests").rglob("*.py") if path.name != "conftest.py")
     assert [name for name, count in names.items() if count > 1] == []
     assert "__init__.py" not in names
+
+
+# What `threading.Thread` calls its own parts, in Python 3.10 to 3.14: a subclass that uses one cannot be started.
+OF_THREADS = {
+    "_args", "_context", "_daemonic", "_handle", "_ident", "_initialized", "_invoke_excepthook", "_is_stopped",
+    "_kwargs", "_name", "_native_id", "_os_thread_handle", "_started", "_stderr", "_target", "_tstate_lock",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("path", OURS, ids=name_of)
+def test_threads_of_ours_leave_the_names_of_thread_alone(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ClassDef) and "threading.Thread" in map(ast.unparse, node.bases):
+            assert not OF_THREADS & {inner.attr for inner in ast.walk(node) if isinstance(inner, ast.Attribute)}

@@ -13,6 +13,9 @@ from trainctl.config import yaml
 MAX_DEPTH = 100  # libyaml's constructor recurses in C: a text of 60,000 brackets would end the training process
 MAX_ALIASED = 1_000_000  # values of a document with aliases, each alias counted as all that it stands for
 
+_TOO_DEEP = f"it is nested more than {MAX_DEPTH} deep"
+_LOOK_AHEAD = 1024  # characters: how far libyaml reads on after a bracket, which may be the beginning of a key
+
 _PLAIN_INT = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,17})")
 _PLAIN_FLOAT = re.compile(r"[-+]?[0-9]+(?:\.[0-9]*(?:[eE][-+]?[0-9]+)?|[eE][-+]?[0-9]+)")
 _NONE = object()
@@ -37,6 +40,8 @@ def read_document(text: str, error: Callable[[str], Exception], *, aliases: bool
         if reason is None:
             return yaml.loads(text) if builder.is_unusual else builder.value
     except Exception as problem:  # PyYAML raises anything where a tag and its value do not fit
+        if _is_deep_before(problem, text):
+            raise error(_TOO_DEEP) from problem
         kind = "" if isinstance(problem, pyyaml.YAMLError | ValueError | TypeError) else f"{type(problem).__name__}: "
         raise error(f"it is not YAML ({kind}{' '.join(str(problem).split())[:200]})") from problem
     raise error(reason)
@@ -84,6 +89,15 @@ def _too_large(events: Iterable[Any]) -> str | None:
     return None
 
 
+def _is_deep_before(problem: Exception, text: str) -> bool:
+    """Whether libyaml's own limit was met first: from 0.2.6 on it reads 1,000 levels, and reads on before it tells."""
+    mark = getattr(problem, "problem_mark", None)
+    if mark is None:
+        return False
+    read = text[max(0, mark.index - _LOOK_AHEAD) : mark.index]
+    return sum(map(read.count, "[{")) - sum(map(read.count, "]}")) > MAX_DEPTH
+
+
 class _Builder:
     """Makes the value while the events pass by, which takes a third of the time that PyYAML's way by nodes takes.
 
@@ -108,7 +122,7 @@ class _Builder:
             elif kind is pyyaml.MappingStartEvent or kind is pyyaml.SequenceStartEvent:
                 self._begin(event, {} if kind is pyyaml.MappingStartEvent else [])
                 if len(self._stack) > MAX_DEPTH:
-                    return f"it is nested more than {MAX_DEPTH} deep"
+                    return _TOO_DEEP
             elif kind is pyyaml.MappingEndEvent or kind is pyyaml.SequenceEndEvent:
                 self._stack.pop()
                 self._keys.pop()

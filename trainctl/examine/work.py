@@ -46,9 +46,9 @@ def parse(
     processes: int,
 ) -> list[Row]:
     """Let parsers look at runs, in order; what they put into `caches` is joined, the last one wins."""
-    import cloudpickle
+    from trainctl.run.byvalue import dumps
 
-    sent = cloudpickle.dumps(list(parsers))  # functions of a script or a notebook too
+    sent = dumps(list(parsers))  # functions of a script or a notebook too
     parts = _parts(rows, processes)
     answers = _ask(
         [
@@ -138,10 +138,10 @@ def main() -> None:
 
 def _packed(answer: Any) -> bytes:
     """Pickle an answer; what a parser has found that cannot be sent becomes a problem of its row, and of no other."""
-    import cloudpickle
+    from trainctl.run.byvalue import dumps
 
     with contextlib.suppress(Exception):  # a user's object may refuse in any way
-        return bytes(cloudpickle.dumps(answer))
+        return dumps(answer)
     rows, experiments, caches = answer
     for row, experiment in zip(rows, experiments, strict=True):
         for where in (row.found, row.start, *experiment):
@@ -151,16 +151,16 @@ def _packed(answer: Any) -> bytes:
         row.problems[:] = dict.fromkeys(row.problems)  # a metric is found, too
     for key in _unsendable(caches):
         del caches[key]
-    return bytes(cloudpickle.dumps(answer))
+    return dumps(answer)
 
 
 def _unsendable(values: dict[Any, Any]) -> list[Any]:
-    import cloudpickle
+    from trainctl.run.byvalue import dumps
 
     found = []
     for pair in values.items():
         try:
-            cloudpickle.dumps(pair)
+            dumps(pair)
         except Exception:  # noqa: BLE001  # as above
             found.append(pair[0])
     return found

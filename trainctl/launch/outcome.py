@@ -7,11 +7,11 @@ import zlib
 from collections.abc import Sequence
 from typing import Any
 
-import cloudpickle
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import CompactHydraException
 
 from trainctl.errors import JobError, TrainctlError
+from trainctl.run.byvalue import dumps
 
 _PLAIN = (type(None), bool, int, float, str)
 _NOTHING = b""
@@ -61,8 +61,7 @@ def _dumps(value: Any) -> bytes:
     try:
         return pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
     except Exception:  # noqa: BLE001  # pickle raises whatever a __reduce__ raises
-        data: bytes = cloudpickle.dumps(value)
-        return data
+        return dumps(value)
 
 
 def pack_return(returned: JobReturn, forked: bool, hydra_config: bytes | None = None) -> bytes:
@@ -85,7 +84,7 @@ def pack_return(returned: JobReturn, forked: bool, hydra_config: bytes | None = 
     if type(value) not in _PLAIN:
         what = "exception" if returned.status is JobStatus.FAILED else "return value"
         try:
-            data = _dumps(value) if forked else cloudpickle.dumps(value)
+            data = _dumps(value) if forked else dumps(value)
             pickle.loads(data)
         except Exception as error:  # whatever a __reduce__ or __setstate__ raises
             text = f": {value}" if what == "exception" else ""

@@ -2,66 +2,139 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
-import dataclasses
+import importlib
 import os
 import pickle
 import sys
+import traceback
+import types
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import cloudpickle
 from hydra.core.singleton import Singleton
-from hydra.types import TaskFunction
 
 from trainctl.errors import TrainctlError
 from trainctl.launch.compose import SweepContext
+from trainctl.run.byvalue import Pickler, dumps_with
 from trainctl.run.provenance import module_name, script_path
 
 IMPORTING = "TRAINCTL_IMPORTING_MAIN"
 
 
 def pack_context(context: SweepContext) -> bytes:
-    """Pack the context; the task function by name where it has one, so that it is the program's own, else by value.
+    """Pack the context; functions and classes by reference where a fresh interpreter can import them, else by value.
 
     Raises:
         Exception: whatever pickling raises for a context that cannot be packed.
     """
-    program = {"sys_path": list(sys.path), "argv": list(sys.argv), "module": module_name(), "script": script_path()}
-    name = _name_of(context.task_function)
-    task: Any = None if name is not None else context.task_function
-    values = (dataclasses.replace(context, task_function=task), Singleton.get_state())
-    return pickle.dumps((program, name, cloudpickle.dumps(values)))
+    module, script = (module_name(), script_path()) if _has_main() else (None, None)
+    program = {"sys_path": list(sys.path), "argv": list(sys.argv), "module": module, "script": script}
+    return pickle.dumps((program, dumps_with(_Referring, (context, Singleton.get_state()))))
 
 
 def unpack_context(data: bytes) -> SweepContext:
-    """Rebuild the context; the user's program is imported first, as the standard library's spawn does it."""
-    program, name, payload = pickle.loads(data)
+    """Rebuild the context; the user's program is imported first, as the standard library's spawn does it.
+
+    Raises:
+        TrainctlError: the program ran on being imported, or something that it refers to is not there.
+    """
+    program, payload = pickle.loads(data)
     sys.path[:0] = [path for path in program["sys_path"] if path not in sys.path]
     sys.argv = program["argv"]
-    _import_main(program)
     context: SweepContext
-    context, singletons = pickle.loads(payload)
+    try:
+        _import_main(program)
+        context, singletons = pickle.loads(payload)
+    except TrainctlError:
+        raise
+    except Exception as error:  # whatever an import or a __setstate__ raises
+        traceback.print_exc()
+        raise TrainctlError(
+            f"the program cannot be loaded in a fresh interpreter ({type(error).__name__}: {error}), as start=spawn "
+            "needs it: its task function, and what that uses, must stand in modules that can be imported"
+        ) from error
     Singleton.set_state(singletons)
-    return context if name is None else dataclasses.replace(context, task_function=_find(*name))
+    return context
 
 
-def _name_of(task: TaskFunction) -> tuple[str, str, int] | None:
-    """Return module, name and how often to take `__wrapped__`; None when the function cannot be found by name."""
-    module = getattr(task, "__module__", "")
-    name = getattr(task, "__qualname__", "<locals>")
-    if "<locals>" in name or (module == "__main__" and script_path() is None):
-        return None
+class _Referring(Pickler):
+    """Refers to what stands in `__main__`, too, and to what a decorator wraps; but to no module that is nowhere."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        if isinstance(obj, (types.FunctionType, type)) and obj.__module__ in sys.modules:
+            module, name = obj.__module__, obj.__qualname__
+            if _is_importable(module, name):
+                depth = _depth(obj, module, name)
+                if depth is not None and (depth or module == "__main__"):  # what cloudpickle would take apart
+                    return _find, (module, name, depth)
+            elif module != "__main__":
+                with _by_value(sys.modules[module]):
+                    return super().reducer_override(obj)
+        return super().reducer_override(obj)
+
+
+@contextmanager
+def _by_value(module: types.ModuleType) -> Iterator[None]:
+    is_ours = module.__name__ not in cloudpickle.list_registry_pickle_by_value()
+    if is_ours:
+        cloudpickle.register_pickle_by_value(module)
+    try:
+        yield
+    finally:
+        if is_ours:
+            cloudpickle.unregister_pickle_by_value(module)
+
+
+def _has_main() -> bool:
+    """Say whether `__main__` is a script, or a module by a name, that a fresh interpreter can import."""
+    path, spec = script_path(), getattr(sys.modules["__main__"], "__spec__", None)
+    if spec is not None:
+        return str(spec.name).rpartition(".")[2] != "__main__"  # a package, a directory, an archive
+    return path is not None and os.path.isfile(path)
+
+
+def _is_importable(module: str, name: str) -> bool:
+    """Say whether a fresh interpreter that imports the module gets what this one has there."""
+    if module == "__main__":
+        return _has_main() and name.partition(".")[0] not in _left_out(str(script_path()))
+    package = module.partition(".")[0]
+    finders = (getattr(finder, "find_spec", None) for finder in sys.meta_path)
+    spec = next(filter(None, (find(package, None) for find in finders if find is not None)), None)
+    loaded = getattr(sys.modules.get(package), "__spec__", None)
+    return spec is not None and (loaded is None or loaded.origin == spec.origin)
+
+
+@cache
+def _left_out(script: str) -> frozenset[str]:
+    """Return the names that a script binds below `if __name__ == "__main__":` alone."""
+    try:
+        tree = ast.parse(Path(script).read_bytes())
+    except (OSError, SyntaxError, ValueError):  # changed since it was started
+        return frozenset()
+    guards = [node for node in tree.body if isinstance(node, ast.If) and "__name__" in ast.unparse(node.test)]
+    inside = [node for guard in guards for statement in guard.body for node in ast.walk(statement)]
+    return frozenset(
+        node.name for node in inside if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))
+    ) | frozenset(node.id for node in inside if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store))
+
+
+def _depth(obj: Any, module: str, name: str) -> int | None:
+    """Return how often to take `__wrapped__` of what has the name; None when that never leads to the object."""
     for depth in range(10):
-        with contextlib.suppress(AttributeError, KeyError):
-            if _find(module, name, depth) is task:
-                return module, name, depth
+        with contextlib.suppress(Exception):  # a module's __getattr__ raises what it likes
+            if _find(module, name, depth) is obj:
+                return depth
     return None
 
 
 def _find(module: str, name: str, depth: int) -> Any:
-    found: Any = sys.modules[module]
+    found: Any = sys.modules.get(module) or importlib.import_module(module)
     for part in name.split("."):
         found = getattr(found, part)
     for _ in range(depth):

@@ -36,7 +36,7 @@ class Guard(threading.Thread):
 
     def __init__(self, handle: PanelHandle, *, look_s: float = LOOK_S, hung_s: float = HUNG_S) -> None:
         super().__init__(name="trainctl-guard", daemon=True)
-        self._handle = handle
+        self._page = handle
         self._look_s = look_s
         self._hung_s = hung_s
         self._answered: Record | None = None
@@ -58,25 +58,23 @@ class Guard(threading.Thread):
             if (what := self._wrong()) is None:
                 continue
             try:
-                if self._over.is_set() or not self._handle.start_again():
+                if self._over.is_set() or not self._page.start_again():
                     break
             except OSError as error:
                 log.warning("%s, and cannot be started again: %s; training goes on without it", what, error)
                 return
             if is_first:
-                log.warning("%s; it was started again, its log is %s", what, self._handle.log)
+                log.warning("%s; it was started again, its log is %s", what, self._page.log)
             is_first = False
-        if not self._over.is_set() and self._handle.is_used:
-            log.warning(
-                "%s again, training goes on without it; its log is %s", self._handle.why_ended(), self._handle.log
-            )
+        if not self._over.is_set() and self._page.is_used:
+            log.warning("%s again, training goes on without it; its log is %s", self._page.why_ended(), self._page.log)
 
     def _wrong(self) -> str | None:
         """Say what is wrong with the server; one that hangs is ended here. None when it answers."""
-        root = self._handle.place.root
+        root = self._page.place.root
         record = find(root)
         if record is None:
-            return self._handle.why_ended()
+            return self._page.why_ended()
         if record.host != socket.gethostname():
             return None
         began = time.monotonic()
