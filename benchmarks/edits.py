@@ -24,9 +24,9 @@ from omegaconf import OmegaConf
 from step import CONFIG
 
 import trainctl
+from trainctl.attempt import attempt as attempts
 from trainctl.config.changelog import loads
-from trainctl.run import attempt as attempts
-from trainctl.run.inbox import file_request
+from trainctl.rundir.inbox import file_request
 
 MARKS = (100, 1_000, 10_000)
 WINDOW = 100

@@ -21,8 +21,8 @@ from typing import Any
 
 from trainctl.config.changelog import Changelog, dumps
 from trainctl.examine import Examiner
-from trainctl.run.rundir import RunDir
-from trainctl.run.status import Status, write_status
+from trainctl.rundir.paths import RunDir
+from trainctl.rundir.status import Status, write_status
 
 METRICS = 200
 READ = (

@@ -25,12 +25,12 @@ from omegaconf import OmegaConf
 from rivals import RIVALS, measure
 
 import trainctl
-from trainctl.run import attempt as attempts
+from trainctl.attempt import attempt as attempts
 
 ASK = """
 import random, sys, time
-from trainctl.run.inbox import file_request
-from trainctl.run.rundir import RunDir
+from trainctl.rundir.inbox import file_request
+from trainctl.rundir.paths import RunDir
 
 run, edits = RunDir.at(sys.argv[1]), int(sys.argv[2])
 for number in range(1, edits + 1):

@@ -23,8 +23,8 @@ from typing import Any
 import psutil
 
 from trainctl.config.settings import PanelSettings
-from trainctl.panel import process
-from trainctl.run.rundir import RunDir
+from trainctl.panel.server import handle as process
+from trainctl.rundir.paths import RunDir
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests" / "panel"))

@@ -26,7 +26,7 @@ from omegaconf import OmegaConf
 from rivals import RIVALS, measure
 
 import trainctl
-from trainctl.run import attempt as attempts
+from trainctl.attempt import attempt as attempts
 
 CONFIG: dict[str, Any] = {
     "seed": 1,

@@ -15,10 +15,10 @@ from typing import Any
 from playwright.sync_api import sync_playwright
 
 from trainctl.config.settings import PanelSettings
-from trainctl.panel import process
-from trainctl.run.events import wait_for_answer
-from trainctl.run.inbox import file_request
-from trainctl.run.rundir import RunDir
+from trainctl.panel.server import handle as process
+from trainctl.rundir.events import wait_for_answer
+from trainctl.rundir.inbox import file_request
+from trainctl.rundir.paths import RunDir
 
 HERE = Path(__file__).resolve().parent
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]

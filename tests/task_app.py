@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from trainctl.run.rundir import RunDir, find_runs
-from trainctl.run.status import Status, read_status
+from trainctl.rundir.paths import RunDir, find_runs
+from trainctl.rundir.status import Status, read_status
 
 TASK = """
 import ctypes, os, signal, subprocess, sys, time

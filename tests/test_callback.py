@@ -19,9 +19,9 @@ from task_app import CALLBACK, FILES, PRESET, Task, status_of
 
 from trainctl.config import yaml
 from trainctl.config.changelog import loads
-from trainctl.run import files
-from trainctl.run.rundir import RunDir
-from trainctl.run.status import state_of
+from trainctl.rundir import files
+from trainctl.rundir.paths import RunDir
+from trainctl.rundir.status import state_of
 
 WaitUntil = Callable[..., Any]
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from task_app import CALLBACK, FILES, NOTHING_OF_OURS, Task, status_of
 
-from trainctl.run import files
-from trainctl.run.rundir import RunDir
-from trainctl.run.status import state_of
+from trainctl.rundir import files
+from trainctl.rundir.paths import RunDir
+from trainctl.rundir.status import state_of
 
 WaitUntil = Callable[..., Any]
 

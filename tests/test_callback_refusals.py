@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from task_app import CALLBACK, PRESET, Task, status_of
 
-from trainctl.run import files
-from trainctl.run.rundir import find_runs
+from trainctl.rundir import files
+from trainctl.rundir.paths import find_runs
 
 WaitUntil = Callable[..., Any]
 

@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 
 from trainctl.config.changelog import loads
-from trainctl.run import files
-from trainctl.run.events import wait_for_answer
-from trainctl.run.inbox import file_request
-from trainctl.run.result import read_result
-from trainctl.run.rundir import RunDir, find_runs
-from trainctl.run.status import state_of
+from trainctl.rundir import files
+from trainctl.rundir.events import wait_for_answer
+from trainctl.rundir.inbox import file_request
+from trainctl.rundir.paths import RunDir, find_runs
+from trainctl.rundir.result import read_result
+from trainctl.rundir.status import state_of
 
 WaitUntil = Callable[..., Any]
 pytestmark = pytest.mark.timeout(600)

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from trainctl.config.build import BuildError, build
     from trainctl.config.changelog import Changelog, Edit
-    from trainctl.config.pairs import Pairs
-    from trainctl.config.script import (
+    from trainctl.config.micro_config import (
         ConfigScript,
         ConfigScriptDict,
         ConfigScriptList,
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
         parse_args,
         unroll,
     )
+    from trainctl.config.pairs import Pairs
     from trainctl.errors import (
         ChangelogError,
         DriftError,
@@ -36,10 +36,10 @@ if TYPE_CHECKING:
     from trainctl.examine.examiner import Examiner
     from trainctl.examine.parsers import latest_log
     from trainctl.frameworks.modelscript import ConfigModelScript
-    from trainctl.panel.inline import panel_app
-    from trainctl.run.current import current, live
-    from trainctl.run.live import Live
-    from trainctl.run.rundir import RunDir, find_runs
+    from trainctl.panel.pages.notebook import panel_app
+    from trainctl.rundir.paths import RunDir, find_runs
+    from trainctl.session.api import current, live
+    from trainctl.session.live import Live
 
 __version__ = "0.1.0"
 
@@ -48,36 +48,36 @@ _HOMES = {
     "Changelog": "trainctl.config.changelog",
     "ChangelogError": "trainctl.errors",
     "ConfigModelScript": "trainctl.frameworks.modelscript",
-    "ConfigScript": "trainctl.config.script",
-    "ConfigScriptDict": "trainctl.config.script",
-    "ConfigScriptList": "trainctl.config.script",
-    "ConfigScriptNoCache": "trainctl.config.script",
+    "ConfigScript": "trainctl.config.micro_config",
+    "ConfigScriptDict": "trainctl.config.micro_config",
+    "ConfigScriptList": "trainctl.config.micro_config",
+    "ConfigScriptNoCache": "trainctl.config.micro_config",
     "DriftError": "trainctl.errors",
     "Edit": "trainctl.config.changelog",
     "EditError": "trainctl.errors",
     "Examiner": "trainctl.examine.examiner",
     "IncompatibleError": "trainctl.errors",
     "JobError": "trainctl.errors",
-    "Live": "trainctl.run.live",
-    "MetaConfig": "trainctl.config.script",
+    "Live": "trainctl.session.live",
+    "MetaConfig": "trainctl.config.micro_config",
     "MissingError": "trainctl.errors",
     "PairError": "trainctl.errors",
     "Pairs": "trainctl.config.pairs",
     "RankError": "trainctl.errors",
-    "RunDir": "trainctl.run.rundir",
+    "RunDir": "trainctl.rundir.paths",
     "RunDirError": "trainctl.errors",
     "ScriptError": "trainctl.errors",
     "SettingError": "trainctl.errors",
     "TrainctlError": "trainctl.errors",
     "build": "trainctl.config.build",
-    "current": "trainctl.run.current",
-    "deep_replace": "trainctl.config.script",
-    "find_runs": "trainctl.run.rundir",
+    "current": "trainctl.session.api",
+    "deep_replace": "trainctl.config.micro_config",
+    "find_runs": "trainctl.rundir.paths",
     "latest_log": "trainctl.examine.parsers",
-    "live": "trainctl.run.current",
-    "panel_app": "trainctl.panel.inline",
-    "parse_args": "trainctl.config.script",
-    "unroll": "trainctl.config.script",
+    "live": "trainctl.session.api",
+    "panel_app": "trainctl.panel.pages.notebook",
+    "parse_args": "trainctl.config.micro_config",
+    "unroll": "trainctl.config.micro_config",
 }
 
 __all__ = [

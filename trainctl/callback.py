@@ -23,22 +23,22 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, flag_override
 
+from trainctl.attempt import attempt as attempts
+from trainctl.attempt import environment
+from trainctl.attempt.attempt import Attempt
+from trainctl.attempt.output import Tee, keep_earlier_log
+from trainctl.attempt.rank import rank
+from trainctl.attempt.reservation import is_waiting, plain_facts
+from trainctl.compose.pairs import check_any_left, check_complete, fit, fit_sweep, known_to_hydra
 from trainctl.config.settings import Settings, settings_of
 from trainctl.errors import JobError, SettingError, TrainctlError
-from trainctl.launch.fitting import check_any_left, check_complete, fit, fit_sweep, known_to_hydra
-from trainctl.launch.sweepdir import settle_sweep_dir
-from trainctl.panel import process as panel
-from trainctl.panel.guard import Guard
-from trainctl.panel.listening import ssh_line
-from trainctl.run import attempt as attempts
-from trainctl.run import inherited
-from trainctl.run.attempt import Attempt
-from trainctl.run.joblog import Tee, keep_earlier_log
-from trainctl.run.provenance import relative_to
-from trainctl.run.rank import rank
-from trainctl.run.reservation import is_waiting, plain_facts
-from trainctl.run.rundir import RunDir
-from trainctl.run.start import check_start
+from trainctl.launch.sweep_dir import settle_sweep_dir
+from trainctl.panel.server import handle as panel
+from trainctl.panel.server.launch import ssh_line
+from trainctl.panel.server.watchdog import Guard
+from trainctl.rundir.paths import RunDir
+from trainctl.rundir.provenance import relative_to
+from trainctl.session.open import check_start
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ class TrainctlCallback(Callback):
             check_complete(config)
         except TrainctlError as error:
             _refuse(error)
-        if rank() != 0 or inherited.offered(config.hydra.run.dir) is not None:
+        if rank() != 0 or environment.offered(config.hydra.run.dir) is not None:
             with flag_override(config, ["readonly", "struct"], False):
                 config.hydra.output_subdir = None
             return
@@ -106,7 +106,7 @@ class TrainctlCallback(Callback):
         if not is_preview:
             _show_page(root, settings)
             if launcher.startswith(_FORKING):
-                from trainctl.launch.starter import once_forked  # loaded by the launcher in any case
+                from trainctl.launch.local.client import once_forked  # loaded by the launcher in any case
 
                 once_forked.append(_guard_page)  # a launcher with threads could not fork
             else:
@@ -124,7 +124,7 @@ class TrainctlCallback(Callback):
         """Begin the run where the launcher has not begun it already. In the process of the job, of rank 0 alone."""
         if attempts.current() is not None or is_waiting() or rank() != 0:
             return
-        if inherited.offered(config.hydra.runtime.output_dir) is not None:
+        if environment.offered(config.hydra.runtime.output_dir) is not None:
             return
         try:
             _begin(config, task_function)
@@ -161,7 +161,7 @@ def _explain_if_asked(config: DictConfig) -> None:
     wanted = OmegaConf.select(config, "trainctl.explain", default=False)
     if wanted is None or wanted is False:
         return
-    from trainctl.run.explaining import explain_config, written  # what no run needs
+    from trainctl.explain.explain import explain_config, written  # what no run needs
 
     explanation = explain_config(config, getattr(GlobalHydra.instance().hydra, "config_loader", None))
     text = written(explanation, None if wanted is True else str(wanted))

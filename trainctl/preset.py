@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from trainctl.config.grid import GridSweeperConf
 from trainctl.config.naming import current_swept, job_name
-from trainctl.config.override import task_overrides
+from trainctl.config.overrides import task_overrides
 from trainctl.config.settings import Settings
 from trainctl.launch.settings import SlotLauncherConf
 

@@ -19,7 +19,7 @@ class FittingLauncher(Launcher):
         """Give the config its launcher back, and set that up."""
         from hydra.core.plugins import Plugins
 
-        from trainctl.launch.leftout import FittingSweep
+        from trainctl.compose.skipped import FittingSweep
 
         loader: Any = hydra_context.config_loader
         with read_write(config.hydra), open_dict(config.hydra):

@@ -30,8 +30,8 @@ class GridSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Run the jobs of all grids, and return their JobReturns in order; raises what the first failed job raised."""
+        from trainctl.compose.grids import GridJobs
         from trainctl.errors import TrainctlError
-        from trainctl.launch.gridjobs import GridJobs
 
         assert self.config is not None
         assert self.launcher is not None

@@ -23,9 +23,9 @@ class SlotLauncher(joblib_launcher.JoblibLauncher):  # type: ignore[misc]  # the
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Check the settings; nothing is started yet."""
-        from trainctl.launch.compose import SweepContext
+        from trainctl.compose.job import SweepContext
+        from trainctl.compose.loader import share_compositions
         from trainctl.launch.launcher import SlotSweeps
-        from trainctl.launch.loader import share_compositions
 
         share_compositions(hydra_context)
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from made import CLI, PATIENT, Answer, Cli, wait_until
 
-from trainctl.run import files
-from trainctl.run.rundir import RunDir
+from trainctl.rundir import files
+from trainctl.rundir.paths import RunDir
 
 ROOT = Path(__file__).resolve().parents[2]
 

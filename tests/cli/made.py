@@ -10,9 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from trainctl.run import files
-from trainctl.run.rundir import RunDir
-from trainctl.run.status import Status, write_status
+from trainctl.rundir import files
+from trainctl.rundir.paths import RunDir
+from trainctl.rundir.status import Status, write_status
 
 CLI = [sys.executable, "-c", "from trainctl.cli import main; main()"]
 

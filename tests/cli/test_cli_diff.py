@@ -8,8 +8,8 @@ import pytest
 from made import Cli, assert_refused
 
 from trainctl.config.changelog import Changelog, Edit, dumps
-from trainctl.run import files
-from trainctl.run.rundir import RunDir
+from trainctl.rundir import files
+from trainctl.rundir.paths import RunDir
 
 BASE = {"optim": {"lr": 0.1, "betas": [0.9]}, "n": 1, "trainctl": {"seed": 3}}
 

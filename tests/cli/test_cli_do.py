@@ -6,9 +6,9 @@ from pathlib import Path
 
 from made import Cli, assert_refused, finished, wait_until
 
-from trainctl.run import files
-from trainctl.run.events import read_events
-from trainctl.run.rundir import RunDir
+from trainctl.rundir import files
+from trainctl.rundir.events import read_events
+from trainctl.rundir.paths import RunDir
 
 
 def test_do_asks_for_an_action_and_says_at_which_step_it_was_done(cli: Cli, trainer: RunDir) -> None:

@@ -10,9 +10,9 @@ import pytest
 from made import Cli, assert_refused, finished, wait_until
 
 from trainctl.config.changelog import Changelog, Edit, dumps
-from trainctl.run.events import Event, append
-from trainctl.run.rundir import RunDir
-from trainctl.run.status import Status, write_status
+from trainctl.rundir.events import Event, append
+from trainctl.rundir.paths import RunDir
+from trainctl.rundir.status import Status, write_status
 
 
 def test_set_is_applied_at_a_step_and_recorded_with_the_note(cli: Cli, trainer: RunDir) -> None:

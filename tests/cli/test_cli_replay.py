@@ -12,16 +12,16 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from made import Cli, assert_refused, finished
 from omegaconf import OmegaConf
 
-from trainctl.config.override import quoted
-from trainctl.run import files
-from trainctl.run.rundir import RunDir
+from trainctl.config.overrides import quoted
+from trainctl.rundir import files
+from trainctl.rundir.paths import RunDir
 
 APP = """
 import sys, time
 import hydra
 import trainctl
-from trainctl.run import inbox
-from trainctl.run.attempt import current
+from trainctl.rundir import inbox
+from trainctl.attempt.attempt import current
 
 @hydra.main(version_base=None, config_path=None, config_name="conf")
 def main(cfg):

@@ -13,13 +13,12 @@ from typing import Any
 import pytest
 from made import CLI, Answer, Cli, assert_refused, finished
 
-from trainctl.launch.presence import find
-from trainctl.run import files
-from trainctl.run.lock import RunLock
-from trainctl.run.rundir import RunDir
-from trainctl.run.status import Status, state_of, write_status
-from trainctl.run.stop import note_stop, stopped_by
-from trainctl.run.summary import summarize
+from trainctl.launch.registry import find
+from trainctl.rundir import files
+from trainctl.rundir.lock import RunLock
+from trainctl.rundir.paths import RunDir
+from trainctl.rundir.status import Status, note_stop, state_of, stopped_by, write_status
+from trainctl.rundir.summary import summarize
 
 Wait = Callable[..., Any]
 

@@ -8,8 +8,8 @@ import pytest
 from made import Cli, assert_refused, finished
 
 from trainctl.config.changelog import Changelog, Edit, dumps
-from trainctl.run import files
-from trainctl.run.rundir import RunDir
+from trainctl.rundir import files
+from trainctl.rundir.paths import RunDir
 from trainctl.track.tensorboard import read_scalars
 
 pytest.importorskip("tensorboard")

@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 from made import CLI, Cli, assert_refused, finished
 
+from trainctl import text
 from trainctl.cli import grid, place, terminal
 from trainctl.cli.grid import Column
 from trainctl.errors import RunDirError
 from trainctl.examine import varying
-from trainctl.run import amount, files
-from trainctl.run.rundir import RunDir
+from trainctl.rundir import files
+from trainctl.rundir.paths import RunDir
 
 
 def test_ls_shows_a_running_run(cli: Cli, trainer: RunDir) -> None:
@@ -205,8 +206,8 @@ def test_grid_keeps_the_important_columns() -> None:
 
 
 def test_amount_of_a_foreign_time_is_empty() -> None:
-    assert amount.moment(1e300) == ""
-    assert amount.duration(float("nan")) == ""
+    assert text.moment(1e300) == ""
+    assert text.duration(float("nan")) == ""
 
 
 @pytest.mark.parametrize("columns", [100, 400])

@@ -15,11 +15,11 @@ import pytest
 from made import CLI, Cli, assert_refused, finished, wait_until
 
 from trainctl.cli.tail import Printer
-from trainctl.launch.presence import Presence
-from trainctl.run.lock import RunLock
-from trainctl.run.logtail import end_of
-from trainctl.run.rundir import RunDir
-from trainctl.run.status import Status, write_status
+from trainctl.launch.registry import Presence
+from trainctl.rundir.lock import RunLock
+from trainctl.rundir.logs import end_of
+from trainctl.rundir.paths import RunDir
+from trainctl.rundir.status import Status, write_status
 
 Follow = Callable[..., "subprocess.Popen[bytes]"]
 

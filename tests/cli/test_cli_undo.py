@@ -13,7 +13,7 @@ import pytest
 from made import Cli, assert_refused, finished
 
 from trainctl.config.changelog import loads
-from trainctl.run.rundir import RunDir
+from trainctl.rundir.paths import RunDir
 
 Editor = Callable[..., None]
 

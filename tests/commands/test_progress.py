@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from trainctl.commands.progress import LAUNCH, Ledger, is_finished, merged
+from trainctl.attempt.attempt import Attempt
+from trainctl.commands.progress import LAUNCH, CommandRecord, is_finished, merged
 from trainctl.errors import CommandError
-from trainctl.run.attempt import Attempt
-from trainctl.run.rundir import RunDir
-from trainctl.run.status import read_status
+from trainctl.rundir.paths import RunDir
+from trainctl.rundir.status import read_status
 
 DONE = {"state": "done", "digest": "a", "launch": "this"}
 
@@ -39,11 +39,11 @@ def test_names_of_the_config_and_of_the_record_are_merged_in_order() -> None:
 
 def test_records_of_commands_that_are_taken_out_are_kept_and_outdated_by_earlier_ones(tmp_path: Path) -> None:
     attempt = Attempt.begin(RunDir.at(tmp_path / "run"), config=OmegaConf.create())
-    first = Ledger(attempt, ["train", "avg", "test"])
+    first = CommandRecord(attempt, ["train", "avg", "test"])
     for name in ("train", "avg", "test"):
         first.start(name, f"{name}!", name, f"{name}.log")
         first.end(name, 0)
-    later = Ledger(attempt, ["train"])
+    later = CommandRecord(attempt, ["train"])
     assert {name: record["state"] for name, record in later.records.items()} == dict.fromkeys(first.records, "done")
     later.start("train", "train!", "other", "train.log")
     later.end("train", None)
@@ -58,7 +58,7 @@ def test_records_of_commands_that_are_taken_out_are_kept_and_outdated_by_earlier
 
 def test_status_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
     attempt = Attempt.begin(RunDir.at(tmp_path / "run"), config=OmegaConf.create())
-    ledger = Ledger(attempt, ["train"])
+    ledger = CommandRecord(attempt, ["train"])
     (tmp_path / "run").rename(tmp_path / "moved")
     with pytest.raises(CommandError, match=r"what the commands do cannot be written to .*status.yaml: No such file"):
         ledger.start("train", "train!", "a", "train.log")

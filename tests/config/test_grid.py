@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainctl.config.grid import Grid, axis_of, choose, combine, read_grids
-from trainctl.config.wording import worded
+from trainctl.config.overrides import worded
 from trainctl.errors import SettingError
 
 PARSER = OverridesParser.create()

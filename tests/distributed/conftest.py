@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from rank_processes import Ranks, StartRanks, app_command
 
-from trainctl.run.rundir import RunDir
+from trainctl.rundir.paths import RunDir
 
 
 @pytest.fixture

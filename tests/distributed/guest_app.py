@@ -12,7 +12,7 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 import trainctl
-from trainctl.run import attempt
+from trainctl.attempt import attempt
 
 
 def main(run_dir: str, go: str) -> None:

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from trainctl.run.events import Event, read_events
-from trainctl.run.inbox import file_request
-from trainctl.run.rundir import RunDir
+from trainctl.rundir.events import Event, read_events
+from trainctl.rundir.inbox import file_request
+from trainctl.rundir.paths import RunDir
 
 StartRanks = Callable[..., "Ranks"]
 HERE = Path(__file__).parent

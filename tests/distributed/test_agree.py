@@ -11,9 +11,9 @@ from omegaconf import OmegaConf
 from rank_processes import HERE, StartRanks, ask
 
 from trainctl.errors import RankError, SettingError
-from trainctl.run.agreement import Agreement, Asked
-from trainctl.run.current import live
-from trainctl.run.rundir import RunDir
+from trainctl.rundir.paths import RunDir
+from trainctl.session.api import live
+from trainctl.session.ranks.protocol import Agreement, LoopFlags
 
 
 def command(run: RunDir, *arguments: str) -> list[str]:
@@ -63,7 +63,7 @@ def test_rank_that_missed_a_change_is_told_so() -> None:
     messages: list[bytes] = []
     speaker, listener = meeting_of_two(messages)
     speaker.begin(1)
-    speaker.say(Asked(stop=True, checkpoint=0, evaluate=0))
+    speaker.say(LoopFlags(stop=True, checkpoint=0, evaluate=0))
     speaker.end(None)
     del messages[0]
     with pytest.raises(RankError, match=r"step 1 and rank 0 at step 1 \(changes: 0, there 1\)"):

@@ -14,13 +14,13 @@ import pytest
 from omegaconf import OmegaConf
 from rank_processes import HERE, PATIENCE_S, ask
 
+from trainctl.attempt import attempt
 from trainctl.config.yaml import loads
-from trainctl.run import attempt
-from trainctl.run.current import live
-from trainctl.run.events import read_events
-from trainctl.run.files import write_atomic
-from trainctl.run.rundir import RunDir
-from trainctl.run.status import read_status, state_of
+from trainctl.rundir.events import read_events
+from trainctl.rundir.files import write_atomic
+from trainctl.rundir.paths import RunDir
+from trainctl.rundir.status import read_status, state_of
+from trainctl.session.api import live
 
 CONFIG = {"lr": 0.1, "trainctl": {"seed": None}}
 StartGuest = Callable[..., "subprocess.Popen[str]"]
@@ -28,7 +28,7 @@ StartGuest = Callable[..., "subprocess.Popen[str]"]
 
 @pytest.fixture
 def host(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> Iterator[attempt.Attempt]:
-    monkeypatch.setattr("trainctl.run.current._current", None)  # a session that another test of this process has left
+    monkeypatch.setattr("trainctl.session.api._current", None)  # a session that another test of this process has left
     begun = attempt.begin(run, config=OmegaConf.create(CONFIG))
     yield begun
     begun.end("done", exit_code=0)

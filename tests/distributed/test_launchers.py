@@ -13,8 +13,8 @@ import pytest
 from rank_processes import LOOPBACK, PATIENCE_S, StartRanks, app_command, ask
 
 from trainctl.config.yaml import loads
-from trainctl.run.rundir import RunDir, find_runs
-from trainctl.run.status import state_of
+from trainctl.rundir.paths import RunDir, find_runs
+from trainctl.rundir.status import state_of
 
 pytest.importorskip("torch", reason="PyTorch is not installed")
 pytestmark = pytest.mark.timeout(900)  # several processes, each of which imports PyTorch

@@ -9,8 +9,8 @@ import signal
 import pytest
 from rank_processes import PATIENCE_S, Ranks, StartRanks, ask
 
-from trainctl.run.rundir import RunDir
-from trainctl.run.status import read_status, state_of
+from trainctl.rundir.paths import RunDir
+from trainctl.rundir.status import read_status, state_of
 
 pytest.importorskip("torch", reason="PyTorch is not installed")
 # Gloo notices at once that a rank has died, but for one that dies just while it is sent to: then only after its time.

@@ -12,7 +12,7 @@ import pytest
 from rank_processes import StartRanks, ask
 
 from trainctl.config.changelog import loads
-from trainctl.run.rundir import RunDir
+from trainctl.rundir.paths import RunDir
 
 pytest.importorskip("torch", reason="PyTorch is not installed")
 pytestmark = pytest.mark.timeout(900)  # several processes, each of which imports PyTorch

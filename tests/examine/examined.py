@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from trainctl.config.changelog import Changelog, Edit, dumps
-from trainctl.run import files
-from trainctl.run.rundir import RunDir
-from trainctl.run.status import Status, write_status
+from trainctl.rundir import files
+from trainctl.rundir.paths import RunDir
+from trainctl.rundir.status import Status, write_status
 
 
 def make(

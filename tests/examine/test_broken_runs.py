@@ -14,10 +14,10 @@ from examined import make, make_mlrunner
 
 from trainctl.config.changelog import Edit
 from trainctl.examine import Examiner
-from trainctl.examine.curve import Curve, mean_of, read_curves
+from trainctl.examine.curve import MetricSummary, mean_of, read_curves
 from trainctl.examine.row import Row
 from trainctl.examine.writing import FORMS
-from trainctl.run.rundir import RunDir
+from trainctl.rundir.paths import RunDir
 
 GARBAGE = bytes(range(255, -1, -1)) * 3
 
@@ -140,7 +140,7 @@ def test_numbers_that_no_float_holds_are_infinite(tmp_path: Path, values: str, m
 
 def test_a_mean_is_the_same_in_whatever_parts_it_is_read() -> None:
     for values in ([1.0, 2.0, 4.0, 9.0], [math.inf, 1.0, 2.0, 3.0], [1.0, 2.0, 3.0, -math.inf]):
-        parts = Curve()
+        parts = MetricSummary()
         for at in range(0, 4, 2):
             parts.add(values[at : at + 2])
         assert parts.mean == mean_of(values)

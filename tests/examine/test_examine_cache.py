@@ -18,10 +18,10 @@ from trainctl.config import yaml
 from trainctl.examine import cache, work
 from trainctl.examine.examiner import Examiner
 from trainctl.examine.row import Row, read_row
-from trainctl.run import files
-from trainctl.run.lock import RunLock
-from trainctl.run.rundir import RunDir
-from trainctl.run.status import Status, write_status
+from trainctl.rundir import files
+from trainctl.rundir.lock import RunLock
+from trainctl.rundir.paths import RunDir
+from trainctl.rundir.status import Status, write_status
 
 
 @pytest.fixture

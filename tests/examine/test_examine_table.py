@@ -22,8 +22,8 @@ from trainctl.examine.cells import Cell
 from trainctl.examine.configs import base_of
 from trainctl.examine.examiner import Examiner
 from trainctl.examine.table import Table
-from trainctl.run import files
-from trainctl.run.rundir import RunDir
+from trainctl.rundir import files
+from trainctl.rundir.paths import RunDir
 
 
 @pytest.fixture

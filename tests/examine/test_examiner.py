@@ -14,8 +14,8 @@ import trainctl
 from trainctl.config.changelog import Edit
 from trainctl.errors import RunDirError, SettingError
 from trainctl.examine import Examiner, latest_log
-from trainctl.examine.curve import Curve, read_curves
-from trainctl.run.rundir import RunDir
+from trainctl.examine.curve import MetricSummary, read_curves
+from trainctl.rundir.paths import RunDir
 
 
 def best_accuracy(output_dir: Path, experiment: Any, caches: dict[str, Any]) -> None:
@@ -63,7 +63,7 @@ def test_sources_need_no_parser(tmp_path: Path) -> None:
     make(tmp_path / "a", config, result={"top1": 0.5, "top5": 0.75}, metrics=metrics, edits=edits)
     make(tmp_path / "b", {**config, "optim": {"lr": 0.2, "betas": [0.9, 0.999]}}, state="failed", reason="nan")
     (first, second) = Examiner().exam(tmp_path).rows.values()
-    assert first.metrics["loss"] == Curve(first=3.0, last=2.0, min=1.0, max=3.0, mean=2.0, count=3)
+    assert first.metrics["loss"] == MetricSummary(first=3.0, last=2.0, min=1.0, max=3.0, mean=2.0, count=3)
     assert (first.start["optim.lr"], first.end, first.edits) == (0.1, {"optim.lr": 0.01}, 1)
     assert (first.state, first.took_s, second.state, second.reason) == ("done", 60.0, "failed", "nan")
     table = Examiner().exam(tmp_path).table(metrics=["loss:min", "loss:mean", "result.top5"])
@@ -190,7 +190,7 @@ def test_event_files_of_tensorboard_are_a_source(tmp_path: Path) -> None:
         writer.add_event(Event(step=step, summary=summary))
     writer.close()
     (row,) = Examiner().exam(tmp_path).rows.values()
-    assert row.metrics["val/acc"] == Curve(first=0.5, last=0.75, min=0.5, max=1.0, mean=0.75, count=3)
+    assert row.metrics["val/acc"] == MetricSummary(first=0.5, last=0.75, min=0.5, max=1.0, mean=0.75, count=3)
     assert row.metrics["loss"].last == 0.25  # what live.log wrote is exact
 
 

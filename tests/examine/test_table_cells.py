@@ -20,7 +20,7 @@ from trainctl.examine import Examiner
 from trainctl.examine.cells import Cell
 from trainctl.examine.table import Table
 from trainctl.examine.writing import is_number
-from trainctl.run.printable import clean
+from trainctl.text import clean
 
 ODD = [
     "a|b", "a\\|b", "a\\", "*x*", "__init__", "_a_ snake_case", "<b>x</b>", "`x`", "[a](http://x)", "[a][b]",

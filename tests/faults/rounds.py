@@ -22,9 +22,9 @@ import yaml as pyyaml
 from sweep_app import App, wait_until
 from training_app import result_of
 
-from trainctl.run.result import is_kept, read_result
-from trainctl.run.rundir import RunDir
-from trainctl.run.status import read_status, state_of
+from trainctl.rundir.paths import RunDir
+from trainctl.rundir.result import is_kept, read_result
+from trainctl.rundir.status import read_status, state_of
 
 FIRST = int(os.environ.get("TRAINCTL_FAULT_SEED", "0"))
 ROUNDS = int(os.environ.get("TRAINCTL_FAULT_ROUNDS", "20"))

@@ -14,10 +14,10 @@ import pytest
 from sweep_app import App
 from training_app import result_of
 
-from trainctl.run import events
-from trainctl.run.inbox import file_request
-from trainctl.run.rundir import RunDir
-from trainctl.run.summary import summarize
+from trainctl.rundir import events
+from trainctl.rundir.inbox import file_request
+from trainctl.rundir.paths import RunDir
+from trainctl.rundir.summary import summarize
 
 WaitUntil = Callable[..., Any]
 

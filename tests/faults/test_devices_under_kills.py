@@ -16,8 +16,8 @@ from rounds import FIRST, ROUNDS, Hit, find_victim
 from sweep_app import App, wait_until
 from two_gpus import two_gpu_app
 
-from trainctl.run.rundir import RunDir
-from trainctl.run.status import read_status
+from trainctl.rundir.paths import RunDir
+from trainctl.rundir.status import read_status
 
 JOBS = 8
 

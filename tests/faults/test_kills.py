@@ -11,8 +11,8 @@ from typing import Any
 import psutil
 import pytest
 
-from trainctl.run.rundir import RunDir
-from trainctl.run.status import read_status, state_of
+from trainctl.rundir.paths import RunDir
+from trainctl.rundir.status import read_status, state_of
 
 WaitUntil = Callable[..., Any]
 

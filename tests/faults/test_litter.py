@@ -7,7 +7,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from trainctl.run.rundir import RunDir
+from trainctl.rundir.paths import RunDir
 
 NOBODY = 1 << 30  # no process of any machine has this number
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from trainctl.config import yaml
-from trainctl.run import files
+from trainctl.rundir import files
 
 ROOT = Path(__file__).resolve().parents[2]
 APP = """

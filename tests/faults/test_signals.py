@@ -111,7 +111,7 @@ def test_job_that_died_between_its_last_word_and_its_answer_is_done(app: Any) ->
     source = (app.path / "app.py").read_text()
     dies = """
     if mode == "mute":
-        from trainctl.launch.channel import Channel
+        from trainctl.launch.local.channel import Channel
         Channel.send = lambda channel, word, *_: word == "ended" and os.kill(os.getpid(), signal.SIGKILL)
 """
     place = '    note(f"end {cfg.x}")\n'

@@ -11,11 +11,11 @@ import pytest
 from omegaconf import OmegaConf
 from open_sessions import OpenLive
 
+from trainctl.attempt import attempt
 from trainctl.config.yaml import dumps
-from trainctl.run import attempt
-from trainctl.run.current import live
-from trainctl.run.live import Live
-from trainctl.run.rundir import RunDir
+from trainctl.rundir.paths import RunDir
+from trainctl.session.api import live
+from trainctl.session.live import Live
 
 
 @pytest.fixture

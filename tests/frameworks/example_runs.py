@@ -11,9 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from trainctl.run.events import read_events
-from trainctl.run.inbox import file_request
-from trainctl.run.rundir import RunDir
+from trainctl.rundir.events import read_events
+from trainctl.rundir.inbox import file_request
+from trainctl.rundir.paths import RunDir
 
 EXAMPLES = Path(__file__).resolve().parent.parent.parent / "examples"
 PATIENCE_S = 500

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from trainctl.run.live import Live
+from trainctl.session.live import Live
 
 OpenLive = Callable[..., Live]

@@ -9,8 +9,8 @@ from example_runs import answers, asked_beforehand, metric, run_example, start, 
 
 from trainctl.config.changelog import loads
 from trainctl.config.yaml import loads as read
-from trainctl.run.rundir import RunDir, find_runs
-from trainctl.run.status import state_of
+from trainctl.rundir.paths import RunDir, find_runs
+from trainctl.rundir.status import state_of
 
 pytest.importorskip("torch", reason="PyTorch is not installed")
 pytestmark = pytest.mark.timeout(900)  # each starts the program two or three times, and frameworks are slow to import

@@ -21,8 +21,8 @@ from torch.utils.data import DataLoader  # noqa: E402
 import trainctl  # noqa: E402
 from trainctl.errors import SettingError  # noqa: E402
 from trainctl.frameworks.lightning import TrainctlCallback  # noqa: E402
-from trainctl.run.inbox import file_request  # noqa: E402
-from trainctl.run.rundir import RunDir  # noqa: E402
+from trainctl.rundir.inbox import file_request  # noqa: E402
+from trainctl.rundir.paths import RunDir  # noqa: E402
 
 BATCHES = 6
 

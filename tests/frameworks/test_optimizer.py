@@ -12,7 +12,7 @@ from open_sessions import OpenLive
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
-from trainctl.run.rundir import RunDir  # noqa: E402
+from trainctl.rundir.paths import RunDir  # noqa: E402
 
 OPTIM = {"lr": 0.1, "wd": 0.01, "betas": [0.9, 0.99], "momentum": 0.9, "name": "adam"}
 

@@ -13,9 +13,9 @@ from open_sessions import OpenLive
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
 from trainctl.errors import EditError, SettingError  # noqa: E402
-from trainctl.run.events import answer  # noqa: E402
-from trainctl.run.inbox import file_request  # noqa: E402
-from trainctl.run.rundir import RunDir  # noqa: E402
+from trainctl.rundir.events import answer  # noqa: E402
+from trainctl.rundir.inbox import file_request  # noqa: E402
+from trainctl.rundir.paths import RunDir  # noqa: E402
 
 OPTIM = {"lr": 0.1, "wd": 0.01, "momentum": 0.9, "name": "adam"}
 

@@ -14,7 +14,7 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 from curves import BASES, CASES, STEPS  # noqa: E402
 
 from trainctl.frameworks.torch import bind  # noqa: E402
-from trainctl.run.now import Now, build  # noqa: E402
+from trainctl.session.values import Now, build  # noqa: E402
 
 EDITS = {2: 0.03, 11: 0.2, 15: 0.1}  # the key's value from these steps on; before it is 0.1, to which it comes back
 

@@ -18,8 +18,8 @@ from transformers import PretrainedConfig, PreTrainedModel, Trainer, TrainerCall
 
 from trainctl.errors import SettingError  # noqa: E402
 from trainctl.frameworks.transformers import TrainctlTrainerCallback  # noqa: E402
-from trainctl.run.inbox import file_request  # noqa: E402
-from trainctl.run.rundir import RunDir  # noqa: E402
+from trainctl.rundir.inbox import file_request  # noqa: E402
+from trainctl.rundir.paths import RunDir  # noqa: E402
 
 STEPS = 10
 OPTIM = {"lr": 0.1, "wd": 0.01}

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from screen import Screen
 
-from trainctl.launch import display as display_module
-from trainctl.launch.display import Display
-from trainctl.launch.report import Report
-from trainctl.run.rundir import RunDir
+from trainctl.launch.display import live as display_module
+from trainctl.launch.display.live import Display
+from trainctl.launch.display.report import Report
+from trainctl.rundir.paths import RunDir
 
 
 class Terminal(io.StringIO):

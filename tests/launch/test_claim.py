@@ -10,11 +10,11 @@ import pytest
 from omegaconf import OmegaConf
 
 from trainctl.errors import RunDirError
-from trainctl.launch.claim import find_claim
-from trainctl.run import files
-from trainctl.run.jobidentity import JobIdentity
-from trainctl.run.program import Program
-from trainctl.run.rundir import RunDir
+from trainctl.launch.local.claim import find_claim
+from trainctl.rundir import files
+from trainctl.rundir.job_identity import JobIdentity
+from trainctl.rundir.paths import RunDir
+from trainctl.rundir.program import Program
 
 
 def job(lr: float = 0.1, script: str = "/p/train.py", function: str | None = "main", **env: str) -> JobIdentity:

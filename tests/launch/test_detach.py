@@ -18,7 +18,7 @@ from trainctl.config import yaml
 from trainctl.errors import SettingError
 from trainctl.launch import detach as detach_module
 from trainctl.launch.detach import command_again
-from trainctl.launch.presence import find
+from trainctl.launch.registry import find
 
 Wait = Callable[..., Any]
 

@@ -10,8 +10,8 @@ import pytest
 from recorded import MIGS, PARENT, UUIDS, RecordedGpus
 
 from trainctl.errors import SettingError
-from trainctl.launch.devices import usable_cores, visible_gpus
-from trainctl.launch.gpus import NoDriver
+from trainctl.launch.slots.devices import usable_cores, visible_gpus
+from trainctl.launch.slots.gpu import NoDriver
 
 
 def visible(preset: str | None, *, split: bool = False, **environment: str) -> list[str]:

@@ -23,12 +23,12 @@ from omegaconf.errors import OmegaConfBaseException
 
 import trainctl
 import trainctl.preset  # registers
+from trainctl.compose.loader import share_compositions
+from trainctl.compose.pairs import FittingLoader, known_to_hydra
 from trainctl.config.identity import identity
 from trainctl.config.settings import settings_of
 from trainctl.errors import SettingError
-from trainctl.launch.fitting import FittingLoader, known_to_hydra
 from trainctl.launch.likeness import Job, Likenesses
-from trainctl.launch.loader import share_compositions
 
 CONFIG = """
 defaults: [trainctl, norm: batch, likeness_optim@optim: sgd, _self_]

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="asks Linux")
 
 LOADS_LATER = """
 import _ctypes, ctypes, shutil, sys
-from trainctl.launch import linux
+from trainctl.launch.local import linux
 
 def load(name):
     shutil.copy(_ctypes.__file__, f"{sys.argv[1]}/{name}")

@@ -13,8 +13,8 @@ import pytest
 from recorded import IN_PCI_ORDER, MIGS, PARENT, RECORD, UUIDS, RecordedGpus
 
 from trainctl.errors import SettingError
-from trainctl.launch.gpus import Gpu, GpuProcess, Look, NoDriver
-from trainctl.launch.nvml import NvmlReader
+from trainctl.launch.slots.gpu import Gpu, GpuProcess, Look, NoDriver
+from trainctl.launch.slots.nvml import NvmlReader
 
 pynvml = pytest.importorskip("pynvml", reason="nvidia-ml-py is not installed")
 _MIB = 1 << 20

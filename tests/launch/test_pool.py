@@ -8,13 +8,13 @@ import pytest
 from recorded import UUIDS, Clock, RecordedGpus
 
 from trainctl.errors import SettingError
-from trainctl.launch.devices import usable_cores, visible_gpus
-from trainctl.launch.gpus import NoDriver
-from trainctl.launch.hostlocks import HostLocks
-from trainctl.launch.pool import SlotPool, make_pool
-from trainctl.launch.room import Room, RoomSettings
 from trainctl.launch.settings import check_settings
-from trainctl.launch.slots import Slot, make_slots
+from trainctl.launch.slots.admission import Room, RoomSettings
+from trainctl.launch.slots.devices import usable_cores, visible_gpus
+from trainctl.launch.slots.gpu import NoDriver
+from trainctl.launch.slots.host_locks import HostLocks
+from trainctl.launch.slots.pool import SlotPool, make_pool
+from trainctl.launch.slots.slot import Slot, make_slots
 
 MakePool = Callable[..., SlotPool]
 

@@ -15,15 +15,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainctl.launch.hostlocks import HostLocks, Taken
+from trainctl.launch.slots.host_locks import HostLocks, Taken
 
 ROOT = Path(__file__).resolve().parents[2]
 
 LAUNCHER = """
 import collections, itertools, json, pathlib, sys
-from trainctl.launch.hostlocks import HostLocks
-from trainctl.launch.pool import SlotPool
-from trainctl.launch.slots import Slot
+from trainctl.launch.slots.host_locks import HostLocks
+from trainctl.launch.slots.pool import SlotPool
+from trainctl.launch.slots.slot import Slot
 
 pool = None
 for line in sys.stdin:
@@ -49,7 +49,7 @@ for line in sys.stdin:
 
 JOB = """
 import sys
-from trainctl.launch.hostlocks import keep
+from trainctl.launch.slots.host_locks import keep
 
 keep(sys.argv[1:])
 print("kept", flush=True)

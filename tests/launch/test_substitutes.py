@@ -20,10 +20,10 @@ from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from test_nodecopy import describe
 
+from trainctl.compose.job import SweepContext
 from trainctl.config import yaml
 from trainctl.launch import nodecopy, parsetrees, substitutes
-from trainctl.launch.compose import SweepContext
-from trainctl.launch.rehearsal import rehearse
+from trainctl.launch.local.warmup import rehearse
 from trainctl.launch.substitutes import Preparation
 
 needs_known = pytest.mark.skipif(not nodecopy.IS_KNOWN, reason="with another OmegaConf nothing is substituted")

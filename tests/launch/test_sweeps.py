@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from trainctl.config import yaml
-from trainctl.run.provenance import relative_to
+from trainctl.rundir.provenance import relative_to
 
 STARTS = ["fork", "spawn"]
 

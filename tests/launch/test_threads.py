@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from trainctl.launch.threads import limit_threads, thread_environment
+from trainctl.launch.slots.threads import limit_threads, thread_environment
 
 POOLS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 

@@ -17,8 +17,8 @@ from urllib.parse import quote
 
 import pytest
 
-from trainctl.run import files
-from trainctl.run.rundir import RunDir
+from trainctl.rundir import files
+from trainctl.rundir.paths import RunDir
 
 api = pytest.importorskip("playwright.sync_api", reason="the browser tests need Playwright for Python")
 expect = api.expect

@@ -42,7 +42,7 @@ def training(base: Path) -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def url(training: Any) -> Iterator[str]:
     from trainctl.config.settings import PanelSettings
-    from trainctl.panel import process
+    from trainctl.panel.server import handle as process
 
     handle = process.ensure(training.run.path.parent, PanelSettings(keep_min=0))
     assert handle is not None

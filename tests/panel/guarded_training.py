@@ -11,8 +11,8 @@ from omegaconf import OmegaConf
 
 import trainctl
 from trainctl.config.settings import PanelSettings
-from trainctl.panel import process
-from trainctl.panel.guard import Guard
+from trainctl.panel.server import handle as process
+from trainctl.panel.server.watchdog import Guard
 
 
 def main() -> None:

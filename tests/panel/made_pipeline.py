@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from trainctl.config import yaml
-from trainctl.run import files
-from trainctl.run.lock import RunLock
-from trainctl.run.rundir import RunDir
-from trainctl.run.status import Status, write_status
+from trainctl.rundir import files
+from trainctl.rundir.lock import RunLock
+from trainctl.rundir.paths import RunDir
+from trainctl.rundir.status import Status, write_status
 
 SECRET = "sk-verysecret-123"
 

@@ -12,10 +12,10 @@ import pytest
 from browsing import CHROMIUM, NAME, Training, button, expect, field, locked, open_run, run_url, settle, wait_for
 
 from trainctl.config import changelog
-from trainctl.run.events import read_events, wait_for_answer
-from trainctl.run.inbox import file_request
-from trainctl.run.rundir import RunDir
-from trainctl.run.status import state_of
+from trainctl.rundir.events import read_events, wait_for_answer
+from trainctl.rundir.inbox import file_request
+from trainctl.rundir.paths import RunDir
+from trainctl.rundir.status import state_of
 
 ODD = "Norm_<img src=x onerror=window.pwned=1> #%"
 

@@ -18,10 +18,10 @@ from browsing import CHROMIUM, FLAGS, NAME, PATIENCE_S, Training, api, expect, o
 from made_sweep import make_sweep
 
 from trainctl.config.settings import PanelSettings
-from trainctl.panel import process
-from trainctl.panel.process import PanelHandle
+from trainctl.panel.server import handle as process
+from trainctl.panel.server.handle import PanelHandle
 
-RELOAD_MS = 15_000  # as `trainctl.panel.server`, which only the server's process loads
+RELOAD_MS = 15_000  # as `trainctl.panel.server.app`, which only the server's process loads
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed on this machine")
 
 # notes when the banner comes, by the page's own clock; gone once the page is loaded anew

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from trainctl.config.controls import Key
-from trainctl.panel.ansi import last_written, to_html
-from trainctl.panel.curves import MAX_POINTS, UNSEEN, Curve, Curves
-from trainctl.panel.limits import Bucket
-from trainctl.panel.nudges import nudged, position, text_at
-from trainctl.panel.overlay import smoothed
-from trainctl.run.rundir import RunDir
+from trainctl.panel.auth.rate_limit import Bucket
+from trainctl.panel.data.curves import MAX_POINTS, UNSEEN, Curve, Curves
+from trainctl.panel.widgets.ansi import last_written, to_html
+from trainctl.panel.widgets.number import nudged, position, text_at
+from trainctl.panel.widgets.overlay import smoothed
+from trainctl.rundir.paths import RunDir
 
 
 @pytest.fixture

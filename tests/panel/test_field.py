@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from trainctl.config.changelog import Changelog
 from trainctl.config.controls import Key
 from trainctl.config.edit import parse_edit
-from trainctl.panel.field import Change, Field, text_of
-from trainctl.panel.form import Form
-from trainctl.panel.pendingbar import PendingBar, list_of
-from trainctl.panel.runview import Row, RunView
-from trainctl.panel.theme import frame
-from trainctl.run.rundir import RunDir
-from trainctl.run.summary import summarize
+from trainctl.panel.data.run_view import RunRow, RunView
+from trainctl.panel.pages.theme import frame
+from trainctl.panel.widgets.field import Field, PendingEdit, text_of
+from trainctl.panel.widgets.form import Form
+from trainctl.panel.widgets.pending import PendingBar, list_of
+from trainctl.rundir.paths import RunDir
+from trainctl.rundir.summary import summarize
 
 KEYS = {
     "optim.lr": Key("float", min=0, max=1),
@@ -57,7 +57,7 @@ def type_into(field: Field, text: str) -> None:
 
 
 def view_of(tmp_path: Path, **values: Any) -> RunView:
-    row = Row(summarize(RunDir.at(tmp_path)), None)
+    row = RunRow(summarize(RunDir.at(tmp_path)), None)
     return RunView(row, {**VALUES, **values}, KEYS, Changelog({}))
 
 
@@ -70,7 +70,7 @@ def test_field_reads_text_by_the_type_of_its_key() -> None:
     type_into(field, "5e-4")
     assert field.change() is None  # another spelling of the same number
     type_into(field, "2.5e-4")
-    assert field.change() == Change("optim.lr", "0.0005", "2.5e-4")
+    assert field.change() == PendingEdit("optim.lr", "0.0005", "2.5e-4")
     assert field.widget.helper_text == "now 0.0005"
 
 
@@ -117,7 +117,7 @@ def test_field_of_several_lines_keeps_them() -> None:
     field = Field("text", keys, "one\ntwo", lambda: None, live=True)
     assert field.change() is None
     type_into(field, "one\n2")
-    assert field.change() == Change("text", "one\ntwo", "one\n2")
+    assert field.change() == PendingEdit("text", "one\ntwo", "one\n2")
     field.follow("one\ntwo", forget=True)
     assert field.text == "one\ntwo"
 
@@ -144,7 +144,7 @@ def test_field_offers_choices_and_the_current_value() -> None:
     odd = Field("kind", KEYS, "other", lambda: None, live=True)
     assert odd.widget.options == ["other", "cosine", "linear"]
     odd.widget.value = "linear"
-    assert odd.change() == Change("kind", "other", "linear")
+    assert odd.change() == PendingEdit("kind", "other", "linear")
 
 
 @given(st.one_of(st.floats(allow_nan=False, allow_infinity=False), st.integers(), st.booleans(), st.text(max_size=50)))
@@ -164,7 +164,7 @@ def test_form_groups_by_section_hides_hidden_keys_and_lists_changes(tmp_path: Pa
         field.allow(True)
     type_into(form.fields["optim.lr"], "0.1")
     form.fields["ema"].widget.value = False
-    assert form.changes() == [Change("optim.lr", "0.0005", "0.1"), Change("ema", "true", "false")]
+    assert form.changes() == [PendingEdit("optim.lr", "0.0005", "0.1"), PendingEdit("ema", "true", "false")]
 
 
 def test_form_lets_go_of_what_was_applied_but_not_of_what_was_typed_since(tmp_path: Path) -> None:
@@ -176,7 +176,7 @@ def test_form_lets_go_of_what_was_applied_but_not_of_what_was_typed_since(tmp_pa
     asked = {change.key: change.new for change in form.changes()}
     type_into(form.fields["tag"], "newer")
     form.accept(view_of(tmp_path, **{"optim.lr": 0.1, "tag": "new"}), asked)
-    assert form.changes() == [Change("tag", "new", "newer")]
+    assert form.changes() == [PendingEdit("tag", "new", "newer")]
     assert form.fields["optim.lr"].text == "0.1"
 
 
@@ -188,7 +188,7 @@ def test_section_named_by_html_is_only_text(tmp_path: Path) -> None:
 
 def test_bar_opens_apply_only_for_right_changes_that_are_not_waited_for() -> None:
     bar = PendingBar(lambda: None, lambda: None)
-    right, wrong = Change("a", "1", "2"), Change("b", "1", "x", "no")
+    right, wrong = PendingEdit("a", "1", "2"), PendingEdit("b", "1", "x", "no")
     seen = []
     for changes, waiting in [([], False), ([right], False), ([right, wrong], False), ([right], True)]:
         bar.show(changes)
@@ -198,7 +198,7 @@ def test_bar_opens_apply_only_for_right_changes_that_are_not_waited_for() -> Non
 
 
 def test_bar_escapes_keys_and_values() -> None:
-    text = list_of([Change("<a>", "<b>", "<c>"), Change("k", "o", "n", "<d>")])
+    text = list_of([PendingEdit("<a>", "<b>", "<c>"), PendingEdit("k", "o", "n", "<d>")])
     assert not {"<a>", "<c>", "<d>"} & set(text.replace("<b></b>", "").split())
     assert "&lt;a&gt;" in text
     assert "&lt;c&gt;" in text

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from trainctl.config.changelog import Changelog
 from trainctl.config.controls import Key
 from trainctl.config.keys import join
-from trainctl.panel.field import Change, set_text
-from trainctl.panel.form import Form
-from trainctl.panel.runview import Row, RunView
-from trainctl.panel.section import MAX_TEXTS, text_cell
-from trainctl.panel.sections import FIELDS, MAX_SECTIONS, OWN, grouped
-from trainctl.run.rundir import RunDir
-from trainctl.run.summary import summarize
+from trainctl.panel.data.run_view import RunRow, RunView
+from trainctl.panel.widgets.field import PendingEdit, set_text
+from trainctl.panel.widgets.form import Form
+from trainctl.panel.widgets.key_groups import FIELDS, MAX_SECTIONS, OWN, grouped
+from trainctl.panel.widgets.section import MAX_TEXTS, text_cell
+from trainctl.rundir.paths import RunDir
+from trainctl.rundir.summary import summarize
 
 MANY = {
     "deep": [f"group_{i // 50}.layers.layer_{i % 50 // 2}.{'w' if i % 2 else 'v'}" for i in range(2000)],
@@ -30,7 +30,7 @@ MANY = {
 
 
 def view_of(tmp_path: Path, keys: list[str], key: Key | None = None, value: Any = 0.5) -> RunView:
-    row = Row(dataclasses.replace(summarize(RunDir.at(tmp_path)), state="running"), None)
+    row = RunRow(dataclasses.replace(summarize(RunDir.at(tmp_path)), state="running"), None)
     return RunView(row, dict.fromkeys(keys, value), dict.fromkeys(keys, key or Key("float")), Changelog({}))
 
 
@@ -91,9 +91,9 @@ def test_edit_stays_where_its_field_is_out_of_sight(tmp_path: Path) -> None:
     key = "group_7.layers.layer_3.w"
     form.fields[key].type("0.25")
     filter_by(form, "")
-    assert form.changes() == [Change(key, "0.5", "0.25")]
+    assert form.changes() == [PendingEdit(key, "0.5", "0.25")]
     form.follow(view_of(tmp_path, MANY["deep"], value=0.75))
-    assert form.changes() == [Change(key, "0.75", "0.25")]
+    assert form.changes() == [PendingEdit(key, "0.75", "0.25")]
     form.discard(view)
     assert form.changes() == []
 
@@ -102,7 +102,7 @@ def test_text_that_was_refused_comes_back_though_its_section_was_closed(tmp_path
     form = form_of(view_of(tmp_path, MANY["deep"]))
     key = "group_7.layers.layer_3.w"
     form.give_back({key: "0.25"})
-    assert form.changes() == [Change(key, "0.5", "0.25")]
+    assert form.changes() == [PendingEdit(key, "0.5", "0.25")]
     assert [section.title for section in form._sections if section.is_open] == []
 
 

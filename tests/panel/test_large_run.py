@@ -11,7 +11,7 @@ import pytest
 from browsing import CHROMIUM, Training, button, expect, field, head_of, open_run, settle, wait_for
 
 from trainctl.config import changelog
-from trainctl.panel.sections import FIELDS
+from trainctl.panel.widgets.key_groups import FIELDS
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed on this machine")
 

@@ -18,8 +18,8 @@ import pytest
 from task_app import Task
 
 from trainctl.config.settings import PanelSettings
-from trainctl.panel import process
-from trainctl.panel.paneldir import Record
+from trainctl.panel.server import handle
+from trainctl.panel.server.state import ServerRecord
 
 WaitUntil = Callable[..., Any]
 PATIENCE_S = 240.0
@@ -29,7 +29,7 @@ USER = """
 import sys
 from pathlib import Path
 from trainctl.config.settings import PanelSettings
-from trainctl.panel.process import ensure
+from trainctl.panel.server.handle import ensure
 handle = ensure(Path(sys.argv[1]), PanelSettings(keep_min=float(sys.argv[2])))
 print(handle.url, flush=True)
 sys.stdin.read()
@@ -43,13 +43,13 @@ def answer(url: str) -> int:
         return int(given.status)
 
 
-def user_of(root: Path, keep_min: float) -> tuple[subprocess.Popen[str], Record]:
+def user_of(root: Path, keep_min: float) -> tuple[subprocess.Popen[str], ServerRecord]:
     """Start a process that uses the page of a root; return it and the server's record once the server is up."""
     command = [sys.executable, "-c", USER, str(root), str(keep_min)]
     user = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert user.stdout is not None
     assert answer(user.stdout.readline().strip()) == 200
-    record = process.find(root)
+    record = handle.find(root)
     assert record is not None
     return user, record
 
@@ -72,7 +72,7 @@ def test_server_outlives_a_killed_user_for_the_minutes_it_was_asked_for(tmp_path
     user, record = user_of(tmp_path, 0.1)
     killed = kill(user)
     assert answer(record.url) == 200
-    wait_until(lambda: process.find(tmp_path) is None, "the end of the server", PATIENCE_S)
+    wait_until(lambda: handle.find(tmp_path) is None, "the end of the server", PATIENCE_S)
     assert time.monotonic() - killed > 5.0  # of six seconds, as it saw its last user a moment before the kill
     assert not (tmp_path / ".trainctl" / "panel.json").exists()
 
@@ -83,19 +83,19 @@ def test_page_that_is_loaded_keeps_its_server_for_a_while_more(tmp_path: Path, w
         assert page.status == 200
     asked = time.monotonic()
     kill(user)
-    wait_until(lambda: process.find(tmp_path) is None, "the end of the server", PATIENCE_S)
+    wait_until(lambda: handle.find(tmp_path) is None, "the end of the server", PATIENCE_S)
     assert time.monotonic() - asked > 10.0  # for a browser to open its websocket, or to load the page anew
 
 
 def test_longest_time_that_a_user_asked_for_counts(tmp_path: Path) -> None:
     users = [user_of(tmp_path, minutes) for minutes in (0.0, 7.0, 3.0)]
-    record = process.find(tmp_path)
+    record = handle.find(tmp_path)
     assert record is not None
     assert record.keep_min == 7.0
     assert {found.pid for _, found in users} == {record.pid}
     for user, _ in users:
         kill(user)
-    assert process.find(tmp_path) == record
+    assert handle.find(tmp_path) == record
 
 
 def test_kept_server_costs_next_to_nothing(tmp_path: Path, wait_until: WaitUntil) -> None:
@@ -105,18 +105,20 @@ def test_kept_server_costs_next_to_nothing(tmp_path: Path, wait_until: WaitUntil
 
 
 @pytest.fixture
-def left(task: Task) -> Iterator[tuple[Task, str, Record]]:
+def left(task: Task) -> Iterator[tuple[Task, str, ServerRecord]]:
     """A run that is over, what it printed, and the server that it has left."""
     done = task.run(ON)
     assert done.returncode == 0, done.stderr
-    record = process.find(task.path / "outputs" / "app")
+    record = handle.find(task.path / "outputs" / "app")
     assert record is not None, "the page has died with its run"
     yield task, done.stderr, record
-    if process.find(task.path / "outputs" / "app") == record:
+    if handle.find(task.path / "outputs" / "app") == record:
         os.kill(record.pid, signal.SIGKILL)
 
 
-def test_run_leaves_its_page_and_keeps_nobody_waiting(left: tuple[Task, str, Record], wait_until: WaitUntil) -> None:
+def test_run_leaves_its_page_and_keeps_nobody_waiting(
+    left: tuple[Task, str, ServerRecord], wait_until: WaitUntil
+) -> None:
     task, said, record = left  # whose pipes have been read to their end, though the server lives
     assert said.splitlines()[0] == f"page: {record.url}"
     assert said.splitlines()[-1] == "trainctl panel outputs/app"
@@ -130,10 +132,10 @@ def test_run_leaves_its_page_and_keeps_nobody_waiting(left: tuple[Task, str, Rec
     assert f"page: {record.url}" in listed.stderr.replace("\n ", "").replace("\n", "")
     again = task.run(ON, "lr=0.2")
     assert re.findall(r"^page: (\S+)$", again.stderr, re.MULTILINE) == [record.url]
-    assert process.find(task.path / "outputs" / "app") == record
+    assert handle.find(task.path / "outputs" / "app") == record
 
 
-def test_run_that_asks_for_another_server_gets_it(left: tuple[Task, str, Record], wait_until: WaitUntil) -> None:
+def test_run_that_asks_for_another_server_gets_it(left: tuple[Task, str, ServerRecord], wait_until: WaitUntil) -> None:
     task, _, record = left
     again = task.run(ON, "trainctl.panel.keep_min=0", TRAINCTL_USERNAME="me", TRAINCTL_PASSWORD="a good one")
     (url,) = re.findall(r"^page: (\S+)$", again.stderr, re.MULTILINE)
@@ -141,7 +143,7 @@ def test_run_that_asks_for_another_server_gets_it(left: tuple[Task, str, Record]
     wait_until(lambda: not psutil.pid_exists(record.pid), "the end of the first server", PATIENCE_S)
 
 
-def test_command_takes_the_server_that_is_there_and_leaves_it(left: tuple[Task, str, Record]) -> None:
+def test_command_takes_the_server_that_is_there_and_leaves_it(left: tuple[Task, str, ServerRecord]) -> None:
     task, _, record = left
     command = [*LS[:-1], "panel", "outputs/app"]
     with subprocess.Popen(command, cwd=task.path, stdout=subprocess.PIPE, text=True) as panel:
@@ -150,7 +152,7 @@ def test_command_takes_the_server_that_is_there_and_leaves_it(left: tuple[Task, 
         assert panel.stdout.readline() == "It was there already: Ctrl-C leaves it.\n"
         panel.send_signal(signal.SIGINT)
         assert panel.wait(60) == 0
-    assert process.find(task.path / "outputs" / "app") == record
+    assert handle.find(task.path / "outputs" / "app") == record
 
 
 def test_page_of_the_command_ends_with_it_though_it_is_open(tmp_path: Path) -> None:
@@ -163,11 +165,11 @@ def test_page_of_the_command_ends_with_it_though_it_is_open(tmp_path: Path) -> N
             assert page.status == 200
         panel.send_signal(signal.SIGINT)
         assert panel.wait(60) == 0
-    assert process.find(tmp_path) is None
+    assert handle.find(tmp_path) is None
 
 
 def test_settings_make_their_seal_with_the_link_alone() -> None:
-    from trainctl.panel.starting import Listening
+    from trainctl.panel.server.launch import Listening
 
     one, same, other = (Listening.of(PanelSettings(port=port, keep_min=port)) for port in (1, 1, 2))
     assert one.sealed("link") == same.sealed("link") != one.sealed("other link")

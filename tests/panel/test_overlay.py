@@ -12,8 +12,8 @@ pytest.importorskip("panel")
 
 
 def test_lines_grow_and_go_with_the_choice(tmp_path: Path) -> None:
-    from trainctl.panel.overlay import MAX_RUNS, Overlay
-    from trainctl.panel.watcher import Watcher
+    from trainctl.panel.data.watcher import Watcher
+    from trainctl.panel.widgets.overlay import MAX_RUNS, Overlay
 
     runs = [make_run(tmp_path, name, []) for name in ("a", "b")]
     watcher = Watcher(tmp_path)
@@ -46,8 +46,8 @@ def test_lines_grow_and_go_with_the_choice(tmp_path: Path) -> None:
 
 
 def test_long_line_is_thinned_to_what_a_screen_shows(tmp_path: Path) -> None:
-    from trainctl.panel.overlay import MAX_DRAWN, Overlay
-    from trainctl.panel.watcher import Watcher
+    from trainctl.panel.data.watcher import Watcher
+    from trainctl.panel.widgets.overlay import MAX_DRAWN, Overlay
 
     run = make_run(tmp_path, "a", [])
     run.metrics.write_text("".join(f'{{"step": {step}, "loss": {step}}}\n' for step in range(1, 3500)))

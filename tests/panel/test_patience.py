@@ -15,8 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from trainctl.panel.guard import answers
-from trainctl.panel.patience import Patience
+from trainctl.panel.server.watchdog import Patience, answers
 
 SERVER = Path(__file__).with_name("odd_server.py")
 

@@ -13,9 +13,9 @@ from made_sweep import make_run
 
 from trainctl.config import yaml
 from trainctl.config.settings import PanelSettings
-from trainctl.panel import process
-from trainctl.run import files
-from trainctl.run.rundir import RunDir
+from trainctl.panel.server import handle as process
+from trainctl.rundir import files
+from trainctl.rundir.paths import RunDir
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed on this machine")
 

@@ -11,7 +11,7 @@ panel = pytest.importorskip("panel")
 
 
 def test_page_that_is_closed_is_forgotten_by_the_process() -> None:
-    from trainctl.panel.theme import frame
+    from trainctl.panel.pages.theme import frame
 
     before = list(panel.state.param.watchers.get("busy", {}).get("value", []))
     page = frame("a page", [])

@@ -16,11 +16,11 @@ import pytest
 from task_app import Task
 
 from trainctl.config.settings import PanelSettings
-from trainctl.panel import process
-from trainctl.panel.process import url_of
-from trainctl.run import files
-from trainctl.run.rundir import RunDir
-from trainctl.run.status import Status, write_status
+from trainctl.panel.server import handle as process
+from trainctl.panel.server.handle import url_of
+from trainctl.rundir import files
+from trainctl.rundir.paths import RunDir
+from trainctl.rundir.status import Status, write_status
 
 LS = [sys.executable, "-c", "from trainctl.cli import main; main()", "ls"]
 
@@ -68,7 +68,7 @@ def test_link_put_down_by_somebody_else_is_not_told(tmp_path: Path, monkeypatch:
     try:
         assert url_of(tmp_path) is not None
         own = os.geteuid()
-        monkeypatch.setattr("trainctl.panel.paneldir.os.geteuid", lambda: own + 1)
+        monkeypatch.setattr("trainctl.panel.server.state.os.geteuid", lambda: own + 1)
         assert url_of(tmp_path) is None
     finally:
         monkeypatch.undo()

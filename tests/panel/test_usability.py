@@ -13,8 +13,8 @@ from browsing import CHROMIUM, NAME, Training, button, expect, field, open_run, 
 from made_pipeline import MadePipeline
 from made_sweep import make_sweep
 
-from trainctl.panel.access import reader_url
-from trainctl.run.events import read_events
+from trainctl.panel.auth.access import reader_url
+from trainctl.rundir.events import read_events
 
 pytestmark = [
     pytest.mark.long,

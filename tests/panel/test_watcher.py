@@ -13,14 +13,13 @@ import pytest
 
 from trainctl.config.changelog import Changelog, Edit, dumps
 from trainctl.config.controls import Key
-from trainctl.panel import runview, watcher
-from trainctl.panel.runview import RunFiles, value_at
-from trainctl.panel.search import Search
-from trainctl.panel.watcher import Watcher
-from trainctl.run import files
-from trainctl.run.lock import RunLock
-from trainctl.run.rundir import RunDir
-from trainctl.run.status import Status, write_status
+from trainctl.panel.data import run_view, watcher
+from trainctl.panel.data.run_view import RunFiles, value_at
+from trainctl.panel.data.watcher import Search, Watcher
+from trainctl.rundir import files
+from trainctl.rundir.lock import RunLock
+from trainctl.rundir.paths import RunDir
+from trainctl.rundir.status import Status, write_status
 
 
 def make_run(path: Path, **config: Any) -> RunDir:
@@ -107,7 +106,7 @@ def test_view_is_read_again_only_when_a_file_changed(root: Path, monkeypatch: py
     known = RunFiles(run)
     first = known.view()
     reads = []
-    monkeypatch.setattr(runview, "summarize", reads.append)
+    monkeypatch.setattr(run_view, "summarize", reads.append)
     assert known.view() is first
     assert reads == []
     monkeypatch.undo()
@@ -176,7 +175,7 @@ def test_value_at_passes_over_what_is_not_there() -> None:
 
 
 def test_record_of_another_shape_is_no_record(tmp_path: Path) -> None:
-    from trainctl.panel.paneldir import PanelDir
+    from trainctl.panel.server.state import PanelDir
 
     place = PanelDir(tmp_path)
     place.create()

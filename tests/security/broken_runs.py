@@ -9,9 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from trainctl.config.changelog import Changelog, Edit, dumps
-from trainctl.run import files
-from trainctl.run.rundir import RunDir
-from trainctl.run.status import Status, write_status
+from trainctl.rundir import files
+from trainctl.rundir.paths import RunDir
+from trainctl.rundir.status import Status, write_status
 
 GOOD = ("good-0", "good-1", "good-2")
 YAML = ("status.yaml", "run.yaml", "result.yaml", "progress.yaml", "changelog.yaml")

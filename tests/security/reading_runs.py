@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from trainctl.cli import app
-from trainctl.panel.watcher import Watcher
+from trainctl.panel.data.watcher import Watcher
 
 MEMORY = 2**30
 MOST = 10**6

@@ -19,19 +19,21 @@ from tornado.websocket import WebSocketClosedError, websocket_connect
 
 from trainctl.config.changelog import Changelog, Edit, dumps
 from trainctl.config.controls import Key
-from trainctl.panel import ansi, asking, differing, facts, gate, sweepfacts
-from trainctl.panel.access import ADMIT, Access, refuse
-from trainctl.panel.asking import Asking
-from trainctl.panel.bulk import Bulk
-from trainctl.panel.gate import Gate
-from trainctl.panel.limits import Bucket
-from trainctl.panel.runview import Row, RunView
-from trainctl.panel.server import MAX_BODY, MAX_HEADER, MAX_MESSAGE
-from trainctl.panel.watcher import Watcher
-from trainctl.run import files
-from trainctl.run.rundir import RunDir
-from trainctl.run.status import Status, write_status
-from trainctl.run.summary import Summary
+from trainctl.panel.auth import gate
+from trainctl.panel.auth.access import ADMIT, Access, refuse
+from trainctl.panel.auth.gate import Gate
+from trainctl.panel.auth.rate_limit import Bucket
+from trainctl.panel.data import diff
+from trainctl.panel.data.run_view import RunRow, RunView
+from trainctl.panel.data.watcher import Watcher
+from trainctl.panel.server.app import MAX_BODY, MAX_HEADER, MAX_MESSAGE
+from trainctl.panel.widgets import ansi, requests, summary
+from trainctl.panel.widgets.bulk import Bulk
+from trainctl.panel.widgets.requests import Asking
+from trainctl.rundir import files
+from trainctl.rundir.paths import RunDir
+from trainctl.rundir.status import Status, write_status
+from trainctl.rundir.summary import Summary
 
 __all__ = ["client"]
 
@@ -192,10 +194,10 @@ def test_strangers_cannot_use_up_the_turns_of_those_who_may(monkeypatch: pytest.
 
 
 def test_page_that_asks_too_often_is_told_so_and_files_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asking, "Bucket", lambda size, per_s: Bucket(2, 0.0))
+    monkeypatch.setattr(requests, "Bucket", lambda size, per_s: Bucket(2, 0.0))
     run = RunDir.at(tmp_path)
     run.create()
-    row = Row.of(run)
+    row = RunRow.of(run)
     monkeypatch.setattr(type(row.summary), "state", "running", raising=False)
     view = RunView(row)
     page = Asking(may_ask=True)
@@ -206,13 +208,13 @@ def test_page_that_asks_too_often_is_told_so_and_files_nothing(tmp_path: Path, m
 
 
 def test_many_clicks_for_many_runs_share_one_allowance_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asking, "Bucket", lambda size, per_s: Bucket(2, 0.0))
+    monkeypatch.setattr(requests, "Bucket", lambda size, per_s: Bucket(2, 0.0))
     monkeypatch.setattr(RunView, "is_editable", True)
     views = {}
     for name in ("a", "b"):
         run = RunDir.at(tmp_path / name)
         run.create()
-        views[name] = RunView(Row.of(run))
+        views[name] = RunView(RunRow.of(run))
     monkeypatch.setattr(Summary, "state", "running")
     bulk = Bulk(SimpleNamespace(view=views.get, fresh_view=views.get), may_ask=True)  # type: ignore[arg-type]
     bulk.choose(list(views))
@@ -225,7 +227,7 @@ def test_reader_files_nothing_whatever_the_page_is_told(tmp_path: Path) -> None:
     run = RunDir.at(tmp_path)
     run.create()
     page = Asking(may_ask=False)
-    page.ask(RunView(Row.of(run)), "lr", texts={"lr": "1"})
+    page.ask(RunView(RunRow.of(run)), "lr", texts={"lr": "1"})
     assert "rejected: this link only shows" in page.lines()
     assert list(run.inbox.iterdir()) == []
 
@@ -245,10 +247,10 @@ def test_script_tags_are_text_in_every_place(tmp_path: Path) -> None:
     assert view is not None
     rows = [("tag", TAG, TAG)]
     shown = [
-        facts.facts(view.row),
-        sweepfacts.failures(watcher.rows()),
-        sweepfacts.slots(watcher.rows()),
-        differing.difference_table(rows, (TAG, TAG, TAG), TAG),
+        summary.facts(view.row),
+        summary.failures(watcher.rows()),
+        summary.slots(watcher.rows()),
+        diff.difference_table(rows, (TAG, TAG, TAG), TAG),
         ansi.to_html(f"{TAG}\033[31m{TAG}\033[0m"),
     ]
     page = Asking(may_ask=True)

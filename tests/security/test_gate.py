@@ -17,9 +17,9 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 
 from trainctl.config.settings import PanelSettings
-from trainctl.panel import process
-from trainctl.panel.access import Access, Request
-from trainctl.panel.paneldir import PanelDir
+from trainctl.panel.auth.access import Access, HttpRequest
+from trainctl.panel.server import handle as process
+from trainctl.panel.server.state import PanelDir
 
 ROUTES = [
     "",
@@ -265,12 +265,12 @@ def test_files_of_the_server_are_for_their_owner_only(client: Client) -> None:
 def test_proof_fails_when_the_gate_lets_anybody_in() -> None:
     from tornado.web import Application, RequestHandler
 
-    from trainctl.panel.access import ADMIT, Verdict
-    from trainctl.panel.gate import Gate
+    from trainctl.panel.auth.access import ADMIT, Admission
+    from trainctl.panel.auth.gate import Gate
     from trainctl.panel.proof import GateError, prove
 
     class Open(Access):
-        def judge(self, request: Request) -> Verdict:
+        def judge(self, request: HttpRequest) -> Admission:
             return ADMIT
 
     application = Application([(r".*", RequestHandler)])
@@ -282,7 +282,8 @@ def test_proof_fails_when_the_gate_lets_anybody_in() -> None:
 def test_access_compares_words_that_are_not_ascii() -> None:
     access = Access.of_url("http://127.0.0.1:5/p/?token=secret")
     headers = {"host": "127.0.0.1:5", "authorization": "Bearer s\u00e9cret\udc80"}
-    assert access.judge(Request("GET", "/p/", headers=headers)).status == 403
+    assert access.judge(HttpRequest("GET", "/p/", headers=headers)).status == 403
     assert (
-        access.judge(Request("GET", "/p/", "token=secret&token=secret", headers={"host": "127.0.0.1:5"})).status == 403
+        access.judge(HttpRequest("GET", "/p/", "token=secret&token=secret", headers={"host": "127.0.0.1:5"})).status
+        == 403
     )

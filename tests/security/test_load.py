@@ -16,10 +16,10 @@ from sweep_app import wait_until
 
 from trainctl.config import changelog
 from trainctl.config.settings import PanelSettings
-from trainctl.panel import process
-from trainctl.run.events import read_events
-from trainctl.run.rundir import RunDir
-from trainctl.run.status import state_of
+from trainctl.panel.server import handle as process
+from trainctl.rundir.events import read_events
+from trainctl.rundir.paths import RunDir
+from trainctl.rundir.status import state_of
 
 TRAINING = Path(__file__).with_name("loaded_training.py")
 MOST_EDITS = 60  # of one page

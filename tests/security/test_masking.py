@@ -10,12 +10,12 @@ import pytest
 from trainctl.config.changelog import Changelog, Edit, dumps
 from trainctl.config.controls import Key
 from trainctl.config.masking import MASK, Masking
-from trainctl.panel.filestab import beginning, files_of
-from trainctl.panel.logtab import read_end
-from trainctl.panel.runview import Row, RunView, read_view
-from trainctl.run import files
-from trainctl.run.events import read_events
-from trainctl.run.rundir import RunDir
+from trainctl.panel.data.run_view import RunRow, RunView, read_view
+from trainctl.panel.widgets.files import beginning, files_of
+from trainctl.panel.widgets.log import read_end
+from trainctl.rundir import files
+from trainctl.rundir.events import read_events
+from trainctl.rundir.paths import RunDir
 
 SECRETS = ("sk-first-111", "sk-second-222", "hush-hush", "pass word 333")
 
@@ -45,7 +45,7 @@ def run(tmp_path: Path) -> RunDir:
 
 
 def view_of(run: RunDir) -> RunView:
-    return read_view(Row.of(run), read_events(run))
+    return read_view(RunRow.of(run), read_events(run))
 
 
 def test_view_holds_no_secret(run: RunDir) -> None:

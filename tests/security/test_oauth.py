@@ -20,12 +20,12 @@ from test_gate import UPGRADE
 
 from trainctl.config.settings import OAuthSettings, PanelSettings, settings_of
 from trainctl.errors import SettingError
-from trainctl.panel import process
-from trainctl.panel.access import Access, Request
+from trainctl.panel.auth.access import Access, HttpRequest
 from trainctl.panel.oauth import PROVIDERS, OAuth
-from trainctl.panel.paneldir import PanelDir
-from trainctl.run.events import read_events
-from trainctl.run.rundir import RunDir
+from trainctl.panel.server import handle as process
+from trainctl.panel.server.state import PanelDir
+from trainctl.rundir.events import read_events
+from trainctl.rundir.paths import RunDir
 
 ENVIRONMENT = {"PANEL_OAUTH_KEY": KEY, "PANEL_OAUTH_SECRET": SECRET}
 WHO = "me@lab.example"
@@ -193,7 +193,7 @@ def access() -> Access:
 
 
 def judged(cookie: str, path: str = "/p/") -> tuple[str, str, str | None]:
-    verdict = access().judge(Request("GET", path, headers={"host": "127.0.0.1:5"}, cookies={"trainctl-p": cookie}))
+    verdict = access().judge(HttpRequest("GET", path, headers={"host": "127.0.0.1:5"}, cookies={"trainctl-p": cookie}))
     return verdict.kind, verdict.role, verdict.who
 
 
@@ -255,7 +255,7 @@ def test_secret_in_a_config_is_no_setting() -> None:
 
 
 def test_login_is_enough_for_an_address_that_others_reach(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from trainctl.panel.starting import Listening
+    from trainctl.panel.server.launch import Listening
 
     for name, value in ENVIRONMENT.items():
         monkeypatch.setenv(name, value)

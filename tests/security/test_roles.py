@@ -21,11 +21,11 @@ import pytest
 
 from trainctl.config.settings import PanelSettings
 from trainctl.errors import SettingError
-from trainctl.panel import process
-from trainctl.panel.access import Access, Request, reader_token, reader_url
-from trainctl.panel.credentials import MOST_GUESSES, Credentials
-from trainctl.panel.listening import listening_address, ssh_line
-from trainctl.panel.paneldir import PanelDir
+from trainctl.panel.auth.access import Access, HttpRequest, reader_token, reader_url
+from trainctl.panel.auth.password import MOST_GUESSES, Credentials
+from trainctl.panel.server import handle as process
+from trainctl.panel.server.launch import listening_address, ssh_line
+from trainctl.panel.server.state import PanelDir
 
 URL = "http://127.0.0.1:5/p/?token=secret"
 HOST = {"host": "127.0.0.1:5"}
@@ -54,24 +54,26 @@ def test_reader_is_told_from_editor_by_link_cookie_and_bearer() -> None:
     access = Access.of_url(URL)
     reader = reader_token("secret")
     assert reader != "secret"
-    assert access.judge(Request("GET", "/p/", f"token={reader}", HOST)).role == "reader"
-    assert access.judge(Request("GET", "/p/", "token=secret", HOST)).role == "editor"
-    assert access.judge(Request("GET", "/p/", headers={**HOST, "authorization": f"Bearer {reader}"})).role == "reader"
+    assert access.judge(HttpRequest("GET", "/p/", f"token={reader}", HOST)).role == "reader"
+    assert access.judge(HttpRequest("GET", "/p/", "token=secret", HOST)).role == "editor"
+    assert (
+        access.judge(HttpRequest("GET", "/p/", headers={**HOST, "authorization": f"Bearer {reader}"})).role == "reader"
+    )
     for role, cookie in (("reader", access.reader_cookie), ("editor", access.cookie)):
-        verdict = access.judge(Request("GET", "/p/", headers=HOST, cookies={"trainctl-p": cookie}))
+        verdict = access.judge(HttpRequest("GET", "/p/", headers=HOST, cookies={"trainctl-p": cookie}))
         assert (verdict.kind, verdict.role) == ("admit", role)
     assert reader_url(URL) == f"http://127.0.0.1:5/p/?token={reader}"
 
 
 def test_password_opens_the_page_and_few_guesses_are_allowed() -> None:
     access = Access.of_url(URL, credentials=Credentials.of("me", "correct horse"))
-    assert access.judge(Request("GET", "/p/", headers=HOST)).status == 401
-    good = access.judge(Request("GET", "/p/", headers=basic("me", "correct horse")))
+    assert access.judge(HttpRequest("GET", "/p/", headers=HOST)).status == 401
+    good = access.judge(HttpRequest("GET", "/p/", headers=basic("me", "correct horse")))
     assert (good.kind, good.role) == ("admit", "editor")
     for guess in range(MOST_GUESSES):
-        assert access.judge(Request("GET", "/p/", headers=basic("me", f"guess {guess}"))).status in (401, 429)
-    assert access.judge(Request("GET", "/p/", headers=basic("me", "correct horse"))).status == 429
-    assert access.judge(Request("GET", "/p/", "token=secret", HOST)).kind == "welcome"  # the link still works
+        assert access.judge(HttpRequest("GET", "/p/", headers=basic("me", f"guess {guess}"))).status in (401, 429)
+    assert access.judge(HttpRequest("GET", "/p/", headers=basic("me", "correct horse"))).status == 429
+    assert access.judge(HttpRequest("GET", "/p/", "token=secret", HOST)).kind == "welcome"  # the link still works
 
 
 def test_password_is_kept_as_a_hash_only() -> None:

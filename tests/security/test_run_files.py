@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from broken_runs import GOOD, make_broken_runs, make_run
 
-from trainctl.run.rundir import RunDir, find_runs
+from trainctl.rundir.paths import RunDir, find_runs
 
 READING = Path(__file__).with_name("reading_runs.py")
 PATIENCE_S = 400.0  # of all commands together, on a busy machine

@@ -17,7 +17,7 @@ from wandb_server import KEY, Server, serving
 
 from trainctl.config.changelog import Changelog, Edit, dumps
 from trainctl.config.loaded import Loaded
-from trainctl.config.omitted import OMITTED
+from trainctl.config.masking import OMITTED
 from trainctl.errors import SourceError
 from trainctl.sources import remote
 from trainctl.sources.reading import read_source

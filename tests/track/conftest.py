@@ -18,10 +18,10 @@ from killing import ROOT, TRAINING
 from omegaconf import OmegaConf
 from wandb_online import Start, WandbOnline, held_port
 
-from trainctl.run import attempt
-from trainctl.run.current import live
-from trainctl.run.live import Live
-from trainctl.run.rundir import RunDir
+from trainctl.attempt import attempt
+from trainctl.rundir.paths import RunDir
+from trainctl.session.api import live
+from trainctl.session.live import Live
 from trainctl.track import following
 from trainctl.track import wandb as tracker
 
@@ -162,8 +162,8 @@ def train(run: RunDir, finish: Finish) -> Train:
 @pytest.fixture
 def edit(run: RunDir) -> Callable[..., None]:
     """Ask for an edit, and step until it is applied."""
-    from trainctl.run.events import answer
-    from trainctl.run.inbox import file_request
+    from trainctl.rundir.events import answer
+    from trainctl.rundir.inbox import file_request
 
     def ask(session: Live, values: dict[str, Any], note: str | None = None) -> None:
         request = file_request(run, values, via="cli", who="me", note=note)

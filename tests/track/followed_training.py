@@ -14,8 +14,8 @@ import time
 from omegaconf import OmegaConf
 
 import trainctl
-from trainctl.run import files
-from trainctl.run.rundir import RunDir
+from trainctl.rundir import files
+from trainctl.rundir.paths import RunDir
 from trainctl.track import following
 
 

@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from trainctl.run import files
-from trainctl.run.rundir import RunDir
+from trainctl.rundir import files
+from trainctl.rundir.paths import RunDir
 
 TRAINING = Path(__file__).with_name("followed_training.py")
 ROOT = Path(__file__).resolve().parents[2]

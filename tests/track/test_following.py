@@ -18,15 +18,15 @@ from killing import ROOT, TRAINING
 from trainctl.config import yaml
 from trainctl.config.changelog import Changelog, Edit, dumps
 from trainctl.errors import SettingError
-from trainctl.run import files
-from trainctl.run.rundir import RunDir
+from trainctl.rundir import files
+from trainctl.rundir.paths import RunDir
 from trainctl.track import cursor as cursors
 from trainctl.track import feed, following, names
 from trainctl.track.cursor import Cursor, read_after
 from trainctl.track.facts import OMITTED, Told
 from trainctl.track.sync import sync
 from trainctl.track.tensorboard import read_scalars
-from trainctl.track.tracker import Change, Record
+from trainctl.track.tracker import MetricRecord, ValueChange
 
 
 def test_an_unknown_tracker_is_refused_before_training(train: Any) -> None:
@@ -83,7 +83,7 @@ def test_a_tracker_that_raises_costs_one_warning_and_no_training(
     monkeypatch.setattr(feed, "make_tracker", broken)
     monkeypatch.setattr(following, "_PATIENCE_S", 0)
     monkeypatch.setattr(following, "_LOOK_S", 0.01)
-    monkeypatch.setattr(following.Follower, "_leave_to_another", lambda self, seconds: False)
+    monkeypatch.setattr(following.TrackerThread, "_leave_to_another", lambda self, seconds: False)
     session = train("tensorboard", lr=0.1)
     while len(calls) < 4:
         session.log(loss=float(session.step()))
@@ -113,13 +113,13 @@ class Heard:
     has_lost_all = False
 
     def __init__(self, _run: RunDir) -> None:
-        self.records: list[Record] = []
-        self.edits: list[Change] = []
+        self.records: list[MetricRecord] = []
+        self.edits: list[ValueChange] = []
 
-    def metrics(self, records: list[Record]) -> None:
+    def metrics(self, records: list[MetricRecord]) -> None:
         self.records += records
 
-    def changes(self, changes: list[Change]) -> None:
+    def changes(self, changes: list[ValueChange]) -> None:
         self.edits += changes
 
     def __getattr__(self, name: str) -> Any:

@@ -18,7 +18,7 @@ from lightning.pytorch.demos.boring_classes import BoringModel  # noqa: E402
 from lightning.pytorch.loggers import MLFlowLogger, TensorBoardLogger, WandbLogger  # noqa: E402
 
 from trainctl.frameworks.lightning import TrainctlCallback  # noqa: E402
-from trainctl.run.rundir import RunDir  # noqa: E402
+from trainctl.rundir.paths import RunDir  # noqa: E402
 from trainctl.track.tensorboard import find_event_files, read_scalars  # noqa: E402
 
 

@@ -15,7 +15,7 @@ import pytest
 mlflow = pytest.importorskip("mlflow")
 
 from trainctl.config import yaml  # noqa: E402
-from trainctl.run.rundir import RunDir  # noqa: E402
+from trainctl.rundir.paths import RunDir  # noqa: E402
 from trainctl.track import following, names  # noqa: E402
 from trainctl.track.sync import sync  # noqa: E402
 

@@ -17,9 +17,9 @@ mlflow = pytest.importorskip("mlflow")
 from killing import kill_and_finish  # noqa: E402
 
 from trainctl.config.changelog import Changelog, Edit, dumps  # noqa: E402
-from trainctl.run import files  # noqa: E402
-from trainctl.run.rundir import RunDir  # noqa: E402
-from trainctl.run.status import Status, write_status  # noqa: E402
+from trainctl.rundir import files  # noqa: E402
+from trainctl.rundir.paths import RunDir  # noqa: E402
+from trainctl.rundir.status import Status, write_status  # noqa: E402
 from trainctl.track import following, names  # noqa: E402
 from trainctl.track.sync import sync  # noqa: E402
 

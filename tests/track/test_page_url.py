@@ -6,8 +6,8 @@ from pathlib import Path
 from urllib.request import Request, urlopen
 
 from trainctl.config.settings import PanelSettings
-from trainctl.panel import process
-from trainctl.run.rundir import RunDir
+from trainctl.panel.server import handle as process
+from trainctl.rundir.paths import RunDir
 from trainctl.track.facts import page_url
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from trainctl.config.changelog import Changelog, Edit, dumps
 from trainctl.config.naming import job_name
-from trainctl.run import files
-from trainctl.run.rundir import RunDir
+from trainctl.rundir import files
+from trainctl.rundir.paths import RunDir
 from trainctl.track.facts import Told
 
 CONFIG: dict[str, Any] = {

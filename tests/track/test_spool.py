@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainctl.run import files
+from trainctl.rundir import files
 from trainctl.track.spool import Spool
 
 START: dict[str, Any] = {"rows": 0, "known": []}

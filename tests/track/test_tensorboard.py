@@ -19,13 +19,12 @@ from hypothesis import strategies as st
 from killing import kill_and_finish
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from trainctl.run import opened
-from trainctl.run.rundir import RunDir
-from trainctl.track import following
+from trainctl.rundir.paths import RunDir
+from trainctl.track import following, net
 from trainctl.track.names import from_tensorboard, to_tensorboard
 from trainctl.track.sync import sync
 from trainctl.track.tensorboard import make, read_scalars
-from trainctl.track.tracker import Change, Facts, Record
+from trainctl.track.tracker import Facts, MetricRecord, ValueChange
 
 
 @pytest.fixture(autouse=True)
@@ -223,7 +222,7 @@ def test_event_file_that_was_deleted_beside_those_of_a_logger_is_written_there_a
     monkeypatch.setattr(following, "_PATIENCE_S", 60)  # else the tracker may open its run before the logger's is noted
     directory = run.path / "lightning_logs" / "version_0"
     session = train("tensorboard", lr=0.5)
-    opened.note("tensorboard", directory=str(directory))
+    net.note("tensorboard", directory=str(directory))
     session.log(loss=float(session.step()))
     finish()
     (file,) = directory.iterdir()
@@ -260,8 +259,8 @@ def test_a_full_disk_leaves_no_half_of_what_is_then_sent_again(run: RunDir) -> N
     run.create()
     tracker = make(run)
     tracker.open(Facts("a", "sweep", {}, "", [], None), {"key": "k"})
-    records = [Record(step, 1.0, {"loss": float(step)}) for step in range(1, 51)]
-    changes = [Change(3, 1.0, {"lr": 0.5, "name": "adam" * 50}, "calmer")]
+    records = [MetricRecord(step, 1.0, {"loss": float(step)}) for step in range(1, 51)]
+    changes = [ValueChange(3, 1.0, {"lr": 0.5, "name": "adam" * 50}, "calmer")]
     for send in (lambda: tracker.metrics(records), lambda: tracker.changes(changes)):
         before = tracker.kept()["size"]
         limits = resource.getrlimit(resource.RLIMIT_FSIZE)

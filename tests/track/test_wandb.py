@@ -18,8 +18,8 @@ from killing import kill_and_finish  # noqa: E402
 from wandb.proto import wandb_internal_pb2  # noqa: E402
 
 from trainctl.config import yaml  # noqa: E402
-from trainctl.config.recordlog import read_records  # noqa: E402
-from trainctl.run.rundir import RunDir  # noqa: E402
+from trainctl.formats.leveldb_log import read_records  # noqa: E402
+from trainctl.rundir.paths import RunDir  # noqa: E402
 from trainctl.track import following  # noqa: E402
 from trainctl.track.sync import sync  # noqa: E402
 

@@ -12,8 +12,8 @@ pytest.importorskip("wandb")
 
 from wandb_online import Start, WandbOnline, logged, synced
 
-from trainctl.run import files
-from trainctl.run.rundir import RunDir
+from trainctl.rundir import files
+from trainctl.rundir.paths import RunDir
 from trainctl.track.feed import Sent
 from trainctl.track.sync import Synced
 

@@ -14,7 +14,7 @@ import wandb
 from wandb_online import Start, WandbOnline, logged, synced
 
 from trainctl.config import yaml
-from trainctl.run.rundir import RunDir
+from trainctl.rundir.paths import RunDir
 from trainctl.track import wandb as tracker
 from trainctl.track.feed import Sent
 from trainctl.track.sync import Synced

@@ -16,8 +16,8 @@ from typing import Any
 
 from wandb_server import KEY, Server, serving
 
-from trainctl.run import files
-from trainctl.run.rundir import RunDir
+from trainctl.rundir import files
+from trainctl.rundir.paths import RunDir
 from trainctl.track.sync import Synced, sync
 
 Start = Callable[..., "subprocess.Popen[str]"]

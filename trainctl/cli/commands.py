@@ -11,20 +11,20 @@ from typing import Annotated, Any
 
 import typer
 
-from trainctl.config.document import read_document
-from trainctl.config.override import quoted
+from trainctl.config.overrides import quoted
+from trainctl.config.safe_yaml import read_document
 from trainctl.errors import TrainctlError
 
 # what may be said of a pipeline in short, as an override: `only=[avg]`
 _SHORT = {
     "only": "trainctl.run.only",
     "force": "trainctl.run.force",
-    "flags": "trainctl.run.flags",
+    "flags": "trainctl.session.flags",
     "dry_run": "hydra.launcher.dry_run",
 }
 _SHORT_OVERRIDE = re.compile(rf"({'|'.join(_SHORT)})=(.*)", re.DOTALL)
 _NAMES = re.compile(r"(?!null$)[\w-]+(,[\w-]+)*")
-_LISTING = "++hydra.callbacks.trainctl_commands._target_=trainctl.commands.listing.Listing"
+_LISTING = "++hydra.callbacks.trainctl_commands._target_=trainctl.commands.listing.CommandCheck"
 
 # of Hydra's flags: those that say what it does instead of a sweep, and those that a value follows
 _MODES = ("-m", "--multirun", "-r", "--run", "-c", "--cfg", "-i", "--info", "-sc", "--shell-completion", "-h", "--help",

@@ -26,8 +26,8 @@ def config(
 def _composed(opened: OpenApp, overrides: list[str], resolve: bool) -> tuple[str, list[str]]:
     from omegaconf import OmegaConf, open_dict, read_write
 
-    from trainctl.config.missing import missing_keys
-    from trainctl.launch.fitting import fit, known_to_hydra
+    from trainctl.compose.pairs import fit, known_to_hydra
+    from trainctl.config.given import missing_keys
 
     whole = opened.compose(overrides)
     choices = whole.hydra.runtime.choices

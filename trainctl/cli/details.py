@@ -9,14 +9,15 @@ from typing import Any
 
 from rich.text import Text
 
+from trainctl import text as amount
 from trainctl.cli import terminal
 from trainctl.cli.place import JsonOption, RunArgument, find_run, shown
 from trainctl.cli.runs import as_record, commands_cell, state_style
 from trainctl.cli.traces import last_traceback
-from trainctl.run import amount, files
-from trainctl.run.logs import earlier_logs
-from trainctl.run.rundir import RunDir
-from trainctl.run.summary import Summary, read_tail, summarize
+from trainctl.rundir import files
+from trainctl.rundir.logs import earlier_logs
+from trainctl.rundir.paths import RunDir
+from trainctl.rundir.summary import Summary, read_tail, summarize
 
 _LOG_LINES = 20
 _MOST_LINES = 10_000  # in which a traceback is looked for

@@ -14,8 +14,8 @@ from trainctl.config import yaml
 from trainctl.config.drift import differing_keys
 from trainctl.config.keys import leaves
 from trainctl.errors import RunDirError
-from trainctl.run.applied import read_changelog
-from trainctl.run.rundir import RunDir
+from trainctl.rundir.edits import read_changelog
+from trainctl.rundir.paths import RunDir
 
 _AT = re.compile(r"(?P<run>.+)@(?P<step>[0-9]{1,18})", re.DOTALL)
 _NOT_THERE = "(not there)"

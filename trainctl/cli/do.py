@@ -11,11 +11,11 @@ from trainctl.cli.grid import Column, print_grid
 from trainctl.cli.place import RunArgument, find_run, shown
 from trainctl.cli.request import parse_pairs
 from trainctl.config import yaml
-from trainctl.run.events import wait_for_answer
-from trainctl.run.inbox import file_request
-from trainctl.run.rundir import RunDir
-from trainctl.run.status import state_of
-from trainctl.run.summary import read_record
+from trainctl.rundir.events import wait_for_answer
+from trainctl.rundir.inbox import file_request
+from trainctl.rundir.paths import RunDir
+from trainctl.rundir.status import state_of
+from trainctl.rundir.summary import read_record
 
 _REFUSAL_S = 1.0  # how long to wait for a refusal of what is asked for a later step
 

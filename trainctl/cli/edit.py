@@ -17,15 +17,15 @@ import typer
 from trainctl.cli import terminal
 from trainctl.cli.place import RunArgument, shown
 from trainctl.cli.request import REFUSAL_S, AtOption, NoteOption, NoWaitOption, WaitOption, keys_of_run, running, tell
-from trainctl.config import sheet
+from trainctl.config import editor_sheet
 from trainctl.config.controls import Key
 from trainctl.config.edit import parse_edits
 from trainctl.errors import EditError, RunDirError
-from trainctl.run.applied import read_changelog
-from trainctl.run.events import wait_for_answer
-from trainctl.run.inbox import file_request
-from trainctl.run.rundir import RunDir
-from trainctl.run.status import state_of
+from trainctl.rundir.edits import read_changelog
+from trainctl.rundir.events import wait_for_answer
+from trainctl.rundir.inbox import file_request
+from trainctl.rundir.paths import RunDir
+from trainctl.rundir.status import state_of
 
 _HEAD = """\
 Change values, save and quit: all changes are applied at one step, or none. A line that is deleted changes nothing.
@@ -34,7 +34,7 @@ Keys that cannot be edited now are not here.
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class RequestOptions:
     """How the request is to be filed."""
 
     note: str | None
@@ -57,13 +57,13 @@ def edit(
     """
     found = running(run)
     keys = keys_of_run(found)
-    values = sheet.editable(_current(found), keys)
+    values = editor_sheet.editable(_current(found), keys)
     if not values:
         raise RunDirError(f"{shown(found)} has no key that can be edited now")
     folder = Path(tempfile.mkdtemp(prefix="trainctl-"))
     path = folder / f"{found.name}.yaml"
-    asked = Asked(note, at, force, None if no_wait else wait)
-    path.write_text(sheet.write(values, keys, f"{found.path}\n{_HEAD}"), encoding="utf-8")
+    asked = RequestOptions(note, at, force, None if no_wait else wait)
+    path.write_text(editor_sheet.write(values, keys, f"{found.path}\n{_HEAD}"), encoding="utf-8")
     try:
         code = _edit(found, path, values, keys, asked)
     except EditError:  # of the editor itself: there is no text to keep
@@ -76,7 +76,7 @@ def edit(
     raise typer.Exit(code)
 
 
-def _edit(run: RunDir, path: Path, values: Mapping[Any, Any], keys: Mapping[str, Key], asked: Asked) -> int:
+def _edit(run: RunDir, path: Path, values: Mapping[Any, Any], keys: Mapping[str, Key], asked: RequestOptions) -> int:
     """Open the text until it is taken or given up; return the exit code."""
     reason: str | None = None
     while True:
@@ -85,7 +85,7 @@ def _edit(run: RunDir, path: Path, values: Mapping[Any, Any], keys: Mapping[str,
         after = path.read_bytes()
         try:
             text = after.decode()
-            changed = sheet.changes(values, text, keys)
+            changed = editor_sheet.changes(values, text, keys)
             if not changed:
                 terminal.print_line("nothing to do")
                 return 0
@@ -100,7 +100,7 @@ def _edit(run: RunDir, path: Path, values: Mapping[Any, Any], keys: Mapping[str,
             _put_above(path, after, reason)
 
 
-def _file(run: RunDir, changed: Mapping[str, Any], asked: Asked) -> int:
+def _file(run: RunDir, changed: Mapping[str, Any], asked: RequestOptions) -> int:
     """File the request and tell its answer.
 
     Raises:

@@ -10,10 +10,10 @@ from trainctl.cli import terminal
 from trainctl.cli.grid import Column, print_grid
 from trainctl.cli.opening import OpenApp, look_at
 from trainctl.cli.place import JsonOption, find_run
-from trainctl.config.origin import History, below, check_key, rows, said_of_value
 from trainctl.errors import SettingError
-from trainctl.run.explaining import Explanation, explain_config, explain_run
-from trainctl.run.rundir import RunDir
+from trainctl.explain.explain import Explanation, explain_config, explain_run
+from trainctl.explain.origin import History, below, check_key, rows, said_of_value
+from trainctl.rundir.paths import RunDir
 
 _Program = Annotated[
     str | None, typer.Option("--app", metavar="PROGRAM", help="Explain what a Hydra program would run, not a run.")
@@ -64,7 +64,7 @@ def _one(keys: list[str]) -> str | None:
 
 
 def _of_app(opened: OpenApp, overrides: list[str]) -> Explanation:
-    from trainctl.launch.fitting import fit
+    from trainctl.compose.pairs import fit
 
     config = opened.compose(overrides)
     fit(config)

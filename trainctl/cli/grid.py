@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from trainctl.cli import terminal
-from trainctl.run.printable import padded
+from trainctl.text import padded
 
 GAP = 2
 

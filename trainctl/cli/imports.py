@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 
 from trainctl.cli import terminal
-from trainctl.config import mlrunner, trainconfig
 from trainctl.config.changelog import dumps, loads
 from trainctl.errors import TrainctlError
+from trainctl.importers import mlrunner, trainconfig
 
 app = typer.Typer(help="Carry over what another tool wrote.", no_args_is_help=True)
 

@@ -48,7 +48,7 @@ class OpenApp:
         )
 
 
-class _Seen(BaseException):
+class _ProgramSeen(BaseException):
     """Ends the program when it has been looked at, with what was found."""
 
 
@@ -66,14 +66,14 @@ def look_at(program: str, overrides: Sequence[str], look: Callable[[OpenApp], _F
     original = main._run_hydra
 
     def seen(**called: Any) -> None:
-        raise _Seen(look(_opened(**called)))
+        raise _ProgramSeen(look(_opened(**called)))
 
     before = sys.argv, list(sys.path)
     main._run_hydra = seen
     try:
         with contextlib.redirect_stdout(sys.stderr):
             _run(program, overrides)
-    except _Seen as ending:
+    except _ProgramSeen as ending:
         found: _Found = ending.args[0]
         return found
     finally:

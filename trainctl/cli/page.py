@@ -19,7 +19,7 @@ def panel(
     root: Annotated[Path, typer.Argument(metavar="[DIR]", help="Whose runs to show.", show_default=True)] = ROOT,
 ) -> None:
     """Show the page for the runs below a directory until Ctrl-C."""
-    from trainctl.panel import process
+    from trainctl.panel.server import handle as process
 
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     handle = process.ensure(find_root(root), PanelSettings(keep_min=0), as_it_is=True)

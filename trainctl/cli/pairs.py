@@ -43,7 +43,7 @@ def pairs(
 def _registry(opened: OpenApp, overrides: list[str], named: str | None, app: str) -> Pairs:
     from omegaconf import OmegaConf
 
-    from trainctl.launch.fitting import load_pairs
+    from trainctl.compose.pairs import load_pairs
 
     path = named or OmegaConf.select(opened.compose(overrides), "trainctl.pairs", default=None)
     if path is None:

@@ -12,8 +12,8 @@ from trainctl.cli import terminal
 from trainctl.config import yaml
 from trainctl.config.adopt import is_left_out
 from trainctl.config.keys import join
-from trainctl.config.literal import has_interpolation
 from trainctl.config.loaded import Loaded
+from trainctl.config.values import has_interpolation
 from trainctl.sources.reading import KINDS, read_source
 
 Source = Annotated[

@@ -7,16 +7,16 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from trainctl import text as amount
 from trainctl.cli import terminal
 from trainctl.cli.grid import Column, print_grid
 from trainctl.cli.place import JsonOption, RunArgument, find_run
 from trainctl.config import changelog, yaml
-from trainctl.run import amount
-from trainctl.run.actions import said
-from trainctl.run.applied import Applied, applied_edits, merged, read_changelog
-from trainctl.run.events import read_events
-from trainctl.run.rundir import RunDir
-from trainctl.run.status import format_time
+from trainctl.rundir.edits import Applied, applied_edits, merged, read_changelog
+from trainctl.rundir.events import read_events
+from trainctl.rundir.paths import RunDir
+from trainctl.rundir.status import format_time
+from trainctl.session.actions import said
 
 _MISSING = object()
 

@@ -13,10 +13,10 @@ import typer
 
 from trainctl.cli import terminal, verification
 from trainctl.cli.place import RunArgument, find_run
-from trainctl.config.override import quoted
+from trainctl.config.overrides import quoted
 from trainctl.errors import RunDirError
-from trainctl.run.rundir import RunDir
-from trainctl.run.summary import read_record
+from trainctl.rundir.paths import RunDir
+from trainctl.rundir.summary import read_record
 
 _CONFIG_FLAGS = {"--config-name", "-cn", "--config-path", "-cp", "--config-dir", "-cd"}
 _REPLAY_KEY = re.compile(r"\+{0,2}trainctl\.replay=")

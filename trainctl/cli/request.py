@@ -13,11 +13,11 @@ from trainctl.config import yaml
 from trainctl.config.controls import Key
 from trainctl.config.relative import take_apart
 from trainctl.errors import EditError, RunDirError
-from trainctl.run.events import Event, wait_for_answer
-from trainctl.run.inbox import file_request
-from trainctl.run.rundir import RunDir
-from trainctl.run.status import state_of
-from trainctl.run.summary import read_record
+from trainctl.rundir.events import Event, wait_for_answer
+from trainctl.rundir.inbox import file_request
+from trainctl.rundir.paths import RunDir
+from trainctl.rundir.status import state_of
+from trainctl.rundir.summary import read_record
 
 REFUSAL_S = 1.0  # how long to wait for a refusal of what is asked for a later step
 

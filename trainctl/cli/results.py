@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from trainctl import text as amount
 from trainctl.cli import terminal
 from trainctl.cli.grid import Column, print_grid
 from trainctl.cli.place import ROOT, JsonOption, find_root, name_below
@@ -19,9 +20,8 @@ from trainctl.examine.examiner import Examiner
 from trainctl.examine.row import Row
 from trainctl.examine.table import Table
 from trainctl.examine.writing import constants_line
-from trainctl.run import amount
-from trainctl.run.leftout import left_out
-from trainctl.run.summary import Summary
+from trainctl.rundir.summary import Summary
+from trainctl.rundir.sweep import left_out
 
 
 def table(

@@ -9,14 +9,14 @@ from typing import Annotated, Any
 
 import typer
 
+from trainctl import text as amount
 from trainctl.cli import terminal
 from trainctl.cli.grid import Column, print_grid
 from trainctl.cli.place import ROOT, JsonOption, find_root, name_below, shown
-from trainctl.launch import presence
-from trainctl.run import amount
-from trainctl.run.rundir import RunDir, find_runs
-from trainctl.run.status import FAILED, Seen, format_time
-from trainctl.run.summary import Summary, summarize
+from trainctl.launch import registry
+from trainctl.rundir.paths import RunDir, find_runs
+from trainctl.rundir.status import FAILED, Seen, format_time
+from trainctl.rundir.summary import Summary, summarize
 
 _STATE_STYLES: dict[str, str] = {"running": "green", "interrupted": "yellow", "queued": "dim"}
 
@@ -131,7 +131,7 @@ def _commands_column(summaries: Sequence[Summary]) -> list[Column]:
 
 def _pages(root: Path, summaries: Sequence[Summary]) -> dict[Path, str | None]:
     """Return the link of the page that shows the runs of each directory; None where no server runs."""
-    from trainctl.panel.process import url_of  # other commands need none of it
+    from trainctl.panel.server.handle import url_of  # other commands need none of it
 
     parents = {RunDir.at(root).path, *(summary.run.path.parent for summary in summaries)}
     return {parent: url_of(parent, token=True) for parent in sorted(parents)}
@@ -142,7 +142,7 @@ def _tell_launchers(root: Path, summaries: Sequence[Summary]) -> None:
     base = RunDir.at(root).path
     above = {parent for row in summaries for parent in row.run.path.parents if parent.is_relative_to(base)}
     for directory in sorted({base, *above}):
-        for launcher in presence.find(directory):
+        for launcher in registry.find(directory):
             where = shown(RunDir.at(directory))
             host = "" if launcher.is_here else f" of {launcher.host}"
             since = amount.moment(launcher.started, day=False)

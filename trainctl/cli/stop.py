@@ -16,12 +16,11 @@ import typer
 from trainctl.cli import terminal
 from trainctl.cli.place import ROOT, find_run, shown
 from trainctl.errors import RunDirError
-from trainctl.launch import presence
-from trainctl.launch.presence import Launcher, send_signal
-from trainctl.run.lock import is_locked
-from trainctl.run.rundir import RunDir, find_runs
-from trainctl.run.status import Status, boot_id, process_started, read_status, state_of
-from trainctl.run.stop import note_stop
+from trainctl.launch import registry
+from trainctl.launch.registry import Launcher, send_signal
+from trainctl.rundir.lock import is_locked
+from trainctl.rundir.paths import RunDir, find_runs
+from trainctl.rundir.status import Status, boot_id, note_stop, process_started, read_status, state_of
 
 _POLL_S = 0.05
 _KILL_S = 5.0  # how long the kernel may take for a process that was killed
@@ -43,11 +42,11 @@ def stop(
     directory = _sweep_dir(place)
     if directory is None:
         raise typer.Exit(_stop_run(find_run(place), grace))
-    launchers = presence.find(directory)
+    launchers = registry.find(directory)
     if not launchers:
         raise typer.Exit(terminal.complain(_nothing_works_in(directory)))
     codes = [_stop_launcher(launcher, directory, now) for launcher in launchers]
-    while wait and not any(codes) and {each.pid for each in presence.find(directory)} & {one.pid for one in launchers}:
+    while wait and not any(codes) and {each.pid for each in registry.find(directory)} & {one.pid for one in launchers}:
         time.sleep(_POLL_S)
     raise typer.Exit(max(codes))
 

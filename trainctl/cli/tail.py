@@ -16,14 +16,13 @@ import typer
 from trainctl.cli import terminal
 from trainctl.cli.place import RunArgument, find_run, shown
 from trainctl.errors import TrainctlError
-from trainctl.launch import presence
-from trainctl.run import files
-from trainctl.run.logs import log_of
-from trainctl.run.logtail import end_of
-from trainctl.run.printable import clean_line
-from trainctl.run.rundir import RunDir
-from trainctl.run.status import state_of
-from trainctl.run.summary import summarize
+from trainctl.launch import registry
+from trainctl.rundir import files
+from trainctl.rundir.logs import end_of, log_of
+from trainctl.rundir.paths import RunDir
+from trainctl.rundir.status import state_of
+from trainctl.rundir.summary import summarize
+from trainctl.text import clean_line
 
 _POLL_S = 0.1
 _RETRY_S = 2.0  # between the end of one attempt and the start of the next nobody holds the run's lock
@@ -176,4 +175,4 @@ def _may_go_on(run: RunDir) -> bool:
 
 def _has_launcher(run: RunDir) -> bool:
     """Whether a launcher works in the sweep dir of the run, wherever above it that is."""
-    return any(presence.find(parent) for parent in list(run.path.parents)[:4])
+    return any(registry.find(parent) for parent in list(run.path.parents)[:4])

@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from trainctl.run.printable import clean, clean_lines
+from trainctl.text import clean, clean_lines
 
 __all__ = [
     "clean",

@@ -8,7 +8,7 @@ import typer
 
 from trainctl.cli.place import RunArgument
 from trainctl.cli.request import AtOption, NoteOption, NoWaitOption, WaitOption, running, tell
-from trainctl.run.inbox import file_request
+from trainctl.rundir.inbox import file_request
 
 
 def undo(

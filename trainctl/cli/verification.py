@@ -9,16 +9,17 @@ import sys
 from collections.abc import Collection, Sequence
 from typing import Any
 
+from trainctl import text
 from trainctl.cli import terminal
 from trainctl.cli.place import shown
-from trainctl.config.override import quoted
-from trainctl.run import amount, files
-from trainctl.run.environment import THREADS, differences
-from trainctl.run.result import read_result
-from trainctl.run.rundir import RunDir
-from trainctl.run.status import state_of
-from trainctl.run.summary import summarize
-from trainctl.run.verify import Verdict, compare
+from trainctl.config.overrides import quoted
+from trainctl.rundir import files
+from trainctl.rundir.compare import Comparison, compare
+from trainctl.rundir.paths import RunDir
+from trainctl.rundir.provenance import THREADS, differences
+from trainctl.rundir.result import read_result
+from trainctl.rundir.status import state_of
+from trainctl.rundir.summary import summarize
 
 
 def verify(run: RunDir, command: Sequence[str], cwd: str, ignore: Collection[str]) -> int:
@@ -49,13 +50,13 @@ def verify(run: RunDir, command: Sequence[str], cwd: str, ignore: Collection[str
     return 1
 
 
-def _identical(run: RunDir, verdict: Verdict) -> str:
+def _identical(run: RunDir, verdict: Comparison) -> str:
     parts = [f"{verdict.records:,} metric records"]
     if verdict.fingerprint is not None:
         parts.append(f"weights hash {verdict.fingerprint}")
     value = read_result(run)
     if value is not None:
-        parts.append(f"return value {amount.value(value, exact=True)}")
+        parts.append(f"return value {text.value(value, exact=True)}")
     return ", ".join(parts)
 
 

@@ -14,7 +14,7 @@ from trainctl.commands.pipeline import UNRECORDED, check_names, sentence_about_u
 from trainctl.commands.progress import chosen
 from trainctl.commands.shell import keep_terminal
 from trainctl.commands.template import Templates
-from trainctl.config.override import task_overrides
+from trainctl.config.overrides import task_overrides
 from trainctl.config.settings import settings_of
 from trainctl.errors import CommandError, TrainctlError
 
@@ -23,7 +23,7 @@ _SOURCES = ("from", "from_unknown")
 _OURS = ("trainctl.callback.", "hydra_plugins.hydra_trainctl.")
 
 
-class Listing(Callback):
+class CommandCheck(Callback):
     """Refuses commands that cannot be run whatever their values are, and lists parameters that none of them uses.
 
     Attributes:

@@ -11,16 +11,16 @@ from pathlib import Path
 from hydra.errors import CompactHydraException
 from omegaconf import DictConfig, OmegaConf
 
-from trainctl.commands.progress import Ledger, chosen, digests, is_finished
+from trainctl.attempt import attempt as attempts
+from trainctl.commands.progress import CommandRecord, chosen, digests, is_finished
 from trainctl.commands.shell import keep_earlier, last_lines, run_line, say, signal_of
-from trainctl.commands.template import COMMANDS, Line, Place, Templates
+from trainctl.commands.template import COMMANDS, CommandLine, Place, Templates
 from trainctl.config.masking import Masking
 from trainctl.config.settings import settings_of
 from trainctl.errors import CommandError
-from trainctl.run import attempt as attempts
-from trainctl.run.provenance import hydra_config, original_cwd
-from trainctl.run.rundir import RunDir
-from trainctl.run.status import read_status
+from trainctl.rundir.paths import RunDir
+from trainctl.rundir.provenance import hydra_config, original_cwd
+from trainctl.rundir.status import read_status
 
 UNRECORDED = "commands need a run to be recorded in; add `trainctl` to the defaults of the config"
 
@@ -58,7 +58,7 @@ def _run(config: DictConfig) -> None:
     wanted, force = digests(templates, names), settings.force or (hydra is not None and reruns_all(hydra))
     place = Place(str(attempt.run.path), attempt.run.name)
     lines = {name: templates.line(name, place) for name in names}  # all of them, before the first one runs
-    ledger = Ledger(attempt, templates.texts)
+    ledger = CommandRecord(attempt, templates.texts)
     for name in names:
         if is_finished(ledger.records[name], wanted[name], force=force):
             say(f"{name}: finished before, not run again")
@@ -78,7 +78,7 @@ def _run(config: DictConfig) -> None:
             raise _failed(name, code, log, templates.masking)
 
 
-def _size(error: OSError, line: Line) -> str:
+def _size(error: OSError, line: CommandLine) -> str:
     """Say how long a command is that is too long."""
     is_too_long = error.errno == errno.E2BIG
     return f" ({len(line.text.encode()):,} bytes); let it read values from a file" if is_too_long else ""
@@ -116,7 +116,7 @@ def check_names(templates: Templates, job_name: str | None) -> None:
 
 
 class Hooks:
-    """What the launcher asks about a task of ours; see `trainctl.launch.taskhooks`."""
+    """What the launcher asks about a task of ours; see `trainctl.compose.job`."""
 
     apart: Sequence[str] = (COMMANDS,)
 

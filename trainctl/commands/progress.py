@@ -9,10 +9,10 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from trainctl.attempt.attempt import Attempt
 from trainctl.commands.template import Place, Templates
 from trainctl.errors import CommandError
-from trainctl.run.attempt import Attempt
-from trainctl.run.status import format_time, write_status
+from trainctl.rundir.status import format_time, write_status
 
 LAUNCH = "TRAINCTL_LAUNCH"  # in the environment: which launch of `trainctl run` this is
 
@@ -77,7 +77,7 @@ def merged(now: Iterable[str], known: Iterable[str]) -> list[str]:
     return names
 
 
-class Ledger:
+class CommandRecord:
     """Writes down what a run's commands do. A command that starts makes all later ones outdated, at once.
 
     Commands that the config has no longer are kept: who takes one out for a while has not lost what it did.

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from trainctl.commands.watch import watched
-from trainctl.run.logtail import end_of
+from trainctl.rundir.logs import end_of
 
 _LOOK_S = 0.1  # how often what a command prints is shown on a terminal
 

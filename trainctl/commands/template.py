@@ -56,7 +56,7 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class CommandLine:
     """A command with its values: as the shell gets it, and as people may see it, secrets masked."""
 
     text: str
@@ -91,7 +91,7 @@ class Templates:
         self._configs: dict[Place, DictConfig] = {}
         self._flags = flags
 
-    def line(self, name: str, place: Place) -> Line:
+    def line(self, name: str, place: Place) -> CommandLine:
         """Return a command as the shell gets it: every value quoted once.
 
         Raises:
@@ -103,7 +103,7 @@ class Templates:
                 self._write(shell, name, piece.text, place)
             else:
                 shell.write(piece.text)
-        return Line(str(shell), self.masking.text(shell.shown))
+        return CommandLine(str(shell), self.masking.text(shell.shown))
 
     def _write(self, shell: ShellText, name: str, text: str, place: Place) -> None:
         source = f"{COMMANDS}.{name}: {text}"

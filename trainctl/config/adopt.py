@@ -18,9 +18,9 @@ from omegaconf.errors import OmegaConfBaseException
 from omegaconf.nodes import AnyNode, BooleanNode, EnumNode, FloatNode, IntegerNode, PathNode
 
 from trainctl.config import keys, yaml
-from trainctl.config.literal import has_interpolation, literal
 from trainctl.config.loaded import Form, Loaded
-from trainctl.config.omitted import OMITTED
+from trainctl.config.masking import OMITTED
+from trainctl.config.values import has_interpolation, literal
 from trainctl.errors import SourceError
 
 UNKNOWN = ("error", "drop", "add")

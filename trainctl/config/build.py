@@ -19,7 +19,7 @@ from hydra.types import ConvertMode
 from omegaconf import Container, DictConfig, ListConfig, Node, OmegaConf, SCMode, UnionNode, ValueNode
 from omegaconf.errors import InterpolationResolutionError
 
-from trainctl.config.place import Place, at, place_of, written
+from trainctl.config.node_path import Place, at, place_of, written
 from trainctl.errors import TrainctlError
 
 _TARGET, _CONVERT, _RECURSIVE, _PARTIAL, _ARGS = "_target_", "_convert_", "_recursive_", "_partial_", "_args_"
@@ -59,7 +59,7 @@ def build(config: Any, *args: Any, _execution_whitelist_: Any = None, **kwargs: 
     if config is None:
         return None
     node = _prepared(config, kwargs)
-    return _Builder(_execution_whitelist_).build(node, _Modes(), args)
+    return _ObjectBuilder(_execution_whitelist_).build(node, _Modes(), args)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ def _own(node: DictConfig, key: str, otherwise: Any) -> Any:
     return node[key]
 
 
-class _Builder:
+class _ObjectBuilder:
     """One call of `build`: what was built so far, by its place in the config."""
 
     def __init__(self, whitelist: Any) -> None:

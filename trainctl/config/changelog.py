@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trainctl.config import yaml
-from trainctl.config.document import read_document
 from trainctl.config.keys import find, join, split
+from trainctl.config.safe_yaml import read_document
 from trainctl.errors import ChangelogError
 
 _HEADER = """\

@@ -10,8 +10,8 @@ from typing import Any
 
 from trainctl.config import yaml
 from trainctl.config.controls import FIXED, Key
-from trainctl.config.document import MAX_DEPTH, read_document
 from trainctl.config.keys import join
+from trainctl.config.safe_yaml import MAX_DEPTH, read_document
 from trainctl.config.values import is_same
 from trainctl.errors import EditError
 

@@ -1,10 +1,15 @@
-"""Dotted keys: `optim.lr` is the entry `lr` of the entry `optim`."""
+"""Dotted keys: `optim.lr` is the entry `lr` of the entry `optim`.
+
+Nested mappings from dotted keys.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
+
+from trainctl.errors import SourceError
 
 _SPECIAL = re.compile(r"([.\\])")
 _PART = re.compile(r"(?:[^.\\]|\\.|\\$)*", re.DOTALL)
@@ -79,3 +84,36 @@ def find(container: Mapping[Any, Any], part: str) -> Any:
         if str(key) == part:
             return key
     raise KeyError(part)
+
+
+def nested(values: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """Return mappings nested by the dots in the keys.
+
+    >>> nested({"optim.lr": 0.1, "optim.betas": [0.9], "seed": 1}, "x.ini")
+    {'optim': {'lr': 0.1, 'betas': [0.9]}, 'seed': 1}
+
+    Raises:
+        SourceError: a key stands for a value and for a mapping too, or has an empty part.
+    """
+    top: dict[str, Any] = {}
+    made = {id(top)}  # mappings that are ours to fill; one that is a value is not
+    for key, value in values.items():
+        *above, last = key.split(".")
+        if not all((*above, last)):
+            raise SourceError(f"{source}: the key {key!r} has an empty part")
+        place = top
+        for part in above:
+            if part not in place:
+                place[part] = {}
+                made.add(id(place[part]))
+            place = place[part]
+            if id(place) not in made:
+                raise _both(source, key)
+        if last in place:
+            raise _both(source, key)
+        place[last] = value
+    return top
+
+
+def _both(source: str, key: str) -> SourceError:
+    return SourceError(f"{source}: {key} is a value, and has keys below it or above it that are values too")

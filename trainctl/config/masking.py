@@ -1,4 +1,7 @@
-"""What is shown to nobody: values of keys that look like secrets, and of `trainctl.hidden`, wherever they stand."""
+"""What is shown to nobody: values of keys that look like secrets, and of `trainctl.hidden`, wherever they stand.
+
+What a tracker is given in place of a value that it must not see.
+"""
 
 from __future__ import annotations
 
@@ -121,3 +124,6 @@ def _texts(value: Any) -> Iterable[str]:
             yield from _texts(inner)
     elif value is not None and not isinstance(value, bool):
         yield str(value)
+
+
+OMITTED = "OMITTED"

@@ -12,9 +12,8 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from trainctl.config.given import restore_given, restore_leaves
-from trainctl.config.missing import check_missing
-from trainctl.config.override import task_overrides
+from trainctl.config.given import check_missing, restore_given, restore_leaves
+from trainctl.config.overrides import task_overrides
 from trainctl.errors import IncompatibleError, PairError
 
 Configure = Callable[[DictConfig], Any]

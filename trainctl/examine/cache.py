@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from trainctl.examine.row import Row
-from trainctl.run import files
-from trainctl.run.rundir import RunDir
+from trainctl.rundir import files
+from trainctl.rundir.paths import RunDir
 from trainctl.track import tensorboard
 
 _READERS = ("config/*.py", "examine/*.py", "run/*.py", "track/tensorboard.py")

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from trainctl.examine.curve import mean_of
-from trainctl.run.fields import as_float
+from trainctl.rundir.fields import as_float
 
 _SHORT = (1e-12, 1e12)  # deviations between these are written without an exponent
 

@@ -7,11 +7,11 @@ from functools import lru_cache
 from typing import Any
 
 from trainctl.config import changelog
-from trainctl.config.document import read_document
 from trainctl.config.keys import leaves
+from trainctl.config.safe_yaml import read_document
 from trainctl.errors import ChangelogError, UnreadableError
-from trainctl.run import files
-from trainctl.run.rundir import RunDir
+from trainctl.rundir import files
+from trainctl.rundir.paths import RunDir
 
 _BASE = re.compile(r"\A(?:#[^\n]*\n)*0:[^\n{]*\n((?:  [^\n]*\n|\n)+)#\.\n\Z")
 _BLOCK = re.compile(r"^  (?! |- |-$|\?|#|[\"'&*!|>%@`{\[])", re.MULTILINE)

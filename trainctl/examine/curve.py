@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from trainctl.errors import SettingError
-from trainctl.run import files
-from trainctl.run.fields import as_float
-from trainctl.run.summary import parse_together
+from trainctl.rundir import files
+from trainctl.rundir.fields import as_float
+from trainctl.rundir.summary import parse_together
 
 Part = Literal["last", "min", "max", "mean", "first", "count"]
 PARTS: tuple[str, ...] = get_args(Part)
 
 
 @dataclass(slots=True)
-class Curve:
+class MetricSummary:
     """The values of one metric, in the order in which they were logged. NaN is neither the least nor the greatest."""
 
     first: float = math.nan
@@ -59,13 +59,13 @@ def mean_of(values: Sequence[float]) -> float:
         return math.fsum(value / len(values) for value in values)
 
 
-def read_curves(path: Path) -> dict[str, Curve]:
+def read_curves(path: Path) -> dict[str, MetricSummary]:
     """Read `metrics.jsonl`, in blocks; torn and foreign lines are passed over. Empty when there is no such file.
 
     Raises:
         UnreadableError: it is there and cannot be read, or it has lines, and none of them is a record.
     """
-    curves: dict[str, Curve] = {}
+    curves: dict[str, MetricSummary] = {}
     records, has_lines = 0, False
     try:
         for block in files.read_blocks(path):
@@ -78,7 +78,7 @@ def read_curves(path: Path) -> dict[str, Curve]:
     return curves
 
 
-def _add(curves: dict[str, Curve], lines: bytes) -> int:
+def _add(curves: dict[str, MetricSummary], lines: bytes) -> int:
     values: dict[str, list[float]] = {}
     number = 0
     for record in parse_together(lines):
@@ -90,7 +90,7 @@ def _add(curves: dict[str, Curve], lines: bytes) -> int:
                 values.setdefault(name, []).append(as_float(value))
     for name, new in values.items():
         if name not in ("step", "t"):
-            curves.setdefault(name, Curve()).add(new)
+            curves.setdefault(name, MetricSummary()).add(new)
     return number
 
 

@@ -16,7 +16,7 @@ from trainctl.examine.cache import Cache, signature_of
 from trainctl.examine.parsers import Experiment, Parser, apply, arity
 from trainctl.examine.row import Row
 from trainctl.examine.table import Table, make_table
-from trainctl.run.rundir import RunDir, directories_in, find_runs
+from trainctl.rundir.paths import RunDir, directories_in, find_runs
 
 _ALONE = 400  # runs that one process reads sooner than others start
 

@@ -6,12 +6,12 @@ import os
 from pathlib import Path
 from typing import Any
 
-from trainctl.config.document import read_document
 from trainctl.config.keys import leaves
+from trainctl.config.safe_yaml import read_document
 from trainctl.errors import UnreadableError
-from trainctl.run import files
-from trainctl.run.rundir import RunDir
-from trainctl.run.status import State
+from trainctl.rundir import files
+from trainctl.rundir.paths import RunDir
+from trainctl.rundir.status import State
 
 
 def is_output(path: Path) -> bool:

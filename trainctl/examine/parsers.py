@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from trainctl.errors import SettingError
 from trainctl.examine.row import Row
-from trainctl.run.rundir import RunDir
+from trainctl.rundir.paths import RunDir
 
 Parser = Callable[..., Any]
 

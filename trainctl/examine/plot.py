@@ -9,7 +9,7 @@ from typing import Any
 from trainctl.errors import SettingError
 from trainctl.examine.cells import Cell
 from trainctl.examine.writing import Written
-from trainctl.run.printable import clean
+from trainctl.text import clean
 
 _MOST_TICKS = 40
 

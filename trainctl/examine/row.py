@@ -11,10 +11,10 @@ from trainctl.errors import TrainctlError, UnreadableError
 from trainctl.examine import mlrunner
 from trainctl.examine.columns import Parameters
 from trainctl.examine.configs import choices_of, configs_of
-from trainctl.examine.curve import Curve, Part, read_curves
-from trainctl.run.rundir import RunDir
-from trainctl.run.status import Seen, format_time
-from trainctl.run.summary import summarize
+from trainctl.examine.curve import MetricSummary, Part, read_curves
+from trainctl.rundir.paths import RunDir
+from trainctl.rundir.status import Seen, format_time
+from trainctl.rundir.summary import summarize
 from trainctl.track import tensorboard
 
 OWN = ("state", "attempt", "started", "took_s", "edits")
@@ -45,7 +45,7 @@ class Row:
     end: dict[str, Any] = field(default_factory=dict)
     edits: int = 0
     result: Any = None
-    metrics: dict[str, Curve] = field(default_factory=dict)
+    metrics: dict[str, MetricSummary] = field(default_factory=dict)
     found: dict[str, Any] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
@@ -91,7 +91,7 @@ class Row:
 
     @classmethod
     def from_plain(cls, run: RunDir, plain: dict[str, Any]) -> Row:
-        metrics = {name: Curve(**curve) for name, curve in plain["metrics"].items()}
+        metrics = {name: MetricSummary(**curve) for name, curve in plain["metrics"].items()}
         return cls(**{**plain, "run": run, "metrics": metrics})
 
 
@@ -118,7 +118,7 @@ def read_row(run: RunDir) -> Row:
     with _problem_of(row, "the event files"):
         for name, values in tensorboard.read_scalars(run.path, but_ours=True).items():
             if name not in row.metrics and values:
-                row.metrics[name] = Curve()
+                row.metrics[name] = MetricSummary()
                 row.metrics[name].add(values)
     row.problems = list(dict.fromkeys(row.problems))  # two readers of one file say the same
     return row

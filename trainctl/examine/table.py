@@ -15,7 +15,7 @@ from trainctl.examine.columns import is_seed, parameters, same
 from trainctl.examine.curve import Part, metric_of
 from trainctl.examine.row import AT_END, OWN, Row
 from trainctl.examine.writing import apart
-from trainctl.run import files
+from trainctl.rundir import files
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +91,11 @@ def make_table(
     keys = [key for key in differing if not is_seed(key)] if by in ("params", None) else _list(by)
     _check_keys(keys, rows, differing, constants)
     get = {head: value for head, value in get.items() if head in wanted or head not in keys or head in differing}
-    groups: dict[Any, _Group] = {}
+    groups: dict[Any, _RunGroup] = {}
     for name, row in named.items():
         given = row.parameters
         values = [given.get(key) if key in differing or key in constants else _found(row, key) for key in keys]
-        groups.setdefault(tuple(map(same, values)), _Group(values)).rows[name] = row
+        groups.setdefault(tuple(map(same, values)), _RunGroup(values)).rows[name] = row
     constants = {key: value for key, value in constants.items() if key not in keys}
     if best is not None:
         return _of_best(list(groups.values()), keys, get, best, constants)
@@ -103,7 +103,7 @@ def make_table(
 
 
 @dataclass(frozen=True, slots=True)
-class _Group:
+class _RunGroup:
     """Runs that agree in the values of some keys."""
 
     values: list[Any]
@@ -156,7 +156,7 @@ def _of_runs(
 
 
 def _of_groups(
-    groups: list[_Group], keys: list[str], get: dict[str, Callable[[Row], Any]], constants: dict[str, Any]
+    groups: list[_RunGroup], keys: list[str], get: dict[str, Callable[[Row], Any]], constants: dict[str, Any]
 ) -> Table:
     failed = [len(group.rows) - len(group.done) for group in groups]
     own = ["runs", "not done"] if any(failed) else ["runs"]
@@ -168,7 +168,7 @@ def _of_groups(
 
 
 def _of_best(
-    groups: list[_Group], keys: list[str], get: dict[str, Callable[[Row], Any]], best: str, constants: dict[str, Any]
+    groups: list[_RunGroup], keys: list[str], get: dict[str, Callable[[Row], Any]], best: str, constants: dict[str, Any]
 ) -> Table:
     name, part = metric_of(best)
     if part not in ("min", "max"):

@@ -22,7 +22,7 @@ from typing import Any
 
 from trainctl.examine.parsers import Experiment, Parser, apply
 from trainctl.examine.row import Row, read_row
-from trainctl.run.rundir import RunDir
+from trainctl.rundir.paths import RunDir
 
 _LOOK_S = 0.5
 
@@ -46,7 +46,7 @@ def parse(
     processes: int,
 ) -> list[Row]:
     """Let parsers look at runs, in order; what they put into `caches` is joined, the last one wins."""
-    from trainctl.run.byvalue import dumps
+    from trainctl.formats.pickles import dumps
 
     sent = dumps(list(parsers))  # functions of a script or a notebook too
     parts = _parts(rows, processes)
@@ -138,7 +138,7 @@ def main() -> None:
 
 def _packed(answer: Any) -> bytes:
     """Pickle an answer; what a parser has found that cannot be sent becomes a problem of its row, and of no other."""
-    from trainctl.run.byvalue import dumps
+    from trainctl.formats.pickles import dumps
 
     with contextlib.suppress(Exception):  # a user's object may refuse in any way
         return dumps(answer)
@@ -155,7 +155,7 @@ def _packed(answer: Any) -> bytes:
 
 
 def _unsendable(values: dict[Any, Any]) -> list[Any]:
-    from trainctl.run.byvalue import dumps
+    from trainctl.formats.pickles import dumps
 
     found = []
     for pair in values.items():

@@ -13,7 +13,7 @@ from rich.cells import cell_len
 
 from trainctl.config import yaml
 from trainctl.examine.cells import Cell
-from trainctl.run.printable import clean, padded
+from trainctl.text import clean, padded
 
 _MOST_CONSTANTS = 40
 _BEGINS_FORMULA = "=@＝＠＋－"  # noqa: RUF001  # the wide ones too, where the system's language has them

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from trainctl.errors import SettingError
-from trainctl.run.current import current
-from trainctl.run.live import Live
+from trainctl.session.api import current
+from trainctl.session.live import Live
 
 # What a framework measures of time: it differs in each repetition of a run, and says nothing about the training.
 _CLOCKED = ("_runtime", "_per_second")

@@ -13,8 +13,8 @@ except ImportError:
     from pytorch_lightning.callbacks import Callback
 
 from trainctl.frameworks.hosted import numbers, session
-from trainctl.run import opened
-from trainctl.run.live import Live
+from trainctl.session.live import Live
+from trainctl.track import net
 
 logger = logging.getLogger(__name__)
 
@@ -136,6 +136,6 @@ def _note_loggers(loggers: Iterable[Any]) -> None:
         if kind == "WandbLogger":
             _ = logger.experiment
         elif kind == "MLFlowLogger" and logger.run_id is not None:
-            opened.note("mlflow", run_id=str(logger.run_id), uri=str(logger.experiment.tracking_uri))
+            net.note("mlflow", run_id=str(logger.run_id), uri=str(logger.experiment.tracking_uri))
         elif kind == "TensorBoardLogger":
-            opened.note("tensorboard", directory=str(logger.log_dir))
+            net.note("tensorboard", directory=str(logger.log_dir))

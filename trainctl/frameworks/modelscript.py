@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from trainctl.config.script import ConfigScript, MetaConfig
+from trainctl.config.micro_config import ConfigScript, MetaConfig
 from trainctl.errors import ScriptError
 
 

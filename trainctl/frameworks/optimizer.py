@@ -12,8 +12,7 @@ import torch
 from trainctl.errors import EditError, SettingError
 from trainctl.frameworks.options import share, write
 from trainctl.frameworks.rates import Rates
-from trainctl.run.binding import value_of
-from trainctl.run.now import Now
+from trainctl.session.values import Now, value_of
 
 _OWN = ("scheduler", "mode", "log")
 _IN_RATIO = ("lr", "weight_decay")

@@ -59,7 +59,7 @@ class Rates:
         self._optimizer, self._emit, self._mode, self._log = optimizer, emit, mode, log
         self._scheduler = getattr(scheduler, "scheduler", scheduler)  # Accelerate's wraps it
         self._value = value
-        self._groups: list[_Group] = []
+        self._groups: list[_ParamGroup] = []
         self._emitted: dict[str, float] = {}
         if mode == "base":
             schedules.check(self._scheduler)
@@ -97,9 +97,9 @@ class Rates:
             start = options.get("max_lr", options.get("initial_lr", options["lr"]))
             if self._mode == "base":
                 start = schedules.base(self._scheduler, len(self._groups))
-            self._groups.append(_Group(float(start), self._value, options["lr"]))
+            self._groups.append(_ParamGroup(float(start), self._value, options["lr"]))
 
-    def _pairs(self) -> list[tuple[_Group, dict[str, Any]]]:
+    def _pairs(self) -> list[tuple[_ParamGroup, dict[str, Any]]]:
         return list(zip(self._groups, self._optimizer.param_groups, strict=True))
 
     def _begin(self, *_: object) -> None:
@@ -126,7 +126,7 @@ class Rates:
             self._emit(rates)
 
 
-class _Group:
+class _ParamGroup:
     """One parameter group: how it stands to the key, and what is laid over its learning rate.
 
     The rate that is used is `times * rate + plus`: an edit that scales has no `plus`, one that pins has no `times`. For

@@ -10,8 +10,7 @@ import torch
 
 from trainctl.errors import SettingError
 from trainctl.frameworks.optimizer import OptimizerBinding
-from trainctl.run.binding import AttributeBinding, place_of, value_of
-from trainctl.run.now import Now
+from trainctl.session.values import AttributeBinding, Now, place_of, value_of
 
 logger = logging.getLogger(__name__)
 

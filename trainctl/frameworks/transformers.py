@@ -12,7 +12,7 @@ from trainctl.frameworks.hosted import numbers, session
 from trainctl.frameworks.optimizer import OptimizerBinding
 from trainctl.frameworks.options import write
 from trainctl.frameworks.torch import inner
-from trainctl.run.live import Live
+from trainctl.session.live import Live
 
 logger = logging.getLogger(__name__)
 

@@ -10,11 +10,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from trainctl.config.override import quoted
+from trainctl.config.overrides import quoted
 from trainctl.errors import RunDirError, SettingError
-from trainctl.launch.outlet import Outlet
-from trainctl.launch.presence import find
-from trainctl.run.provenance import module_name, relative_to, script_path
+from trainctl.launch.display.report import Outlet
+from trainctl.launch.registry import find
+from trainctl.rundir.provenance import module_name, relative_to, script_path
 
 LOG = "sweep.log"
 

@@ -17,26 +17,25 @@ from typing import Any, NoReturn
 
 from hydra.core.utils import JobReturn, configure_log, setup_globals
 
+from trainctl.compose.job import JobSpec, SweepContext, hooks_of
 from trainctl.errors import TrainctlError
-from trainctl.launch.ahead import changes_hydra, may_run_ahead
-from trainctl.launch.channel import Channel
-from trainctl.launch.compose import JobSpec, SweepContext
 from trainctl.launch.detach import detach
-from trainctl.launch.job import become_job
-from trainctl.launch.payload import IMPORTING, pack_context
-from trainctl.launch.pool import SlotPool, make_pool
-from trainctl.launch.presence import Presence
-from trainctl.launch.preview import Preview
-from trainctl.launch.progress import make_report
-from trainctl.launch.rehearsal import rehearse
+from trainctl.launch.display.choose import make_report
+from trainctl.launch.dry_run import Preview
+from trainctl.launch.local.channel import Channel
+from trainctl.launch.local.client import Starter, once_forked, why_not_fork
+from trainctl.launch.local.job import become_job
+from trainctl.launch.local.payload import IMPORTING, pack_context
+from trainctl.launch.local.prestart import changes_hydra, may_run_ahead
+from trainctl.launch.local.warmup import rehearse
+from trainctl.launch.registry import Presence
 from trainctl.launch.settings import LauncherSettings, check_settings
-from trainctl.launch.starter import Starter, once_forked, why_not_fork
+from trainctl.launch.slots.pool import SlotPool, make_pool
 from trainctl.launch.sweep import Sweep
-from trainctl.launch.sweepdir import check_sweep_dir, make_sweep_dir, settle_sweep_dir
-from trainctl.launch.taskhooks import hooks_of
-from trainctl.run.program import program_of
-from trainctl.run.provenance import machine_facts
-from trainctl.run.slotmemory import recorded
+from trainctl.launch.sweep_dir import check_sweep_dir, make_sweep_dir, settle_sweep_dir
+from trainctl.rundir.program import program_of
+from trainctl.rundir.provenance import machine_facts
+from trainctl.rundir.sweep import recorded
 
 log = logging.getLogger(__name__)
 

@@ -20,11 +20,11 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 from omegaconf.nodes import ValueNode
 
+from trainctl.compose.pairs import FittingLoader, adapted_keys, fit, raw_leaves
 from trainctl.config.identity import counts, timeless, worth, worth_at
 from trainctl.config.keys import is_within
 from trainctl.config.settings import settings_of
 from trainctl.errors import TrainctlError
-from trainctl.launch.fitting import FittingLoader, adapted_keys, fit, raw_leaves
 from trainctl.launch.overrides import parse_overrides
 
 # choices of options that are composed, 25-40 ms each, which is saved again when their jobs are; jobs with others are

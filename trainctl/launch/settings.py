@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trainctl.errors import SettingError
-from trainctl.launch.slots import check_entry
+from trainctl.launch.slots.slot import check_entry
 
 STARTS = ("auto", "fork", "spawn")
 PROGRESS = ("auto", "rich", "plain", "off")

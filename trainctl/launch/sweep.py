@@ -13,22 +13,20 @@ from typing import NoReturn
 
 from hydra.core.utils import JobReturn
 
+from trainctl.compose.job import JobSpec
 from trainctl.errors import JobError
-from trainctl.launch import linux
-from trainctl.launch.channel import Channel
-from trainctl.launch.compose import JobSpec
-from trainctl.launch.ending import is_done_by, last_lines, record_failure
-from trainctl.launch.interrupt import Interrupts
-from trainctl.launch.outcome import failed_return, unpack_return
-from trainctl.launch.pool import SlotPool
-from trainctl.launch.process import JobProcess
-from trainctl.launch.queue import Queue
-from trainctl.launch.report import Report
+from trainctl.launch.display.report import Report
+from trainctl.launch.failure import Failure, is_done_by, judge_death, last_lines, record_failure
+from trainctl.launch.local import linux
+from trainctl.launch.local.channel import Channel
+from trainctl.launch.local.client import Starter
+from trainctl.launch.queue import JobProcess, Queue
+from trainctl.launch.returns import failed_return, unpack_return
 from trainctl.launch.settings import LauncherSettings
-from trainctl.launch.starter import Starter
-from trainctl.launch.verdict import Failure, judge_death
-from trainctl.run.rundir import RunDir
-from trainctl.run.stop import stopped_by
+from trainctl.launch.signals import Interrupts
+from trainctl.launch.slots.pool import SlotPool
+from trainctl.rundir.paths import RunDir
+from trainctl.rundir.status import stopped_by
 
 _KILLED = ", by KILL since TERM was not obeyed"
 

@@ -1,11 +1,11 @@
-"""Entry of the server's process: `python -m trainctl.panel ROOT`, started by `trainctl.panel.process` only."""
+"""Entry of the server's process: `python -m trainctl.panel ROOT`, started by `trainctl.panel.server.handle` only."""
 
 from __future__ import annotations
 
 import json
 import sys
 
-from trainctl.panel.priority import step_back
+from trainctl.panel.server.lifetime import step_back
 
 
 def main() -> int:
@@ -13,7 +13,7 @@ def main() -> int:
     step_back()  # before the heavy imports: they are most of what the server ever costs
     start = json.load(sys.stdin)
 
-    from trainctl.panel.server import run
+    from trainctl.panel.server.app import run
 
     return run(start)
 

@@ -12,8 +12,8 @@ from panel.auth import AUTH_PROVIDERS, CODE_COOKIE_NAME, STATE_COOKIE_NAME
 from panel.util import decode_token
 from tornado.web import HTTPError, RequestHandler
 
-from trainctl.panel.access import LOGIN, Access
-from trainctl.panel.gate import way_on
+from trainctl.panel.auth.access import LOGIN, Access
+from trainctl.panel.auth.gate import way_on
 
 log = logging.getLogger("trainctl.panel")
 

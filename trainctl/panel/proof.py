@@ -9,10 +9,10 @@ from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 
 from trainctl.errors import TrainctlError
-from trainctl.panel.access import Access
+from trainctl.panel.auth.access import Access
 
 if TYPE_CHECKING:
-    from trainctl.panel.gate import Gate
+    from trainctl.panel.auth.gate import Gate
 
 ROUTES = ("", "ws", "autoload.js", "metadata", "static/js/bokeh.min.js", "components/os/x/_css/y", "run", "run/ws")
 

@@ -6,7 +6,7 @@ import functools
 import logging
 import sys
 
-from trainctl.run.printable import clean
+from trainctl.text import clean
 
 log = logging.getLogger(__name__)
 

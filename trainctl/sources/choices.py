@@ -12,8 +12,8 @@ from hydra.core.override_parser.types import Override
 
 from trainctl.config.keys import split
 from trainctl.config.loaded import Loaded
-from trainctl.config.override import quoted
-from trainctl.run.provenance import original_cwd
+from trainctl.config.overrides import quoted
+from trainctl.rundir.provenance import original_cwd
 from trainctl.sources.groups import GROUP, SCHEME, UNKNOWN_GROUP
 
 _GROUPS = (GROUP, UNKNOWN_GROUP)
@@ -22,7 +22,7 @@ _MOST_ROUNDS = 10  # options that choose options that choose options
 Make = Callable[[Any, Iterable[Override], bool], Any]
 
 
-class Listing:
+class DefaultsListing:
     """One defaults list in the making.
 
     Args:

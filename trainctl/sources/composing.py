@@ -21,7 +21,7 @@ from trainctl.config.loaded import Loaded, keep_copies
 from trainctl.errors import SourceError
 from trainctl.sources import choices
 from trainctl.sources.announcing import announce
-from trainctl.sources.choices import Listing
+from trainctl.sources.choices import DefaultsListing
 from trainctl.sources.groups import GROUP, SCHEME, UNKNOWN_GROUP
 from trainctl.sources.reading import is_source, read_source, taking_copies
 from trainctl.sources.seam import hydra_compose, hydra_defaults_list
@@ -81,7 +81,7 @@ def create_defaults_list(
             skip_missing=skip,
         )
 
-    listing = Listing(make, repo, overrides_list, skip_missing)
+    listing = DefaultsListing(make, repo, overrides_list, skip_missing)
     with taking_copies(choices.runs_with_copies(overrides_list)):
         made = listing.with_choices(lambda defaults: [each for each, _ in _loaded(defaults, repo)])
     made.defaults = _Defaults(made.defaults)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from trainctl.config.loaded import Loaded
 from trainctl.errors import SourceError
-from trainctl.run import files
-from trainctl.run.rundir import RunDir
+from trainctl.rundir import files
+from trainctl.rundir.paths import RunDir
 
 
 def copy_of(source: str, run_path: Path) -> Loaded | None:

@@ -8,14 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from trainctl.config.document import read_document
-from trainctl.config.gin import read_gin
-from trainctl.config.ini import read_ini
-from trainctl.config.literal import literal
 from trainctl.config.loaded import Form, Loaded
+from trainctl.config.safe_yaml import read_document
+from trainctl.config.values import literal
 from trainctl.errors import SourceError
-from trainctl.run.printable import clean
-from trainctl.run.provenance import original_cwd
+from trainctl.formats.gin import read_gin
+from trainctl.formats.ini import read_ini
+from trainctl.rundir.provenance import original_cwd
+from trainctl.text import clean
 
 MOST_BYTES = 16 * 2**20
 

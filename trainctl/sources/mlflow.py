@@ -9,9 +9,9 @@ from tempfile import TemporaryDirectory
 import mlflow
 from mlflow.tracking import MlflowClient
 
-from trainctl.config.literal import literal
+from trainctl.config.keys import nested
 from trainctl.config.loaded import Loaded
-from trainctl.config.nesting import nested
+from trainctl.config.values import literal
 from trainctl.sources.files import read_text, unread
 from trainctl.sources.records import FILES, read_record
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from trainctl.config.adopt import NEVER_LOADED
-from trainctl.config.document import MAX_DEPTH
 from trainctl.config.loaded import Loaded
+from trainctl.config.safe_yaml import MAX_DEPTH
 from trainctl.errors import SourceError
 from trainctl.sources import remote
 from trainctl.sources.copies import copy_of

@@ -16,7 +16,7 @@ from typing import Any
 
 from trainctl.config.loaded import Loaded
 from trainctl.errors import SourceError
-from trainctl.run.provenance import original_cwd
+from trainctl.rundir.provenance import original_cwd
 
 KINDS = ("mlflow", "wandb", "wandb_offline")
 

@@ -10,14 +10,13 @@ from typing import Any
 
 from trainctl.config.changelog import Changelog
 from trainctl.config.keys import find, leaves, split
-from trainctl.config.literal import has_interpolation
 from trainctl.config.loaded import Loaded
-from trainctl.config.values import is_same
+from trainctl.config.values import has_interpolation, is_same
 from trainctl.errors import ChangelogError, SourceError
-from trainctl.run.provenance import original_cwd
-from trainctl.run.rundir import RunDir
-from trainctl.run.schedule import read_changelog
-from trainctl.run.status import read_status
+from trainctl.rundir.paths import RunDir
+from trainctl.rundir.provenance import original_cwd
+from trainctl.rundir.status import read_status
+from trainctl.session.schedule import read_changelog
 from trainctl.sources.announcing import announce
 from trainctl.sources.files import parse_yaml, read_text
 from trainctl.sources.groups import GROUP, UNKNOWN_GROUP

@@ -11,15 +11,15 @@ from typing import Any
 import wandb
 from wandb.proto import wandb_internal_pb2
 
-from trainctl.config.literal import literal
+from trainctl.config.keys import nested
 from trainctl.config.loaded import Loaded
-from trainctl.config.nesting import nested
-from trainctl.config.recordlog import read_records
-from trainctl.config.wandbrun import parse_wandb
+from trainctl.config.values import literal
 from trainctl.errors import SourceError
-from trainctl.run.reachable import check_reachable
+from trainctl.formats.leveldb_log import read_records
 from trainctl.sources.files import MOST_BYTES, parse_yaml, read_text, unread
 from trainctl.sources.records import FILES, read_record
+from trainctl.sources.wandb_url import parse_wandb
+from trainctl.track.net import check_reachable
 
 _OWN_KEYS = ("_wandb", "_trainctl")  # in a config, but none of it
 _TIMEOUT_S = 20

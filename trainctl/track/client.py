@@ -10,7 +10,7 @@ import atexit
 import contextlib
 from collections.abc import Callable
 
-from trainctl.run import attempt
+from trainctl.attempt import attempt
 
 
 class Client:

@@ -12,9 +12,9 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from trainctl.run import files
-from trainctl.run.lock import RunLock
-from trainctl.run.rundir import RunDir
+from trainctl.rundir import files
+from trainctl.rundir.lock import RunLock
+from trainctl.rundir.paths import RunDir
 
 
 @dataclass(slots=True)

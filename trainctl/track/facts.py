@@ -13,14 +13,13 @@ from urllib.parse import quote
 from trainctl.config import changelog, yaml
 from trainctl.config.changelog import Changelog
 from trainctl.config.keys import leaves
-from trainctl.config.masking import Masking, patterns_of
+from trainctl.config.masking import OMITTED, Masking, patterns_of
 from trainctl.config.naming import job_name, override_key
-from trainctl.config.omitted import OMITTED
-from trainctl.run import events
-from trainctl.run.rundir import RunDir
-from trainctl.run.status import read_status
-from trainctl.run.summary import read_record
-from trainctl.track.tracker import Change, Facts
+from trainctl.rundir import events
+from trainctl.rundir.paths import RunDir
+from trainctl.rundir.status import read_status
+from trainctl.rundir.summary import read_record
+from trainctl.track.tracker import Facts, ValueChange
 
 __all__ = ["OMITTED", "Told", "page_url", "run_started"]
 
@@ -86,7 +85,7 @@ class Told:
             return self.masking.text(text)
         return f"{text.partition('=')[0]}={yaml.inline(shown)}"
 
-    def changes(self) -> Iterator[Change]:
+    def changes(self) -> Iterator[ValueChange]:
         """Yield the edits in order, each key's first one after its value at step 0."""
         moments = {one.step: one.t for one in events.read_events(self.run) if one.state == "applied"}
         started = run_started(self.run)
@@ -96,9 +95,9 @@ class Told:
             values = self.masking.values(edit.values)
             first = {key: self.masking.value(key, start[key]) for key in values if key in start and key not in known}
             if first:
-                yield Change(0, started, first, None)
+                yield ValueChange(0, started, first, None)
             known |= set(values)
-            yield Change(
+            yield ValueChange(
                 edit.step, moments.get(edit.step, started), values, self.masking.text(edit.note) if edit.note else None
             )
 

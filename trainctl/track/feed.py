@@ -14,14 +14,14 @@ from typing import Any
 from trainctl.config import yaml
 from trainctl.config.masking import Masking
 from trainctl.errors import SettingError
-from trainctl.run import files
-from trainctl.run.fields import unix_time
-from trainctl.run.rundir import RunDir
-from trainctl.run.status import Seen, Status, read_status, state_of
-from trainctl.run.summary import summarize
+from trainctl.rundir import files
+from trainctl.rundir.fields import unix_time
+from trainctl.rundir.paths import RunDir
+from trainctl.rundir.status import Seen, Status, read_status, state_of
+from trainctl.rundir.summary import summarize
 from trainctl.track.cursor import Cursor, lock_of, place_of, read_after
 from trainctl.track.facts import Told
-from trainctl.track.tracker import NAMES, Change, Record, Tracker
+from trainctl.track.tracker import NAMES, MetricRecord, Tracker, ValueChange
 
 _BATCH = 500
 _CHANGELOG_S = 30.0  # between two copies of the changelog, while edits come
@@ -205,10 +205,10 @@ class Feed:
             self._is_behind = False
         self._looked = seen
 
-    def _unsent(self, change: Change) -> Change | None:
+    def _unsent(self, change: ValueChange) -> ValueChange | None:
         marks = dict(zip(_marks(change), change.values.items(), strict=True))
         new = dict(pair for mark, pair in marks.items() if mark not in self._cursor.changes)
-        return Change(change.step, change.t, new, change.note) if new else None
+        return ValueChange(change.step, change.t, new, change.note) if new else None
 
     def _end(self, ended: Status | None) -> None:
         assert self.tracker is not None
@@ -230,15 +230,15 @@ def _digest(text: str) -> str:
     return hashlib.sha256(files.encoded(text)).hexdigest()[:16]
 
 
-def _record(found: dict[str, Any], masking: Masking) -> Record | None:
+def _record(found: dict[str, Any], masking: Masking) -> MetricRecord | None:
     step, t = found.get("step"), found.get("t")
     if type(step) is not int or abs(step) > _LARGEST_STEP:
         return None  # a foreign line
     given = ((name, value) for name, value in found.items() if name not in ("step", "t"))
     values = {name: masking.text(value) if isinstance(value, str) else value for name, value in given}
-    return Record(step, unix_time(t) or 0.0, values)
+    return MetricRecord(step, unix_time(t) or 0.0, values)
 
 
-def _marks(change: Change) -> list[str]:
+def _marks(change: ValueChange) -> list[str]:
     texts = [f"{change.step} {key}={yaml.inline(value)}" for key, value in change.values.items()]
     return [text if len(text) <= _LONGEST_MARK else f"{text[:_LONGEST_MARK]} {_digest(text)}" for text in texts]

@@ -13,10 +13,10 @@ import sys
 import threading
 import time
 
-from trainctl.run import opened
-from trainctl.run.attempt import Attempt
-from trainctl.run.rundir import RunDir
-from trainctl.run.status import Status
+from trainctl.attempt.attempt import Attempt
+from trainctl.rundir.paths import RunDir
+from trainctl.rundir.status import Status
+from trainctl.track import net
 from trainctl.track.feed import Feed, check
 from trainctl.track.tracker import said
 
@@ -35,8 +35,8 @@ def follow(attempt: Attempt, names: list[str]) -> None:
         SettingError: there is no such tracker, or its package is not installed.
     """
     check(names)
-    opened.forget()  # what an earlier run of this process had open
-    followers = [Follower(attempt.run, name) for name in dict.fromkeys(names)]
+    net.forget()  # what an earlier run of this process had open
+    followers = [TrackerThread(attempt.run, name) for name in dict.fromkeys(names)]
     for follower in followers:
         follower.start()
 
@@ -46,12 +46,12 @@ def follow(attempt: Attempt, names: list[str]) -> None:
         deadline = time.monotonic() + _FAREWELL_S
         for follower in followers:
             follower.join(max(0.0, deadline - time.monotonic()))
-        opened.forget()
+        net.forget()
 
     attempt.after_end(stop)
 
 
-class Follower:
+class TrackerThread:
     """The thread of one tracker. Whatever happens to it is said once, and never reaches the training."""
 
     def __init__(self, run: RunDir, name: str) -> None:

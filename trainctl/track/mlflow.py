@@ -9,13 +9,13 @@ from typing import Any
 
 from trainctl.config import yaml
 from trainctl.errors import TrainctlError
-from trainctl.run import opened
-from trainctl.run.rundir import RunDir
-from trainctl.run.status import State, read_status
+from trainctl.rundir.paths import RunDir
+from trainctl.rundir.status import State, read_status
+from trainctl.track import net
 from trainctl.track.cursor import place_of
 from trainctl.track.facts import Told, run_started
 from trainctl.track.names import cut_mark, to_mlflow
-from trainctl.track.tracker import FINISHED, KILLED, Change, Facts, Record, said
+from trainctl.track.tracker import FINISHED, KILLED, Facts, MetricRecord, ValueChange, said
 
 log = logging.getLogger(__name__)
 
@@ -84,11 +84,11 @@ class MLflow:
 
     def connect(self) -> str | None:
         """Make the client; return the run that the task has active."""
-        active = opened.noted("mlflow").get("run_id") or _active(self._library)
+        active = net.noted("mlflow").get("run_id") or _active(self._library)
         if not active:  # else they would be those of the task's own calls
             self._limits = {name: value for name, value in _LIMITS.items() if name not in os.environ}
             os.environ.update(self._limits)
-        self._client = self._library.MlflowClient(opened.noted("mlflow").get("uri"))
+        self._client = self._library.MlflowClient(net.noted("mlflow").get("uri"))
         return active
 
     def fetch(self, run_id: str) -> Any:
@@ -115,10 +115,10 @@ class MLflow:
             raise TrainctlError(f"its run was deleted on the server; restore it ({command}), or {again}")
         return run
 
-    def metrics(self, records: Sequence[Record]) -> None:
+    def metrics(self, records: Sequence[MetricRecord]) -> None:
         self._send((record.step, record.t, record.numbers) for record in records)
 
-    def changes(self, changes: Sequence[Change]) -> None:
+    def changes(self, changes: Sequence[ValueChange]) -> None:
         """Send the series of what has one; what is no number is a tag with a line per step, and so is each edit."""
         self._send((change.step, change.t, change.numbers) for change in changes)
         tags: dict[str, str] = {}

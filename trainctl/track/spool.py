@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from trainctl.run import files
+from trainctl.rundir import files
 
 Row = Mapping[str, Any]
 

@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass
 
 from trainctl.errors import SettingError, TrainctlError
-from trainctl.run.rundir import RunDir
+from trainctl.rundir.paths import RunDir
 from trainctl.track.facts import Told
 from trainctl.track.feed import Feed, Sent, check
 from trainctl.track.tracker import said

@@ -17,11 +17,12 @@ from typing import Any
 
 from trainctl.config import yaml
 from trainctl.errors import TrainctlError
-from trainctl.run import files, opened
-from trainctl.run.rundir import RunDir
-from trainctl.run.status import State
+from trainctl.rundir import files
+from trainctl.rundir.paths import RunDir
+from trainctl.rundir.status import State
+from trainctl.track import net
 from trainctl.track.names import to_tensorboard
-from trainctl.track.tracker import Change, Facts, Record
+from trainctl.track.tracker import Facts, MetricRecord, ValueChange
 
 _DEPTH = 3  # Lightning has them in lightning_logs/version_0/
 _NAME = "events.out.tfevents."
@@ -156,10 +157,10 @@ class TensorBoard:
             self._say("trainctl/page", facts.url)
         return self.kept()
 
-    def metrics(self, records: Sequence[Record]) -> None:
+    def metrics(self, records: Sequence[MetricRecord]) -> None:
         self._write([_scalars(one.step, one.t, one.numbers) for one in records if one.numbers])
 
-    def changes(self, changes: Sequence[Change]) -> None:
+    def changes(self, changes: Sequence[ValueChange]) -> None:
         """Write series, of texts too, and each edit as a text."""
         events = []
         for one in changes:
@@ -241,7 +242,7 @@ def _place(run: RunDir, kept: Mapping[str, Any]) -> Path:
     if noted is not None:
         return noted
     own = run.path / "tensorboard"
-    directory = Path(opened.noted("tensorboard").get("directory") or _directory_noted(run, kept) or own)
+    directory = Path(net.noted("tensorboard").get("directory") or _directory_noted(run, kept) or own)
     key = re.sub(r"\W", "", str(kept["key"]))
     begun = _ours_in(directory, key)
     if begun:

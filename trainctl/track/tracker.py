@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from trainctl.config import yaml
 from trainctl.errors import TrainctlError
-from trainctl.run.status import State
+from trainctl.rundir.status import State
 
 NAMES = ("mlflow", "tensorboard", "wandb")
 FINISHED: tuple[State, ...] = ("done",)
@@ -40,7 +40,7 @@ class Facts:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class MetricRecord:
     """Metrics of one call of `live.log`: numbers, texts, lists. `t` is in Unix seconds."""
 
     step: int
@@ -54,7 +54,7 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class ValueChange:
     """The values of some keys from a step on; at step 0 those before the first edit of each. `t` as in `Record`."""
 
     step: int
@@ -119,9 +119,9 @@ class Tracker(Protocol):
         Returns: what is needed to find the run on the tracker again, as plain values.
         """
 
-    def metrics(self, records: Sequence[Record]) -> None: ...
+    def metrics(self, records: Sequence[MetricRecord]) -> None: ...
 
-    def changes(self, changes: Sequence[Change]) -> None: ...
+    def changes(self, changes: Sequence[ValueChange]) -> None: ...
 
     def rewind(self, step: int) -> bool:
         """What was sent of later steps is superseded: the run went on from a checkpoint of this step.

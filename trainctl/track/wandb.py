@@ -8,16 +8,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from trainctl.attempt import attempt
 from trainctl.config import yaml
-from trainctl.config.recordlog import read_records
-from trainctl.run import attempt
-from trainctl.run.reachable import check_reachable
-from trainctl.run.rundir import RunDir
-from trainctl.run.status import State
+from trainctl.formats.leveldb_log import read_records
+from trainctl.rundir.paths import RunDir
+from trainctl.rundir.status import State
 from trainctl.track.client import Client
 from trainctl.track.names import to_wandb
+from trainctl.track.net import check_reachable
 from trainctl.track.spool import Row, Spool
-from trainctl.track.tracker import FINISHED, Change, Facts, Record
+from trainctl.track.tracker import FINISHED, Facts, MetricRecord, ValueChange
 
 STEP = "trainctl/step"  # rows are counted by W&B and never go back; this is what they are drawn over
 _INIT_S, _FINISH_S = 30, 300  # how long `trainctl sync` waits
@@ -80,10 +80,10 @@ class Wandb:
         self._file("config.yaml", facts.document)
         return self.kept()
 
-    def metrics(self, records: Sequence[Record]) -> None:
+    def metrics(self, records: Sequence[MetricRecord]) -> None:
         self._rows([(record.step, record.values) for record in records])
 
-    def changes(self, changes: Sequence[Change]) -> None:
+    def changes(self, changes: Sequence[ValueChange]) -> None:
         rows = []
         for change in changes:
             row = {f"hparams/{key}": value for key, value in change.values.items()}

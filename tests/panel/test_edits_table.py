@@ -1,0 +1,72 @@
+"""The table of edits: the changelog is the truth, the requests say who, why, and what was refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from trainctl.config.changelog import Changelog, Edit
+from trainctl.panel.data.run_view import Ahead, RunRow, RunView
+from trainctl.panel.widgets.edits import MAX_ROWS, EditRow, applied, lines_of, open_requests, table
+from trainctl.rundir.events import Event
+from trainctl.rundir.paths import RunDir
+from trainctl.rundir.summary import summarize
+
+
+@pytest.fixture
+def row(tmp_path: Path) -> RunRow:
+    return RunRow(summarize(RunDir.at(tmp_path)), None)
+
+
+def test_applied_lines_follow_the_changelog_with_the_value_before(row: RunRow) -> None:
+    log = Changelog(
+        {"optim": {"lr": 0.1}, "n": 1}, [Edit(3, {"optim.lr": 0.2}), Edit(5, {"optim.lr": 0.3, "n": 2}, note="hand")]
+    )
+    told = [
+        Event("a", "pending", None, {"optim.lr": "0.2"}),
+        Event("a", "applied", 3, {"optim.lr": 0.2}, "me", "cli", "x"),
+    ]
+    lines = applied(RunView(row, changelog=log, events=told))
+    assert lines == [
+        EditRow(3, "optim.lr", "0.1", "0.2", "applied", "cli me", "x", told[-1].t, 2),
+        EditRow(5, "optim.lr", "0.2", "0.3", "applied", note="hand", number=1),
+        EditRow(5, "n", "1", "2", "applied", note="hand"),
+    ]
+
+
+def test_refused_and_waiting_requests_are_lines_too(row: RunRow) -> None:
+    told = [
+        Event("a", "rejected", None, {"lr": "nan"}, "me", "panel", "why", "not finite"),
+        Event("b", "pending", None, {"lr": "0.2"}, "me", "panel"),
+    ]
+    lines = open_requests(RunView(row, events=told))
+    assert [(line.key, line.new, line.status, line.note) for line in lines] == [
+        ("lr", "nan", "rejected", "why: not finite"),
+        ("lr", "0.2", "waiting", ""),
+    ]
+
+
+def test_table_holds_text_and_offers_undo_once_per_edit(row: RunRow) -> None:
+    log = Changelog({"a": 1, "b": 1}, [Edit(1, {"a": 2, "b": 3}), Edit(2, {"a": 4})])
+    cells = table(lines_of(RunView(row, changelog=log)), may_undo=True)
+    assert list(cells["key"]) == ["a", "b", "a"]
+    assert list(cells["undo"]) == ["2", "", "1"]
+    assert set(table(lines_of(RunView(row, changelog=log)), may_undo=False)["undo"]) == {""}
+
+
+def test_table_of_many_edits_shows_the_latest(row: RunRow) -> None:
+    log = Changelog({"n": 0}, [Edit(step, {"n": step}) for step in range(1, MAX_ROWS + 11)])
+    lines = lines_of(RunView(row, changelog=log))
+    assert len(lines) == MAX_ROWS
+    assert lines[0].step == MAX_ROWS + 10
+
+
+def test_replayed_edits_ahead_come_first(row: RunRow) -> None:
+    coming = [Ahead(5, {"lr": 0.1}, "outputs/a"), Ahead(9, {"lr": 0.2}, "outputs/a")]
+    lines = lines_of(RunView(row, changelog=Changelog({"lr": 1.0}, [Edit(1, {"lr": 0.5})]), ahead=coming))
+    assert [(line.step, line.new, line.status) for line in lines] == [
+        (9, "0.2", "ahead"),
+        (5, "0.1", "ahead"),
+        (1, "0.5", "applied"),
+    ]

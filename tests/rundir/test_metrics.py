@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import errno
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from trainctl.rundir import files, metrics
+from trainctl.rundir.metrics import MetricLog
+
+
+def test_metrics_are_written_by_step_as_plain_values(tmp_path: Path) -> None:
+    log = MetricLog(tmp_path / "metrics.jsonl")
+    array = np.ones(1)
+    log.add(1, {"loss": np.float32(0.5), "n": np.int64(3), "one": array, "list": [np.float64(0.1), 2], "ok": True})
+    array[0] = 7  # the record is of the moment it was made
+    log.add(2, {"text": "x", "none": None})
+    log.add(3, {"file": os.fsdecode(b"\xff")})  # a name that is no Unicode, as paths may be
+    assert not (tmp_path / "metrics.jsonl").exists()
+    log.flush()
+    records = files.read_lines(tmp_path / "metrics.jsonl")
+    assert all(isinstance(record.pop("t"), float) for record in records)
+    assert records == [
+        {"step": 1, "loss": 0.5, "n": 3, "one": 1.0, "list": [0.1, 2], "ok": True},
+        {"step": 2, "text": "x", "none": None},
+        {"step": 3, "file": "\udcff"},
+    ]
+
+
+@pytest.mark.parametrize("value", [object(), np.ones(3), {"a": 1}])
+def test_value_that_is_no_metric_is_refused(tmp_path: Path, value: Any) -> None:
+    with pytest.raises(TypeError, match=r"^live\.log\(loss=…\): a value of type .* cannot be logged; allowed are"):
+        MetricLog(tmp_path / "x").add(1, {"loss": value})
+
+
+def test_names_of_ours_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="'step' is written by trainctl itself; choose another name"):
+        MetricLog(tmp_path / "x").add(1, {"step": 3})
+
+
+def test_metrics_that_cannot_be_written_are_kept_and_written_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b'{"step": 0}\n{"torn')
+    log = MetricLog(path)
+    log.add(1, {"loss": 0.5})
+
+    def full(descriptor: int, data: bytes) -> None:
+        os.write(descriptor, data[:5])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch, caplog.at_level(logging.ERROR):
+        patch.setattr(files, "write_all", full)
+        log.flush()
+        log.flush()
+    assert caplog.text.count("No space left on device") == 1
+    assert path.read_bytes() == b'{"step": 0}\n{"torn'
+    log.add(2, {"loss": 0.25})
+    log.flush()
+    log.flush()
+    assert [record["step"] for record in files.read_lines(path)] == [0, 1, 2]
+
+
+def test_what_a_full_disk_has_not_taken_is_named_and_no_more_than_a_bound_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "metrics.jsonl"
+    log = MetricLog(path)
+    log.add(1, {"loss": 0.5})
+    log.flush()
+    assert log.loss is None
+
+    def full(descriptor: int, data: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(metrics, "_MOST_KEPT", 1000)
+    with monkeypatch.context() as patch, caplog.at_level(logging.ERROR):
+        patch.setattr(files, "write_all", full)
+        log.add(2, {"loss": 0.5})
+        log.flush()
+        assert log.loss == "metrics.jsonl could not be written from step 2 on (No space left on device)"
+        for step in range(3, 10_001):
+            log.add(step, {"loss": 0.5})
+            log.flush()
+        assert log.loss == "metrics.jsonl could not be written from step 2 on (No space left on device)"
+    assert caplog.text.count("are lost: no more than") == 1
+    log.flush()
+    log.add(10_001, {"loss": 0.5})
+    log.flush()
+    steps = [record["step"] for record in files.read_lines(path)]
+    first = len(steps)
+    assert steps == [*range(1, first), 10_001]
+    assert 10 < first < 100
+    assert log.loss == f"metrics.jsonl could not be written from step {first} to step 10000 (No space left on device)"
+
+
+def test_disk_with_little_room_gets_the_records_for_which_there_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "metrics.jsonl"
+    log = MetricLog(path)
+    write = files.write_all
+
+    def little(descriptor: int, data: bytes) -> None:
+        if os.fstat(descriptor).st_size + len(data) > 200:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(descriptor, data)
+
+    for step in range(1, 101):
+        log.add(step, {"loss": 0.5})
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "write_all", little)
+        log.flush()
+        written = len(files.read_lines(path))
+        assert 1 < written < 8
+        assert log.loss == f"metrics.jsonl could not be written from step {written + 1} on (No space left on device)"
+    log.flush()
+    assert [record["step"] for record in files.read_lines(path)] == list(range(1, 101))
+    assert log.loss is None

@@ -1,0 +1,180 @@
+"""Whatever kind a key is of and whatever is asked of it: training goes on, and the record is what was applied."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import dataclasses
+import functools
+import tempfile
+import time
+from enum import Enum
+from pathlib import Path
+from typing import Any, Optional, Union
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from omegaconf import DictConfig, OmegaConf
+
+from trainctl.attempt import attempt
+from trainctl.config.changelog import loads
+from trainctl.config.snapshot import snapshot
+from trainctl.config.values import is_same
+from trainctl.errors import EditError
+from trainctl.rundir.events import answer
+from trainctl.rundir.inbox import file_request, list_inbox
+from trainctl.rundir.paths import RunDir
+from trainctl.session.api import live
+from trainctl.session.live import Live
+
+
+class Act(Enum):
+    RELU = 1
+    GELU = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """A type as a structured config declares it, values of it, and how a request writes them."""
+
+    hint: Any
+    values: st.SearchStrategy[Any]
+
+
+TEXTS = st.sampled_from(["", "a", "1", "1e-4", "true", "null", "nan", "???", "${f0}", "é\u2028", "\x00", "RELU", "- x"])
+SCALARS = [
+    Kind(int, st.integers() | st.just(10**999)),
+    Kind(float, st.floats(allow_nan=False, allow_infinity=False)),
+    Kind(str, TEXTS.filter(lambda text: "${" not in text)),
+    Kind(bool, st.booleans()),
+    Kind(Path, st.sampled_from([Path("/a"), Path("b/c")])),
+    Kind(bytes, st.binary(max_size=3)),
+    Kind(Act, st.sampled_from(Act)),
+]
+KEYS = [
+    Kind(int, st.integers()), Kind(str, st.sampled_from(["a", "1", "a.b", "null"])), Kind(bool, st.booleans()),
+    Kind(float, st.sampled_from([0.5, 1e300])), Kind(Act, st.sampled_from(Act)),
+]  # fmt: skip
+
+
+@st.composite
+def kinds(draw: st.DrawFn) -> Kind:
+    """Draw a scalar or a union, which may be null, or up to two lists or mappings of it in each other."""
+    kind, *others = draw(st.lists(st.sampled_from(SCALARS), min_size=1, max_size=2, unique_by=lambda each: each.hint))
+    for other in others:
+        kind = Kind(Union[kind.hint, other.hint], kind.values | other.values)  # noqa: UP007  # `|` makes another type
+    if draw(st.booleans()):
+        kind = Kind(Optional[kind.hint], st.none() | kind.values)  # noqa: UP045
+    for key in draw(st.lists(st.none() | st.sampled_from(KEYS), max_size=2)):
+        if key is None:
+            kind = Kind(list[kind.hint], st.lists(kind.values, max_size=2))  # type: ignore[name-defined]
+        else:
+            mappings = st.dictionaries(key.values, kind.values, max_size=2)
+            kind = Kind(dict[key.hint, kind.hint], mappings)  # type: ignore[name-defined]
+    return kind
+
+
+def plain(value: Any) -> Any:
+    """Write a value as a request can."""
+    if isinstance(value, dict):
+        return {plain(key): plain(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [plain(inner) for inner in value]
+    return value.name if isinstance(value, Enum) else str(value) if isinstance(value, Path) else value
+
+
+ANY = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | TEXTS | st.sampled_from([10**400, 10**1001]),
+    lambda inner: (
+        st.lists(inner, max_size=2) | st.dictionaries(TEXTS | st.integers() | st.booleans(), inner, max_size=2)
+    ),
+    max_leaves=3,
+)
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> tuple[type, list[dict[str, Any]]]:
+    """Draw a structured config, and requests about its keys."""
+    fields = draw(st.lists(kinds(), min_size=1, max_size=3))
+    defaults = [draw(kind.values) for kind in fields]
+    cls = dataclasses.make_dataclass(
+        "Conf",
+        [
+            (f"f{number}", kind.hint, dataclasses.field(default_factory=functools.partial(copy.copy, value)))
+            for number, (kind, value) in enumerate(zip(fields, defaults, strict=True))
+        ],
+    )
+    asked: list[dict[str, Any]] = []
+    for _ in range(draw(st.integers(1, 5))):
+        number = draw(st.integers(0, len(fields) - 1))
+        key, value = f"f{number}", plain(draw(fields[number].values))
+        if isinstance(defaults[number], dict) and defaults[number]:
+            inner = plain(draw(st.sampled_from(list(defaults[number]))))
+            key, value = f"{key}.{inner}", value.get(inner) if isinstance(value, dict) else value
+        edit = {"edits": {key: value}}
+        odd = {"edits": {key: draw(ANY)}}
+        others = [{"edits": {}, "undo": True}, {"edits": {}, "relative": {key: {"op": "*", "by": "1e300"}}}]
+        asked.append(draw(st.sampled_from([edit, edit, edit, odd, *others])))
+    return cls, asked
+
+
+def made(cls: type, **chosen: Any) -> DictConfig:
+    config = OmegaConf.create({"c": OmegaConf.structured(cls), "trainctl": {"poll_s": 0.001, **chosen}})
+    OmegaConf.set_struct(config, True)
+    return config
+
+
+def end() -> None:
+    current = attempt.current()
+    if current is not None:
+        current.end("done", exit_code=0)
+
+
+def ask(session: Live, run: RunDir, request: dict[str, Any]) -> None:
+    """File a request and train until it is answered."""
+    edits = {f"c.{key}": value for key, value in request["edits"].items()}
+    relative = {f"c.{key}": change for key, change in request.get("relative", {}).items()}
+    try:
+        name = file_request(run, edits, via="test", relative=relative, undo=request.get("undo"))
+    except (EditError, ValueError):  # too long, or a number that cannot be written
+        return
+    deadline = time.monotonic() + 60
+    while answer(run, name) is None:
+        assert time.monotonic() < deadline
+        session.step()
+        time.sleep(0.0005)
+
+
+def seen(config: DictConfig) -> str:
+    return repr(OmegaConf.to_container(config.c, resolve=False))
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+@given(cases())
+def test_whatever_is_asked_training_goes_on_and_the_record_is_what_was_applied(
+    case: tuple[type, list[dict[str, Any]]],
+) -> None:
+    cls, asked = case
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        stack.callback(end)  # of one that fails too: the next example is to begin a run of its own
+        run, again = RunDir.at(Path(folder) / "run"), RunDir.at(Path(folder) / "again")
+        config = made(cls)
+        session = live(config, run_dir=run.path)
+        states = {}
+        for request in asked:
+            ask(session, run, request)
+            states[session.step_number] = seen(config)
+            now = snapshot(config)
+            recorded = loads(run.changelog.read_bytes()).at(session.step_number)
+            assert is_same(recorded["c"], now["c"]), (recorded, now)
+        end()
+        assert list_inbox(run) == []
+        for repeated, more in ((again, {"replay": str(run.path)}), (run, {})):
+            config = made(cls, **more)
+            session = live(config, run_dir=repeated.path)
+            for step, state in states.items():
+                while session.step_number < step:
+                    session.step()
+                assert seen(config) == state
+            end()
+        assert loads(again.changelog.read_bytes()).edits == loads(run.changelog.read_bytes()).edits

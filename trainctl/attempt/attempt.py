@@ -1,0 +1,247 @@
+"""One execution of a run dir by this process: who holds its lock and writes its status.
+
+Ending a process with another exit code than Python has already chosen, from an exit handler.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import logging
+import os
+import sys
+import time
+import traceback
+import weakref
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, NoReturn
+
+from trainctl.attempt import environment
+from trainctl.attempt.reservation import Reservation
+from trainctl.errors import TrainctlError
+from trainctl.rundir import files
+from trainctl.rundir.inbox import names_in_inbox
+from trainctl.rundir.paths import RunDir
+from trainctl.rundir.result import write_result
+from trainctl.rundir.seed import seed_libraries
+from trainctl.rundir.status import State, Status, write_status
+
+
+def leave_with(code: int) -> NoReturn:
+    """End the process now.
+
+    Exit handlers that were registered before ours do not run any more, so what the standard library registers is done
+    here: child processes, temporary directories, log handlers, open streams.
+    """
+    for end in (_end_children, _finalize, logging.shutdown, sys.stdout.flush, sys.stderr.flush):
+        with contextlib.suppress(Exception):  # each may fail in code that is not ours; the process ends anyway
+            end()
+    os._exit(code)
+
+
+def _end_children() -> None:
+    util: Any = sys.modules.get("multiprocessing.util")
+    if util is not None:
+        util._exit_function()
+
+
+def _finalize() -> None:
+    finalize: Any = weakref.finalize
+    finalize._exitfunc()
+
+
+log = logging.getLogger(__name__)
+
+_current: Attempt | None = None
+
+
+class Attempt:
+    """A run in execution: from the moment this process takes the lock until `end`.
+
+    Attributes:
+        run: where everything is written.
+        number: 1 for the first execution of this run dir, then 2, …
+        seed: the seed of the run, given, taken over, or drawn.
+        seeded: names of the libraries that were seeded so far.
+        left: names of files in the inbox that earlier attempts did not take.
+        remark: what the status of a run that is done says beside that: who stopped it.
+    """
+
+    def __init__(self, reservation: Reservation, status: Status, left: frozenset[str], begun: float) -> None:
+        self.run = reservation.run
+        self.settings = reservation.settings
+        self.seed = reservation.seed
+        self.seeded: set[str] = set()
+        self.remark: str | None = None
+        self.status = status
+        self.left = left
+        self._begun = begun  # monotonic seconds
+        self._lock = reservation.lock
+        self._pid = os.getpid()
+        self._at_end: list[Callable[[], None]] = []
+        self._after_end: list[Callable[[], None]] = []
+        self._at_exit: list[Callable[[], None]] = []
+        self._ended = False
+        self._exit_error: BaseException | None = None
+
+    @property
+    def number(self) -> int:
+        return self.status.attempt
+
+    @classmethod
+    def begin(cls, run: RunDir, *, left_by_exit: State = "done", **options: Any) -> Attempt:
+        """Take the run dir for this process and say so in `run.yaml` and `status.yaml`.
+
+        Args:
+            run: made if it is not there.
+            left_by_exit: what became of a run whose process ends, without an exception, before anybody called `end`.
+            options: as `Reservation.make` takes them.
+
+        Raises:
+            RunDirError: another process runs there, or the directory cannot be made or written.
+        """
+        return cls.start(Reservation.make(run, **options), left_by_exit=left_by_exit)
+
+    @classmethod
+    def start(cls, reservation: Reservation, *, slot: str | None = None, left_by_exit: State = "done") -> Attempt:
+        """Start the run in a run dir that was taken for it.
+
+        Args:
+            reservation: used up by this.
+            slot: the devices that the run holds.
+            left_by_exit: as for `begin`.
+
+        Raises:
+            RunDirError: the directory cannot be written.
+        """
+        left = names_in_inbox(reservation.run) if reservation.number > 1 else frozenset()
+        begun = time.monotonic()
+        attempt = cls(reservation, reservation.start(slot), left, begun)
+        attempt.watch(left_by_exit)
+        environment.offer(attempt.run, attempt.seed)
+        return attempt
+
+    def watch(self, left_by_exit: State) -> None:
+        """Make this the attempt of this process: libraries are seeded, and it ends with the process at the latest."""
+        global _current
+        _current = self
+        seed_libraries(self.seed, self.seeded)
+        _watch_exit(self, left_by_exit)
+
+    def watch_again(self) -> None:
+        """Be the first to hear that the process ends: exit handlers that libraries have added since come after it."""
+        for finish in self._at_exit:
+            atexit.unregister(finish)
+            atexit.register(finish)
+
+    def at_end(self, hook: Callable[[], None]) -> None:
+        """Call `hook` when the attempt ends, before the status says so; the last one added is called first."""
+        self._at_end.append(hook)
+
+    def after_end(self, hook: Callable[[], None]) -> None:
+        """Call `hook` once the status says how the attempt ended and the lock is given back; it must not raise."""
+        self._after_end.append(hook)
+
+    def update_run_yaml(self, **entries: Any) -> None:
+        """Add entries to `run.yaml`, or replace them."""
+        files.write_yaml(self.run.run, {**files.read_mapping(self.run.run), **entries})
+
+    def end(
+        self,
+        state: State,
+        *,
+        value: Any = None,
+        exit_code: int | None = None,
+        reason: str | None = None,
+    ) -> None:
+        """Write down how the run ended and give back its lock; a second call, or one by a forked child, does nothing.
+
+        `done` is written only after `result.yaml`, so a run that says done can answer with its value.
+        """
+        global _current
+        if self._ended or os.getpid() != self._pid:
+            return
+        self._ended = True
+        for hook in reversed(self._at_end):
+            try:
+                hook()
+            except Exception as error:  # the hooks are independent: one that fails must not keep the rest from closing
+                log.error("closing the run failed: %s", describe(error), exc_info=not isinstance(error, TrainctlError))
+                if state == "done":
+                    state, exit_code, reason = "failed", 1, describe(error)
+        try:
+            self.write_end(state, value, exit_code, reason)
+        finally:
+            self._lock.release()
+            if _current is self:
+                _current = None
+                environment.withdraw()
+        for hook in self._after_end:
+            hook()
+
+    def write_end(self, state: State, value: Any, exit_code: int | None, reason: str | None) -> None:
+        """Write result and status; what cannot be written is logged."""
+        try:
+            if state == "done":
+                reason = reason or self.remark
+                write_result(self.run, value)
+            after_s = time.monotonic() - self._begun
+            self.status = self.status.end(state, after_s=after_s, exit_code=exit_code, reason=reason)
+            write_status(self.run, self.status)
+        except OSError as error:
+            lost = f"the end of the run could not be written to {self.run.path}: {error.strerror or error}"
+            log.error("%s", lost)
+            if state == "done":  # nobody would know, so it will run again
+                self.status = self.status.end("failed", exit_code=1, reason=lost)
+
+
+begin = Attempt.begin
+
+
+def current() -> Attempt | None:
+    """Return the attempt that this process executes; None in a forked child and outside a run."""
+    return _current if _current is not None and _current._pid == os.getpid() else None
+
+
+def describe(error: BaseException) -> str:
+    """Say in one line what an exception says: `ValueError: no such file`.
+
+    An error of our own is a sentence already.
+
+    >>> describe(ValueError("no\\nsuch file"))
+    'ValueError: no such file'
+    """
+    text = str(error) if isinstance(error, TrainctlError) else ""
+    return " ".join((text or traceback.format_exception_only(type(error), error)[-1]).split())
+
+
+def _watch_exit(attempt: Attempt, left_by_exit: State) -> None:
+    """End the attempt with its process when nobody else does: `failed` after an uncaught exception.
+
+    Python does not tell exit handlers whether `sys.exit` was called or with what code, hence `left_by_exit`.
+    """
+    previous = sys.excepthook
+
+    def note(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        attempt._exit_error = error
+        previous(kind, error, trace)
+
+    def finish() -> None:
+        sys.excepthook = previous if sys.excepthook is note else sys.excepthook
+        error = attempt._exit_error
+        if error is None and left_by_exit == "done":
+            attempt.end("done", exit_code=0)
+            if attempt.status.state != "done":  # a replay that was not the same run, say
+                leave_with(1)
+        elif error is None:
+            attempt.end(left_by_exit, reason="the program ended inside the task, by sys.exit or the like")
+        elif isinstance(error, KeyboardInterrupt):
+            attempt.end("interrupted", exit_code=130, reason="KeyboardInterrupt")
+        else:
+            attempt.end("failed", exit_code=1, reason=describe(error))
+
+    sys.excepthook = note
+    atexit.register(finish)
+    attempt._at_exit.append(finish)
+    attempt.at_end(lambda: atexit.unregister(finish))

@@ -1,0 +1,92 @@
+"""A run that neither launcher nor callback began: `trainctl.live(cfg)` in any script.
+
+The session of a run that another process began: a job that starts its ranks by torchrun is no rank itself.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from trainctl.attempt import environment
+from trainctl.attempt.attempt import Attempt
+from trainctl.attempt.reservation import Reservation
+from trainctl.config.settings import settings_of
+from trainctl.errors import RunDirError
+from trainctl.rundir import files
+from trainctl.rundir.lock import RunLock, is_locked
+from trainctl.rundir.paths import RunDir
+from trainctl.rundir.provenance import hydra_config
+from trainctl.rundir.seed import choose_seed
+from trainctl.rundir.status import State, Status, read_status
+
+
+class Guest(Attempt):
+    """The part of an attempt that is played in a process which its own process has started: the live session.
+
+    Who began the run writes its status and its result, and its end. Only one guest is there at a time.
+    """
+
+    @classmethod
+    def enter(cls, run: RunDir, config: DictConfig) -> Guest:
+        """Open the part of this process in a run that is going on.
+
+        Raises:
+            RunDirError: another process has the session, or the directory cannot be written.
+        """
+        lock, status, settings = RunLock(run.session_lock), read_status(run), settings_of(config)
+        try:
+            is_free = lock.acquire()
+        except OSError as error:
+            raise RunDirError(f"the run dir {str(run.path)!r} cannot be written: {error.strerror or error}") from error
+        if not is_free or status is None:
+            raise RunDirError(
+                f"the live session of {str(run.path)!r} is open in another process that its job has started; "
+                "only one of them, rank 0, may call trainctl.live(cfg)"
+            )
+        record = files.read_mapping(run.run)
+        seed = choose_seed(settings.seed, run, None)
+        guest = cls(Reservation(run, lock, settings, seed, record), status, frozenset(), time.monotonic())
+        guest.watch("done")
+        return guest
+
+    def write_end(self, state: State, value: Any, exit_code: int | None, reason: str | None) -> None:
+        """Remember how it ended here; what became of the run is for its own process to say."""
+        self.status: Status = dataclasses.replace(self.status, state=state, exit_code=exit_code, reason=reason)
+
+
+def begin_plain(config: DictConfig, run_dir: str | os.PathLike[str] | None) -> Attempt:
+    """Begin an attempt in `run_dir`; else in Hydra's output dir; else in `outputs/<script name>/<date>_<time>`.
+
+    A rank that a job has started begins nothing where its job runs already: it opens the session there.
+
+    Raises:
+        RunDirError: another process runs there, or it cannot be made.
+    """
+    hydra = hydra_config()
+    path = Path(run_dir or hydra.runtime.output_dir) if run_dir is not None or hydra is not None else None
+    host = environment.offered(path)
+    if host is not None and is_locked(host.lock):
+        return Guest.enter(host, config)
+    return Attempt.begin(RunDir.at(path or _new_dir()), config=config)
+
+
+def _new_dir() -> Path:
+    script = Path(getattr(sys.modules.get("__main__"), "__file__", None) or "python").stem
+    path = Path("outputs") / script / time.strftime("%Y-%m-%d_%H-%M-%S")
+    for number in range(1, 1000):
+        numbered = path if number == 1 else path.with_name(f"{path.name}.{number}")
+        try:
+            numbered.mkdir(parents=True, mode=0o700)
+        except FileExistsError:
+            continue  # another run that started in this second
+        except OSError as error:
+            raise RunDirError(f"the run dir {str(numbered)!r} cannot be made: {error.strerror or error}") from error
+        return numbered
+    raise RunDirError(f"the run dir {str(path)!r} cannot be made: 999 runs started in this second")

@@ -1,0 +1,38 @@
+"""What processes that a run starts learn from it through the environment: ranks that are started inside of a job."""
+
+from __future__ import annotations
+
+import os
+
+from trainctl.rundir.paths import RunDir
+
+_RUN, _SEED = "TRAINCTL_RUN", "TRAINCTL_SEED"
+
+
+def offer(run: RunDir, seed: int) -> None:
+    """Let processes that are started from now on open the run's session in this one's stead, and have its seed."""
+    os.environ |= {_RUN: str(run.path), _SEED: str(seed)}
+
+
+def withdraw(*, keep_seed: bool = False) -> None:
+    """Offer the session no longer: it is open here, or the run has ended. Ranks to come still want the seed."""
+    os.environ.pop(_RUN, None)
+    if not keep_seed:
+        os.environ.pop(_SEED, None)
+
+
+def offered(path: str | os.PathLike[str] | None = None) -> RunDir | None:
+    """Return the run whose session this process may open, if it is the one at `path`; else None.
+
+    Who names no path gets it as a rank: another program of the same job has a run of its own.
+    """
+    host = os.environ.get(_RUN)
+    if host is None or (path is None and not os.environ.get("RANK")):
+        return None
+    return RunDir.at(host) if path is None or os.path.realpath(path) == os.path.realpath(host) else None
+
+
+def seed() -> int | None:
+    """Return the seed of the run that started this rank; None where there is none."""
+    text = os.environ.get(_SEED, "")
+    return int(text) if text.isdigit() else None

@@ -1,0 +1,140 @@
+"""`job.log`: all that a run prints, also what its children and its C code print. Taken at the file descriptors."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import pty
+import subprocess
+import sys
+import tempfile
+import termios
+import tty
+from pathlib import Path
+from typing import ClassVar
+
+from trainctl.rundir.paths import RunDir
+
+_DRAIN_S = 5.0  # what a left-over child keeps open must not keep the run from ending
+
+
+def keep_earlier_log(run: RunDir, attempt: int) -> None:
+    """Before attempt 2, 3, … move the earlier attempt's `job.log` to `job.1.log`, `job.2.log`, …"""
+    if attempt > 1 and run.log.exists():
+        earlier = run.path / f"job.{attempt - 1}.log"
+        if not earlier.exists():
+            run.log.rename(earlier)
+
+
+def redirect_to(path: Path) -> None:
+    """Send stdout and stderr of this process to a file, for good; stdin is empty from here on."""
+    _flush()
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    os.close(descriptor)
+    empty = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    os.dup2(empty, 0)
+    os.close(empty)
+
+
+class HeldOutput:
+    """Keeps what this process prints, from here on, until it is known where it belongs."""
+
+    def __init__(self) -> None:
+        _flush()
+        self._kept = _nameless_file()
+        for descriptor in (1, 2):
+            os.dup2(self._kept, descriptor)
+
+    def give_to(self, path: Path) -> None:
+        """Add what was printed to a file, where everything goes from now on."""
+        _flush()
+        size = os.fstat(self._kept).st_size
+        kept = os.pread(self._kept, size, 0) if size else b""
+        os.close(self._kept)
+        redirect_to(path)
+        if kept:
+            os.write(1, kept)
+
+
+def _nameless_file() -> int:
+    """Return a file of this process alone; in memory where the system has that, so that no job costs an inode."""
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("job.log")
+    with tempfile.TemporaryFile(buffering=0) as file:
+        return os.dup(file.fileno())
+
+
+class Tee:
+    """Sends stdout and stderr to the file and to where they went before, until `close`.
+
+    A small process of its own copies (`trainctl/attempt/copier.py`), so that nothing is lost when the run is killed and
+    training never waits for Python. Where the output was a terminal it stays one (a pseudo terminal), so colours and
+    progress bars stay as they are.
+    """
+
+    terminal: ClassVar[int | None] = None  # where stderr goes when it is one: what is written there is not in the log
+
+    def __init__(self, path: Path) -> None:
+        _flush()
+        log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self._saved = {descriptor: os.dup(descriptor) for descriptor in (1, 2)}
+        if os.isatty(1) and os.isatty(2):
+            Tee.terminal = self._saved[2]
+            reader, writer = _terminal_like(1)
+            pairs, writers = [(reader, self._saved[1])], {1: writer, 2: writer}
+        else:
+            pipes = {descriptor: os.pipe() for descriptor in (1, 2)}
+            pairs = [(pipes[descriptor][0], self._saved[descriptor]) for descriptor in (1, 2)]
+            writers = {descriptor: pipes[descriptor][1] for descriptor in (1, 2)}
+        readers = [reader for reader, _ in pairs]
+        self._pump = subprocess.Popen(
+            [
+                sys.executable,
+                "-ISE",
+                str(Path(__file__).with_name("copier.py")),
+                str(log),
+                *[f"{reader}:{target}" for reader, target in pairs],
+            ],
+            pass_fds=[log, *readers, *self._saved.values()],
+            stdin=subprocess.DEVNULL,
+            close_fds=True,
+        )
+        for descriptor, writer in writers.items():
+            os.dup2(writer, descriptor)
+        for descriptor in {log, *readers, *writers.values()}:
+            os.close(descriptor)
+        self._pid = os.getpid()
+
+    def close(self) -> None:
+        """Put stdout and stderr back and wait until all that was printed is in the file. A second call does nothing."""
+        if os.getpid() != self._pid or not self._saved:
+            return
+        _flush()
+        for descriptor, saved in self._saved.items():
+            os.dup2(saved, descriptor)
+            os.close(saved)
+        self._saved = {}
+        Tee.terminal = None
+        try:
+            self._pump.wait(_DRAIN_S)
+        except subprocess.TimeoutExpired:
+            # a child of the run still holds the pipe: its words go on reaching the file
+            self._pump.returncode = 0
+
+
+def _terminal_like(descriptor: int) -> tuple[int, int]:
+    """Return both ends of a pseudo terminal with the size of a real one, which passes bytes through as they are."""
+    reader, writer = pty.openpty()
+    tty.setraw(writer)
+    with contextlib.suppress(OSError):
+        fcntl.ioctl(writer, termios.TIOCSWINSZ, fcntl.ioctl(descriptor, termios.TIOCGWINSZ, bytes(8)))
+    return reader, writer
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # closed by the task, or the other side is gone
+            stream.flush()

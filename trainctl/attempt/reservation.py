@@ -1,0 +1,233 @@
+"""A run dir taken for a run that is about to start: nobody else gets it, and nothing says yet that it runs."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import sys
+import time
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, cast
+
+from omegaconf import DictConfig
+
+from trainctl.config import yaml
+from trainctl.config.loaded import kept_copies
+from trainctl.config.overrides import task_overrides
+from trainctl.config.settings import Settings, settings_of
+from trainctl.errors import RunDirError
+from trainctl.rundir import files
+from trainctl.rundir.job_identity import JobIdentity
+from trainctl.rundir.lock import RunLock
+from trainctl.rundir.paths import RunDir
+from trainctl.rundir.program import program_of
+from trainctl.rundir.provenance import hydra_config, machine_facts, original_cwd, single_job_argv
+from trainctl.rundir.seed import choose_seed
+from trainctl.rundir.status import Status, read_status, write_status
+
+_waiting: Reservation | None = None
+
+_LONG = ("packages",)
+_LOCK_PATIENCE_S = 0.5  # a child that its last holder has just forked may still have a copy of it
+
+
+class Reservation:
+    """A run dir whose lock this process holds, until `start` makes a run of it or `release` gives it up.
+
+    A new directory gets its `run.yaml` at once, so that it is known whose it is, whatever becomes of us. In one that
+    has run before nothing changes until the start, but that a run that was killed is called interrupted.
+
+    Attributes:
+        seed: the seed of the run, given, taken over, or drawn.
+    """
+
+    def __init__(self, run: RunDir, lock: RunLock, settings: Settings, seed: int, record: dict[str, Any]) -> None:
+        self.run = run
+        self.lock = lock
+        self.settings = settings
+        self.seed = seed
+        self._record = record
+        self._pid = os.getpid()
+        self._earlier: Status | None = None
+        self._is_recorded = False
+
+    @classmethod
+    def make(
+        cls,
+        run: RunDir,
+        *,
+        config: DictConfig,
+        facts: Mapping[str, Any] | None = None,
+        settings: Settings | None = None,
+        lock: RunLock | None = None,
+    ) -> Reservation:
+        """Take a run dir, made if it is not there.
+
+        Args:
+            run: which.
+            config: the task's config; its `trainctl` node is read.
+            facts: what `run.yaml` shall say, in this order; by default those of a run that no launcher started.
+            settings: those of `config`, where the caller has them already.
+            lock: the run's lock when the caller holds it already.
+
+        Raises:
+            RunDirError: another process runs there, or the directory cannot be made or written.
+        """
+        global _waiting
+        settings = settings or settings_of(config)
+        _make_private(run)
+        run.create()
+        lock = lock or take_lock(run)
+        try:
+            facts = facts if facts is not None else plain_facts(config, settings, run)
+            replayed = None if settings.replay is None else original_cwd() / Path(settings.replay).expanduser()
+            seed = choose_seed(settings.seed, run, replayed)
+            record = {"name": run.name, **facts, "seed": seed, "parent": replayed and str(replayed), **_loaded(config)}
+            reservation = cls(run, lock, settings, seed, record)
+            with _writing(run):
+                reservation._look_back()
+        except BaseException:
+            lock.release()  # nothing runs here
+            raise
+        _waiting = reservation
+        return reservation
+
+    def _look_back(self) -> None:
+        self.run.remove_leftovers()
+        self._earlier = read_status(self.run)
+        if self._earlier is None:
+            self._write_record()
+        elif self._earlier.state == "running":  # we hold its lock: it was killed
+            write_status(self.run, self._earlier.end("interrupted"))
+
+    def _write_record(self) -> None:
+        try:
+            text = _text(self._record)
+        except UnicodeEncodeError:
+            files.write_yaml(self.run.run, self._record)
+        else:
+            files.write_atomic(self.run.run, text)
+        self._is_recorded = True
+
+    @property
+    def number(self) -> int:
+        """Which attempt this is in its run dir: 1, 2, …"""
+        return 1 if self._earlier is None else self._earlier.attempt + 1
+
+    def start(self, slot: str | None) -> Status:
+        """Write down that the run starts now, with these devices.
+
+        Raises:
+            RunDirError: it cannot be written; the run dir is given up then.
+        """
+        known = None if self._earlier is None else self._earlier.commands
+        status = dataclasses.replace(Status.running_here(attempt=self.number, slot=slot), commands=known)
+        try:
+            with _writing(self.run):
+                if not self._is_recorded:
+                    self._write_record()
+                with contextlib.suppress(FileNotFoundError):
+                    self.run.result.unlink()
+                write_status(self.run, status)
+        except BaseException:
+            self.release()
+            raise
+        self._forget()
+        return status
+
+    def release(self) -> None:
+        """Give the run dir up."""
+        self._forget()
+        self.lock.release()
+
+    def _forget(self) -> None:
+        global _waiting
+        if _waiting is self:
+            _waiting = None
+
+
+def _loaded(config: DictConfig) -> dict[str, Any]:
+    copies = kept_copies(config.get("hydra") or hydra_config())
+    return {"from": copies} if copies else {}
+
+
+def _text(record: Mapping[str, Any]) -> str:
+    """Return what `yaml.dumps` makes of a record; the text of what is long and the same for all runs is made once."""
+    parts: list[dict[str, Any] | str] = [{}]
+    for key, value in record.items():
+        if key in _LONG and isinstance(value, dict):
+            parts += [_text_of_long(key, tuple(value.items())), {}]
+        else:
+            cast("dict[str, Any]", parts[-1])[key] = value
+    return "".join(part if isinstance(part, str) else yaml.dumps(part) for part in parts if part)
+
+
+@lru_cache(maxsize=len(_LONG))
+def _text_of_long(key: str, items: tuple[tuple[str, str], ...]) -> str:
+    return yaml.dumps({key: dict(items)})
+
+
+def is_waiting() -> bool:
+    """Say whether this process has taken a run dir for a run that has not started yet."""
+    return _waiting is not None and _waiting._pid == os.getpid()
+
+
+@contextlib.contextmanager
+def _writing(run: RunDir) -> Any:
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, RunDirError):
+            raise
+        raise RunDirError(f"the run dir {str(run.path)!r} cannot be written: {error.strerror or error}") from error
+
+
+def _make_private(run: RunDir) -> None:
+    """Shut others out of a directory that Hydra has just made for a run; one that holds anything else is a person's."""
+    hydra = hydra_config()
+    if hydra is None or not run.path.is_dir():
+        return
+    by_hydra = {str(hydra.output_subdir), f"{hydra.job.name}.log"}
+    with contextlib.suppress(OSError):
+        if {entry.name for entry in run.path.iterdir()} <= by_hydra:
+            run.path.chmod(0o700)
+
+
+def in_use(run: RunDir) -> str:
+    """Return the sentence for somebody who wants a run dir in which another process runs."""
+    return f"{str(run.path)!r} is in use by a run that is still going; wait for it, or choose another run dir"
+
+
+def take_lock(run: RunDir) -> RunLock:
+    """Take a run's lock.
+
+    Raises:
+        RunDirError: another process holds it, or it cannot be made.
+    """
+    lock = RunLock(run.lock)
+    deadline = time.monotonic() + _LOCK_PATIENCE_S
+    try:
+        while not lock.acquire():
+            if time.monotonic() > deadline:
+                raise RunDirError(in_use(run))
+            time.sleep(0.005)
+    except OSError as error:
+        if isinstance(error, RunDirError):
+            raise
+        raise RunDirError(f"the run dir {str(run.path)!r} cannot be locked: {error.strerror or error}") from error
+    return lock
+
+
+def plain_facts(config: DictConfig, settings: Settings, run: RunDir, task: Any = None) -> dict[str, Any]:
+    """Return what `run.yaml` says of a run that no launcher started; a sweep knows it only by its task function."""
+    hydra = hydra_config()
+    overrides = task_overrides(hydra) if hydra is not None else []
+    return {
+        **JobIdentity.of(config, settings.identity.exclude, program_of(task)).record(run),
+        "overrides": overrides,
+        "argv": single_job_argv(overrides) if hydra is not None else list(sys.argv),
+        **machine_facts(),
+    }

@@ -1,0 +1,238 @@
+"""The config of one job, and what follows from it: its name, its identity, its place.
+
+What a task function may tell the launcher about its jobs, as its attribute `trainctl_hooks`.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import hydra.version
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.singleton import Singleton
+from hydra.core.utils import JobReturn, JobRuntime, JobStatus
+from hydra.types import HydraContext, TaskFunction
+from hydra_plugins.hydra_joblib_launcher import _core as joblib_core
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf.basecontainer import BaseContainer
+
+from trainctl.config.naming import naming_swept, swept_keys
+from trainctl.config.overrides import quoted, task_overrides
+from trainctl.config.settings import Settings, settings_of
+from trainctl.launch.overrides import parse_overrides
+from trainctl.rundir.job_identity import JobIdentity
+from trainctl.rundir.paths import RunDir
+from trainctl.rundir.program import NO_PROGRAM, Program
+
+
+class TaskHooks(Protocol):
+    """Answers about jobs that the task itself can tell best.
+
+    Attributes:
+        apart: keys of the config that do not tell two jobs apart.
+    """
+
+    apart: Sequence[str]
+
+    def file(self, config: DictConfig) -> str | None:
+        """Return the file that is the program rather than the one with the task function, if there is one."""
+
+    def is_finished(self, config: DictConfig, run: RunDir) -> bool:
+        """Say whether a run that is done has nothing left to do with this config."""
+
+    def describe(self, config: DictConfig, run: RunDir) -> list[str]:
+        """Say in lines what a job would do there."""
+
+
+class _NoHooks:
+    apart: Sequence[str] = ()
+
+    def file(self, config: DictConfig) -> str | None:
+        return None
+
+    def is_finished(self, config: DictConfig, run: RunDir) -> bool:
+        return True
+
+    def describe(self, config: DictConfig, run: RunDir) -> list[str]:
+        return []
+
+
+def hooks_of(task: TaskFunction) -> TaskHooks:
+    """Return the hooks of a task function; for one without any, a run that is done is finished."""
+    return cast("TaskHooks", getattr(task, "trainctl_hooks", _NoHooks()))
+
+
+_OF_SWEEPS = ("hydra.sweep", "hydra/sweep", "hydra.launcher", "hydra/launcher", "hydra.mode", "hydra.run.dir")
+
+# of hydra-joblib-launcher 1.4; looked up once, before the fork
+_WRAPS_RESULTS = "wrap_result" in inspect.signature(joblib_core.execute_job).parameters
+
+
+@dataclass(frozen=True, slots=True)
+class JobSpec:
+    """One job as the sweeper gave it.
+
+    Attributes:
+        number: `hydra.job.num`.
+        overrides: in Hydra's own words.
+        rerun: which earlier outcome is run again, as `hydra.launcher.rerun`.
+        threads: the job's share of cores, as `Slot.threads`, which is the same for all slots.
+        ahead: run it up to its task function before it has a slot.
+    """
+
+    number: int
+    overrides: tuple[str, ...]
+    rerun: str = "failed"
+    threads: Mapping[str, str] = field(default_factory=dict, hash=False)
+    ahead: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SweepContext:
+    """What all jobs of a launcher share.
+
+    Attributes:
+        program: of the task function.
+        token: nobody else's; tells jobs apart that nothing else does.
+    """
+
+    config: DictConfig
+    task_function: TaskFunction
+    hydra_context: HydraContext
+    program: Program = NO_PROGRAM
+    token: str = ""
+
+
+@dataclass(slots=True)
+class ComposedJob:
+    """A job whose config is known.
+
+    Attributes:
+        config: with the `hydra` node.
+        path: where the job would like to run: sweep dir and name.
+        swept: the keys that differ between the jobs.
+    """
+
+    spec: JobSpec
+    config: DictConfig
+    sweep_dir: Path
+    path: Path
+    identity: JobIdentity
+    settings: Settings
+    swept: frozenset[str]
+    hooks: TaskHooks
+
+    def is_finished(self, run: RunDir) -> bool:
+        """Say whether a run that is done leaves this job nothing to do."""
+        return self.hooks.is_finished(self.config, run)
+
+    def hydra_overrides(self, run: RunDir) -> list[str]:
+        """Return what a program that starts itself again (a rank of Lightning's) must say to Hydra to be this job."""
+        given: Any = OmegaConf.to_container(self.config.hydra.overrides.hydra, resolve=False)
+        kept = [text for text in given if not text.lstrip("+~").startswith(_OF_SWEEPS)]
+        return [*kept, f"hydra.run.dir={quoted(str(run.path))}"]
+
+    def place(self, path: Path) -> None:
+        """Have Hydra use this run dir."""
+        self.config.hydra.sweep.dir = str(self.sweep_dir)
+        self.config.hydra.sweep.subdir = str(path.relative_to(self.sweep_dir))
+        self.config.hydra.run.dir = str(path)  # where Lightning sends the other ranks of a job
+
+
+def compose_job(context: SweepContext, spec: JobSpec) -> ComposedJob:
+    """Compose a job's config as Hydra does, and work out where it runs.
+
+    Raises:
+        HydraException, OmegaConfBaseException: the overrides do not fit the config.
+        SettingError: the job's `trainctl:` settings are not allowed.
+    """
+    master = context.config
+    config = context.hydra_context.config_loader.load_sweep_config(master, list(spec.overrides))
+    with open_dict(config):
+        config.hydra.job.id = f"{config.hydra.job.name}_{spec.number}"
+        config.hydra.job.num = spec.number
+    hydra_config: Any = HydraConfig.instance()
+    hydra_config.cfg = config  # for `${hydra:…}`; Hydra itself checks and closes it when the job runs
+    sweep_dir = Path(str(OmegaConf.select(config, "hydra.sweep.dir"))).absolute()
+    swept = swept_keys(spec.overrides, constant_overrides(master))
+    with naming_swept(swept):
+        subdir = str(OmegaConf.select(config, "hydra.sweep.subdir"))
+    settings = settings_of(config)
+    hooks = hooks_of(context.task_function)
+    exclude = [*settings.identity.exclude, *hooks.apart]
+    own = JobIdentity.of(config, exclude, context.program, only=f"{context.token} {spec.number}")
+    return ComposedJob(spec, config, sweep_dir, sweep_dir / subdir, own, settings, swept, hooks)
+
+
+def constant_overrides(master: DictConfig) -> list[str]:
+    """Return the overrides that all jobs share, as the command line has them and as sweepers write them again."""
+    return _constant_lines(tuple(task_overrides(master.hydra)))
+
+
+@functools.lru_cache(maxsize=1)  # the launcher works it out for all of its forks
+def _constant_lines(lines: tuple[str, ...]) -> list[str]:
+    constant = [each for each in parse_overrides(lines) if not each.is_sweep_override()]
+    rewritten = [f"{each.get_key_element()}={each.get_value_element_as_str()}" for each in constant]
+    return [str(each.input_line) for each in constant] + rewritten
+
+
+def execute(context: SweepContext, job: ComposedJob, task: TaskFunction) -> JobReturn:
+    """Run a composed job through joblib's `execute_job`, in this process, which has the launcher's singletons."""
+    parameters: dict[str, Any] = {
+        "idx": job.spec.number,
+        "overrides": list(job.spec.overrides),
+        "hydra_context": _with_loader(context.hydra_context, _ComposedLoader(job.config)),
+        "config": context.config,
+        "task_function": task,
+        "singleton_state": {"instances": Singleton._instances, "omegaconf_resolvers": BaseContainer._resolvers},
+    }
+    if _WRAPS_RESULTS:
+        parameters |= {"task_function_unwrap_depth": 0, "wrap_result": False}
+    run: Callable[..., JobReturn] = joblib_core.execute_job
+    return run(**parameters)
+
+
+class _ComposedLoader:
+    """Stands in for the config loader where the config is there already."""
+
+    def __init__(self, config: DictConfig) -> None:
+        self._config = config
+
+    def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
+        return self._config
+
+
+def _with_loader(context: HydraContext, loader: _ComposedLoader) -> HydraContext:
+    changed = copy.copy(context)
+    changed.config_loader = cast("Any", loader)
+    return changed
+
+
+def skipped_return(job: ComposedJob, run_path: Path, value: Any) -> JobReturn:
+    """Return what a job that was finished earlier would return now."""
+    with read_write(job.config.hydra), open_dict(job.config.hydra.runtime):
+        job.place(run_path)
+        job.config.hydra.runtime.output_dir = str(run_path)
+    task_config = copy.deepcopy(job.config)
+    with read_write(task_config), open_dict(task_config):
+        del task_config["hydra"]
+    hydra_config = OmegaConf.masked_copy(job.config, ["hydra"])
+    chdir = job.config.hydra.job.chdir
+    if chdir is None:  # Hydra 1.3 with a version base before 1.2 goes into the run dir
+        chdir = hydra.__version__.startswith("1.3") and not hydra.version.base_at_least("1.2")
+    returned = JobReturn(
+        overrides=task_overrides(job.config.hydra),
+        cfg=task_config,
+        hydra_cfg=hydra_config,
+        working_dir=str(run_path) if chdir else str(job.config.hydra.runtime.cwd),
+        task_name=JobRuntime.instance().get("name"),
+        status=JobStatus.COMPLETED,
+    )
+    returned.return_value = value
+    return returned

@@ -1,0 +1,269 @@
+"""Fitting a config to its pair of options (`trainctl.pairs`) wherever Hydra composes it, for a run or for a job."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import CompactHydraException
+from hydra.utils import get_object
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+
+from trainctl.config.adopt import NEVER_LOADED
+from trainctl.config.given import check_missing
+from trainctl.config.keys import leaves, split
+from trainctl.config.loaded import kept_copies
+from trainctl.config.naming import override_key
+from trainctl.config.pairs import PAIR_NODE, Pairs
+from trainctl.config.values import is_same
+from trainctl.errors import IncompatibleError, PairError, TrainctlError
+
+_LAUNCHER = {"_target_": "hydra_plugins.hydra_trainctl.fitting.FittingLauncher"}
+_ADVICE = "; give them in a file or as KEY=VALUE, or let them be missing with trainctl.missing=allow"
+_ABSENT = object()
+
+
+class Refused(PairError, CompactHydraException):
+    """A refusal of ours: Hydra prints its sentence, and not the way to it."""
+
+
+class FittingLoader:
+    """A config loader whose `load_sweep_config` gives configs that fit their pairs and lack no value.
+
+    It goes where the loader goes: to the sweeper, to any launcher, and into the processes of jobs.
+
+    Attributes:
+        loader: does the rest.
+        launcher: the launcher's config, where jobs whose options do not go together are left out; else they are errors.
+        left_out: why, by overrides.
+        counts: how many jobs were launched, and how many left out.
+    """
+
+    def __init__(self, loader: Any, launcher: DictConfig | None) -> None:
+        self.loader = loader
+        self.launcher = launcher
+        self.left_out: dict[tuple[str, ...], str] = {}
+        self.counts: Counter[str] = Counter()
+        self._complete: set[tuple[str, ...]] = set()
+        self._obstacles: dict[tuple[str, ...], str | None] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name == "loader":  # unpickling asks before there is a loader
+            raise AttributeError(name)
+        return getattr(self.loader, name)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave behind what is known of other jobs."""
+        return {**self.__dict__, "left_out": {}, "_complete": set(), "_obstacles": {}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+
+    def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
+        """Compose one job's config from the sweep's and the job's overrides.
+
+        Raises:
+            Refused: it cannot be fitted, or lacks values.
+            HydraException: as Hydra's own loader raises it.
+        """
+        config: DictConfig = self.loader.load_sweep_config(master_config, sweep_overrides)
+        job = tuple(sweep_overrides)
+        try:
+            fit(config)
+            if job not in self._complete:
+                check_complete(config)
+                self._complete.add(job)
+        except IncompatibleError as error:
+            if self.launcher is None:
+                raise Refused(str(error)) from error
+            self.left_out[job] = str(error)
+        except TrainctlError as error:
+            raise Refused(str(error)) from error
+        return config
+
+    def obstacle(self, master: DictConfig, overrides: Sequence[str]) -> str | None:
+        """Return why a job is to be left out, if it is; jobs with the same options are composed once."""
+        job = tuple(overrides)
+        if job in self._complete or job in self.left_out:
+            return self.left_out.get(job)
+        choices = tuple(text for text in job if _may_choose(text, master))
+        if choices not in self._obstacles:
+            self.load_sweep_config(master, list(overrides))
+            self._obstacles[choices] = self.left_out.get(job)
+        return self._obstacles[choices]
+
+
+def fit_sweep(config: DictConfig) -> None:
+    """Have the jobs of the sweep that is about to start fitted to their pairs, by whatever sweeper and launcher."""
+    hydra: Any = GlobalHydra.instance().hydra
+    if hydra is None:
+        return
+    loader = hydra.config_loader
+    if isinstance(loader, FittingLoader):
+        loader = loader.loader
+    launcher = None
+    if _registry(config) is not None:
+        launcher = config.hydra.launcher
+        with read_write(config.hydra), open_dict(config.hydra):
+            config.hydra.launcher = dict(_LAUNCHER)
+    hydra.config_loader = FittingLoader(loader, launcher)
+
+
+def check_any_left() -> None:
+    """Refuse a sweep of which every job was left out, when it has ended.
+
+    Raises:
+        IncompatibleError: nothing was run.
+    """
+    loader = getattr(GlobalHydra.instance().hydra, "config_loader", None)
+    if isinstance(loader, FittingLoader) and loader.counts["left out"] and not loader.counts["launched"]:
+        jobs = loader.counts["left out"]
+        raise IncompatibleError(f"nothing was run: the options of all {jobs} jobs do not go together")
+
+
+def check_complete(config: DictConfig) -> None:
+    """Refuse a config that lacks values, unless it may.
+
+    Raises:
+        MissingError: naming all of them.
+    """
+    if OmegaConf.select(config, "trainctl.missing", default="error") != "allow":
+        check_missing(config, advice=_ADVICE)
+
+
+def fit(config: DictConfig) -> None:
+    """Fit a composed config to its pair, in place, if a registry of pairs is set.
+
+    Args:
+        config: with Hydra's node.
+
+    Raises:
+        IncompatibleError, PairError: as `Pairs.adapt` raises them.
+    """
+    path = _registry(config)
+    if path is None:
+        return
+    pairs = load_pairs(path)
+    try:
+        with known_to_hydra(config):
+            adapted = pairs.adapt(config, config.hydra, _keys_of_earlier_run(config))
+            said = pairs.said_of(config, config.hydra)
+    except TrainctlError:
+        raise
+    except Exception as error:  # a callback's error is a warning of Hydra's, and the run would go on without its pair
+        raise PairError(f"trainctl.pairs={path}: {type(error).__name__}: {' '.join(str(error).split())}") from error
+    changed: list[str] = []
+    if adapted is not config:
+        before, after = raw_leaves(config), raw_leaves(adapted)
+        changed = [key for key in {**before, **after} if not is_same(before.get(key, _ABSENT), after.get(key, _ABSENT))]
+        _take_over(config, adapted)
+    with read_write(config.hydra.runtime), open_dict(config.hydra.runtime):
+        config.hydra.runtime[PAIR_NODE] = {"pair": said, "keys": sorted(changed)}
+
+
+def adapted_keys(config: DictConfig) -> list[str] | None:
+    """Return the keys that its pair would set in a config that is not fitted yet; None: no registry is set.
+
+    Raises:
+        IncompatibleError, PairError: as `fit`.
+    """
+    if _registry(config) is None:
+        return None
+    draft = copy.deepcopy(config)
+    fit(draft)
+    return [str(key) for key in draft.hydra.runtime[PAIR_NODE]["keys"]]
+
+
+def load_pairs(path: str) -> Pairs:
+    """Import a registry.
+
+    Raises:
+        PairError: there is no such thing, or it is something else.
+    """
+    try:
+        found = get_object(path)
+    except Exception as error:  # importing a module of the user's raises whatever it likes
+        raise PairError(f"trainctl.pairs={path} cannot be imported: {' '.join(str(error).split())}") from error
+    if not isinstance(found, Pairs):
+        raise PairError(f"trainctl.pairs={path} is a {type(found).__name__}, not a trainctl.Pairs")
+    return found
+
+
+@contextlib.contextmanager
+def known_to_hydra(config: DictConfig) -> Iterator[None]:
+    """Let `${hydra:…}` resolve inside the block: Hydra itself makes the config known only when the job begins."""
+    singleton: Any = HydraConfig.instance()
+    before, singleton.cfg = singleton.cfg, config
+    try:
+        yield
+    finally:
+        singleton.cfg = before
+
+
+def _may_choose(override: str, master: DictConfig) -> bool:
+    """Say whether an override may change which options go into a config, or which registry judges them."""
+    key = override_key(override)
+    return (
+        override[:1] in "+~"
+        or any(mark in key for mark in "/@")
+        or key in master.hydra.runtime.choices
+        or key.endswith(".name")
+        or key.startswith("trainctl.")
+    )
+
+
+def _registry(config: DictConfig) -> str | None:
+    """Return `trainctl.pairs`; past OmegaConf's own access where it says nothing, as in nearly all configs."""
+    settings: Any = config.__dict__["_content"].get("trainctl")
+    content: Any = settings.__dict__["_content"] if isinstance(settings, DictConfig) else None
+    if isinstance(content, dict) and (content.get("pairs") is None or content["pairs"]._value() is None):
+        return None
+    path = OmegaConf.select(config, "trainctl.pairs", default=None)
+    return None if path is None else str(path)
+
+
+def raw_leaves(config: DictConfig) -> dict[str, Any]:
+    """Return the values of the task's dotted keys, unresolved, past OmegaConf's own access; lists are values."""
+    nodes: dict[Any, Any] = {key: config._get_node(key) for key in config if key != "hydra"}
+    return leaves(
+        {
+            key: OmegaConf.to_container(node, resolve=False) if OmegaConf.is_config(node) else node._value()
+            for key, node in nodes.items()
+        }
+    )
+
+
+def _keys_of_earlier_run(config: DictConfig) -> list[str]:
+    """Return the keys whose value was taken over from an earlier run (`+from=`): it stands over the pair's."""
+    copies = kept_copies(config.hydra)
+    if not copies:
+        return []
+    loaded = {key: value for each in copies for key, value in leaves(each["values"]).items()}
+    return [
+        key
+        for key, value in raw_leaves(config).items()
+        if key in loaded and split(key)[0] not in NEVER_LOADED and _is_taken(value, loaded[key])
+    ]
+
+
+def _is_taken(value: Any, loaded: Any) -> bool:
+    """Say whether a value may be what was loaded, which is text or has lost its type in some sources."""
+    return bool(value == loaded or str(value).lower() == str(loaded).lower())
+
+
+def _take_over(config: DictConfig, adapted: DictConfig) -> None:
+    """Give a config the nodes of an adapted one, types, references and flags as they are."""
+    content: Any = config.__dict__["_content"]
+    for key in [key for key in content if key != "hydra" and adapted._get_node(key, validate_access=False) is None]:
+        del content[key]
+    for key in adapted:
+        if key != "hydra":
+            node: Any = adapted._get_node(key)
+            node._set_parent(config)
+            node._invalidate_flags_cache()
+            content[key] = node

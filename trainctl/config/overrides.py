@@ -1,0 +1,69 @@
+"""Overrides in Hydra's own words.
+
+A value in the words of Hydra's override grammar, which reads back as the same value of the same type.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from trainctl.errors import SettingError
+
+_PLAIN_PATH = re.compile(r"[A-Za-z0-9_/.+-]+")
+
+
+def quoted(path: str) -> str:
+    r"""Write a path as a value of Hydra's override grammar, in quotes when it has characters that mean something there.
+
+    >>> quoted("/runs/Norm_new"), quoted("/runs/lr=0.1,it's")
+    ('/runs/Norm_new', "'/runs/lr=0.1,it\\'s'")
+    """
+    if _PLAIN_PATH.fullmatch(path):
+        return path
+    path = path.replace("${", "\\${")  # else OmegaConf looks for a key of that name
+    # in Hydra's grammar a backslash is only special in front of a quote
+    return "'" + re.sub(r"(\\*)('|$)", lambda match: match[1] * 2 + ("\\'" if match[2] else ""), path) + "'"
+
+
+def task_overrides(hydra: Any) -> list[str]:
+    """Return the overrides of the task from a config's `hydra` node, in the very words: `lr=${a}` is not resolved."""
+    texts: Any = OmegaConf.to_container(hydra.overrides.task, resolve=False)
+    return [str(text) for text in texts]
+
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_WORDS = {"true", "false", "null", "inf", "nan"}
+
+
+def worded(value: Any) -> str:
+    r"""Write a value so that Hydra reads just that value: text that looks like something else is quoted.
+
+    Raises:
+        SettingError: the value is of a type that an override cannot have.
+
+    >>> worded(0.1), worded(True), worded("new"), worded("true"), worded("a,b"), worded([1, None, {"k": "v"}])
+    ('0.1', 'true', 'new', "'true'", "'a,b'", '[1,null,{k:v}]')
+    """
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (int, float)):
+        return repr(value)
+    if isinstance(value, str):
+        return _text(value)
+    if isinstance(value, (list, tuple)):
+        return "[" + ",".join(worded(each) for each in value) + "]"
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{worded(key)}:{worded(each)}" for key, each in value.items()) + "}"
+    raise SettingError(f"{value!r} is a {type(value).__name__}, which no override can have; write it as text")
+
+
+def _text(value: str) -> str:
+    if _NAME.fullmatch(value) and value.lower() not in _WORDS:
+        return value
+    # in Hydra's grammar a backslash is only special in front of a quote
+    return "'" + re.sub(r"(\\*)('|$)", lambda match: match[1] * 2 + ("\\'" if match[2] else ""), value) + "'"

@@ -1,0 +1,148 @@
+"""Where the values of a run come from, by what it has recorded and the config files as they are now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from hydra import version
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
+from hydra.core.plugins import Plugins
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from trainctl.config.keys import leaves
+from trainctl.config.overrides import task_overrides
+from trainctl.config.pairs import PAIR_NODE
+from trainctl.errors import RunDirError
+from trainctl.explain.origin import History, Source, check_key, rows, said_of_edit
+from trainctl.explain.trace import TraceError, note_overrides, trace
+from trainctl.rundir import files
+from trainctl.rundir.edits import applied_edits, read_changelog
+from trainctl.rundir.events import read_events
+from trainctl.rundir.paths import RunDir
+from trainctl.text import clean
+
+# Sources that are read without running code of whoever made the run.
+_HARMLESS = ("file", "structured")
+_OF_HYDRA = "hydra.conf"
+_HYDRA = ".hydra/hydra.yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What is known of where values come from.
+
+    Attributes:
+        history: all values that each key had.
+        unknown: why some of it is not known, one sentence each.
+    """
+
+    history: History
+    unknown: list[str]
+
+
+def explain_config(config: DictConfig, loader: Any) -> Explanation:
+    """Explain a config that Hydra has composed in this process.
+
+    Args:
+        config: with Hydra's node.
+        loader: that composed it.
+    """
+    hydra = config.hydra
+    own: Any = OmegaConf.to_container(config, resolve=False, enum_to_str=True)
+    final = leaves({key: value for key, value in own.items() if key != "hydra"})
+    return _explain(final, hydra, loader, "(not by Hydra)")
+
+
+def written(explanation: Explanation, key: str | None) -> str:
+    """Write an explanation of a key and all below it, of all keys for None, as lines of text.
+
+    Raises:
+        SettingError: the config has no such key.
+    """
+    check_key(explanation.history, key)
+    lines = []
+    for each, value, source, replaced in rows(explanation.history, key):
+        lines += [f"{each}: {value}", f"    {source}", *([f"    instead of {replaced}"] if replaced else [])]
+    return "".join(f"{clean(line)}\n" for line in [*lines, *explanation.unknown])
+
+
+def explain_run(run: RunDir) -> Explanation:
+    """Explain the config of a run up to its last edit. Nothing of the run's program is imported.
+
+    Raises:
+        RunDirError: it has recorded no config, or what it has is none.
+        ChangelogError: its changelog is not one.
+    """
+    hydra = _hydra_of(run)
+    recorded = files.read_mapping(run.path / ".hydra" / "config.yaml")
+    log = read_changelog(run)
+    if not recorded and log is None:
+        raise RunDirError(f"{str(run.path)!r} has no config: neither .hydra/config.yaml nor changelog.yaml")
+    final = leaves(recorded or (log.base if log else {}))
+    if hydra is None:
+        unknown = ["what set the values at the start is unknown: there is no .hydra/hydra.yaml"]
+        explanation = Explanation(History(), unknown)
+        explanation.history.settle(final, Source("unknown", "(not recorded)"))
+    else:
+        try:
+            with _as_of(hydra):
+                explanation = _explain(final, hydra, _loader(hydra), "(the config files have changed since)")
+        except (OmegaConfBaseException, AttributeError, LookupError, TypeError, ValueError) as error:
+            said = " ".join(str(error).split())
+            raise RunDirError(f"{run.path / _HYDRA} is not what Hydra writes: {said}") from error
+    for edit in applied_edits(log, read_events(run)) if log is not None else ():
+        explanation.history.set(edit.values, Source("edit", said_of_edit(edit.step, edit.who, edit.via, edit.note)))
+    return explanation
+
+
+def _explain(final: Mapping[str, Any], hydra: DictConfig, loader: Any, otherwise: str) -> Explanation:
+    unknown: list[str] = []
+    try:
+        history = trace(loader, hydra)
+    except TraceError as error:
+        history = History()
+        unknown.append(f"which config file set a value is unknown, because they cannot be read as they were: {error}")
+        note_overrides(history, task_overrides(hydra), final)
+    pair = hydra.runtime.get(PAIR_NODE)
+    if pair is not None:
+        values = {key: final[key] for key in pair["keys"] if key in final}
+        history.set(values, Source("pair", str(pair["pair"])))
+    history.settle(final, Source("unknown", "(see below)" if unknown else otherwise))
+    return Explanation(history, unknown)
+
+
+def _hydra_of(run: RunDir) -> DictConfig | None:
+    path = run.path / _HYDRA
+    if not path.is_file():
+        return None
+    node = OmegaConf.create(files.read_mapping(path)).get("hydra")
+    return node if isinstance(node, DictConfig) else None
+
+
+def _loader(hydra: DictConfig) -> ConfigLoaderImpl:
+    """Return a loader of the search path that a run has recorded."""
+    Plugins.instance()  # knows how to read each kind of source
+    search_path = ConfigSearchPathImpl()
+    sources: Any = OmegaConf.to_container(hydra.runtime.config_sources, resolve=False)
+    for source in sources:
+        scheme, path = source["schema"], source["path"]
+        if scheme in _HARMLESS or (scheme == "pkg" and path == _OF_HYDRA):
+            search_path.append(str(source["provider"]), f"{scheme}://{path}")
+    return ConfigLoaderImpl(search_path)
+
+
+@contextmanager
+def _as_of(hydra: DictConfig) -> Iterator[None]:
+    """Have Hydra behave as the version that the run asked for."""
+    base = version.VersionBase.instance()
+    before = base.version_base
+    base.version_base = version._get_version(str(hydra.runtime.version_base)) if hydra.runtime.version_base else None
+    try:
+        yield
+    finally:
+        base.version_base = before

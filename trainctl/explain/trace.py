@@ -1,0 +1,153 @@
+"""Following a composition of Hydra's step by step: which config and which override set each value."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra._internal import config_loader_impl
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from trainctl.config.adopt import NEVER_LOADED
+from trainctl.config.assign import assign
+from trainctl.config.given import is_choice, keys_given
+from trainctl.config.keys import leaves, split
+from trainctl.config.loaded import kept_copies
+from trainctl.config.overrides import quoted, task_overrides
+from trainctl.errors import EditError
+from trainctl.explain.origin import History, Source
+from trainctl.rundir.provenance import relative_to
+
+_FROM = ("from", "from_unknown")  # these come after all files, and are not read again here
+
+
+class TraceError(Exception):
+    """The composition cannot be followed, for the reason given."""
+
+
+def trace(loader: Any, hydra: DictConfig) -> History:
+    """Compose a config again, as Hydra's loader does, and note what sets each value; Hydra's own node is left out.
+
+    Args:
+        loader: a `ConfigLoaderImpl`.
+        hydra: Hydra's node of the config: its name, overrides, choices, and what `+from=` has loaded.
+
+    Raises:
+        TraceError: a config cannot be found or read.
+    """
+    history, config = History(), OmegaConf.create()
+    of_hydra: Any = OmegaConf.to_container(hydra.overrides.hydra, resolve=False)
+    lines = [*map(str, of_hydra), *task_overrides(hydra)]
+    copies = kept_copies(hydra)
+    try:
+        parsed = OverridesParser.create().parse_overrides(lines)
+        kept = [each for each in parsed if not copies or each.key_or_group not in _FROM]
+        name = hydra.job.config_name
+        _, repo = loader._parse_overrides_and_create_caching_repo(name, [each.input_line for each in kept])
+        defaults, choosers = _defaults_list(repo, name, kept, hydra)
+        for entry in defaults.defaults:
+            found = loader._load_single_config(entry, repo)
+            config.merge_with(found.config)
+            history.note(_leaves(config), _leaves(found.config), _file(entry, found, choosers))
+    except (HydraException, OmegaConfBaseException, OSError, ValueError, AttributeError, TypeError) as error:
+        # the last two: another Hydra may do these steps in another way
+        raise TraceError(" ".join(str(error).split())) from error
+    _take_loaded(config, history, copies)
+    OmegaConf.set_struct(config, True)
+    for override in defaults.config_overrides:
+        _override(config, history, override)
+    return history
+
+
+def _defaults_list(repo: Any, name: str | None, given: list[Override], hydra: DictConfig) -> tuple[Any, dict[str, str]]:
+    """Return the defaults list with the options that the run had, and what chose an option, by the option's path."""
+
+    def make(overrides: list[Override]) -> Any:
+        options: Any = config_loader_impl
+        return options.create_defaults_list(
+            repo=repo, config_name=name, overrides_list=overrides, prepend_hydra=True, skip_missing=True
+        )
+
+    choosers = {each.get_key_element().lstrip("+"): f"{each.input_line} on the command line" for each in given}
+    made = make(given)
+    known = made.overrides.known_choices
+    had: Any = OmegaConf.to_container(hydra.runtime.choices, resolve=False, throw_on_missing=False)
+    taken = {
+        str(group): f"{group}={quoted(str(option))}"
+        for group, option in had.items()
+        if known.get(group, option) != option and option not in (None, "???") and not str(group).startswith("hydra/")
+    }
+    if taken:  # an earlier run chooses options, too
+        made = make([*given, *OverridesParser.create().parse_overrides(list(taken.values()))])
+        choosers |= {group: f"{line} by +from" for group, line in taken.items()}
+    return made, {
+        f"{str(group).partition('@')[0]}/{option}": choosers.get(str(group), f"{group}={option} in ")
+        for group, option in made.overrides.known_choices.items()
+    }
+
+
+def note_overrides(history: History, overrides: Sequence[str], final: Mapping[str, Any]) -> None:
+    """Note what the command line has set of a config whose files are not there."""
+    config = OmegaConf.create({})
+    for override in OverridesParser.create().parse_overrides(list(overrides)):
+        if "/" in override.key_or_group or is_choice(override, config) or override.is_hydra_override():
+            continue
+        given = [key for key in keys_given(override) if key in final]
+        history.set({key: final[key] for key in given}, Source("command line", str(override.input_line)))
+
+
+def _override(config: DictConfig, history: History, override: Override) -> None:
+    source = Source("command line", str(override.input_line))
+    try:
+        config_loader_impl.ConfigLoaderImpl._apply_overrides_to_config([override], config)
+    except HydraException:
+        return  # the files have changed since: the value that was recorded will say so
+    given = [] if override.is_delete() else keys_given(override)
+    history.note(_leaves(config), given, source)
+
+
+def _take_loaded(config: DictConfig, history: History, loaded: Iterable[Mapping[str, Any]]) -> None:
+    for each in loaded:
+        values = {
+            key: value
+            for key, value in leaves(each["values"]).items()
+            if key in history and split(key)[0] not in NEVER_LOADED
+        }
+        history.set(values, Source("from", f"+from={each['source']} ({each['origin']})"))
+        for key, value in values.items():
+            with contextlib.suppress(EditError):  # the files have changed since
+                assign(config, {key: value})
+
+
+def _file(entry: Any, found: Any, choosers: Mapping[str, str]) -> Source:
+    """Name a config of the defaults list, and who chose it."""
+    path = str(found.path)
+    where = entry.config_path
+    if path.startswith("file://"):
+        where = relative_to(Path(path.removeprefix("file://"), _with_suffix(entry.config_path)), Path.cwd())
+    else:
+        where = f"{where} of {'the ConfigStore' if found.provider in (None, 'schema') else found.provider}"
+    chosen = choosers.get(str(entry.config_path))
+    if entry.primary:
+        return Source("file", where)
+    if chosen is None:
+        return Source("file", f"{where} (in the defaults of {entry.parent})")
+    return Source("file", f"{where} ({chosen}{entry.parent if chosen.endswith(' in ') else ''})")
+
+
+def _with_suffix(path: str) -> str:
+    return path if os.path.splitext(path)[1] in (".yaml", ".yml") else f"{path}.yaml"
+
+
+def _leaves(config: Any) -> dict[str, Any]:
+    if not isinstance(config, DictConfig) or config._is_none() or config._is_missing():
+        return {}
+    own: Any = OmegaConf.to_container(config, resolve=False, enum_to_str=True, throw_on_missing=False)
+    return leaves({key: value for key, value in own.items() if key not in ("hydra", "defaults")})

@@ -1,0 +1,178 @@
+"""What the launcher says of its jobs: one line an event, and one at the end.
+
+Where the launcher's words go: a stream whose reader may go away, which must never cost a sweep.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import sys
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TextIO
+
+from trainctl.rundir.provenance import relative_to
+from trainctl.text import clean, clean_line
+
+_FOR_GOOD = (errno.EIO, errno.EPIPE, errno.EBADF, errno.ENXIO)  # a full disk may have room again
+
+
+class Outlet:
+    """Writes to a stream; once that fails for good (the terminal or the pipe is gone) everything is dropped."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self.is_gone = False
+
+    @property
+    def encoding(self) -> str:
+        return getattr(self._stream, "encoding", None) or "utf-8"
+
+    def isatty(self) -> bool:
+        return not self.is_gone and self._stream.isatty()
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
+
+    def write(self, text: str) -> int:
+        try:
+            self._try(lambda: self._stream.write(text))
+        except UnicodeEncodeError:
+            plain = text.encode(self.encoding, "backslashreplace").decode(self.encoding)
+            self._try(lambda: self._stream.write(plain))
+        return len(text)
+
+    def flush(self) -> None:
+        self._try(self._stream.flush)
+
+    def size(self) -> tuple[int, int] | None:
+        """Return columns and lines of the terminal as they are now; None where there is none or it does not say."""
+        try:
+            size = os.get_terminal_size(self._stream.fileno())
+        except (OSError, ValueError, AttributeError):
+            return None
+        return (size.columns, size.lines) if size.columns > 0 and size.lines > 0 else None
+
+    def _try(self, act: Callable[[], object]) -> None:
+        if self.is_gone:
+            return
+        try:
+            act()
+        except OSError as error:
+            if error.errno in _FOR_GOOD:
+                self._leave()
+        except UnicodeEncodeError:
+            raise
+        except ValueError:  # somebody closed the stream
+            self._leave()
+
+    def _leave(self) -> None:
+        """Write nothing any more, and let nothing that is still buffered spoil the exit code of the program."""
+        self.is_gone = True
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+            os.dup2(nowhere, self._stream.fileno())
+            os.close(nowhere)
+            self._stream.flush()
+
+
+# used and total MiB by slot name
+Memory = Callable[[], Mapping[str, tuple[float, float]]]
+
+_INDENT = "      "
+
+
+class Report:
+    """Plain lines on stderr: START, DONE, FAIL, SKIP, WAIT, then the sums."""
+
+    def __init__(self, total: int, *, silent: bool = False, stream: TextIO | None = None) -> None:
+        self._total = total
+        self._silent = silent
+        self._outlet = Outlet(stream or sys.stderr)
+        self.counts: Counter[str] = Counter()
+
+    @property
+    def tick_s(self) -> float | None:
+        """Seconds between two calls of `tick`; None: plain lines need none."""
+        return None
+
+    def tick(self) -> None:
+        """Show again what has changed by itself; plain lines do not."""
+
+    def close(self) -> None:
+        """Give the terminal back."""
+
+    def start(self, position: int, path: Path, slot: str, attempt: int, passed: str = "") -> None:
+        again = f", attempt {attempt}" if attempt > 1 else f"; {clean_line(passed)}" if passed else ""
+        self._say(f"START {self._of(position)} {_shown(path)} on slot {slot}{again}")
+
+    def idle(self, position: int) -> None:
+        """A job's task is over and its slot is free; what became of it is still being written down."""
+
+    def done(self, position: int, path: Path, seconds: float) -> None:
+        self.counts["done"] += 1
+        self._say(f"DONE  {self._of(position)} {_shown(path)} after {format_duration(seconds)}")
+
+    def skip(self, position: int, path: Path, kept: bool, change: str = "") -> None:
+        self.counts["skipped"] += 1
+        lost = "" if kept else "; its return value could not be stored, so None is given back"
+        again = f"; {change}; hydra.launcher.rerun=all runs it again" if change else ""
+        self._say(f"SKIP  {self._of(position)} {_shown(path)}: finished earlier{lost}{again}")
+
+    def wait(self, position: int, path: Path) -> None:
+        self._say(f"WAIT  {self._of(position)} {_shown(path)}: is being run by another process")
+
+    def fail(self, position: int, path: Path | None, seconds: float, reason: str, tail: str, log: Path | None) -> None:
+        self.counts["failed"] += 1
+        where = _shown(path) if path is not None else "(not started)"
+        self._say(f"FAIL  {self._of(position)} {where} after {format_duration(seconds)}: {reason}")
+        for line in tail.splitlines():
+            self._say(f"{_INDENT}{clean_line(line)}")
+        if log is not None:
+            self._say(f"{_INDENT}full log: {_shown(log)}")
+
+    def retry(self, position: int, tries: int, retries: int) -> None:
+        self.counts["failed"] -= 1
+        self._say(f"RETRY {self._of(position)} will be tried again ({tries} of {retries})")
+
+    def note(self, text: str) -> None:
+        self._say(text)
+
+    def sum_up(self, not_started: int, seconds: float) -> None:
+        parts = [f"{self.counts[word]} {word}" for word in ("done", "skipped", "failed") if self.counts[word]]
+        if not_started:
+            parts.append(f"{not_started} not finished: the same command resumes")
+        self._say(f"{self._total} jobs: {', '.join(parts) or 'nothing to do'} ({format_duration(seconds)})")
+
+    def _of(self, position: int) -> str:
+        width = len(str(self._total))
+        return f"{position + 1:>{width}}/{self._total}"
+
+    def _say(self, line: str) -> None:
+        if not self._silent:
+            self._outlet.write(f"{clean(line)}\n")
+            self._outlet.flush()
+
+
+def _shown(path: Path) -> str:
+    try:
+        return relative_to(path, Path.cwd())
+    except OSError:  # somebody removed the directory we are in
+        return str(path)
+
+
+def format_duration(seconds: float) -> str:
+    """Write a duration as a person says it.
+
+    >>> [format_duration(s) for s in (0.42, 12.3, 75, 3725, 90061)]
+    ['0.4 s', '12.3 s', '1 min 15 s', '1 h 02 min', '25 h 01 min']
+    """
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"

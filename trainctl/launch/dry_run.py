@@ -1,0 +1,72 @@
+"""`hydra.launcher.dry_run=true`: what a sweep would do, from looking only."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from hydra.core.utils import JobReturn, JobStatus
+from omegaconf import DictConfig, open_dict, read_write
+
+from trainctl.attempt.attempt import describe
+from trainctl.compose.job import JobSpec, SweepContext, compose_job
+from trainctl.launch.local.claim import Claim, find_claim
+from trainctl.rundir.provenance import code_change, relative_to
+from trainctl.rundir.status import read_status
+from trainctl.text import clean_line
+
+
+class Preview:
+    """Lists jobs instead of running them.
+
+    Hydra's own sweeper writes `multirun.yaml` into the sweep dir before it launches anything, so it is shown another.
+    """
+
+    def __init__(self, config: DictConfig) -> None:
+        self._decoy = Path(tempfile.mkdtemp(prefix="trainctl-dry-run-"))
+        with read_write(config.hydra.sweep), open_dict(config.hydra.sweep):
+            config.hydra.sweep.dir = str(self._decoy)
+
+    def show(self, context: SweepContext, specs: Sequence[JobSpec]) -> list[JobReturn]:
+        """Print a line a job: what would happen, where, and why; return a success without a value for each."""
+        try:
+            for position, spec in enumerate(specs):
+                sys.stdout.write(f"{position + 1:>{len(str(len(specs)))}}/{len(specs)}  {_line(context, spec)}\n")
+        finally:
+            shutil.rmtree(self._decoy, ignore_errors=True)
+        return [JobReturn(overrides=list(spec.overrides), status=JobStatus.COMPLETED) for spec in specs]
+
+
+def _line(context: SweepContext, spec: JobSpec) -> str:
+    overrides = " ".join(spec.overrides)
+    try:
+        job = compose_job(context, spec)
+        claim = find_claim(job.path, job.identity, job.is_finished)
+        lines = job.hooks.describe(job.config, claim.run)
+    except Exception as error:  # noqa: BLE001  # whatever stands in a job's way is what the preview is to show
+        return f"fail   {overrides}  ({describe(error)})"
+    verb, why = _verdict(claim, spec.rerun)
+    line = f"{verb:<6} {relative_to(claim.run.path, Path.cwd())}  {overrides}  ({why})"
+    return "\n".join([line, *(f"       {each}" for each in lines)])
+
+
+def _verdict(claim: Claim, rerun: str) -> tuple[str, str]:
+    status = read_status(claim.run)
+    if claim.state == "busy":
+        return "wait", "is being run by another process"
+    if claim.state == "done":
+        if rerun == "all":
+            return "again", "done, and rerun=all"
+        change = code_change(claim.run)
+        return "skip", f"done; {change}" if change else "done"
+    if claim.state == "failed":
+        reason = f"{status.state}: {status.reason}" if status else "failed"
+        return ("skip", f"{reason}; rerun=none") if rerun == "none" else ("retry", reason)
+    if status is not None and status.state == "done":
+        return "run", "done, but something is left to do"
+    if status is not None:
+        return "run", f"interrupted in attempt {status.attempt}"
+    return "run", f"new; {clean_line(claim.passed)}" if claim.passed else "new"

@@ -1,0 +1,161 @@
+"""How a job ended, in the words that decide about trying again.
+
+What is written down for a job that could not do so itself.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from trainctl.attempt.reservation import take_lock
+from trainctl.errors import CommandError
+from trainctl.rundir.paths import RunDir
+from trainctl.rundir.status import State, read_status, write_status
+
+# error: it raised or called sys.exit; crash: it, or a command, died without an answer; the others say what they are
+Cause = Literal["error", "crash", "oom", "timeout", "interrupted"]
+
+_OOM_NAMES = ("OutOfMemoryError", "MemoryError")
+_OOM_WORDS = ("CUDA out of memory", "CUDA_ERROR_OUT_OF_MEMORY", "RESOURCE_EXHAUSTED", "CUBLAS_STATUS_ALLOC_FAILED")
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a job has no return value.
+
+    Attributes:
+        reason: one line for a person.
+        tail: the last lines that tell more.
+    """
+
+    cause: Cause
+    reason: str
+    tail: str = ""
+
+    @property
+    def state(self) -> State:
+        """The word for `status.yaml`."""
+        states: dict[Cause, State] = {"error": "failed", "crash": "failed", "oom": "oom", "timeout": "timeout"}
+        return states.get(self.cause, "interrupted")
+
+
+def cause_of(error: BaseException) -> Cause:
+    """Return what an exception of a job's task stands for; a command of a pipeline that a signal ended is a crash.
+
+    >>> cause_of(MemoryError()), cause_of(ValueError())
+    ('oom', 'error')
+    """
+    if is_out_of_memory(error):
+        return "oom"
+    return "crash" if isinstance(error, CommandError) and error.signal else "error"
+
+
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """Say whether an exception, or one that it was raised from, means that memory ran out, on the device or the host.
+
+    >>> is_out_of_memory(RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")), is_out_of_memory(ValueError())
+    (True, False)
+    """
+    seen = 0
+    while error is not None and seen < 20:
+        text = f"{error}\n{error.output}" if isinstance(error, CommandError) else str(error)
+        if type(error).__name__ in _OOM_NAMES or any(words in text for words in _OOM_WORDS):
+            return True
+        error, seen = error.__cause__ or error.__context__, seen + 1
+    return False
+
+
+def describe_exit(status: int) -> str:
+    """Say how a process ended, from its wait status.
+
+    >>> describe_exit(9), describe_exit(3 << 8)
+    ('was killed by SIGKILL (9)', 'exited with code 3 without an answer')
+    """
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        return f"was killed by {signal_name(number)} ({number})"
+    return f"exited with code {os.waitstatus_to_exitcode(status)} without an answer"
+
+
+def signal_name(number: int) -> str:
+    """Return the name of a signal; real-time signals have none but the first and the last.
+
+    >>> signal_name(9), signal_name(40)
+    ('SIGKILL', 'SIGRTMIN+6')
+    """
+    names = {each.value: each.name for each in signal.Signals}
+    return names.get(number) or f"SIGRTMIN+{number - signal.SIGRTMIN}"
+
+
+def judge_death(status: int, ended_as: Failure | None, oom_kills: tuple[int | None, int | None]) -> Failure:
+    """Return why a job died without an answer.
+
+    Args:
+        status: of `waitpid`.
+        ended_as: why we ended it, if we did.
+        oom_kills: the kernel's count of its out-of-memory kills when the job started, and now.
+    """
+    if ended_as is not None:
+        return ended_as
+    before, after = oom_kills
+    by_kernel = before is not None and after is not None and after > before
+    if by_kernel and os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL:
+        return Failure("oom", "was killed by SIGKILL (9) while the kernel was killing processes for lack of memory")
+    return Failure("crash", describe_exit(status))
+
+
+_TAIL_BYTES = 4096
+_TAIL_LINES = 8
+
+
+def record_failure(run: RunDir, pid: int | None, status: int, failure: Failure, after_s: float | None = None) -> None:
+    """Write into `status.yaml` why a run failed, unless the run itself has written something better.
+
+    Left alone when another process has taken the run over meanwhile, or when the disk takes no more: then the free lock
+    alone tells that it does not run.
+    """
+    try:
+        lock = take_lock(run)
+    except OSError:
+        return
+    try:
+        written = read_status(run)
+        if written is None or written.pid != pid or written.state == "done":
+            return
+        if written.state == "running" or failure.cause in ("timeout", "interrupted"):
+            killed = os.WIFSIGNALED(status)
+            write_status(
+                run,
+                written.end(
+                    failure.state,
+                    after_s=after_s,
+                    exit_code=None if killed else os.waitstatus_to_exitcode(status),
+                    signal=signal_name(os.WTERMSIG(status)) if killed else None,
+                    reason=failure.reason,
+                ),
+            )
+    except OSError:
+        return
+    finally:
+        lock.release()
+
+
+def is_done_by(path: Path | None, pid: int | None) -> bool:
+    """Say whether a process has written down, before it ended, that its run is done."""
+    status = None if path is None else read_status(RunDir.at(path))
+    return status is not None and status.state == "done" and status.pid == pid
+
+
+def last_lines(path: Path) -> str:
+    """Return the last lines of a text file; empty when it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL_BYTES))
+            text = file.read().decode(errors="replace")
+    except OSError:
+        return ""
+    return "\n".join(text.splitlines()[-_TAIL_LINES:])

@@ -1,0 +1,120 @@
+"""Which run dir a job gets, and whether it has anything left to do there."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from trainctl.compose.job import ComposedJob
+from trainctl.errors import RunDirError
+from trainctl.rundir import files
+from trainctl.rundir.job_identity import JobIdentity, adopt, is_earlier
+from trainctl.rundir.lock import is_locked
+from trainctl.rundir.paths import RunDir
+from trainctl.rundir.status import FAILED, read_status
+
+_OWN_DIRECTORY = ".trainctl"  # in a sweep dir: what belongs to no single run
+
+
+ClaimState = Literal["free", "busy", "failed", "done"]
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What was found for a job.
+
+    Attributes:
+        state: `free` (never run, or interrupted), `busy` (running now), `failed` (by itself), `done`.
+        is_earlier: its `run.yaml` is of the time when it did not name program and function.
+        passed: why the first directory that was passed over is another program's or function's.
+    """
+
+    run: RunDir
+    state: ClaimState
+    is_earlier: bool = False
+    passed: str = ""
+
+
+def find_claim(path: Path, own: JobIdentity, is_finished: Callable[[RunDir], bool] = lambda _: True) -> Claim:
+    """Return the run dir of the job called `path`: that one, or `NAME.2`, `NAME.3`, … while others have the name.
+
+    A directory belongs to the job that `run.yaml` names in it; an empty one to nobody; one with anything else in it is
+    somebody's work and is passed over. A job without an identity is never `done`: what ran there may have been another;
+    nor is one whose task says that something is left to do.
+
+    Raises:
+        RunDirError: something that is not a directory has the name.
+    """
+    number, passed = 1, ""
+    while True:
+        run = RunDir.at(path if number == 1 else path.with_name(f"{path.name}.{number}"))
+        number += 1
+        if not run.path.exists():
+            return Claim(run, "free", passed=passed)
+        if not run.path.is_dir():
+            raise RunDirError(f"{str(run.path)!r} is to be a run dir, but a file stands there; move it away")
+        record = files.read_mapping(run.run)
+        if own.owns(record, run):
+            state = _state(run)
+            state = "free" if state == "done" and not (own.text and is_finished(run)) else state
+            return Claim(run, state, is_earlier(record), passed)
+        if record.get("identity") is None and _is_unused(run):
+            return Claim(run, "busy" if is_locked(run.lock) else "free", passed=passed)
+        why = own.difference(record, run) if record.get("identity") is not None else ""
+        passed = passed or (why and f"{run.name} {why}")
+
+
+def find_or_adopt(job: ComposedJob) -> Claim:
+    """Return what `find_claim` does for a job; its own `run.yaml` of an earlier time is brought up to date."""
+    claim = find_claim(job.path, job.identity, job.is_finished)
+    if not claim.is_earlier or claim.state == "busy":
+        return claim
+    with claiming(job.sweep_dir):
+        claim = find_claim(job.path, job.identity, job.is_finished)
+        if claim.is_earlier and claim.state != "busy":
+            with contextlib.suppress(OSError):  # another user's: it is recognised next time too
+                adopt(claim.run, job.identity)
+    return claim
+
+
+def _state(run: RunDir) -> ClaimState:
+    if is_locked(run.lock):
+        return "busy"
+    status = read_status(run)
+    if status is None:
+        return "free"
+    if status.state == "done":
+        return "done" if run.result.is_file() else "free"
+    return "failed" if status.state in FAILED else "free"
+
+
+def _is_unused(run: RunDir) -> bool:
+    """Say whether nothing stands there but what a job makes before its `run.yaml`, or leaves when killed writing it."""
+    names = {entry.name for entry in os.scandir(run.path) if files.leftover_of(entry.name) != run.run.name}
+    return names <= {run.lock.name, run.inbox.name}
+
+
+@contextmanager
+def claiming(sweep_dir: Path) -> Iterator[None]:
+    """Let one job at a time, of all launchers that use this sweep dir, choose its run dir and take it.
+
+    Raises:
+        RunDirError: the sweep dir cannot be made or locked.
+    """
+    own = sweep_dir / _OWN_DIRECTORY
+    try:
+        own.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(own / "claim.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise RunDirError(f"the sweep dir {str(sweep_dir)!r} cannot be used: {error.strerror or error}") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,135 @@
+"""The launcher's hold on the zygote: asks it for jobs, hears what becomes of them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn
+
+from trainctl.errors import JobError
+from trainctl.launch.local.channel import Channel
+from trainctl.launch.local.linux import is_cuda_initialised
+from trainctl.launch.local.zygote import Zygote
+
+_MESSAGE_BYTES = 1 << 16
+
+# what begins threads in a launcher, by other rooms, and so has to wait until there is a zygote
+once_forked: list[Callable[[], None]] = []
+
+
+class Starter:
+    """Starts job processes through a zygote and keeps it over repeated `launch()` calls."""
+
+    def __init__(self, control: socket.socket, pid: int, *, forks: bool) -> None:
+        self._control = control
+        self.pid = pid
+        self.forks = forks
+
+    @classmethod
+    def fork(cls, run_job: Callable[[socket.socket, int], NoReturn], rehearse: Callable[[], object]) -> Starter:
+        """Fork the zygote from this process; its jobs are copies of it, after `rehearse`, that call `run_job`."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                ours.close()
+                os.setpgid(0, 0)  # a Ctrl-C at the terminal is for the launcher alone
+                rehearse()
+                Zygote(theirs, run_job).serve()
+                code = 0
+            finally:
+                os._exit(code)  # never back into the frames of the user's program
+        theirs.close()
+        return cls(ours, pid, forks=True)
+
+    @classmethod
+    def spawn(cls) -> Starter:
+        """Start the zygote as a fresh interpreter; its jobs are fresh interpreters too (`local.spawn`)."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "trainctl.launch.local.spawn", "zygote", str(theirs.fileno())],
+            pass_fds=[theirs.fileno()],
+            start_new_session=True,
+            env=spawn_environment(),
+        )
+        process.returncode = 0  # ours to reap, by `close`; Popen would warn about a process that still runs
+        theirs.close()
+        return cls(ours, process.pid, forks=False)
+
+    def fileno(self) -> int:
+        return self._control.fileno()
+
+    def start(self, number: int) -> Channel:
+        """Ask for one more job process and return the channel to it.
+
+        Raises:
+            JobError: the zygote is gone.
+        """
+        ours, theirs = socket.socketpair()
+        try:
+            socket.send_fds(self._control, [pickle.dumps(("start", number))], [theirs.fileno()])
+        except OSError as error:
+            ours.close()
+            raise JobError("the process that starts the jobs is gone; run the same command again to resume") from error
+        finally:
+            theirs.close()
+        return Channel(ours)
+
+    def limit_threads(self, share: Mapping[str, str]) -> None:
+        """Have the libraries that the zygote has loaded, and so those of all jobs forked from it, keep to a share."""
+        with contextlib.suppress(OSError):  # the zygote is gone: `start` will say so
+            self._control.sendall(pickle.dumps(("threads", dict(share))))
+
+    def signal(self, number: int, signal_number: signal.Signals) -> None:
+        """Send a signal to a job and all of its process group; nothing happens when it has ended."""
+        try:
+            self._control.sendall(pickle.dumps(("signal", number, int(signal_number))))
+        except OSError:
+            return  # the zygote is gone, and the jobs with it
+
+    def report(self) -> tuple[Any, ...] | None:
+        """Wait for the next report, `("forked", number, pid)` or `("exited", number, status)`; None: no zygote."""
+        try:
+            data = self._control.recv(_MESSAGE_BYTES)
+        except OSError:
+            return None
+        if not data:
+            return None
+        report: tuple[Any, ...] = pickle.loads(data)
+        return report
+
+    def close(self) -> None:
+        """End the zygote, and with it every job that still runs."""
+        if self.pid == 0:
+            return
+        self._control.close()
+        with contextlib.suppress(ChildProcessError):  # somebody else reaped it
+            os.waitpid(self.pid, 0)
+        self.pid = 0
+
+
+def why_not_fork() -> str | None:
+    """Say why this process must not be forked for jobs; None when it may be."""
+    if sys.platform != "linux":
+        return f"forking is safe on Linux only, this is {sys.platform}"
+    if threading.active_count() > 1:
+        names = ", ".join(sorted(thread.name for thread in threading.enumerate() if thread.name != "MainThread"))
+        return f"threads are running ({names})"
+    if is_cuda_initialised():
+        return "CUDA is initialised already"
+    return None
+
+
+def spawn_environment() -> dict[str, str]:
+    """Return the environment of a fresh interpreter: ours, with our import path."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}

@@ -1,0 +1,296 @@
+"""A job's own process, from its first breath to its exit code."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import os
+import select
+import sys
+import traceback
+from collections.abc import Callable
+from typing import NoReturn, cast
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import JobReturn, JobStatus
+
+from trainctl.attempt.attempt import Attempt, describe
+from trainctl.attempt.output import HeldOutput, keep_earlier_log, redirect_to
+from trainctl.attempt.reservation import Reservation, take_lock
+from trainctl.compose.job import ComposedJob, JobSpec, SweepContext, compose_job, execute, skipped_return
+from trainctl.config.naming import naming_swept
+from trainctl.config.overrides import task_overrides
+from trainctl.errors import CommandError, JobError, TrainctlError
+from trainctl.launch.failure import Failure, cause_of
+from trainctl.launch.local.channel import Channel, ChannelClosed
+from trainctl.launch.local.claim import Claim, claiming, find_claim, find_or_adopt
+from trainctl.launch.local.exit import Remains, leave
+from trainctl.launch.local.linux import adopt_orphans, die_with_parent
+from trainctl.launch.local.prestart import NotStarted, when_started
+from trainctl.launch.returns import failed_return, pack_config, pack_return
+from trainctl.launch.slots.host_locks import keep
+from trainctl.launch.slots.slot import Slot
+from trainctl.launch.slots.threads import EVERYONE, POOLS, limit_threads
+from trainctl.launch.substitutes import Preparation
+from trainctl.rundir.lock import is_locked
+from trainctl.rundir.paths import RunDir
+from trainctl.rundir.provenance import code_change, machine_facts, single_job_argv
+from trainctl.rundir.result import is_kept, read_result
+from trainctl.rundir.status import State, read_status
+
+_BUSY_POLL_S = 0.2
+_TAIL_LINES = 8
+_LEFT: State = "interrupted"  # a run that its process leaves before `_finish` has its answer
+
+
+def become_job(channel: Channel, load_context: Callable[[], SweepContext], *, parent: int, forked: bool) -> NoReturn:
+    """Be a job until it is over, then leave the process.
+
+    Messages to the launcher: `armed(path)`, `waiting(path)`, `started(path, attempt, passed)`,
+    `skipped(path, kept, return, change)`, `idle()`, `ended(failure or None, return)`, `leaving()`. From it: the
+    `JobSpec`, then `Slot`s.
+    """
+    code, job = 1, None
+    try:
+        os.setsid()
+        die_with_parent(parent)
+        adopt_orphans()  # so that the zygote gets them only when we are gone, and knows whose they were
+        try:
+            context: SweepContext | TrainctlError = load_context()
+        except TrainctlError as error:
+            context = error
+        (spec,) = channel.receive()
+        job = Job(channel, context, spec, forked)
+        code = job.run()
+    except ChannelClosed:
+        code = 1  # the launcher is gone, or wants no more of us
+    except BaseException:  # noqa: BLE001  # whatever it was, this process must end here and say why
+        traceback.print_exc()
+    finally:
+        leave(code, channel, is_idle=job is not None and job.is_idle)
+
+
+class Job:
+    """One job: compose, wait for a slot, run, answer.
+
+    Attributes:
+        is_idle: its task is over, with success, and has left nothing that needs the slot.
+    """
+
+    def __init__(self, channel: Channel, context: SweepContext | TrainctlError, spec: JobSpec, forked: bool) -> None:
+        self._channel = channel
+        self._context = context
+        self._spec = spec
+        self._forked = forked
+        self._attempt: Attempt | None = None
+        self._own_environment: frozenset[str] = frozenset()
+        self._preparation = Preparation()
+        self._remains = Remains()
+        self._has_succeeded = self.is_idle = False
+        self._hydra_config: bytes | None = None
+        self._passed = ""
+
+    def run(self) -> int:
+        """Return the exit code of the process."""
+        try:
+            if not isinstance(self._context, TrainctlError):
+                return self._run_composed(self._context, compose_job(self._context, self._spec))
+            obstacle: Exception = self._context
+        except ChannelClosed:
+            raise
+        except Exception as error:  # noqa: BLE001  # nothing of the task has run: whatever it is stands in its way
+            obstacle = error
+        return self._answer(failed_return(self._spec.overrides, obstacle), Failure("error", describe(obstacle)))
+
+    def _run_composed(self, context: SweepContext, job: ComposedJob) -> int:
+        self._limit_threads(job)
+        while True:
+            claim = find_or_adopt(job)
+            if self._may_run(claim):
+                slot = None if self._spec.ahead else self._get_slot(claim.run)
+                reservation, claim = self._reserve(job)
+                if reservation is not None:
+                    return self._execute(context, job, reservation, slot)
+            if claim.state == "done":
+                return self._skip(job, claim.run)
+            if claim.state == "failed":
+                return self._repeat_failure(claim.run)
+            self._channel.send("waiting", str(claim.run.path))
+            self._wait_for(claim.run)
+
+    def _limit_threads(self, job: ComposedJob) -> None:
+        chosen = {str(name): str(value) for name, value in job.config.hydra.job.env_set.items()}
+        self._own_environment = frozenset(chosen)  # what a job sets for itself wins
+        own = {name: value for name, value in chosen.items() if name in POOLS}
+        if own or not self._forked:  # else the zygote has done it for all
+            limit_threads({**({} if EVERYONE in own else self._spec.threads), **own})
+
+    def _may_run(self, claim: Claim) -> bool:
+        rerun = self._spec.rerun
+        return (
+            claim.state == "free"
+            or (claim.state == "failed" and rerun != "none")
+            or (claim.state == "done" and rerun == "all")
+        )
+
+    def _get_slot(self, run: RunDir) -> Slot:
+        """Say that we are ready, and wait.
+
+        Raises:
+            ChannelClosed: the launcher wants us no more.
+        """
+        self._channel.send("armed", str(run.path))
+        (slot,) = self._channel.receive()
+        return cast("Slot", slot)
+
+    def _reserve(self, job: ComposedJob) -> tuple[Reservation | None, Claim]:
+        """Take the run dir, unless somebody has it or finished it since we looked."""
+        facts = machine_facts()
+        with claiming(job.sweep_dir):
+            claim = find_claim(job.path, job.identity, job.is_finished)
+            if not self._may_run(claim):
+                return None, claim
+            self._passed = claim.passed
+            claim.run.create()
+            lock = take_lock(claim.run)
+            job.place(claim.run.path)
+            overrides = task_overrides(job.config.hydra)
+            reservation = Reservation.make(
+                claim.run,
+                config=job.config,
+                settings=job.settings,
+                lock=lock,
+                facts={
+                    **job.identity.record(claim.run),
+                    "job": {"num": job.spec.number, "id": str(job.config.hydra.job.id)},
+                    "overrides": overrides,
+                    "argv": single_job_argv(overrides),
+                    **facts,
+                },
+            )
+        return reservation, claim
+
+    def _execute(self, context: SweepContext, job: ComposedJob, reservation: Reservation, slot: Slot | None) -> int:
+        """Run the job; without a slot up to its task function, where it waits for one."""
+        run = reservation.run
+        sys.argv = single_job_argv([*task_overrides(job.config.hydra), *job.hydra_overrides(run)])
+        task = when_started(context.task_function, self._preparation.end)
+        if slot is None:
+            output = HeldOutput()
+            task = when_started(task, lambda: self._start_late(reservation, output))
+        else:
+            self._start(reservation, slot)
+            redirect_to(run.log)
+        try:
+            with naming_swept(job.swept):
+                returned = execute(context, job, task)
+        except NotStarted as ending:
+            reservation.release()
+            raise (ending.__cause__ or ending) from None
+        except SystemExit as leaving:
+            returned = self._after_exit(job, leaving)
+        except BaseException as error:  # noqa: BLE001  # KeyboardInterrupt and the like end this job, not the sweep
+            returned = failed_return(self._spec.overrides, error, str(run.path))
+        if self._attempt is None:  # Hydra failed in its own part
+            self._attempt = Attempt.start(reservation, left_by_exit=_LEFT)
+            output.give_to(run.log)
+        return self._finish(self._attempt, returned)
+
+    def _start_late(self, reservation: Reservation, output: HeldOutput) -> None:
+        try:
+            self._hydra_config = pack_config(copy.deepcopy(HydraConfig.instance().cfg))  # as Hydra gives it back
+            self._start(reservation, self._get_slot(reservation.run))
+            output.give_to(reservation.run.log)
+        except Exception as error:
+            raise NotStarted from error
+
+    def _start(self, reservation: Reservation, slot: Slot) -> None:
+        environment = slot.environment()
+        os.environ.update({name: environment[name] for name in environment.keys() - self._own_environment})
+        keep(slot.places)  # while we live nobody else gets our devices, though our launcher be killed
+        self._attempt = Attempt.start(reservation, slot=slot.name, left_by_exit=_LEFT)
+        self._remains = Remains()
+        self._attempt.at_end(self._give_slot_back)
+        keep_earlier_log(self._attempt.run, self._attempt.number)
+        passed = self._passed if self._attempt.number == 1 else ""
+        self._channel.send("started", str(self._attempt.run.path), self._attempt.number, passed)
+
+    def _give_slot_back(self) -> None:
+        """Let the next job begin while we write down how this one ended."""
+        if self._has_succeeded and not self.is_idle and self._remains.are_none():
+            self.is_idle = True
+            with contextlib.suppress(ChannelClosed):
+                self._channel.send("idle")
+
+    def _after_exit(self, job: ComposedJob, leaving: SystemExit) -> JobReturn:
+        """`sys.exit()` or `sys.exit(0)` is a normal end without a value; any other code is a failure."""
+        if leaving.code in (None, 0):
+            return skipped_return(job, RunDir.at(job.sweep_dir / job.config.hydra.sweep.subdir).path, None)
+        error = JobError(f"the job called sys.exit({leaving.code!r})")
+        return failed_return(self._spec.overrides, error.with_traceback(leaving.__traceback__))
+
+    def _finish(self, attempt: Attempt, returned: JobReturn) -> int:
+        self._has_succeeded = returned.status is JobStatus.COMPLETED
+        self._give_slot_back()  # or, if the live session is still open, once it is closed
+        try:
+            data = pack_return(returned, self._forked, self._hydra_config)
+        except JobError as error:
+            shown: BaseException = error.with_traceback(None)
+            if returned.status is JobStatus.FAILED:  # the trace that a person needs is the one of the task
+                shown = error.with_traceback(returned._return_value.__traceback__)
+            shown.__cause__ = None
+            returned = failed_return(self._spec.overrides, shown, returned.working_dir)
+            data = pack_return(returned, self._forked)
+        if returned.status is JobStatus.COMPLETED:
+            attempt.end("done", value=returned._return_value, exit_code=0)
+            if attempt.status.state == "done":
+                self._channel.send("ended", None, data)
+                return 0
+            returned = failed_return(self._spec.overrides, JobError(str(attempt.status.reason)))
+            return self._answer(returned, Failure("error", str(attempt.status.reason)))
+        return self._fail(attempt, returned, returned._return_value)
+
+    def _fail(self, attempt: Attempt, returned: JobReturn, raised: BaseException) -> int:
+        reason = describe(raised)
+        is_said = isinstance(raised, CommandError) or not raised.__traceback__  # our own frames would tell nobody more
+        text = f"{reason}\n" if is_said else "".join(traceback.format_exception(raised))
+        sys.stderr.write(text)
+        tail = raised.output if isinstance(raised, CommandError) else "\n".join(text.splitlines()[-_TAIL_LINES:])
+        failure = Failure(cause_of(raised), reason, tail)
+        if isinstance(raised, KeyboardInterrupt):
+            failure = Failure("interrupted", reason, tail)
+        if not isinstance(raised, Exception):  # the launcher would take it for a Ctrl-C of its own
+            returned = failed_return(self._spec.overrides, JobError(f"the job ended by {reason}"), returned.working_dir)
+        attempt.end(failure.state, exit_code=1, reason=reason)
+        return self._answer(returned, failure)
+
+    def _answer(self, returned: JobReturn, failure: Failure) -> int:
+        try:
+            data = pack_return(returned, self._forked)
+        except JobError as error:
+            data = pack_return(failed_return(self._spec.overrides, error), self._forked)
+        self._channel.send("ended", failure, data)
+        return 1
+
+    def _repeat_failure(self, run: RunDir) -> int:
+        """Answer with the failure of an earlier attempt, which is not to be tried again."""
+        status = read_status(run)
+        reason = f"failed earlier, and rerun=none: {status.reason if status else 'nothing is known'}"
+        error = JobError(f"the job {reason}; its log is {run.log}")
+        return self._answer(failed_return(self._spec.overrides, error, str(run.path)), Failure("error", reason))
+
+    def _skip(self, job: ComposedJob, run: RunDir) -> int:
+        returned = skipped_return(job, run.path, read_result(run))
+        values = str(run.path), is_kept(run), pack_return(returned, self._forked), code_change(run)
+        self._channel.send("skipped", *values)
+        return 0
+
+    def _wait_for(self, run: RunDir) -> None:
+        """Wait until nobody runs there any more.
+
+        Raises:
+            ChannelClosed: the launcher is gone.
+        """
+        while is_locked(run.lock):
+            if select.select([self._channel], [], [], _BUSY_POLL_S)[0]:
+                raise ChannelClosed

@@ -1,0 +1,176 @@
+"""What a fresh interpreter needs to run a job of this launcher: the context, and the program it came from."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import importlib
+import os
+import pickle
+import sys
+import traceback
+import types
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+from hydra.core.singleton import Singleton
+
+from trainctl.compose.job import SweepContext
+from trainctl.errors import TrainctlError
+from trainctl.formats.pickles import Pickler, dumps_with
+from trainctl.rundir.provenance import module_name, script_path
+
+IMPORTING = "TRAINCTL_IMPORTING_MAIN"
+
+
+def pack_context(context: SweepContext) -> bytes:
+    """Pack the context; functions and classes by reference where a fresh interpreter can import them, else by value.
+
+    Raises:
+        Exception: whatever pickling raises for a context that cannot be packed.
+    """
+    module, script = (module_name(), script_path()) if _has_main() else (None, None)
+    program = {"sys_path": list(sys.path), "argv": list(sys.argv), "module": module, "script": script}
+    return pickle.dumps((program, dumps_with(_Referring, (context, Singleton.get_state()))))
+
+
+def unpack_context(data: bytes) -> SweepContext:
+    """Rebuild the context; the user's program is imported first, as the standard library's spawn does it.
+
+    Raises:
+        TrainctlError: the program ran on being imported, or something that it refers to is not there.
+    """
+    program, payload = pickle.loads(data)
+    sys.path[:0] = [path for path in program["sys_path"] if path not in sys.path]
+    sys.argv = program["argv"]
+    context: SweepContext
+    try:
+        _import_main(program)
+        context, singletons = pickle.loads(payload)
+    except TrainctlError:
+        raise
+    except Exception as error:  # whatever an import or a __setstate__ raises
+        traceback.print_exc()
+        raise TrainctlError(
+            f"the program cannot be loaded in a fresh interpreter ({type(error).__name__}: {error}), as start=spawn "
+            "needs it: its task function, and what that uses, must stand in modules that can be imported"
+        ) from error
+    Singleton.set_state(singletons)
+    return context
+
+
+class _Referring(Pickler):
+    """Refers to what stands in `__main__`, too, and to what a decorator wraps; but to no module that is nowhere."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        if isinstance(obj, (types.FunctionType, type)) and obj.__module__ in sys.modules:
+            module, name = obj.__module__, obj.__qualname__
+            if _is_importable(module, name):
+                depth = _depth(obj, module, name)
+                if depth is not None and (depth or module == "__main__"):  # what cloudpickle would take apart
+                    return _find, (module, name, depth)
+            elif module != "__main__":
+                with _by_value(sys.modules[module]):
+                    return super().reducer_override(obj)
+        return super().reducer_override(obj)
+
+
+@contextmanager
+def _by_value(module: types.ModuleType) -> Iterator[None]:
+    is_ours = module.__name__ not in cloudpickle.list_registry_pickle_by_value()
+    if is_ours:
+        cloudpickle.register_pickle_by_value(module)
+    try:
+        yield
+    finally:
+        if is_ours:
+            cloudpickle.unregister_pickle_by_value(module)
+
+
+def _has_main() -> bool:
+    """Say whether `__main__` is a script, or a module by a name, that a fresh interpreter can import."""
+    path, spec = script_path(), getattr(sys.modules["__main__"], "__spec__", None)
+    if spec is not None:
+        return str(spec.name).rpartition(".")[2] != "__main__"  # a package, a directory, an archive
+    return path is not None and os.path.isfile(path)
+
+
+def _is_importable(module: str, name: str) -> bool:
+    """Say whether a fresh interpreter that imports the module gets what this one has there."""
+    if module == "__main__":
+        return _has_main() and name.partition(".")[0] not in _left_out(str(script_path()))
+    package = module.partition(".")[0]
+    finders = (getattr(finder, "find_spec", None) for finder in sys.meta_path)
+    spec = next(filter(None, (find(package, None) for find in finders if find is not None)), None)
+    loaded = getattr(sys.modules.get(package), "__spec__", None)
+    return spec is not None and (loaded is None or loaded.origin == spec.origin)
+
+
+@cache
+def _left_out(script: str) -> frozenset[str]:
+    """Return the names that a script binds below `if __name__ == "__main__":` alone."""
+    try:
+        tree = ast.parse(Path(script).read_bytes())
+    except (OSError, SyntaxError, ValueError):  # changed since it was started
+        return frozenset()
+    guards = [node for node in tree.body if isinstance(node, ast.If) and "__name__" in ast.unparse(node.test)]
+    inside = [node for guard in guards for statement in guard.body for node in ast.walk(statement)]
+    return frozenset(
+        node.name for node in inside if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))
+    ) | frozenset(node.id for node in inside if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store))
+
+
+def _depth(obj: Any, module: str, name: str) -> int | None:
+    """Return how often to take `__wrapped__` of what has the name; None when that never leads to the object."""
+    for depth in range(10):
+        with contextlib.suppress(Exception):  # a module's __getattr__ raises what it likes
+            if _find(module, name, depth) is obj:
+                return depth
+    return None
+
+
+def _find(module: str, name: str, depth: int) -> Any:
+    found: Any = sys.modules.get(module) or importlib.import_module(module)
+    for part in name.split("."):
+        found = getattr(found, part)
+    for _ in range(depth):
+        found = found.__wrapped__
+    return found
+
+
+def _import_main(program: dict[str, Any]) -> None:
+    with _importing():
+        _fix_up(program)
+
+
+def _fix_up(program: dict[str, Any]) -> None:
+    """Import the program as `__mp_main__` and make it `__main__`.
+
+    Raises:
+        TrainctlError: it ran, or ended, on being imported.
+    """
+    from multiprocessing import spawn
+
+    try:
+        if program["module"] is not None:
+            spawn._fixup_main_from_name(program["module"])  # type: ignore[attr-defined]  # private, stable since 3.4
+        elif program["script"] is not None:
+            spawn._fixup_main_from_path(program["script"])  # type: ignore[attr-defined]  # private, stable since 3.4
+    except SystemExit as leaving:
+        raise TrainctlError(
+            f"the program {program['script']} ends when it is imported (exit code {leaving.code}); "
+            'call main() below `if __name__ == "__main__":`, as start=spawn needs it'
+        ) from leaving
+
+
+@contextmanager
+def _importing() -> Iterator[None]:
+    os.environ[IMPORTING] = "1"
+    try:
+        yield
+    finally:
+        del os.environ[IMPORTING]

@@ -1,0 +1,82 @@
+"""What the zygote does once so that none of its jobs has to do it: the ways of a job, walked on a config of no job.
+
+Python adapts code to what it runs on, and libraries remember what they have looked up. All of that a forked job
+inherits; what it does for the first time itself costs it a copy of each page that changes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import io
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf.errors import GrammarParseError
+
+from trainctl.compose.job import SweepContext, constant_overrides
+from trainctl.config import yaml
+from trainctl.config.identity import identity
+from trainctl.config.settings import settings_of
+from trainctl.launch import parsetrees
+from trainctl.launch.local import linux
+from trainctl.launch.returns import pack_config
+from trainctl.launch.substitutes import Preparation
+from trainctl.rundir.provenance import machine_facts
+from trainctl.rundir.status import boot_id
+
+_ROUNDS = 3
+_MADE_UP: dict[str, Any] = {
+    "trainctl": {"poll_s": 0.05},
+    "a": {"b": "${c}_${.d}", "d": [1, 2.5, None, True, {"e": "${oc.select:f,text}"}]},
+    "c": "${now:%Y}",
+}
+
+
+def rehearse(context: SweepContext) -> None:
+    """Walk the ways that need nothing of the user's but the config: nothing in it is resolved, and nothing is written.
+
+    Whatever goes wrong is left to the jobs to meet.
+    """
+    hydra_config: Any = HydraConfig.instance()
+    before = hydra_config.cfg
+    preparation = Preparation()
+    try:
+        with contextlib.suppress(Exception):  # only time is lost
+            constant_overrides(context.config)
+            _parse_all(context.config)
+            for _ in range(_ROUNDS):
+                _walk(copy.deepcopy(context.config))
+                linux.holds_device()
+                boot_id()
+    finally:
+        hydra_config.cfg = before
+        preparation.end()
+
+
+def _parse_all(config: DictConfig) -> None:
+    for text in set(parsetrees.interpolations(OmegaConf.to_container(config, resolve=False))):
+        with contextlib.suppress(GrammarParseError):
+            parsetrees.parse(text)
+
+
+def _walk(config: DictConfig) -> None:
+    with open_dict(config):
+        config.hydra.job.num = 0
+    HydraConfig.instance().set_config(config)
+    with read_write(config.hydra.runtime), open_dict(config.hydra.runtime):
+        config.hydra.runtime.output_dir = "/"
+    known: Any = HydraConfig.instance().cfg
+    pack_config(known)
+    task_config = copy.deepcopy(config)
+    with read_write(task_config), open_dict(task_config):
+        del task_config["hydra"]
+    for each in (task_config, copy.deepcopy(known), config.hydra.overrides.task):
+        io.StringIO().write(OmegaConf.to_yaml(each))
+    made_up = OmegaConf.create(_MADE_UP)
+    OmegaConf.set_struct(made_up, True)
+    settings = settings_of(made_up)
+    identity(made_up, settings.identity.exclude)
+    OmegaConf.to_container(made_up, resolve=True)
+    yaml.loads(yaml.dumps({**machine_facts(), "overrides": []}))

@@ -1,0 +1,198 @@
+"""Which launchers work in a sweep dir: files in `.trainctl/launchers/`, each with a lock that its launcher holds."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import signal
+import socket
+import sys
+import time
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from trainctl.errors import RunDirError
+from trainctl.rundir import files
+from trainctl.rundir.fields import parse_time, whole
+from trainctl.rundir.lock import RunLock, is_locked
+from trainctl.rundir.status import boot_id, format_time, process_started
+
+_numbers = itertools.count(1)  # one process may work as several launchers
+
+
+@dataclass(frozen=True, slots=True)
+class Launcher:
+    """A launcher's own record. `started` is in Unix seconds; the file shows it as a local ISO 8601 time."""
+
+    pid: int
+    pid_started: int | None
+    boot_id: str | None
+    host: str
+    started: float | None
+    command: list[str]
+
+    @property
+    def is_here(self) -> bool:
+        """Whether its process is one of this machine that can be signalled: same host and boot, same start time."""
+        is_same_boot = self.host == socket.gethostname() and self.boot_id == boot_id()
+        return is_same_boot and process_started(self.pid) == self.pid_started
+
+    def signal(self, number: signal.Signals) -> bool:
+        """Send it a signal; say whether it was there. Never hits another process that got its number since.
+
+        Raises:
+            PermissionError: it belongs to another user.
+        """
+        return send_signal(self.pid, self.pid_started, number)
+
+
+class Presence:
+    """Says, while it is entered, that this process works as a launcher in a sweep dir. Several may, each for itself."""
+
+    def __init__(self, sweep_dir: Path) -> None:
+        self._directory = _launchers(sweep_dir)
+        self._path: Path | None = None
+        self._lock: RunLock | None = None
+        self._owner = os.getpid()
+
+    def __enter__(self) -> Presence:  # noqa: PYI034  # Self needs Python 3.11
+        """Take the lock, then write the record.
+
+        Raises:
+            RunDirError: the sweep dir cannot be written.
+        """
+        try:
+            self._directory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._directory.mkdir(mode=0o700, exist_ok=True)
+            _forget_the_dead(self._directory)
+            self._path, self._lock = self._take_name()
+            self._owner = os.getpid()
+            record = asdict(_this_process())
+            files.write_yaml(self._path, {**record, "started": format_time(record["started"])})
+        except OSError as error:
+            self.close()
+            reason = error.strerror or error
+            raise RunDirError(f"the sweep dir {str(self._directory.parents[1])!r} cannot be used: {reason}") from error
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def is_alone(self) -> bool:
+        """Say whether no other launcher works in the sweep dir now."""
+        assert self._lock is not None
+        try:
+            others = [path for path in self._directory.glob("*.lock") if path != self._lock.path]
+        except OSError:  # the sweep dir was removed
+            return True
+        return not any(is_locked(path) for path in others)
+
+    def close(self) -> None:
+        """Take the record away. A second call, or one by a forked child, does nothing."""
+        if self._path is None or self._lock is None or os.getpid() != self._owner:
+            return
+        with contextlib.suppress(OSError):  # the sweep dir was removed
+            _remove(self._path)
+        self._lock.release()
+        self._path = self._lock = None
+
+    def _take_name(self) -> tuple[Path, RunLock]:
+        while True:
+            path = self._directory / f"{socket.gethostname()}-{os.getpid()}-{next(_numbers)}.yaml"
+            lock = RunLock(path.with_suffix(".lock"))
+            if lock.acquire():
+                return path, lock
+
+
+def find(sweep_dir: Path) -> list[Launcher]:
+    """Return the launchers that work in a sweep dir, the oldest first.
+
+    The evidence is that the lock is held and that the process lives which took it; on another host, the lock alone.
+    """
+    found = []
+    for path in _launchers(sweep_dir).glob("*.yaml"):
+        launcher = _read(path)
+        if launcher is None or not is_locked(path.with_suffix(".lock")):
+            continue
+        if launcher.is_here or launcher.host != socket.gethostname():
+            found.append(launcher)
+    return sorted(found, key=lambda launcher: (launcher.started or 0.0, launcher.pid))
+
+
+def send_signal(pid: int, pid_started: int | None, number: signal.Signals) -> bool:
+    """Send a signal to a process that started at that moment (as `process_started` says); say whether it was there.
+
+    Raises:
+        PermissionError: it belongs to another user.
+    """
+    try:
+        descriptor = os.pidfd_open(pid) if sys.platform == "linux" else None
+    except ProcessLookupError:
+        return False
+    except OSError:  # an old kernel: the moment between look and signal is not covered
+        descriptor = None
+    try:
+        if process_started(pid) != pid_started:
+            return False
+        if descriptor is not None:
+            signal.pidfd_send_signal(descriptor, number)
+        else:
+            os.kill(pid, number)
+    except ProcessLookupError:
+        return False
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+    return True
+
+
+def _launchers(sweep_dir: Path) -> Path:
+    return sweep_dir.absolute() / ".trainctl" / "launchers"
+
+
+def _this_process() -> Launcher:
+    pid = os.getpid()
+    return Launcher(pid, process_started(pid), boot_id(), socket.gethostname(), time.time(), sys.orig_argv)
+
+
+def _read(path: Path) -> Launcher | None:
+    record: dict[str, Any] = files.read_mapping(path)
+    record["started"] = parse_time(record.get("started"))
+    names = {field.name for field in fields(Launcher)}
+    if not names <= set(record) or whole(record["pid"]) is None:
+        return None
+    return Launcher(**{name: record[name] for name in names})
+
+
+def _forget_the_dead(directory: Path) -> None:
+    """Remove what killed launchers of this machine left; what is not certainly dead stays."""
+    for path in directory.glob("*.yaml"):
+        launcher = _read(path)
+        if launcher is None or launcher.host != socket.gethostname() or launcher.is_here:
+            continue
+        if not is_locked(path.with_suffix(".lock")):
+            with contextlib.suppress(OSError):  # another launcher was faster
+                _remove(path)
+    for name in os.listdir(directory):
+        if _is_left_over(directory, name):
+            with contextlib.suppress(OSError):
+                os.unlink(directory / name)
+
+
+def _is_left_over(directory: Path, name: str) -> bool:
+    """Say whether a launcher of this machine that is gone left a file before it had a record."""
+    whole = Path(files.leftover_of(name) or name)
+    host, _, rest = whole.stem.rpartition("-")[0].rpartition("-")
+    if host != socket.gethostname() or not rest.isdecimal() or (directory / whole.with_suffix(".yaml")).exists():
+        return False
+    return process_started(int(rest)) is None
+
+
+def _remove(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    path.with_suffix(".lock").unlink(missing_ok=True)

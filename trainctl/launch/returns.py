@@ -1,0 +1,118 @@
+"""What a job gives back to the sweeper: a JobReturn that crosses processes and costs little to keep."""
+
+from __future__ import annotations
+
+import pickle
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.errors import CompactHydraException
+
+from trainctl.errors import JobError, TrainctlError
+from trainctl.formats.pickles import dumps
+
+_PLAIN = (type(None), bool, int, float, str)
+_NOTHING = b""
+
+
+class StoredReturn(JobReturn):
+    """A JobReturn whose configs are unpacked when somebody looks: a sweep of 10,000 jobs keeps them all."""
+
+    def __init__(self, fields: dict[str, Any], config: bytes, hydra_config: bytes) -> None:
+        self._config = self._hydra_config = _NOTHING
+        super().__init__()
+        self.__dict__.update(fields)
+        self._config, self._hydra_config = config, hydra_config
+
+    @property
+    def cfg(self) -> Any:
+        return unpack_config(self._config)
+
+    @cfg.setter
+    def cfg(self, value: Any) -> None:
+        self._config = pack_config(value)
+
+    @property
+    def hydra_cfg(self) -> Any:
+        return unpack_config(self._hydra_config)
+
+    @hydra_cfg.setter
+    def hydra_cfg(self, value: Any) -> None:
+        self._hydra_config = pack_config(value)
+
+
+def pack_config(value: Any) -> bytes:
+    """Pack one of the configs of a JobReturn."""
+    if value is None:
+        return _NOTHING
+    press = zlib.compressobj(level=1, wbits=13, memLevel=6)  # memory that is new to a process costs it time
+    return press.compress(_dumps(value)) + press.flush()
+
+
+def unpack_config(data: bytes) -> Any:
+    """Return what `pack_config` packed."""
+    return None if data == _NOTHING else pickle.loads(zlib.decompress(data))
+
+
+def _dumps(value: Any) -> bytes:
+    """Pickle by reference where that works: in a forked job `__main__` is the launcher's own; else by value."""
+    try:
+        return pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
+    except Exception:  # noqa: BLE001  # pickle raises whatever a __reduce__ raises
+        return dumps(value)
+
+
+def pack_return(returned: JobReturn, forked: bool, hydra_config: bytes | None = None) -> bytes:
+    """Pack a JobReturn for the launcher.
+
+    Args:
+        returned: its value or exception is tried out here, so that a broken one fails its own job and not the sweep.
+        forked: this process has the launcher's `__main__`.
+        hydra_config: `returned.hydra_cfg`, if it was packed before.
+
+    Raises:
+        JobError: the value or the exception cannot be pickled, or not be unpickled again.
+    """
+    fields = dict(returned.__dict__)
+    config = pack_config(fields.pop("cfg", None))
+    hydra = fields.pop("hydra_cfg", None)
+    if hydra_config is None or hydra is None:
+        hydra_config = pack_config(hydra)
+    value = fields.get("_return_value")
+    if type(value) not in _PLAIN:
+        what = "exception" if returned.status is JobStatus.FAILED else "return value"
+        try:
+            data = _dumps(value) if forked else dumps(value)
+            pickle.loads(data)
+        except Exception as error:  # whatever a __reduce__ or __setstate__ raises
+            text = f": {value}" if what == "exception" else ""
+            raise JobError(
+                f"the job's {what} of type {type(value).__qualname__} cannot be passed to the launcher "
+                f"({type(error).__name__}: {error}){text}"
+            ) from error
+        fields["_return_value"] = data
+        fields["_packed"] = True
+    return _dumps((fields, config, hydra_config))
+
+
+def unpack_return(data: bytes) -> JobReturn:
+    """Rebuild, in the launcher, what `pack_return` packed."""
+    fields, config, hydra_config = pickle.loads(data)
+    if fields.pop("_packed", False):
+        fields["_return_value"] = pickle.loads(fields["_return_value"])
+    return StoredReturn(fields, config, hydra_config)
+
+
+class ShortJobError(JobError, CompactHydraException):
+    """An error of ours: Hydra prints its sentence, and not the way to it."""
+
+
+def failed_return(overrides: Sequence[str], error: BaseException, working_dir: str | None = None) -> JobReturn:
+    """Return a FAILED JobReturn for a job that could not make one itself."""
+    if isinstance(error, TrainctlError):
+        error = ShortJobError(str(error)).with_traceback(error.__traceback__)
+    returned = JobReturn(overrides=list(overrides), working_dir=working_dir, status=JobStatus.FAILED)
+    returned.return_value = error
+    return returned

@@ -1,0 +1,143 @@
+"""What a job runs on: devices, and the environment that shows a job only these."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from trainctl.errors import SettingError
+from trainctl.launch.slots.devices import Visible
+from trainctl.launch.slots.gpu import Gpu
+
+log = logging.getLogger(__name__)
+
+CPU = "cpu"
+_DEVICE = re.compile(r"\d+(:\d+)?|(GPU|MIG)-[0-9A-Za-z/-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """The devices that one job holds. An empty `devices` is a CPU slot.
+
+    Attributes:
+        name: what a person reads: `0`, `2,3`, `GPU-1f3a…`, `cpu`.
+        devices: entries for `CUDA_VISIBLE_DEVICES`, in order.
+        number: position in the list of slots, from 0.
+        threads: the job's share of cores, as variables of thread pools.
+        places: files that stand for the job's use of its devices, for its process to hold (`hostlocks.keep`).
+    """
+
+    name: str
+    devices: tuple[str, ...]
+    number: int
+    threads: Mapping[str, str] = field(default_factory=dict, hash=False)
+    places: tuple[str, ...] = ()
+
+    def environment(self) -> dict[str, str]:
+        """Return what must be set before anything touches CUDA or starts threads."""
+        return {
+            "CUDA_VISIBLE_DEVICES": ",".join(self.devices),
+            "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+            "TRAINCTL_SLOT": self.name,
+            **self.threads,
+        }
+
+
+def make_slots(
+    setting: str | int | Sequence[str],
+    visible: Visible,
+    cores: int,
+    *,
+    gpus_per_job: int | None = None,
+    jobs_per_gpu: int | None = None,
+) -> list[Slot]:
+    """Return the slots that a setting asks for.
+
+    `auto` is one slot per GPU, or without GPUs one CPU slot per two cores, at least one. A count is that many slots,
+    dealt over the GPUs in turn, or CPU slots. A list is taken as it stands: an entry may repeat (two jobs on one GPU),
+    hold several devices (`"2,3"`), be a UUID or MIG id, or `cpu`.
+
+    Args:
+        setting: checked `hydra.launcher.slots`.
+        visible: the GPUs to choose from.
+        cores: that may be used.
+        gpus_per_job: with `auto`, so many neighbouring GPUs make one slot.
+        jobs_per_gpu: with `auto`, there is each slot so many times.
+
+    Raises:
+        SettingError: an entry is not a device, or a device that is asked for is not there.
+
+    >>> two = Visible((Gpu("0", "GPU-a", "A100"), Gpu("1", "GPU-b", "A100")))
+    >>> [slot.name for slot in make_slots("auto", two, cores=4, jobs_per_gpu=2)]
+    ['0', '1', '0', '1']
+    """
+    if setting == "auto":
+        names = _derive(visible, cores, gpus_per_job, jobs_per_gpu)
+    elif isinstance(setting, int):
+        gpus = [gpu.index for gpu in visible.gpus] or [CPU]
+        names = [gpus[number % len(gpus)] for number in range(setting)]
+    else:
+        assert not isinstance(setting, str)
+        names = list(setting)
+    return [_slot(name, number, visible) for number, name in enumerate(names)]
+
+
+def asks_for_gpus(setting: str | int | Sequence[str]) -> bool:
+    """Say whether it matters which GPUs there are: not when every slot is `cpu`."""
+    return isinstance(setting, (str, int)) or any(entry.strip() != CPU for entry in setting)
+
+
+def check_entry(entry: str) -> str:
+    """Return an entry of a list of slots if it has the form of one: devices or `cpu`.
+
+    Raises:
+        SettingError: names what is not a device.
+    """
+    if entry.strip() == CPU:
+        return CPU
+    names = [part.strip() for part in entry.split(",")]
+    for name in names:
+        if not _DEVICE.fullmatch(name):
+            raise SettingError(
+                f"hydra.launcher.slots has the entry {entry!r}, in which {name!r} is not a device; allowed are indices "
+                "such as 0, several such as '2,3', UUIDs such as GPU-1f3a…, MIG ids such as MIG-41b3… or 0:1, and cpu"
+            )
+    return ",".join(names)
+
+
+def _derive(visible: Visible, cores: int, gpus_per_job: int | None, jobs_per_gpu: int | None) -> list[str]:
+    gpus = [gpu.index for gpu in visible.gpus]
+    if not gpus:
+        for name, value in (("gpus_per_job", gpus_per_job), ("jobs_per_gpu", jobs_per_gpu)):
+            if value is not None:
+                raise SettingError(f"hydra.launcher.{name}={value} asks for GPUs, but none is visible: {visible.scope}")
+        return [CPU] * max(1, cores // 2)
+    size = gpus_per_job or 1
+    if size > len(gpus):
+        raise SettingError(
+            f"hydra.launcher.gpus_per_job={size} is more than there are; visible GPUs: {', '.join(gpus)}"
+            f"{f' ({visible.scope})' if visible.scope else ''}"
+        )
+    whole = len(gpus) - len(gpus) % size
+    if whole < len(gpus):
+        log.warning("hydra.launcher.gpus_per_job=%d leaves GPU %s without a job", size, ", ".join(gpus[whole:]))
+    return [",".join(gpus[start : start + size]) for start in range(0, whole, size)] * (jobs_per_gpu or 1)
+
+
+def _slot(text: str, number: int, visible: Visible) -> Slot:
+    entry = check_entry(text)
+    if entry == CPU:
+        return Slot(CPU, (), number)
+    names = entry.split(",")
+    devices: list[Gpu] = []
+    for name in names:
+        try:
+            devices.append(visible.pick(name))
+        except SettingError as error:
+            raise SettingError(f"hydra.launcher.slots asks for device {name!r}, {error}") from None
+    uuids = tuple(gpu.uuid for gpu in devices)
+    if len(set(uuids)) != len(uuids):
+        raise SettingError(f"hydra.launcher.slots has the entry {text!r}, which holds one device twice")
+    return Slot(entry, uuids, number)

@@ -1,0 +1,98 @@
+"""The directory of a sweep: whether it can be used, and whose it is."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+from collections import defaultdict
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+
+from trainctl.config.overrides import quoted
+from trainctl.errors import RunDirError
+
+
+def settle_sweep_dir(config: DictConfig) -> None:
+    """Make a sweep dir with the time in its name for this launcher alone, and have all configs of the sweep name it.
+
+    The one that the config names, else `NAME.2`, `NAME.3`, … while other launchers have the name: two that start in
+    one second are two sweeps. Nothing is done where the name has no time in it: launchers may share such a dir.
+
+    Raises:
+        RunDirError: it cannot be made.
+    """
+    if not _is_dated(config):
+        return
+    path = Path(str(config.hydra.sweep.dir))
+    for number in itertools.count(1):
+        own = path if number == 1 else path.with_name(f"{path.name}.{number}")
+        make_sweep_dir(own)
+        if _take(own):
+            break
+    with read_write(config.hydra.sweep), open_dict(config.hydra.sweep):
+        config.hydra.sweep.dir = str(own)
+    with read_write(config.hydra.overrides), open_dict(config.hydra.overrides):  # from which jobs are composed
+        config.hydra.overrides.hydra.append(f"hydra.sweep.dir={quoted(str(own))}")
+
+
+def _is_dated(config: DictConfig) -> bool:
+    """Say whether the name has `${now:…}` in it, be it by way of other keys."""
+    before = OmegaConf.get_cache(config)
+    kept = {name: values for name, values in before.items() if name != "now"}  # `hydra:` has no answer everywhere
+    OmegaConf.set_cache(config, defaultdict(dict, kept))
+    try:
+        str(config.hydra.sweep.dir)
+        return bool(OmegaConf.get_cache(config).get("now"))
+    finally:
+        OmegaConf.set_cache(config, before)
+
+
+def _take(path: Path) -> bool:
+    """Leave the mark of a launcher in a directory; say whether there was none."""
+    if (path / "multirun.yaml").exists():  # of Hydra's own launchers
+        return False
+    try:
+        (path / ".trainctl").mkdir(mode=0o700)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise RunDirError(f"the sweep dir {str(path)!r} cannot be used: {error.strerror or error}") from error
+    return True
+
+
+def check_sweep_dir(path: Path) -> None:
+    """Refuse a sweep dir that cannot be written, before Hydra finds out with a traceback; nothing is made.
+
+    Raises:
+        RunDirError: the disk is full or read-only, or belongs to somebody else.
+    """
+    there = next(each for each in (path, *path.parents) if each.exists())
+    disk = os.statvfs(there)
+    if disk.f_flag & os.ST_RDONLY:
+        reason = errno.EROFS
+    elif disk.f_blocks and not (disk.f_bfree if os.geteuid() == 0 else disk.f_bavail):
+        reason = errno.ENOSPC
+    elif not os.access(there, os.W_OK | os.X_OK):
+        reason = errno.EACCES
+    else:
+        return
+    raise RunDirError(
+        f"the sweep dir {str(path)!r} cannot be written: {os.strerror(reason)}; "
+        "make room, or set another hydra.sweep.dir"
+    )
+
+
+def make_sweep_dir(path: Path) -> None:
+    """Make the sweep dir; one that is there is used.
+
+    Raises:
+        RunDirError: it cannot be made, or something else stands there.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunDirError(
+            f"the sweep dir {str(path)!r} cannot be made: {error.strerror or error}; set another hydra.sweep.dir"
+        ) from error

@@ -1,0 +1,259 @@
+"""Who may see the page: a pure decision over one request's words. Deny by default."""
+
+from __future__ import annotations
+
+import hmac
+import time
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+from trainctl.panel.auth.password import Credentials
+from trainctl.panel.oauth import OAuth
+
+# by which the gate tells a page who asks; what a browser sends under these names is thrown away
+ROLE_HEADER = "X-Trainctl-Role"
+WHO_HEADER = "X-Trainctl-Who"
+
+# where a login elsewhere begins and comes back to: the same for every server, since providers want to know it before
+LOGIN = "/login"
+
+Role = Literal["editor", "reader"]
+
+# Panel's own components are loaded by module name, any module's: only these packages hold what our pages use
+COMPONENT_PACKAGES = ("panel_material_ui.", "panel.")
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRequest:
+    """What the decision looks at. Headers by lower-case name; two of one name are joined, so they equal nothing."""
+
+    method: str
+    path: str
+    query: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    cookies: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_upgrade(self) -> bool:
+        return "upgrade" in self.headers
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """`admit`: let it through; `welcome`: set the cookie and lead to `target`; `refuse`: answer with the reason.
+
+    `lead`: to `target`, where somebody can log in; `login`: that is what the request is about.
+    `role` is what may be done: an editor may ask for changes, a reader may not. `who` is a name if one is known.
+    """
+
+    kind: Literal["admit", "welcome", "refuse", "lead", "login"]
+    status: int = 200
+    reason: str = ""
+    target: str = ""
+    role: Role = "reader"
+    who: str | None = None
+
+
+ADMIT = Admission("admit", role="editor")
+
+
+def refuse(status: int, reason: str) -> Admission:
+    """Return a refusal; the reason is shown to the person and says nothing about the token."""
+    return Admission("refuse", status, reason)
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """The words that open one server: made once per server, kept in memory and in a file of mode 0600.
+
+    The cookie is another value than the token and never leads back to it; it follows from it, so that an open page goes
+    on when its server is started anew. The random prefix keeps the cookies of several servers apart: they know paths,
+    but no ports.
+    """
+
+    token: str
+    prefix: str
+    hosts: frozenset[str]
+    scheme: str = "http"
+    credentials: Credentials | None = None
+    oauth: OAuth | None = None
+
+    @classmethod
+    def of_url(
+        cls,
+        url: str,
+        hosts: Iterable[str] = (),
+        credentials: Credentials | None = None,
+        oauth: OAuth | None = None,
+    ) -> Access:
+        """Return the access of a server that is known by `http://HOST:PORT/PREFIX/?token=TOKEN`, and by other hosts."""
+        parts = urlsplit(url)
+        known = {parts.netloc, *(f"{host}:{parts.port}" for host in hosts)}
+        if parts.hostname == "127.0.0.1":
+            known.add(f"localhost:{parts.port}")
+        token = dict(parse_qsl(parts.query))["token"]
+        prefix = parts.path.strip("/")
+        return cls(token, prefix, frozenset(known), scheme=parts.scheme, credentials=credentials, oauth=oauth)
+
+    @property
+    def cookie_name(self) -> str:
+        return f"trainctl-{self.prefix}"
+
+    @property
+    def origins(self) -> frozenset[str]:
+        return frozenset(f"{self.scheme}://{host}" for host in self.hosts)
+
+    def cookie_of(self, role: Role) -> str:
+        """Return what the cookie says of someone who has entered."""
+        return _derived(self.token, f"cookie of an {role}")
+
+    @property
+    def cookie(self) -> str:
+        return self.cookie_of("editor")
+
+    @property
+    def reader_cookie(self) -> str:
+        return self.cookie_of("reader")
+
+    def cookie_for(self, who: str, until: float) -> str:
+        """Return the cookie of a person who has logged in elsewhere; what they may do is looked up at each request."""
+        words = f"{urlsafe_b64encode(who.encode()).decode()}.{int(until)}"
+        return f"{words}.{_derived(self.token, f'cookie of {words}')}"
+
+    def judge(self, request: HttpRequest) -> Admission:
+        """Decide on a request: the Host first, then where it comes from, then who asks, then what for."""
+        if request.headers.get("host") not in self.hosts:
+            return refuse(421, "this server does not answer to that Host")  # DNS rebinding
+        if _is_foreign(request, self.origins):
+            return refuse(403, "requests from other sites are refused")
+        if self.oauth is not None and request.path == LOGIN:
+            is_plain = request.method == "GET" and not request.is_upgrade
+            return Admission("login") if is_plain else refuse(405, "a login is asked for by GET")
+        by_token = self._role_of_link(request)
+        role, who = by_token or self._known_role(request), None
+        if role is None:
+            role, who = self._person(request) or self._role_of_password(request) or (None, None)
+        if role is None:
+            return self._stranger(request)
+        refusal = self._about_target(request)
+        if refusal is not None:
+            return refusal
+        if by_token is not None:
+            return Admission("welcome", 302, target=_without_token(request), role=role)
+        return Admission("admit", role=role, who=who)
+
+    def _stranger(self, request: HttpRequest) -> Admission:
+        if self.oauth is not None and self._is_page(request):
+            return Admission("lead", 302, target=f"{LOGIN}?{urlencode({'next': _without_token(request)})}")
+        if self.credentials is None:
+            return refuse(403, "not open without the link that trainctl printed (…/?token=…)")
+        if self.credentials.is_closed:
+            return refuse(429, "too many wrong passwords; wait a minute")
+        return refuse(401, "a user and a password are needed, or the link that trainctl printed")
+
+    def _known_role(self, request: HttpRequest) -> Role | None:
+        """Return who sends the cookie (a websocket: with an Origin), or a token as bearer, which alone counts then."""
+        given = request.headers.get("authorization", "")
+        kind, _, word = given.partition(" ")
+        if given and (kind.lower() != "basic" or self.credentials is None):
+            return self._role_of_token(word.strip()) if kind.lower() == "bearer" else None
+        cookie = self._cookie(request)
+        return next((role for role in _ROLES if _equal(cookie, self.cookie_of(role))), None)
+
+    def _cookie(self, request: HttpRequest) -> str:
+        """Return the cookie; a websocket's counts only with an Origin, which has been found to be ours."""
+        if request.is_upgrade and "origin" not in request.headers:
+            return ""
+        return request.cookies.get(self.cookie_name, "")
+
+    def _person(self, request: HttpRequest) -> tuple[Role, str] | None:
+        """Return what somebody who has logged in elsewhere may do, and their name."""
+        words, _, seal = self._cookie(request).rpartition(".")
+        if self.oauth is None or not _equal(seal, _derived(self.token, f"cookie of {words}")):
+            return None
+        name, _, until = words.partition(".")
+        who = urlsafe_b64decode(name).decode()
+        role = self.oauth.role_of(who) if time.time() < int(until) else None
+        return (role, who) if role is not None else None
+
+    def _is_page(self, request: HttpRequest) -> bool:
+        """Say whether a person is on the way to a page of ours, and can be led elsewhere."""
+        inside, _, rest = request.path[1:].partition("/")
+        is_part = rest.startswith(("static/", "components/")) or rest.rpartition("/")[2] in _PARTS
+        wants = request.headers.get("sec-fetch-mode", "navigate")
+        return (
+            request.method == "GET"
+            and not request.is_upgrade
+            and inside == self.prefix
+            and not is_part
+            and (wants == "navigate")
+        )
+
+    def _role_of_password(self, request: HttpRequest) -> tuple[Role, str] | None:
+        given = request.headers.get("authorization", "")
+        if self.credentials is None or not given.lower().startswith("basic "):
+            return None
+        if request.is_upgrade and "origin" not in request.headers:
+            return None
+        return ("editor", self.credentials.user) if self.credentials.admits(given) else None
+
+    def _role_of_link(self, request: HttpRequest) -> Role | None:
+        given = [value for key, value in parse_qsl(request.query) if key == "token"]
+        if request.method != "GET" or request.is_upgrade or len(given) != 1:
+            return None
+        return self._role_of_token(given[0])
+
+    def _role_of_token(self, word: str) -> Role | None:
+        if _equal(word, self.token):
+            return "editor"
+        return "reader" if _equal(word, reader_token(self.token)) else None
+
+    def _about_target(self, request: HttpRequest) -> Admission | None:
+        """Refuse what is not served to anybody."""
+        if request.method not in ("GET", "HEAD"):
+            return refuse(405, f"{request.method} is not used by this server")
+        inside, _, rest = request.path[1:].partition("/")
+        served = tuple(f"components/{name}" for name in COMPONENT_PACKAGES)
+        if inside != self.prefix or ("components/" in rest and not rest.startswith(served)):
+            return refuse(404, "nothing is served there")
+        return None
+
+
+_ROLES: tuple[Role, ...] = ("editor", "reader")
+_PARTS = ("ws", "autoload.js", "metadata")  # what Bokeh serves of a page besides the page itself
+
+
+def reader_token(token: str) -> str:
+    """Return the token of those who may only look. It follows from the other one, and never leads back to it."""
+    return _derived(token, "may only look")
+
+
+def _derived(token: str, purpose: str) -> str:
+    return hmac.new(token.encode(), f"trainctl: {purpose}".encode(errors="replace"), "sha256").hexdigest()
+
+
+def reader_url(url: str) -> str:
+    """Return the link for those who may only look."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(query=urlencode({"token": reader_token(dict(parse_qsl(parts.query))["token"])})))
+
+
+def _is_foreign(request: HttpRequest, origins: frozenset[str]) -> bool:
+    """Say whether another site's page sends this. A person who follows a link from elsewhere is not foreign."""
+    origin = request.headers.get("origin")
+    if origin is not None and origin not in origins:
+        return True
+    site = request.headers.get("sec-fetch-site", "none")
+    return site not in ("same-origin", "none") and request.headers.get("sec-fetch-mode") != "navigate"
+
+
+def _without_token(request: HttpRequest) -> str:
+    query = urlencode([(key, value) for key, value in parse_qsl(request.query) if key != "token"])
+    return request.path + (f"?{query}" if query else "")
+
+
+def _equal(given: str, wanted: str) -> bool:
+    return hmac.compare_digest(given.encode(errors="replace"), wanted.encode())

@@ -1,0 +1,148 @@
+"""The one door of the server: every request passes `Access.judge` before any handler is looked for.
+
+The HTTP server knows only the gate, and the gate alone knows Bokeh's application: pages, autoload.js, metadata, static
+files, components, websockets and whatever a later version adds are behind it by construction, not by a list of routes.
+"""
+
+from __future__ import annotations
+
+import secrets
+from html import escape
+from typing import Any
+from urllib.parse import quote
+
+from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, HTTPServerRequest
+from tornado.routing import Router
+from tornado.web import Application, OutputTransform, RequestHandler
+
+from trainctl.panel.auth.access import ROLE_HEADER, WHO_HEADER, Access, Admission, HttpRequest, refuse
+from trainctl.panel.auth.rate_limit import Bucket
+
+POLICY = "; ".join(
+    (
+        "default-src 'self'",
+        "script-src 'self' 'unsafe-inline' blob:",
+        "connect-src 'self' blob:",
+        "style-src 'self' 'unsafe-inline'",
+        "img-src 'self' data: blob:",
+        "font-src 'self' data:",
+        "object-src 'none'",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+    )
+)
+
+# over all clients who may enter: opening a page takes some thirty requests
+MOST_AT_ONCE, MOST_PER_S = 3000, 300
+# over all others, so that none of them can use up the turns of those who may; fewer still lead to a provider
+STRANGERS_AT_ONCE, STRANGERS_PER_S = 600, 60
+LOGINS_AT_ONCE, LOGINS_PER_S = 20, 1
+TOO_MANY = refuse(429, "too many requests; wait a moment")
+
+HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+
+
+class Gate(Router):
+    """Leads a request to the application, or answers it itself."""
+
+    def __init__(self, application: Application, access: Access, login: type[RequestHandler] | None = None) -> None:
+        application.add_transform(Manners)
+        self._application = application
+        self._access = access
+        self._login = login
+        self._turns = Bucket(MOST_AT_ONCE, MOST_PER_S)
+        self._strangers = Bucket(STRANGERS_AT_ONCE, STRANGERS_PER_S)
+        self._logins = Bucket(LOGINS_AT_ONCE, LOGINS_PER_S)
+        self._doorman = Application(
+            transforms=[Manners], log_function=_log_nothing, cookie_secret=secrets.token_urlsafe(32)
+        )
+
+    def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> HTTPMessageDelegate | None:
+        """Return what serves the request: the application only if the access says so."""
+        verdict = self._access.judge(words_of(request))
+        turns = {"admit": self._turns, "welcome": self._turns, "login": self._logins}.get(verdict.kind, self._strangers)
+        if not turns.take():
+            verdict = TOO_MANY
+        if verdict.kind == "admit":
+            # in place of whatever was sent under these names
+            request.headers[ROLE_HEADER] = verdict.role
+            request.headers[WHO_HEADER] = quote(verdict.who or "")
+            return self._application.find_handler(request, **kwargs)
+        if verdict.kind == "login" and self._login is not None:
+            return self._doorman.get_handler_delegate(request, self._login)
+        return self._doorman.get_handler_delegate(request, Answer, {"verdict": verdict, "access": self._access})
+
+
+def words_of(request: HTTPServerRequest) -> HttpRequest:
+    """Return what the decision looks at."""
+    return HttpRequest(
+        method=request.method or "",
+        path=request.path,
+        query=request.query,
+        headers={name.lower(): value for name, value in request.headers.items()},
+        cookies={name: morsel.value for name, morsel in request.cookies.items()},
+    )
+
+
+class Answer(RequestHandler):
+    """The gate's own answers: a refusal, or the cookie and the way on."""
+
+    def initialize(self, verdict: Admission, access: Access) -> None:
+        self._verdict = verdict
+        self._access = access
+
+    def prepare(self) -> None:
+        verdict = self._verdict
+        self.clear_header("Server")
+        if verdict.kind == "refuse":
+            self.set_status(verdict.status)
+            self.set_header("Content-Type", "text/plain; charset=utf-8")
+            if verdict.status == 401:
+                self.set_header("WWW-Authenticate", 'Basic realm="trainctl", charset="UTF-8"')
+            self.finish(f"{verdict.status}: {verdict.reason}\n")
+            return
+        if verdict.kind == "lead":
+            self.redirect(verdict.target, status=302)
+            return
+        path = f"/{self._access.prefix}"
+        cookie, secure = self._access.cookie_of(verdict.role), self._access.scheme == "https"
+        self.set_cookie(self._access.cookie_name, cookie, path=path, httponly=True, samesite="Strict", secure=secure)
+        if self.request.headers.get("Sec-Fetch-Site") == "cross-site":
+            # a browser keeps strict cookies back from a redirect that another site began; our own page may go on
+            self.finish(way_on(verdict.target))
+            return
+        self.redirect(verdict.target, status=302)
+
+
+def way_on(target: str) -> str:
+    """Return a page of ours that leads on to a target."""
+    url = escape(target, quote=True)
+    return f'<!doctype html><meta http-equiv="refresh" content="0;url={url}"><title>trainctl</title>'
+
+
+class Manners(OutputTransform):
+    """Headers for every answer: no framing, no referrer, nothing from elsewhere; only code may be cached."""
+
+    def __init__(self, request: HTTPServerRequest) -> None:
+        self._is_code = "/static/" in request.path or "/components/" in request.path
+
+    def transform_first_chunk(
+        self, status_code: int, headers: HTTPHeaders, chunk: bytes, finishing: bool
+    ) -> tuple[int, HTTPHeaders, bytes]:
+        for name, value in HEADERS.items():
+            headers[name] = value
+        cached = self._is_code and status_code in (200, 304)
+        headers["Cache-Control"] = "private, max-age=86400" if cached else "no-store"
+        return status_code, headers, chunk
+
+
+def _log_nothing(handler: RequestHandler) -> None:
+    """Keep the doorman quiet: tornado's own line would hold the query and with it the token, and anybody may knock."""

@@ -1,0 +1,272 @@
+"""What the page knows of one run: its row, and for an open run page its config, keys, edits and requests.
+
+What is known to change later in a run: the edits of the run that it replays.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from trainctl.config import keys
+from trainctl.config.changelog import Changelog
+from trainctl.config.controls import Key
+from trainctl.config.masking import WHY, Masking, patterns_of
+from trainctl.errors import ChangelogError, TrainctlError
+from trainctl.panel.data.curves import Curves
+from trainctl.rundir import events, files
+from trainctl.rundir.edits import read_changelog
+from trainctl.rundir.events import Event
+from trainctl.rundir.paths import RunDir
+from trainctl.rundir.status import state_of
+from trainctl.rundir.summary import Summary, read_record, summarize
+from trainctl.session.schedule import plan, read_replay
+
+
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """One edit to come."""
+
+    step: int
+    values: dict[str, Any]
+    source: str
+
+
+def edits_ahead(log: Changelog, cwd: Any, now: int | None, masking: Masking) -> list[Ahead]:
+    """Return the replayed edits after step `now`, secrets masked; none when the run replays nothing that is there."""
+    settings = log.base.get("trainctl")
+    source = settings.get("replay") if isinstance(settings, Mapping) else None
+    if not isinstance(source, str) or not isinstance(settings, Mapping):
+        return []
+    mode = str(settings.get("replay_mode", "refuse"))
+    try:
+        replay = read_replay(Path(str(cwd or ".")) / Path(source).expanduser())
+        left = plan(log, "", replay, source, mode=mode).left
+    except (ChangelogError, OSError, RuntimeError):
+        return []  # moved away since: the run has read it, the page can't
+    return [
+        Ahead(one.step, masking.values(one.edit.values), source)
+        for one in left
+        if not one.is_recorded and one.step > (now or 0)
+    ]
+
+
+log = logging.getLogger("trainctl.panel")
+
+Signature = tuple[tuple[int, int, int] | None, ...]
+
+LOOKS = 10  # of so many looks at a run that has ended, one is at all its files: some file systems tell times late
+SETTLED_S = 2.0  # a directory changed less long ago may change again within one tick of its file system's clock
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """A run in the table. `seen` is when it last wrote something, so that its age can go on while nothing is read."""
+
+    summary: Summary
+    seen: float | None
+
+    @classmethod
+    def of(cls, run: RunDir) -> RunRow:
+        """Read a run's row."""
+        summary = summarize(run)
+        return cls(summary, None if summary.age_s is None else time.time() - summary.age_s)
+
+
+@dataclass(frozen=True, slots=True)
+class RunView:
+    """The content of a run's files at one moment, secrets masked.
+
+    Attributes:
+        actions: what can be asked of it, by name, as `run.yaml` says.
+        ahead: what a replay will still change.
+        problem: says in a sentence why the values cannot be shown.
+    """
+
+    row: RunRow
+    values: dict[str, Any] = field(default_factory=dict)
+    keys: dict[str, Key] = field(default_factory=dict)
+    changelog: Changelog | None = None
+    events: list[Event] = field(default_factory=list)
+    actions: dict[str, dict[str, Any]] = field(default_factory=dict)
+    ahead: list[Ahead] = field(default_factory=list)
+    masking: Masking = field(default_factory=lambda: Masking({}))
+    problem: str | None = None
+
+    @property
+    def is_editable(self) -> bool:
+        """Say whether an edit could be asked for: the run trains, and its task takes edits."""
+        return self.row.summary.state == "running" and bool(self.keys)
+
+    def is_like(self, other: RunView) -> bool:
+        """Say whether both come from the same changelog and requests in the same state: only the row differs."""
+        same_files = self.values is other.values and self.events is other.events
+        now, then = self.row.summary, other.row.summary
+        return same_files and (now.state, now.paused) == (then.state, then.paused)
+
+
+class RunFiles:
+    """Reads one run's files again only when they have changed; shared by all browsers, used by one thread at a time."""
+
+    def __init__(self, run: RunDir) -> None:
+        self.run = run
+        self.curves = Curves(run)
+        self._row_signature: Signature | None = None
+        self._view_signature: Signature | None = None
+        self._row: RunRow | None = None
+        self._view: RunView | None = None
+        self._folder: int | None = None
+        self._looks = hash(run.path) % LOOKS
+
+    def row(self) -> RunRow:
+        """Return the run's row. Who is killed changes no file, so a running one's lock is looked at each time.
+
+        A run that does not run only changes by a file that takes another's place, which its directory's time tells.
+        """
+        row, changed = self._row, self._folder_changed()
+        if row is None or row.summary.state == "running" or changed != self._folder or self._looks == 0:
+            row = self._read_row()
+            self._folder = changed if changed and time.time_ns() - changed > SETTLED_S * 1e9 else None
+        self._looks = (self._looks + 1) % LOOKS
+        return row
+
+    def _folder_changed(self) -> int:
+        try:
+            return os.stat(self.run.path).st_mtime_ns
+        except OSError:
+            return 0
+
+    def _read_row(self) -> RunRow:
+        run = self.run
+        seen = signature(run.status, run.run, run.progress, run.metrics, run.changelog, run.result)
+        row = self._row
+        if row is None or seen != self._row_signature or (row.summary.state == "running" != state_of(run)):
+            row = self._row = RunRow.of(run)
+            self._row_signature = seen
+        return row
+
+    def view(self) -> RunView:
+        """Return all that an open page shows."""
+        run = self.run
+        row = self.row()
+        # requests before the changelog: what an event says was applied is then in the changelog that is read
+        seen = signature(run.events, run.changelog, run.run)
+        if self._view is None or seen != self._view_signature:
+            self._view = _view_of(row)
+            self._view_signature = seen
+        elif self._view.row is not row:
+            self._view = dataclasses.replace(self._view, row=row)
+        return self._view
+
+    def forget(self) -> None:
+        """Let go of what only an open page needs."""
+        self.curves = Curves(self.run)
+        self._view = self._view_signature = None
+
+
+def _view_of(row: RunRow) -> RunView:
+    """Read what an open page shows. Never raises: what cannot be read is the view's problem, with its reason."""
+    try:
+        return read_view(row, events.read_events(row.summary.run))
+    except TrainctlError as error:
+        return RunView(row, problem=f"the values cannot be shown: {error}")
+    except Exception as error:  # a file of a kind that nobody thought of must not end the page
+        log.exception("%s could not be read", row.summary.run.path)
+        return RunView(row, problem=f"the values cannot be shown: {type(error).__name__}: {error}"[:300])
+
+
+def read_view(row: RunRow, requests: list[Event]) -> RunView:
+    """Read a run's changelog, keys and actions."""
+    run = row.summary.run
+    try:
+        recorded = read_changelog(run)
+    except ChangelogError as error:
+        return RunView(row, events=requests, problem=f"the values cannot be shown: {error}")
+    if recorded is None:
+        config = files.read_mapping(run.config)
+        masking = Masking(config, patterns_of(config))
+        problem = "this run has no changelog: its task has not called trainctl.live(cfg), so nothing can be edited"
+        return RunView(row, masking.values(keys.leaves(config)), events=requests, masking=masking, problem=problem)
+    record = read_record(run, "keys", "actions", "cwd")
+    masking = Masking(recorded.base, patterns_of(recorded.base))
+    for edit in recorded.edits:
+        for key, value in edit.values.items():
+            masking.learn(key, value)
+    known = _known(record.get("keys"), masking)
+    masked = _masked(recorded, masking)
+    now = masked.at(masked.last_step)
+    values = {key: value_at(now, key) for key in known} if known else keys.leaves(now)
+    actions = record.get("actions")
+    return RunView(
+        row,
+        values,
+        known,
+        masked,
+        [_masked_event(event, masking) for event in requests],
+        _mappings(actions),
+        edits_ahead(recorded, record.get("cwd"), row.summary.step, masking),
+        masking,
+        None if known else "this run takes no edits",
+    )
+
+
+def _known(controls: Any, masking: Masking) -> dict[str, Key]:
+    """Return the keys of a run; the secret ones are locked, since nobody can change well what is not shown."""
+    known = {key: Key.from_dict(record) for key, record in _mappings(controls).items()}
+    return {
+        key: dataclasses.replace(spec, locked=WHY, choices=None) if masking.hides(key) else spec
+        for key, spec in known.items()
+    }
+
+
+def _mappings(records: Any) -> dict[str, dict[str, Any]]:
+    """Return what is a mapping, or nothing, of a mapping that anybody may have written."""
+    found = records.items() if isinstance(records, dict) else ()
+    return {str(name): record or {} for name, record in found if isinstance(record, dict | None)}
+
+
+def _masked(log: Changelog, masking: Masking) -> Changelog:
+    edits = [dataclasses.replace(edit, values=masking.values(edit.values)) for edit in log.edits]
+    return dataclasses.replace(log, base=masking.nested(log.base), edits=edits)
+
+
+def _masked_event(event: Event, masking: Masking) -> Event:
+    """Return an event without secrets: in what it asks for, in its note, and in the reason of a refusal."""
+    return dataclasses.replace(
+        event,
+        edits=masking.values(event.edits) if event.edits else event.edits,
+        arguments=masking.values(event.arguments) if event.arguments else event.arguments,
+        note=masking.text(event.note) if isinstance(event.note, str) else event.note,
+        reason=masking.text(event.reason) if isinstance(event.reason, str) else event.reason,
+    )
+
+
+def value_at(config: Any, key: str) -> Any:
+    """Return the value of a dotted key in nested mappings; None where there is none."""
+    for part in keys.split(key):
+        if not isinstance(config, dict):
+            return None
+        try:
+            config = config[keys.find(config, part)]
+        except KeyError:
+            return None
+    return config
+
+
+def signature(*paths: Path) -> Signature:
+    """Return what tells whether files have changed: inode, size and time of change of each, None for a missing one."""
+    found: list[tuple[int, int, int] | None] = []
+    for path in paths:
+        try:
+            stat = os.stat(path)
+        except OSError:
+            found.append(None)
+        else:
+            found.append((stat.st_ino, stat.st_size, stat.st_mtime_ns))
+    return tuple(found)

@@ -1,0 +1,252 @@
+"""The one reader of run files in the server: a thread that looks while somebody watches, one cache for all.
+
+Finding the runs below a root again and again: only directories that have changed are listed.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from trainctl.panel.data.curves import Curves
+from trainctl.panel.data.run_view import RunFiles, RunRow, RunView
+from trainctl.rundir.paths import RunDir, directories_in, take_in
+from trainctl.rundir.sweep import Memory, read_memory
+
+DEPTH = 4
+SETTLED_S = 2.0  # a directory changed less long ago may change again within one tick of its file system's clock
+
+
+@dataclass(slots=True)
+class _ListedDir:
+    """A directory as it was last listed: a run, or the names of the directories in it. No `changed`: list it again."""
+
+    changed: int | None = None
+    run: RunDir | None = None
+    inside: list[str] = field(default_factory=list)
+    is_shut: bool = False
+
+
+class Search:
+    """Finds what `find_runs` finds, in its order; a run costs nothing again, a directory of runs one `stat`.
+
+    What is added to a directory or removed from it changes that directory's own time, and a run dir stays one.
+
+    Attributes:
+        passed_over: the directories that may not be read, as of the last look.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._seen: dict[str, _ListedDir] = {}
+        self.passed_over: list[Path] = []
+
+    def runs(self) -> list[RunDir]:
+        """List the run dirs at or below the root."""
+        before, self._seen = self._seen, {}
+        found: list[RunDir] = []
+        self.passed_over = []
+        if self._look(os.path.abspath(self._root), DEPTH, before, found):
+            self.passed_over.append(self._root)
+        return found
+
+    def _look(self, path: str, left: int, before: dict[str, _ListedDir], found: list[RunDir]) -> bool:
+        seen = before.get(path)
+        if seen is None or seen.run is None:
+            seen = _list(path, seen, left)
+        self._seen[path] = seen
+        if seen.run is not None:
+            found.append(seen.run)
+            return False
+        begin = len(found)
+        inside = [f"{path}/{name}" for name in seen.inside]
+        shut = [Path(each) for each in inside if self._look(each, left - 1, before, found)]
+        if shut:
+            take_in(shut, Path(path), found, begin, self.passed_over)
+        return seen.is_shut
+
+
+def _list(path: str, seen: _ListedDir | None, left: int) -> _ListedDir:
+    try:
+        changed = os.stat(path).st_mtime_ns
+    except OSError:
+        return _ListedDir()
+    if seen is not None and seen.changed == changed:
+        return seen
+    run = RunDir.at(path)
+    if run.is_run():
+        return _ListedDir(None, run)
+    try:
+        inside = directories_in(path)
+    except PermissionError:
+        return _ListedDir(is_shut=True)
+    except OSError:
+        return _ListedDir()
+    return _ListedDir(changed if time.time_ns() - changed > SETTLED_S * 1e9 else None, None, inside if left else [])
+
+
+log = logging.getLogger("trainctl.panel")
+
+LOOK_S = 0.2  # between two looks at runs whose page is open
+ROWS_S = 1.0  # between two looks at all runs, while a table of them is open
+SCAN_S = 2.0  # between two searches for new runs
+
+
+class Watcher:
+    """Knows the runs below a root by name and what their open pages show.
+
+    Runs are known by their path below the root, and only those that a search has found: a name from a URL is looked up,
+    never made into a path, so no name leads anywhere else. Searches follow no links.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._search = Search(root)
+        self._lock = threading.RLock()
+        self._runs: dict[str, RunFiles] = {}
+        self._rows: dict[str, RunRow] = {}
+        self._views: dict[str, RunView] = {}
+        self._open: Counter[str] = Counter()
+        self._tables = 0
+        self._scanned = self._listed = float("-inf")
+        self._wake = threading.Event()
+        self._over = False
+        self._thread = threading.Thread(target=self._look_on, name="trainctl-watcher", daemon=True)
+
+    def start(self) -> None:
+        """Read all rows once, so that the first page need not wait for them; then nothing while nobody watches."""
+        self._thread.start()
+
+    def close(self) -> None:
+        self._over = True
+        self._wake.set()
+
+    def rows(self) -> dict[str, RunRow]:
+        """Return the latest rows by name; the same mapping, or at least the same rows, where nothing has changed."""
+        with self._lock:
+            if time.monotonic() - self._listed >= ROWS_S:
+                self._list()
+            return self._rows
+
+    @property
+    def passed_over(self) -> list[Path]:
+        """The directories that may not be read."""
+        return self._search.passed_over
+
+    def memory(self) -> Memory:
+        """Return used and total MiB by slot, as far as a launcher that works in the root knows them."""
+        return read_memory(self.root)
+
+    def view(self, name: str) -> RunView | None:
+        """Return what is known of one run; None when there is none of that name."""
+        with self._lock:
+            if name not in self._views:
+                if name not in self._runs:
+                    self._scan(0.0)
+                if name not in self._runs:
+                    return None
+                self._views[name] = self._runs[name].view()
+            return self._views[name]
+
+    def fresh_view(self, name: str) -> RunView | None:
+        """Return what is known of a run now, for a page that does not watch it all the time."""
+        with self._lock:
+            found = self._runs.get(name)
+            return found.view() if found is not None else None
+
+    def run(self, name: str) -> RunDir | None:
+        """Return the run dir of that name."""
+        with self._lock:
+            found = self._runs.get(name)
+            return found.run if found is not None else None
+
+    def curves(self, name: str) -> Curves | None:
+        """Return what a run has logged, by step; fresh while its view or its curves are watched."""
+        with self._lock:
+            found = self._runs.get(name)
+            return found.curves if found is not None else None
+
+    @contextmanager
+    def watching_rows(self) -> Iterator[None]:
+        """Keep the rows fresh for as long as the context lasts."""
+        self._tables += 1
+        self._wake.set()
+        try:
+            yield
+        finally:
+            self._tables -= 1
+
+    @contextmanager
+    def watching(self, name: str) -> Iterator[None]:
+        """Keep one run's view fresh for as long as the context lasts."""
+        with self._lock:
+            self._open[name] += 1
+        self._wake.set()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._open[name] -= 1
+                if not self._open[name]:
+                    del self._open[name]
+                    self._views.pop(name, None)
+                    if name in self._runs:
+                        self._runs[name].forget()
+
+    def _look_on(self) -> None:
+        self._try(self._list_all)
+        while not self._over:
+            if not self._open and not self._tables:
+                self._wake.wait()
+            self._wake.clear()
+            self._try(self._look)
+            time.sleep(LOOK_S)
+
+    @staticmethod
+    def _try(look: Callable[[], None]) -> None:
+        try:
+            look()
+        except Exception:  # a file of a kind that nobody thought of must not end the watch for all others
+            log.exception("looking at the runs failed")
+
+    def _list_all(self) -> None:
+        with self._lock:
+            self._list()
+
+    def _look(self) -> None:
+        for name in list(self._open):
+            with self._lock:
+                found = self._runs.get(name) if name in self._open else None
+                if found is not None:
+                    self._views[name] = found.view()
+            if found is not None:
+                found.curves.look()  # not under the lock: a long file takes a while
+        if self._tables and time.monotonic() - self._listed >= ROWS_S:
+            self._list_all()
+
+    def _list(self) -> None:
+        self._scan()
+        rows = {name: run.row() for name, run in self._runs.items()}
+        if list(rows) != list(self._rows) or any(row is not self._rows[name] for name, row in rows.items()):
+            self._rows = rows
+        self._listed = time.monotonic()
+
+    def _scan(self, interval_s: float = SCAN_S) -> None:
+        if time.monotonic() - self._scanned < interval_s:
+            return
+        found = {name_of(self.root, run): run for run in self._search.runs()}
+        if found.keys() != self._runs.keys():
+            self._runs = {name: self._runs.get(name) or RunFiles(run) for name, run in found.items()}
+        self._scanned = time.monotonic()
+
+
+def name_of(root: Path, run: RunDir) -> str:
+    """Return a run's name on the page: its path below the root, or the root's own name if that is the run."""
+    return run.name if run.path == root else run.path.relative_to(root).as_posix()

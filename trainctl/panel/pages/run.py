@@ -1,0 +1,220 @@
+"""The page of one run: its state and actions, the form and the bar of pending edits, plots, changelog, and tabs."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import Any
+
+import panel
+import panel_material_ui as pmui
+
+from trainctl.panel.data.curves import Curves
+from trainctl.panel.data.run_view import RunView
+from trainctl.panel.data.watcher import Watcher
+from trainctl.panel.pages import theme
+from trainctl.panel.pages.session import argument, may_ask, remember, tick_while_open
+from trainctl.panel.pages.theme import REST, STYLE, frame, link
+from trainctl.panel.text import html
+from trainctl.panel.widgets import summary
+from trainctl.panel.widgets.actions import ActionBar, label_of
+from trainctl.panel.widgets.config import ConfigTab, ProvenanceTab
+from trainctl.panel.widgets.edits import ChangeTable, EditRow
+from trainctl.panel.widgets.files import FilesTab
+from trainctl.panel.widgets.form import Form
+from trainctl.panel.widgets.log import LogTab
+from trainctl.panel.widgets.pending import PendingBar, set_object, set_params
+from trainctl.panel.widgets.plots import Plots
+from trainctl.panel.widgets.requests import READ_ONLY, Asking, SentRequest
+
+TICK_MS = 250
+SLOW_TICKS = 4  # numbers, plots and tabs follow once a second; answers at once
+TABS = ("run", "config", "overrides", "log", "files")
+
+
+def run_page(watcher: Watcher) -> pmui.Page:
+    """Make the page of the run that the URL names; a page that says so if there is none."""
+    name = str(panel.state.route_params.get("name", ""))
+    view = watcher.view(name)
+    if view is None:
+        text = f"<p>There is no run {html(repr(name[:200]))} here. {link('../', 'All runs')}</p>"
+        return frame("trainctl", [panel.pane.HTML(text, stylesheets=[STYLE], margin=16)])
+    return RunPage(watcher, name, view).page
+
+
+class RunPage:
+    """One browser's view of one run."""
+
+    def __init__(self, watcher: Watcher, name: str, view: RunView) -> None:
+        stack = ExitStack()
+        stack.enter_context(watcher.watching(name))
+        self._watcher = watcher
+        self._name = name
+        self._view = view
+        self._ticks = 0
+        self._asking = Asking(may_ask=may_ask())
+        self._facts = _pane(summary.facts(view.row))
+        self._facts.styles = REST
+        self._notice = _pane(notice(view, self._asking), visible=bool(notice(view, self._asking)))
+        self._form = Form(view, self._change)
+        self._bar = PendingBar(self._apply, self._discard)
+        self._actions = ActionBar(view, self._do)
+        self._answers = _pane("")
+        self._changes = ChangeTable(view, self._undo)
+        self._plots = Plots(view, self._curves)
+        self._tabs = self._with_tabs()
+        if self._tabs.active:  # a link to a tab: it is drawn with what is in it
+            self._look_at_tab()
+        head = pmui.FlexBox(self._facts, self._actions.view, justify_content="space-between", gap="0px")
+        self.page = frame(
+            f"trainctl · {name}",
+            [head, self._notice, self._bar.view, self._answers, self._tabs],
+            link("../", "All runs", "bar-link"),
+        )
+        self._follow()
+        tick_while_open(self._tick, TICK_MS, stack)
+
+    @property
+    def _curves(self) -> Curves:
+        return self._watcher.curves(self._name) or Curves(self._view.row.summary.run)
+
+    @property
+    def _is_open(self) -> bool:
+        return self._view.is_editable and self._asking.may_ask
+
+    def _with_tabs(self) -> Any:
+        run = self._view.row.summary.run
+        left = pmui.Column(
+            self._form.view,
+            self._actions.own,
+            sizing_mode="stretch_width",
+            styles={"flex": "1 1 540px", "min-width": "0"},
+        )
+        right = pmui.Column(
+            self._plots.view,
+            self._changes.view,
+            sizing_mode="stretch_width",
+            styles={"flex": "1 1 480px", "min-width": "0"},
+        )
+        body = pmui.FlexBox(left, right, sizing_mode="stretch_width", align_items="flex-start", gap="0px")
+        self._config = ConfigTab(self._watcher, self._name, self._view)
+        self._provenance = ProvenanceTab()
+        self._log = LogTab(self._view)
+        self._files = FilesTab(run)
+        parts = (body, self._config.view, self._provenance.view, self._log.view, self._files.view)
+        wanted = argument("tab")
+        tabs = pmui.Tabs(
+            *zip(TABS, parts, strict=True),
+            active=TABS.index(wanted) if wanted in TABS else 0,
+            sx=theme.TABS,
+            sizing_mode="stretch_width",
+            margin=0,
+        )
+        tabs.param.watch(self._turned, ["active"])
+        return tabs
+
+    def _turned(self, _event: Any) -> None:
+        remember(tab=TABS[self._tabs.active] if self._tabs.active else None)
+        self._look_at_tab()
+
+    def _look_at_tab(self) -> None:
+        """Bring what is in sight up to date; what is not in sight costs nothing."""
+        shown = TABS[self._tabs.active]
+        if shown == "run":
+            self._plots.follow(self._view, self._curves)
+        elif shown == "config":
+            self._config.look(self._view)
+        elif shown == "overrides":
+            self._provenance.look(self._view)
+        elif shown == "log":
+            self._log.look(self._view)
+        else:
+            self._files.look(self._view.masking)
+
+    def _change(self) -> None:
+        """Follow the person: the answers to what was asked before go when something new is begun."""
+        self._asking.clear()
+        self._update()
+
+    def _update(self) -> None:
+        self._bar.show(self._form.changes())
+        lines = self._asking.lines()
+        self._bar.answer(lines if self._is_open else "", busy=self._asking.is_unheard)
+        set_object(self._answers, "" if self._is_open else lines)
+
+    def _discard(self) -> None:
+        self._form.discard(self._view)
+        self._bar.clear()
+        self._update()
+
+    def _apply(self) -> None:
+        """File one request with all changes; they are checked again, since the run may have gone on."""
+        found = self._form.changes()
+        self._bar.show(found)
+        if not self._bar.is_ready or not self._is_open:
+            return
+        texts = {change.key: change.new for change in found}
+        label = ", ".join(texts) if len(texts) <= 3 else f"{len(texts)} keys"
+        self._asking.ask(self._view, label, texts=texts, at=self._bar.at, note=self._bar.note)
+        self._update()
+
+    def _do(self, name: str, arguments: dict[str, Any]) -> None:
+        self._asking.clear()
+        self._asking.ask(self._view, label_of(name, arguments), action=name, arguments=arguments)
+        self._update()
+
+    def _undo(self, line: EditRow) -> None:
+        if line.number is not None and self._is_open:
+            self._asking.clear()
+            self._asking.ask(self._view, f"undo of edit {line.number}", undo=line.number, note=self._bar.note)
+            self._update()
+
+    def _tick(self) -> None:
+        view = self._watcher.view(self._name)
+        if view is None:
+            return
+        self._form.look()
+        old, self._view = self._view, view
+        self._ticks += 1
+        is_slow, is_other = self._ticks % SLOW_TICKS == 0, not view.is_like(old)
+        if is_slow or is_other:
+            set_object(self._facts, summary.facts(view.row))
+        if is_slow:
+            self._look_at_tab()
+        if is_other:
+            self._follow()
+
+    def _follow(self) -> None:
+        """Show what has changed in the run's files."""
+        view = self._view
+        for asked in self._asking.settle(view):
+            self._let_go(asked)
+        self._form.follow(view, may_ask=self._asking.may_ask)
+        self._update()
+        set_params(self._bar.view, visible=self._is_open)
+        said = notice(view, self._asking)
+        set_params(self._notice, object=said, visible=bool(said))
+        self._actions.follow(view, may_ask=self._asking.may_ask)
+        self._changes.follow(view, may_undo=self._is_open)
+
+    def _let_go(self, asked: SentRequest) -> None:
+        """Let the form go on from the run's values once it has taken what was asked, or has it waiting."""
+        if asked.is_applied or asked.waits:
+            self._form.accept(self._view, asked.texts)
+            if asked.texts:
+                self._bar.clear()
+        elif asked.is_over:
+            self._form.give_back(asked.texts)
+
+
+def notice(view: RunView, asking: Asking) -> str:
+    """Say why values cannot be changed; nothing when they can."""
+    if view.problem is not None:
+        return f'<div class="dim">{html(view.problem)}</div>'
+    if not view.is_editable:
+        state = view.row.summary.state
+        return f'<div class="dim">This run is not running ({html(state)}): its values can be read, not changed.</div>'
+    return "" if asking.may_ask else f'<div class="dim">Read only: {READ_ONLY}.</div>'
+
+
+def _pane(text: str, *, visible: bool = True) -> Any:
+    return panel.pane.HTML(text, stylesheets=[STYLE], sizing_mode="stretch_width", margin=(6, 12), visible=visible)

@@ -1,0 +1,93 @@
+"""What one browser's session is about: what its URL asks for, who it is, and what it does while it is open."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import unquote
+
+import panel
+from panel.io.callbacks import PeriodicCallback
+
+from trainctl.panel.auth.access import ROLE_HEADER, WHO_HEADER
+
+MAX_ARGUMENT = 4000
+
+
+@dataclass(frozen=True)
+class Inline:
+    """What stands for a browser's session where there is none: a page that is shown in a notebook.
+
+    Attributes:
+        may_ask: whether it may ask for changes; no header is believed.
+        closing: what ends when the page is not shown any more.
+    """
+
+    may_ask: bool
+    closing: ExitStack = field(default_factory=ExitStack)
+
+
+INLINE: ContextVar[Inline | None] = ContextVar("trainctl_inline", default=None)
+
+
+def tick_while_open(tick: Callable[[], None], interval_ms: int, open_things: ExitStack) -> None:
+    """Call `tick` while the page is open in a browser, and close `open_things` when it is closed.
+
+    The first tick comes when the browser has drawn the page: updates before that leave widgets with old values.
+    """
+    callbacks: list[Any] = []
+
+    def loaded() -> None:
+        # in the background: else each tick would make the whole process "busy", and every page would be told
+        callbacks.append(PeriodicCallback(callback=tick, period=interval_ms, background=True))
+        callbacks[0].start()
+
+    def destroyed(_context: Any) -> None:
+        open_things.close()
+
+    inline = INLINE.get()
+    if inline is not None:
+        loaded()
+        inline.closing.callback(lambda: [callback.stop() for callback in callbacks])
+        inline.closing.push(open_things.pop_all().__exit__)
+        return
+    panel.state.onload(loaded)
+    panel.state.on_session_destroyed(destroyed)
+
+
+def argument(name: str) -> str:
+    """Return what the page's URL says of a name; empty when it says nothing."""
+    given = (panel.state.session_args or {}).get(name) or [b""]
+    return bytes(given[0]).decode(errors="replace")[:MAX_ARGUMENT]
+
+
+def remember(**arguments: str | None) -> None:
+    """Write into the browser's address bar what is shown, so that the link leads there again; None takes it out."""
+    location = panel.state.location if INLINE.get() is None else None
+    if location is not None:
+        location.update_query(**{name: value for name, value in arguments.items() if value is not None})
+        gone = [name for name, value in arguments.items() if value is None]
+        if gone and (kept := {name: value for name, value in location.query_params.items() if name not in gone}) != (
+            location.query_params
+        ):
+            location.search = ""
+            location.update_query(**kept)
+
+
+def may_ask() -> bool:
+    """Say whether this session may ask for changes. The header is the gate's own: what a browser sends is gone."""
+    inline = INLINE.get()
+    return inline.may_ask if inline is not None else _told(ROLE_HEADER) == "editor"
+
+
+def who_asks() -> str | None:
+    """Return the name of who has logged in; None for those who have come by the link."""
+    return None if INLINE.get() is not None else unquote(_told(WHO_HEADER)) or None
+
+
+def _told(name: str) -> str:
+    headers: Any = panel.state.headers or {}
+    return str({str(name).lower(): value for name, value in headers.items()}.get(name.lower(), ""))

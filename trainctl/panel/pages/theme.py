@@ -1,0 +1,140 @@
+"""How the page looks: one palette, one style sheet, one frame for all pages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import panel
+import panel_material_ui as pmui
+from panel.util import edit_readonly
+
+from trainctl.panel.pages import connection
+from trainctl.panel.text import html
+
+_COMMON = {"typography": {"fontSize": 13}, "shape": {"borderRadius": 4}}
+THEME = {
+    "light": {**_COMMON, "palette": {"primary": {"main": "#36506d"}, "error": {"main": "#c62828"}}},
+    "dark": {**_COMMON, "palette": {"primary": {"main": "#8fb3dc"}, "error": {"main": "#ff8a80"}}},
+}
+
+# what stands below a field can be read though the field cannot be changed
+READABLE = {"& .MuiFormHelperText-root.Mui-disabled": {"color": "inherit", "opacity": 0.85}}
+
+# the outline of a field that holds an edit which is not asked for yet
+CHANGED = {
+    "& .MuiOutlinedInput-notchedOutline": {"borderColor": "#d98200 !important", "borderWidth": "2px"},
+    "& .MuiSwitch-track": {"outline": "2px solid #d98200", "outlineOffset": "2px"},
+}
+
+FRAME = {
+    "& .MuiToolbar-root": {"minHeight": "44px !important"},
+    "& .MuiAppBar-root": {"boxShadow": "none", "backgroundColor": "#36506d"},
+    "& .title": {"fontSize": "1.1rem !important"},
+}
+
+SECTION = {
+    "& .MuiCardHeader-root": {"padding": "3px 12px", "backgroundColor": "rgba(128, 136, 150, 0.12)"},
+    "& .MuiCardHeader-root .MuiTypography-root": {"fontSize": "13px", "fontWeight": 700},
+    "& .MuiCardHeader-root .MuiIconButton-root": {"padding": "2px"},
+    "& .MuiCardContent-root": {"padding": "4px 6px !important"},
+}
+
+# beside something that takes the rest of the line
+ASIDE = {"flex": "0 1 500px", "max-width": "100%", "min-width": "0"}
+REST = {"flex": "1 1 300px", "width": "auto", "min-width": "0", "max-width": "100%"}
+
+# the small buttons beside a number
+NUDGE = {"minWidth": "30px", "padding": "4px 2px", "marginTop": "6px", "fontSize": "13px", "textTransform": "none"}
+
+# narrow, so that all tabs are on a small screen
+TABS = {"& .MuiTab-root": {"minWidth": "56px", "padding": "8px 12px"}}
+
+# as many fields in a row as there is room for, all of one width
+GRID = {"display": "grid", "gridTemplateColumns": "repeat(auto-fill, minmax(190px, 1fr))"}
+
+STATE_COLORS = {
+    "running": "#2e7d32",
+    "done": "#36506d",
+    "queued": "#6a7380",
+    **dict.fromkeys(("failed", "timeout", "oom", "unreadable"), "#c62828"),
+    **dict.fromkeys(("interrupted", "paused"), "#a05a00"),
+}
+
+# beside a log: a name above a state, on a ground that tells which is chosen
+LOG_BUTTON = {
+    "display": "block",
+    "textAlign": "left",
+    "textTransform": "none",
+    "whiteSpace": "pre-line",
+    "overflowWrap": "anywhere",
+    "lineHeight": 1.4,
+    "padding": "3px 10px",
+    "borderLeft": "5px solid",
+    "color": "text.primary",
+    "&::first-line": {"fontWeight": 700},
+}
+
+# inherited by shadow roots nowhere: every pane that shows HTML of ours is given it
+STYLE = """
+:host { --line: #8884; font-size: 13px; line-height: 1.45; }
+a { color: inherit; } a.bar-link { color: #fff; }
+.chip { display: inline-block; border-radius: 9px; padding: 0 9px; color: #fff; background: #66707d; font-size: 12px;
+  line-height: 19px; }
+.facts { display: flex; flex-wrap: wrap; gap: 2px 14px; align-items: center; line-height: 22px; }
+.slots { display: flex; flex-wrap: wrap; gap: 4px 8px; } .slot { border: 1px solid var(--line); border-radius: 4px;
+  padding: 0 8px; line-height: 22px; } .slot.idle { opacity: .75; }
+details { margin: 2px 0; } details details { margin-left: 16px; } summary { cursor: pointer; }
+.key { display: inline-block; width: 12px; height: 3px; margin-right: 6px; vertical-align: middle; }
+/* mixed with the text's colour: darker on light ground, lighter on dark. Not with currentColor: where a theme's colours
+  glide, Chromium leaves what is mixed with that as it was on the way */
+.dim { opacity: .78; }
+.bad { color: color-mix(in srgb, #c62828 70%, var(--panel-on-background-color, currentColor)); }
+.ok { color: color-mix(in srgb, #2e8b37 62%, var(--panel-on-background-color, currentColor)); }
+.bar { height: 3px; background: var(--line); margin-top: 4px; }
+.bar i { display: block; height: 3px; background: #36506d; }
+code, .mono { font-family: ui-monospace, 'DejaVu Sans Mono', monospace; font-size: 12.5px; }
+.edit { display: inline-block; background: #fff3d6; color: #222; border-radius: 3px; padding: 1px 7px;
+  margin: 2px 6px 2px 0; max-width: 100%; overflow-wrap: anywhere; }
+.edit.wrong { background: #ffdedb; } .edit s { color: #5c5c5c; }
+table { border-collapse: collapse; width: 100%; font-size: 12.5px; }
+th { text-align: left; font-weight: 600; border-bottom: 2px solid var(--line); padding: 3px 7px; white-space: nowrap; }
+td { border-bottom: 1px solid var(--line); padding: 3px 7px; vertical-align: top; white-space: nowrap; }
+td.text { white-space: normal; width: 40%; } td.value { white-space: normal; max-width: 220px;
+  overflow-wrap: break-word; } td.num, th.num { text-align: right; }
+h2.head { font-size: 13px; margin: 8px 0 6px; }
+.scroll { overflow-x: auto; }
+""" + "".join(f".chip.{state} {{ background: {color}; }}\n" for state, color in STATE_COLORS.items())
+
+
+def frame(title: str, main: list[Any], header: str = "") -> pmui.Page:
+    """Return a page with a slim bar; `header` is HTML of ours beside the title."""
+    bar = panel.pane.HTML(header, stylesheets=[STYLE], margin=(0, 10)) if header else None
+    following = _followers_of_busy()
+    page = pmui.Page(
+        title=title,
+        meta_title=html(title),  # its template writes it as it is
+        main=main,
+        header=[bar] if bar is not None else [],
+        theme_config=THEME,
+        sx=FRAME,
+        busy_indicator=None,
+        site_url="#",
+        template=connection.template(),
+    )
+    with edit_readonly(page):
+        # Page ties `busy` to that of the whole process: every update of any session would redraw every other page
+        page.busy = False
+    for watcher in _followers_of_busy():
+        if watcher not in following:
+            panel.state.param.unwatch(watcher)  # it would keep the page for as long as the process lives
+    return page
+
+
+def _followers_of_busy() -> list[Any]:
+    """Return who is told when the process begins or ends to be busy."""
+    return list(panel.state.param.watchers.get("busy", {}).get("value", []))
+
+
+def link(url: str, text: str, kind: str = "") -> str:
+    """Return a link as HTML."""
+    return f'<a class="{kind}" href="{html(url)}">{html(text)}</a>'

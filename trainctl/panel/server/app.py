@@ -1,0 +1,163 @@
+"""The server's process: Bokeh's application behind the gate, on a socket that was bound before it started.
+
+Which page is where. A later page is one more line here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import signal
+import socket
+import ssl
+import webbrowser
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import panel
+from bokeh.server.server import BaseServer
+from bokeh.server.tornado import BokehTornado
+from panel.io.server import build_applications
+from tornado.httpserver import HTTPServer
+from tornado.ioloop import IOLoop
+from tornado.websocket import WebSocketClosedError
+
+from trainctl.panel.auth.access import ROLE_HEADER, WHO_HEADER, Access
+from trainctl.panel.auth.gate import Gate
+from trainctl.panel.auth.password import Credentials
+from trainctl.panel.data.watcher import Watcher
+from trainctl.panel.login import login_of
+from trainctl.panel.oauth import OAuth
+from trainctl.panel.pages.compare import compare_page
+from trainctl.panel.pages.run import run_page
+from trainctl.panel.pages.sweep import overview_page
+from trainctl.panel.proof import prove
+from trainctl.panel.server.browser import way_to
+from trainctl.panel.server.lifetime import Lifetime, step_back_as_session
+from trainctl.panel.server.state import PanelDir
+
+
+def pages_of(watcher: Watcher) -> dict[str, Callable[[], None]]:
+    """Return the pages by route. A run's name may hold slashes; in a URL they are `%2F`, so it is one part of it."""
+
+    def overview() -> None:
+        _serve_document(overview_page(watcher))
+
+    def run() -> None:
+        _serve_document(run_page(watcher))
+
+    def compare() -> None:
+        _serve_document(compare_page(watcher))
+
+    return {"/": overview, "/compare": compare, r"/run/(?P<name>[^/]+)": run}
+
+
+def _serve_document(page: Any) -> None:
+    """Put a page into the session's document under its own title."""
+    page.server_doc(panel.state.curdoc, title=page.title, location=True)
+
+
+log = logging.getLogger("trainctl.panel")
+
+MAX_MESSAGE = 4 * 2**20
+MAX_BODY = 2**20
+MAX_HEADER = 32 * 2**10
+RELOAD_MS = 15_000  # for a page to come back; Bokeh keeps its session as long
+
+
+def run(start: Mapping[str, Any]) -> int:
+    """Serve until the page is not used any more. `start` is what `trainctl.panel.server.handle` handed over."""
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("trainctl").setLevel(logging.INFO)
+    logging.getLogger("bokeh.server.views.ws").setLevel(logging.ERROR)  # a browser that has left is no news
+    asyncio.run(_serve(start))
+    log.info("ended")
+    return 0
+
+
+async def _serve(start: Mapping[str, Any]) -> None:
+    place = PanelDir(Path(start["root"]))
+    access = _access_of(start)
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    loop.set_exception_handler(_pass_over_closed)
+    watcher = Watcher(place.root)
+    application = application_of(watcher, access)
+    gate = Gate(application, access, login_of(access))
+    await prove(gate, access)
+    http = HTTPServer(gate, max_body_size=MAX_BODY, max_header_size=MAX_HEADER, ssl_options=_tls(start))
+    server = BaseServer(IOLoop.current(), application, http)
+    server.start()
+    watcher.start()
+
+    def stop() -> None:
+        loop.call_soon_threadsafe(stopped.set)
+
+    Lifetime(place, start["lock"], lambda: is_open(application), stop).start()
+    listener = socket.socket(fileno=start["socket"])
+    listener.setblocking(False)
+    http.add_socket(listener)
+    step_back_as_session()
+    log.info("serving %s", place.root)
+    if start["open"]:
+        await loop.run_in_executor(None, open_browser, place, start["url"])
+    await stopped.wait()
+    watcher.close()
+    server.stop()
+    await http.close_all_connections()
+
+
+def _access_of(start: Mapping[str, Any]) -> Access:
+    known, provider = start.get("credentials"), start.get("oauth")
+    credentials = Credentials(**known) if known else None
+    oauth = OAuth.from_dict(provider) if provider else None
+    return Access.of_url(start["url"], start.get("names", ()), credentials, oauth)
+
+
+def _tls(start: Mapping[str, Any]) -> ssl.SSLContext | None:
+    if not (files := start.get("certificate")):
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(files["cert"], files["key"])
+    return context
+
+
+def application_of(watcher: Watcher, access: Access) -> BokehTornado:
+    """Return Bokeh's application with all pages; sessions are signed, and hold of a request's headers who it is."""
+    panel.extension("tabulator", notifications=False)
+    return BokehTornado(
+        build_applications(pages_of(watcher), title="trainctl"),
+        prefix=access.prefix,
+        extra_websocket_origins=sorted(access.hosts),
+        sign_sessions=True,
+        secret_key=secrets.token_bytes(32),
+        include_headers=[ROLE_HEADER, WHO_HEADER],
+        include_cookies=[],
+        use_index=False,
+        websocket_max_message_size_bytes=MAX_MESSAGE,
+        check_unused_sessions_milliseconds=5000,  # a closed page goes on ticking until it is noticed
+        compress_response=True,
+    )
+
+
+def is_open(application: BokehTornado) -> bool:
+    """Say whether somebody has a page open, or had a moment ago: it may be loading anew, or its tunnel be remade."""
+    sessions = [session for path in application.app_paths for session in application.get_sessions(path)]
+    return any(
+        session.connection_count or session.milliseconds_since_last_unsubscribe < RELOAD_MS for session in sessions
+    )
+
+
+def _pass_over_closed(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Report what went wrong in the loop, except that a browser left while something was being sent to it."""
+    if not isinstance(context.get("exception"), WebSocketClosedError):
+        loop.default_exception_handler(context)
+
+
+def open_browser(place: PanelDir, url: str) -> None:
+    """Show the page in a browser."""
+    webbrowser.open(way_to(place, url))

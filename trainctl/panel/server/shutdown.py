@@ -1,0 +1,52 @@
+"""End a server that nobody uses before it ends by itself. Light: nothing here loads panel."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import signal
+
+from trainctl.panel.server.state import PanelDir, ServerRecord
+
+USERS_S = 0.2  # the server itself takes the users' lock for a moment now and then
+TERM_S = 15.0  # for a server to end in order: it has stepped back, and the machine may be busy
+KILL_S = 30.0  # for a killed process to be gone
+
+
+def end_unused(place: PanelDir, record: ServerRecord) -> bool:
+    """End the server of a record unless somebody uses it; say whether it is gone.
+
+    The users' lock is held meanwhile, so whoever comes waits for the end, and then starts a server.
+    """
+    users = place.lock(place.users_lock, fcntl.LOCK_EX, patience_s=USERS_S)
+    if users is None:
+        return False
+    try:
+        if place.read_record() != record or not is_server(record):
+            return False
+        place.forget()
+        return _signal(place, record, signal.SIGTERM, TERM_S) or _signal(place, record, signal.SIGKILL, KILL_S)
+    finally:
+        os.close(users)
+
+
+def is_server(record: ServerRecord) -> bool:
+    """Say whether the process of a record is a page's server: while one is being made it is the one that makes it."""
+    import psutil  # for these rare cases only
+
+    try:
+        return record.is_alive() and psutil.Process(record.pid).cmdline()[1:3] == ["-m", "trainctl.panel"]
+    except (psutil.Error, OSError):
+        return False
+
+
+def _signal(place: PanelDir, record: ServerRecord, number: signal.Signals, patience_s: float) -> bool:
+    """Send a signal and wait until the server's lock is given back: the process may be a zombie of ours for longer."""
+    if is_server(record):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(record.pid, number)
+    lock = place.lock(place.server_lock, fcntl.LOCK_EX, patience_s=patience_s)
+    if lock is not None:
+        os.close(lock)
+    return lock is not None

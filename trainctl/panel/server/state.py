@@ -1,0 +1,164 @@
+"""Where the page's server of one root leaves its files: `<root>/.trainctl/`, readable by its owner only."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import json
+import os
+import socket
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from trainctl.rundir.lock import take
+from trainctl.rundir.status import boot_id, process_started
+
+
+@dataclass(frozen=True, slots=True)
+class ServerRecord:
+    """What is known of a server that was started; believed only while `server.lock` is held. `url` holds the token.
+
+    Attributes:
+        keep_min: minutes for which it stays after the last run has ended.
+        again: it was started in place of one that was killed or hung; that is done once.
+        asked: what it was asked to be, as a seal: a run that asks for something else does not want this server.
+    """
+
+    url: str
+    pid: int
+    pid_started: int | None
+    boot_id: str | None
+    host: str
+    keep_min: float = 0.0
+    again: bool = False
+    asked: str = ""
+
+    @classmethod
+    def of_process(cls, url: str, pid: int, *, keep_min: float, again: bool = False, asked: str = "") -> ServerRecord:
+        """Return the record of a process of this machine."""
+        return cls(url, pid, process_started(pid), boot_id(), socket.gethostname(), keep_min, again, asked)
+
+    def is_alive(self) -> bool:
+        """Say whether the very process lives: a pid alone may have been given to another since. True on other hosts."""
+        if self.host != socket.gethostname():
+            return True  # its lock is all that can be known from here
+        if self.pid_started is not None:
+            return self.boot_id == boot_id() and process_started(self.pid) == self.pid_started
+        try:
+            os.kill(self.pid, 0)  # a system without /proc
+        except (ProcessLookupError, PermissionError):
+            return False  # gone, or the pid was given to another user's process
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class PanelDir:
+    """The names and locks in `<root>/.trainctl/`.
+
+    Every user of the page holds `panel.lock` shared, the server holds `server.lock` exclusively. Both are flocks, which
+    the kernel gives back however a process ends, so nothing has to be cleaned up after a kill.
+    """
+
+    root: Path
+
+    @property
+    def path(self) -> Path:
+        return self.root / ".trainctl"
+
+    @property
+    def users_lock(self) -> Path:
+        return self.path / "panel.lock"
+
+    @property
+    def server_lock(self) -> Path:
+        return self.path / "server.lock"
+
+    @property
+    def record(self) -> Path:
+        return self.path / "panel.json"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "panel.log"
+
+    @property
+    def opener(self) -> Path:
+        """A page that leads a browser to the server, so that the token is in no command line."""
+        return self.path / "open.html"
+
+    def create(self) -> None:
+        """Make the directory, or take the one that is there if it is ours, and close it to others.
+
+        Raises:
+            OSError: it is a link, belongs to someone else, or cannot be made.
+        """
+        with contextlib.suppress(FileExistsError):
+            os.makedirs(self.root, exist_ok=True)
+            os.mkdir(self.path, 0o700)
+        stat = os.lstat(self.path)
+        if self.path.is_symlink() or not self.path.is_dir() or stat.st_uid != os.geteuid():
+            raise PermissionError(f"{str(self.path)!r} is not a directory of this user")
+        if stat.st_mode & 0o077:
+            os.chmod(self.path, 0o700)
+
+    def lock(self, path: Path, mode: int, *, patience_s: float = 0.0) -> int | None:
+        """Take a flock (`fcntl.LOCK_SH` or `LOCK_EX`) and return its descriptor; None when others keep it too long."""
+        descriptor = _opened(path)
+        deadline = time.monotonic() + patience_s
+        while True:
+            try:
+                fcntl.flock(descriptor, mode | fcntl.LOCK_NB)
+                return descriptor
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    os.close(descriptor)
+                    return None
+            except BaseException:
+                os.close(descriptor)
+                raise
+            time.sleep(0.001)
+
+    def take(self, path: Path) -> int | None:
+        """Take a flock alone and return its descriptor; None when somebody holds it. Who only looks is waited for."""
+        descriptor, is_ours = _opened(path), False
+        try:
+            is_ours = take(descriptor)
+            return descriptor if is_ours else None
+        finally:
+            if not is_ours:
+                os.close(descriptor)
+
+    def write_private(self, path: Path, text: str) -> None:
+        """Replace a file (mode 0600) in one rename. Not synced: it is worth nothing after a crash of the machine."""
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.replace(temporary, path)
+
+    def write_record(self, record: ServerRecord) -> None:
+        """Write what others need to find the server."""
+        self.write_private(self.record, json.dumps(dataclasses.asdict(record)))
+
+    def read_record(self) -> ServerRecord | None:
+        """Read what `write_record` wrote; None when there is none, it is not one, or somebody else has put it there."""
+        try:
+            if os.lstat(self.path).st_uid != os.geteuid():
+                return None
+            return ServerRecord(**json.loads(self.record.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def forget(self) -> None:
+        """Remove what would lead to a server that is gone."""
+        for path in (self.record, self.opener):
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+
+
+def _opened(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)

@@ -1,0 +1,138 @@
+"""What a run was started from: its config (and how another run's differs), its overrides, its provenance.
+
+Where each value of a run's config comes from, as a page shows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+import panel
+import panel_material_ui as pmui
+
+from trainctl.config import yaml
+from trainctl.errors import TrainctlError
+from trainctl.explain.origin import rows
+from trainctl.panel.data.diff import config_difference, difference_table
+from trainctl.panel.data.run_view import RunView
+from trainctl.panel.data.watcher import Watcher
+from trainctl.panel.pages.theme import STYLE
+from trainctl.panel.text import html
+from trainctl.panel.widgets.pending import set_object, set_params
+from trainctl.rundir.summary import read_record
+
+_HEADS = ("key", "value", "set by", "instead of")
+
+
+class Origins:
+    """Explains a run when it is asked, and again only after another edit."""
+
+    def __init__(self) -> None:
+        self._known: tuple[int, str] | None = None
+
+    def table(self, view: RunView) -> str:
+        """Return an HTML table of all keys, with what may be a secret masked; a sentence if it cannot be told."""
+        edits = len(view.changelog.edits) if view.changelog is not None else -1
+        if self._known is None or self._known[0] != edits:
+            self._known = (edits, _table(view))
+        return self._known[1]
+
+
+def _table(view: RunView) -> str:
+    from trainctl.explain.explain import explain_run  # loads Hydra, which a page needs for nothing else
+
+    masking = view.masking
+    try:
+        explanation = explain_run(view.row.summary.run)
+        found = rows(explanation.history, None, masking.value)
+    except (TrainctlError, OSError) as error:
+        return f'<p class="dim">{html(masking.text(str(error)))}</p>'
+    except Exception as error:  # noqa: BLE001  # whatever lies in a run dir must not take the page down
+        return f'<p class="dim">{html(masking.text(f"it cannot be told: {type(error).__name__}: {error}"))}</p>'
+    masked = [(key, value, masking.text(source), masking.text(replaced)) for key, value, source, replaced in found]
+    unknown = "".join(f'<p class="dim">{html(masking.text(sentence))}</p>' for sentence in explanation.unknown)
+    return unknown + difference_table(list(masked), _HEADS, "The config is empty.")
+
+
+MAX_OTHERS = 1000
+_FACTS = ("identity", "argv", "cwd", "script", "module", "host", "python", "executable", "seed", "world_size", "parent")
+_STYLE = (
+    STYLE + "pre { margin: 0; font: 12.5px/1.45 ui-monospace, 'DejaVu Sans Mono', monospace; white-space: pre-wrap; }"
+)
+
+
+class ConfigTab:
+    """The config as it is now; what set each value of it; beside another run's, where they differ."""
+
+    def __init__(self, watcher: Watcher, name: str, view: RunView) -> None:
+        self._watcher = watcher
+        self._name = name
+        self._view = view
+        self._other = pmui.Select(label="difference to", options=[""], value="", size="small", width=320, margin=(6, 8))
+        self._text = panel.pane.HTML("", stylesheets=[_STYLE], sizing_mode="stretch_width", margin=(4, 12))
+        self._asks = pmui.Checkbox(label="where each value comes from", value=False, size="small", margin=(6, 8))
+        self._origins = Origins()
+        self._other.param.watch(lambda _event: self.look(self._view), ["value"])
+        self._asks.param.watch(lambda _event: self.look(self._view), ["value"])
+        self.view = pmui.Column(self._other, self._asks, self._text, sizing_mode="stretch_width", margin=0)
+
+    def look(self, view: RunView) -> None:
+        """Show the config, or the difference to the chosen run."""
+        self._view = view
+        names = [name for name in self._watcher.rows() if name != self._name][:MAX_OTHERS]
+        set_params(self._other, options=["", *names])
+        other = self._watcher.view(self._other.value) if self._other.value else None
+        if other is None and self._asks.value:
+            set_object(self._text, self._origins.table(view))
+            return
+        if other is None:
+            config = view.changelog.at(view.changelog.last_step) if view.changelog is not None else dict(view.values)
+            set_object(self._text, f'<pre tabindex="0">{html(yaml.dumps(config))}</pre>')
+            return
+        query = f"a={_quoted(self._name)}&b={_quoted(self._other.value)}"
+        link = f'<p><a href="../compare?{query}">Compare both in full</a></p>'
+        rows: list[tuple[Any, ...]] = list(config_difference(view, other))
+        heads = ("key", self._name, self._other.value)
+        set_object(self._text, link + difference_table(rows, heads, "Both have the same config."))
+
+
+class ProvenanceTab:
+    """Overrides, command, code, machine, packages."""
+
+    def __init__(self) -> None:
+        self._text = panel.pane.HTML("", stylesheets=[_STYLE], sizing_mode="stretch_width", margin=(8, 12))
+        self.view = pmui.Column(self._text, sizing_mode="stretch_width", margin=0)
+
+    def look(self, view: RunView) -> None:
+        """Show what `run.yaml` says; it is written once per attempt."""
+        record = read_record(view.row.summary.run, "overrides", "git", "job", "packages", *_FACTS)
+        overrides = record.get("overrides") or []
+        listed = "\n".join(view.masking.text(str(one)) for one in overrides) or "none"
+        rows = [(name, record[name]) for name in _FACTS if record.get(name) is not None]
+        git, job, packages = record.get("git"), record.get("job"), record.get("packages")
+        rows += [(f"git {name}", value) for name, value in (git.items() if isinstance(git, Mapping) else ())]
+        rows += [(f"job {name}", value) for name, value in (job.items() if isinstance(job, Mapping) else ())]
+        body = "".join(
+            f'<tr><td>{html(name)}</td><td class="mono text">{html(view.masking.text(_said(value)))}</td></tr>'
+            for name, value in rows
+        )
+        installed = (
+            "\n".join(f"{name}=={version}" for name, version in packages.items())
+            if isinstance(packages, Mapping)
+            else ""
+        )
+        set_object(
+            self._text,
+            f'<h2 class="head">Overrides</h2><pre>{html(listed)}</pre><h2 class="head">Provenance</h2>'
+            f"<table>{body}</table><details><summary>packages</summary><pre>{html(installed)}</pre></details>",
+        )
+
+
+def _said(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _quoted(name: str) -> str:
+    return html(quote(name, safe=""))

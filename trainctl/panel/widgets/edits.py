@@ -1,0 +1,162 @@
+"""The table of edits of one run: what changed at which step, by whom, what is ahead, and what was refused and why.
+
+The changelog on a run's page: a table that is patched where it changes, with a button to take an edit back.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import panel
+import panel_material_ui as pmui
+
+from trainctl.panel.data.run_view import RunView
+from trainctl.panel.pages.theme import STYLE
+from trainctl.panel.text import value_text
+from trainctl.panel.widgets.runs import TABLE_STYLE, show_frame
+from trainctl.rundir.edits import applied_edits, merged
+from trainctl.rundir.events import Event
+
+MAX_ROWS = 300
+HEADS = ("step", "key", "old", "new", "undo", "status", "who", "note", "time")
+
+
+@dataclass(frozen=True, slots=True)
+class EditRow:
+    """One row: one key of one edit or request. `number` is that of an edit that can be undone here."""
+
+    step: int | None
+    key: str
+    old: str
+    new: str
+    status: str
+    who: str = ""
+    note: str = ""
+    at: float | None = None
+    number: int | None = None
+
+
+def lines_of(view: RunView) -> list[EditRow]:
+    """Return all rows: what is to come, what waits or was refused, what was applied; the latest first."""
+    return [*reversed(ahead(view)), *reversed(open_requests(view)), *reversed(applied(view))][:MAX_ROWS]
+
+
+def applied(view: RunView) -> list[EditRow]:
+    """Return what the changelog says, the truth of what was applied; who and why come from the answered requests."""
+    if view.changelog is None:
+        return []
+    lines = []
+    for edit in applied_edits(view.changelog, view.events):
+        status = "applied" if edit.undo is None else f"undo of {edit.undo}"
+        for place, (key, value) in enumerate(edit.values.items()):
+            old = value_text(edit.before[key]) if key in edit.before else ""
+            number = edit.number if place == 0 else None
+            who, note = " ".join(word for word in (edit.via, edit.who) if word), edit.note or ""
+            lines.append(EditRow(edit.step, key, old, value_text(value), status, who, note, edit.t, number))
+    return lines
+
+
+def open_requests(view: RunView) -> list[EditRow]:
+    """Return the keys of the requests that were refused, or that wait for the run; actions too, done ones as well."""
+    lines = []
+    for event in merged(view.events):
+        if event.state == "applied" and event.action is None:
+            continue
+        status = {"applied": "done", "rejected": "rejected"}.get(event.state, "waiting")
+        note = ": ".join(word for word in (event.note, event.reason) if word)
+        step = event.step if event.step is not None else event.at
+        lines += [EditRow(step, key, "", new, status, _who(event), note, event.t) for key, new in _asked(event)]
+    return sorted(lines, key=lambda line: line.at or 0.0)
+
+
+def ahead(view: RunView) -> list[EditRow]:
+    """Return what a replay will still change, by step."""
+    now = view.row.summary.step or 0
+    return [
+        EditRow(one.step, key, "", value_text(value), "ahead", "replay", f"of {one.source}")
+        for one in view.ahead
+        if one.step > now
+        for key, value in one.values.items()
+    ]
+
+
+def table(lines: Sequence[EditRow], *, may_undo: bool) -> pd.DataFrame:
+    """Return the cells as text; a number under `undo` is that of the edit that its button takes back."""
+    cells = [_cells(line, may_undo=may_undo) for line in lines]
+    return pd.DataFrame(cells, columns=list(HEADS), dtype=object)
+
+
+def _cells(line: EditRow, *, may_undo: bool) -> tuple[object, ...]:
+    clock = time.strftime("%H:%M:%S", time.localtime(line.at)) if line.at is not None else ""
+    undo = str(line.number) if may_undo and line.number is not None else ""
+    return line.step, line.key, line.old, line.new, undo, line.status, line.who, line.note, clock
+
+
+def _asked(event: Event) -> list[tuple[str, str]]:
+    if event.action is not None:
+        said = " ".join(f"{name}={value_text(value)}" for name, value in (event.arguments or {}).items())
+        return [(event.action, said)]
+    edits = event.edits or {"(request)" if event.undo is None else "(undo)": None}
+    return [
+        (str(key), ("" if value is None else value if isinstance(value, str) else value_text(value))[:200])
+        for key, value in edits.items()
+    ]
+
+
+def _who(event: Event) -> str:
+    return " ".join(word for word in (event.via, event.who) if word)
+
+
+PAGE_ROWS = 12
+_UNDO = "↶"
+
+
+class ChangeTable:
+    """Shows the edits of one run, the latest first."""
+
+    def __init__(self, view: RunView, undo: Callable[[EditRow], None]) -> None:
+        self._undo = undo
+        self._lines: list[EditRow] = []
+        self._table = panel.widgets.Tabulator(
+            table([], may_undo=False),
+            disabled=True,
+            selectable=False,
+            show_index=False,
+            layout="fit_data_stretch",
+            theme="simple",
+            pagination="local",
+            page_size=PAGE_ROWS,
+            # hiding the table while it is empty instead disturbs the browser while it is made
+            configuration={"placeholder": "No edits."},
+            formatters={"undo": {"type": "html"}},
+            text_align={"step": "right"},
+            sizing_mode="stretch_width",
+            stylesheets=[TABLE_STYLE],
+            margin=(0, 8),
+        )
+        self._table.on_click(self._clicked, column="undo")
+        title = panel.pane.HTML('<h2 class="head">Changelog</h2>', stylesheets=[STYLE], margin=(6, 12, 0, 12))
+        self.view = pmui.Paper(title, self._table, variant="outlined", sizing_mode="stretch_width", margin=(4, 8))
+        self.follow(view, may_undo=False)
+
+    def follow(self, view: RunView, *, may_undo: bool) -> None:
+        """Show what the run says now."""
+        self._lines = lines_of(view)
+        new = table(self._lines, may_undo=may_undo)
+        new["undo"] = [_button(number) for number in new["undo"]]
+        show_frame(self._table, new)
+
+    def _clicked(self, event: Any) -> None:
+        if 0 <= event.row < len(self._lines) and self._lines[event.row].number is not None:
+            self._undo(self._lines[event.row])
+
+
+def _button(number: str) -> str:
+    if not number:
+        return ""
+    title = f"take back edit {number}"
+    return f'<button type="button" title="{title}" aria-label="undo edit {number}">{_UNDO}</button>'

@@ -1,0 +1,126 @@
+"""The bar above the form: what would change, at which step, the note, Apply and Discard, and the run's answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import panel
+import panel_material_ui as pmui
+
+from trainctl.panel.pages.theme import ASIDE, REST, STYLE
+from trainctl.panel.text import html
+from trainctl.panel.widgets.field import PendingEdit, set_text
+
+MAX_LISTED = 12
+MAX_NOTE = 500
+
+
+class PendingBar:
+    """Shows the changes as `key old → new`; Apply only when there are some and all are right."""
+
+    def __init__(self, apply: Callable[[], None], discard: Callable[[], None]) -> None:
+        self._list = panel.pane.HTML("", stylesheets=[STYLE], styles=REST, margin=(6, 4), min_width=220)
+        self._answers = panel.pane.HTML("", stylesheets=[STYLE], sizing_mode="stretch_width", margin=(0, 4))
+        self._at = pmui.TextInput(label="at step", size="small", width=96, max_length=12, margin=(4, 4))
+        self._note = pmui.TextInput(label="note", size="small", width=200, max_length=MAX_NOTE, margin=(4, 4))
+        self._discard = pmui.Button(label="Discard", variant="outlined", size="small", disabled=True, margin=(6, 4))
+        self._apply = pmui.Button(label="Apply", variant="contained", size="small", disabled=True, margin=(6, 4))
+        self._apply.on_click(lambda _event: apply())
+        self._discard.on_click(lambda _event: discard())
+        self._at.param.watch(lambda _event: self._update(), ["value_input"])
+        self._busy = False
+        self._changes: Sequence[PendingEdit] = ()
+        self.buttons = pmui.FlexBox(self._at, self._note, self._discard, self._apply, gap="0px", margin=0, styles=ASIDE)
+        self.view = pmui.Paper(
+            pmui.FlexBox(self._list, self.buttons, align_items="center", justify_content="space-between"),
+            self._answers,
+            elevation=2,
+            sizing_mode="stretch_width",
+            margin=(8, 8),
+            styles={"position": "sticky", "top": "4px", "z-index": "20"},
+        )
+        self.show([])
+
+    @property
+    def note(self) -> str | None:
+        """What the person wrote into the note; None when nothing."""
+        return (self._note.value_input or "").strip()[:MAX_NOTE] or None
+
+    @property
+    def at(self) -> int | None:
+        """The step at which the edit is to be applied; None for the next one, or while the field says no step."""
+        text = self._at_text
+        return int(text) if _is_step(text) else None
+
+    @property
+    def is_ready(self) -> bool:
+        """Say whether what is listed can be asked for."""
+        is_right = not any(change.error for change in self._changes) and not self._is_at_wrong
+        return bool(self._changes) and is_right and not self._busy
+
+    def show(self, changes: Sequence[PendingEdit]) -> None:
+        """List the changes."""
+        self._changes = changes
+        set_object(self._list, list_of(changes))
+        self._update()
+
+    def answer(self, lines: str, *, busy: bool = False) -> None:
+        """Show the answers; while the run has not taken up the last request, no other edit can be asked for."""
+        self._busy = busy
+        set_object(self._answers, lines)
+        self._update()
+
+    def clear(self) -> None:
+        """Empty the note and the step."""
+        set_text(self._note, "")
+        set_text(self._at, "")
+
+    @property
+    def _at_text(self) -> str:
+        return (self._at.value_input or "").replace(",", "").strip()
+
+    @property
+    def _is_at_wrong(self) -> bool:
+        return bool(self._at_text) and not _is_step(self._at_text)
+
+    def _update(self) -> None:
+        hint = "not a step, such as 1200" if self._is_at_wrong else ""
+        set_params(self._at, error_state=bool(hint), helper_text=hint)
+        set_params(self._apply, disabled=not self.is_ready)
+        set_params(self._discard, disabled=not self._changes)
+
+
+def list_of(changes: Sequence[PendingEdit]) -> str:
+    """Write the changes as HTML."""
+    if not changes:
+        return '<span class="dim">No pending edits. Change values below; Apply sends them together, as one edit.</span>'
+    listed = "".join(
+        f'<span class="edit mono{" wrong" if change.error else ""}"><b>{html(change.key)}</b> '
+        f"<s>{html(_short(change.old))}</s> → {html(change.error or _short(change.new))}</span>"
+        for change in changes[:MAX_LISTED]
+    )
+    more = f" and {len(changes) - MAX_LISTED} more" if len(changes) > MAX_LISTED else ""
+    plural = "s" if len(changes) > 1 else ""
+    return f"<span>{len(changes)} pending edit{plural}</span> &nbsp; {listed}{more}"
+
+
+def set_params(widget: Any, **values: Any) -> None:
+    """Set what differs only: each update costs the browser some milliseconds."""
+    new = {name: value for name, value in values.items() if getattr(widget, name) != value}
+    if new:
+        widget.param.update(**new)
+
+
+def set_object(pane: Any, text: str) -> None:
+    """Replace what a pane shows if it differs."""
+    if pane.object != text:
+        pane.object = text
+
+
+def _is_step(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 12 and int(text) > 0
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 80 else text[:80] + " …"

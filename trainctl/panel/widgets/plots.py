@@ -1,0 +1,195 @@
+"""The two plots of a run page: a metric, and below it a value, over the same steps, with a mark at each edit."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import panel
+import panel_material_ui as pmui
+from bokeh.models import ColumnDataSource
+
+from trainctl.panel.data.curves import UNSEEN, Curves, Mark
+from trainctl.panel.data.run_view import RunView, value_at
+from trainctl.panel.text import value_text
+from trainctl.panel.widgets import figures
+from trainctl.panel.widgets.pending import set_params
+
+
+class Plots:
+    """Follows a run: what is new is streamed, and nothing is drawn while nothing changes."""
+
+    def __init__(self, view: RunView, curves: Curves) -> None:
+        self._curves = curves
+        self._mark: Mark = UNSEEN
+        self._smoothed: float | None = None
+        self._view = view
+        self._metric_data = ColumnDataSource({"step": [], "raw": [], "value": []})
+        self._value_data = ColumnDataSource({"step": [], "value": []})
+        self._points = ColumnDataSource({"step": [], "value": [], "text": []})
+        self._edits = ColumnDataSource({"step": [], "text": []})
+        names = curves.names
+        common: dict[str, Any] = {"size": "small", "margin": (6, 6)}
+        self._metric = pmui.Select(label="metric", options=names, value=next(iter(names), None), width=180, **common)
+        self._smooth = pmui.FloatSlider(
+            label="smoothing", start=0, end=0.99, step=0.01, value=0, width=130, tooltips=False, **common
+        )
+        self._metric_log = pmui.Switch(label="log", value=False, **common)
+        keys = plottable(view)
+        self._key = pmui.Select(label="value", options=keys, value=first_key(view, keys), width=220, **common)
+        self._value_log = pmui.Switch(label="log ", value=_wants_log(view, self._key.value), **common)
+        self._figures = self._drawn()
+        panes = [panel.pane.Bokeh(made, sizing_mode="stretch_width", margin=(0, 4)) for made in self._figures]
+        self._set_axes()
+        self._metric.param.watch(self._other_metric, ["value"])
+        self._smooth.param.watch(self._other_metric, ["value_throttled"])
+        self._key.param.watch(self._other_key, ["value"])
+        for switch in (self._metric_log, self._value_log):
+            switch.param.watch(lambda _event: self._set_axes(), ["value"])
+        self.view = pmui.Paper(
+            pmui.FlexBox(self._metric, self._smooth, self._metric_log, align_items="center", gap="0px"),
+            panes[0],
+            pmui.FlexBox(self._key, self._value_log, align_items="center", gap="0px"),
+            panes[1],
+            variant="outlined",
+            sizing_mode="stretch_width",
+            margin=(4, 8),
+        )
+        self.follow(view, curves)
+
+    def follow(self, view: RunView, curves: Curves) -> None:
+        """Show what is new."""
+        is_other, self._view = view.changelog is not self._view.changelog, view
+        if curves is not self._curves:
+            self._curves, self._mark = curves, UNSEEN
+        if (names := curves.names) != self._metric.options:
+            set_params(self._metric, options=names, value=self._metric.value or next(iter(names), None))
+        self._stream()
+        if is_other:
+            keys = plottable(view)
+            set_params(self._key, options=keys, value=self._key.value or first_key(view, keys))
+        self._show_value()
+
+    def _drawn(self) -> tuple[Any, Any]:
+        top = figures.plot()
+        raw = top.line("step", "raw", source=self._metric_data, color=figures.LINE, alpha=0.3)
+        line = top.line("step", "value", source=self._metric_data, color=figures.LINE, line_width=1.8)
+        figures.hover(top, [raw, line], ("step", "@step{0,0}"), ("value", "@raw{0.[000000]}"))
+        figures.mark_edits(top, self._edits)
+        low = figures.plot(x_range=top.x_range)
+        low.step("step", "value", source=self._value_data, mode="after", color=figures.LINE, line_width=2)
+        points = low.scatter("step", "value", source=self._points, color=figures.EDIT, size=8)
+        figures.hover(low, [points], ("step", "@step{0,0}"), ("edit", "@text"))
+        low.xaxis.axis_label = "step"
+        return top, low
+
+    def _set_axes(self) -> None:
+        for made, switch in zip(self._figures, (self._metric_log, self._value_log), strict=True):
+            figures.set_log(made, "y", is_log=switch.value)
+
+    def _other_metric(self, *_events: Any) -> None:
+        self._mark = UNSEEN
+        self._stream()
+
+    def _other_key(self, *_events: Any) -> None:
+        wanted = _wants_log(self._view, self._key.value)
+        if wanted != self._value_log.value:
+            self._value_log.value = wanted
+        self._show_value()
+
+    def _stream(self) -> None:
+        if self._metric.value is None:
+            return
+        before = self._mark
+        self._mark, is_whole, steps, values = self._curves.after(self._metric.value, before)
+        if is_whole:
+            self._smoothed = None
+        elif not steps:
+            return
+        weight = self._smooth.value
+        smooth: list[float] = []
+        for value in values:
+            if self._smoothed is None or not math.isfinite(self._smoothed) or not math.isfinite(value):
+                self._smoothed = value
+            else:
+                self._smoothed = weight * self._smoothed + (1 - weight) * value
+            smooth.append(self._smoothed)
+        # arrays are sent as they are, lists number by number
+        new: dict[str, Any] = {"step": steps, "raw": values, "value": smooth}
+        new = {name: np.array(column, float) for name, column in new.items()}
+        if is_whole:
+            self._metric_data.data = new
+        else:
+            self._metric_data.stream(new)
+
+    def _show_value(self) -> None:
+        """Show the steps at which the chosen key changed, and its value until now."""
+        edits = edits_of(self._view)
+        marks = {"step": [step for step, _ in edits], "text": [text for _, text in edits]}
+        if marks != dict(self._edits.data):
+            self._edits.data = marks
+        if self._key.value is None:
+            return
+        found = changes_of(self._view, self._key.value)
+        now = max(self._view.row.summary.step or 0, found[-1][0] if found else 0)
+        line = {"step": [*(step for step, _ in found), now], "value": [*(value for _, value in found), *_last(found)]}
+        if not found:
+            line = {"step": [], "value": []}
+        if line != dict(self._value_data.data):
+            self._value_data.data = line
+        points = {
+            "step": [step for step, _ in found],
+            "value": [value for _, value in found],
+            "text": [f"{self._key.value} = {value_text(value)}" for _, value in found],
+        }
+        if points != dict(self._points.data):
+            self._points.data = points
+
+
+def plottable(view: RunView) -> list[str]:
+    """Return the keys whose value is a number now or was one, the edited ones first."""
+    if view.changelog is None:
+        return []
+    edited = {key: None for edit in reversed(view.changelog.edits) for key in edit.values}
+    editable = [key for key, spec in view.keys.items() if not spec.locked]
+    return [key for key in dict.fromkeys([*edited, *editable, *view.keys]) if changes_of(view, key)]
+
+
+def first_key(view: RunView, keys: list[str]) -> str | None:
+    """Return the key to show first: the last one edited, else a learning rate, else the first."""
+    edited = view.changelog is not None and bool(view.changelog.edits)
+    rates = [key for key in keys if key.rpartition(".")[2] in ("lr", "learning_rate")]
+    return next(iter(keys if edited else [*rates, *keys]), None)
+
+
+def changes_of(view: RunView, key: str) -> list[tuple[int, float]]:
+    """Return the steps at which a key got a number, with that number; the first is step 0."""
+    if view.changelog is None:
+        return []
+    found = [(0, value_at(view.changelog.base, key))]
+    found += [(edit.step, edit.values[key]) for edit in view.changelog.edits if key in edit.values]
+    return [(step, float(value)) for step, value in found if isinstance(value, int | float) and math.isfinite(value)]
+
+
+def edits_of(view: RunView) -> list[tuple[int, str]]:
+    """Return each step with edits and what they were, in a line."""
+    if view.changelog is None:
+        return []
+    return [
+        (edit.step, ", ".join(f"{key} = {value_text(value)}" for key, value in list(edit.values.items())[:4]))
+        for edit in view.changelog.edits
+    ]
+
+
+def _last(found: list[tuple[int, float]]) -> list[float]:
+    return [value for _, value in found[-1:]]
+
+
+def _wants_log(view: RunView, key: str | None) -> bool:
+    """Say whether a key's values are shown on a log axis at first: its control says so, or they span a decade."""
+    values = [value for _, value in changes_of(view, key)] if key is not None else []
+    if not values or min(values) <= 0 or key is None:
+        return False
+    spec = view.keys.get(key)
+    return (spec is not None and spec.log) or max(values) / min(values) >= 10

@@ -1,0 +1,151 @@
+"""The line about a run: state, step, rate, time left, last metrics, slot, process, last sign of life.
+
+What a sweep is at a glance: how many runs are in which state, which job is on which slot, and why some failed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from urllib.parse import quote
+
+from trainctl.panel.data.run_view import RunRow
+from trainctl.panel.text import chip, count, duration, html, number, rate, result
+from trainctl.rundir.status import FAILED, CommandState, Seen
+
+MAX_METRICS = 6
+
+
+def facts(row: RunRow) -> str:
+    """Write the line as HTML."""
+    run = row.summary
+    parts = [chip(run.state)]
+    if run.paused:
+        parts.append('<span class="chip interrupted">paused</span>')
+    if run.step is not None:
+        of = f" / {count(run.total)}" if run.total else ""
+        parts.append(f"<span>step <b>{count(run.step)}</b>{of}</span>")
+    if run.state == "running" and run.rate:
+        left = f" · {duration(run.eta_s)} left" if run.eta_s is not None else ""
+        parts.append(f"<span>{rate(run.rate)} steps/s{left}</span>")
+    parts += [
+        f"<span>{html(name)} <b>{number(value)}</b></span>" for name, value in list(run.metrics.items())[:MAX_METRICS]
+    ]
+    if run.result is not None:
+        parts.append(f"<span>result <b>{html(result(run.result))}</b></span>")
+    if run.slot is not None:
+        parts.append(f"<span>slot {html(run.slot)}</span>")
+    if run.attempt > 1:
+        parts.append(f"<span>attempt {run.attempt}</span>")
+    parts.append(f'<span class="dim">{_process(row)}</span>')
+    commands = "".join(map(_command, run.commands))
+    reason = f'<div class="bad">{html(run.why)}</div>' if run.why else ""
+    more = f'<div class="facts">{commands}</div>' if commands else ""
+    return f'<div class="facts">{"".join(parts)}</div>{more}{reason}{_bar(run.step, run.total)}'
+
+
+def age(row: RunRow) -> str:
+    """Say how long ago the run last wrote something; so coarsely that a page is not redrawn for nothing."""
+    if row.seen is None:
+        return ""
+    seconds = time.time() - row.seen
+    if seconds < 60:
+        return "just now" if seconds < 5 else "< 1 min ago"
+    return f"{duration(seconds // 60 * 60 if seconds < 3600 else seconds // 3600 * 3600)} ago"
+
+
+def took(command: CommandState) -> str:
+    """Say how long a command took; of one that runs coarsely, as ages."""
+    seconds = command.duration_s
+    if seconds is not None and command.state == "running":
+        seconds = seconds // 60 * 60 or None
+    return duration(seconds)
+
+
+def _command(command: CommandState) -> str:
+    said = f'<span class="chip {html(command.state)}">{html(command.how)}</span>'
+    return f"<span>{html(command.name)} {said} {took(command)}</span>"
+
+
+def _process(row: RunRow) -> str:
+    run = row.summary
+    if run.state == "running":
+        return f"seen {age(row)} · pid {run.pid} · {html(run.host)}"
+    return f"{age(row)} on {html(run.host)}" if run.host else ""
+
+
+def _bar(step: int | None, total: int | None) -> str:
+    if not total or step is None:
+        return ""
+    share = max(0.0, min(100.0, 100.0 * step / total))
+    return f'<div class="bar"><i style="width:{share:.1f}%"></i></div>'
+
+
+STATES: tuple[Seen, ...] = ("running", "queued", "done", "failed", "timeout", "oom", "interrupted", "unreadable")
+BAD: tuple[Seen, ...] = (*FAILED, "interrupted", "unreadable")
+MAX_FAILURES = 200
+
+
+def counts(rows: Mapping[str, RunRow], passed_over: int = 0) -> str:
+    """Say how many runs are in which state, and how many directories may not be read."""
+    shut = f'<span class="dim">directories that may not be read: {passed_over}</span>' if passed_over else ""
+    if not rows:
+        return f"No runs here yet; this page shows them as they start. {shut}"
+    states = [row.summary.state for row in rows.values()]
+    parts = [f"<span>{chip(state)} <b>{states.count(state)}</b></span>" for state in STATES if state in states]
+    return f'<div class="facts"><span><b>{len(rows)}</b> runs</span>{"".join(parts)}{shut}</div>'
+
+
+def slots(rows: Mapping[str, RunRow], memory: Mapping[str, tuple[float, float]] | None = None) -> str:
+    """Show each slot that was ever used, with the run that is on it now; nothing when no run had a slot.
+
+    `memory` is used and total MiB by slot, where that is known.
+    """
+    known: dict[str, list[str]] = {}
+    for name, row in rows.items():
+        if row.summary.slot is not None:
+            on = known.setdefault(row.summary.slot, [])
+            if row.summary.state == "running":
+                on.append(name)
+    if not known:
+        return ""
+    cells = "".join(
+        f'<span class="slot{"" if on else " idle"}"><b>{html(slot)}</b> '
+        f"{', '.join(_on_slot(name, rows[name]) for name in on) or 'idle'}{_memory((memory or {}).get(slot))}</span>"
+        for slot, on in sorted(known.items())
+    )
+    return f'<div class="slots" role="group" aria-label="slots">{cells}</div>'
+
+
+def failures(rows: Mapping[str, RunRow]) -> str:
+    """List what failed or was cut off, each reason one click away and the log a second; nothing when nothing did."""
+    found = [(name, row) for name, row in rows.items() if row.summary.state in BAD]
+    if not found:
+        return ""
+    listed = "".join(
+        f"<details><summary>{chip(row.summary.state)} {html(name)}</summary>"
+        f'<p class="bad">{html(row.summary.why or "no reason is known")}</p>'
+        f"<p>{_link(name, '?tab=log', 'its log')}</p></details>"
+        for name, row in found[:MAX_FAILURES]
+    )
+    more = f"<p>and {len(found) - MAX_FAILURES} more</p>" if len(found) > MAX_FAILURES else ""
+    return f"<details><summary><b>{_counted(found)}</b></summary>{listed}{more}</details>"
+
+
+def _counted(found: Sequence[tuple[str, RunRow]]) -> str:
+    unreadable = sum(row.summary.state == "unreadable" for _, row in found)
+    ended, shut = f"{len(found) - unreadable} failed or interrupted", f"{unreadable} unreadable"
+    return ended if not unreadable else shut if unreadable == len(found) else f"{ended}, {shut}"
+
+
+def _memory(pair: tuple[float, float] | None) -> str:
+    return "" if pair is None else f' <span class="dim">{pair[0] / 1024:.1f}/{pair[1] / 1024:.0f} GiB</span>'
+
+
+def _on_slot(name: str, row: RunRow) -> str:
+    step = row.summary.step
+    return _link(name, "", name) + (f" {count(step)}" if step is not None else "")
+
+
+def _link(name: str, query: str, text: str) -> str:
+    return f'<a href="run/{html(quote(name, safe=""))}{query}">{html(text)}</a>'

@@ -1,1 +1,0 @@
-"""One run: its directory and its live session. Files, but no processes."""

@@ -1,0 +1,154 @@
+"""Whether two runs are the same run: all metrics bit for bit, the recorded edits, the return value.
+
+A hash of a model's state, so that two runs can be compared by one line.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import sys
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import Any
+
+from trainctl.config import yaml
+from trainctl.config.changelog import loads
+from trainctl.config.values import is_same
+from trainctl.rundir import files
+from trainctl.rundir.paths import RunDir
+from trainctl.rundir.result import read_result
+
+FINGERPRINT = "fingerprint"  # the name of the metric
+_DIGITS = 32
+
+
+def fingerprint(model: Any) -> str:
+    """Return a hash of all arrays and values in `model`: equal exactly when names, types, shapes and bits are.
+
+    Args:
+        model: what has a `state_dict()`, an array of NumPy, a tensor, a plain value, or mappings and lists of these.
+
+    Raises:
+        TypeError: it holds something else.
+
+    >>> fingerprint({"a": [1.0, 2]}) == fingerprint({"a": [1.0, 2.0]})
+    False
+    """
+    digest = hashlib.sha256()
+    for part in _parts(model, "model"):
+        digest.update(len(part).to_bytes(8, "little"))
+        digest.update(part)
+    return digest.hexdigest()[:_DIGITS]
+
+
+def _parts(value: Any, path: str) -> Iterator[bytes]:
+    """Yield what is hashed: each leaf's path, what kind it is, and its bits."""
+    if callable(getattr(value, "state_dict", None)):
+        yield from _parts(value.state_dict(), path)
+    elif isinstance(value, Mapping):
+        yield f"{path}: mapping of {len(value)}".encode()
+        for key in sorted(value, key=repr):
+            yield from _parts(value[key], f"{path}[{key!r}]")
+    elif isinstance(value, list | tuple):
+        yield f"{path}: list of {len(value)}".encode()
+        for place, item in enumerate(value):
+            yield from _parts(item, f"{path}[{place}]")
+    elif value is None or isinstance(value, bool | int | float | str | bytes):
+        yield f"{path}: {type(value).__name__} {value!r}".encode(errors="backslashreplace")
+    else:
+        yield from _array(value, path)
+
+
+def _array(value: Any, path: str) -> Iterator[bytes]:
+    torch, numpy = sys.modules.get("torch"), sys.modules.get("numpy")
+    if torch is not None and isinstance(value, torch.Tensor):
+        whole = value.detach().cpu().contiguous()
+        yield f"{path}: {value.dtype} {tuple(value.shape)}".encode()
+        yield whole.flatten().view(torch.uint8).numpy().tobytes()  # bfloat16 has no other way to NumPy
+    elif numpy is not None and isinstance(value, numpy.ndarray | numpy.generic) and not value.dtype.hasobject:
+        yield f"{path}: {value.dtype.str} {value.shape}".encode()
+        yield value.tobytes()
+    else:
+        kind = type(value)
+        raise TypeError(
+            f"live.fingerprint: {path} is of type {kind.__module__}.{kind.__qualname__}; allowed are arrays, tensors, "
+            "plain values, mappings and lists of these, and what has a state_dict()"
+        )
+
+
+_MISSING = object()
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What a comparison has found.
+
+    Attributes:
+        records: how many metric records are equal.
+        fingerprint: the last hash of the weights that both have; None when none was taken.
+        difference: the first thing that differs, in a sentence; None when nothing does.
+    """
+
+    records: int
+    fingerprint: str | None
+    difference: str | None
+
+
+def compare(one: RunDir, other: RunDir, ignore: Collection[str] = ()) -> Comparison:
+    """Compare a recorded run with its repetition, metric by metric in the order in which they were logged.
+
+    Args:
+        one: the recorded run.
+        other: its repetition.
+        ignore: names of metrics that tell about the clock and not the training.
+    """
+    records = 0
+    weights: str | None = None
+    left_out = {"t", *ignore}
+    for before, now in zip_longest(files.read_lines(one.metrics), files.read_lines(other.metrics)):
+        difference = _record_difference(before, now, left_out)
+        if difference is not None:
+            return Comparison(records, None, difference)
+        records += 1
+        weights = before.get(FINGERPRINT, weights)
+    return Comparison(records, weights, _end_difference(one, other))
+
+
+def _record_difference(
+    before: Mapping[str, Any] | None, now: Mapping[str, Any] | None, left_out: Collection[str]
+) -> str | None:
+    if now is None or before is None:
+        which, record = ("only the recorded run", before) if now is None else ("only the repetition", now)
+        assert record is not None  # one of the two has a record
+        return f"step {record.get('step')}: {which} has logged {', '.join(sorted(record.keys() - {'step', 't'}))}"
+    if before.get("step") != now.get("step"):
+        return f"step {before.get('step')}: recorded next was a record of this step, now one of step {now.get('step')}"
+    for key in {**before, **now}:
+        if key not in left_out and not _is_equal(before.get(key, _MISSING), now.get(key, _MISSING)):
+            return f"step {before.get('step')}: {key} was {_said(before, key)}, now {_said(now, key)}"
+    return None
+
+
+def _end_difference(one: RunDir, other: RunDir) -> str | None:
+    before, now = (loads(run.changelog.read_text(encoding="utf-8"), str(run.changelog)).edits for run in (one, other))
+    for first, second in zip_longest(before, now):
+        if first != second:
+            edit = first or second
+            assert edit is not None
+            return f"step {edit.step}: the recorded edits differ"
+    if not _is_equal(read_result(one), read_result(other)):
+        return f"the return value was {read_result(one)!r}, now {read_result(other)!r}"
+    return None
+
+
+def _is_equal(one: Any, other: Any) -> bool:
+    if isinstance(one, float) and isinstance(other, float):
+        # -0.0 == 0.0, and nan is not even itself
+        return (math.isnan(one) and math.isnan(other)) or repr(one) == repr(other)
+    return is_same(one, other)
+
+
+def _said(record: Mapping[str, Any], key: str) -> str:
+    return yaml.inline(record[key]) if key in record else "not logged"

@@ -1,0 +1,206 @@
+"""The edits of a run one by one, with what each replaced: the changelog says what, the events say by whom.
+
+Taking an edit back: a new edit, with the values that the old one replaced.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from trainctl.config import yaml
+from trainctl.config.changelog import Changelog, Edit, loads
+from trainctl.config.keys import leaves
+from trainctl.errors import ChangelogError, EditError, UnreadableError
+from trainctl.rundir import files
+from trainctl.rundir.events import Event
+from trainctl.rundir.paths import RunDir
+
+_NAMES = tuple(field.name for field in dataclasses.fields(Event))
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """One edit that took effect.
+
+    Attributes:
+        number: its place in the order in which the edits were applied, from 1; by it an edit is undone.
+        before: the values that it replaced; a key that was not there is not in it.
+        undo: the number of the edit that it took back.
+    """
+
+    number: int
+    step: int
+    values: dict[str, Any]
+    before: dict[str, Any]
+    who: str | None = None
+    via: str | None = None
+    note: str | None = None
+    t: float | None = None
+    undo: int | None = None
+
+
+def read_changelog(run: RunDir) -> Changelog | None:
+    """Read the changelog of a run, of which anybody may have written the file; None when there is none.
+
+    Raises:
+        ChangelogError: it cannot be read, or is not one.
+    """
+    try:
+        return loads(files.read_bytes(run.changelog, files.MOST_CHANGELOG), str(run.changelog))
+    except FileNotFoundError:
+        return None
+    except UnreadableError as error:
+        raise ChangelogError(str(error)) from error
+
+
+def applied_edits(changelog: Changelog, events: Iterable[Event]) -> list[Applied]:
+    """List the edits of a run in order of their steps, those of one step in the order in which they were asked for.
+
+    What the changelog has and no event tells of (the events are lost, or were not copied) is one edit per step, and is
+    numbered before all others, whose numbers so never change.
+    """
+    requests = [one for one in merged(events) if one.state in ("applying", "applied") and one.edits]
+    order = {one.id: number for number, one in enumerate(requests)}
+    by_step: dict[int | None, list[Event]] = {}
+    for one in requests:
+        by_step.setdefault(one.step, []).append(one)
+    found: list[tuple[int, Applied]] = []
+    current = leaves(changelog.base)
+    for edit in changelog.edits:
+        event: Event | None
+        for event, values in _parts(edit, by_step.get(edit.step, [])):
+            before = {key: current[key] for key in values if key in current}
+            source = _source(edit) if event is None else _source(event)
+            undo = None if event is None or event.undo is None else int(event.undo)
+            found.append(
+                (-1 if event is None else order[event.id], Applied(0, edit.step, values, before, *source, undo))
+            )
+            current.update(values)
+    numbers = {place: number for number, place in enumerate(sorted(range(len(found)), key=lambda at: found[at][0]), 1)}
+    return [dataclasses.replace(edit, number=numbers[place]) for place, (_, edit) in enumerate(found)]
+
+
+def merged(events: Iterable[Event]) -> list[Event]:
+    """Return each request once, with all that its lines say; of two final ones the first counts.
+
+    They come in the order in which they were taken up (an answer may be written late), those that wait last.
+    """
+    known: dict[str, dict[str, Any]] = {}
+    taken: dict[str, None] = {}
+    ended: set[str] = set()
+    for event in events:
+        if event.id in ended:
+            continue
+        said = {name: getattr(event, name) for name in _NAMES}
+        known[event.id] = {
+            **known.get(event.id, {}),
+            **{name: value for name, value in said.items() if value is not None},
+        }
+        if event.state != "pending":
+            taken[event.id] = None
+        if event.is_final:
+            ended.add(event.id)
+    return [Event(**known[request]) for request in {**taken, **known}]
+
+
+def was_recorded(event: Event, recorded: Mapping[str, Any]) -> bool:
+    """Say whether the values of an edit that was being applied are those that the changelog has at its step."""
+    edits = event.edits or {}
+    return bool(edits) and all(key in recorded and _as_json(recorded[key]) == _as_json(edits[key]) for key in edits)
+
+
+def _parts(edit: Edit, events: Iterable[Event]) -> Iterator[tuple[Event | None, dict[str, Any]]]:
+    """Yield what was changed at one step, request by request, then what no request asked for."""
+    left = dict(edit.values)
+    for event in events:
+        if event.state == "applying" and not was_recorded(event, edit.values):
+            continue
+        # the changelog's value where it is the same: a number as a key of a mapping is text in JSON
+        values = {
+            key: edit.values[key] if _as_json(edit.values[key]) == value else value
+            for key, value in (event.edits or {}).items()
+            if key in edit.values
+        }
+        if values:
+            yield event, values
+            left = {key: value for key, value in left.items() if key not in values}
+    if left:
+        yield None, left
+
+
+def _source(said: Event | Edit) -> tuple[str | None, str | None, str | None, float | None]:
+    return said.who, said.via, said.note, said.t if isinstance(said, Event) else said.at
+
+
+def _as_json(value: Any) -> Any:
+    return json.loads(json.dumps(value, default=str))
+
+
+def to_undo(applied: Sequence[Applied], wanted: int | bool, *, force: bool = False, step: int | None = None) -> Applied:
+    """Return the edit to take back: that of the number; for True the last one that is no undo and is not undone yet.
+
+    With `force` it does not matter whether it is undone already, nor whether its keys were changed again. Edits after
+    `step` (an earlier attempt made them, and they come again) are not there yet.
+
+    Raises:
+        EditError: there is none, it is undone already, or one of its keys was changed later, or had no value before.
+    """
+    reached = [one for one in applied if step is None or one.step <= step]
+    undone = _undone(reached)
+    if wanted is True:
+        left = [one for one in reached if one.undo is None and one.number not in undone]
+        if not left:
+            raise EditError("undo: no edit of this run is left to undo")
+        found = max(left, key=lambda one: one.number)
+    else:
+        by_number = {one.number: one for one in applied}
+        if wanted not in by_number:
+            there = f"its edits are 1 to {len(applied)}" if applied else "it has none"
+            raise EditError(f"undo of edit {wanted}: the run has no such edit; {there} (`trainctl log` shows them)")
+        found = by_number[int(wanted)]
+        if found not in reached:
+            raise EditError(
+                f"undo of edit {wanted}: it comes again at step {found.step}, and the run is at step {step}"
+            )
+    asked = f"undo of edit {found.number}"
+    missing = sorted(found.values.keys() - found.before.keys())
+    if missing:
+        raise EditError(f"{asked}: {missing[0]} had no value before; it cannot be taken away")
+    if force:
+        return found
+    if found.number in undone:
+        raise EditError(f"{asked}: edit {undone[found.number]} has undone it already; nothing was changed")
+    _check_untouched(reached, found, undone, asked)
+    return found
+
+
+def _undone(applied: Sequence[Applied]) -> dict[int, int]:
+    """Return which edits are undone at present, by which: an undo that is itself undone does not count."""
+    undone: dict[int, int] = {}
+    for one in sorted(applied, key=lambda one: one.number, reverse=True):
+        if one.undo is not None and one.number not in undone:
+            undone.setdefault(one.undo, one.number)
+    return undone
+
+
+def _check_untouched(applied: Sequence[Applied], found: Applied, undone: dict[int, int], asked: str) -> None:
+    """Refuse when a later edit set one of the keys; an edit and its undo, both later, are as if they were not."""
+    later = applied[applied.index(found) + 1 :]
+    numbers = {one.number for one in later}
+    for one in reversed(later):
+        touched = sorted(one.values.keys() & found.values.keys())
+        if touched and one.number not in undone and (one.undo is None or one.undo not in numbers):
+            value = _short(one.values[touched[0]])
+            raise EditError(
+                f"{asked}: {touched[0]} was changed again, to {value} by edit {one.number} at step {one.step}; "
+                "undo that first, or ask again with force"
+            )
+
+
+def _short(value: Any) -> str:
+    text = yaml.inline(value)
+    return text if len(text) <= 60 else text[:60] + "…"

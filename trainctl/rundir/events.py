@@ -1,0 +1,225 @@
+"""What became of each request: `events.jsonl`, one line per change of state.
+
+The last word on each request: its final event first, then its file leaves the inbox.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from trainctl.errors import UnreadableError
+from trainctl.rundir import files
+from trainctl.rundir.fields import unix_time, whole
+from trainctl.rundir.paths import RunDir
+from trainctl.rundir.request import Request, short
+from trainctl.rundir.status import state_of
+
+EventState = Literal["pending", "applying", "applied", "rejected"]
+
+_LOOK_S = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One line. A request ends in exactly one of `applied` and `rejected`.
+
+    Attributes:
+        step: where it was applied; `at` is the step that was asked for.
+        edits: as asked for while it is pending, and as recorded once it is applied.
+        undo: which edit is taken back: its number, True for the last one while that is not known.
+    """
+
+    id: str
+    state: EventState
+    step: int | None = None
+    edits: dict[str, Any] | None = None
+    who: str | None = None
+    via: str | None = None
+    note: str | None = None
+    reason: str | None = None
+    t: float = field(default_factory=time.time)
+    at: int | None = None
+    action: str | None = None
+    arguments: dict[str, Any] | None = None
+    undo: int | bool | None = None
+
+    @classmethod
+    def about(cls, request: Request, state: EventState, **more: Any) -> Event:
+        """Return an event that says what a request asks for, in short; `more` are its other fields, or better ones."""
+        said: dict[str, Any] = {
+            "edits": short(request.asked) if request.action is None else None,
+            "who": request.who, "via": request.via, "note": request.note, "at": request.at, "undo": request.undo,
+            "action": request.action, "arguments": short(request.arguments) if request.arguments else None,
+        }  # fmt: skip
+        return cls(request.id, state, **{**said, **more})
+
+    @property
+    def is_final(self) -> bool:
+        return self.state in ("applied", "rejected")
+
+
+_NAMES = frozenset(one.name for one in dataclasses.fields(Event))
+
+
+def append(run: RunDir, events: Iterable[Event], *, durable: bool = False) -> None:
+    """Append events to `events.jsonl`.
+
+    Raises:
+        OSError: they cannot be written.
+    """
+    records = [
+        {name: value for name, value in dataclasses.asdict(event).items() if value is not None} for event in events
+    ]
+    if records:
+        files.append_lines(run.events, records, durable=durable)
+
+
+def read_events(run: RunDir) -> list[Event]:
+    """Read all events, in order; torn and foreign lines are passed over.
+
+    Raises:
+        UnreadableError: the file is there and cannot be read.
+    """
+    return _events(files.read_lines(run.events))
+
+
+def _events(records: Iterable[Mapping[str, Any]]) -> list[Event]:
+    return [
+        Event(**{name: value for name, value in record.items() if name in _NAMES})
+        for record in records
+        if _is_event(record)
+    ]
+
+
+def _is_event(record: Mapping[str, Any]) -> bool:
+    """Whether all fields of a line are what they are to be."""
+    if record.get("id") is None or record.get("state") not in get_args(EventState):
+        return False
+    return all(is_right(record[name]) for name, is_right in _FIELDS.items() if record.get(name) is not None)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_mapping(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def _is_whole(value: Any) -> bool:
+    return whole(value) is not None
+
+
+_FIELDS: dict[str, Callable[[Any], bool]] = {
+    **dict.fromkeys(("id", "state", "who", "via", "note", "reason", "action"), _is_text),
+    **dict.fromkeys(("edits", "arguments"), _is_mapping),
+    **dict.fromkeys(("step", "at"), _is_whole),
+    "undo": lambda value: value is True or _is_whole(value),
+    "t": lambda value: unix_time(value) is not None,
+}
+
+
+def latest(events: Iterable[Event]) -> dict[str, Event]:
+    """Return the state of each request by id: its last event, in order of the first ones; a final one stays."""
+    found: dict[str, Event] = {}
+    for event in events:
+        if event.id not in found or not found[event.id].is_final:
+            found[event.id] = event
+    return found
+
+
+def answer(run: RunDir, request: str) -> Event | None:
+    """Return how a request ended; None while it has not."""
+    try:
+        blocks = list(files.read_blocks(run.events))
+    except (FileNotFoundError, UnreadableError):
+        return None
+    mark = files.json_line({"id": request}).strip("{}\n").encode(errors="backslashreplace")
+    lines = [line for block in blocks for line in block.split(b"\n") if mark in line]
+    event = latest(_events(files.parse_lines(b"\n".join(lines)))).get(request)
+    return event if event is not None and event.is_final else None
+
+
+def wait_for_answer(run: RunDir, request: str, timeout_s: float) -> Event | None:
+    """Wait until a request has ended; None when it has not in time, or the run has ended and left it unanswered."""
+    deadline = time.monotonic() + timeout_s
+    size = -1
+    while True:
+        # the state first: what a run answered before it ended is in the file by then
+        running = state_of(run) == "running"
+        now = _size(run)
+        found = answer(run, request) if now != size else None
+        size = now
+        if found is not None or not running or time.monotonic() >= deadline:
+            return found
+        time.sleep(_LOOK_S)
+
+
+def _size(run: RunDir) -> int:
+    try:
+        return run.events.stat().st_size
+    except OSError:
+        return 0
+
+
+log = logging.getLogger(__name__)
+
+
+class Answers:
+    """Writes final events. One that cannot be written (a full disk) is kept, with its file, and tried again."""
+
+    def __init__(self, run: RunDir) -> None:
+        self._run = run
+        self._unwritten: deque[tuple[Event, Path | None]] = deque()
+        self._reason = ""  # why an event could not be written
+
+    @property
+    def loss(self) -> str | None:
+        """What `events.jsonl` lacks, and why, in one sentence; None: nothing."""
+        if not self._unwritten:
+            return None
+        count = len(self._unwritten)
+        return f"{self._run.events.name} could not be written: {count} answer{'s' * (count > 1)} lost ({self._reason})"
+
+    def give(self, event: Event, source: Path | None = None) -> None:
+        """Write a final event and remove the request's file.
+
+        A refusal is on disk before the file goes. That an edit was applied is told by the changelog and its `applying`
+        event, which are on disk already: the training need not wait for the disk once more.
+        """
+        if event.state == "rejected":
+            log.warning("edit rejected: %s", event.reason)
+        if not self._write(event, source):
+            self._unwritten.append((event, source))
+
+    def try_again(self) -> None:
+        """Write what could not be written before."""
+        for _ in range(len(self._unwritten)):
+            event, source = self._unwritten.popleft()
+            if not self._write(event, source):
+                self._unwritten.append((event, source))
+
+    def _write(self, event: Event, source: Path | None) -> bool:
+        try:
+            append(self._run, [event], durable=event.state == "rejected" or event.action is not None)
+        except OSError as error:
+            self._reason = str(error.strerror or error)
+            return False
+        if source is not None:
+            remove(source)
+        return True
+
+
+def remove(source: Path) -> None:
+    """Take a request's file out of the inbox; what cannot be removed (a directory) stays and is known by its id."""
+    with contextlib.suppress(OSError):
+        os.unlink(source)

@@ -1,0 +1,286 @@
+"""Writing files so that nobody ever sees half of one, and reading them whoever wrote them.
+
+A run dir may lie on a shared disk: what is in it is read only here, without following links or waiting, regular files
+only, bounded in bytes and depth. Whatever is wrong with a file becomes `UnreadableError`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import re
+import stat
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from trainctl.config import yaml
+from trainctl.config.safe_yaml import MAX_DEPTH, is_deep, read_document
+from trainctl.errors import UnreadableError
+
+MOST_BYTES = 16 * 2**20  # of a YAML file
+MOST_SMALL = 2**20  # of one that every look at a table reads
+MOST_CHANGELOG = 64 * 2**20  # some 500,000 edits
+MOST_LINE = 16 * 2**20  # of a file of lines, which itself may be as long as it likes
+
+_BLOCK = 1 << 20
+_NOT_REGULAR = "not a regular file"
+_LEFTOVER = re.compile(r"\.(.+)\.[0-9]+\.tmp")
+
+
+def write_atomic(path: Path, text: str, *, durable: bool = True) -> None:
+    """Replace a file's content: temporary file, fsync, rename, fsync of the directory. On an error the old one stays.
+
+    Without `durable` nothing is synced: every process sees all of it or nothing, but a machine that loses its power
+    may have lost it.
+
+    Raises:
+        OSError: the disk is full, the directory is gone or not writable.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")  # a name that `leftover_of` knows
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            write_all(descriptor, encoded(text))
+            if durable:
+                os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+    if durable:
+        sync_directory(path.parent)
+
+
+def leftover_of(name: str) -> str | None:
+    """Return which file a writer that was killed in `write_atomic` was writing; None for any other file's name.
+
+    >>> leftover_of(".run.yaml.4242.tmp"), leftover_of("run.yaml"), leftover_of(".notes.tmp")
+    ('run.yaml', None, None)
+    """
+    match = _LEFTOVER.fullmatch(name)
+    return match[1] if match else None
+
+
+def sync_directory(path: Path) -> None:
+    """Make the renames and new names in a directory durable; a file system that cannot is left alone."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def encoded(text: str) -> bytes:
+    r"""Encode as UTF-8; the parts of a file name that is none (lone surrogates) become escapes such as `\udcff`."""
+    return text.encode(errors="backslashreplace")
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    """Write every byte: one `os.write` may take only a part of them."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def write_yaml(path: Path, value: Any, *, durable: bool = True) -> None:
+    """Write one YAML document, atomically; see `write_atomic`."""
+    try:
+        text = yaml.dumps(value)
+    except UnicodeEncodeError:  # a file name that is no UTF-8, in an error message, say
+        text = yaml.dumps(_as_unicode(value))
+    write_atomic(path, text, durable=durable)
+
+
+def _as_unicode(value: Any) -> Any:
+    if isinstance(value, str):
+        return encoded(value).decode()
+    if isinstance(value, Mapping):
+        return {_as_unicode(key): _as_unicode(inner) for key, inner in value.items()}
+    return [_as_unicode(inner) for inner in value] if isinstance(value, (list, tuple)) else value
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a regular file to be read: no link is followed, and nobody is waited for at the other end of a pipe.
+
+    Raises:
+        FileNotFoundError: nothing is there. UnreadableError: it may not be read, or is something else.
+    """
+    return os.fdopen(_opened(path)[0], "rb")
+
+
+def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
+    """Read a regular file of at most so many bytes.
+
+    Raises:
+        FileNotFoundError: nothing is there. UnreadableError: it is longer, may not be read, or is something else.
+    """
+    descriptor, size = _opened(path)
+    try:
+        if size > most:
+            raise unreadable(path, f"it is longer than {most / 2**20:g} MiB")
+        data = os.read(descriptor, size + 1)
+        while len(data) < size and (more := os.read(descriptor, size - len(data))):
+            data += more
+    except UnreadableError:
+        raise
+    except OSError as error:
+        raise unreadable(path, _why(error)) from error
+    finally:
+        os.close(descriptor)
+    return data
+
+
+def read_blocks(path: Path) -> Iterator[bytes]:
+    """Yield a file of lines, however long, in blocks of whole lines; the last one may lack its line break.
+
+    Raises:
+        FileNotFoundError: nothing is there. UnreadableError: a line is longer than `MOST_LINE`, or it cannot be read.
+    """
+    with open_regular(path) as file:
+        rest: list[bytes] = []
+        length = 0
+        while True:
+            try:
+                block = file.read(_BLOCK)
+            except OSError as error:
+                raise unreadable(path, _why(error)) from error
+            if not block:
+                break
+            whole, end, torn = block.rpartition(b"\n")
+            if end:
+                yield b"".join([*rest, whole, end])
+                rest, length = [], 0
+            rest.append(torn)
+            length += len(torn)
+            if length > MOST_LINE:
+                raise unreadable(path, f"a line is longer than {MOST_LINE / 2**20:g} MiB")
+        if length:
+            yield b"".join(rest)
+
+
+def unreadable(path: Path, why: str) -> UnreadableError:
+    """Return the error that says why a file cannot be read."""
+    error = UnreadableError(f"{path}: {why}")
+    error.why = why
+    return error
+
+
+def _opened(path: Path) -> tuple[int, int]:
+    """Return the descriptor of a regular file that is open to be read, and its size."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise unreadable(path, _why(error)) from error
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode):
+        os.close(descriptor)
+        raise unreadable(path, _NOT_REGULAR)
+    return descriptor, found.st_size
+
+
+def _why(error: OSError) -> str:
+    if error.errno == errno.ELOOP:
+        return "it is a link, which is not followed"
+    return _NOT_REGULAR if error.errno == errno.ENXIO else f"not readable: {error.strerror or error}"
+
+
+def read_yaml(path: Path, most: int = MOST_BYTES) -> Any:
+    """Read one YAML document without aliases, nested at most `MAX_DEPTH` deep; None when the file is not there.
+
+    Raises:
+        UnreadableError: it is there, and it cannot be read or is something else.
+    """
+    try:
+        data = read_bytes(path, most)
+    except FileNotFoundError:
+        return None
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        raise unreadable(path, "it is not YAML (it is not UTF-8 text)") from error
+    return read_document(text, lambda why: unreadable(path, why))
+
+
+def read_mapping(path: Path, problems: list[str] | None = None, *, most: int = MOST_BYTES) -> dict[str, Any]:
+    """Read a YAML mapping that the reader can do without: empty when the file is missing or is not one.
+
+    Why a file that is there gives nothing is added to `problems`, in one sentence.
+    """
+    try:
+        value = read_yaml(path, most)
+    except UnreadableError as error:
+        why = error.why
+    else:
+        if isinstance(value, dict):
+            return value
+        why = "it holds no mapping"
+        if problems is None or (value is None and not os.path.lexists(path)):
+            return {}
+    if problems is not None:
+        problems.append(f"{path.name}: {why}")
+    return {}
+
+
+_encode = json.JSONEncoder(ensure_ascii=False, default=str).encode
+
+
+def json_line(record: Mapping[str, Any]) -> str:
+    """Write one record as one line of JSON; what JSON does not know is written as text."""
+    return _encode(record) + "\n"
+
+
+def append_lines(path: Path, records: Iterable[Mapping[str, Any]], *, durable: bool = False) -> None:
+    """Append records as JSON lines in one write; a torn line left by a crash is ended first.
+
+    With `durable` the call returns only when the lines are on disk.
+    """
+    data = encoded("".join(json_line(record) for record in records))
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        size = os.fstat(descriptor).st_size
+        if size and os.pread(descriptor, 1, size - 1) != b"\n":
+            data = b"\n" + data
+        write_all(descriptor, data)
+        if durable:
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def parse_lines(data: bytes) -> Iterator[dict[str, Any]]:
+    """Yield the records of JSON lines; a torn, foreign or deeply nested line is passed over, never an error."""
+    for line in data.split(b"\n"):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(record, dict) and not is_deep_json(line, record):
+            yield record
+
+
+def is_deep_json(data: bytes, value: Any) -> bool:
+    """Whether what was read from JSON is nested more than `MAX_DEPTH` deep; told at once where brackets are few."""
+    return data.count(b"[") + data.count(b"{") > MAX_DEPTH and is_deep(value)
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Read all records of a JSON-lines file; empty when it is not there.
+
+    Raises:
+        UnreadableError: it is there and cannot be read.
+    """
+    try:
+        return [record for block in read_blocks(path) for record in parse_lines(block)]
+    except FileNotFoundError:
+        return []

@@ -1,0 +1,150 @@
+"""What makes two runs the same job: program, task function, environment and config, as `run.yaml` has them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from trainctl.config.identity import combined, environment_identity, identity
+from trainctl.rundir import files
+from trainctl.rundir.paths import RunDir
+from trainctl.rundir.program import Program, relative
+from trainctl.rundir.provenance import original_cwd
+
+_NAMELESS = "cannot be told from this job, whose task function has no name to import it by"
+_ENVIRONMENT = "had another hydra.job.env_set"
+
+
+@dataclass(frozen=True, slots=True)
+class JobIdentity:
+    """The identity of one job.
+
+    Attributes:
+        text: a hash of all of it; empty when its config has nothing to tell jobs apart.
+        config: a hash of the config alone, which was the whole identity before `run.yaml` named the program.
+        environment: a hash of `hydra.job.env_set`; empty when it sets nothing.
+    """
+
+    text: str
+    config: str
+    program: Program
+    environment: str
+    raw_environment: Any
+
+    @classmethod
+    def of(cls, config: DictConfig, exclude: list[str], program: Program, only: str = "") -> JobIdentity:
+        """Return the identity of a job.
+
+        Args:
+            config: the job's, with its `hydra` node if there is one.
+            exclude: patterns of keys that do not count, as `identity` takes them.
+            program: what runs it.
+            only: what no other job has; makes a job that cannot be told from others equal to itself alone.
+        """
+        own, environment = identity(config, exclude), environment_identity(config, exclude)
+        raw = OmegaConf.select(config, "hydra.job.env_set")
+        raw = OmegaConf.to_container(raw) if raw else {}
+        is_named = program.function is not None
+        text = combined(own, program.name, program.function or only, environment) if own or not is_named else ""
+        return cls(text, own, program, environment, raw)
+
+    def record(self, run: RunDir) -> dict[str, Any]:
+        """Return what `run.yaml` says of it in a run dir."""
+        program = {
+            "name": self.program.name,
+            "file": self.program.script,
+            "from_here": _from_here(self.program, run),
+            "function": self.program.function,
+            "env_set": self.environment or None,
+        }
+        return {"identity": self.text, "program": program}
+
+    def owns(self, record: Mapping[str, Any], run: RunDir) -> bool:
+        """Say whether a run dir's `run.yaml` is of this job."""
+        expected = self.config if is_earlier(record) else self.text
+        return record.get("identity") == expected and not self.difference(record, run)
+
+    def difference(self, record: Mapping[str, Any], run: RunDir) -> str:
+        """Say what other program, function or environment a recorded run is of; empty when these agree.
+
+        A program elsewhere with the same path in its project is the same one moved, unless both are there. A record of
+        before names neither function nor environment: the latter is in Hydra's own.
+        """
+        known: Mapping[str, Any] = {} if is_earlier(record) else record["program"]
+        file = known["file"] if "file" in known else _earlier_file(record)
+        if not self._is_program(record, known, file, run):
+            there, here = known.get("name"), self.program.name
+            if there in (None, here):
+                there, here = file, self.program.script or here
+            return f"is of another program, {there} (this is {here})"
+        if self.program.function is None:
+            return "" if known and record.get("identity") == self.text else _NAMELESS
+        if not known:
+            return "" if _earlier_environment(run) == self.raw_environment else _ENVIRONMENT
+        if known.get("function") != self.program.function:
+            other = known.get("function") or "one that cannot be imported by name"
+            return f"is of another task function, {other} (this is {self.program.function})"
+        return "" if (known.get("env_set") or "") == self.environment else _ENVIRONMENT
+
+    def _is_program(self, record: Mapping[str, Any], known: Mapping[str, Any], file: Any, run: RunDir) -> bool:
+        ours, theirs = self.program.script, file
+        if known and known.get("name") != self.program.name:
+            return False
+        if ours is None:  # installed
+            return bool(known) or _has_module(record, self.program.name)
+        if known and known.get("from_here") == _from_here(self.program, run):
+            return True
+        if not isinstance(theirs, str):
+            return False
+        if os.path.exists(theirs):
+            return os.path.realpath(theirs) == ours
+        return bool(known) or relative(theirs, str(record.get("cwd"))) == relative(ours, str(original_cwd()))
+
+
+def is_earlier(record: Mapping[str, Any]) -> bool:
+    """Say whether a `run.yaml` is of the time when the identity was a hash of the config alone."""
+    return not isinstance(record.get("program"), dict)
+
+
+def adopt(run: RunDir, own: JobIdentity) -> None:
+    """Give the `run.yaml` of an earlier time the identity of the job that has recognised it.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    record = files.read_mapping(run.run)
+    if is_earlier(record):
+        files.write_yaml(run.run, {**record, **own.record(run)})
+
+
+def _from_here(program: Program, run: RunDir) -> str | None:
+    """Return the way from a run dir to the program, which stays what it is when both are moved together."""
+    return None if program.script is None else os.path.relpath(program.script, os.path.realpath(run.path))
+
+
+def _has_module(record: Mapping[str, Any], name: str) -> bool:
+    if record.get("module") is not None:
+        return bool(record["module"] == name)
+    return Path(str(record.get("script"))).stem == name.rpartition(".")[2]
+
+
+def _earlier_file(record: Mapping[str, Any]) -> Any:
+    """Return the program's file where only `script` and `argv` tell of it."""
+    argv = record.get("argv")
+    if record.get("module") != "trainctl.commands" or not isinstance(argv, list):
+        return record.get("script")
+    flags = dict(zip(map(str, argv), map(str, argv[1:]), strict=False))
+    return os.path.join(flags.get("--config-path", ""), f"{flags.get('--config-name')}.yaml")
+
+
+def _earlier_environment(run: RunDir) -> Any:
+    """Return `hydra.job.env_set` as Hydra has recorded it; nothing where it has not."""
+    found: Any = files.read_mapping(run.path / ".hydra" / "hydra.yaml")
+    for key in ("hydra", "job", "env_set"):
+        found = found.get(key) if isinstance(found, dict) else None
+    return found or {}

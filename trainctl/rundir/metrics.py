@@ -1,0 +1,211 @@
+"""What `live.log()` is given: kept in memory until the pump writes it to `metrics.jsonl`."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+from trainctl.rundir import files
+
+log = logging.getLogger(__name__)
+
+_PATIENCE_S = 5.0
+_MOST_KEPT = 64 << 20  # bytes of lines that wait for a disk with room
+_ONE_WRITE = 1 << 20
+_PLAIN = frozenset((float, int, bool, str, type(None)))
+
+
+class MetricLog:
+    """Records by step. `add` is for the training thread and touches no file; `flush` may be called by any thread.
+
+    No step is in the file twice: when a further attempt logs again what an earlier one has logged, the file as it was
+    is kept as `metrics.1.jsonl`, `metrics.2.jsonl`, … and the steps from there on are written anew.
+
+    Args:
+        path: the file.
+        is_further: an earlier attempt may have written to it: nothing is written before `start_over` or `go_on_after`
+            has said from which step on it is superseded.
+    """
+
+    def __init__(self, path: Path, *, is_further: bool = False) -> None:
+        self._path = path
+        self._added: deque[tuple[int, dict[str, Any] | None, float]] = deque()  # None: records after that step go
+        self._unwritten: deque[tuple[int, bytes | None]] = deque()  # the same, as lines
+        self._size = 0  # bytes in there
+        self._dropped: tuple[int, int] | None = None  # first and last step
+        self._reason: str | None = None  # why a flush failed
+        self._is_failing = False
+        self._flushing = threading.Lock()
+        self.is_held = is_further
+        self.last: dict[str, Any] = {}
+
+    def add(self, step: int, values: dict[str, Any]) -> None:
+        """Keep one record, which is ours from now on; numbers of NumPy and torch are read now: they may be changed.
+
+        Raises:
+            TypeError: a value is not a number, text, bool, None, or a list of those. ValueError: a name is ours.
+        """
+        if "step" in values or "t" in values:
+            name = "step" if "step" in values else "t"
+            raise ValueError(f"live.log({name}=…): {name!r} is written by trainctl itself; choose another name")
+        if not _PLAIN.issuperset(map(type, values.values())):
+            values = {name: _plain(name, value) for name, value in values.items()}
+        self.last = values
+        self._added.append((step, values, time.time()))
+
+    def start_over(self) -> None:
+        """Supersede all that earlier attempts have logged."""
+        self._added.appendleft((-1, None, 0.0))
+        self.is_held = False
+
+    def go_on_after(self, step: int) -> None:
+        """Supersede what was logged after `step`; what this attempt has logged before it knew of that stands there."""
+        if self.is_held:
+            self._added.clear()
+        self._added.append((step, None, 0.0))
+        self.is_held = False
+
+    def flush(self, *, is_last: bool = False) -> None:
+        """Write what was added since. What cannot be written is kept for the next time, up to 64 MiB, and said once."""
+        if self.is_held and not is_last:
+            return
+        if self._flushing.acquire(timeout=_PATIENCE_S):  # else the file system hangs, and the other thread in it
+            try:
+                self._flush()
+            finally:
+                self._flushing.release()
+
+    @property
+    def loss(self) -> str | None:
+        """What the file lacks after the last flush, and why, in one sentence; None: nothing."""
+        waiting = [*self._unwritten, *((step, values) for step, values, _ in self._added)]
+        left = [step if line is not None else step + 1 for step, line in waiting]
+        if self._dropped is None and not left:
+            return None
+        first = min([*left, *(self._dropped or ())])
+        last = "on" if left or self._dropped is None else f"to step {self._dropped[1]}"
+        reason = self._reason or "the file system does not answer"
+        return f"{self._path.name} could not be written from step {first} {last} ({reason})"
+
+    def _flush(self) -> None:
+        self._take()
+        try:
+            while self._unwritten:
+                try:
+                    self._write_some(_ONE_WRITE)
+                except OSError:
+                    self._write_some(0)  # there may be room for a few
+        except OSError as error:
+            if not self._is_failing:
+                log.error("metrics cannot be written to %s (%s); they are kept in memory", self._path, error)
+            self._is_failing = True
+            self._reason = str(error.strerror or error)
+        else:
+            self._is_failing = False
+
+    def _take(self) -> None:
+        """Make lines of what was added; when too many are kept, the new ones are dropped."""
+        while self._added:
+            step, values, now = self._added[0]
+            line = None
+            if values is not None:
+                line = files.encoded(files.json_line({"step": step, **values, "t": round(now, 6)}))
+                self._size += len(line)
+            if line is not None and self._size > _MOST_KEPT:
+                self._drop(step)
+                self._size -= len(line)
+            else:
+                self._unwritten.append((step, line))
+            self._added.popleft()
+
+    def _drop(self, step: int) -> None:
+        if self._dropped is None:
+            log.error("metrics from step %d on are lost: no more than %d MiB are kept", step, _MOST_KEPT >> 20)
+        first, last = self._dropped or (step, step)
+        self._dropped = (min(first, step), max(last, step))
+
+    def _write_some(self, limit: int) -> None:
+        """Write lines until they are more than `limit` bytes, one at least; or let the records after a step go."""
+        step, line = self._unwritten[0]
+        if line is None:
+            supersede(self._path, step)
+            self._unwritten.popleft()
+            return
+        lines: list[bytes] = []
+        size = 0
+        for _, line in self._unwritten:
+            if line is None or (lines and size > limit):
+                break
+            lines.append(line)
+            size += len(line)
+        append_whole(self._path, b"".join(lines))
+        for _ in lines:
+            self._unwritten.popleft()
+        self._size -= size
+
+
+def supersede(path: Path, step: int) -> None:
+    """Take the records after `step` out of a file; if there are any, the file as it was is kept beside it.
+
+    Raises:
+        OSError: it cannot be done; the file is as before.
+    """
+    records = files.read_lines(path)
+    kept = [one for one in records if not isinstance(one.get("step"), int) or one["step"] <= step]
+    if len(kept) == len(records):
+        return
+    number = 1
+    while (earlier := path.with_name(f"{path.stem}.{number}{path.suffix}")).exists():
+        number += 1
+    os.link(path, earlier)
+    try:
+        files.write_atomic(path, "".join(map(files.json_line, kept)))
+    except OSError:
+        os.unlink(earlier)
+        raise
+
+
+def append_whole(path: Path, data: bytes) -> None:
+    """Append lines so that all or none of them are there; for a file with one writer.
+
+    Raises:
+        OSError: they could not be written; the file is as before.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        size = os.fstat(descriptor).st_size
+        torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"  # by a crash of an earlier attempt
+        try:
+            files.write_all(descriptor, b"\n" + data if torn else data)
+        except OSError:
+            os.ftruncate(descriptor, size)
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _plain(name: str, value: Any) -> Any:
+    if type(value) in _PLAIN:
+        return value
+    if isinstance(value, list | tuple):
+        return [_plain(name, inner) for inner in value]
+    item = getattr(value, "item", None)
+    if callable(item):
+        try:
+            return _plain(name, item())
+        except (ValueError, RuntimeError) as error:  # NumPy's and torch's way to say: more than one element
+            raise _refusal(name, value) from error
+    raise _refusal(name, value)
+
+
+def _refusal(name: str, value: Any) -> TypeError:
+    kind = type(value)
+    return TypeError(
+        f"live.log({name}=…): a value of type {kind.__module__}.{kind.__qualname__} cannot be logged; "
+        "allowed are numbers, text, true/false, null, lists of those, and arrays of one element"
+    )

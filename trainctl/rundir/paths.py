@@ -1,0 +1,177 @@
+"""The names of all files of a run: the one contract between launcher, live session, page, CLI and examiner."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from trainctl.errors import RunDirError
+from trainctl.rundir import files
+
+
+@dataclass(frozen=True, slots=True)
+class RunDir:
+    """The directory of one run. Knows names only; whether a file is there is the reader's question."""
+
+    path: Path
+
+    @classmethod
+    def at(cls, path: str | os.PathLike[str]) -> RunDir:
+        """Return the run dir at `path`, made absolute (not resolved: a link stays the name a person knows)."""
+        return cls(Path(os.path.abspath(path)))
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def config(self) -> Path:
+        """Hydra's own record of the composed config."""
+        return self.path / ".hydra" / "config.yaml"
+
+    @property
+    def run(self) -> Path:
+        """Identity, command, code and machine: what the run was started from."""
+        return self.path / "run.yaml"
+
+    @property
+    def status(self) -> Path:
+        return self.path / "status.yaml"
+
+    @property
+    def changelog(self) -> Path:
+        return self.path / "changelog.yaml"
+
+    @property
+    def events(self) -> Path:
+        return self.path / "events.jsonl"
+
+    @property
+    def inbox(self) -> Path:
+        return self.path / "inbox"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def progress(self) -> Path:
+        return self.path / "progress.yaml"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "job.log"
+
+    @property
+    def result(self) -> Path:
+        return self.path / "result.yaml"
+
+    @property
+    def stop(self) -> Path:
+        """Who asked that the run be ended."""
+        return self.path / "stop.yaml"
+
+    @property
+    def lock(self) -> Path:
+        return self.path / "run.lock"
+
+    @property
+    def session_lock(self) -> Path:
+        """Held by the rank that has the live session where the process that began the run is no rank."""
+        return self.path / "session.lock"
+
+    def remove_leftovers(self) -> None:
+        """Remove what writers that were killed left half-written; for the process that holds the lock."""
+        rewritten = (self.run, self.status, self.result, self.changelog, self.metrics, self.progress, self.stop)
+        own = {path.name for path in rewritten}
+        for name in os.listdir(self.path):
+            if files.leftover_of(name) in own:
+                with contextlib.suppress(OSError):
+                    os.unlink(self.path / name)
+
+    def create(self) -> None:
+        """Make the directory (mode 0700) and its inbox; one that is there is kept as it is.
+
+        Raises:
+            RunDirError: something that is not a directory stands at that path, or it cannot be made.
+        """
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.mkdir(mode=0o700, exist_ok=True)
+            self.inbox.mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise RunDirError(
+                f"the run dir {str(self.path)!r} cannot be made: {error.strerror or error}; "
+                "choose another with hydra.run.dir or hydra.sweep.dir"
+            ) from error
+
+    def is_run(self) -> bool:
+        """Say whether a run was ever started here: one of its files is there, whatever it is now."""
+        return os.path.lexists(self.run) or os.path.lexists(self.status) or os.path.lexists(self.changelog)
+
+    def shut(self) -> str | None:
+        """Say why the directory may not be entered; None when it may, or is gone."""
+        try:
+            os.stat(f"{self.path}/.")
+        except PermissionError as error:
+            return f"not readable: {error.strerror or error}"
+        except OSError:
+            pass  # gone, or no directory
+        return None
+
+
+def find_runs(root: Path, depth: int = 4, *, passed_over: list[Path] | None = None) -> list[RunDir]:
+    """List the run dirs at or below `root`, sorted by path; directories inside a run dir are not looked into.
+
+    A directory that may not be read is taken for a run where one beside it is a run. Elsewhere it is passed over, and
+    added to `passed_over`.
+    """
+    found: list[RunDir] = []
+    path, shut = Path(os.path.abspath(root)), [] if passed_over is None else passed_over
+    if _look(path, depth, found, shut):
+        shut.append(path)
+    return found
+
+
+def _look(path: Path, left: int, found: list[RunDir], passed_over: list[Path]) -> bool:
+    """Add the runs at and below a directory; say whether it may not be read."""
+    run = RunDir(path)
+    if run.is_run():
+        found.append(run)
+        return False
+    try:
+        names = directories_in(path)
+    except PermissionError:
+        return True
+    except OSError:
+        return False  # gone: nothing of ours to list
+    begin = len(found)
+    shut = [path / name for name in names if left and _look(path / name, left - 1, found, passed_over)]
+    take_in(shut, path, found, begin, passed_over)
+    return False
+
+
+def take_in(shut: list[Path], path: Path, found: list[RunDir], begin: int, passed_over: list[Path]) -> None:
+    """Add what may not be read of a directory, whose runs stand in `found` from `begin` on, to them or elsewhere."""
+    if any(run.path.parent == path for run in found[begin:] if shut):
+        found += map(RunDir, shut)
+        found[begin:] = sorted(found[begin:], key=lambda run: run.path.parts)
+    else:
+        passed_over += shut
+
+
+def directories_in(path: str | os.PathLike[str]) -> list[str]:
+    """List the directories that may hold runs, sorted: no links, nothing hidden, not what file systems keep for root.
+
+    Raises:
+        PermissionError: it may not be listed or entered. OSError: it is gone, or cannot be read.
+    """
+    os.stat(os.path.join(path, "."))  # one that may be listed only shows names that lead nowhere
+    with os.scandir(path) as entries:
+        return sorted(each.name for each in entries if _may_hold_runs(each))
+
+
+def _may_hold_runs(entry: os.DirEntry[str]) -> bool:
+    return not entry.name.startswith(".") and entry.name != "lost+found" and entry.is_dir(follow_symlinks=False)

@@ -1,0 +1,220 @@
+"""Where a run comes from: command, code, packages, machine. What `run.yaml` says.
+
+What a run's numbers may depend on besides its config and seed; and how two runs differ in it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import os
+import platform
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from trainctl.config.keys import leaves, split
+from trainctl.rundir import files
+from trainctl.rundir.paths import RunDir
+from trainctl.text import clean_line
+
+_GIT_TIMEOUT_S = 10  # a repository on a dead network file system must not keep a run from starting
+
+
+def machine_facts() -> dict[str, Any]:
+    """Return what is the same for all runs that this process and its forks start, in the order of `run.yaml`."""
+    started_in = str(original_cwd())
+    return {
+        "script": script_path(),
+        "module": module_name(),
+        "cwd": started_in,
+        "git": git_facts(started_in),
+        "python": platform.python_version(),
+        "executable": sys.executable,
+        "host": socket.gethostname(),
+        "world_size": int(os.environ.get("WORLD_SIZE", "1")),
+        "packages": packages(),
+    }
+
+
+def script_path() -> str | None:
+    """Return the path of the program that runs; None in an interactive session."""
+    path = getattr(sys.modules.get("__main__"), "__file__", None)
+    return None if path is None else os.path.abspath(path)
+
+
+def module_name() -> str | None:
+    """Return the module that `python -m` was given; None when a file was."""
+    spec = getattr(sys.modules.get("__main__"), "__spec__", None)
+    if spec is None:
+        return None
+    name: str = spec.name
+    return name.removesuffix(".__main__")
+
+
+@cache
+def packages() -> dict[str, str]:
+    """Return name and version of every installed distribution, sorted."""
+    found: dict[str, str] = {}
+    for distribution in importlib.metadata.distributions():
+        name = distribution.metadata["Name"]
+        if name:
+            found.setdefault(name, distribution.version)
+    return dict(sorted(found.items(), key=lambda item: item[0].lower()))
+
+
+@cache
+def git_facts(directory: str) -> dict[str, Any] | None:
+    """Return commit and, when tracked files differ from it, a hash of the difference; None outside a repository."""
+    sha = _git(directory, "rev-parse", "HEAD")
+    if sha is None:
+        return None
+    difference = _git(directory, "diff", "HEAD")
+    facts: dict[str, Any] = {"sha": sha.decode().strip(), "dirty": bool(difference)}
+    if difference:
+        facts["diff_sha256"] = hashlib.sha256(difference).hexdigest()[:16]
+    return facts
+
+
+def code_change(run: RunDir) -> str:
+    """Say that a run was made with other code than what is there now, as far as git knows; empty if it was not."""
+    then, now = files.read_mapping(run.run).get("git"), git_facts(str(original_cwd()))
+    if now is None or not isinstance(then, dict) or then == now:
+        return ""
+    return f"the code has changed since {clean_line(str(then.get('sha')))[:7]}{' (dirty)' if then.get('dirty') else ''}"
+
+
+def _git(directory: str, *arguments: str) -> bytes | None:
+    try:
+        answer = subprocess.run(
+            ["git", "-C", directory, *arguments],
+            capture_output=True,
+            check=False,
+            timeout=_GIT_TIMEOUT_S,
+            env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return answer.stdout if answer.returncode == 0 else None
+
+
+def hydra_config() -> Any:
+    """Return Hydra's own config when a Hydra application is running, else None; Hydra is never imported for this."""
+    module = sys.modules.get("hydra.core.hydra_config")
+    if module is None or not module.HydraConfig.initialized():
+        return None
+    return module.HydraConfig.get()
+
+
+def original_cwd() -> Path:
+    """Return where the program was started: Hydra may have gone to the output dir since."""
+    hydra = hydra_config()
+    return Path(hydra.runtime.cwd) if hydra is not None else Path.cwd()
+
+
+def single_job_argv(overrides: list[str]) -> list[str]:
+    """Return the command line that would run one job alone: the program, Hydra's flags for its config, the overrides.
+
+    >>> sys.argv, saved = ["train.py", "-m", "--config-name", "small", "lr=1,2"], sys.argv
+    >>> single_job_argv(["lr=1"])
+    ['train.py', '--config-name', 'small', 'lr=1']
+    >>> sys.argv = saved
+    """
+    flags: list[str] = []
+    wanted = {"--config-name": "--config-name", "-cn": "--config-name", "--config-path": "--config-path"}
+    wanted |= {"-cp": "--config-path", "--config-dir": "--config-dir", "-cd": "--config-dir"}
+    arguments = iter(sys.argv[1:])
+    for argument in arguments:
+        flag, given, value = argument.partition("=")
+        if flag in wanted:
+            flags += [wanted[flag], value if given else next(arguments, "")]
+    return [sys.argv[0], *flags, *overrides]
+
+
+def relative_to(path: Path, base: Path) -> str:
+    """Return `path` as a person at `base` would write it: relative when it lies below, else absolute."""
+    try:
+        return str(path.relative_to(base))
+    except ValueError:
+        return str(path)
+
+
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+_FLAGS = ("PYTHONHASHSEED", "CUBLAS_WORKSPACE_CONFIG", "NVIDIA_TF32_OVERRIDE")
+_MOST = 10
+_LABELS = {
+    "git.sha": "git commit", "git.diff_sha256": "uncommitted changes", "python": "Python", "executable": "interpreter",
+    "host": "host", "world_size": "world size", "script": "script",
+}  # fmt: skip
+
+
+def environment(config: Mapping[Any, Any]) -> dict[str, Any]:
+    """Return processor, devices, threads, flags and workers, as far as they are known now; torch is not imported."""
+    workers = {key: value for key, value in leaves(config).items() if split(key)[-1] in ("num_workers", "workers")}
+    return {
+        "cpu": _cpu(),
+        "threads": {name: os.environ[name] for name in THREADS if name in os.environ},
+        "flags": {name: os.environ[name] for name in _FLAGS if name in os.environ},
+        "workers": workers,
+        **_of_torch(),
+    }
+
+
+def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """Say how two runs differ in where they ran, by their `run.yaml`: `numpy: 2.1.0, now 2.2.0`."""
+    found = list(_facts(one, other))
+    packages = list(_differing(one.get("packages"), other.get("packages")))
+    if len(packages) > _MOST:
+        packages = [*packages[:_MOST], f"{len(packages) - _MOST} more packages"]
+    return [*found, *packages, *_differing(one.get("environment"), other.get("environment"))]
+
+
+def _facts(one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[str]:
+    flat, now = leaves(dict(one)), leaves(dict(other))
+    for key, label in _LABELS.items():
+        if flat.get(key) != now.get(key):
+            yield _said(label, flat.get(key), now.get(key))
+
+
+def _differing(one: Any, other: Any) -> Iterator[str]:
+    before, now = (leaves(facts) if isinstance(facts, dict) else {} for facts in (one, other))
+    for key in {**before, **now}:
+        if before.get(key) != now.get(key):
+            yield _said(key, before.get(key), now.get(key))
+
+
+def _said(label: str, before: Any, now: Any) -> str:
+    texts = ("none" if value is None else str(value) for value in (before, now))
+    return f"{label}: {next(texts)}, now {next(texts)}"
+
+
+def _cpu() -> str:
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        text = ""
+    names = (line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("model name"))
+    return next(names, "") or platform.processor() or platform.machine()
+
+
+def _of_torch() -> dict[str, Any]:
+    torch: Any = sys.modules.get("torch")
+    if torch is None:
+        return {}
+    cuda = torch.cuda
+    devices = [cuda.get_device_name(place) for place in range(cuda.device_count())] if cuda.is_initialized() else []
+    cudnn = torch.backends.cudnn
+    return {
+        "devices": ", ".join(devices) or None,
+        "torch": {
+            "threads": torch.get_num_threads(),
+            "deterministic_algorithms": torch.are_deterministic_algorithms_enabled(),
+            "cudnn_deterministic": cudnn.deterministic,
+            "cudnn_benchmark": cudnn.benchmark,
+            "matmul_precision": torch.get_float32_matmul_precision(),
+        },
+    }

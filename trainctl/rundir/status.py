@@ -1,0 +1,279 @@
+"""What became of a run: written by whoever saw it, believed only as far as the lock agrees.
+
+What became of one command of a pipeline, as the status of its run tells it.
+
+Who asked that a run be ended, so that its launcher neither takes it for a crash nor tries it again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import socket
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from trainctl import text
+from trainctl.rundir import files
+from trainctl.rundir.fields import Fields, parse_time, shown, whole
+from trainctl.rundir.inbox import user
+from trainctl.rundir.lock import is_locked
+from trainctl.rundir.paths import RunDir
+
+State = Literal["queued", "running", "done", "failed", "timeout", "oom", "interrupted"]
+STATES: tuple[State, ...] = get_args(State)
+
+# what a reader sees: nobody can tell the state of a run whose files are not what they are to be
+Seen = Literal[State, "unreadable"]
+
+# states of a run that ended by itself, without success; "interrupted" means that somebody or something ended it
+FAILED: tuple[State, ...] = ("failed", "timeout", "oom")
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The content of `status.yaml`. Times are Unix seconds; the file shows them as local ISO 8601 times.
+
+    `state` is the writer's word. Ask `state_of` for what is true: a "running" whose lock is free was killed.
+    """
+
+    state: State
+    attempt: int = 1
+    slot: str | None = None
+    pid: int | None = None
+    pid_started: int | None = None  # clock ticks after boot, field 22 of /proc/PID/stat: tells a reused pid apart
+    boot_id: str | None = None
+    host: str | None = None
+    started: float | None = None
+    ended: float | None = None
+    exit_code: int | None = None
+    signal: str | None = None
+    reason: str | None = None
+    commands: dict[str, dict[str, Any]] | None = None  # of a pipeline: state, exit code and times of each
+
+    @classmethod
+    def running_here(cls, *, attempt: int, slot: str | None) -> Status:
+        """Return the status of a run that starts now in this process."""
+        return cls(
+            state="running",
+            attempt=attempt,
+            slot=slot,
+            pid=os.getpid(),
+            pid_started=process_started(os.getpid()),
+            boot_id=boot_id(),
+            host=socket.gethostname(),
+            started=time.time(),
+        )
+
+    def end(self, state: State, *, after_s: float | None = None, **fields: Any) -> Status:
+        """Return this status, ended `after_s` seconds after its start; now, but never before its start, if None.
+
+        The wall clock may have been set since the start: a duration that was measured otherwise counts more.
+        """
+        started = self.started or 0.0
+        ended = max(time.time(), started) if after_s is None else started + after_s
+        return dataclasses.replace(self, state=state, ended=ended, commands=_ended(self.commands), **fields)
+
+    @property
+    def duration_s(self) -> float | None:
+        """Seconds from start to end; None before the end."""
+        return None if self.started is None or self.ended is None else self.ended - self.started
+
+
+def _ended(commands: dict[str, dict[str, Any]] | None) -> dict[str, dict[str, Any]] | None:
+    """Return the commands of a run that has ended: what still was running was interrupted."""
+    if commands is None:
+        return None
+    return {
+        name: {**record, "state": "interrupted"} if record.get("state") == "running" else record
+        for name, record in commands.items()
+    }
+
+
+def write_status(run: RunDir, status: Status) -> None:
+    """Write `status.yaml`, leaving out what is not known.
+
+    That a run is running need not outlast the machine: nobody believes it without the lock.
+    """
+    record = {key: value for key, value in dataclasses.asdict(status).items() if value is not None}
+    for key in ("started", "ended"):
+        if key in record:
+            record[key] = format_time(record[key])
+    files.write_yaml(run.status, record, durable=status.state != "running")
+
+
+def read_status(run: RunDir, problems: list[str] | None = None) -> Status | None:
+    """Read `status.yaml`; None when there is none, or it does not say which of the known states.
+
+    Unknown fields are passed over, those of a wrong type left out; why anything is, is added to `problems`.
+    """
+    known: list[str] = [] if problems is None else problems
+    record = files.read_mapping(run.status, known, most=files.MOST_SMALL)
+    if not record:
+        return None
+    name, state = run.status.name, record.get("state")
+    if state not in STATES:
+        known.append(
+            f"{name}: state {shown(state)} is not a state" if "state" in record else f"{name}: it has no state"
+        )
+        return None
+    said = Fields(record, name, known)
+    commands = record.get("commands")
+    return Status(
+        state=state,
+        attempt=said.whole("attempt") or 1,
+        slot=said.text("slot"),
+        pid=said.whole("pid"),
+        pid_started=said.whole("pid_started"),
+        boot_id=said.text("boot_id"),
+        host=said.text("host"),
+        started=said.moment("started"),
+        ended=said.moment("ended"),
+        exit_code=said.whole("exit_code"),
+        signal=said.text("signal"),
+        reason=said.text("reason"),
+        commands=_commands(commands) if isinstance(commands, dict) else None,
+    )
+
+
+def _commands(records: dict[Any, Any]) -> dict[str, dict[str, Any]]:
+    return {str(name): record for name, record in records.items() if isinstance(record, dict)}
+
+
+def state_of(run: RunDir) -> Seen:
+    """Tell what is true of a run, by evidence: the lock first, then what was written at its start and its end.
+
+    A locked run whose status does not say "running" waits for its start (or is just ending). One whose status is there
+    and is not one is neither.
+    """
+    return seen_of(run)[0]
+
+
+def seen_of(run: RunDir, problems: list[str] | None = None) -> tuple[Seen, Status | None]:
+    """Tell what is true of a run as `state_of` does, with the status that was read; for `problems` see there."""
+    was_alive, known = is_locked(run.lock), [] if problems is None else problems
+    status = read_status(run, known)
+    if status is None:
+        return ("unreadable" if known else "queued"), None
+    if status.state == "running" and not was_alive and not is_locked(run.lock):  # it may have begun since we looked
+        return "interrupted", status
+    return status.state, status
+
+
+def format_time(seconds: float) -> str:
+    """Write a time as local ISO 8601 with microseconds and offset."""
+    from datetime import datetime
+
+    return datetime.fromtimestamp(seconds).astimezone().isoformat()
+
+
+@cache
+def boot_id() -> str | None:
+    """Return the kernel's id of this boot; None where there is none."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return None
+
+
+def process_started(pid: int) -> int | None:
+    """Return when a process started, in clock ticks after boot; None when it is gone or the system does not say."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    return int(stat.rpartition(")")[2].split()[19])
+
+
+_KNOWN = (*STATES, "outdated")
+
+
+@dataclass(frozen=True, slots=True)
+class CommandState:
+    """One command of a run. None where its record does not say.
+
+    `duration_s` counts until now while the command runs; nobody knows it of one whose process is gone without a word.
+    """
+
+    name: str
+    state: str
+    exit_code: int | None
+    signal: str | None
+    duration_s: float | None
+
+    @property
+    def how(self) -> str:
+        """The state, with what ended the command if it was not success: `failed (SIGKILL)`."""
+        why = self.signal or self.exit_code
+        return f"{self.state} ({why})" if why else self.state
+
+    def __str__(self) -> str:
+        """Write it in a few words: `train done 5m12s`."""
+        return " ".join(part for part in (self.name, self.how, text.duration(self.duration_s)) if part)
+
+
+def command_states(status: Status, state: Seen, now: float) -> list[CommandState]:
+    """Return the commands of a run in their order; none of one that is no pipeline.
+
+    Args:
+        status: as it was written.
+        state: what is true of the run: none of its commands runs when it does not.
+        now: Unix seconds.
+    """
+    return [_of(name, each, status, state, now) for name, each in (status.commands or {}).items()]
+
+
+def telling(commands: Sequence[CommandState], state: Seen) -> CommandState | None:
+    """Return the command whose log tells most of a run: the one that runs, else that went wrong, else that ran last.
+
+    None where none has run, and where the run went wrong but none of its commands did: its own log then says why.
+
+    Args:
+        commands: of the run, in their order.
+        state: what is true of the run.
+    """
+    for wanted in (("running",), ("failed", "interrupted"), ("done",)):
+        found = [each for each in commands if each.state in wanted]
+        if found and (wanted != ("done",) or state in ("queued", "running", "done")):
+            return found[-1]
+    return None
+
+
+def _of(name: str, record: dict[str, Any], status: Status, state: Seen, now: float) -> CommandState:
+    said = str(record.get("state"))
+    said = said if said in _KNOWN else "unreadable"
+    is_over = said == "running" and state != "running"
+    started, ended = parse_time(record.get("started")), parse_time(record.get("ended"))
+    if ended is None and said in ("running", "interrupted"):
+        ended = now if state == "running" and said == "running" else status.ended
+    code, signal = record.get("exit_code"), record.get("signal")
+    return CommandState(
+        name=name,
+        state="interrupted" if is_over else said,
+        exit_code=whole(code),
+        signal=None if signal is None else str(signal),
+        duration_s=None if started is None or ended is None else max(0.0, ended - started),
+    )
+
+
+def note_stop(run: RunDir, status: Status) -> None:
+    """Write down, before it is done, that the user of this process ends the attempt which that status is about.
+
+    Raises:
+        OSError: the run dir cannot be written.
+    """
+    record = {"attempt": status.attempt, "pid": status.pid, "who": user(), "at": format_time(time.time())}
+    files.write_yaml(run.stop, record)
+
+
+def stopped_by(run: RunDir) -> str | None:
+    """Return who asked for the end of the run's latest attempt; None when nobody did."""
+    record = files.read_mapping(run.stop)
+    status = read_status(run)
+    if not record or status is None or (record.get("attempt"), record.get("pid")) != (status.attempt, status.pid):
+        return None
+    return str(record.get("who"))

@@ -1,0 +1,61 @@
+"""What a sweep dir says of the jobs that were left out.
+
+How much memory the devices of each slot use: written by the launcher that reads it, for the page to show.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from trainctl.rundir import files
+from trainctl.rundir.fields import as_float, number
+
+
+def left_out_file(sweep_dir: Path) -> Path:
+    """Return the file with the overrides of jobs that the last sweep there left out, and why."""
+    return sweep_dir / ".trainctl" / "left_out.yaml"
+
+
+def left_out(sweep_dir: Path) -> dict[str, str]:
+    """Return why jobs were left out, by their overrides; nothing where none were."""
+    return {str(overrides): str(why) for overrides, why in files.read_mapping(left_out_file(sweep_dir)).items()}
+
+
+Memory = dict[str, tuple[float, float]]
+
+FRESH_S = 60.0  # what was read longer ago says nothing about now: its launcher has ended, or was killed
+
+
+def recorded(read: Callable[[], Memory], sweep_dir: Path) -> Callable[[], Memory]:
+    """Return a reader of used and total MiB by slot that also writes down what it has read, if there is anything."""
+
+    def read_and_record() -> Memory:
+        found = read()
+        if found:
+            path = _path(sweep_dir)
+            path.parent.mkdir(mode=0o700, exist_ok=True)
+            record = {"at": time.time(), "slots": {slot: list(pair) for slot, pair in found.items()}}
+            files.write_yaml(path, record, durable=False)
+        return found
+
+    return read_and_record
+
+
+def read_memory(sweep_dir: Path) -> Memory:
+    """Return used and total MiB by slot as they were a moment ago; nothing when that is not known."""
+    record = files.read_mapping(_path(sweep_dir), most=files.MOST_SMALL)
+    at, slots = record.get("at"), record.get("slots")
+    if not isinstance(at, float) or abs(time.time() - at) > FRESH_S or not isinstance(slots, Mapping):
+        return {}
+    return {str(slot): (as_float(pair[0]), as_float(pair[1])) for slot, pair in slots.items() if _is_pair(pair)}
+
+
+def _is_pair(pair: Any) -> bool:
+    return isinstance(pair, list) and len(pair) == 2 and all(number(one) is not None for one in pair)
+
+
+def _path(sweep_dir: Path) -> Path:
+    return sweep_dir / ".trainctl" / "memory.yaml"

@@ -1,0 +1,86 @@
+"""The one live session of this process."""
+
+from __future__ import annotations
+
+import os
+
+from omegaconf import DictConfig
+
+from trainctl.attempt import attempt as attempts
+from trainctl.attempt import environment, trackers
+from trainctl.attempt.begin import begin_plain
+from trainctl.attempt.rank import rank
+from trainctl.errors import SettingError, TrainctlError
+from trainctl.rundir.seed import seed_libraries
+from trainctl.session.live import Live
+from trainctl.session.ranks import leader
+from trainctl.session.ranks.protocol import Agree
+
+_current: Live | None = None
+
+
+def live(config: DictConfig, *, run_dir: str | os.PathLike[str] | None = None, agree: Agree | None = None) -> Live:
+    """Open the live session of this run, once; asked again with the same config, return it again.
+
+    Under the launcher or the callback the run has begun already. Else one begins here: in `run_dir`; else in Hydra's
+    output dir; else in `outputs/<script name>/<date>_<time>`. It ends with the process.
+
+    In a distributed run every rank calls this; rank 0 alone has a run dir, and all of them apply its edits at the same
+    steps. They agree through torch.distributed, found here or at the first step.
+
+    Args:
+        config: of the task.
+        run_dir: as above.
+        agree: for ranks that are not PyTorch's: a function that returns on every rank the bytes that it is given on
+            rank 0. All ranks call it equally often, in the same order.
+
+    Raises:
+        SettingError: a setting of `trainctl:` is wrong, or this run has a session with another config.
+        ChangelogError, DriftError: what is to be replayed is not a changelog, or of another config.
+        RunDirError: the run dir is in use, or cannot be made or written.
+    """
+    global _current
+    if not isinstance(config, DictConfig):
+        raise TypeError(f"trainctl.live() takes the task's DictConfig but got {type(config).__name__}")
+    opened = current()
+    if opened is not None and opened.config is config:
+        return opened
+    if rank() != 0:  # it has nothing to end
+        _current = Live(config, None, agree=agree)
+        _current.meet()
+        return _current
+    if opened is not None and attempts.current() is not None:
+        raise SettingError("this run has a live session with another config; use trainctl.current() to get it")
+    try:
+        _current = _open(config, run_dir, agree)
+    except TrainctlError as error:
+        leader.give_up(agree, str(error))
+        raise
+    _current.meet()
+    return _current
+
+
+def _open(config: DictConfig, run_dir: str | os.PathLike[str] | None, agree: Agree | None) -> Live:
+    """Open the session of rank 0, in the attempt that has begun or in one that begins here."""
+    attempt = attempts.current()
+    if attempt is not None and run_dir is not None:
+        raise SettingError(f"this process runs {str(attempt.run.path)!r} already; leave run_dir={str(run_dir)!r} out")
+    is_plain = attempt is None
+    if attempt is None:
+        attempt = begin_plain(config, run_dir)
+    try:
+        seed_libraries(attempt.seed, attempt.seeded)  # libraries that the task has imported since the run began
+        opened = Live(config, attempt, agree=agree)
+    except BaseException as error:
+        if is_plain:
+            attempt.end("failed", exit_code=1, reason=attempts.describe(error))
+        raise
+    attempt.at_end(opened.close)
+    trackers.follow(attempt)
+    environment.withdraw(keep_seed=True)
+    return opened
+
+
+def current() -> Live | None:
+    """Return the open live session of this process; None before `live(cfg)`, after the run, and in a forked child."""
+    return _current if _current is not None and _current.is_open else None

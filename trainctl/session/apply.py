@@ -1,0 +1,277 @@
+"""Edits taking effect at a step: check, record, change, tell. The only place where a running config changes.
+
+The edits of a running run, one by one, kept up as they are made: what an undo looks at.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import dataclasses
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from omegaconf import DictConfig
+
+from trainctl.attempt.attempt import describe
+from trainctl.config.assign import assign, current, fitted
+from trainctl.config.changelog import Edit
+from trainctl.config.controls import Key
+from trainctl.config.edit import check_editable, check_recorded, parse_edit, parse_edits
+from trainctl.config.keys import leaves
+from trainctl.config.relative import check_jump, resolve
+from trainctl.config.values import is_same
+from trainctl.errors import EditError, RunDirError
+from trainctl.rundir import events
+from trainctl.rundir.edits import Applied, applied_edits, to_undo
+from trainctl.rundir.events import Answers, Event
+from trainctl.rundir.paths import RunDir
+from trainctl.rundir.request import Request
+from trainctl.session.changelog_file import ChangelogFile
+from trainctl.session.recovery import reject
+from trainctl.session.schedule import Scheduled
+from trainctl.session.values import Now, build
+
+
+class AppliedEdits:
+    """Reads the files of the run when it is first asked; from then on it is told of each edit."""
+
+    def __init__(self, run: RunDir, record: ChangelogFile) -> None:
+        self._run = run
+        self._record = record
+        self._edits: list[Applied] | None = None
+        self._values: dict[str, Any] = {}
+
+    def edits(self) -> list[Applied]:
+        """Return all edits in order of their steps, also those that are still to come again in this attempt.
+
+        Raises:
+            OSError: the events cannot be read.
+        """
+        if self._edits is None:
+            changelog = self._record.changelog
+            self._edits = applied_edits(changelog, events.read_events(self._run))
+            self._values = leaves(changelog.base)
+            for one in self._edits:
+                self._values.update(one.values)
+        return self._edits
+
+    def add(self, edit: Edit, undo: int | None) -> None:
+        """Take down an edit that has just been recorded."""
+        if self._edits is None:
+            return
+        if self._edits and edit.step < self._edits[-1].step:
+            self._edits = None  # one that comes before others: read anew when it is asked for
+            return
+        before = {key: self._values[key] for key in edit.values if key in self._values}
+        source = (edit.who, edit.via, edit.note, edit.at)
+        self._edits.append(Applied(len(self._edits) + 1, edit.step, edit.values, before, *source, undo))
+        self._values.update(edit.values)
+
+
+log = logging.getLogger(__name__)
+
+Hook = Callable[[Edit], object]
+
+
+class Applier:
+    """Applies requests and scheduled edits to one config. Runs in the training thread, inside `live.step()`."""
+
+    def __init__(
+        self, run: RunDir, config: DictConfig, keys: Mapping[str, Key], record: ChangelogFile, answers: Answers
+    ) -> None:
+        self._run = run
+        self._config = config
+        self._keys = keys
+        self._has_epochs = any(key.when == "epoch" for key in keys.values())
+        self._has_checkpoints = any(key.checkpoint_first for key in keys.values())
+        self._record = record
+        self._answers = answers
+        self._ledger = AppliedEdits(run, record)
+        self._base = leaves(record.changelog.base)
+        self.hooks: list[Hook] = []
+        self.bindings: list[Callable[[Now], object]] = []
+        self.now: Now = build(config)
+
+    def must_wait_for_epoch(self, request: Request) -> bool:
+        """Say whether a request has a key that changes only between epochs; then all of it waits for the next one.
+
+        A request that would be refused now need not wait for that.
+        """
+        return self._has_epochs and any(key.when == "epoch" for key in self._touched(request))
+
+    def wants_checkpoint(self, request: Request) -> bool:
+        """Say whether a request has a key before whose change a checkpoint is to be taken; as above."""
+        return self._has_checkpoints and any(key.checkpoint_first for key in self._touched(request))
+
+    def is_refused(self, request: Request) -> bool:
+        """Answer a request at once that waits for a later step and can never be applied; say whether it was.
+
+        What depends on the values at that step (relative edits, `max_change`, an undo) is not looked at.
+        """
+        try:
+            with _refusing("taken"):
+                if request.edits:
+                    self._fitted(parse_edits(request.edits, self._keys))
+                for key in request.relative:
+                    check_editable(key, request.asked.get(key), self._keys)
+        except EditError as error:
+            reject(request, self._answers, str(error))
+            return True
+        return False
+
+    def request(self, step: int, request: Request) -> None:
+        """Apply a request at the start of `step`, all its edits or none; whoever asked is told, and training goes on.
+
+        Whatever goes wrong until the edit is on disk refuses it and changes nothing.
+
+        Raises:
+            Exception: what a hook of the user raised; the edit is recorded and in effect then.
+        """
+        try:
+            values, undone = self._resolved(request, step)
+            with _refusing("taken"):
+                self._rehearse(values)
+            number = undone.number if undone else None
+            applying = Event.about(request, "applying", step=step, edits=values, undo=number)
+            note = request.note
+            if number is not None:
+                note = f"undo of edit {number}" + (f": {note}" if note else "")
+            edit = Edit(step, values, who=request.who, via=request.via, note=note, at=applying.t)
+            with _refusing("recorded"):
+                events.append(self._run, [applying], durable=True)
+                self._record.add(edit)
+        except EditError as error:
+            reject(request, self._answers, str(error))
+            return
+        self._ledger.add(edit, number)
+        try:
+            self._change(edit)
+        finally:
+            self._answers.give(dataclasses.replace(applying, state="applied", t=time.time()), request.source)
+            log.info("step %d: %s (%s)", step, _said(values), edit.comment)
+
+    def scheduled(self, step: int, scheduled: Scheduled) -> None:
+        """Apply an edit that was recorded before, by another run or an earlier attempt of this one.
+
+        Raises:
+            EditError: it cannot be applied here. RunDirError: it cannot be recorded.
+        """
+        recorded = scheduled.edit
+        try:
+            values = self._fitted(
+                {key: check_recorded(key, value, self._keys, self._base) for key, value in recorded.values.items()}
+            )
+        except EditError as error:
+            message = f"the edit at step {recorded.step} of {scheduled.source} cannot be applied: {error}"
+            log.error("%s", message)
+            raise EditError(message) from error
+        if scheduled.is_recorded:
+            self._change(recorded)
+            return
+        via = recorded.via or "replay"  # a changelog's edits have none
+        edit = Edit(
+            step, values, via=via, note=(recorded.note if recorded.via else recorded.comment) or None, at=time.time()
+        )
+        try:
+            self._record.add(edit)
+        except Exception as error:
+            raise RunDirError(
+                f"the edit at step {step} of {scheduled.source} cannot be recorded in {str(self._run.changelog)!r}: "
+                f"{_reason(error)}; it was not applied"
+            ) from error
+        self._ledger.add(edit, None)
+        try:
+            self._change(edit)
+        finally:
+            self._answers.give(Event(f"{via}-{step}", "applied", step=step, edits=values, via=via))
+            log.info("step %d: %s (%s)", step, _said(values), via)
+
+    def _touched(self, request: Request) -> list[Key]:
+        try:
+            return [self._keys[key] for key in self._resolved(request)[0]]
+        except EditError:
+            return []
+
+    def _resolved(self, request: Request, step: int | None = None) -> tuple[dict[str, Any], Applied | None]:
+        """Return the values that a request comes to now, and the edit that it undoes."""
+        with _refusing("taken"):
+            return self._asked_for(request, step)
+
+    def _asked_for(self, request: Request, step: int | None) -> tuple[dict[str, Any], Applied | None]:
+        if request.undo is not None:
+            undone = self._undone(request.undo, request.force, step)
+            return self._fitted(undone.before), undone
+        values = parse_edits(request.edits, self._keys) if request.edits or not request.relative else {}
+        for key, change in request.relative.items():
+            if key in values:
+                raise EditError(f"{key}{change['op']}={change['by']}: the key is given twice in one request")
+            spec = check_editable(key, change["by"], self._keys)
+            values[key] = parse_edit(key, resolve(key, change, current(self._config, key), spec), self._keys)
+        values = self._fitted(values)
+        for key, value in values.items():
+            if not request.force:
+                check_jump(key, current(self._config, key), value, self._keys[key])
+        return values, None
+
+    def _undone(self, wanted: int | bool, force: bool, step: int | None) -> Applied:
+        try:
+            applied = self._ledger.edits()
+        except OSError as error:
+            raise EditError(f"undo: the events cannot be read ({error.strerror or error})") from error
+        undone = to_undo(applied, wanted, force=force, step=step)
+        for key, value in undone.before.items():
+            check_editable(key, value, self._keys)
+            check_recorded(key, value, self._keys, self._base)
+        return undone
+
+    def _fitted(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the values as the config will hold them and a replay will take them; references of the start stay."""
+        fit = {}
+        for key, value in values.items():
+            is_first = key in self._base and is_same(value, self._base[key])
+            fit[key] = fitted(self._config, key, value, as_it_is=is_first)
+            check_recorded(key, fit[key], self._keys, self._base)
+        return fit
+
+    def _rehearse(self, values: Mapping[str, Any]) -> None:
+        """Ask the bindings whether they can follow the config as it will be; those that cannot tell are not asked."""
+        checks = [apply.check_values for apply in self.bindings if hasattr(apply, "check_values")]
+        if checks:
+            trial = copy.deepcopy(self._config)
+            assign(trial, values)
+            now = build(trial)
+            for check in checks:
+                check(now)
+
+    def _change(self, edit: Edit) -> None:
+        assign(self._config, edit.values)
+        self.now = build(self._config)
+        for hook in self.hooks:
+            hook(edit)
+
+
+@contextlib.contextmanager
+def _refusing(what: str) -> Iterator[None]:
+    """Turn whatever is raised into the refusal of an edit: no request may end a training.
+
+    Raises:
+        EditError: what was raised, in a sentence.
+    """
+    try:
+        yield
+    except EditError:
+        raise
+    except Exception as error:
+        raise EditError(f"the edit cannot be {what} ({_reason(error)}), so nothing was changed") from error
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror or str(error)) if isinstance(error, OSError) else describe(error)
+
+
+def _said(values: Mapping[str, Any]) -> str:
+    text = ", ".join(f"{key}={value!r}" for key, value in values.items())
+    return text if len(text) <= 500 else text[:500] + "…"

@@ -1,0 +1,108 @@
+"""Going on from a checkpoint: the config, and what hangs on it, become what they were at its step."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from omegaconf import DictConfig
+
+from trainctl.config.assign import assign
+from trainctl.config.changelog import Changelog, Edit
+from trainctl.config.keys import find, split
+from trainctl.config.values import is_same
+from trainctl.errors import SettingError
+from trainctl.session import rng as random_states
+from trainctl.session.schedule import Scheduled
+from trainctl.session.step import Session
+from trainctl.session.values import build
+
+_VERSION = 1
+
+
+def state_dict(session: Session | None, step: int, seed: int | None, *, rng: bool) -> dict[str, Any]:
+    """Return what a checkpoint needs of a session: the step, the keys that were edited until then, by their values.
+
+    The metrics until then are written first: who goes on from the checkpoint will not log them again.
+    """
+    state: dict[str, Any] = {"version": _VERSION, "step": step, "seed": seed, "run": None, "edited": {}}
+    if session is not None:
+        session.metrics.flush()
+        own = session.record.changelog
+        state |= {"run": str(session.attempt.run.path), "edited": values_at(own, step)}
+    if rng:
+        state["rng"] = random_states.take()
+    return state
+
+
+def check(state: Mapping[str, Any]) -> None:
+    """Refuse what `state_dict` has not returned.
+
+    Raises:
+        SettingError: it is something else, or of a newer version.
+    """
+    if not {"version", "step", "edited"} <= set(state):
+        raise SettingError("live.load_state_dict: this is not what live.state_dict() returned")
+    if state["version"] != _VERSION:
+        raise SettingError(
+            f"live.load_state_dict: the state is of version {state['version']!r}, and this trainctl reads {_VERSION}"
+        )
+
+
+def put_back_random(state: Mapping[str, Any]) -> None:
+    """Set the random states, if the state was taken with them."""
+    if state.get("rng"):
+        random_states.put_back(state["rng"])
+
+
+def values_at(changelog: Changelog, step: int, also: Collection[str] = ()) -> dict[str, Any]:
+    """Return the values at a step of all keys that were edited until then, and of those in `also`."""
+    config = changelog.at(step)
+    edited = {key for edit in changelog.edits if edit.step <= step for key in edit.values}
+    return {key: value_of(config, key) for key in sorted(edited.union(also))}
+
+
+def value_of(config: Any, key: str) -> Any:
+    """Return the value of a dotted key in nested plain mappings; None where there is none."""
+    for part in split(key):
+        try:
+            config = config[find(config, part)] if isinstance(config, dict) else None
+        except KeyError:
+            return None
+    return config
+
+
+def resume(session: Session, step: int, state: Mapping[str, Any], config: DictConfig) -> None:
+    """Let a session go on after `step`: fold the changelog, run bindings and hooks, plan what is still to come.
+
+    Edits of a replayed run until then are recorded as its replay would have done, those of a checkpoint from another
+    run dir as one edit at `step`. Metrics of later steps are superseded.
+
+    Raises:
+        EditError: an edit cannot be applied to this config. RunDirError: it cannot be recorded.
+    """
+    for scheduled in session.schedule.take(step):
+        if not scheduled.is_recorded:
+            session.applier.scheduled(scheduled.step, scheduled)
+    foreign = _foreign(session.record.changelog, step, state)
+    if foreign is not None:
+        session.applier.scheduled(step, Scheduled(foreign, f"the checkpoint of {state.get('run')}", is_recorded=False))
+    own = session.record.changelog
+    edit = Edit(step, values_at(own, step, session.touched), via="resume")
+    assign(config, edit.values)
+    session.applier.now = build(config)
+    session.schedule = session.replaying.plan(own, after=step)
+    session.metrics.go_on_after(step)
+    session.begun = step
+    session.changed(edit)
+    if edit.values:
+        for hook in session.applier.hooks[1:]:
+            hook(edit)
+
+
+def _foreign(own: Changelog, step: int, state: Mapping[str, Any]) -> Edit | None:
+    """Return what a checkpoint of another run dir has changed and our changelog does not tell of."""
+    config = own.at(step)
+    values = {key: value for key, value in state.get("edited", {}).items() if not is_same(value_of(config, key), value)}
+    note = f"as in the checkpoint of {state.get('run')}"
+    return Edit(step, values, via="resume", note=note) if values else None

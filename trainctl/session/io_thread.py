@@ -1,0 +1,165 @@
+"""The daemon thread beside a training: it takes requests in and writes metrics and progress out."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from trainctl.attempt.attempt import describe
+from trainctl.rundir import events, files
+from trainctl.rundir.events import Answers, Event
+from trainctl.rundir.inbox import list_inbox
+from trainctl.rundir.metrics import MetricLog
+from trainctl.rundir.paths import RunDir
+from trainctl.rundir.request import Request, is_filed, read_request, request_id
+
+log = logging.getLogger(__name__)
+
+_FLUSH_S = 0.25
+_PROGRESS_S = 1.0
+_SETTLE_S = 0.25  # a file that somebody copied here may still be growing
+_PATIENCE_S = 5.0  # a file system that does not answer must not keep a run from ending
+
+
+class Position(NamedTuple):
+    """Where a training is; `total` is None when it is not known."""
+
+    step: int
+    total: int | None
+    is_paused: bool = False
+
+
+class Pump:
+    """Moves what lies in files to the training thread and back, so that `step()` touches no file system.
+
+    Args:
+        run: whose files.
+        poll_s: seconds between two looks into the inbox.
+        taken: where requests are put for the training thread.
+        seen: ids of requests that have an answer already.
+        position: returns where the training is.
+    """
+
+    def __init__(
+        self,
+        run: RunDir,
+        *,
+        poll_s: float,
+        taken: deque[Request],
+        seen: set[str],
+        answers: Answers,
+        metrics: MetricLog,
+        position: Callable[[], Position],
+    ) -> None:
+        self._run = run
+        self._poll_s = poll_s
+        self._taken = taken
+        self._seen = seen
+        self._answers = answers
+        self._metrics = metrics
+        self._position = position
+        self._unsettled: dict[Path, tuple[object, float]] = {}
+        self._flushed = self._progressed = time.monotonic()
+        self._last_step = 0
+        self._was_paused = False
+        self._rate: float | None = None
+        self._is_failing = False
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="trainctl-pump", daemon=True)
+
+    def start(self) -> None:
+        """Take what lies there already, so that the first step knows of it, and begin to look after the rest."""
+        with contextlib.suppress(OSError):  # the thread says so
+            self.look()
+        self._thread.start()
+
+    def stop(self) -> bool:
+        """End the thread, take what has come until now, and write what is left; say whether the thread ended."""
+        self._stop.set()
+        self._thread.join(_PATIENCE_S)
+        if self._thread.is_alive():
+            log.error("the file system of %s does not answer; the end of the run is not written there", self._run.path)
+            return False
+        with contextlib.suppress(OSError):  # the inbox is gone: nothing to take
+            self.look(settled=True)
+        self._metrics.flush(is_last=True)
+        self._write_progress()
+        return True
+
+    def look(self, *, settled: bool = False) -> None:
+        """Take the new requests of the inbox, in order of their names; with `settled`, half-written ones too.
+
+        Raises:
+            OSError: the inbox cannot be listed.
+        """
+        for path in list_inbox(self._run):
+            try:
+                request = request_id(path)
+                if request not in self._seen and (settled or is_filed(path) or self._is_settled(path)):
+                    self._take(path, request)
+            except FileNotFoundError:
+                continue  # taken back by who filed it
+
+    def _take(self, path: Path, request: str) -> None:
+        self._seen.add(request)
+        self._unsettled.pop(path, None)
+        try:
+            read = read_request(path)
+        except FileNotFoundError:
+            raise
+        except Exception as error:  # whatever lies there, it is answered, and those after it are taken
+            log.debug("the request %s cannot be read", path, exc_info=True)
+            self._answers.give(Event(request, "rejected", via="file", reason=describe(error)), path)
+            return
+        with contextlib.suppress(OSError):  # a full disk: the request is answered, which is what counts
+            events.append(self._run, [Event.about(read, "pending")])
+        self._taken.append(read)
+
+    def _is_settled(self, path: Path) -> bool:
+        found, now = path.lstat(), time.monotonic()
+        seen = (found.st_ino, found.st_size, found.st_mtime_ns)
+        before = self._unsettled.get(path)
+        if before is None or before[0] != seen:
+            self._unsettled[path] = (seen, now)
+            return False
+        return now - before[1] >= _SETTLE_S
+
+    def _work(self) -> None:
+        while not self._stop.wait(self._poll_s):
+            try:
+                self._round()
+                self._is_failing = False
+            except Exception as error:  # noqa: BLE001  # whatever it is, requests after it must still be taken
+                if not self._is_failing:
+                    log.error("looking after %s failed: %s: %s", self._run.path, type(error).__name__, error)
+                self._is_failing = True
+
+    def _round(self) -> None:
+        self.look()
+        self._answers.try_again()
+        now = time.monotonic()
+        if now - self._flushed >= _FLUSH_S:
+            self._flushed = now
+            self._metrics.flush()
+        if now - self._progressed >= _PROGRESS_S or self._position().is_paused != self._was_paused:
+            self._write_progress()
+
+    def _write_progress(self) -> None:
+        now = time.monotonic()
+        step, total, self._was_paused = self._position()
+        elapsed = now - self._progressed
+        if elapsed >= _PROGRESS_S or self._rate is None:
+            # a resume sets the step forward, a rollback sets it back
+            self._rate = max(0, step - self._last_step) / max(elapsed, 1e-6)
+            self._progressed, self._last_step = now, step
+        record = {"step": step, "total": total, "rate": round(self._rate, 3), "t": round(time.time(), 3)}
+        if self._was_paused:
+            record["paused"] = True
+        with contextlib.suppress(OSError):  # it is only shown; the next one may succeed
+            files.write_yaml(self._run.progress, record)

@@ -1,0 +1,148 @@
+"""How the ranks of a distributed run agree: rank 0 speaks at steps that all know, the others do what it says."""
+
+from __future__ import annotations
+
+import pickle
+import struct
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from trainctl.config.changelog import Edit
+from trainctl.errors import RankError
+
+# Called by all ranks in the same order: it takes bytes, and returns everywhere those that it was given on rank 0.
+Agree = Callable[[bytes], bytes]
+
+_HEAD = struct.Struct("<qqq")  # how much rank 0 has told so far, the step it is at, and the step of the next meeting
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """What a rank must know to be where rank 0 is, whatever it has missed."""
+
+    seed: int
+    edit: Edit  # all that was ever edited, with its values now
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """An action of the training program, to be done by all ranks."""
+
+    action: str
+    arguments: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class LoopFlags:
+    """What the training loop is asked: whether to stop, how often a checkpoint and an evaluation were asked for."""
+
+    stop: bool
+    checkpoint: int
+    evaluate: int
+
+
+@dataclass(frozen=True, slots=True)
+class RankFailure:
+    """Why rank 0 could not begin the step."""
+
+    text: str
+
+
+class Agreement:
+    """Meetings of all ranks: the first at the first step, each next one where rank 0 said at the last.
+
+    A meeting is a row of messages. One with content has `next == step`: another one follows. So has one without
+    content, by which rank 0 says that it still lives while a run is paused. The last one has a later step. When nothing
+    has happened it is all there is: three int64 every `every` steps, and between these nothing. The first of them is a
+    sequence number, that of the last content, so a rank that has missed one knows it.
+    """
+
+    def __init__(self, agree: Agree, every: int) -> None:
+        self._agree = agree
+        self._every = every
+        self._told = 0
+        self._step: int | None = None  # of the meeting that is on
+        self._lost: RankError | None = None
+        self.next_step = 0
+
+    @property
+    def is_on(self) -> bool:
+        return self._step is not None
+
+    def begin(self, step: int) -> None:
+        """Open a meeting; rank 0.
+
+        Raises:
+            RankError: the other ranks were lost before.
+        """
+        if self._lost is not None:
+            raise self._lost
+        self._step = step
+
+    def say(self, content: Whole | Edit | Task | LoopFlags | RankFailure | None) -> None:
+        """Tell all ranks something; None tells them to go on waiting. Rank 0, in a meeting.
+
+        Raises:
+            RankError: another rank is gone.
+        """
+        assert self._step is not None
+        self._told += content is not None
+        self._send(self._step, content)
+
+    def end(self, due: int | None) -> None:
+        """Close the meeting; the next one is at step `due`, or earlier by the rhythm; None: there is none. Rank 0.
+
+        After the other ranks were lost there is nobody to say it to.
+
+        Raises:
+            RankError: another rank is gone.
+        """
+        assert self._step is not None
+        rhythm = self._step - (self._step - 1) % self._every + self._every
+        self.next_step = sys.maxsize if due is None else min(rhythm, max(due, self._step + 1))
+        try:
+            if self._lost is None:
+                self._send(self.next_step, None)
+        finally:
+            self._step = None
+
+    def hear(self, step: int) -> Iterator[Whole | Edit | Task | LoopFlags | RankFailure]:
+        """Yield what rank 0 says at this step, until it closes the meeting. All other ranks.
+
+        Raises:
+            RankError: rank 0 is at another step, or gone.
+        """
+        self.next_step = step
+        while self.next_step <= step:
+            message = self._exchange(b"", step)
+            told, there, self.next_step = _HEAD.unpack_from(message)
+            has_content = len(message) > _HEAD.size
+            self._told += has_content
+            if there != step or told != self._told:
+                self.next_step = step
+                raise RankError(
+                    f"this rank is at step {step} and rank 0 at step {there} (changes: {self._told}, there {told}); "
+                    "every rank must call live.step() and live.epoch() equally often"
+                )
+            if has_content:
+                yield pickle.loads(message[_HEAD.size :])
+
+    def _send(self, next_step: int, content: object) -> None:
+        assert self._step is not None
+        body = b"" if content is None else pickle.dumps(content)
+        self._exchange(_HEAD.pack(self._told, self._step, next_step) + body, self._step)
+
+    def _exchange(self, message: bytes, step: int) -> bytes:
+        if self._lost is None:
+            try:
+                return self._agree(message)
+            except Exception as error:
+                text = " ".join(str(error).split())[:300]
+                self._lost = RankError(
+                    f"the ranks of this run have lost each other at step {step}: one has ended, or does not come to "
+                    f"live.step() ({type(error).__name__}: {text})"
+                )
+                raise self._lost from error
+        raise self._lost

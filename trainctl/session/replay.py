@@ -1,0 +1,90 @@
+"""What a run repeats, and what a live edit does to that: `trainctl.replay_mode`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from trainctl.attempt.attempt import Attempt
+from trainctl.config.changelog import Changelog, Edit
+from trainctl.session.schedule import NEVER, Repeat, Schedule, forked_at, plan
+
+log = logging.getLogger(__name__)
+
+
+class Replaying:
+    """The edits and actions that are known before a run starts: of a replayed run, and of its own earlier attempts.
+
+    Args:
+        own_source: where the own changelog lies, for errors.
+        replay: the replayed changelog; None when nothing is replayed.
+        source: what is replayed, as the person named it.
+        path: the same as a path.
+        mode: `refuse`, `follow` or `fork`.
+        repeats: the actions.
+    """
+
+    def __init__(
+        self,
+        own_source: str,
+        replay: Changelog | None,
+        source: str | None,
+        path: Path | None,
+        mode: str,
+        repeats: Sequence[Repeat],
+    ) -> None:
+        self.source = source
+        self._own_source = own_source
+        self._replay = replay
+        self._path = path
+        self._mode = mode
+        self._repeats = repeats
+        self._has_forked = False
+
+    def plan(self, own: Changelog, after: int = 0) -> Schedule:
+        """Return what is to come after a step, by what our changelog says now."""
+        self._has_forked = self.forked_at(own) is not None
+        source = f"the replayed {self.source}"
+        schedule = plan(own, self._own_source, self._replay, source, mode=self._mode, repeats=self._repeats)
+        if after:
+            schedule.take(after)
+            schedule.take_repeats(after)
+        return schedule
+
+    def parent(self, own: Changelog) -> dict[str, object] | None:
+        """Return what `run.yaml` names as parent of a run that has forked; None for all others."""
+        step = self.forked_at(own)
+        return None if step is None else {"run": str(self._path), "step": step}
+
+    def forked_at(self, own: Changelog) -> int | None:
+        """Return the step at which this run left what it replays; None when it has not."""
+        step = forked_at(own, self._replay, self._mode)
+        return None if step == NEVER else step
+
+    @property
+    def refusal(self) -> str | None:
+        """Why no live edit is taken; None when they are."""
+        if self._replay is None or self._mode != "refuse":
+            return None
+        return (
+            f"this run replays {self.source} and takes no edits (trainctl.replay_mode=refuse); start it with "
+            "trainctl.replay_mode=follow, or with fork to leave the recorded edits behind"
+        )
+
+    def diverge(self, step: int, keys: Collection[str], schedule: Schedule, attempt: Attempt) -> list[Edit]:
+        """Take account of a live edit: `follow` leaves its keys out of the edits to come, `fork` drops all of these.
+
+        Returns:
+            What was left out.
+        """
+        if self._replay is None:
+            return []
+        if self._mode == "follow":
+            return schedule.supersede(keys)
+        if not self._has_forked:
+            self._has_forked = True
+            left = schedule.drop_replayed()
+            log.info("step %d: forked from %s; %d of its edits are left behind", step, self.source, left)
+            attempt.update_run_yaml(parent={"run": str(self._path), "step": step})
+        return []

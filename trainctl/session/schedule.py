@@ -1,0 +1,231 @@
+"""The edits that are known beforehand: of a replayed run, and of earlier attempts of this one.
+
+Actions that are done again: by a replay of the run, and by a further attempt of it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections import deque
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from trainctl.config.changelog import Changelog, Edit, loads, merge
+from trainctl.config.values import is_same
+from trainctl.errors import ChangelogError
+from trainctl.rundir.events import Event, read_events
+from trainctl.rundir.paths import RunDir
+from trainctl.rundir.status import read_status
+
+log = logging.getLogger(__name__)
+
+# Later than the steps that anybody makes, and an int that CPython compares fastest: a run that gets there only looks at
+# each step anew.
+NEVER = 2**30 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Scheduled:
+    """One edit to come. One that is not recorded yet is from a replayed run; the others are our own changelog's."""
+
+    edit: Edit
+    source: str
+    is_recorded: bool
+
+    @property
+    def step(self) -> int:
+        return self.edit.step
+
+
+@dataclass(frozen=True, slots=True)
+class Repeat:
+    """One action to be done again at its step; one that is not recorded yet is a replayed run's."""
+
+    step: int
+    id: str
+    action: str
+    arguments: dict[str, Any]
+    source: str
+    is_recorded: bool
+
+
+class Schedule:
+    """Edits and actions in order of their steps; of the edits at one step those of the replay come before our own."""
+
+    def __init__(self, scheduled: Iterable[Scheduled] = (), repeats: Iterable[Repeat] = ()) -> None:
+        self._left = deque(sorted(scheduled, key=lambda one: (one.step, one.is_recorded)))
+        self._repeats = deque(sorted(repeats, key=lambda one: one.step))
+
+    @property
+    def next_step(self) -> int:
+        """The step of the next edit or action; `NEVER` when none is left."""
+        return min(waiting[0].step if waiting else NEVER for waiting in (self._left, self._repeats))
+
+    def take(self, step: int) -> list[Scheduled]:
+        """Return the edits up to and including `step`; they are not given twice."""
+        return _take(self._left, step)
+
+    def take_repeats(self, step: int) -> list[Repeat]:
+        """Return the actions up to and including `step`; they are not given twice."""
+        return _take(self._repeats, step)
+
+    @property
+    def left(self) -> list[Scheduled]:
+        """The edits whose step was not reached."""
+        return list(self._left)
+
+    @property
+    def missed(self) -> list[int]:
+        """The steps of the replayed run's edits and actions that were not reached."""
+        edits = {one.step for one in self._left if not one.is_recorded}
+        return sorted(edits | {one.step for one in self._repeats if not one.is_recorded})
+
+    def supersede(self, keys: Collection[str]) -> list[Edit]:
+        """Leave these keys out of the replayed edits to come; return what was left out of each."""
+        kept: deque[Scheduled] = deque()
+        dropped = []
+        for one in self._left:
+            values = {} if one.is_recorded else {key: one.edit.values[key] for key in one.edit.values if key in keys}
+            if values:
+                dropped.append(dataclasses.replace(one.edit, values=values))
+                one = _without(one, values)
+            if one.edit.values:
+                kept.append(one)
+        self._left = kept
+        return dropped
+
+    def drop_replayed(self) -> int:
+        """Drop all that the replayed run would still do; return how many edits that were."""
+        kept = [one for one in self._left if one.is_recorded]
+        dropped = len(self._left) - len(kept)
+        self._left = deque(kept)
+        self._repeats = deque(one for one in self._repeats if one.is_recorded)
+        return dropped
+
+
+Due = TypeVar("Due", Scheduled, Repeat)
+
+
+def _take(waiting: deque[Due], step: int) -> list[Due]:
+    taken = []
+    while waiting and waiting[0].step <= step:
+        taken.append(waiting.popleft())
+    return taken
+
+
+def _without(one: Scheduled, keys: Collection[str]) -> Scheduled:
+    values = {key: value for key, value in one.edit.values.items() if key not in keys}
+    return dataclasses.replace(one, edit=dataclasses.replace(one.edit, values=values))
+
+
+def plan(
+    own: Changelog,
+    own_source: str,
+    replay: Changelog | None,
+    replay_source: str,
+    *,
+    mode: str = "refuse",
+    repeats: Iterable[Repeat] = (),
+) -> Schedule:
+    """Return the schedule of an attempt.
+
+    A replayed edit is left out where our changelog has all its keys at its step: an earlier attempt applied and
+    recorded it there, and what the changelog says now includes later edits of that step. What an earlier attempt's live
+    edits did to the schedule, by `trainctl.replay_mode`, holds on: superseded keys stay out, a forked replay is over.
+    """
+    recorded = {edit.step: edit for edit in merge(own.edits)}
+    scheduled = [Scheduled(edit, own_source, is_recorded=True) for edit in recorded.values()]
+    live = first_live_edits(own, replay)
+    fork = forked_at(own, replay, mode)
+    for edit in merge(replay.edits) if replay is not None else ():
+        ours = recorded.get(edit.step)
+        if edit.step >= fork or (ours is not None and edit.values.keys() <= ours.values.keys()):
+            continue
+        superseded = {key for key in edit.values if mode == "follow" and live.get(key, NEVER) <= edit.step}
+        one = _without(Scheduled(edit, replay_source, is_recorded=False), superseded)
+        if one.edit.values:
+            scheduled.append(one)
+    return Schedule(scheduled, [one for one in repeats if one.is_recorded or one.step < fork])
+
+
+def first_live_edits(own: Changelog, replay: Changelog | None) -> dict[str, int]:
+    """Return each key that was edited live in a replay, with the step of its first such edit."""
+    known = {edit.step: edit.values for edit in merge(replay.edits)} if replay is not None else {}
+    found: dict[str, int] = {}
+    for edit in merge(own.edits):
+        replayed = known.get(edit.step, {})
+        for key, value in edit.values.items():
+            if key not in replayed or not is_same(replayed[key], value):
+                found.setdefault(key, edit.step)
+    return found
+
+
+def forked_at(own: Changelog, replay: Changelog | None, mode: str) -> int:
+    """Return the step from which on a replay went its own way; `NEVER` when it has not."""
+    return min(first_live_edits(own, replay).values(), default=NEVER) if mode == "fork" and replay else NEVER
+
+
+def read_replay(path: Path) -> Changelog:
+    """Read the changelog to replay: a file, or that of a run dir.
+
+    Raises:
+        ChangelogError: there is none, it cannot be read, or it is not a changelog.
+    """
+    return read_changelog(RunDir.at(path).changelog if path.is_dir() else path, f"trainctl.replay={str(path)!r}")
+
+
+def read_changelog(path: Path, asked: str) -> Changelog:
+    """Read a changelog file; `asked` names in an error who wanted it.
+
+    Raises:
+        ChangelogError: it is not there, cannot be read, or is not a changelog.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError as error:
+        raise ChangelogError(f"{asked}: there is no {str(path)!r}; give a run dir or a changelog file") from error
+    except OSError as error:
+        raise ChangelogError(f"{asked}: {str(path)!r} cannot be read ({error.strerror or error})") from error
+    changelog = loads(data, source=f"{asked}: {str(path)!r}")
+    if changelog.cut_off is not None:
+        log.warning("%s ends with an edit that its kill cut off; it never took effect: %.200r", path, changelog.cut_off)
+    return changelog
+
+
+_OF_THE_MOMENT = ("pause", "resume")  # they change nothing that is recorded
+_PREFIX = "replay-"
+
+
+def own_repeats(run: RunDir) -> list[Repeat]:
+    """Return what earlier attempts of a run did, but for `stop`: who starts it once more wants it to go on."""
+    return _repeats(read_events(run), str(run.events), ("stop",), is_recorded=True)
+
+
+def replayed_repeats(path: Path, own: Collection[Repeat]) -> list[Repeat]:
+    """Return what the run at `path` did, its `stop` only if that is how its last attempt ended; a file has edits only.
+
+    What an earlier attempt of ours has done already is left out.
+    """
+    if not path.is_dir():
+        return []
+    run = RunDir.at(path)
+    status, known = read_status(run), {one.id for one in own}
+    began = status.started if status is not None and status.started is not None else 0.0
+    events = [event for event in read_events(run) if event.action != "stop" or event.t >= began]
+    found = _repeats(events, f"the replayed {path}", (), is_recorded=False)
+    return [one for one in found if one.id not in known]
+
+
+def _repeats(events: list[Event], source: str, leave_out: Collection[str], *, is_recorded: bool) -> list[Repeat]:
+    prefix = "" if is_recorded else _PREFIX
+    return [
+        Repeat(
+            event.step, prefix + event.id.removeprefix(prefix), event.action, event.arguments or {}, source, is_recorded
+        )
+        for event in events
+        if event.state == "applied" and event.action is not None and event.step is not None
+        if event.action not in (*_OF_THE_MOMENT, *leave_out)
+    ]

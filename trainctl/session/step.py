@@ -1,0 +1,242 @@
+"""The engine of a live session: what is due at a step takes effect there, in one order, in the training thread."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+
+from trainctl.attempt.attempt import Attempt
+from trainctl.config.changelog import Edit
+from trainctl.errors import EditError, RunDirError
+from trainctl.rundir.events import Answers, Event
+from trainctl.rundir.metrics import MetricLog
+from trainctl.rundir.provenance import environment
+from trainctl.rundir.request import Request
+from trainctl.session.actions import Actions
+from trainctl.session.apply import Applier, Hook
+from trainctl.session.changelog_file import ChangelogFile
+from trainctl.session.deferred import Waiting
+from trainctl.session.flags import Flags
+from trainctl.session.io_thread import Pump
+from trainctl.session.recovery import reject
+from trainctl.session.replay import Replaying
+from trainctl.session.run_actions import Doing
+from trainctl.session.schedule import Schedule
+from trainctl.session.values import Now
+
+log = logging.getLogger(__name__)
+
+_LOOK_S = 0.05  # between two looks at what has come, while paused
+
+
+class Session:
+    """The parts of one live session, and their order of play; only rank 0 has one.
+
+    At a step: what is scheduled; requests for this step; those whose checkpoint was taken; at an epoch's start those
+    that waited for it; those that have come. Then the actions, so that a replay, which knows only their step, does all
+    in the same order. Then, if paused, whatever comes until the run goes on.
+    """
+
+    def __init__(
+        self,
+        attempt: Attempt,
+        applier: Applier,
+        record: ChangelogFile,
+        replaying: Replaying,
+        metrics: MetricLog,
+        answers: Answers,
+        taken: deque[Request],
+        flags: Flags,
+        show: Callable[[Now], None],
+    ) -> None:
+        self.attempt = attempt
+        self.applier = applier
+        self.record = record
+        self.replaying = replaying
+        self.schedule: Schedule = replaying.plan(record.changelog)
+        self.metrics = metrics
+        self.answers = answers
+        self.flags = flags
+        self.actions = Actions()
+        self.bindings = applier.bindings
+        self.tell: Callable[[Edit | None], None] = lambda _: None  # the other ranks; None: this one still lives
+        self.doing = Doing(attempt, self.actions, flags, answers)
+        self.begun = 0
+        self.touched: set[str] = set()
+        self.pump: Pump
+        self._show = show
+        self._waiting = Waiting()
+        self._taken = taken
+        self._due: deque[tuple[Request, bool]] = deque()
+        self._edits: list[Edit] = []
+        self._poll_s = min(attempt.settings.poll_s, _LOOK_S)
+        applier.hooks.append(self.changed)
+
+    @property
+    def next_step(self) -> int:
+        """The next step at which there is something to do; what comes in meanwhile is not counted."""
+        if self.metrics.is_held or self._due or self.doing.is_due:
+            return 0
+        return min(self.schedule.next_step, self._waiting.next_step)
+
+    def begin_step(self, step: int, *, is_epoch: bool = False) -> None:
+        """Let all that is due at `step` take effect; what comes after the first call for a step waits for the next one.
+
+        Raises:
+            EditError: a scheduled edit or action cannot be done. RunDirError: it cannot be recorded.
+            Exception: what a hook or a binding of the task raised.
+        """
+        if step <= self.begun:
+            return
+        self.begun = step
+        if self.metrics.is_held:
+            self.metrics.start_over()
+        for scheduled in self.schedule.take(step):
+            self.applier.scheduled(step, scheduled)
+        for repeat in self.schedule.take_repeats(step):
+            self.doing.repeat(step, repeat)
+        self._take_waiting(step, is_epoch=is_epoch)
+        self._work_off(step, is_epoch=is_epoch)
+        while self.doing.is_paused:
+            time.sleep(self._poll_s)
+            self.tell(None)
+            self._work_off(step, is_epoch=is_epoch)
+
+    def changed(self, edit: Edit) -> None:
+        """Show the new values to the task, before its own hooks see the edit."""
+        self._edits.append(edit)
+        self.touched.update(edit.values)
+        self.tell(edit)
+        self._show(self.applier.now)
+        for apply in self.bindings:
+            apply(self.applier.now)
+
+    @property
+    def hooks(self) -> list[Hook]:
+        """The task's own hooks are added here."""
+        return self.applier.hooks
+
+    def declare(self, name: str, call: Callable[..., object]) -> None:
+        """Add an action of the task, and tell page and command line of it.
+
+        Raises:
+            SettingError: the name is none or taken, or an argument cannot be given from outside.
+        """
+        self.actions.declare(name, call)
+        self.attempt.update_run_yaml(actions=self.actions.to_dict())
+
+    def note_environment(self) -> None:
+        """Write into `run.yaml` what the numbers may depend on; at the end, since the task sets flags as it goes."""
+        with contextlib.suppress(OSError):  # a full disk: there is a record of the run without it
+            self.attempt.update_run_yaml(environment=environment(self.record.changelog.base))
+
+    def reject_left(self, reason: str) -> None:
+        """Answer all requests that are left when the run ends."""
+        while self._taken:
+            reject(self._taken.popleft(), self.answers, reason)
+        for request, _ in self._due:
+            reject(request, self.answers, reason)
+        for request in self.doing.take_left():
+            reject(request, self.answers, reason)
+        for request, before in self._waiting.take_left():
+            reject(request, self.answers, f"{reason} {before}")
+        self._due.clear()
+        self.answers.try_again()
+
+    def _take_waiting(self, step: int, *, is_epoch: bool) -> None:
+        for request in self._waiting.take_later(step):
+            if not self._is_over(step, request):  # a resume may have passed over its step
+                self._due.append((request, False))
+        seen = self.flags.checkpoint.seen
+        for asked, request in self._waiting.take_for_checkpoint():
+            if seen is not None and asked <= seen < step:
+                self._due.append((request, True))
+            elif step > asked and not self.flags.checkpoint.was_looked_at:
+                reason = "a checkpoint is to be taken before this edit, and the training loop takes none"
+                reject(request, self.answers, f"{reason}: it has not looked at live.should_checkpoint")
+            else:
+                self._waiting.until_checkpoint(asked, request)
+        if is_epoch:
+            self._due.extend((request, True) for request in self._waiting.take_for_epoch())
+
+    def _work_off(self, step: int, *, is_epoch: bool) -> None:
+        """Take requests one by one: if a hook raises, those after it are still there at the next step."""
+        for _ in range(len(self._due) + len(self._taken)):  # what comes meanwhile must not keep the step from ending
+            if self._due:
+                self._request(step, *self._due.popleft(), is_epoch=is_epoch)
+            else:
+                request = self._taken.popleft()
+                if not self._is_over(step, request):
+                    self._request(step, request, False, is_epoch=is_epoch)
+        self.doing.work_off(step)
+
+    def _is_over(self, step: int, request: Request) -> bool:
+        """Refuse a request for a step that has gone by; say whether it was one."""
+        if request.at is None or request.at >= step:
+            return False
+        reason = f"step {request.at} is over: the run is at step {step}; give a later step, or none"
+        reject(request, self.answers, reason)
+        return True
+
+    def _request(self, step: int, request: Request, has_checkpoint: bool, *, is_epoch: bool) -> None:
+        """Let a request take effect, or wait for what it must wait for."""
+        is_edit = request.action is None
+        refusal = self.replaying.refusal if is_edit else None
+        if refusal is not None:
+            reject(request, self.answers, refusal)
+            return
+        wants_checkpoint = is_edit and not has_checkpoint and self.applier.wants_checkpoint(request)
+        if request.at is not None and request.at - wants_checkpoint > step:
+            if not (is_edit and self.applier.is_refused(request)):
+                self._waiting.until_step(request.at - wants_checkpoint, request)
+        elif wants_checkpoint:
+            self.flags.checkpoint.put_up()
+            self._waiting.until_checkpoint(step, request)
+        elif not is_edit:
+            self.doing.add(request)
+        elif not is_epoch and self.applier.must_wait_for_epoch(request):
+            self._waiting.until_epoch(request)
+        else:
+            self._edit(step, request)
+
+    def _edit(self, step: int, request: Request) -> None:
+        self._edits.clear()
+        try:
+            self.applier.request(step, request)
+        finally:
+            if self._edits:  # it was not rejected
+                keys = self._edits[-1].values.keys()
+                dropped = self.replaying.diverge(step, keys, self.schedule, self.attempt)
+                for edit in dropped:
+                    self.answers.give(_superseded(edit, step, request))
+
+
+def _superseded(edit: Edit, step: int, request: Request) -> Event:
+    reason = (
+        f"the scheduled edit at step {edit.step} is superseded by the edit at step {step} ({request.id}); "
+        "trainctl.replay_mode=follow"
+    )
+    name = f"replay-{edit.step}-{request.id}"
+    return Event(name, "rejected", edits=edit.values, via="replay", reason=reason, at=edit.step)
+
+
+def lost_error(session: Session) -> RunDirError | None:
+    """Return the error of a run that ended without its metrics or answers on disk; None when nothing is lost."""
+    lost = [loss for loss in (session.metrics.loss, session.answers.loss) if loss]
+    return RunDirError("; ".join(lost)) if lost else None
+
+
+def missed_error(session: Session, step: int) -> EditError | None:
+    """Return the error of a replay that ended before all that was recorded was repeated; None when nothing is left."""
+    missed = session.schedule.missed
+    if not missed:
+        return None
+    steps = ", ".join(map(str, missed[:10])) + (", …" if len(missed) > 10 else "")
+    what = "edits" if any(not one.is_recorded for one in session.schedule.left) else "actions"
+    return EditError(
+        f"the run ended at step {step}, but the replayed {session.replaying.source} has {what} at steps {steps}; "
+        "it was not the same run"
+    )

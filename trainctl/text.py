@@ -1,0 +1,132 @@
+"""Text as it may be shown on a terminal: what came from a file is data, never a control sequence.
+
+Numbers and times as a person reads them.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+from typing import Any
+
+from trainctl.config import yaml
+
+_ESCAPE_SEQUENCE = re.compile(
+    r"\x1b\[[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor
+    r"|\x1b[\]PX^_].*?(?:\x07|\x1b\\|$)"  # OSC and other strings: titles, links
+    r"|\x1b[ -/]*[0-~]?",
+    re.DOTALL,
+)
+
+
+def clean(value: object) -> str:
+    r"""Return text on one line without control characters; line breaks and tabs become spaces.
+
+    >>> clean("a\x1b[31mred\x1b[0m\nb\u202e")
+    'ared b'
+    """
+    text = str(value)
+    if text.isprintable():
+        return text
+    text = _ESCAPE_SEQUENCE.sub("", text)
+    return "".join(char for char in re.sub(r"[\n\r\t]+", " ", text) if char.isprintable())
+
+
+def padded(cell: str, width: int, *, is_right: bool = False) -> str:
+    """Return a text with as many spaces after it, or before it, as make it `width` places wide on a terminal.
+
+    >>> padded("ab", 4), padded("ab", 4, is_right=True)
+    ('ab  ', '  ab')
+    """
+    from rich.cells import cell_len  # only who prints a table pays for it
+
+    spaces = " " * (width - cell_len(cell))
+    return spaces + cell if is_right else cell + spaces
+
+
+def clean_line(line: str) -> str:
+    r"""Return a line of a log as a terminal would have left it: of what `\r` overwrote only the last stays.
+
+    >>> clean_line("10 %\r99 %\r\n")
+    '99 %'
+    """
+    return clean(line.rstrip("\r\n").rpartition("\r")[2].expandtabs(8))
+
+
+def clean_lines(text: str, most: int) -> list[str]:
+    r"""Return the last lines of a log, cleaned.
+
+    >>> clean_lines("one\n10 %\r99 %\r\n\x1b[1mtwo\n", 2)
+    ['99 %', 'two']
+    """
+    return [clean_line(line) for line in text.rstrip("\n").split("\n")[-most:]]
+
+
+def number(value: float | None, *, exact: bool = False) -> str:
+    """Write a number with four significant digits, or exactly.
+
+    >>> number(0.972222), number(123456.7), number(3.0), number(1e-5), number(0.1 + 0.2, exact=True)
+    ('0.9722', '123457', '3', '1e-05', '0.30000000000000004')
+    """
+    if value is None:
+        return ""
+    if exact or isinstance(value, int) or not math.isfinite(value):
+        return repr(value)
+    return f"{value:.0f}" if 1e4 <= abs(value) < 1e9 else f"{value:.4g}"
+
+
+def duration(seconds: float | None) -> str:
+    """Write a time span in its two largest units.
+
+    >>> duration(0.21), duration(42.4), duration(192), duration(7500), duration(280000)
+    ('0.2s', '42s', '3m12s', '2h05m', '3d05h')
+    """
+    if seconds is None or not math.isfinite(seconds):
+        return ""
+    if seconds < 9.95:
+        return f"{seconds:.1f}s"
+    whole = round(seconds)
+    for unit, small, size, part in (("d", "h", 86400, 3600), ("h", "m", 3600, 60), ("m", "s", 60, 1)):
+        if whole >= size:
+            return f"{whole // size}{unit}{whole % size // part:02}{small}"
+    return f"{whole}s"
+
+
+def rate(per_second: float | None) -> str:
+    """Write steps per second.
+
+    >>> rate(15321.0), rate(0.25)
+    ('15.3k/s', '0.25/s')
+    """
+    if per_second is None or not math.isfinite(per_second):
+        return ""
+    return f"{per_second / 1000:.3g}k/s" if 1000 <= per_second < 1e6 else f"{per_second:.3g}/s"
+
+
+def steps(step: int | None, total: int | None) -> str:
+    """Write how far a run is.
+
+    >>> steps(812, 1000), steps(812, None), steps(None, None)
+    ('812/1000', '812', '')
+    """
+    if step is None:
+        return ""
+    return str(step) if total is None else f"{step}/{total}"
+
+
+def value(of: Any, *, exact: bool = False) -> str:
+    """Write any plain value on one line; a number on its own by `number`."""
+    if isinstance(of, int | float) and not isinstance(of, bool):
+        return number(of, exact=exact)
+    return "" if of is None else clean(of if isinstance(of, str) else yaml.inline(of))
+
+
+def moment(seconds: float | None, *, day: bool = True) -> str:
+    """Write a time of the day here, with its date before it unless `day` is false."""
+    if seconds is None:
+        return ""
+    try:
+        return time.strftime("%Y-%m-%d %H:%M:%S" if day else "%H:%M:%S", time.localtime(seconds))
+    except (OverflowError, OSError, ValueError):
+        return ""  # a foreign file's number that is no time

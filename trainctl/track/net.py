@@ -1,0 +1,40 @@
+"""Whether a server is there, found out at once: W&B's client goes on trying for long, and does not say why.
+
+Runs of trackers that the task has opened itself, where that cannot be seen from outside: loggers of Lightning.
+"""
+
+from __future__ import annotations
+
+import socket
+from urllib.parse import urlsplit
+from urllib.request import getproxies
+
+
+def check_reachable(url: str, timeout_s: float) -> None:
+    """Connect to the server of a URL and hang up; through a proxy nothing can be found out.
+
+    Raises:
+        OSError: nobody listens there.
+    """
+    if not getproxies():
+        address = urlsplit(url)
+        port = address.port or (443 if address.scheme == "https" else 80)
+        socket.create_connection((address.hostname or "", port), timeout=timeout_s).close()
+
+
+_opened: dict[str, dict[str, str]] = {}
+
+
+def note(tracker: str, **place: str) -> None:
+    """Say that this process has a run open on a tracker, and where; trainctl sends to it instead of opening another."""
+    _opened[tracker] = place
+
+
+def noted(tracker: str) -> dict[str, str]:
+    """Return where this process has a run open on a tracker; empty when nobody has said so."""
+    return _opened.get(tracker, {})
+
+
+def forget() -> None:
+    """Forget all that was noted: the run of this process has ended."""
+    _opened.clear()
