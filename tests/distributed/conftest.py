@@ -7,13 +7,11 @@ from pathlib import Path
 
 import pytest
 from rank_processes import Ranks, StartRanks, app_command
+from session_fixtures import run
 
 from trainctl.rundir.paths import RunDir
 
-
-@pytest.fixture
-def run(tmp_path: Path) -> RunDir:
-    return RunDir.at(tmp_path / "run")
+__all__ = ["run"]
 
 
 @pytest.fixture

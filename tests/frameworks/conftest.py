@@ -3,37 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
 from open_sessions import OpenLive
+from session_fixtures import end_run, run
 
-from trainctl.attempt import attempt
 from trainctl.config.yaml import dumps
 from trainctl.rundir.paths import RunDir
 from trainctl.session.api import live
 from trainctl.session.live import Live
 
-
-@pytest.fixture
-def run(tmp_path: Path) -> RunDir:
-    return RunDir.at(tmp_path / "run")
-
-
-@pytest.fixture
-def end_run() -> Iterator[Callable[[], None]]:
-    """Return a function that ends the run of this process as its normal end would; the test's end calls it too."""
-
-    def end() -> None:
-        current = attempt.current()
-        if current is not None:
-            current.end("done", exit_code=0)
-
-    yield end
-    end()
+__all__ = ["end_run", "run"]
 
 
 @pytest.fixture

@@ -9,13 +9,23 @@ WAITS = """
 import os, select, signal, threading, time
 from trainctl.launch.signals import Interrupts
 
-sent = threading.Event()
+class Heard(Interrupts):
+    def fileno(self):
+        asked.set()
+        return super().fileno()
+
+asked, sent = threading.Event(), threading.Event()
+def main_sleeps():
+    with open(f"/proc/self/task/{os.getpid()}/stat") as file:
+        return file.read().rpartition(")")[2].split()[0] == "S"
+
 def send():
-    time.sleep(0.5)  # the main thread waits by now; if not, the test proves less, and does not fail
+    asked.wait()  # the main thread has begun its select
+    while not all(main_sleeps() for _ in range(3)): time.sleep(0.001)
     os.kill(os.getpid(), signal.SIGTERM)  # this thread alone may take it
     sent.wait()
 
-with Interrupts() as interrupts:
+with Heard() as interrupts:
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
     taker = threading.Thread(target=lambda: (signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM]), send()))
     taker.start()
