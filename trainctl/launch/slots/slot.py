@@ -26,7 +26,7 @@ class Slot:
         devices: entries for `CUDA_VISIBLE_DEVICES`, in order.
         number: position in the list of slots, from 0.
         threads: the job's share of cores, as variables of thread pools.
-        places: files that stand for the job's use of its devices, for its process to hold (`hostlocks.keep`).
+        places: files that stand for the job's use of its devices, for its process to hold (`host_locks.keep`).
     """
 
     name: str
