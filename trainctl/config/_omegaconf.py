@@ -277,7 +277,7 @@ def registered_resolvers() -> Mapping[str, Any]:
 @functools.cache
 def _say_unknown() -> None:
     _log.warning(
-        "OmegaConf %s is newer than what trainctl was tested with (%s*); configs are read in a slower way",
+        "trainctl was not tested with OmegaConf %s (but with %s*); configs are read in a slower way",
         omegaconf.__version__,
         "*, ".join(KNOWN),
     )
