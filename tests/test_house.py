@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import ast
 import graphlib
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
+
+import omegaconf
+from omegaconf import AnyNode, DictConfig, ListConfig, OmegaConf, UnionNode
+from omegaconf.basecontainer import BaseContainer
 
 ROOT = Path(__file__).resolve().parent.parent
 OURS = sorted([*(ROOT / "trainctl").rglob("*.py"), *(ROOT / "hydra_plugins").rglob("*.py")])
@@ -78,6 +83,10 @@ NOT_YET = {  # files that still import more of ours, or from above
     *("trainctl.panel.pages.run", "trainctl.session.apply", "trainctl.session.live", "trainctl.session.open"),
     *("trainctl.session.step", "trainctl.compose.grids", "trainctl.compose.job", "trainctl.compose.loader"),
 }
+SEAM = "trainctl/config/_omegaconf.py"  # the only file that uses private names of OmegaConf
+OUTSIDE_THE_SEAM = {f"trainctl/launch/{name}.py" for name in ("likeness", "nodecopy", "substitutes", "yamltext")} | {
+    "trainctl/launch/parsetrees.py"
+}  # these go
 
 
 def name_of(path: Path) -> str:
@@ -145,6 +154,59 @@ def test_imports_go_one_way() -> None:
 def test_modules_import_each_other_without_cycles() -> None:
     graph = {module: own_imports(path) for module, path in MODULES.items() if module != PUBLIC}
     list(graphlib.TopologicalSorter(graph).static_order())
+
+
+@cache
+def private_names_of_omegaconf() -> frozenset[str]:
+    """Return what OmegaConf's classes of nodes call private: members of the classes, and attributes of instances."""
+    nodes = [OmegaConf.create({"x": [1]}), AnyNode(1)]
+    kinds = [BaseContainer, DictConfig, ListConfig, UnionNode, AnyNode, OmegaConf]
+    names = {name for kind in kinds for name in (*dir(kind), *kind.__annotations__)}
+    names |= {name for node in nodes for name in vars(node)}
+    return frozenset(name for name in names if name[:1] == "_" and name[:2] != "__" and "__" not in name)
+
+
+def private_uses_of_omegaconf(path: Path) -> set[str]:
+    """Return what a file names of OmegaConf that is private: attributes, keys of a `__dict__`, and modules.
+
+    Names that a class of the same file has may be this class's, and those of `self` and `cls` always are.
+    """
+    own = {node.name for node in ast.walk(tree_of(path)) if isinstance(node, ast.FunctionDef)}
+    own |= {target.attr for target in ast.walk(tree_of(path)) if isinstance(target, ast.Attribute) and is_own(target)}
+    own |= {
+        node.target.id
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
+    }
+    public = {"omegaconf", *(f"omegaconf.{name}" for name in (*omegaconf.__all__, "errors"))}
+    found = {name for name in imports_of(path) if ".".join(name.split(".")[:2]) not in public}
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.Attribute) and not is_own(node):
+            found |= {node.attr} - own
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            found |= {node.value}
+    return {name for name in found if name in private_names_of_omegaconf() or name.startswith("omegaconf.")}
+
+
+def is_own(node: ast.Attribute) -> bool:
+    return isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")
+
+
+def test_private_names_of_omegaconf_stand_in_one_file() -> None:
+    seam = private_uses_of_omegaconf(ROOT / SEAM)
+    assert {"_get_node", "_value", "_metadata", "_content", "omegaconf.basecontainer.BaseContainer"} <= seam
+    strays = {
+        place: sorted(private_uses_of_omegaconf(path))
+        for path, place in zip(OURS, relative(OURS), strict=True)
+        if place not in {SEAM, *OUTSIDE_THE_SEAM} and private_uses_of_omegaconf(path)
+    }
+    assert strays == {}
+
+
+def test_each_private_name_of_omegaconf_has_its_contract_test() -> None:
+    contract = (ROOT / "tests" / "config" / "test_omegaconf_seam.py").read_text()
+    names = {name.rpartition(".")[2] for name in private_uses_of_omegaconf(ROOT / SEAM)}
+    assert {name for name in names if not re.search(rf"\b{name}\b", contract)} == set()
 
 
 def test_optional_and_heavy_libraries_stay_in_their_room() -> None:

@@ -75,7 +75,8 @@ def _keys(config: Path) -> Collection[Any]:
         TrainctlError: it cannot be read, or has half an interpolation in a command.
     """
     from omegaconf.errors import GrammarParseError  # other commands need none of it
-    from omegaconf.grammar_parser import parse
+
+    from trainctl.config._omegaconf import parse
 
     try:
         text = config.read_text(encoding="utf-8")

@@ -10,25 +10,22 @@ from enum import Enum
 from pathlib import PurePath
 from typing import Any
 
-from omegaconf import DictConfig, ListConfig, OmegaConf, grammar_parser
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import (
     GrammarParseError,
     InterpolationKeyError,
     OmegaConfBaseException,
     UnsupportedInterpolationType,
 )
-from omegaconf.grammar_parser import parse
 
 from trainctl.commands.quoting import ShellText
+from trainctl.config._omegaconf import GrammarLexer, GrammarParser, parse
 from trainctl.config.identity import OF_THE_MOMENT
 from trainctl.config.keys import leaves
 from trainctl.config.masking import MASK, Masking, patterns_of
 from trainctl.errors import CommandError
 
 COMMANDS = "commands"
-
-_Lexer: Any = vars(grammar_parser)["OmegaConfGrammarLexer"]  # made by ANTLR, without types
-_Parser: Any = vars(grammar_parser)["OmegaConfGrammarParser"]
 
 _OURS = re.compile(r"\$\{\s*(flag|run_dir|run_name)\s*:\s*([^{}]*?)\s*\}")
 _KEY = re.compile(r"[\w./@-]+")
@@ -172,15 +169,15 @@ def pieces(text: str, source: str) -> Iterator[Piece]:
     except GrammarParseError as error:
         raise CommandError(f"{source} cannot be read: {error}; a `${{` that is the shell's is written \\${{") from error
     for child, following in zip(children, [*children[1:], None], strict=True):
-        if isinstance(child, _Parser.InterpolationContext):
+        if isinstance(child, GrammarParser.InterpolationContext):
             yield Piece(text[child.start.start : child.stop.stop + 1], True)
             continue
         symbol = child.symbol
-        before_one = isinstance(following, _Parser.InterpolationContext)
+        before_one = isinstance(following, GrammarParser.InterpolationContext)
         shown = symbol.text
-        if symbol.type == _Lexer.ESC_INTER:
+        if symbol.type == GrammarLexer.ESC_INTER:
             shown = shown[-(len(shown) // 2 + 1) :]
-        elif symbol.type == _Lexer.TOP_ESC and before_one:
+        elif symbol.type == GrammarLexer.TOP_ESC and before_one:
             shown = shown[: len(shown) // 2]
         if shown != "<EOF>":
             yield Piece(shown, False)
@@ -256,7 +253,7 @@ def _keys_in(value: Any) -> Iterator[str]:
 
 
 def _nodes(tree: Any) -> Iterator[str]:
-    if isinstance(tree, _Parser.InterpolationNodeContext):
+    if isinstance(tree, GrammarParser.InterpolationNodeContext):
         yield re.split(r"[.\[\]]", tree.getText()[2:-1].strip().lstrip("["))[0]
     for child in getattr(tree, "children", None) or ():
         yield from _nodes(child)

@@ -20,8 +20,8 @@ from hydra.core.utils import JobReturn, JobRuntime, JobStatus
 from hydra.types import HydraContext, TaskFunction
 from hydra_plugins.hydra_joblib_launcher import _core as joblib_core
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
-from omegaconf.basecontainer import BaseContainer
 
+from trainctl.config._omegaconf import registered_resolvers
 from trainctl.config.naming import naming_swept, swept_keys
 from trainctl.config.overrides import quoted, task_overrides
 from trainctl.config.settings import Settings, settings_of
@@ -190,7 +190,7 @@ def execute(context: SweepContext, job: ComposedJob, task: TaskFunction) -> JobR
         "hydra_context": _with_loader(context.hydra_context, _ComposedLoader(job.config)),
         "config": context.config,
         "task_function": task,
-        "singleton_state": {"instances": Singleton._instances, "omegaconf_resolvers": BaseContainer._resolvers},
+        "singleton_state": {"instances": Singleton._instances, "omegaconf_resolvers": registered_resolvers()},
     }
     if _WRAPS_RESULTS:
         parameters |= {"task_function_unwrap_depth": 0, "wrap_result": False}

@@ -14,6 +14,7 @@ from hydra.errors import CompactHydraException
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
+from trainctl.config._omegaconf import child, entries, is_none, is_open, plain, take_over
 from trainctl.config.adopt import NEVER_LOADED
 from trainctl.config.given import check_missing
 from trainctl.config.keys import leaves, split
@@ -161,7 +162,7 @@ def fit(config: DictConfig) -> None:
     if adapted is not config:
         before, after = raw_leaves(config), raw_leaves(adapted)
         changed = [key for key in {**before, **after} if not is_same(before.get(key, _ABSENT), after.get(key, _ABSENT))]
-        _take_over(config, adapted)
+        take_over(config, adapted, keep=("hydra",))
     with read_write(config.hydra.runtime), open_dict(config.hydra.runtime):
         config.hydra.runtime[PAIR_NODE] = {"pair": said, "keys": sorted(changed)}
 
@@ -219,23 +220,18 @@ def _may_choose(override: str, master: DictConfig) -> bool:
 
 def _registry(config: DictConfig) -> str | None:
     """Return `trainctl.pairs`; past OmegaConf's own access where it says nothing, as in nearly all configs."""
-    settings: Any = config.__dict__["_content"].get("trainctl")
-    content: Any = settings.__dict__["_content"] if isinstance(settings, DictConfig) else None
-    if isinstance(content, dict) and (content.get("pairs") is None or content["pairs"]._value() is None):
-        return None
+    settings = child(config, "trainctl")
+    if isinstance(settings, DictConfig) and is_open(settings):
+        pairs = child(settings, "pairs")
+        if pairs is None or is_none(pairs):
+            return None
     path = OmegaConf.select(config, "trainctl.pairs", default=None)
     return None if path is None else str(path)
 
 
 def raw_leaves(config: DictConfig) -> dict[str, Any]:
     """Return the values of the task's dotted keys, unresolved, past OmegaConf's own access; lists are values."""
-    nodes: dict[Any, Any] = {key: config._get_node(key) for key in config if key != "hydra"}
-    return leaves(
-        {
-            key: OmegaConf.to_container(node, resolve=False) if OmegaConf.is_config(node) else node._value()
-            for key, node in nodes.items()
-        }
-    )
+    return leaves({key: plain(node) for key, node in entries(config) if key != "hydra"})
 
 
 def _keys_of_earlier_run(config: DictConfig) -> list[str]:
@@ -254,16 +250,3 @@ def _keys_of_earlier_run(config: DictConfig) -> list[str]:
 def _is_taken(value: Any, loaded: Any) -> bool:
     """Say whether a value may be what was loaded, which is text or has lost its type in some sources."""
     return bool(value == loaded or str(value).lower() == str(loaded).lower())
-
-
-def _take_over(config: DictConfig, adapted: DictConfig) -> None:
-    """Give a config the nodes of an adapted one, types, references and flags as they are."""
-    content: Any = config.__dict__["_content"]
-    for key in [key for key in content if key != "hydra" and adapted._get_node(key, validate_access=False) is None]:
-        del content[key]
-    for key in adapted:
-        if key != "hydra":
-            node: Any = adapted._get_node(key)
-            node._set_parent(config)
-            node._invalidate_flags_cache()
-            content[key] = node

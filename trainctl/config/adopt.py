@@ -11,13 +11,24 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, ListConfig, flag_override
-from omegaconf._utils import is_structured_config
-from omegaconf.base import Container, Node
+from omegaconf import (
+    AnyNode,
+    BooleanNode,
+    Container,
+    DictConfig,
+    EnumNode,
+    FloatNode,
+    IntegerNode,
+    ListConfig,
+    Node,
+    OmegaConf,
+    PathNode,
+    ValueNode,
+)
 from omegaconf.errors import OmegaConfBaseException
-from omegaconf.nodes import AnyNode, BooleanNode, EnumNode, FloatNode, IntegerNode, PathNode
 
 from trainctl.config import keys, yaml
+from trainctl.config._omegaconf import MISSING, entries, is_open, is_optional, item_type, plain, raw, text_of, unlocked
 from trainctl.config.loaded import Form, Loaded
 from trainctl.config.masking import OMITTED
 from trainctl.config.values import has_interpolation, literal
@@ -27,7 +38,6 @@ UNKNOWN = ("error", "drop", "add")
 NEVER_LOADED = ("hydra", "trainctl")  # these say how a run is started and watched, not what it computes
 _MOST = 20
 _OF_THE_MOMENT = re.compile(r"\$\{\s*(now|hydra)\s*[:.]")
-_PROTECTIONS = ["struct", "readonly"]
 
 
 @dataclass(slots=True)
@@ -83,30 +93,25 @@ def _listed(items: list[str], separator: str = ", ") -> str:
 
 
 def _walk(target: DictConfig, values: Mapping[Any, Any], above: tuple[str, ...], adoption: _Adoption) -> None:
-    names = {_text(there): there for there in target}
+    there = {_text(key): (key, node) for key, node in entries(target)}
     for key, value in values.items():
         path = (*above, str(key))
         if path in adoption.protected or is_left_out(value, adoption.loaded):
             continue
-        name = names.get(str(key))
-        node = None if name is None else target._get_node(name)
-        if not isinstance(node, Node):
+        name, node = there.get(str(key), (None, None))
+        if node is None:
             _meet_stranger(target, key, value, path, adoption)
-        elif isinstance(node, DictConfig) and _is_open(node) and isinstance(value, Mapping):
+        elif isinstance(node, DictConfig) and is_open(node) and isinstance(value, Mapping):
             _walk(node, value, path, adoption)
         else:
             _set(target, name, node, value, path, adoption)
-
-
-def _is_open(node: DictConfig) -> bool:
-    return not (node._is_none() or node._is_missing() or node._is_interpolation())
 
 
 def is_left_out(value: Any, loaded: Loaded) -> bool:
     """Say whether a value is missing in the source, or was left out of it as a secret."""
     if isinstance(value, list):
         return any(is_left_out(item, loaded) for item in value)
-    return isinstance(value, str) and (value == "???" or (OMITTED in value and not loaded.is_own))
+    return isinstance(value, str) and (value == MISSING or (OMITTED in value and not loaded.is_own))
 
 
 def _text(key: Any) -> str:
@@ -114,7 +119,7 @@ def _text(key: Any) -> str:
 
 
 def _meet_stranger(target: DictConfig, key: Any, value: Any, path: tuple[str, ...], adoption: _Adoption) -> None:
-    takes_any = target._metadata.element_type is not Any and not is_structured_config(target._metadata.object_type)
+    takes_any = item_type(target) is not Any and OmegaConf.get_type(target) is dict
     if not takes_any:
         below = keys.leaves(value) if isinstance(value, dict) and value else None
         adoption.strangers += [keys.join(path)] if below is None else [f"{keys.join(path)}.{each}" for each in below]
@@ -123,24 +128,24 @@ def _meet_stranger(target: DictConfig, key: Any, value: Any, path: tuple[str, ..
     if has_interpolation(value) and not adoption.loaded.is_own:
         adoption.refused.append(_is_interpolation(path))
         return
-    with flag_override(target, _PROTECTIONS, False):
+    with unlocked(target):
         try:
-            is_float = target._metadata.element_type is float and type(value) is int
+            is_float = item_type(target) is float and type(value) is int
             target[key] = float(value) if is_float else value
         except OmegaConfBaseException as error:
             adoption.refused.append(f"{keys.join(path)}: {_reason(error)}")
 
 
 def _set(target: DictConfig, name: Any, node: Node, value: Any, path: tuple[str, ...], adoption: _Adoption) -> None:
-    written = node._value()
+    written = raw(node)
     if adoption.loaded.is_record and isinstance(written, str) and _OF_THE_MOMENT.search(written):
         return
     if has_interpolation(value) and not adoption.loaded.is_own:
-        if written != value:
+        if plain(node) != value:
             adoption.refused.append(_is_interpolation(path))
         return
     try:
-        with flag_override(target, _PROTECTIONS, False):
+        with unlocked(target):
             target[name] = _coerced(node, value, adoption.loaded.form)
     except (OmegaConfBaseException, ValueError) as error:
         adoption.refused.append(f"{keys.join(path)}={yaml.inline(value):.60}: {_reason(error)}")
@@ -162,8 +167,8 @@ def _coerced(node: Node, value: Any, form: Form) -> Any:
         return value
     if form == "text" and isinstance(value, str):
         return _parsed(node, value)
-    sample = node._value()
-    if value is None and isinstance(node, FloatNode) and not node._is_optional():
+    sample = raw(node)
+    if value is None and isinstance(node, FloatNode) and not is_optional(node):
         return math.nan
     if isinstance(node, FloatNode) or type(sample) is float:
         return float(value) if type(value) is int else value
@@ -188,12 +193,10 @@ def _as_items(node: Node, value: Any) -> Any:
 
 
 def _has_floats(node: ListConfig) -> bool:
-    if node._metadata.element_type is float:
+    if item_type(node) is float:
         return True
-    if node._is_none() or node._is_missing() or node._is_interpolation():
-        return False
-    items = list(node._iter_ex(resolve=False))
-    return bool(items) and all(type(item) is float for item in items)
+    items = [item for _, item in entries(node)]
+    return bool(items) and all(isinstance(item, ValueNode) and type(raw(item)) is float for item in items)
 
 
 def _parsed(node: Node, text: str) -> Any:
@@ -201,9 +204,9 @@ def _parsed(node: Node, text: str) -> Any:
     if isinstance(node, Container):
         return _as_items(node, _of_kind("list" if isinstance(node, ListConfig) else "mapping", _literal(text)))
     if not isinstance(node, AnyNode):
-        return None if text == "None" and node._is_optional() else _typed(node, text)
-    sample = node._value()
-    if isinstance(sample, str) and sample != "???" and not node._is_interpolation():
+        return None if text == "None" and is_optional(node) else _typed(node, text)
+    sample = raw(node)
+    if isinstance(sample, str) and sample != MISSING and text_of(node) is None:
         return text
     value = _literal(text)
     if type(sample) is float and type(value) is int:

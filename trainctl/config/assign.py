@@ -6,16 +6,13 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
-from omegaconf import DictConfig, ListConfig, OmegaConf, flag_override
-from omegaconf.base import Node
+from omegaconf import AnyNode, DictConfig, ListConfig, Node, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from omegaconf.nodes import AnyNode
 
+from trainctl.config._omegaconf import child, declared_type, key_named, mapping_at, set_value, unlocked
 from trainctl.config.keys import split
 from trainctl.config.snapshot import plain_value
 from trainctl.errors import EditError
-
-_PROTECTIONS = ["struct", "readonly"]
 
 
 def fitted(config: DictConfig, key: str, value: Any, *, as_it_is: bool = False) -> Any:
@@ -32,14 +29,11 @@ def fitted(config: DictConfig, key: str, value: Any, *, as_it_is: bool = False) 
     Raises:
         EditError: the config has no such key, or its type refuses the value.
     """
-    parent, name = _place(config, key)
-    node = parent._get_node(name)
-    assert isinstance(node, Node)
+    _, _, node = _place(config, key)
     in_place = _takes_in_place(node, value)
     trial = copy.deepcopy(node) if in_place else OmegaConf.create({})
     try:
-        with flag_override(trial, _PROTECTIONS, False):
-            trial._set_value(value if in_place else {"any": copy.deepcopy(value)})
+        set_value(trial, value if in_place else {"any": copy.deepcopy(value)})
         return value if as_it_is or not in_place else plain_value(trial)
     except Exception as error:  # OmegaConf lets errors of others through: a number that is too large for a float
         # set alone, a node leaves OmegaConf's placeholders in its message
@@ -55,13 +49,10 @@ def assign(config: DictConfig, values: Mapping[str, Any]) -> None:
     than replaced, so who holds one sees the change.
     """
     for key, value in values.items():
-        parent, name = _place(config, key)
-        node = parent._get_node(name)
-        assert isinstance(node, Node)
-        with flag_override(parent, _PROTECTIONS, False):
+        parent, name, node = _place(config, key)
+        with unlocked(parent):
             if _takes_in_place(node, value):
-                with flag_override(node, _PROTECTIONS, False):
-                    node._set_value(copy.deepcopy(value))
+                set_value(node, copy.deepcopy(value))
             else:
                 parent[name] = copy.deepcopy(value)
 
@@ -72,37 +63,29 @@ def current(config: DictConfig, key: str) -> Any:
     Raises:
         EditError: the config has no such key.
     """
-    parent, name = _place(config, key)
+    parent, name, _ = _place(config, key)
     try:
         return plain_value(parent[name])
     except OmegaConfBaseException:
         return None
 
 
-def _place(config: DictConfig, key: str) -> tuple[DictConfig, Any]:
+def _place(config: DictConfig, key: str) -> tuple[DictConfig, Any, Node]:
     *above, last = split(key)
-    parent = config
-    for part in above:
-        node = parent._get_node(_name(parent, part, key))
-        if not isinstance(node, DictConfig):
-            raise EditError(f"{key}: the config has no such key")
-        parent = node
-    return parent, _name(parent, last, key)
-
-
-def _name(parent: DictConfig, part: str, key: str) -> Any:
-    for name in parent if not parent._is_none() and not parent._is_interpolation() else ():
-        if str(getattr(name, "name", name)) == part:
-            return name
-    raise EditError(f"{key}: the config has no such key")
+    parent = mapping_at(config, above)
+    name = None if parent is None else key_named(parent, last)
+    node = None if parent is None or name is None else child(parent, name)
+    if parent is None or node is None:
+        raise EditError(f"{key}: the config has no such key")
+    return parent, name, node
 
 
 def _takes_in_place(node: Node, value: Any) -> bool:
     """Say whether the node itself takes the value; an untyped one is replaced when the kind of its value changes."""
     if isinstance(node, ListConfig):
-        return isinstance(value, list) or node._metadata.ref_type is not Any
+        return isinstance(value, list) or declared_type(node) is not Any
     if isinstance(node, DictConfig):
-        return isinstance(value, dict) or node._metadata.ref_type is not Any
+        return isinstance(value, dict) or declared_type(node) is not Any
     return not isinstance(node, AnyNode)
 
 

@@ -7,7 +7,6 @@ reference is followed to where its node stands, and what was built there is used
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, is_dataclass
@@ -19,6 +18,18 @@ from hydra.types import ConvertMode
 from omegaconf import Container, DictConfig, ListConfig, Node, OmegaConf, SCMode, UnionNode, ValueNode
 from omegaconf.errors import InterpolationResolutionError
 
+from trainctl.config._omegaconf import (
+    child,
+    free_copy,
+    is_missing,
+    is_none,
+    parent_of,
+    raw,
+    set_parent,
+    set_type,
+    target_of,
+    text_of,
+)
 from trainctl.config.node_path import Place, at, place_of, written
 from trainctl.errors import TrainctlError
 
@@ -98,8 +109,8 @@ class _ObjectBuilder:
     def build(self, node: Any, modes: _Modes, args: Sequence[Any] = ()) -> Any:
         """Build what a node stands for; a node that was built before is not built again."""
         if not isinstance(node, Container):
-            return node._value() if isinstance(node, Node) else node
-        if node._is_none():
+            return node
+        if is_none(node):
             return None
         place = place_of(node)
         if place in self._built:
@@ -128,7 +139,7 @@ class _ObjectBuilder:
         if modes.convert in _PLAIN:
             return items
         built = OmegaConf.create(items, flags=_ALLOW)
-        built._set_parent(node)
+        set_parent(built, node)
         return built
 
     def _mapping(self, node: DictConfig, modes: _Modes, args: Sequence[Any]) -> Any:
@@ -136,14 +147,14 @@ class _ObjectBuilder:
             return self._target(node, modes, args)
         inherited = _Modes(modes.convert, modes.recursive)
         items = {key: self._child(node, key, inherited) for key in node if key != _SHARED}
-        kind = node._metadata.object_type
-        if modes.convert == ConvertMode.ALL or (modes.convert in _PLAIN and kind in (None, dict)):
+        kind = OmegaConf.get_type(node)
+        if modes.convert == ConvertMode.ALL or (modes.convert in _PLAIN and kind is dict):
             return items
         built = OmegaConf.create({}, flags=_ALLOW)
         for key, value in items.items():
             built[key] = value
-        built._set_parent(node)
-        built._metadata.object_type = kind
+        set_parent(built, node)
+        set_type(built, kind)
         return OmegaConf.to_object(built) if modes.convert == ConvertMode.OBJECT else built
 
     def _target(self, node: DictConfig, modes: _Modes, args: Sequence[Any]) -> Any:
@@ -161,24 +172,20 @@ class _ObjectBuilder:
         args = tuple(args) or tuple(given)
         for value in (*args, *kwargs.values()):
             if isinstance(value, Container):
-                value._set_parent(None)  # as Hydra does: all is resolved, and the parent would be pickled with it
+                set_parent(value, None)  # as Hydra does: all is resolved, and the parent would be pickled with it
         return _called(node, call, modes.partial, args, kwargs)
 
     def _child(self, parent: Container, key: Any, modes: _Modes) -> Any:
-        node: Any = parent._get_node(key)
-        while isinstance(node, UnionNode) and not node._is_interpolation():
-            node = node._value()
-        if not isinstance(node, Node):
-            return node
-        if node._is_missing():
+        node: Any = child(parent, key)
+        if is_missing(node):
             parent[key]  # raises, with the full key
-        if not node._is_interpolation():
-            return self.build(node, modes)
+        if text_of(node) is None:
+            return self.build(raw(node), modes)
         with _naming(node):
-            meant = node._dereference_node()
+            meant = target_of(node)
         if isinstance(meant, ValueNode | UnionNode):
             return parent[key]  # converted to the type that is asked for here
-        if meant._is_missing():
+        if is_missing(meant):
             raise BuildError(f"{at(node)}: it refers to {at(meant)}, which is missing")
         return self.build(meant, modes)
 
@@ -199,17 +206,14 @@ def _prepared(config: Any, overrides: Mapping[str, Any]) -> DictConfig | ListCon
         return config
     if isinstance(config, ListConfig):
         raise BuildError(f"a list takes no keys, these were given: {', '.join(overrides)}")
-    merged = copy.deepcopy(config)
-    merged._set_flag(flags=["allow_objects", "struct", "readonly"], values=[True, False, False])
-    merged._set_parent(config._get_parent())
-    return _overridden(merged, _named_targets(dict(overrides)))
+    return _overridden(free_copy(config), _named_targets(dict(overrides)))
 
 
 def _overridden(config: DictConfig, overrides: Mapping[str, Any]) -> DictConfig:
     plain = {key: value for key, value in overrides.items() if isinstance(value, dict | list | Container)}
     merged = OmegaConf.merge(config, plain)
     assert isinstance(merged, DictConfig)
-    merged._set_parent(config._get_parent())
+    set_parent(merged, parent_of(config))
     for key, value in overrides.items():
         if key not in plain:
             merged[key] = value  # merging would copy an object
@@ -257,9 +261,7 @@ def _config(parent: DictConfig, key: Any) -> Any:
     value = parent[key]
     if not isinstance(value, Container):
         return value
-    alone = copy.deepcopy(value)
-    alone._set_parent(value._get_parent())
-    alone._set_flag(flags=["allow_objects", "struct", "readonly"], values=[True, False, False])
+    alone = free_copy(value)
     OmegaConf.resolve(alone)
     return alone
 

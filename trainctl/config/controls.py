@@ -11,12 +11,25 @@ from enum import Enum
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 
-from omegaconf import DictConfig, ListConfig, OmegaConf
-from omegaconf.base import UnionNode
+from omegaconf import (
+    BooleanNode,
+    BytesNode,
+    Container,
+    DictConfig,
+    EnumNode,
+    FloatNode,
+    IntegerNode,
+    ListConfig,
+    Node,
+    OmegaConf,
+    PathNode,
+    StringNode,
+    UnionNode,
+)
 from omegaconf.errors import OmegaConfBaseException
-from omegaconf.nodes import BooleanNode, BytesNode, EnumNode, FloatNode, IntegerNode, PathNode, StringNode
 
 from trainctl.config import keys
+from trainctl.config._omegaconf import declared_type, is_missing, is_optional, resolved, walk
 from trainctl.config.snapshot import recorded_by_value
 from trainctl.config.spec import ControlSpec, When, parse_spec
 from trainctl.errors import SettingError
@@ -89,7 +102,7 @@ def keys_of(config: DictConfig, controls: Mapping[str, Any], editable: bool) -> 
         SettingError: a control that is not one, does not fit its key, or whose pattern matches no key.
     """
     specs = {str(pattern): parse_spec(spec, str(pattern)) for pattern, spec in controls.items()}
-    found = dict(_leaves(config, ()))
+    found = dict(_leaves(config))
     for pattern in specs:
         if not any(_matches(name, pattern) for name in found):
             below = any(name.startswith(f"{pattern}.") for name in found)
@@ -130,21 +143,15 @@ def _with_spec(name: str, key: Key, spec: ControlSpec, where: str) -> Key:
     return key
 
 
-def _leaves(node: DictConfig, above: tuple[object, ...]) -> Iterator[tuple[str, Key]]:
-    for name in list(node):
-        if not above and name == "hydra":
-            continue
-        path = (*above, getattr(name, "name", name))  # an enum as key counts by its name
-        child = node._get_node(name)
-        if isinstance(child, DictConfig) and not child._is_interpolation() and not child._is_missing() and child:
-            yield from _leaves(child, path)  # an empty one is a leaf
-        else:
-            yield keys.join(path), _with_field(keys.join(path), node, name, _key_of(node, name, child))
+def _leaves(config: DictConfig) -> Iterator[tuple[str, Key]]:
+    for path, parent, node in walk(config, skip=("hydra",), into_lists=False):
+        key = keys.join(getattr(name, "name", name) for name in path)  # an enum as key counts by its name
+        yield key, _with_field(key, parent, path[-1], _key_of(parent, path[-1], node))
 
 
-def _with_field(path: str, parent: DictConfig, name: Any, key: Key) -> Key:
+def _with_field(path: str, parent: Container, name: Any, key: Key) -> Key:
     """Add what the field of a structured config says: the choices of its Literal, the control in its metadata."""
-    cls = parent._metadata.object_type
+    cls = OmegaConf.get_type(parent)
     if not isinstance(cls, type) or not isinstance(name, str):
         return key
     fields = {field.name: field for field in getattr(cls, "__attrs_attrs__", ())}
@@ -177,13 +184,13 @@ def _choices(hint: Any) -> list[Any] | None:
     return found if None not in parts and found != [None] else None
 
 
-def _key_of(parent: DictConfig, name: Any, node: Any) -> Key:
-    value = _value(parent, name)
+def _key_of(parent: Container, name: Any, node: Any) -> Key:
+    value = _value(parent, name, node)
     if isinstance(node, BytesNode) or isinstance(value, bytes):
         return Key("any", locked="bytes cannot be edited")
     kind = next((kind for cls, kind in _NODE_TYPES.items() if isinstance(node, cls)), None)
-    is_typed = kind is not None and node._metadata.ref_type is not Any
-    optional = bool(node._is_optional()) if is_typed else value is None
+    is_typed = kind is not None and declared_type(node) is not Any
+    optional = is_optional(node) if is_typed else value is None
     if isinstance(node, EnumNode):
         return Key("str", optional, choices=[member.name for member in node.enum_type])
     if isinstance(value, Enum):
@@ -191,11 +198,11 @@ def _key_of(parent: DictConfig, name: Any, node: Any) -> Key:
     return Key(kind or _VALUE_TYPES.get(type(value), "any"), optional)
 
 
-def _value(parent: DictConfig, name: Any) -> Any:
-    if OmegaConf.is_missing(parent, name):
+def _value(parent: Container, name: Any, node: Node) -> Any:
+    if is_missing(node):
         return None
     try:
-        return parent[name]
+        return resolved(parent, name, node)
     except OmegaConfBaseException:
         return None  # an interpolation that cannot be resolved here: its key takes any value
 

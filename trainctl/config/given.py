@@ -5,14 +5,25 @@ Values that a config still waits for: `???`.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from omegaconf import Container, DictConfig, ListConfig, OmegaConf, open_dict, read_write
+from omegaconf import Container, DictConfig, OmegaConf
 
 from trainctl.config import keys
+from trainctl.config._omegaconf import (
+    child,
+    is_missing,
+    is_none,
+    key_named,
+    mapping_at,
+    raw,
+    text_of,
+    unlocked,
+    walk,
+)
 from trainctl.config.keys import split
 from trainctl.errors import MissingError
 
@@ -29,7 +40,7 @@ def restore_given(
             _delete(adapted, key)
             continue
         for leaf in keys_given(override):
-            with read_write(adapted), open_dict(adapted):
+            with unlocked(adapted):
                 OmegaConf.update(adapted, leaf, _raw(given, leaf), merge=False, force_add=True)
 
 
@@ -37,10 +48,10 @@ def restore_leaves(adapted: DictConfig, given: DictConfig, leaves: Iterable[str]
     """Give back to `adapted` what stands at some of our dotted keys in `given`, where there still is a place for it."""
     for leaf in leaves:
         *above, last = split(leaf)
-        source, target = _below(given, above), _below(adapted, above)
+        source, target = mapping_at(given, above), mapping_at(adapted, above)
         if source is not None and target is not None:
-            key = next(each for each in source if str(getattr(each, "name", each)) == last)
-            with read_write(target), open_dict(target):
+            key = key_named(source, last)
+            with unlocked(target):
                 target[key] = _raw_child(source, key)
 
 
@@ -65,20 +76,10 @@ def _raw(config: DictConfig, key: str) -> Any:
 
 
 def _raw_child(parent: DictConfig, key: Any) -> Any:
-    node: Any = parent._get_node(key, validate_access=False)
-    if node is None or node._is_none():
+    node = child(parent, key)
+    if node is None or is_none(node):
         return None
-    return node._value() if node._is_interpolation() or not isinstance(node, Container) else node
-
-
-def _below(config: DictConfig, parts: Sequence[str]) -> DictConfig | None:
-    node: Any = config
-    for part in parts:
-        if not isinstance(node, DictConfig) or node._is_none() or node._is_missing() or node._is_interpolation():
-            return None
-        key = next((each for each in node if str(getattr(each, "name", each)) == part), None)
-        node = None if key is None else node._get_node(key)
-    return node if isinstance(node, DictConfig) else None
+    return node if isinstance(node, Container) and text_of(node) is None else raw(node)
 
 
 def _leaves(key: str, value: Any) -> list[str]:
@@ -92,11 +93,8 @@ def _delete(config: DictConfig, key: str) -> None:
     above, _, last = key.rpartition(".")
     parent = OmegaConf.select(config, above) if above else config
     if isinstance(parent, DictConfig) and last in parent:
-        with read_write(parent), open_dict(parent):
+        with unlocked(parent):
             del parent[last]
-
-
-_MISSING = "???"
 
 
 def missing_keys(config: DictConfig) -> list[str]:
@@ -106,7 +104,8 @@ def missing_keys(config: DictConfig) -> list[str]:
     >>> missing_keys(OmegaConf.create({"a": {"b": "???"}, "c": "${a.b}", "d": [1, "???"], "hydra": {"x": "???"}}))
     ['a.b', 'd.1']
     """
-    return sorted(keys.join(path) for path in _missing(config, ()) if path[0] != "hydra")
+    missing = [leaf.path for leaf in walk(config, skip=("hydra",)) if is_missing(leaf.node)]
+    return sorted(keys.join(getattr(key, "name", key) for key in path) for path in missing)
 
 
 def check_missing(config: DictConfig, subject: str = "", advice: str = "") -> None:
@@ -118,19 +117,3 @@ def check_missing(config: DictConfig, subject: str = "", advice: str = "") -> No
     missing = missing_keys(config)
     if missing:
         raise MissingError(f"{subject}these values are missing: {', '.join(missing)}{advice}")
-
-
-def _missing(container: DictConfig | ListConfig, above: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-    # past OmegaConf's own access, which resolves references, and takes ten times as long
-    content: Any = container.__dict__["_content"]
-    if not isinstance(content, dict | list):
-        if content == _MISSING and above:
-            yield above
-        return
-    for key, node in content.items() if isinstance(content, dict) else enumerate(content):
-        path = (*above, str(getattr(key, "name", key)))
-        if isinstance(node, DictConfig | ListConfig):
-            if above or key != "hydra":
-                yield from _missing(node, path)
-        elif node._value() == _MISSING:
-            yield path

@@ -10,11 +10,22 @@ from enum import Enum
 from fnmatch import fnmatchcase
 from typing import Any
 
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import Container, DictConfig, Node, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from omegaconf.nodes import AnyNode
 
 from trainctl.config import keys
+from trainctl.config._omegaconf import (
+    MISSING,
+    Leaf,
+    child,
+    entries,
+    is_missing,
+    replace,
+    resolved,
+    set_parent,
+    text_of,
+    walk,
+)
 
 # Interpolations whose value tells when or where a job runs, not what it computes.
 OF_THE_MOMENT = re.compile(r"\$\{\s*((now|hydra)\s*[:.]|trainctl)")
@@ -56,7 +67,7 @@ def environment_identity(config: DictConfig, exclude: Sequence[str] = ()) -> str
         return ""
     own: Any = OmegaConf.create(OmegaConf.to_container(chosen, resolve=False))
     _to_texts(own)
-    own._set_parent(timeless(config))  # where other values refer to
+    set_parent(own, timeless(config))  # where other values refer to
     lines = sorted(
         _line(path, value)
         for path, value in _leaves(own, ("env_set",), ())
@@ -89,7 +100,7 @@ def worth(value: Any) -> str:
     if not OmegaConf.is_config(value):
         return json.dumps(_plain(value))
     if len(value) == 0:
-        return "[]" if isinstance(value, ListConfig) else "{}"
+        return "{}" if isinstance(value, DictConfig) else "[]"
     return json.dumps(sorted(_line(path, each) for path, each in _leaves(value, ("",), ())))
 
 
@@ -101,10 +112,9 @@ def worth_at(config: DictConfig, key: str) -> str | None:
     node: Any = config
     *above, last = keys.split(key)
     for part in above:
-        node = node._get_node(part) if isinstance(node, DictConfig) and part in node.keys() else None  # noqa: SIM118  # `in node` resolves
-    if not isinstance(node, DictConfig) or last not in node.keys():  # noqa: SIM118
-        return None
-    return worth(_value(node, last))
+        node = child(node, part) if isinstance(node, DictConfig) else None
+    entry = child(node, last) if isinstance(node, DictConfig) else None
+    return None if entry is None else worth(_value(node, last, entry))
 
 
 def _line(path: tuple[Any, ...], value: Any) -> str:
@@ -139,71 +149,60 @@ def timeless(config: DictConfig) -> DictConfig:
 
     Its `hydra` node stays where no interpolation is that could refer to it.
     """
-    wanted: list[Any] = [key for key in config if key != "hydra"]
-    if next(_interpolations(config, wanted), None) is None:
+    if next(_interpolations(config, skip=("hydra",)), None) is None:
         return config
-    own: DictConfig = OmegaConf.masked_copy(config, wanted)
+    own: DictConfig = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])  # type: ignore[misc]
     _to_texts(own)
     return own
 
 
 def _to_texts(own: DictConfig) -> None:
     """Put texts in the place of the interpolations of the moment."""
-    for container, key, text in list(_interpolations(own)):
+    for leaf, text in list(_interpolations(own)):
         if OF_THE_MOMENT.search(text):
-            literal = text.replace("${", "{")
-            container.__dict__["_content"][key] = AnyNode(literal, key=key, parent=container)  # past all types
+            replace(leaf.container, leaf.path[-1], text.replace("${", "{"))
 
 
-def _interpolations(
-    container: DictConfig | ListConfig, wanted: list[Any] | None = None
-) -> Iterator[tuple[DictConfig | ListConfig, Any, str]]:
-    """Yield container, key and text of every interpolation, below the wanted keys if any are given."""
-    there = range(len(container)) if isinstance(container, ListConfig) else list(container)
-    for key in there if wanted is None else wanted:
-        node: Any = container._get_node(key)
-        if OmegaConf.is_interpolation(container, key):
-            yield container, key, str(node._value())
-        elif OmegaConf.is_config(node) and not node._is_none() and not node._is_missing():
-            yield from _interpolations(node)
+def _interpolations(config: DictConfig, skip: Sequence[str] = ()) -> Iterator[tuple[Leaf, str]]:
+    """Yield every interpolation and its text."""
+    for leaf in walk(config, skip=skip):
+        text = text_of(leaf.node)
+        if text is not None:
+            yield leaf, text
 
 
 def _leaves(
-    container: DictConfig | ListConfig, above: tuple[Any, ...], trail: tuple[Any, ...]
+    container: Container, above: tuple[Any, ...], trail: tuple[Any, ...]
 ) -> Iterator[tuple[tuple[Any, ...], Any]]:
     """Yield path and JSON-able value of every leaf outside the `hydra` node; an empty container and None are leaves.
 
     `trail` holds the containers above: one that refers to its own container would never end, so it counts by its text.
     """
     trail = (*trail, container)
-    for key in map(_Index, range(len(container))) if isinstance(container, ListConfig) else list(container):
+    for key, node in entries(container):
         if key == "hydra" and not above:
             continue
-        path = (*above, key)
-        value = _value(container, key)
+        path = (*above, key if isinstance(container, DictConfig) else _Index(key))
+        value = _value(container, key, node)
         if not OmegaConf.is_config(value):
             yield path, value
         elif any(value is each for each in trail):
-            yield path, _text(container, key)
+            yield path, text_of(node)
         elif len(value) == 0:
-            yield path, [] if isinstance(value, ListConfig) else {}
+            yield path, {} if isinstance(value, DictConfig) else []
         else:
             yield from _leaves(value, path, trail)
 
 
-def _value(container: DictConfig | ListConfig, key: Any) -> Any:
-    if OmegaConf.is_missing(container, key):
-        return "???"
+def _value(container: Container, key: Any, node: Node) -> Any:
+    if is_missing(node):
+        return MISSING
     try:
-        value = container[key]
+        value = resolved(container, key, node)
     except OmegaConfBaseException:
-        return _text(container, key)
+        return text_of(node)
     return value if OmegaConf.is_config(value) else _plain(value)
 
 
 def _plain(value: Any) -> Any:
     return value if value is None or type(value) in (bool, int, float, str) else _tagged(value)
-
-
-def _text(container: DictConfig | ListConfig, key: Any) -> str:
-    return str(container._get_node(key)._value())  # type: ignore[union-attr]  # an interpolation is a single node

@@ -17,6 +17,7 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from trainctl.config._omegaconf import is_none
 from trainctl.config.node_path import Place, place_of
 from trainctl.errors import ScriptError
 
@@ -172,7 +173,7 @@ class _Objects:
         self._open: set[Place] = set()
 
     def of(self, node: DictConfig | ListConfig) -> Any:
-        if node._is_none():
+        if is_none(node):
             return None
         place = place_of(node)
         if place in self._open:

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from omegaconf import ListConfig, Node
+from omegaconf import Node
+
+from trainctl.config._omegaconf import key_of, parent_of
 
 Place = tuple[Any, ...]  # the keys from the top of a config to a node
 
 
 def place_of(node: Node) -> Place:
-    """Return the keys that lead to a node. An item's own key cannot be trusted: a list keeps it when items move."""
+    """Return the keys that lead to a node."""
     keys: list[Any] = []
-    parent = node._get_parent()
-    while parent is not None:
-        key = node._key()
-        if isinstance(parent, ListConfig):
-            key = next((index for index in range(len(parent)) if parent._get_node(index) is node), key)
-        keys.append(key)
-        node, parent = parent, parent._get_parent()
+    while (parent := parent_of(node)) is not None:
+        keys.append(key_of(node))
+        node = parent
     return tuple(reversed(keys))
 
 

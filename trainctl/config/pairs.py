@@ -12,6 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, read_write
 from omegaconf.errors import OmegaConfBaseException
 
+from trainctl.config._omegaconf import copy_sharing
 from trainctl.config.given import check_missing, restore_given, restore_leaves
 from trainctl.config.overrides import task_overrides
 from trainctl.errors import IncompatibleError, PairError
@@ -193,7 +194,7 @@ class Pairs:
         rule = self._rule(first, second)
         if rule is None or rule.configure is None:
             return config
-        adapted = _copy(config)
+        adapted = copy_sharing(config, "hydra")  # that is the larger part, and no pair changes it
         with read_write(adapted):
             adapted = self._adapted(rule.configure, adapted, self._pair(first, second))
         if self.over == "files" and hydra is not None:
@@ -225,20 +226,6 @@ class Pairs:
                 f"{pair}: their function {_name(configure)} returned {type(returned).__name__}, not a config"
             )
         return returned
-
-
-def _copy(config: DictConfig) -> DictConfig:
-    """Return a copy that has the same node of Hydra's, if any: that is the larger part, and no pair changes it."""
-    content: Any = config.__dict__["_content"]
-    hydra = content.get("hydra")
-    config.__dict__["_content"] = {key: node for key, node in content.items() if key != "hydra"}
-    try:
-        twin: DictConfig = config.copy()
-    finally:
-        config.__dict__["_content"] = content
-    if hydra is not None:
-        twin.__dict__["_content"]["hydra"] = hydra
-    return twin
 
 
 def _place(error: BaseException) -> str:

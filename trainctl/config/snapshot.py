@@ -8,11 +8,21 @@ from enum import Enum
 from pathlib import PurePath
 from typing import Any
 
-from omegaconf import Container, DictConfig, ListConfig, Node, OmegaConf
+from omegaconf import Container, DictConfig, Node, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from omegaconf.nodes import AnyNode
 
 from trainctl.config import keys
+from trainctl.config._omegaconf import (
+    MISSING,
+    child,
+    entries,
+    is_missing,
+    is_open,
+    raw,
+    resolved_text,
+    text_of,
+    walk,
+)
 
 _RESOLVER = re.compile(r"\$\{\s*([A-Za-z_][\w.]*)\s*:(.*)\}\Z", re.DOTALL)
 _MOMENT = ("now", "hydra")  # what these give tells when and where a run is, not what it computes
@@ -32,7 +42,7 @@ def snapshot(config: DictConfig) -> dict[Any, Any]:
     >>> snapshot(OmegaConf.create({"lr": 0.1, "lr_end": "${lr}", "home": "${oc.env:HOME}", "hydra": {"x": 1}}))
     {'lr': 0.1, 'lr_end': '${lr}', 'home': '${oc.env:HOME}'}
     """
-    return {key: _plain(config, key, config) for key in _own_keys(config)}
+    return {key: _plain(config, node, config) for key, node in entries(config) if key != "hydra"}
 
 
 def recorded_by_value(config: DictConfig) -> dict[str, set[str]]:
@@ -42,12 +52,17 @@ def recorded_by_value(config: DictConfig) -> dict[str, set[str]]:
     {'day': {'now'}}
     """
     found: dict[str, set[str]] = {}
-    for key, text in _interpolations(config, ()):
-        for span in _spans(text):
-            names = _called(span, config)
-            if names:
-                found.setdefault(key, set()).update(names)
+    for leaf in walk(config, skip=("hydra",), into_lists=False):
+        names = {name for text in _texts(leaf.node) for span in _spans(text) for name in _called(span, config)}
+        if names:
+            found[keys.join(map(_plain_key, leaf.path))] = names
     return found
+
+
+def _texts(node: Node) -> Iterator[str]:
+    """Yield the texts of the interpolations in a leaf; all that is in a list belongs to the list."""
+    below = [leaf.node for leaf in walk(node)] if isinstance(node, Container) and is_open(node) else [node]
+    yield from (text for text in map(text_of, below) if text is not None)
 
 
 def moment_keys(config: DictConfig) -> set[str]:
@@ -55,22 +70,17 @@ def moment_keys(config: DictConfig) -> set[str]:
     return {key for key, names in recorded_by_value(config).items() if names & set(_MOMENT)}
 
 
-def _own_keys(config: DictConfig) -> list[Any]:
-    return [key for key in config if key != "hydra"]
-
-
-def _plain(container: Container, key: Any, root: DictConfig) -> Any:
-    assert isinstance(container, (DictConfig, ListConfig))
-    if OmegaConf.is_missing(container, key):
-        return "???"
-    node = container._get_node(key)  # the only way to an interpolation's text, and to a container that is one
-    if OmegaConf.is_interpolation(container, key):
-        return _interpolated(str(node._value()), container, root)  # type: ignore[union-attr]  # a single node
-    value = container[key]
+def _plain(container: Container, node: Node, root: DictConfig) -> Any:
+    if is_missing(node):
+        return MISSING
+    text = text_of(node)
+    if text is not None:
+        return _interpolated(text, container, root)
+    value = raw(node)
     if isinstance(value, DictConfig):
-        return {_plain_key(inner): _plain(value, inner, root) for inner in value}
-    if isinstance(value, ListConfig):
-        return [_plain(value, index, root) for index in range(len(value))]
+        return {_plain_key(key): _plain(value, inner, root) for key, inner in entries(value)}
+    if isinstance(value, Container):
+        return [_plain(value, inner, root) for _, inner in entries(value)]
     return plain_value(value)
 
 
@@ -80,8 +90,8 @@ def _plain_key(key: Any) -> Any:
 
 def plain_value(value: Any) -> Any:
     """Return a value or node as YAML can hold it: enums by name, paths as text, containers plain, all else as it is."""
-    while isinstance(value, Node) and not isinstance(value, Container):
-        value = value._value()  # a union holds the node of its value
+    if isinstance(value, Node) and not isinstance(value, Container):
+        value = raw(value)
     if OmegaConf.is_config(value):
         return plain_value(OmegaConf.to_container(value, resolve=True))
     if isinstance(value, dict):
@@ -105,7 +115,7 @@ def _interpolated(text: str, container: Container, root: DictConfig) -> Any:
         if not _called(span, root):
             continue
         try:
-            value = plain_value(_resolve(span, container))
+            value = plain_value(resolved_text(span, container))
         except OmegaConfBaseException:
             continue  # ${hydra:…} outside Hydra: its text is all there is
         if span != text:
@@ -113,11 +123,6 @@ def _interpolated(text: str, container: Container, root: DictConfig) -> Any:
         elif _is_plain(value):
             return value.replace("${", "\\${") if isinstance(value, str) else value
     return text
-
-
-def _resolve(span: str, container: Container) -> Any:
-    # resolved as a child of the container it stands in, since a resolver may ask for its parent
-    return AnyNode(span, parent=container)._dereference_node()._value()
 
 
 def _called(span: str, root: DictConfig) -> set[str]:
@@ -148,11 +153,11 @@ def _is_key(word: str, root: DictConfig) -> bool:
         return bool(word) and not _NUMBER.fullmatch(word)
     node: Any = root
     for part in word.split("."):
-        if isinstance(node, ListConfig) or (isinstance(node, Node) and node._is_interpolation()):
-            return True
-        if not isinstance(node, DictConfig) or node._is_none() or node._is_missing():
+        if node is None:
             return False
-        node = node._get_node(part, validate_access=False)  # a struct refuses a look at what it does not have
+        if text_of(node) is not None or (isinstance(node, Container) and not isinstance(node, DictConfig)):
+            return True
+        node = child(node, part) if isinstance(node, DictConfig) else None
     return node is not None
 
 
@@ -172,21 +177,3 @@ def _spans(text: str) -> list[str]:
                 spans.append(text[start : at + 1])
         at += 1
     return spans
-
-
-def _interpolations(
-    container: Container, above: tuple[object, ...], leaf: str | None = None
-) -> Iterator[tuple[str, str]]:
-    """Yield every interpolation's text with the dotted key of its leaf; all that is in a list belongs to the list."""
-    assert isinstance(container, (DictConfig, ListConfig))
-    for key in range(len(container)) if isinstance(container, ListConfig) else list(container):
-        if not above and key == "hydra":
-            continue
-        path = (*above, _plain_key(key))
-        node = container._get_node(key)
-        if OmegaConf.is_interpolation(container, key):
-            yield leaf or keys.join(path), str(node._value())  # type: ignore[union-attr]  # a single node
-        elif isinstance(node, DictConfig) and not node._is_none() and not node._is_missing():
-            yield from _interpolations(node, path, leaf)
-        elif isinstance(node, ListConfig) and not node._is_none() and not node._is_missing():
-            yield from _interpolations(node, path, leaf or keys.join(path))

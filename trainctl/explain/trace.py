@@ -15,6 +15,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from trainctl.config._omegaconf import is_open
 from trainctl.config.adopt import NEVER_LOADED
 from trainctl.config.assign import assign
 from trainctl.config.given import is_choice, keys_given
@@ -147,7 +148,7 @@ def _with_suffix(path: str) -> str:
 
 
 def _leaves(config: Any) -> dict[str, Any]:
-    if not isinstance(config, DictConfig) or config._is_none() or config._is_missing():
+    if not isinstance(config, DictConfig) or not is_open(config):
         return {}
     own: Any = OmegaConf.to_container(config, resolve=False, enum_to_str=True, throw_on_missing=False)
     return leaves({key: value for key, value in own.items() if key not in ("hydra", "defaults")})

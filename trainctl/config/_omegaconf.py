@@ -1,0 +1,283 @@
+"""OmegaConf's private names: no other file of the package uses one.
+
+OmegaConf's public access resolves references, raises for `???`, and respects the flags of a config. Whoever records,
+compares or checks a config wants it as it is written, so everything here looks past struct and read-only and resolves
+nothing unless its name says so. `tests/config/test_omegaconf_seam.py` says what each private name must do.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import logging
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, NamedTuple
+
+import omegaconf
+from omegaconf import (
+    AnyNode,
+    BooleanNode,
+    Container,
+    DictConfig,
+    FloatNode,
+    IntegerNode,
+    Node,
+    OmegaConf,
+    StringNode,
+    UnionNode,
+    flag_override,
+    grammar_parser,
+)
+from omegaconf.basecontainer import BaseContainer
+
+parse = grammar_parser.parse
+GrammarLexer: Any = vars(grammar_parser)["OmegaConfGrammarLexer"]  # made by ANTLR, without types
+GrammarParser: Any = vars(grammar_parser)["OmegaConfGrammarParser"]
+
+KNOWN = ("2.3.", "2.4.")
+IS_KNOWN = omegaconf.__version__.startswith(KNOWN)
+MISSING = "???"
+_SINGLE = frozenset({AnyNode, BooleanNode, FloatNode, IntegerNode, StringNode})  # told in less time than by isinstance
+
+_log = logging.getLogger(__name__)
+
+
+class Leaf(NamedTuple):
+    """What a walk ends at: a value, a container without entries, or one that is None, `???` or an interpolation.
+
+    Attributes:
+        path: the keys that lead to it; an item of a list has its index.
+        container: what it is an entry of.
+        node: the node itself.
+    """
+
+    path: tuple[Any, ...]
+    container: Container
+    node: Node
+
+
+def walk(
+    container: Container, *, skip: Collection[Any] = (), into_lists: bool = True, above: tuple[Any, ...] = ()
+) -> Iterator[Leaf]:
+    """Yield the leaves of a config in its order.
+
+    Args:
+        container: whose leaves.
+        skip: keys at the top to leave out, with all below them.
+        into_lists: false takes a list for one leaf.
+        above: what each path begins with.
+    """
+    for key, node in entries(container):
+        if key in skip:
+            continue
+        if type(node) not in _SINGLE:
+            held: Any = node._value() if isinstance(node, UnionNode) else node
+            if (isinstance(held, DictConfig) or (into_lists and isinstance(held, Container))) and len(held):
+                yield from walk(held, into_lists=into_lists, above=(*above, key))
+                continue
+        yield Leaf((*above, key), container, node)
+
+
+def entries(container: Container) -> Iterable[tuple[Any, Any]]:
+    """Return the keys, or indexes, and nodes of a container; none of one that is None, `???` or an interpolation."""
+    if not is_open(container):
+        return ()
+    content: Any = container._value() if IS_KNOWN else _entries_by_access(container)
+    return content.items() if isinstance(content, dict) else enumerate(content)
+
+
+def _entries_by_access(container: Any) -> Any:
+    _say_unknown()
+    if isinstance(container, DictConfig):
+        return {key: container._get_node(key, validate_access=False) for key in container}
+    return [container._get_node(index, validate_access=False) for index in range(len(container))]
+
+
+def child(container: Container, key: Any) -> Node | None:
+    """Return the node of an entry; None where there is none."""
+    below: Any = container
+    found: Node | None = below._get_node(key, validate_access=False) if is_open(below) else None
+    return found
+
+
+def key_named(container: DictConfig, name: str) -> Any:
+    """Return the key whose text is `name`: a config may have numbers and enums as keys; None where there is none."""
+    return next((key for key, _ in entries(container) if str(getattr(key, "name", key)) == name), None)
+
+
+def mapping_at(config: DictConfig, names: Sequence[str]) -> DictConfig | None:
+    """Return the mapping with entries that names lead to; None where something else is there or on the way."""
+    found: Any = config
+    for name in names:
+        key = key_named(found, name)
+        found = None if key is None else child(found, key)
+        if not isinstance(found, DictConfig) or not is_open(found):
+            return None
+    return found if is_open(found) else None
+
+
+def is_open(node: Any) -> bool:
+    """Whether a node is a container that has its entries: it is not None, not `???`, and not an interpolation."""
+    if not isinstance(node, Container):
+        return False
+    content: Any = node._value()
+    return content is not None and not isinstance(content, str)
+
+
+def is_none(node: Node) -> bool:
+    """Whether a node is None."""
+    return node._is_none()
+
+
+def is_missing(node: Node) -> bool:
+    """Whether a node is `???`."""
+    value = node._value()
+    return isinstance(value, str) and value == MISSING and node._is_missing()
+
+
+def text_of(node: Node) -> str | None:
+    """Return the text of an interpolation; None for everything else."""
+    value = node._value()
+    is_text = isinstance(value, str) and "${" in value and OmegaConf.is_interpolation(node)
+    return str(value) if is_text else None
+
+
+def raw(node: Node) -> Any:
+    """Return a value as it is written: an interpolation's text, `???`, a plain value; an open container is itself."""
+    if is_open(node):
+        return node
+    value = node._value()
+    return raw(value) if isinstance(value, Node) else value  # a union holds the node of its value
+
+
+def plain(node: Node) -> Any:
+    """Return a value as it is written, containers as plain ones."""
+    return OmegaConf.to_container(node, resolve=False) if OmegaConf.is_config(node) else raw(node)
+
+
+def resolved(container: Any, key: Any, node: Node) -> Any:
+    """Return what `container[key]` does, in less time where there is nothing to resolve.
+
+    Raises:
+        OmegaConfBaseException: it is missing, or a reference leads nowhere.
+    """
+    return container[key] if is_missing(node) or text_of(node) is not None else raw(node)
+
+
+def resolved_text(text: str, container: Any) -> Any:
+    """Return the value of an interpolation that would stand in a container: a resolver may ask for its parent."""
+    return raw(target_of(AnyNode(text, parent=container)))
+
+
+def target_of(node: Node) -> Node:
+    """Return the node that a reference leads to in the end; a node that is no interpolation itself.
+
+    Raises:
+        OmegaConfBaseException: it leads nowhere.
+    """
+    return node._dereference_node()
+
+
+def is_optional(node: Node) -> bool:
+    """Whether the type of a node allows None."""
+    return bool(node._is_optional())
+
+
+def declared_type(node: Node) -> Any:
+    """Return the type that a structured config gives a node; `Any` for none."""
+    return node._metadata.ref_type
+
+
+def item_type(container: Any) -> Any:
+    """Return the type that entries of a container must have; `Any` for none."""
+    return container._metadata.element_type
+
+
+def parent_of(node: Node) -> Any:
+    """Return the container that a node stands in; None at the top."""
+    return node._get_parent()
+
+
+def key_of(node: Node) -> Any:
+    """Return the key of a node in its parent. A list's items keep their first index when they move, so it is sought."""
+    parent = node._get_parent()
+    items = entries(parent) if isinstance(parent, Container) and not isinstance(parent, DictConfig) else ()
+    return next((index for index, item in items if item is node), node._key())
+
+
+def unlocked(node: Node) -> AbstractContextManager[Any]:
+    """Lift struct and read-only from a node for the length of a `with` block."""
+    return flag_override(node, ["struct", "readonly"], False)
+
+
+def set_value(node: Node, value: Any) -> None:
+    """Set the value of a node in place, as its type converts it."""
+    with unlocked(node):
+        node._set_value(value)
+
+
+def set_type(container: Any, kind: Any) -> None:
+    """Make a container an instance of a structured config: `OmegaConf.to_object` returns such an object."""
+    container._metadata.object_type = kind
+
+
+def set_parent(node: Node, parent: Any) -> None:
+    """Hang a node below a container, which does not get it as an entry: its references resolve from there."""
+    node._set_parent(parent)
+
+
+def free_copy(node: Any) -> Any:
+    """Return a copy in the same place, in which anything can be set, objects too."""
+    twin = copy.deepcopy(node)
+    twin._set_parent(node._get_parent())
+    twin._set_flag(flags=["allow_objects", "struct", "readonly"], values=[True, False, False])
+    return twin
+
+
+def copy_sharing(config: DictConfig, key: str) -> DictConfig:
+    """Return a copy that has the same node at `key`, if any; of an unknown OmegaConf's config the copy is whole."""
+    if not IS_KNOWN:
+        _say_unknown()
+        return config.copy()
+    content: Any = config._value()
+    if key not in content:
+        return config.copy()
+    config.__dict__["_content"] = {name: node for name, node in content.items() if name != key}
+    try:
+        twin = config.copy()
+    finally:
+        config.__dict__["_content"] = content
+    twin.__dict__["_content"][key] = content[key]
+    return twin
+
+
+def replace(container: Any, key: Any, value: Any) -> None:
+    """Put an untyped value at a key, whatever type the entry had."""
+    container._value()[key] = AnyNode(value, key=key, parent=container)
+
+
+def take_over(config: Any, other: DictConfig, keep: Collection[Any]) -> None:
+    """Give a config the nodes of another one, types, references and flags as they are, but for the keys in `keep`."""
+    content, own = config._value(), dict(entries(other))
+    for key in [key for key in content if key not in keep and key not in own]:
+        del content[key]
+    for key, node in own.items():
+        if key not in keep:
+            node._set_parent(config)
+            node._invalidate_flags_cache()
+            content[key] = node
+
+
+def registered_resolvers() -> Mapping[str, Any]:
+    """Return the registry of resolvers, as Hydra's launchers hand it to the processes of jobs."""
+    return BaseContainer._resolvers
+
+
+@functools.cache
+def _say_unknown() -> None:
+    _log.warning(
+        "trainctl was not tested with OmegaConf %s (but with %s*); configs are read in a slower way",
+        omegaconf.__version__,
+        "*, ".join(KNOWN),
+    )
