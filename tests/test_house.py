@@ -29,7 +29,7 @@ ROWS: list[dict[str, set[str]]] = [
     {"rundir": set()},
     {"attempt": set()},
     {"session": set()},
-    {"compose": set(), "explain": set()},
+    {"compose": set(), "explain": {"compose"}},
     {
         "commands": set(),
         "launch": set(),
