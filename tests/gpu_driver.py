@@ -6,7 +6,7 @@ UUIDS = ["GPU-aaaa0001", "GPU-bbbb0002"]  # in PCI bus order
 
 DRIVER = f"""
 import pathlib, types
-from trainctl.launch.slots.slot import host_locks as hostlocks
+from trainctl.launch.slots import host_locks as hostlocks
 
 hostlocks.HOST = pathlib.Path(__file__).parent
 NVML_DEVICE_MIG_ENABLE = 1
