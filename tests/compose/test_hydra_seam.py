@@ -238,7 +238,7 @@ def test_list_that_is_made_instead_is_taken(loader: Any, monkeypatch: pytest.Mon
     _hydra.lead(
         before,
         lambda request, defaults: None,
-        lambda loader, defaults, repo: _hydra.merge_defaults(loader, defaults, repo),
+        _hydra.merge_defaults,
     )
     config = loader.load_configuration("config", ["db=mysql"], RunMode.RUN)
     assert config.db.port == 5432

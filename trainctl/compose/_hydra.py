@@ -162,9 +162,9 @@ def create_defaults_list(
     )
 
 
-def merge_defaults(loader: Any, defaults: list[Any], repository: Any) -> DictConfig:
+def merge_defaults(loader: Any, defaults: list[Any], repo: Any) -> DictConfig:
     """Merge the configs of a defaults list, whatever `lead` has put in place."""
-    return _own_merge(loader, defaults, repository)
+    return _own_merge(loader, defaults, repo)
 
 
 # Leading Hydra's composition through `sources/hooks.py`.

@@ -10,6 +10,7 @@ from typing import Any
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import CompactHydraException
 
+from trainctl.compose._hydra import outcome_of
 from trainctl.errors import JobError, TrainctlError
 from trainctl.formats.pickles import dumps
 
@@ -80,7 +81,7 @@ def pack_return(returned: JobReturn, forked: bool, hydra_config: bytes | None = 
     hydra = fields.pop("hydra_cfg", None)
     if hydra_config is None or hydra is None:
         hydra_config = pack_config(hydra)
-    value = fields.get("_return_value")
+    value = outcome_of(returned)
     if type(value) not in _PLAIN:
         what = "exception" if returned.status is JobStatus.FAILED else "return value"
         try:
