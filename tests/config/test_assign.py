@@ -12,8 +12,8 @@ from omegaconf.errors import ConfigAttributeError, ReadonlyConfigError
 from trainctl.config.assign import assign, fitted
 from trainctl.errors import EditError
 
-# OmegaConf 2.4 converts them, as 2.3 does, and says that it will not for ever
-INTS_IN_LISTS_OF_FLOATS = pytest.mark.filterwarnings("ignore:Implicit conversion from int to float:FutureWarning")
+# an int in a list of floats, say: OmegaConf 2.4 converts it, as 2.3 does, and says that it will not for ever
+CONVERTED_IN_LISTS = pytest.mark.filterwarnings("ignore:Implicit conversion from:FutureWarning")
 
 
 class Act(Enum):
@@ -75,7 +75,7 @@ def test_assignment_may_change_the_kind_of_an_untyped_value(config: DictConfig) 
     assert (config.none, config.list) == (3, [4])
 
 
-@INTS_IN_LISTS_OF_FLOATS
+@CONVERTED_IN_LISTS
 @pytest.mark.parametrize(
     ("key", "value", "expected"),
     [
@@ -94,7 +94,7 @@ def test_fitted_value_is_what_the_config_will_hold(config: DictConfig, key: str,
     assert repr(fitted(config, key, fit)) == repr(expected)
 
 
-@INTS_IN_LISTS_OF_FLOATS
+@CONVERTED_IN_LISTS
 @pytest.mark.parametrize(
     ("key", "value", "sentence"),
     [
