@@ -11,6 +11,7 @@ comma := ,
 EXTRAS := dev,torch,lightning,transformers
 # One version of PyTorch for all tests: its schedulers are compared with curves by hand, and none of them needs a GPU.
 TORCH := torch==2.13.0
+ON_HYDRA14 := tests/test_hydra_conformance.py tests/config tests/compose tests/sources/test_hooks.py
 HYDRA14 := 'hydra-core>=1.4.0rc1,<1.5' 'hydra-joblib-launcher>=1.4.0rc1'
 WORKERS ?= 2
 PYTEST_ARGS ?=
@@ -20,7 +21,7 @@ FAULT_SEED ?= $(shell date +%y%j)000
 FAULT_JOBS ?= 1000
 
 .NOTPARALLEL:
-.PHONY: help venv demo lock test test-main test-hydra14 test-newest test-oldest test-page test-faults check format format-check lint types bench screenshots chromium clean
+.PHONY: help venv demo lock test test-main test-hydra14 test-hydra14-all test-newest test-oldest test-page test-faults check format format-check lint types bench screenshots chromium clean
 
 help: ## say what each target does
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -84,9 +85,12 @@ test-main: $(VENV)/.installed-dev chromium
 test-page: $(VENV)/.installed-dev chromium ## all tests of the page, with a browser's whole tours
 	$(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS) tests/panel tests/security
 
-test-hydra14: $(VENV14)/.installed ## run Hydra's own suites on the newest pre-release of Hydra 1.4
-	$(VENV14)/bin/python -m pytest -n $(WORKERS) tests/test_hydra_conformance.py \
+test-hydra14: $(VENV14)/.installed ## run Hydra's own suites, and ours of configs, on the newest pre-release of Hydra 1.4
+	$(VENV14)/bin/python -m pytest -n $(WORKERS) -m 'not long' $(PYTEST_ARGS) $(ON_HYDRA14) \
 		tests/launch/test_policies.py::test_pending_jobs_are_immune_to_edits_of_yaml_and_code
+
+test-hydra14-all: $(VENV14)/.installed ## run all of the above and all sweeps on the newest pre-release of Hydra 1.4
+	$(VENV14)/bin/python -m pytest -n $(WORKERS) -m 'not long' $(PYTEST_ARGS) $(ON_HYDRA14) tests/launch
 
 test-newest: ## run the whole test suite on the newest version of everything, whatever the locks say
 	rm -f .venv-newest/.installed-dev .venv-newest-hydra14/.installed

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hydra
 import hypothesis
 import psutil
 import pytest
@@ -28,6 +29,11 @@ hypothesis.settings.load_profile("trainctl")
 # a shell that is no terminal's starts what it has in the background deaf to Ctrl-C, and so would be what tests start
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+if not hydra.__version__.startswith("1.3."):  # programs that tests start write what they are warned of, as tests are
+    os.environ["PYTHONWARNINGS"] = (
+        "ignore:The version_base parameter is deprecated,ignore:hydra.utils.instantiate() resolved _target_"
+    )
 
 ROOT = Path(__file__).resolve().parent.parent
 RunDemo = Callable[..., "subprocess.CompletedProcess[str]"]

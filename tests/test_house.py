@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ast
 import graphlib
+import importlib.util
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -24,6 +25,11 @@ ALL = sorted(
     ]
 )
 MAX_FILES, MAX_IMPORTS = 30, 15
+HYDRA_SEAM = "trainctl/compose/_hydra.py"
+HYDRA_INSIDE = (
+    *("hydra._internal", "hydra.core.global_hydra", "hydra.core.singleton"),
+    "hydra_plugins.hydra_joblib_launcher._core",
+)
 
 # From the bottom to the top: a room imports rooms of lower rows only, and those of its own row that stand beside it.
 ROWS: list[dict[str, set[str]]] = [
@@ -34,7 +40,7 @@ ROWS: list[dict[str, set[str]]] = [
     {"rundir": set()},
     {"attempt": set()},
     {"session": set()},
-    {"compose": set(), "explain": set()},
+    {"compose": set(), "explain": {"compose"}},
     {
         "commands": set(),
         "launch": set(),
@@ -224,6 +230,39 @@ def test_optional_libraries_are_imported_by_one_file_of_a_room_each() -> None:
         (library, path.parent) for path in OURS for library in {name.split(".")[0] for name in imports_of(path)}
     )
     assert {each: count for each, count in importers.items() if each[0] in ONE_FILE_EACH and count > 1} == {}
+
+
+def test_private_names_of_hydra_are_used_by_one_file() -> None:
+    private = private_names("hydra", "hydra_plugins.hydra_joblib_launcher") - private_names("omegaconf")
+    strays = set()
+    for path, place in zip(OURS, relative(OURS), strict=True):
+        others = private - set(defined_in(tree_of(path)))
+        used = {node.attr for node in ast.walk(tree_of(path)) if isinstance(node, ast.Attribute)}
+        texts = {node.value for node in ast.walk(tree_of(path)) if isinstance(node, ast.Constant)}
+        for name in {*imports_of(path), *used, *(text for text in texts if isinstance(text, str))}:
+            is_hydras = name.startswith(("hydra.", "hydra_plugins.hydra_joblib_launcher."))
+            if name in others or name.startswith(HYDRA_INSIDE) or (is_hydras and private & set(name.split("."))):
+                strays.add(f"{place} uses {name}")
+    assert {each for each in strays if not each.startswith(HYDRA_SEAM)} == set()
+
+
+def private_names(*packages: str) -> set[str]:
+    """Return the names with an underscore in front, not those with one behind too, that installed packages define."""
+    roots = [Path(str(spec.origin)).parent for name in packages if (spec := importlib.util.find_spec(name)) is not None]
+    files = [path for root in roots for path in root.rglob("*.py") if "grammar" not in path.parts]
+    names = {name for path in files for name in defined_in(ast.parse(path.read_bytes()))}
+    return {name for name in names if re.fullmatch("_[a-z].*[^_]", name)}
+
+
+def defined_in(tree: ast.Module) -> Iterator[str]:
+    """Yield the names of the functions, classes, variables and attributes of `self` that a file defines."""
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            yield node.name
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            yield from [node.attr] if isinstance(node.value, ast.Name) and node.value.id == "self" else []
 
 
 def test_a_package_has_at_most_30_files() -> None:

@@ -17,7 +17,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
@@ -29,6 +28,7 @@ from trainctl.attempt.attempt import Attempt
 from trainctl.attempt.output import Tee, keep_earlier_log
 from trainctl.attempt.rank import rank
 from trainctl.attempt.reservation import is_waiting, plain_facts
+from trainctl.compose import _hydra
 from trainctl.compose.pairs import check_any_left, check_complete, fit, fit_sweep, known_to_hydra
 from trainctl.config.settings import Settings, settings_of
 from trainctl.errors import JobError, SettingError, TrainctlError
@@ -144,7 +144,7 @@ class TrainctlCallback(Callback):
                 job_return.status = JobStatus.FAILED
                 job_return.return_value = JobError(str(attempt.status.reason))
         else:
-            error = job_return._return_value
+            error = _hydra.outcome_of(job_return)
             if config.hydra.mode != RunMode.RUN:  # in a single run Hydra prints it, through the tee
                 traceback.print_exception(error)
             attempt.end("failed", exit_code=1, reason=attempts.describe(error))
@@ -163,7 +163,7 @@ def _explain_if_asked(config: DictConfig) -> None:
         return
     from trainctl.explain.explain import explain_config, written  # what no run needs
 
-    explanation = explain_config(config, getattr(GlobalHydra.instance().hydra, "config_loader", None))
+    explanation = explain_config(config, _hydra.current_loader())
     text = written(explanation, None if wanted is True else str(wanted))
     if rank() == 0:
         sys.stdout.write(text)

@@ -8,6 +8,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+import omegaconf
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -51,11 +52,21 @@ SCALARS = st.one_of(
     st.sampled_from(["None", "True", "1", "1.0", "[]", "{}", "nan", "Colour.RED", ""]),
 )  # fmt: skip
 NAMES = st.text("ab.1", min_size=1, max_size=3)
+
+
+def is_config(drawn: dict[Any, Any]) -> bool:
+    """Whether OmegaConf takes a mapping: 2.4 refuses one with both 1 and "1"."""
+    return omegaconf.__version__.startswith("2.3.") or len({str(key) for key in drawn}) == len(drawn)
+
+
 TREES = st.dictionaries(
     NAMES,
     st.recursive(
         SCALARS,
-        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES | st.integers(0, 2), inner, max_size=3),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(NAMES | st.integers(0, 2), inner, max_size=3).filter(is_config)
+        ),
         max_leaves=6,
     ),
     min_size=1,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -137,6 +138,7 @@ def test_error_of_hydras_own_part_fails_the_job_and_no_other(app: Any) -> None:
     assert "no.Handler" in (app.sweep / "1" / "job.log").read_text()
 
 
+@pytest.mark.skipif(find_spec("threadpoolctl") is None, reason="threadpoolctl is not installed")
 @pytest.mark.parametrize("start", ["fork", "spawn"])
 def test_libraries_keep_to_the_share_of_the_slot_or_to_what_the_job_sets(app: Any, start: str) -> None:
     (app.path / "app.py").write_text(TASK)

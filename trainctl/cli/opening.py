@@ -60,32 +60,24 @@ def look_at(program: str, overrides: Sequence[str], look: Callable[[OpenApp], _F
     Raises:
         AppError: there is no such program, it calls no such function, or it fails before that, or in its config.
     """
-    from hydra.core.global_hydra import GlobalHydra
+    from trainctl.compose import _hydra
 
-    main: Any = sys.modules[_loaded("hydra.main")]
-    original = main._run_hydra
+    if not _hydra.IS_KNOWN:
+        raise AppError(f"--app {program}: {_hydra.unknown()}")
 
-    def seen(**called: Any) -> None:
-        raise _ProgramSeen(look(_opened(**called)))
+    def seen(app: Any, config_name: str | None) -> None:
+        raise _ProgramSeen(look(OpenApp(app, config_name)))
 
     before = sys.argv, list(sys.path)
-    main._run_hydra = seen
     try:
-        with contextlib.redirect_stdout(sys.stderr):
+        with contextlib.redirect_stdout(sys.stderr), _hydra.seeing_main(seen):
             _run(program, overrides)
     except _ProgramSeen as ending:
         found: _Found = ending.args[0]
         return found
     finally:
-        main._run_hydra = original
         sys.argv, sys.path[:] = before
-        GlobalHydra.instance().clear()
     raise AppError(f"--app {program}: the program ended without calling a function that is decorated with @hydra.main")
-
-
-def _loaded(module: str) -> str:
-    __import__(module)
-    return module
 
 
 def _run(program: str, overrides: Sequence[str]) -> None:
@@ -113,18 +105,3 @@ def _with_causes(error: BaseException) -> str:
     said = " ".join(str(error).split())
     cause = error.__cause__
     return said if cause is None else f"{said}: {_with_causes(cause)}" if said else _with_causes(cause)
-
-
-def _opened(
-    *, args: Any, task_function: Any, config_path: str | None, config_name: str | None, **_others: Any
-) -> OpenApp:
-    """Do what Hydra itself does before it composes (`hydra._internal.utils._run_hydra`)."""
-    from hydra._internal import utils
-    from hydra._internal.hydra import Hydra
-
-    calling_file, calling_module = utils.detect_calling_file_or_module_from_task_function(task_function)
-    path = args.config_path if args.config_path is not None else config_path
-    search_path = utils.create_automatic_config_search_path(calling_file, calling_module, path)
-    name = utils.detect_task_name(calling_file, calling_module)
-    opened = Hydra.create_main_hydra2(task_name=name, config_search_path=search_path)
-    return OpenApp(opened, args.config_name if args.config_name is not None else config_name)

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hydra._internal.config_repository import ConfigRepository
-from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.object_type import ObjectType
 from hydra.plugins.config_source import ConfigLoadError, ConfigResult, ConfigSource
 from omegaconf import OmegaConf
+
+from trainctl.compose._hydra import ConfigRepository, FileConfigSource, FileSource
 
 _MOST_ENTRIES = 5_000  # a search path that holds more is no config dir: its files are then read as jobs need them
 _HEADER = 512
@@ -104,7 +104,7 @@ class Tree:
     groups: frozenset[str]
 
 
-class FrozenFileSource(FileConfigSource):
+class FrozenFileSource(FileSource):
     """A config dir as it was."""
 
     def __init__(self, provider: str, path: str, tree: Tree) -> None:
@@ -117,7 +117,7 @@ class FrozenFileSource(FileConfigSource):
         Raises:
             ConfigLoadError: there was no such file.
         """
-        name = _key(self._normalize_file_name(config_path))
+        name = _key(self.file_name(config_path))
         if name not in self._tree.texts:
             raise ConfigLoadError(f"Config not found : {os.path.join(self.path, name)}")
         text = self._tree.texts[name]
@@ -125,14 +125,14 @@ class FrozenFileSource(FileConfigSource):
             config=OmegaConf.load(io.StringIO(text)),
             path=f"{self.scheme()}://{self.path}",
             provider=self.provider,
-            header=ConfigSource._get_header_dict(text[:_HEADER]),
+            header=self.header_of(text[:_HEADER]),
         )
 
     def is_group(self, config_path: str) -> bool:
         return _key(config_path) in self._tree.groups
 
     def is_config(self, config_path: str) -> bool:
-        return _key(self._normalize_file_name(config_path)) in self._tree.texts
+        return _key(self.file_name(config_path)) in self._tree.texts
 
     def list(self, config_path: str, results_filter: ObjectType | None) -> Any:
         """List the members of a group, sorted."""
@@ -141,7 +141,7 @@ class FrozenFileSource(FileConfigSource):
         files: Any = []
         for path in sorted(members):
             name = os.path.basename(path)
-            self._list_add_result(files=files, file_path=path, file_name=name, results_filter=results_filter)
+            self.add_result(files=files, file_path=path, file_name=name, results_filter=results_filter)
         return sorted(set(files))
 
 

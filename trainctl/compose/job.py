@@ -7,20 +7,18 @@ from __future__ import annotations
 
 import copy
 import functools
-import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, cast
 
 import hydra.version
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobRuntime, JobStatus
 from hydra.types import HydraContext, TaskFunction
-from hydra_plugins.hydra_joblib_launcher import _core as joblib_core
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
+from trainctl.compose import _hydra
 from trainctl.config._omegaconf import registered_resolvers
 from trainctl.config.naming import naming_swept, swept_keys
 from trainctl.config.overrides import quoted, task_overrides
@@ -70,8 +68,7 @@ def hooks_of(task: TaskFunction) -> TaskHooks:
 
 _OF_SWEEPS = ("hydra.sweep", "hydra/sweep", "hydra.launcher", "hydra/launcher", "hydra.mode", "hydra.run.dir")
 
-# of hydra-joblib-launcher 1.4; looked up once, before the fork
-_WRAPS_RESULTS = "wrap_result" in inspect.signature(joblib_core.execute_job).parameters
+_hydra.joblib_execute()  # imports what a job needs, once, before anything is forked
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,35 +180,11 @@ def _constant_lines(lines: tuple[str, ...]) -> list[str]:
 
 
 def execute(context: SweepContext, job: ComposedJob, task: TaskFunction) -> JobReturn:
-    """Run a composed job through joblib's `execute_job`, in this process, which has the launcher's singletons."""
-    parameters: dict[str, Any] = {
-        "idx": job.spec.number,
-        "overrides": list(job.spec.overrides),
-        "hydra_context": _with_loader(context.hydra_context, _ComposedLoader(job.config)),
-        "config": context.config,
-        "task_function": task,
-        "singleton_state": {"instances": Singleton._instances, "omegaconf_resolvers": registered_resolvers()},
-    }
-    if _WRAPS_RESULTS:
-        parameters |= {"task_function_unwrap_depth": 0, "wrap_result": False}
-    run: Callable[..., JobReturn] = joblib_core.execute_job
-    return run(**parameters)
-
-
-class _ComposedLoader:
-    """Stands in for the config loader where the config is there already."""
-
-    def __init__(self, config: DictConfig) -> None:
-        self._config = config
-
-    def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
-        return self._config
-
-
-def _with_loader(context: HydraContext, loader: _ComposedLoader) -> HydraContext:
-    changed = copy.copy(context)
-    changed.config_loader = cast("Any", loader)
-    return changed
+    """Run a composed job in this process, which has the launcher's singletons."""
+    resolvers = registered_resolvers()
+    return _hydra.execute_job(
+        context.hydra_context, job.config, task, number=job.spec.number, master=context.config, resolvers=resolvers
+    )
 
 
 def skipped_return(job: ComposedJob, run_path: Path, value: Any) -> JobReturn:

@@ -11,18 +11,12 @@ import pickle
 from collections.abc import Sequence
 from typing import Any
 
-import hydra
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.override_parser.types import Override, OverrideType
 from omegaconf import DictConfig, OmegaConf
 
-from trainctl.compose.frozen import FrozenRepository
+from trainctl.compose import _hydra
 from trainctl.compose.pairs import FittingLoader
 from trainctl.launch.overrides import parse_overrides
-
-# Internals of Hydra are used below that no release promises; each minor release is to be looked at before it is added.
-_FREEZABLE = ("1.3.", "1.4.")
-_SHAREABLE = ("1.3.",)  # 1.4 may rewrite overrides (aliases) on their way into the config
 
 
 def share_compositions(context: Any) -> None:
@@ -35,11 +29,12 @@ def share_compositions(context: Any) -> None:
 
 
 def _shared(loader: Any) -> Any:
-    if type(loader) is not ConfigLoaderImpl:
+    if not _hydra.is_known() or type(loader) is not _hydra.ConfigLoaderImpl:
         return loader
-    if hydra.__version__.startswith(_FREEZABLE):
-        loader.repository = FrozenRepository(loader.repository)
-    return SharingLoader(loader) if hydra.__version__.startswith(_SHAREABLE) else loader
+    from trainctl.compose.frozen import FrozenRepository  # derives from what only a known version has
+
+    loader.repository = FrozenRepository(loader.repository)
+    return SharingLoader(loader) if _hydra.CAN_SHARE else loader
 
 
 class SharingLoader:
@@ -50,7 +45,7 @@ class SharingLoader:
     to a config that depends on the group choices alone. Whatever is not provably the same is composed in full.
     """
 
-    def __init__(self, loader: ConfigLoaderImpl) -> None:
+    def __init__(self, loader: Any) -> None:
         self._loader = loader
         self._shared: dict[tuple[str, ...], bytes | None] = {}
 
@@ -65,27 +60,24 @@ class SharingLoader:
         Raises:
             HydraException: as Hydra's own loader raises it.
         """
-        from hydra._internal.config_loader_impl import get_overrides_dirname  # not there in 1.4, where this is not used
-
         overrides = parse_overrides(sweep_overrides)
         if self._must_be_whole(master_config, overrides):
-            return self._loader.load_sweep_config(master_config, sweep_overrides)
+            return self._in_full(master_config, sweep_overrides)
         values = self._last_values(overrides)
         apart = {id(override) for override in values}
         shared = self._shared_composition(master_config, [each for each in overrides if id(each) not in apart])
         if shared is None:
-            return self._loader.load_sweep_config(master_config, sweep_overrides)
+            return self._in_full(master_config, sweep_overrides)
         config: DictConfig = pickle.loads(shared)
-        self._loader._apply_overrides_to_config(values, config)
+        _hydra.apply_overrides(values, config)
         config.hydra.overrides.task = [override.input_line for override in overrides]
         options = config.hydra.job.config.override_dirname
-        config.hydra.job.override_dirname = get_overrides_dirname(
-            overrides=overrides,
-            kv_sep=options.kv_sep,
-            item_sep=options.item_sep,
-            exclude_keys=options.exclude_keys,
-        )
+        config.hydra.job.override_dirname = _hydra.overrides_dirname(overrides, options)
         OmegaConf.copy_cache(from_config=master_config, to_config=config)
+        return config
+
+    def _in_full(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
+        config: DictConfig = self._loader.load_sweep_config(master_config, sweep_overrides)
         return config
 
     def _must_be_whole(self, master: DictConfig, overrides: Sequence[Override]) -> bool:
@@ -104,8 +96,9 @@ class SharingLoader:
         return values[::-1]
 
     def _is_group(self, override: Override) -> bool:
-        """Tell a choice from a change of values as `hydra._internal.defaults_list.Overrides` does."""
-        return self._loader.repository.group_exists(override.key_or_group) and not isinstance(override.value(), dict)
+        """Tell a choice from a change of values as Hydra's defaults list does."""
+        is_group: bool = self._loader.repository.group_exists(override.key_or_group)
+        return is_group and not isinstance(override.value(), dict)
 
     def _shared_composition(self, master: DictConfig, overrides: list[Override]) -> bytes | None:
         """Return the pickled composition with these overrides; None where there is none, or it cannot be pickled."""

@@ -8,12 +8,12 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
+from trainctl.compose import _hydra
 from trainctl.config._omegaconf import child, entries, is_none, is_open, plain, take_over
 from trainctl.config.adopt import NEVER_LOADED
 from trainctl.config.given import check_missing
@@ -101,10 +101,9 @@ class FittingLoader:
 
 def fit_sweep(config: DictConfig) -> None:
     """Have the jobs of the sweep that is about to start fitted to their pairs, by whatever sweeper and launcher."""
-    hydra: Any = GlobalHydra.instance().hydra
-    if hydra is None:
+    loader = _hydra.current_loader()
+    if loader is None:
         return
-    loader = hydra.config_loader
     if isinstance(loader, FittingLoader):
         loader = loader.loader
     launcher = None
@@ -112,7 +111,7 @@ def fit_sweep(config: DictConfig) -> None:
         launcher = config.hydra.launcher
         with read_write(config.hydra), open_dict(config.hydra):
             config.hydra.launcher = dict(_LAUNCHER)
-    hydra.config_loader = FittingLoader(loader, launcher)
+    _hydra.replace_loader(FittingLoader(loader, launcher))
 
 
 def check_any_left() -> None:
@@ -121,7 +120,7 @@ def check_any_left() -> None:
     Raises:
         IncompatibleError: nothing was run.
     """
-    loader = getattr(GlobalHydra.instance().hydra, "config_loader", None)
+    loader = _hydra.current_loader()
     if isinstance(loader, FittingLoader) and loader.counts["left out"] and not loader.counts["launched"]:
         jobs = loader.counts["left out"]
         raise IncompatibleError(f"nothing was run: the options of all {jobs} jobs do not go together")

@@ -22,6 +22,7 @@ from omegaconf import (
     DictConfig,
     FloatNode,
     IntegerNode,
+    ListConfig,
     Node,
     OmegaConf,
     StringNode,
@@ -73,7 +74,8 @@ def walk(
             continue
         if type(node) not in _SINGLE:
             held: Any = node._value() if isinstance(node, UnionNode) else node
-            if (isinstance(held, DictConfig) or (into_lists and isinstance(held, Container))) and len(held):
+            kinds = (DictConfig, ListConfig) if into_lists else (DictConfig,)
+            if isinstance(held, kinds) and len(held):
                 yield from walk(held, into_lists=into_lists, above=(*above, key))
                 continue
         yield Leaf((*above, key), container, node)

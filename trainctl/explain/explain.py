@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hydra import version
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
 from hydra.core.plugins import Plugins
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from trainctl.compose import _hydra
 from trainctl.config.keys import leaves
 from trainctl.config.overrides import task_overrides
 from trainctl.config.pairs import PAIR_NODE
@@ -90,7 +87,8 @@ def explain_run(run: RunDir) -> Explanation:
         explanation.history.settle(final, Source("unknown", "(not recorded)"))
     else:
         try:
-            with _as_of(hydra):
+            base = hydra.runtime.version_base
+            with _hydra.as_of(None if base is None else str(base)):
                 explanation = _explain(final, hydra, _loader(hydra), "(the config files have changed since)")
         except (OmegaConfBaseException, AttributeError, LookupError, TypeError, ValueError) as error:
             said = " ".join(str(error).split())
@@ -124,25 +122,15 @@ def _hydra_of(run: RunDir) -> DictConfig | None:
     return node if isinstance(node, DictConfig) else None
 
 
-def _loader(hydra: DictConfig) -> ConfigLoaderImpl:
-    """Return a loader of the search path that a run has recorded."""
+def _loader(hydra: DictConfig) -> Any:
+    """Return a loader of the search path that a run has recorded; None where such a one cannot be made."""
+    if not _hydra.is_known():
+        return None
     Plugins.instance()  # knows how to read each kind of source
-    search_path = ConfigSearchPathImpl()
+    search_path = []
     sources: Any = OmegaConf.to_container(hydra.runtime.config_sources, resolve=False)
     for source in sources:
         scheme, path = source["schema"], source["path"]
         if scheme in _HARMLESS or (scheme == "pkg" and path == _OF_HYDRA):
-            search_path.append(str(source["provider"]), f"{scheme}://{path}")
-    return ConfigLoaderImpl(search_path)
-
-
-@contextmanager
-def _as_of(hydra: DictConfig) -> Iterator[None]:
-    """Have Hydra behave as the version that the run asked for."""
-    base = version.VersionBase.instance()
-    before = base.version_base
-    base.version_base = version._get_version(str(hydra.runtime.version_base)) if hydra.runtime.version_base else None
-    try:
-        yield
-    finally:
-        base.version_base = before
+            search_path.append((str(source["provider"]), f"{scheme}://{path}"))
+    return _hydra.loader_of(search_path)

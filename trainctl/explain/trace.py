@@ -8,13 +8,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra._internal import config_loader_impl
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from trainctl.compose import _hydra
 from trainctl.config._omegaconf import is_open
 from trainctl.config.adopt import NEVER_LOADED
 from trainctl.config.assign import assign
@@ -37,12 +37,14 @@ def trace(loader: Any, hydra: DictConfig) -> History:
     """Compose a config again, as Hydra's loader does, and note what sets each value; Hydra's own node is left out.
 
     Args:
-        loader: a `ConfigLoaderImpl`.
+        loader: Hydra's own.
         hydra: Hydra's node of the config: its name, overrides, choices, and what `+from=` has loaded.
 
     Raises:
         TraceError: a config cannot be found or read.
     """
+    if not _hydra.IS_KNOWN:
+        raise TraceError(_hydra.unknown())
     history, config = History(), OmegaConf.create()
     of_hydra: Any = OmegaConf.to_container(hydra.overrides.hydra, resolve=False)
     lines = [*map(str, of_hydra), *task_overrides(hydra)]
@@ -51,10 +53,10 @@ def trace(loader: Any, hydra: DictConfig) -> History:
         parsed = OverridesParser.create().parse_overrides(lines)
         kept = [each for each in parsed if not copies or each.key_or_group not in _FROM]
         name = hydra.job.config_name
-        _, repo = loader._parse_overrides_and_create_caching_repo(name, [each.input_line for each in kept])
+        repo = _hydra.repository_of(loader, name, [str(each.input_line) for each in kept])
         defaults, choosers = _defaults_list(repo, name, kept, hydra)
         for entry in defaults.defaults:
-            found = loader._load_single_config(entry, repo)
+            found = _hydra.load_entry(loader, entry, repo)
             config.merge_with(found.config)
             history.note(_leaves(config), _leaves(found.config), _file(entry, found, choosers))
     except (HydraException, OmegaConfBaseException, OSError, ValueError, AttributeError, TypeError) as error:
@@ -71,8 +73,7 @@ def _defaults_list(repo: Any, name: str | None, given: list[Override], hydra: Di
     """Return the defaults list with the options that the run had, and what chose an option, by the option's path."""
 
     def make(overrides: list[Override]) -> Any:
-        options: Any = config_loader_impl
-        return options.create_defaults_list(
+        return _hydra.create_defaults_list(
             repo=repo, config_name=name, overrides_list=overrides, prepend_hydra=True, skip_missing=True
         )
 
@@ -107,7 +108,7 @@ def note_overrides(history: History, overrides: Sequence[str], final: Mapping[st
 def _override(config: DictConfig, history: History, override: Override) -> None:
     source = Source("command line", str(override.input_line))
     try:
-        config_loader_impl.ConfigLoaderImpl._apply_overrides_to_config([override], config)
+        _hydra.apply_overrides([override], config)
     except HydraException:
         return  # the files have changed since: the value that was recorded will say so
     given = [] if override.is_delete() else keys_given(override)

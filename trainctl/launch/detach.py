@@ -111,10 +111,10 @@ def command_again(override: str) -> list[str]:
     Raises:
         SettingError: there is no command, as in an interactive session.
     """
-    from hydra._internal.utils import get_args_parser
+    from trainctl.compose._hydra import overrides_in
 
     arguments = sys.argv[1:]
-    overrides = get_args_parser().parse_args(arguments).overrides
+    overrides = overrides_in(arguments)
     return [sys.executable, *_program(arguments), *insert(arguments, overrides, override)]
 
 

@@ -15,6 +15,7 @@ from hydra.errors import ConfigCompositionException
 from hydra.plugins.config_source import ConfigResult
 from omegaconf import DictConfig, OmegaConf
 
+from trainctl.compose import _hydra
 from trainctl.config.adopt import UNKNOWN, adopt
 from trainctl.config.keys import leaves, split
 from trainctl.config.loaded import Loaded, keep_copies
@@ -24,7 +25,6 @@ from trainctl.sources.announcing import announce
 from trainctl.sources.choices import DefaultsListing
 from trainctl.sources.groups import GROUP, SCHEME, UNKNOWN_GROUP
 from trainctl.sources.reading import is_source, read_source, taking_copies
-from trainctl.sources.seam import hydra_compose, hydra_defaults_list
 
 
 class LoadedResult(ConfigResult):
@@ -47,6 +47,8 @@ def load(config_path: str) -> ConfigResult:
     """
     result = LoadedResult("hydra_trainctl", f"{SCHEME}://", OmegaConf.create({}), {"package": "_global_"})
     group, _, name = config_path.partition("/")
+    if not _hydra.IS_KNOWN:
+        raise ConfigCompositionException(f"{group}={name}: {_hydra.unknown()}")
     if group == GROUP:
         try:
             result.loaded = read_source(name)
@@ -73,7 +75,7 @@ def create_defaults_list(
     """Make Hydra's defaults list, with the options that the sources had chosen where the command line has not."""
 
     def make(repository: Any, overrides: Iterable[Override], skip: bool) -> Any:
-        return hydra_defaults_list(
+        return _hydra.create_defaults_list(
             repo=repository,
             config_name=config_name,
             overrides_list=list(overrides),
@@ -89,13 +91,13 @@ def create_defaults_list(
     return made
 
 
-def compose(self: Any, defaults: list[Any], repo: Any) -> DictConfig:
+def compose(loader: Any, defaults: list[Any], repo: Any) -> DictConfig:
     """Merge the configs of a defaults list as Hydra does; then put in what the sources say, in their order.
 
     Raises:
         ConfigCompositionException: a source does not fit the config.
     """
-    config: DictConfig = hydra_compose(self, defaults, repo)
+    config = _hydra.merge_defaults(loader, defaults, repo)
     unknown = "error"
     for entry in defaults:
         group, _, word = str(entry.config_path).partition("/")

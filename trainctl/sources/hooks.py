@@ -1,20 +1,19 @@
 """Where sources enter Hydra's composition. Loaded by the first question about a source, so by no app that names none.
 
-By then Hydra is making its defaults list. Three names that it looks up after the question lead to this module from
-there on; a composition without a source goes on to Hydra's own code.
+By then Hydra is making its defaults list. From there on the steps that follow lead to this module; a composition
+without a source goes on to Hydra's own code.
 """
 
 from __future__ import annotations
 
 import contextvars
-import sys
 from collections.abc import Iterable
-from types import FrameType
 from typing import Any
 
 from omegaconf import DictConfig
 
-from trainctl.sources import composing, seam
+from trainctl.compose import _hydra
+from trainctl.sources import composing
 from trainctl.sources.groups import GROUP, UNKNOWN_GROUP
 
 _is_making: contextvars.ContextVar[bool] = contextvars.ContextVar("is_making", default=False)
@@ -22,9 +21,8 @@ _is_making: contextvars.ContextVar[bool] = contextvars.ContextVar("is_making", d
 
 def install() -> None:
     """Lead the steps of Hydra that a source needs through this module, in this process."""
-    seam.listing._create_defaults_list = _list
-    seam.listing.DefaultsList = _finished
-    seam.loader._compose_config_from_defaults_list = _compose
+    if _hydra.IS_KNOWN:
+        _hydra.lead(_list, _finished, _merge)
 
 
 def is_answered() -> bool:
@@ -32,51 +30,30 @@ def is_answered() -> bool:
 
     Not while Hydra itself reads the command line: `_list` reads it anew, and knows when `from=3` is a key of the app.
     """
-    frame: FrameType | None = sys._getframe()
-    while not _is_making.get() and frame is not None:
-        if frame.f_code is seam.hydra_defaults_list.__code__:
-            return False
-        frame = frame.f_back
-    return True
+    return _is_making.get() or not (_hydra.IS_KNOWN and _hydra.is_making_a_list())
 
 
-def _list(*arguments: Any, **options: Any) -> Any:
-    """Make the entries of a defaults list, with the sources if the command line names one."""
-    asked = _asked(sys._getframe(1))
-    if asked is None or all(each.key_or_group not in (GROUP, UNKNOWN_GROUP) for each in asked["overrides_list"]):
-        return seam.hydra_list(*arguments, **options)
-    made = _make(asked)
-    _, _, overrides = arguments
-    vars(overrides).update(vars(made.overrides))  # Hydra checks in its own ones that each was used
-    return made.defaults, made.defaults_tree
+def _list(request: _hydra.Request) -> Any:
+    """Make a defaults list with the sources, if the command line names one."""
+    overrides = () if _is_making.get() else request["overrides_list"]
+    return _make(request) if any(each.key_or_group in (GROUP, UNKNOWN_GROUP) for each in overrides) else None
 
 
-def _finished(**fields: Any) -> Any:
-    """Return a finished defaults list; made anew, with the sources, if a config file names one."""
-    asked = _asked(sys._getframe(1))
-    if asked is None or composing.is_made(fields["defaults"]) or not _has_source(fields["defaults"]):
-        return seam.hydra_finished(**fields)
-    return _make(asked)
-
-
-def _compose(self: Any, defaults: Any, repo: Any) -> DictConfig:
-    compose: Any = composing.compose if _has_source(defaults) else seam.hydra_compose
-    config: DictConfig = compose(self, defaults, repo)
-    return config
-
-
-def _asked(caller: FrameType) -> dict[str, Any] | None:
-    """Return what Hydra was asked to make a defaults list of; None where it is not Hydra, or we have asked it."""
-    code = seam.hydra_defaults_list.__code__
-    if _is_making.get() or caller.f_code is not code:
+def _finished(request: _hydra.Request, defaults: list[Any]) -> Any:
+    """Make a defaults list anew, with the sources, if a config file names one."""
+    if _is_making.get() or composing.is_made(defaults) or not _has_source(defaults):
         return None
-    return {name: caller.f_locals[name] for name in code.co_varnames[: code.co_argcount]}
+    return _make(request)
 
 
-def _make(asked: dict[str, Any]) -> Any:
+def _merge(loader: Any, defaults: list[Any], repo: Any) -> DictConfig:
+    return (composing.compose if _has_source(defaults) else _hydra.merge_defaults)(loader, defaults, repo)
+
+
+def _make(request: _hydra.Request) -> Any:
     token = _is_making.set(True)
     try:
-        return composing.create_defaults_list(**asked)
+        return composing.create_defaults_list(**request)
     finally:
         _is_making.reset(token)
 

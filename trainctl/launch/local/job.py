@@ -17,6 +17,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from trainctl.attempt.attempt import Attempt, describe
 from trainctl.attempt.output import HeldOutput, keep_earlier_log, redirect_to
 from trainctl.attempt.reservation import Reservation, take_lock
+from trainctl.compose._hydra import outcome_of
 from trainctl.compose.job import ComposedJob, JobSpec, SweepContext, compose_job, execute, skipped_return
 from trainctl.config.naming import naming_swept
 from trainctl.config.overrides import task_overrides
@@ -237,18 +238,18 @@ class Job:
         except JobError as error:
             shown: BaseException = error.with_traceback(None)
             if returned.status is JobStatus.FAILED:  # the trace that a person needs is the one of the task
-                shown = error.with_traceback(returned._return_value.__traceback__)
+                shown = error.with_traceback(outcome_of(returned).__traceback__)
             shown.__cause__ = None
             returned = failed_return(self._spec.overrides, shown, returned.working_dir)
             data = pack_return(returned, self._forked)
         if returned.status is JobStatus.COMPLETED:
-            attempt.end("done", value=returned._return_value, exit_code=0)
+            attempt.end("done", value=outcome_of(returned), exit_code=0)
             if attempt.status.state == "done":
                 self._channel.send("ended", None, data)
                 return 0
             returned = failed_return(self._spec.overrides, JobError(str(attempt.status.reason)))
             return self._answer(returned, Failure("error", str(attempt.status.reason)))
-        return self._fail(attempt, returned, returned._return_value)
+        return self._fail(attempt, returned, outcome_of(returned))
 
     def _fail(self, attempt: Attempt, returned: JobReturn, raised: BaseException) -> int:
         reason = describe(raised)

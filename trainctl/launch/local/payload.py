@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import cloudpickle
-from hydra.core.singleton import Singleton
 
+from trainctl.compose import _hydra
 from trainctl.compose.job import SweepContext
 from trainctl.errors import TrainctlError
 from trainctl.formats.pickles import Pickler, dumps_with
@@ -35,7 +35,7 @@ def pack_context(context: SweepContext) -> bytes:
     """
     module, script = (module_name(), script_path()) if _has_main() else (None, None)
     program = {"sys_path": list(sys.path), "argv": list(sys.argv), "module": module, "script": script}
-    return pickle.dumps((program, dumps_with(_Referring, (context, Singleton.get_state()))))
+    return pickle.dumps((program, dumps_with(_Referring, (context, _hydra.singletons()))))
 
 
 def unpack_context(data: bytes) -> SweepContext:
@@ -59,7 +59,7 @@ def unpack_context(data: bytes) -> SweepContext:
             f"the program cannot be loaded in a fresh interpreter ({type(error).__name__}: {error}), as start=spawn "
             "needs it: its task function, and what that uses, must stand in modules that can be imported"
         ) from error
-    Singleton.set_state(singletons)
+    _hydra.set_singletons(singletons)
     return context
 
 

@@ -1,0 +1,329 @@
+"""The private names of Hydra and its joblib launcher: this file alone uses any, for the versions that it knows.
+
+`tests/compose/test_hydra_seam.py` says of each name what it must do. Importing this file changes nothing of Hydra.
+With a version that is not known, `is_known` says so once, and its callers take the public way: every job is composed
+in full by Hydra's own loader and run by `run_job`; what has no public way (`+from=`, `--app`, the file that set a
+value) is refused in a sentence.
+
+Why `lead` reads a frame: Hydra asks for the group `from` first inside `create_defaults_list`, which then goes on. What
+it was asked for (the parsed overrides) is in that call alone. A config source is told the path and nothing else;
+`sys.argv` says nothing about `hydra.compose(overrides=...)`, nor about a source in a config file's defaults list; and
+nothing of this package is on the stack that could catch an exception and begin again. Replacing `create_defaults_list`
+in time for that first call would replace it in every app, and an app that does not ask is to run Hydra as it is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import inspect
+import logging
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cache
+from types import FrameType
+from typing import TYPE_CHECKING, Any, cast
+
+import hydra
+from hydra import version
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.types import Override
+from hydra.core.singleton import Singleton
+from hydra.core.utils import JobReturn, run_job, setup_globals
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+KNOWN = ("1.3.", "1.4.")  # each minor release is to be looked at, and the contract tests run on it, before it is added
+IS_KNOWN = hydra.__version__.startswith(KNOWN)
+CAN_SHARE = hydra.__version__.startswith("1.3.")  # 1.4 may rewrite overrides (aliases) on their way into the config
+
+if TYPE_CHECKING or IS_KNOWN:
+    from hydra._internal import config_loader_impl, defaults_list
+    from hydra._internal.config_loader_impl import ConfigLoaderImpl
+    from hydra._internal.config_repository import ConfigRepository
+    from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
+    from hydra._internal.core_plugins.file_config_source import FileConfigSource
+
+    _own_list = defaults_list._create_defaults_list
+    _OwnDefaultsList = defaults_list.DefaultsList
+    _own_merge = ConfigLoaderImpl._compose_config_from_defaults_list
+
+    class FileSource(FileConfigSource):
+        """A config source of files, with names for what Hydra gives to its own sources alone."""
+
+        file_name = staticmethod(FileConfigSource._normalize_file_name)
+        header_of = staticmethod(FileConfigSource._get_header_dict)
+        add_result = FileConfigSource._list_add_result
+
+
+__all__ = ["ConfigLoaderImpl", "ConfigRepository", "FileConfigSource", "FileSource"]
+
+log = logging.getLogger(__name__)
+
+
+@cache
+def is_known() -> bool:
+    """Whether this version of Hydra is one whose private names are known; said once if it is not."""
+    if not IS_KNOWN:
+        log.warning("%s: every job is composed in full", unknown())
+    return IS_KNOWN
+
+
+def unknown() -> str:
+    """Say that this version of Hydra is not known, and which are."""
+    versions = " and ".join(each.rstrip(".") for each in KNOWN)
+    return f"Hydra {hydra.__version__} is not a version that hydra-trainctl knows ({versions})"
+
+
+# The Hydra object of this process, and its singletons.
+
+
+def current_loader() -> Any:
+    """Return the config loader of the Hydra app of this process; None where there is none."""
+    return getattr(GlobalHydra.instance().hydra, "config_loader", None)
+
+
+def replace_loader(loader: Any) -> None:
+    """Have the Hydra app of this process compose with another config loader from now on."""
+    app: Any = GlobalHydra.instance().hydra
+    app.config_loader = loader
+
+
+def singletons() -> Any:
+    """Return a copy of Hydra's singletons that can be pickled."""
+    return Singleton.get_state()
+
+
+def set_singletons(state: Any) -> None:
+    """Take Hydra's singletons from another process."""
+    Singleton.set_state(state)
+
+
+@contextlib.contextmanager
+def as_of(version_base: str | None) -> Iterator[None]:
+    """Have Hydra behave inside the block as the version that a run asked for."""
+    base: Any = version.VersionBase.instance()
+    before = base.version_base
+    base.version_base = version._get_version(version_base) if version_base else None
+    try:
+        yield
+    finally:
+        base.version_base = before
+
+
+# Composing step by step.
+
+
+def overrides_dirname(overrides: Sequence[Override], options: DictConfig) -> str:
+    """Return `hydra.job.override_dirname` of Hydra 1.3, which writes it when it composes; later ones resolve it."""
+    dirname: Callable[..., str] = getattr(config_loader_impl, "get_overrides_dirname")  # noqa: B009  # 1.4 has none
+    return dirname(
+        overrides=overrides, kv_sep=options.kv_sep, item_sep=options.item_sep, exclude_keys=options.exclude_keys
+    )
+
+
+def apply_overrides(overrides: Sequence[Override], config: DictConfig) -> None:
+    """Change values of a composed config as a command line says.
+
+    Raises:
+        ConfigCompositionException: one of them does not fit.
+    """
+    ConfigLoaderImpl._apply_overrides_to_config(list(overrides), config)
+
+
+def loader_of(sources: Iterable[tuple[str, str]]) -> ConfigLoaderImpl:
+    """Return a config loader with a search path of (provider, path)."""
+    search_path = ConfigSearchPathImpl()
+    for provider, path in sources:
+        search_path.append(provider, path)
+    return ConfigLoaderImpl(search_path)
+
+
+def repository_of(loader: Any, config_name: str | None, lines: Sequence[str]) -> Any:
+    """Return the repository that a composition reads, with the search path that the config and overrides ask for."""
+    return loader._parse_overrides_and_create_caching_repo(config_name, list(lines))[1]
+
+
+def load_entry(loader: Any, entry: Any, repository: Any) -> Any:
+    """Return the config of an entry of a defaults list (a `ConfigResult`), in its package."""
+    return loader._load_single_config(entry, repository)
+
+
+def create_defaults_list(
+    repo: Any, config_name: str | None, overrides_list: list[Override], prepend_hydra: bool, skip_missing: bool
+) -> Any:
+    """Return what a composition merges, in order: `defaults`, `config_overrides`, `overrides.known_choices`."""
+    return defaults_list.create_defaults_list(
+        repo=repo,
+        config_name=config_name,
+        overrides_list=overrides_list,
+        prepend_hydra=prepend_hydra,
+        skip_missing=skip_missing,
+    )
+
+
+def merge_defaults(loader: Any, defaults: list[Any], repo: Any) -> DictConfig:
+    """Merge the configs of a defaults list, whatever `lead` has put in place."""
+    return _own_merge(loader, defaults, repo)
+
+
+# Leading Hydra's composition through `sources/hooks.py`.
+
+Request = dict[str, Any]  # the arguments of `create_defaults_list`, by name
+
+
+def is_making_a_list() -> bool:
+    """Whether Hydra is making a defaults list further up in the stack."""
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
+        if frame.f_code is defaults_list.create_defaults_list.__code__:
+            return True
+        frame = frame.f_back
+    return False
+
+
+def lead(
+    before: Callable[[Request], Any], after: Callable[[Request, list[Any]], Any], merge: Callable[..., DictConfig]
+) -> None:
+    """Lead Hydra's compositions through these functions, in this process, the one that is being made included.
+
+    Args:
+        before: gets a request for a defaults list; returns the list, or None to leave it to Hydra.
+        after: gets the request and Hydra's entries; returns the list that replaces Hydra's, or None to keep that.
+        merge: replaces `ConfigLoaderImpl._compose_config_from_defaults_list`.
+    """
+
+    def make(repo: Any, config_name: Any, overrides: Any, *others: Any, **options: Any) -> Any:
+        request = _request(sys._getframe(1))
+        made = None if request is None else before(request)
+        if made is None:
+            return _own_list(repo, config_name, overrides, *others, **options)
+        vars(overrides).update(vars(made.overrides))  # Hydra checks in its own ones that each was used
+        return made.defaults, made.defaults_tree
+
+    def finish(**fields: Any) -> Any:
+        request = _request(sys._getframe(1))
+        made = None if request is None else after(request, fields["defaults"])
+        return _OwnDefaultsList(**fields) if made is None else made
+
+    seam: Any = defaults_list
+    seam._create_defaults_list = make
+    seam.DefaultsList = finish
+    loader: Any = ConfigLoaderImpl
+    loader._compose_config_from_defaults_list = merge
+
+
+def _request(caller: FrameType) -> Request | None:
+    """Return what Hydra was asked to make a defaults list of; None where the caller is somebody else."""
+    code = defaults_list.create_defaults_list.__code__
+    if caller.f_code is not code:
+        return None
+    return {name: caller.f_locals[name] for name in code.co_varnames[: code.co_argcount]}
+
+
+# Running a job.
+
+
+class _ComposedLoader:
+    """Stands in for the config loader where the config is there already."""
+
+    def __init__(self, config: DictConfig) -> None:
+        self._config = config
+
+    def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
+        return self._config
+
+
+@cache
+def joblib_execute() -> tuple[Callable[..., JobReturn], dict[str, Any]] | None:
+    """Return joblib's `execute_job`, and what it wants since 1.4; None where it is not known."""
+    if not IS_KNOWN:
+        return None
+    from hydra_plugins.hydra_joblib_launcher import _core
+
+    wraps_results = "wrap_result" in inspect.signature(_core.execute_job).parameters
+    return _core.execute_job, {"task_function_unwrap_depth": 0, "wrap_result": False} if wraps_results else {}
+
+
+def execute_job(
+    context: HydraContext,
+    config: DictConfig,
+    task: TaskFunction,
+    *,
+    number: int,
+    master: DictConfig,
+    resolvers: Mapping[str, Any],
+) -> JobReturn:
+    """Run a composed job through joblib's `execute_job`, in this process, which has the launcher's singletons.
+
+    `number` is `hydra.job.num`, `master` the sweep's config; `resolvers` are OmegaConf's, to stay as they are.
+    """
+    found = joblib_execute()
+    if found is None:
+        setup_globals()
+        return run_job(task, config, "hydra.sweep.dir", "hydra.sweep.subdir", context)
+    run, more = found
+    return run(
+        idx=number,
+        overrides=[],  # they are in the config
+        hydra_context=dataclasses.replace(context, config_loader=cast("Any", _ComposedLoader(config))),
+        config=master,
+        task_function=task,
+        singleton_state={"instances": Singleton._instances, "omegaconf_resolvers": resolvers},
+        **more,
+    )
+
+
+OUTCOME = "_return_value"  # the field of a `JobReturn` that holds it
+
+
+def outcome_of(returned: JobReturn) -> Any:
+    """Return what a task function returned, or the exception it raised; `JobReturn.return_value` prints and raises."""
+    return returned._return_value
+
+
+# The command line of a program.
+
+
+def overrides_in(arguments: Sequence[str]) -> list[str]:
+    """Return the overrides among the arguments of a Hydra program.
+
+    >>> overrides_in(["-m", "a=1,2", "-cn", "small"])
+    ['a=1,2']
+    """
+    from hydra._internal.utils import get_args
+
+    overrides: list[str] = get_args(list(arguments)).overrides
+    return overrides
+
+
+@contextlib.contextmanager
+def seeing_main(see: Callable[[Any, str | None], None]) -> Iterator[None]:
+    """Have every `@hydra.main` function inside the block lead to `see` instead of being run.
+
+    Args:
+        see: gets Hydra's own object for the program, which composes its configs, and the name of its primary config.
+    """
+    module: Any = sys.modules["hydra.main"]  # `hydra.main` is the decorator
+    original = module._run_hydra
+    module._run_hydra = lambda **called: see(*_opened(**called))
+    try:
+        yield
+    finally:
+        module._run_hydra = original
+        GlobalHydra.instance().clear()
+
+
+def _opened(
+    *, args: Any, task_function: Any, config_path: str | None, config_name: str | None, **_others: Any
+) -> tuple[Any, str | None]:
+    """Do what Hydra itself does before it composes (`hydra._internal.utils._run_hydra`)."""
+    from hydra._internal import utils
+    from hydra._internal.hydra import Hydra
+
+    calling_file, calling_module = utils.detect_calling_file_or_module_from_task_function(task_function)
+    path = args.config_path if args.config_path is not None else config_path
+    search_path = utils.create_automatic_config_search_path(calling_file, calling_module, path)
+    name = utils.detect_task_name(calling_file, calling_module)
+    app = Hydra.create_main_hydra2(task_name=name, config_search_path=search_path)
+    return app, args.config_name if args.config_name is not None else config_name
