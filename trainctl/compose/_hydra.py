@@ -274,6 +274,9 @@ def execute_job(
     )
 
 
+OUTCOME = "_return_value"  # the field of a JobReturn
+
+
 def outcome_of(returned: JobReturn) -> Any:
     """Return what a task function returned, or the exception it raised; `JobReturn.return_value` prints and raises."""
     return returned._return_value

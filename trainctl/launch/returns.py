@@ -10,7 +10,7 @@ from typing import Any
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import CompactHydraException
 
-from trainctl.compose._hydra import outcome_of
+from trainctl.compose._hydra import OUTCOME, outcome_of
 from trainctl.errors import JobError, TrainctlError
 from trainctl.formats.pickles import dumps
 
@@ -93,7 +93,7 @@ def pack_return(returned: JobReturn, forked: bool, hydra_config: bytes | None = 
                 f"the job's {what} of type {type(value).__qualname__} cannot be passed to the launcher "
                 f"({type(error).__name__}: {error}){text}"
             ) from error
-        fields["_return_value"] = data
+        fields[OUTCOME] = data
         fields["_packed"] = True
     return _dumps((fields, config, hydra_config))
 
@@ -102,7 +102,7 @@ def unpack_return(data: bytes) -> JobReturn:
     """Rebuild, in the launcher, what `pack_return` packed."""
     fields, config, hydra_config = pickle.loads(data)
     if fields.pop("_packed", False):
-        fields["_return_value"] = pickle.loads(fields["_return_value"])
+        fields[OUTCOME] = pickle.loads(fields[OUTCOME])
     return StoredReturn(fields, config, hydra_config)
 
 
