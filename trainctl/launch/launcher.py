@@ -97,8 +97,9 @@ class SlotSweeps:
     def _specs(self, overrides: Sequence[Sequence[str]], first: int, threads: Mapping[str, str]) -> list[JobSpec]:
         rerun = self._settings.rerun
         ahead = may_run_ahead(self._context.hydra_context, self._context.config)
+        own = secrets.token_hex(8)
         return [
-            JobSpec(first + number, tuple(each), rerun, threads, ahead and not changes_hydra(each))
+            JobSpec(first + number, tuple(each), rerun, threads, ahead and not changes_hydra(each), own)
             for number, each in enumerate(overrides)
         ]
 
