@@ -19,7 +19,7 @@ from hydra.core.utils import JobReturn, configure_log, setup_globals
 
 from trainctl.compose.job import JobSpec, SweepContext, hooks_of
 from trainctl.errors import TrainctlError
-from trainctl.launch.detach import detach
+from trainctl.launch.detach import detach, take_sweep_dir
 from trainctl.launch.display.choose import make_report
 from trainctl.launch.dry_run import Preview
 from trainctl.launch.local.channel import Channel
@@ -32,7 +32,7 @@ from trainctl.launch.registry import Presence
 from trainctl.launch.settings import LauncherSettings, check_settings
 from trainctl.launch.slots.pool import SlotPool, make_pool
 from trainctl.launch.sweep import Sweep
-from trainctl.launch.sweep_dir import check_sweep_dir, make_sweep_dir, settle_sweep_dir
+from trainctl.launch.sweep_dir import check_sweep_dir, make_sweep_dir, name_sweep_dir, settle_sweep_dir
 from trainctl.rundir.program import program_of
 from trainctl.rundir.provenance import machine_facts
 from trainctl.rundir.sweep import recorded
@@ -56,7 +56,11 @@ class SlotSweeps:
         self._preview = Preview(context.config) if self._settings.dry_run else None
         if self._preview is None:
             check_sweep_dir(Path(str(context.config.hydra.sweep.dir)).absolute())
-            settle_sweep_dir(context.config)
+            made = take_sweep_dir() if self._settings.detach else None
+            if made is None:
+                settle_sweep_dir(context.config)
+            else:
+                name_sweep_dir(context.config, made)
         task = context.task_function
         program = program_of(task, hooks_of(task).file(context.config))
         self._context = dataclasses.replace(context, program=program, token=secrets.token_hex(8))
