@@ -49,12 +49,14 @@ class JobIndex:
 
     def find(self, identity: str) -> list[IndexedJob]:
         """Return the lines of an identity, the latest first; none where the index is not there or cannot be read."""
-        data = self._read() or b""
-        mark = f'"{identity}"'.encode()
-        if mark not in data:
-            return []
-        lines = b"\n".join(line for line in data.split(b"\n") if mark in line)
-        found = [each for each in map(_as_job, files.parse_lines(lines)) if each is not None]
+        data, mark = self._read() or b"", f'"{identity}"'.encode()
+        lines, place = [], data.find(mark)
+        while place >= 0:
+            end = data.find(b"\n", place)
+            end = len(data) if end < 0 else end
+            lines.append(data[data.rfind(b"\n", 0, place) + 1 : end])
+            place = data.find(mark, end)
+        found = [each for each in map(_as_job, files.parse_lines(b"\n".join(lines))) if each is not None]
         return [each for each in found[::-1] if each.identity == identity]
 
     def add(self, job: IndexedJob) -> None:
@@ -64,14 +66,22 @@ class JobIndex:
 
     def mend(self) -> None:
         """Make the index again if it is lost, torn or too long. The caller holds the lock of the sweep dir."""
-        data = self._read()
-        if data is not None and (not data or data.endswith(b"\n")):
+        if self._is_whole():
             return
         text = "".join(files.json_line(asdict(each)) for each in self._recorded())
         if len(text) > MOST_BYTES:
             text = ""  # jobs are equal by their names then
         with contextlib.suppress(OSError):
             files.write_atomic(self._path, text, durable=False)
+
+    def _is_whole(self) -> bool:
+        try:
+            with files.open_regular(self._path) as file:
+                size = file.seek(0, os.SEEK_END)
+                file.seek(max(0, size - 1))
+                return size <= MOST_BYTES and file.read() in (b"", b"\n")
+        except OSError:
+            return False
 
     def _read(self) -> bytes | None:
         try:

@@ -94,24 +94,24 @@ def claim_of(job: ComposedJob) -> Claim:
     Raises:
         RunDirError: as for `find_claim`.
     """
-    equal = _equal(job) if can_be_equal(job) else None
-    run = None if equal is None else RunDir.at(job.sweep_dir / equal.run)
-    if equal is not None and run is not None and job.spec.launch == equal.launch and job.spec.number != equal.number:
-        return Claim(run, "same", equal=equal.number)
+    indexed = JobIndex(job.sweep_dir).find(job.identity.text) if can_be_equal(job) else []
+    for each in indexed:
+        if each.launch == job.spec.launch and each.number != job.spec.number and _has(job, each):
+            return Claim(RunDir.at(job.sweep_dir / each.run), "same", equal=each.number)
     claim = find_claim(job.path, job.identity, job.is_finished)
-    if run is None or not claim.is_new or claim.run == run:
-        return claim
-    return Claim(run, _left(run, job.identity, job.is_finished), is_shared=True)
+    if claim.is_new:
+        for each in indexed:
+            if _has(job, each):
+                run = RunDir.at(job.sweep_dir / each.run)
+                return Claim(run, _left(run, job.identity, job.is_finished), is_shared=True)
+    return claim
 
 
-def _equal(job: ComposedJob) -> IndexedJob | None:
-    """Return the latest job of the sweep with the same identity whose run dir is still that job's."""
-    for each in JobIndex(job.sweep_dir).find(job.identity.text):
-        run = RunDir.at(job.sweep_dir / each.run)
-        record = files.read_mapping(run.run)
-        if not is_earlier(record) and job.identity.owns(record, run):
-            return each
-    return None
+def _has(job: ComposedJob, equal: IndexedJob) -> bool:
+    """Say whether a run dir is still what the index says: an equal job's."""
+    run = RunDir.at(job.sweep_dir / equal.run)
+    record = files.read_mapping(run.run)
+    return not is_earlier(record) and job.identity.owns(record, run)
 
 
 def find_or_adopt(job: ComposedJob) -> Claim:
