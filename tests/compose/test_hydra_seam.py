@@ -312,12 +312,6 @@ def test_singletons_are_given_to_another_process_without_the_plugins() -> None:
         Singleton._instances, BaseContainer._resolvers = before, resolvers
 
 
-@proves("utils", "get_args")
-@pytest.mark.parametrize("arguments", [["-m", "a=1,2", "+b=3", "-cn", "small"], ["a=1,2", "+b=3", "--multirun"]])
-def test_overrides_among_arguments_are_found(arguments: list[str]) -> None:
-    assert _hydra.overrides_in(arguments) == ["a=1,2", "+b=3"]
-
-
 @proves("_run_hydra", "Hydra")
 def test_main_function_is_seen_and_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "small.yaml").write_text("lr: 0.1\n")

@@ -9,15 +9,17 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from trainctl.config import yaml
+from trainctl.config.overrides import quoted
 from trainctl.errors import SettingError
 from trainctl.launch import detach as detach_module
-from trainctl.launch.detach import command_again
+from trainctl.launch.detach import MARK, detach, take_sweep_dir
 from trainctl.launch.registry import find
 
 Wait = Callable[..., Any]
@@ -104,39 +106,47 @@ def test_earlier_log_is_kept(app: Any, wait_until: Wait) -> None:
 
 
 @pytest.mark.parametrize(
-    ("original", "arguments", "expected"),
-    [
-        ("python -X dev train.py -m a=1,2", "-m a=1,2", "-X dev train.py -m a=1,2 b='c'"),
-        ("python -m pack.train -m", "-m", "-m pack.train b='c' -m"),
-        ("python -c code a=1 -cn y", "a=1 -cn y", "-c code a=1 b='c' -cn y"),
-    ],
+    "original", ["python -X dev train.py -m a=1,2", "python -m pack.train -m -cn y", "python -c code a=1"]
 )
 def test_command_is_the_very_same(
-    original: str, arguments: str, expected: str, monkeypatch: pytest.MonkeyPatch
+    original: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    started = {}
+
+    def start(command: list[str], **options: Any) -> Any:
+        started.update(command=command, **options)
+        return subprocess.Popen([sys.executable, "-c", "exit(3)"], stderr=options["stderr"])
+
     monkeypatch.setattr(sys, "orig_argv", original.split())
-    monkeypatch.setattr(sys, "argv", ["train.py", *arguments.split()])
-    assert command_again("b='c'") == [sys.executable, *expected.split()]
+    monkeypatch.setattr(detach_module, "script_path", lambda: None if "-c" in original.split() else "/app/train.py")
+    monkeypatch.setattr(sys, "argv", ["train.py", "set=inside"])  # by the program, which will set it again
+    monkeypatch.setattr(detach_module, "subprocess", SimpleNamespace(**{**vars(subprocess), "Popen": start}))
+    with pytest.raises(SystemExit, match="3"):
+        detach(tmp_path)
+    assert started["command"] == [sys.executable, *original.split()[1:]]
+    assert started["env"][MARK] == str(tmp_path)
+    assert capsys.readouterr().err == ""
 
 
-def test_program_with_arguments_of_its_own_keeps_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["train.py", "-m", "set=inside"])
-    monkeypatch.setattr(detach_module, "module_name", lambda: None)
-    monkeypatch.setattr(detach_module, "script_path", lambda: "/app/train.py")
-    assert command_again("b=1") == [sys.executable, "/app/train.py", "-m", "set=inside", "b=1"]
+def test_background_process_does_not_detach_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert take_sweep_dir() is None
+    monkeypatch.setenv(MARK, str(tmp_path))
+    assert take_sweep_dir() == str(tmp_path)
+    detach(tmp_path)
+    assert take_sweep_dir() is None  # another sweep of the same program has a sweep dir of its own
+    detach(tmp_path)
 
 
-def test_interactive_session_is_told_that_it_cannot(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["", "-m", "set=inside"])
-    monkeypatch.setattr(detach_module, "module_name", lambda: None)
+def test_interactive_session_is_told_that_it_cannot(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(sys, "orig_argv", ["python"])
     monkeypatch.setattr(detach_module, "script_path", lambda: None)
     with pytest.raises(SettingError, match="this is an interactive session; put the program into a file"):
-        command_again("b=1")
+        detach(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["sweep", "a b", "x=1,y=[2]", "it's", "50%", "a\\'", "${oc.env:HOME}"])
 def test_any_sweep_dir_survives_the_command_line(name: str, tmp_path: Path) -> None:
     from omegaconf import OmegaConf
 
-    override = OverridesParser.create().parse_override(f"hydra.sweep.dir={detach_module.quoted(str(tmp_path / name))}")
+    override = OverridesParser.create().parse_override(f"hydra.sweep.dir={quoted(str(tmp_path / name))}")
     assert OmegaConf.create({"dir": override.value()}).dir == str(tmp_path / name)

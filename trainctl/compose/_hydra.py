@@ -285,18 +285,6 @@ def outcome_of(returned: JobReturn) -> Any:
 # The command line of a program.
 
 
-def overrides_in(arguments: Sequence[str]) -> list[str]:
-    """Return the overrides among the arguments of a Hydra program.
-
-    >>> overrides_in(["-m", "a=1,2", "-cn", "small"])
-    ['a=1,2']
-    """
-    from hydra._internal.utils import get_args
-
-    overrides: list[str] = get_args(list(arguments)).overrides
-    return overrides
-
-
 @contextlib.contextmanager
 def seeing_main(see: Callable[[Any, str | None], None]) -> Iterator[None]:
     """Have every `@hydra.main` function inside the block lead to `see` instead of being run.

@@ -1,9 +1,9 @@
-"""A union of grids as jobs for a launcher: equal jobs once, and few of them composed before the first one starts."""
+"""A union of grids as jobs for a launcher; few of them are composed before the first one starts."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from trainctl.config.grid import Axis, axis_of, check_number, choose, combine, read_grids, shuffling
 from trainctl.errors import SettingError
-from trainctl.launch.likeness import Job, Likenesses
+
+Job = tuple[str, ...]
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +56,9 @@ class GridJobs:
         return returns
 
     def jobs(self, arguments: Sequence[str]) -> list[Job]:
-        """Return the override lines of every job, in order, equal jobs once.
+        """Return the override lines of every job, in order, once where two have the same lines.
+
+        Which others come to the same config is known when they are composed: our launcher skips these.
 
         Raises:
             SettingError, HydraException: as for `launch`.
@@ -70,9 +73,9 @@ class GridJobs:
             given = [axis_of(override) for override in parser.parse_overrides(list(arguments))]
         repeats = self._repeats([key for axis in (*given, *(a for g in grids for a in g.axes)) for key in axis.keys])
         every = list(combine(grids, [*given, *repeats], sample=sample, seed=seed))
-        found: dict[Hashable, Job] = {}
-        for job, likeness in zip(every, Likenesses(self._loader, self._config).tell(every), strict=True):
-            found.setdefault(likeness, job)
+        found: dict[frozenset[str], Job] = {}
+        for job in every:
+            found.setdefault(frozenset(job), job)
         equal = len(every) - len(found)
         if equal:
             log.info("%d of %d jobs are equal to earlier ones of the sweep and not run again", equal, len(every))

@@ -81,6 +81,7 @@ class JobSpec:
         rerun: which earlier outcome is run again, as `hydra.launcher.rerun`.
         threads: the job's share of cores, as `Slot.threads`, which is the same for all slots.
         ahead: run it up to its task function before it has a slot.
+        launch: nobody else's; tells the jobs of this `launch()` from those of others.
     """
 
     number: int
@@ -88,6 +89,7 @@ class JobSpec:
     rerun: str = "failed"
     threads: Mapping[str, str] = field(default_factory=dict, hash=False)
     ahead: bool = False
+    launch: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -164,19 +163,6 @@ def fit(config: DictConfig) -> None:
         take_over(config, adapted, keep=("hydra",))
     with read_write(config.hydra.runtime), open_dict(config.hydra.runtime):
         config.hydra.runtime[PAIR_NODE] = {"pair": said, "keys": sorted(changed)}
-
-
-def adapted_keys(config: DictConfig) -> list[str] | None:
-    """Return the keys that its pair would set in a config that is not fitted yet; None: no registry is set.
-
-    Raises:
-        IncompatibleError, PairError: as `fit`.
-    """
-    if _registry(config) is None:
-        return None
-    draft = copy.deepcopy(config)
-    fit(draft)
-    return [str(key) for key in draft.hydra.runtime[PAIR_NODE]["keys"]]
 
 
 def load_pairs(path: str) -> Pairs:

@@ -17,7 +17,6 @@ from trainctl.config import keys
 from trainctl.config._omegaconf import (
     MISSING,
     Leaf,
-    child,
     entries,
     is_missing,
     replace,
@@ -87,34 +86,6 @@ def combined(*parts: str) -> str:
 
 def _digest(lines: Sequence[str]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
-
-
-def worth(value: Any) -> str:
-    """Return the text that stands for a value in an identity: equal for equal values, `1` and `1.0` are not.
-
-    >>> worth([1, "a"]) == worth(OmegaConf.create([1, "a"])), worth(1) == worth(1.0)
-    (True, False)
-    """
-    if isinstance(value, (list, tuple, dict)):
-        value = OmegaConf.create(value)
-    if not OmegaConf.is_config(value):
-        return json.dumps(_plain(value))
-    if len(value) == 0:
-        return "{}" if isinstance(value, DictConfig) else "[]"
-    return json.dumps(sorted(_line(path, each) for path, each in _leaves(value, ("",), ())))
-
-
-def worth_at(config: DictConfig, key: str) -> str | None:
-    """Return the text that stands for the value of a dotted key in the identity of a `timeless` config; None: no key.
-
-    An entry of another one that is not there itself, or not a mapping, is not there either.
-    """
-    node: Any = config
-    *above, last = keys.split(key)
-    for part in above:
-        node = child(node, part) if isinstance(node, DictConfig) else None
-    entry = child(node, last) if isinstance(node, DictConfig) else None
-    return None if entry is None else worth(_value(node, last, entry))
 
 
 def _line(path: tuple[Any, ...], value: Any) -> str:

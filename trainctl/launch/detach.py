@@ -7,19 +7,28 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
-from trainctl.config.overrides import quoted
 from trainctl.errors import RunDirError, SettingError
 from trainctl.launch.display.report import Outlet
 from trainctl.launch.registry import find
-from trainctl.rundir.provenance import module_name, relative_to, script_path
+from trainctl.rundir.provenance import relative_to, script_path
 
 LOG = "sweep.log"
 
-_MARK = "TRAINCTL_DETACHED"  # in the environment of the background process: it must not detach again
+# In the environment of the background process: the sweep dir, which is there already; once that is taken, its own pid,
+# so that it does not detach again. What it starts has another pid, and may.
+MARK = "TRAINCTL_DETACHED"
 _LOOK_S = 0.05
+
+
+def take_sweep_dir() -> str | None:
+    """Return, once in the background process, the sweep dir that the foreground process has made; else None."""
+    path = os.environ.get(MARK, "")
+    if not os.path.isabs(path):
+        return None
+    os.environ[MARK] = str(os.getpid())
+    return path
 
 
 def detach(sweep_dir: Path) -> None:
@@ -28,17 +37,19 @@ def detach(sweep_dir: Path) -> None:
     Leaves with 0 once the background process has said that it works in the sweep dir. If it ends before, what it said
     is shown and its exit code is ours. All that it prints goes to `sweep.log`, after what is there.
 
-    Args:
-        sweep_dir: made already; the background process uses the same, also when its name has the time in it.
-
     Raises:
         SettingError: this program cannot be started again. RunDirError: the log cannot be written.
         SystemExit: in the foreground, always.
     """
-    if os.environ.pop(_MARK, None) is not None:
+    if os.environ.get(MARK) == str(os.getpid()):
         return
-    command = command_again(f"hydra.sweep.dir={quoted(str(sweep_dir))}")
-    path = sweep_dir.absolute() / LOG
+    if script_path() is None and "-c" not in sys.orig_argv:
+        raise SettingError(
+            "hydra.launcher.detach=true starts the program again in the background, but this is an interactive "
+            "session; put the program into a file"
+        )
+    sweep_dir = sweep_dir.absolute()
+    path = sweep_dir / LOG
     try:
         log = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     except OSError as error:
@@ -49,31 +60,25 @@ def detach(sweep_dir: Path) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     process = subprocess.Popen(
-        command,
+        [sys.executable, *sys.orig_argv[1:]],
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=log,
         start_new_session=True,
-        env={**os.environ, _MARK: "1"},
+        env={**os.environ, MARK: str(sweep_dir)},
     )
     code = _wait_until_it_works(process, sweep_dir)
-    _tell(sweep_dir, process.pid if code is None else None, _read_from(log, begin))
-    os.close(log)
-    raise SystemExit(code or 0)
-
-
-def _tell(sweep_dir: Path, pid: int | None, said: str) -> None:
-    """Say how the sweep that goes on can be reached; where none does, what the background process said."""
-    if pid is not None:
-        shown = relative_to(sweep_dir.absolute(), Path.cwd())
-        where = shlex.quote(shown)
-        said = (
-            f"the sweep goes on as process {pid}, log {Path(shown) / LOG}; "
+    shown = relative_to(sweep_dir, Path.cwd())
+    out, where = Outlet(sys.stderr), shlex.quote(shown)
+    if code is None:
+        out.write(
+            f"the sweep goes on as process {process.pid}, log {Path(shown) / LOG}; "
             f"see it with `trainctl ls {where}`, end it with `trainctl stop {where}`\n"
         )
-    out = Outlet(sys.stderr)
-    out.write(said)
+    else:
+        out.write(os.pread(log, max(0, os.fstat(log).st_size - begin), begin).decode(errors="replace"))
     out.flush()
+    raise SystemExit(code or 0)
 
 
 def _wait_until_it_works(process: subprocess.Popen[bytes], sweep_dir: Path) -> int | None:
@@ -98,52 +103,3 @@ def _is_of_session(pid: int, session: int) -> bool:
         return os.getsid(pid) == session
     except OSError:
         return False  # it has just ended, or is of another machine
-
-
-def _read_from(descriptor: int, begin: int) -> str:
-    size = os.fstat(descriptor).st_size - begin
-    return os.pread(descriptor, max(0, size), begin).decode(errors="replace")
-
-
-def command_again(override: str) -> list[str]:
-    """Return the command that starts this very program again, with one override more.
-
-    Raises:
-        SettingError: there is no command, as in an interactive session.
-    """
-    from trainctl.compose._hydra import overrides_in
-
-    arguments = sys.argv[1:]
-    overrides = overrides_in(arguments)
-    return [sys.executable, *_program(arguments), *insert(arguments, overrides, override)]
-
-
-def insert(arguments: Sequence[str], overrides: Sequence[str], override: str) -> list[str]:
-    """Put an override right after those that are there: argparse wants all of them in one place.
-
-    >>> insert(["-m", "a=1,2", "b=3", "-cn", "small"], ["a=1,2", "b=3"], "c=4")
-    ['-m', 'a=1,2', 'b=3', 'c=4', '-cn', 'small']
-    >>> insert(["-m"], [], "c=4")
-    ['c=4', '-m']
-    """
-    count = len(overrides)
-    for place in range(len(arguments) - count + 1):
-        if list(arguments[place : place + count]) == list(overrides):
-            return [*arguments[: place + count], override, *arguments[place + count :]]
-    return [*arguments, override]
-
-
-def _program(arguments: Sequence[str]) -> list[str]:
-    """Return what stood between `python` and the arguments: its own options, and the script or `-m` and the module."""
-    original, count = sys.orig_argv, len(arguments)
-    if len(original) > count + 1 and original[len(original) - count :] == list(arguments):
-        return original[1 : len(original) - count]
-    module, script = module_name(), script_path()  # the program has set arguments of its own
-    if module is not None:
-        return ["-m", module]
-    if script is None:
-        raise SettingError(
-            "hydra.launcher.detach=true starts the program again in the background, but this is an interactive "
-            "session; put the program into a file"
-        )
-    return [script]

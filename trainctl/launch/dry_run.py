@@ -13,7 +13,7 @@ from omegaconf import DictConfig, open_dict, read_write
 
 from trainctl.attempt.attempt import describe
 from trainctl.compose.job import JobSpec, SweepContext, compose_job
-from trainctl.launch.local.claim import Claim, find_claim
+from trainctl.launch.local.claim import Claim, can_be_equal, claim_of
 from trainctl.rundir.provenance import code_change, relative_to
 from trainctl.rundir.status import read_status
 from trainctl.text import clean_line
@@ -32,19 +32,25 @@ class Preview:
 
     def show(self, context: SweepContext, specs: Sequence[JobSpec]) -> list[JobReturn]:
         """Print a line a job: what would happen, where, and why; return a success without a value for each."""
+        equal: dict[str, Path] = {}
         try:
             for position, spec in enumerate(specs):
-                sys.stdout.write(f"{position + 1:>{len(str(len(specs)))}}/{len(specs)}  {_line(context, spec)}\n")
+                line = _line(context, spec, equal)
+                sys.stdout.write(f"{position + 1:>{len(str(len(specs)))}}/{len(specs)}  {line}\n")
         finally:
             shutil.rmtree(self._decoy, ignore_errors=True)
         return [JobReturn(overrides=list(spec.overrides), status=JobStatus.COMPLETED) for spec in specs]
 
 
-def _line(context: SweepContext, spec: JobSpec) -> str:
+def _line(context: SweepContext, spec: JobSpec, equal: dict[str, Path]) -> str:
+    """Return what would happen to a job; `equal` has the run dirs of the jobs before it, by identity."""
     overrides = " ".join(spec.overrides)
     try:
         job = compose_job(context, spec)
-        claim = find_claim(job.path, job.identity, job.is_finished)
+        if can_be_equal(job) and job.identity.text in equal:
+            return f"skip   {overrides}  (same as {relative_to(equal[job.identity.text], Path.cwd())})"
+        claim = claim_of(job)
+        equal[job.identity.text] = claim.run.path
         lines = job.hooks.describe(job.config, claim.run)
     except Exception as error:  # noqa: BLE001  # whatever stands in a job's way is what the preview is to show
         return f"fail   {overrides}  ({describe(error)})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import os
 import select
 import signal
@@ -53,6 +54,9 @@ class Sweep:
         self._tries = [0] * len(specs)
         self._jobs: dict[int, JobProcess] = {}
         self._returns: list[JobReturn | None] = [None] * len(specs)
+        self._position = {spec.number: position for position, spec in enumerate(specs)}
+        self._equal: dict[int, list[int]] = {}  # jobs that wait for the outcome of an equal one, by its position
+        self._outcomes: dict[int, tuple[Path | None, Failure | None]] = {}
         self._failures = 0
         self._interrupts = Interrupts()
         self._is_ending = False
@@ -170,12 +174,14 @@ class Sweep:
             return True
         kind, values = job.answer or ("died", ())
         if kind == "skipped":
-            self._returns[job.position] = unpack_return(values[2])
-            self._report.skip(job.position, Path(values[0]), values[1], values[3])
+            self._report.skip(job.position, Path(values[0]), values[1], values[3], is_shared=values[4])
+            self._conclude(job.position, unpack_return(values[2]), Path(values[0]))
+        elif kind == "same":
+            self._follow(job.position, self._position[values[0]], Path(values[1]))
         elif kind == "ended" and values[0] is None:
             assert job.path is not None
-            self._returns[job.position] = unpack_return(values[1])
             self._report.done(job.position, job.path, job.seconds)
+            self._conclude(job.position, unpack_return(values[1]), job.path)
         else:
             return False
         self._queue.take_slot_back(job)
@@ -203,7 +209,39 @@ class Sweep:
         self._failures += 1
         where = "" if log is None else f"; its log is {log}"
         lost = failed_return(self._specs[job.position].overrides, JobError(f"the job {failure.reason}{where}"))
-        self._returns[job.position] = lost if data is None else unpack_return(data)
+        self._conclude(job.position, lost if data is None else unpack_return(data), job.path, failure)
+
+    # -- equal jobs ----------------------------------------------------------------------------------------------
+
+    def _conclude(self, position: int, returned: JobReturn, path: Path | None, failure: Failure | None = None) -> None:
+        """Keep the outcome of a job for good; it is that of all equal jobs too."""
+        self._returns[position] = returned
+        self._outcomes[position] = path, failure
+        for equal in self._equal.pop(position, []):
+            self._repeat(equal, position)
+
+    def _follow(self, position: int, first: int, path: Path) -> None:
+        """A job is the same as another one, which has the run dir and may run still, or again."""
+        if self._returns[first] is not None:
+            self._repeat(position, first)
+            return
+        self._equal.setdefault(first, []).append(position)
+        self._report.wait(position, path, is_equal=True)
+
+    def _repeat(self, position: int, first: int) -> None:
+        """Give a job the outcome of an equal one: its return value, or its failure."""
+        path, failure = self._outcomes[first]
+        returned = copy.copy(self._returns[first])
+        assert returned is not None
+        returned.overrides = list(self._specs[position].overrides)
+        self._returns[position] = returned
+        if failure is None:
+            assert path is not None
+            self._report.same(position, path)
+        else:
+            log = None if path is None else RunDir.at(path).log
+            name = "another job" if path is None else path.name
+            self._report.fail(position, None, 0.0, f"same as {name}, which failed: {failure.reason}", "", log)
 
     def _tries_again(self, job: JobProcess, failure: Failure) -> bool:
         """Put a failed job at the head of the queue if the policy wants it tried again."""

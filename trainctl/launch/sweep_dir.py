@@ -31,10 +31,15 @@ def settle_sweep_dir(config: DictConfig) -> None:
         make_sweep_dir(own)
         if _take(own):
             break
+    name_sweep_dir(config, str(own))
+
+
+def name_sweep_dir(config: DictConfig, path: str) -> None:
+    """Have a sweep's config and those of all its jobs name this sweep dir."""
     with read_write(config.hydra.sweep), open_dict(config.hydra.sweep):
-        config.hydra.sweep.dir = str(own)
+        config.hydra.sweep.dir = path
     with read_write(config.hydra.overrides), open_dict(config.hydra.overrides):  # from which jobs are composed
-        config.hydra.overrides.hydra.append(f"hydra.sweep.dir={quoted(str(own))}")
+        config.hydra.overrides.hydra.append(f"hydra.sweep.dir={quoted(path)}")
 
 
 def _is_dated(config: DictConfig) -> bool:

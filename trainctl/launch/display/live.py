@@ -121,12 +121,16 @@ class Display(Report):
         super().fail(position, path, seconds, reason, tail, log)
         self._take_off(position)  # how soon a job fails does not tell how long the others take
 
-    def wait(self, position: int, path: Path) -> None:
-        super().wait(position, path)
+    def wait(self, position: int, path: Path, *, is_equal: bool = False) -> None:
+        super().wait(position, path, is_equal=is_equal)
         self._take_off(position)
 
-    def skip(self, position: int, path: Path, kept: bool, change: str = "") -> None:
-        super().skip(position, path, kept, change)
+    def skip(self, position: int, path: Path, kept: bool, change: str = "", *, is_shared: bool = False) -> None:
+        super().skip(position, path, kept, change, is_shared=is_shared)
+        self._take_off(position)
+
+    def same(self, position: int, path: Path) -> None:
+        super().same(position, path)
         self._take_off(position)
 
     def _free_line(self, slot: str) -> int:

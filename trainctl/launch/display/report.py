@@ -116,14 +116,21 @@ class Report:
         self.counts["done"] += 1
         self._say(f"DONE  {self._of(position)} {_shown(path)} after {format_duration(seconds)}")
 
-    def skip(self, position: int, path: Path, kept: bool, change: str = "") -> None:
+    def skip(self, position: int, path: Path, kept: bool, change: str = "", *, is_shared: bool = False) -> None:
         self.counts["skipped"] += 1
+        same = "same as " if is_shared else ""
         lost = "" if kept else "; its return value could not be stored, so None is given back"
         again = f"; {change}; hydra.launcher.rerun=all runs it again" if change else ""
-        self._say(f"SKIP  {self._of(position)} {_shown(path)}: finished earlier{lost}{again}")
+        self._say(f"SKIP  {self._of(position)} {same}{_shown(path)}: finished earlier{lost}{again}")
 
-    def wait(self, position: int, path: Path) -> None:
-        self._say(f"WAIT  {self._of(position)} {_shown(path)}: is being run by another process")
+    def same(self, position: int, path: Path) -> None:
+        """A job is equal to another one of the sweep, which has succeeded there."""
+        self.counts["skipped"] += 1
+        self._say(f"SKIP  {self._of(position)} same as {_shown(path)}")
+
+    def wait(self, position: int, path: Path, *, is_equal: bool = False) -> None:
+        what = f"same as {_shown(path)}" if is_equal else f"{_shown(path)}: is being run by another process"
+        self._say(f"WAIT  {self._of(position)} {what}")
 
     def fail(self, position: int, path: Path | None, seconds: float, reason: str, tail: str, log: Path | None) -> None:
         self.counts["failed"] += 1

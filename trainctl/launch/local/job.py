@@ -24,7 +24,7 @@ from trainctl.config.overrides import task_overrides
 from trainctl.errors import CommandError, JobError, TrainctlError
 from trainctl.launch.failure import Failure, cause_of
 from trainctl.launch.local.channel import Channel, ChannelClosed
-from trainctl.launch.local.claim import Claim, claiming, find_claim, find_or_adopt
+from trainctl.launch.local.claim import Claim, claim_of, claiming, find_or_adopt, take
 from trainctl.launch.local.exit import Remains, leave
 from trainctl.launch.local.linux import adopt_orphans, die_with_parent
 from trainctl.launch.local.prestart import NotStarted, when_started
@@ -33,6 +33,7 @@ from trainctl.launch.slots.host_locks import keep
 from trainctl.launch.slots.slot import Slot
 from trainctl.launch.slots.threads import EVERYONE, POOLS, limit_threads
 from trainctl.launch.substitutes import Preparation
+from trainctl.rundir.job_index import JobIndex
 from trainctl.rundir.lock import is_locked
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.provenance import code_change, machine_facts, single_job_argv
@@ -48,8 +49,8 @@ def become_job(channel: Channel, load_context: Callable[[], SweepContext], *, pa
     """Be a job until it is over, then leave the process.
 
     Messages to the launcher: `armed(path)`, `waiting(path)`, `started(path, attempt, passed)`,
-    `skipped(path, kept, return, change)`, `idle()`, `ended(failure or None, return)`, `leaving()`. From it: the
-    `JobSpec`, then `Slot`s.
+    `same(number, path)`, `skipped(path, kept, return, change, is_shared)`, `idle()`, `ended(failure or None, return)`,
+    `leaving()`. From it: the `JobSpec`, then `Slot`s.
     """
     code, job = 1, None
     try:
@@ -112,8 +113,11 @@ class Job:
                 reservation, claim = self._reserve(job)
                 if reservation is not None:
                     return self._execute(context, job, reservation, slot)
+            if claim.state == "same":
+                self._channel.send("same", claim.equal, str(claim.run.path))
+                return 0
             if claim.state == "done":
-                return self._skip(job, claim.run)
+                return self._skip(job, claim)
             if claim.state == "failed":
                 return self._repeat_failure(claim.run)
             self._channel.send("waiting", str(claim.run.path))
@@ -148,9 +152,11 @@ class Job:
         """Take the run dir, unless somebody has it or finished it since we looked."""
         facts = machine_facts()
         with claiming(job.sweep_dir):
-            claim = find_claim(job.path, job.identity, job.is_finished)
+            JobIndex(job.sweep_dir).mend()
+            claim = claim_of(job)
             if not self._may_run(claim):
                 return None, claim
+            take(job, claim.run)
             self._passed = claim.passed
             claim.run.create()
             lock = take_lock(claim.run)
@@ -280,9 +286,11 @@ class Job:
         error = JobError(f"the job {reason}; its log is {run.log}")
         return self._answer(failed_return(self._spec.overrides, error, str(run.path)), Failure("error", reason))
 
-    def _skip(self, job: ComposedJob, run: RunDir) -> int:
+    def _skip(self, job: ComposedJob, claim: Claim) -> int:
+        run = claim.run
         returned = skipped_return(job, run.path, read_result(run))
-        values = str(run.path), is_kept(run), pack_return(returned, self._forked), code_change(run)
+        packed = pack_return(returned, self._forked)
+        values = str(run.path), is_kept(run), packed, code_change(run), claim.is_shared
         self._channel.send("skipped", *values)
         return 0
 
