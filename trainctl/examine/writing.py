@@ -59,7 +59,8 @@ def to_markdown(table: pd.DataFrame) -> str:
     """Write a table as GitHub reads it; below it the parameters that are the same in all runs."""
     columns = shown(table, short)
     rule = ["---" if head in keys_of(table) else "---:" for head in columns]
-    escaped = [[_markdown(clean(cell)) for cell in line] for line in (columns, *zip(*columns.values(), strict=True))]
+    lines = [[clean(head) for head in columns], *zip(*columns.values(), strict=True)]
+    escaped = [[_markdown(cell) for cell in line] for line in lines]
     text = "".join(f"| {' | '.join(line)} |\n" for line in (escaped[0], rule, *escaped[1:]))
     same = constants_line(constants_of(table))
     return f"{text}\n{_markdown(same)}\n" if same else text
