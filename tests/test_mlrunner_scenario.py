@@ -21,6 +21,7 @@ from sweep_app import processes_in
 
 import trainctl
 from trainctl.config import yaml
+from trainctl.examine.writing import write
 
 CLI = [sys.executable, "-c", "from trainctl.cli import main; main()"]
 
@@ -139,7 +140,7 @@ class Home:
             experiment.metric["bleu"] = float(log.read_text().partition("BLEU = ")[2])
 
         made = trainctl.Examiner().add(add_bleu).exam(self.path / "outputs" / "params").table()
-        lines = [line.split("\t") for line in made.write("tsv").splitlines()]
+        lines = [line.split("\t") for line in write(made, "tsv").splitlines()]
         kept = [place for place, head in enumerate(lines[0]) if head != "took_s"]
         return [[line[place] for place in kept] for line in lines]
 

@@ -15,6 +15,8 @@ from trainctl.config.changelog import Edit
 from trainctl.errors import RunDirError, SettingError
 from trainctl.examine import Examiner, latest_log
 from trainctl.examine.curve import MetricSummary, read_curves
+from trainctl.examine.frame import values_of
+from trainctl.examine.writing import write
 from trainctl.rundir.paths import RunDir
 
 
@@ -37,23 +39,23 @@ def test_parsers_and_directories_of_mlrunner_work_as_they_are(tmp_path: Path) ->
     examiner = Examiner()
     examiner.add(best_accuracy)
     examiner.exam(tmp_path / "output", regex=".*Loss_.*")
-    frame = examiner.table().frame()
-    assert list(frame["acc"]) == [0.9, 0.91, 0.92, 0.1]
-    assert list(frame["state"]) == ["done"] * 3 + ["interrupted"]
-    assert list(frame["reason"].dropna()) == ["train: running"]
-    assert list(frame.columns[:4]) == ["run", "state", "loss", "seed"]
-    assert frame.attrs["constants"] == {"data": "CIFAR10", "lr": 0.1}
+    table = examiner.table()
+    assert list(table["acc"]) == [0.9, 0.91, 0.92, 0.1]
+    assert list(table["state"]) == ["done"] * 3 + ["interrupted"]
+    assert list(table["reason"].dropna()) == ["train: running"]
+    assert (table.index.name, list(table)[:3]) == ("run", ["state", "loss", "seed"])
+    assert table.attrs["constants"] == {"data": "CIFAR10", "lr": 0.1}
     assert examiner.caches[failed.name] == 1
-    (row,) = examiner.table(by="loss", metrics="acc").rows[:1]
-    assert (row[0], row[1], row[3].mean, row[3].count) == ("CE", 3, pytest.approx(0.91), 3)
+    grouped = examiner.table(by="loss", metrics="acc").loc["CE"]
+    assert (grouped["runs"], grouped["acc"], grouped["acc count"]) == (3, pytest.approx(0.91), 3)
 
 
 def test_one_line_gives_a_table(tmp_path: Path) -> None:
     for norm, value in (("new", 0.75), ("batch", 0.5)):
         make(tmp_path / f"Norm_{norm}", {"norm": norm}, f"norm={norm}", result=value)
     table = trainctl.Examiner().add(lambda run: {"name": run.name}).exam(tmp_path, regex=".*new.*").table()
-    assert [row[0] for row in table.rows] == ["Norm_new"]
-    assert table.frame()["name"][0] == "Norm_new"
+    assert list(table.index) == ["Norm_new"]
+    assert table["name"]["Norm_new"] == "Norm_new"
 
 
 def test_sources_need_no_parser(tmp_path: Path) -> None:
@@ -67,25 +69,18 @@ def test_sources_need_no_parser(tmp_path: Path) -> None:
     assert (first.start["optim.lr"], first.end, first.edits) == (0.1, {"optim.lr": 0.01}, 1)
     assert (first.state, first.took_s, second.state, second.reason) == ("done", 60.0, "failed", "nan")
     table = Examiner().exam(tmp_path).table(metrics=["loss:min", "loss:mean", "result.top5"])
-    assert table.columns == [
-        "run",
-        "state",
-        "optim.lr",
-        "optim.lr@end",
-        "loss:min",
-        "loss:mean",
-        "result.top5",
-        "reason",
-    ]
-    assert table.rows[0] == ["a", "done", 0.1, 0.01, 1.0, 2.0, 0.75, None]
-    assert table.constants == {"optim.betas": [0.9, 0.999]}
+    assert {head: values[0] for head, values in values_of(table).items()} == {
+        "run": "a", "state": "done", "optim.lr": 0.1, "optim.lr@end": 0.01, "loss:min": 1.0, "loss:mean": 2.0,
+        "result.top5": 0.75, "reason": None,
+    }  # fmt: skip
+    assert table.attrs["constants"] == {"optim.betas": [0.9, 0.999]}
 
 
 def test_a_run_that_did_not_override_a_key_has_its_config_value(tmp_path: Path) -> None:
     make(tmp_path / "a", {"norm": "batch", "stop": True}, "norm=batch", "stop=true")
     make(tmp_path / "b", {"norm": "new", "stop": False}, "norm=new")
     table = Examiner().exam(tmp_path).table()
-    assert [row[1:3] for row in table.rows] == [["batch", True], ["new", False]]
+    assert (list(table["norm"]), list(table["stop"])) == (["batch", "new"], [True, False])
 
 
 def test_a_config_group_speaks_for_what_lies_below_it(tmp_path: Path) -> None:
@@ -95,8 +90,8 @@ def test_a_config_group_speaks_for_what_lies_below_it(tmp_path: Path) -> None:
         choices = f"hydra:\n  runtime:\n    choices:\n      norm: {name}\n      hydra/launcher: slots\n    other: 1\n"
         (run.config.parent / "hydra.yaml").write_text(choices)
     table = Examiner().exam(tmp_path).table()
-    assert table.columns[1:] == ["norm", "took_s"]
-    assert [row[1] for row in table.rows] == ["batch", "new"]
+    assert list(table) == ["norm", "took_s"]
+    assert list(table["norm"]) == ["batch", "new"]
 
 
 def test_broken_runs_are_rows_with_their_reason(tmp_path: Path) -> None:
@@ -114,7 +109,7 @@ def test_broken_runs_are_rows_with_their_reason(tmp_path: Path) -> None:
     assert re.search(r"parse: ZeroDivisionError", rows["a"].why or "")
     assert re.search(r"changelog", rows["b"].why or "")
     assert (rows["b"].result, rows["b"].found, rows["c"].state) == (2.0, {"half": 1.0}, "unreadable")
-    assert re.search("parse: ZeroDivisionError", str(Examiner().add(parse).exam(tmp_path).table()))
+    assert "parse: ZeroDivisionError" in Examiner().add(parse).exam(tmp_path).table()["reason"]["a"]
 
 
 def test_several_processes_find_what_one_does(tmp_path: Path) -> None:
@@ -131,7 +126,7 @@ def test_several_processes_find_what_one_does(tmp_path: Path) -> None:
 
     alone = Examiner(cache=False).add(parse).add(remember).exam(tmp_path, workers=1)
     together = Examiner(cache=False).add(parse).add(remember).exam(tmp_path, workers=3)
-    assert together.table() == alone.table()
+    assert values_of(together.table()) == values_of(alone.table())
     assert together.caches == alone.caches == {f"run{number}": number / 8 for number in range(7)}
 
 
@@ -153,7 +148,7 @@ def test_two_directories_and_two_looks_give_each_run_once(tmp_path: Path) -> Non
     for top in ("x", "y"):
         make(tmp_path / top / "same", {"top": top}, result=0.5)
     examiner = Examiner().exam(tmp_path / "x").exam(tmp_path / "y").exam(tmp_path / "x")
-    assert [row[0] for row in examiner.table().rows] == [str(tmp_path / "x" / "same"), str(tmp_path / "y" / "same")]
+    assert list(examiner.table().index) == [str(tmp_path / "x" / "same"), str(tmp_path / "y" / "same")]
 
 
 def test_latest_log_knows_our_names_and_those_of_mlrunner(tmp_path: Path) -> None:
@@ -234,7 +229,7 @@ def test_wrong_questions_are_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingError, match="no run has a parameter 'momentum'"):
         examiner.table(by="momentum")
     with pytest.raises(SettingError, match="no format 'html'; allowed are csv, json"):
-        examiner.table().write("html")
+        write(examiner.table(), "html")
     with pytest.raises(SettingError, match=r"regex='\(' is not a regular expression"):
         examiner.exam(tmp_path, regex="(")
     with pytest.raises(SettingError, match="takes 2 arguments; allowed are"):

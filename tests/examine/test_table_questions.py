@@ -11,7 +11,7 @@ from examined import make
 
 from trainctl.config.changelog import Edit
 from trainctl.examine import Examiner
-from trainctl.examine.cells import Cell
+from trainctl.examine.frame import values_of
 
 
 def test_runs_keep_their_order_and_those_that_are_gone_go(tmp_path: Path) -> None:
@@ -63,21 +63,26 @@ def runs(tmp_path: Path) -> Examiner:
 )
 def test_runs_are_grouped_by_anything(runs: Examiner, tmp_path: Path, by: str, groups: Any) -> None:
     table = runs.exam(tmp_path).table(by=by, metrics="result")
-    found = [(row[0], row[1], row[3].mean if isinstance(row[3], Cell) else None) for row in table.rows]
-    assert (table.columns, found) == ([by, "runs", "not done", "result"], groups)
+    columns = values_of(table)
+    assert list(columns) == [by, "runs", "not done", "result", "result std", "result count"]
+    assert list(zip(columns[by], columns["runs"], columns["result"], strict=True)) == groups
 
 
 def test_times_and_final_values_have_a_mean_too(runs: Examiner, tmp_path: Path) -> None:
     table = runs.exam(tmp_path).table(by="half", metrics=["took_s", "optim.lr@end"])
-    assert table.rows[0][3:] == [Cell(60.0, 0.0, 2), Cell(pytest.approx(0.055), pytest.approx(0.06364, rel=1e-3), 2)]
+    assert table.iloc[0, 2:].tolist() == [
+        60.0, 0.0, 2, pytest.approx(0.055), pytest.approx(0.06364, rel=1e-3), 2,
+    ]  # fmt: skip
     each = runs.table(metrics=["started", "attempt"])
-    assert each.columns[:5] == ["run", "state", "n", "optim.lr@end", "started"]
-    assert str(each.rows[0][4]).startswith("1970-01-01T")
+    assert list(each)[:4] == ["state", "n", "optim.lr@end", "started"]
+    assert each["started"].iloc[0].startswith("1970-01-01T")
 
 
 def test_a_group_of_which_no_run_is_done_is_shown_without_a_best_one(runs: Examiner, tmp_path: Path) -> None:
     table = runs.exam(tmp_path).table(by="n", best="result:max", metrics="result:max")
-    assert table.rows == [*([at, f"r{at}", float(at)] for at in range(4)), [4, None, None]]
+    assert values_of(table) == {
+        "n": [0, 1, 2, 3, 4], "best run": ["r0", "r1", "r2", "r3", None], "result:max": [0.0, 1.0, 2.0, 3.0, None],
+    }  # fmt: skip
 
 
 def test_a_replay_that_was_swept_is_a_column(tmp_path: Path) -> None:
@@ -85,10 +90,10 @@ def test_a_replay_that_was_swept_is_a_column(tmp_path: Path) -> None:
         config = {"lr": 0.1, "trainctl": {"replay": f"outputs/{name}", "poll_s": 0.05 if name == "a" else 1}}
         make(tmp_path / name, config, f"trainctl.replay=outputs/{name}", f"trainctl.poll_s={name}")
     table = Examiner().exam(tmp_path).table()
-    assert table.columns == ["run", "trainctl.replay", "took_s"]
-    assert [row[1] for row in table.rows] == ["outputs/a", "outputs/b"]
+    assert list(table) == ["trainctl.replay", "took_s"]
+    assert list(table["trainctl.replay"]) == ["outputs/a", "outputs/b"]
 
 
 def test_a_directory_without_runs_is_left_as_it_is(tmp_path: Path) -> None:
-    assert Examiner().exam(tmp_path).table().rows == []
+    assert len(Examiner().exam(tmp_path).table()) == 0
     assert list(tmp_path.iterdir()) == []

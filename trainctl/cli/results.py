@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,14 +14,15 @@ from trainctl.cli import terminal
 from trainctl.cli.grid import Column, print_grid
 from trainctl.cli.place import ROOT, JsonOption, find_root, name_below
 from trainctl.cli.runs import as_record, read_summaries, result_cell, shortened_reason, state_style, tell_passed_over
-from trainctl.examine.cells import Cell
+from trainctl.examine.cells import constants_line
 from trainctl.examine.columns import parameters, varying
 from trainctl.examine.examiner import Examiner
 from trainctl.examine.row import Row
-from trainctl.examine.table import Table
-from trainctl.examine.writing import constants_line
 from trainctl.rundir.summary import Summary
 from trainctl.rundir.sweep import left_out
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def table(
@@ -50,16 +51,27 @@ def table(
     if not examiner.rows and form in (None, "text"):
         terminal.print_line(f"no runs below {root}")
         return
-    is_plain = by is None and best is None and not metric
-    made = examiner.table(by=by, metrics=[part for one in metric or [] for part in one.split(",")], best=best)
-    if plot is not None:
-        made.plot(plot)
-    if form is not None and form != "text":
-        sys.stdout.write(_as_shown(made.write(form)))
-        return
-    named = dict(sorted(examiner.named().items())) if is_plain else {}
-    print_grid(_columns(named) if is_plain else _grid(made))
-    if line := constants_line(made):
+    asked = [part for one in metric or [] for part in one.split(",")]
+    is_plain, is_printed = by is None and best is None and not asked, form in (None, "text")
+    if not is_plain or not is_printed or plot is not None:
+        made = examiner.table(by=by, metrics=asked, best=best)
+        if plot is not None:
+            from trainctl.examine.plot import plot as draw
+
+            draw(made, plot)
+        if form is not None and not is_printed:
+            from trainctl.examine.writing import write
+
+            sys.stdout.write(_as_shown(write(made, form)))
+            return
+    if is_plain:
+        named = dict(sorted(examiner.named().items()))
+        differing, constants = parameters([row.parameters for row in named.values()])
+        print_grid(_columns(named, differing))
+    else:
+        constants = made.attrs["constants"]
+        print_grid(_grid(made))
+    if line := constants_line(constants):
         terminal.note(line, style="dim")
     for overrides, why in left_out(root).items():
         terminal.note(f"left out: {overrides}: {why}", style="dim")
@@ -82,23 +94,29 @@ def _records(summaries: Sequence[Summary]) -> list[dict[str, Any]]:
     return records
 
 
-def _grid(made: Table) -> list[Column]:
+def _grid(made: pd.DataFrame) -> list[Column]:
     """Return a table that was asked for as it is: nothing gives way but what says nothing."""
-    columns = []
-    for at, head in enumerate(made.columns):
-        values = [row[at] for row in made.rows]
-        cells = [value.text() if isinstance(value, Cell) else result_cell(value) for value in values]
-        is_number = any(isinstance(value, int | float | Cell) for value in values)
-        columns.append(Column(head, cells, rank=0 if at < made.keys else 1, is_right=is_number))
-    return columns
+    from trainctl.examine.frame import values_of
+    from trainctl.examine.writing import keys_of, shown
+
+    values, keys = values_of(made), keys_of(made)
+    return [
+        Column(
+            head,
+            cells,
+            rank=0 if head in keys else 1,
+            is_right=any(isinstance(value, int | float) for value in values[head]),
+        )
+        for head, cells in shown(made, result_cell).items()
+    ]
 
 
-def _columns(named: Mapping[str, Row]) -> list[Column]:
+def _columns(named: Mapping[str, Row], differing: Mapping[str, Sequence[Any]]) -> list[Column]:
     rows = list(named.values())
     columns = [Column("name", list(named))]
     if any(row.state != "done" for row in rows):
         columns.append(Column("state", [row.state for row in rows], styles=[_style(row) for row in rows]))
-    for key, values in parameters([row.parameters for row in rows])[0].items():
+    for key, values in differing.items():
         columns.append(Column(key, [_parameter(value) for value in values], rank=2))
     results = dict.fromkeys(name for row in rows for name in row.results()) or {"result": None}
     for name in results:

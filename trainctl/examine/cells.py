@@ -1,49 +1,57 @@
-"""Several values as one: mean, standard deviation, and how many they are."""
+"""What stands in a cell of a table: exactly for programs, in few digits for people."""
 
 from __future__ import annotations
 
-import math
-import statistics
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Mapping
+from typing import Any, TypeGuard
 
-from trainctl.examine.curve import mean_of
-from trainctl.rundir.fields import as_float
+from trainctl.config import yaml
+from trainctl.text import clean
 
+_MOST_CONSTANTS = 40
 _SHORT = (1e-12, 1e12)  # deviations between these are written without an exponent
 
 
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """The values of one column over the runs of one row. The deviation is that of a sample, None for a single one."""
+def is_number(value: object) -> TypeGuard[int | float]:
+    """Whether a value is a number; true and false are not."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
-    mean: float
-    deviation: float | None
-    count: int
 
-    @classmethod
-    def of(cls, values: Iterable[object]) -> Cell | None:
-        """Fold the numbers among the values; None when there are none. NaN and infinities stay what they are."""
-        numbers = [as_float(one) for one in values if isinstance(one, int | float) and not isinstance(one, bool)]
-        if not numbers:
-            return None
-        mean = mean_of(numbers)
-        if not math.isfinite(mean) or len(numbers) == 1:
-            return cls(mean, None, len(numbers))
-        try:
-            return cls(mean, statistics.stdev(numbers), len(numbers))
-        except OverflowError:  # its square, or itself, is no float
-            return cls(mean, math.inf, len(numbers))
+def exact(value: Any) -> str:
+    """Write a number by its `repr`, text as it stands, a missing value as nothing, anything else as YAML."""
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value
+    if type(value) in (int, float):
+        return repr(value)
+    try:
+        return yaml.inline(value)
+    except Exception:  # noqa: BLE001  # whatever a parser has found: what YAML does not know is shown by its text
+        return str(value)
 
-    def text(self, sign: str = "±") -> str:
-        """Write both in digits that the deviation leaves meaningful.
 
-        >>> Cell(0.97123, 0.0042, 3).text(), Cell(12.0, None, 1).text()
-        ('0.9712 ± 0.0042', '12')
-        """
-        if self.deviation is None:
-            return f"{self.mean:.6g}"
-        if not _SHORT[0] <= self.deviation < _SHORT[1]:
-            return f"{self.mean:.6g} {sign} {self.deviation:.3g}"
-        digits = max(0, 1 - math.floor(math.log10(self.deviation)))
-        return f"{self.mean:.{digits}f} {sign} {self.deviation:.{digits}f}"
+def short(value: Any) -> str:
+    """Write a float in six significant digits, anything else exactly, on one line."""
+    return f"{value:.6g}" if isinstance(value, float) else clean(exact(value))
+
+
+def mean_text(mean: float | None, deviation: float | None, sign: str = "±") -> str:
+    """Write mean and deviation in the digits that the deviation leaves meaningful.
+
+    >>> mean_text(0.97123, 0.0042), mean_text(1.6, 0.0999999), mean_text(12.0, None)
+    ('0.9712 ± 0.0042', '1.60 ± 0.10', '12')
+    """
+    if mean is None or deviation is None:
+        return short(mean)
+    if not _SHORT[0] <= deviation < _SHORT[1]:
+        return f"{mean:.6g} {sign} {deviation:.3g}"
+    digits = max(0, 1 - int(f"{deviation:.1e}".partition("e")[2]))
+    return f"{mean:.{digits}f} {sign} {deviation:.{digits}f}"
+
+
+def constants_line(constants: Mapping[str, Any]) -> str:
+    """Write the parameters that are the same in all runs on one line; empty when there are none."""
+    pairs = [f"{clean(key)}={short(value)}" for key, value in constants.items()]
+    more = f", and {len(pairs) - _MOST_CONSTANTS} more" if len(pairs) > _MOST_CONSTANTS else ""
+    return f"the same in all: {', '.join(pairs[:_MOST_CONSTANTS])}{more}" if pairs else ""

@@ -8,15 +8,17 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trainctl.errors import RunDirError, SettingError
 from trainctl.examine import mlrunner, work
 from trainctl.examine.cache import Cache, signature_of
 from trainctl.examine.parsers import Experiment, Parser, apply, arity
 from trainctl.examine.row import Row
-from trainctl.examine.table import Table, make_table
 from trainctl.rundir.paths import RunDir, directories_in, find_runs
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _ALONE = 400  # runs that one process reads sooner than others start
 
@@ -112,13 +114,31 @@ class Examiner:
         by: str | Sequence[str] | None = None,
         metrics: str | Sequence[str] | None = None,
         best: str | None = None,
-    ) -> Table:
-        """Return the table: a row per run, or per group of runs.
+    ) -> pd.DataFrame:
+        """Return the table as a pandas DataFrame: a row for each run, or for each group of runs.
+
+        Without `by` and `best` the index is the name of each run (`run`). The columns are `state` where not all runs
+        are done, the parameters in which they differ, `KEY@end` of keys that were edited, the return value (`result`,
+        or `result.NAME` of a mapping), the metrics, what parsers found, `edits`, `took_s`, and `reason` where a run
+        failed or something of it could not be read.
+
+        With `by` the index are those parameters (a MultiIndex if there are several). The columns are `runs`, how many
+        are done; `not done` where there are such; and of each metric `NAME` (the mean over the runs), `NAME std` (the
+        standard deviation of a sample; missing for a single run) and `NAME count` (how many runs have a number there).
+        With `best` they are `best run` and its values.
+
+        Numbers stay as they were written. A column of integers is `int64`, of floats `float64`, of true and false
+        `bool`; `Int64`, `Float64` and `boolean` where values are missing (`<NA>`) or one is NaN, so that a loss that
+        diverged (`NaN`) can be told from one that was never logged. All else is `object`, with None for missing; so is
+        a column of both integers and floats. A list or mapping in the index is written as YAML.
+
+        `attrs["constants"]` has the parameters that are the same in all runs, `attrs["keys"]` the columns and levels
+        that say which row it is, `attrs["means"]` the columns of means.
 
         Args:
             by: parameters, or anything else that the runs have (what a parser found, `edits`, `optim.lr@end`); those
-                that agree in it are one row, with mean, standard deviation and count. `"params"` are all parameters in
-                which they differ but the seeds. Only runs that are done count there.
+                that agree in it are one row. `"params"` are all parameters in which they differ but the seeds. Only
+                runs that are done count there.
             metrics: which to show, such as `accuracy:max`; `:last`, `:min`, `:mean`, `:first`, `:count` are the others.
                 Also `took_s`, `started`, `attempt`, `edits`, and `KEY@end`, the value of a key at the end.
             best: a metric such as `accuracy:max` or `loss:min`; of each group its best run is shown instead, none if
@@ -127,6 +147,8 @@ class Examiner:
         Raises:
             SettingError: there is no such parameter or metric.
         """
+        from trainctl.examine.table import make_table  # pandas, which takes long to import
+
         return make_table(self.named(), by=by, metrics=metrics, best=best)
 
     def named(self) -> dict[str, Row]:

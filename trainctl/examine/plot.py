@@ -6,15 +6,18 @@ import math
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from trainctl.errors import SettingError
-from trainctl.examine.cells import Cell
-from trainctl.examine.writing import Written
+from trainctl.examine.cells import is_number
+from trainctl.examine.frame import values_of
+from trainctl.examine.writing import keys_of
 from trainctl.text import clean
 
 _MOST_TICKS = 40
 
 
-def plot(table: Written, path: Path) -> None:
+def plot(table: pd.DataFrame, path: Path) -> None:
     """Draw each column of numbers by row: over the first parameter if that is a number, else row by row.
 
     Raises:
@@ -28,23 +31,23 @@ def plot(table: Written, path: Path) -> None:
         raise SettingError(
             f"{str(path)!r} does not say in which format it is to be drawn; end it in .png, .pdf or .svg"
         )
-    heads = _drawn(table)
+    columns = values_of(table)
+    heads = _drawn(table, columns)
+    keys = [columns[head] for head in keys_of(table) if head in columns]
     figure = Figure(figsize=(7, 1 + 2.4 * len(heads)), layout="constrained")
-    labels = [", ".join(_label(value) for value in row[: table.keys]) for row in table.rows]
-    numbers = [row[0] for row in table.rows] if table.keys == 1 else []
-    is_line = bool(numbers) and all(isinstance(one, int | float) and not isinstance(one, bool) for one in numbers)
-    for number, at in enumerate(heads):
+    labels = [", ".join(map(_label, values)) for values in zip(*keys, strict=True)] or [""] * len(table)
+    is_line = len(keys) == 1 and all(map(is_number, keys[0]))
+    places = keys[0] if is_line else list(range(len(labels)))
+    for number, head in enumerate(heads):
         axes: Any = figure.add_subplot(len(heads), 1, number + 1)
-        places = numbers if is_line else list(range(len(labels)))
-        drawn = sorted(
-            (x, *_point(row[at])) for x, row in zip(places, table.rows, strict=True) if _point(row[at])[0] is not None
-        )
-        xs, ys, errors = ([one[part] for one in drawn] for part in range(3))
-        axes.errorbar(xs, ys, yerr=[one or 0.0 for one in errors], fmt="o-" if is_line else "o", capsize=3)
-        axes.set_ylabel(_label(table.columns[at]))
+        errors = [one if one and math.isfinite(one) else 0.0 for one in columns.get(f"{head} std", [0.0] * len(labels))]
+        points = zip(places, columns[head], errors, strict=True)
+        xs, ys, sizes = zip(*sorted(point for point in points if is_number(point[1])), strict=True)
+        axes.errorbar(xs, ys, yerr=sizes, fmt="o-" if is_line else "o", capsize=3)
+        axes.set_ylabel(_label(head))
         axes.grid(alpha=0.3)
         if is_line:
-            axes.set_xlabel(_label(table.columns[0]))
+            axes.set_xlabel(_label(keys_of(table)[0]))
         elif len(labels) <= _MOST_TICKS:
             axes.set_xticks(places, labels, rotation=30, ha="right")
     try:
@@ -53,25 +56,18 @@ def plot(table: Written, path: Path) -> None:
         raise SettingError(f"{str(path)!r} cannot be drawn: {error}") from error
 
 
-def _drawn(table: Written) -> list[int]:
+def _drawn(table: pd.DataFrame, columns: dict[str, list[Any]]) -> list[str]:
     """Return the columns of numbers; counts and times only where there is nothing else.
 
     Raises:
         SettingError: there is no number.
     """
-    numbers = [
-        at for at in range(table.keys, len(table.columns)) if any(_point(row[at])[0] is not None for row in table.rows)
-    ]
+    means = table.attrs.get("means", ())
+    other = {*keys_of(table), *(f"{head} {part}" for head in means for part in ("std", "count"))}
+    numbers = [head for head, values in columns.items() if head not in other and any(map(is_number, values))]
     if not numbers:
         raise SettingError("there is no number to draw in this table; name a metric")
-    return [at for at in numbers if table.columns[at] not in ("runs", "not done", "edits", "took_s")] or numbers
-
-
-def _point(value: Any) -> tuple[float | None, float | None]:
-    if isinstance(value, Cell):
-        return value.mean, value.deviation if value.deviation is not None and math.isfinite(value.deviation) else None
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return (float(value), None) if is_number else (None, None)
+    return [head for head in numbers if head not in ("runs", "not done", "edits", "took_s")] or numbers
 
 
 def _label(value: Any) -> str:

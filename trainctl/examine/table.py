@@ -3,72 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from trainctl.errors import SettingError
-from trainctl.examine import writing
-from trainctl.examine.cells import Cell
+from trainctl.examine.cells import is_number
 from trainctl.examine.columns import is_seed, parameters, same
 from trainctl.examine.curve import Part, metric_of
+from trainctl.examine.frame import apart, frame_of, with_means
 from trainctl.examine.row import AT_END, OWN, Row
-from trainctl.examine.writing import apart
-from trainctl.rundir import files
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """Rows of plain values, or of `Cell`s where several runs are one row.
-
-    Attributes:
-        keys: how many of the columns say which row it is; the others say what came out.
-        constants: the parameters that are the same in all runs.
-    """
-
-    columns: list[str]
-    rows: list[list[Any]]
-    keys: int = 1
-    constants: dict[str, Any] = field(default_factory=dict)
-
-    def write(self, form: str = "text") -> str:
-        """Write the table as `csv`, `tsv`, `md`, `latex`, `json` or `text`.
-
-        Raises:
-            SettingError: the format is none of these.
-        """
-        try:
-            write = writing.FORMS[form]
-        except KeyError:
-            known = ", ".join(sorted(writing.FORMS))
-            raise SettingError(f"there is no format {form!r}; allowed are {known}") from None
-        return files.encoded(write(self)).decode()  # a file's name may be no Unicode
-
-    def frame(self) -> Any:
-        """Return a pandas DataFrame; of a `Cell` the mean, deviation and count are columns of their own."""
-        import pandas as pd
-
-        heads, rows = writing.spread(self)
-        frame = pd.DataFrame(rows, columns=heads)
-        frame.attrs["constants"] = dict(self.constants)
-        return frame
-
-    def plot(self, path: str | Path) -> None:
-        """Draw what came out, by row, into a file whose ending says its format; needs matplotlib.
-
-        Raises:
-            SettingError: matplotlib is not installed, there is no number to draw, or the format is unknown.
-        """
-        from trainctl.examine.plot import plot
-
-        plot(self, Path(path))
-
-    def __str__(self) -> str:
-        return self.write("text")
-
-    def _repr_html_(self) -> str:
-        return str(self.frame()._repr_html_())
 
 
 def make_table(
@@ -77,8 +23,8 @@ def make_table(
     by: str | Sequence[str] | None = None,
     metrics: str | Sequence[str] | None = None,
     best: str | None = None,
-) -> Table:
-    """Make a table of named rows; see `Examiner.table`."""
+) -> pd.DataFrame:
+    """Make the table of named rows; see `Examiner.table`."""
     rows = list(named.values())
     differing, constants = parameters([row.parameters for row in rows]) if rows else ({}, {})
     wanted = _list(metrics)
@@ -96,10 +42,14 @@ def make_table(
         given = row.parameters
         values = [given.get(key) if key in differing or key in constants else _found(row, key) for key in keys]
         groups.setdefault(tuple(map(same, values)), _RunGroup(values)).rows[name] = row
-    constants = {key: value for key, value in constants.items() if key not in keys}
-    if best is not None:
-        return _of_best(list(groups.values()), keys, get, best, constants)
-    return _of_groups(list(groups.values()), keys, get, constants)
+    found = list(groups.values())
+    own = ["best run"] if best is not None else ["runs", "not done"]
+    levels: dict[str, list[Any]] = {}
+    for at, key in enumerate(keys):
+        levels[apart(key, (*levels, *own), "parameter")] = [group.values[at] for group in found]
+    table = _of_groups(found, levels, get) if best is None else _of_best(found, levels, get, best)
+    table.attrs["constants"] = {key: value for key, value in constants.items() if key not in keys}
+    return table
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,14 +81,17 @@ def _of_runs(
     get: dict[str, Callable[[Row], Any]],
     *,
     is_short: bool,
-) -> Table:
+) -> pd.DataFrame:
     rows = list(named.values())
     columns: dict[str, list[Any]] = {"run": list(named)}
     if any(row.state != "done" for row in rows):
         columns["state"] = [row.state for row in rows]
     shown = {head: [value(row) for row in rows] for head, value in get.items()}
-    own: dict[str, list[Any]] = {"edits": [row.edits or None for row in rows], "took_s": [row.took_s for row in rows]}
-    own = {head: values for head, values in own.items() if not is_short}
+    own: dict[str, list[Any]] = {}
+    if not is_short:
+        if any(row.edits for row in rows):
+            own["edits"] = [row.edits for row in rows]
+        own["took_s"] = [row.took_s for row in rows]
     own["reason"] = [row.why for row in rows]
     own = {head: values for head, values in own.items() if any(value is not None for value in values)}
     for key, values in differing.items():
@@ -147,55 +100,47 @@ def _of_runs(
         columns[apart(f"{key}{AT_END}", (*columns, *own), "edited")] = [
             row.end.get(key, row.start.get(key)) for row in rows
         ]
-    keys = len(columns)
+    keys = list(columns)
     for head, values in shown.items():
         columns[apart(head, (*columns, *own), "metric")] = values
     columns |= own
-    lines = [list(line) for line in zip(*columns.values(), strict=True)]
-    return Table(list(columns), lines, keys, constants)
+    table = frame_of({"run": columns.pop("run")}, columns)
+    table.attrs = {"constants": constants, "keys": keys, "means": []}
+    return table
 
 
 def _of_groups(
-    groups: list[_RunGroup], keys: list[str], get: dict[str, Callable[[Row], Any]], constants: dict[str, Any]
-) -> Table:
+    groups: list[_RunGroup], keys: dict[str, list[Any]], get: dict[str, Callable[[Row], Any]]
+) -> pd.DataFrame:
+    counts = {"runs": [len(group.done) for group in groups]}
     failed = [len(group.rows) - len(group.done) for group in groups]
-    own = ["runs", "not done"] if any(failed) else ["runs"]
-    lines = []
-    for group, number in zip(groups, failed, strict=True):
-        counts = [len(group.done), number][: len(own)]
-        lines.append([*group.values, *counts, *(Cell.of(map(value, group.done.values())) for value in get.values())])
-    return Table(_heads(keys, own, get), lines, len(keys), constants)
+    if any(failed):
+        counts["not done"] = failed
+    done = [(at, row) for at, group in enumerate(groups) for row in group.done.values()]
+    metrics = {head: [value(row) for _, row in done] for head, value in get.items()}
+    return with_means(keys, counts, [at for at, _ in done], metrics)
 
 
 def _of_best(
-    groups: list[_RunGroup], keys: list[str], get: dict[str, Callable[[Row], Any]], best: str, constants: dict[str, Any]
-) -> Table:
+    groups: list[_RunGroup], keys: dict[str, list[Any]], get: dict[str, Callable[[Row], Any]], best: str
+) -> pd.DataFrame:
     name, part = metric_of(best)
     if part not in ("min", "max"):
         raise SettingError(f"best={best!r} does not say which is best; write {name}:max or {name}:min")
     heads = list(get) if best in get else [best, *(head for head in get if head != name)]
     get = {best: _getter(name, part), **get}
-    lines = []
+    winners: list[tuple[str, Row] | None] = []
     for group in groups:
-        rated = [(get[best](row), one) for one, row in group.done.items()]
-        rated = [(value, one) for value, one in rated if _is_number(value)]
-        if rated:
-            winner = (max if part == "max" else min)(rated, key=lambda pair: pair[0])[1]  # the first of equal ones
-            lines.append([*group.values, winner, *(get[head](group.rows[winner]) for head in heads)])
-        else:
-            lines.append([*group.values, None, *(None for _ in heads)])  # all have failed, say
-    return Table(_heads(keys, ["best run"], heads), lines, len(keys) + 1, constants)
-
-
-def _heads(keys: Sequence[str], own: Sequence[str], metrics: Iterable[str]) -> list[str]:
-    """Return the heads of parameters, of our own columns and of metrics, in this order, each once."""
-    heads: list[str] = []
-    for key in keys:
-        heads.append(apart(key, (*heads, *own), "parameter"))
-    heads += own
-    for metric in metrics:
-        heads.append(apart(metric, heads, "metric"))
-    return heads
+        rated = [(get[best](row), (one, row)) for one, row in group.done.items()]
+        rated = [(value, one) for value, one in rated if is_number(value) and not math.isnan(value)]
+        first = (max if part == "max" else min)(rated, key=lambda pair: pair[0], default=None)  # of equal ones
+        winners.append(first and first[1])  # None: all have failed, say
+    columns: dict[str, list[Any]] = {"best run": [one and one[0] for one in winners]}
+    for head in heads:
+        columns[apart(head, (*keys, *columns), "metric")] = [one and get[head](one[1]) for one in winners]
+    table = frame_of(keys, columns)
+    table.attrs = {"constants": {}, "keys": [*keys, "best run"], "means": []}
+    return table
 
 
 def _names(rows: Sequence[Row]) -> list[str]:
@@ -230,7 +175,3 @@ def _list(given: str | Sequence[str] | None) -> list[str]:
     if given is None:
         return []
     return [part.strip() for part in given.split(",") if part.strip()] if isinstance(given, str) else list(given)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value)

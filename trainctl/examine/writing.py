@@ -1,188 +1,130 @@
-"""A table as text: for people, for papers, and for other programs."""
+"""A table of runs as text: for people, for papers, and for other programs."""
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
 import re
-from collections.abc import Callable, Collection
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any
 
-from rich.cells import cell_len
+import pandas as pd
 
-from trainctl.config import yaml
-from trainctl.examine.cells import Cell
-from trainctl.text import clean, padded
+from trainctl.errors import SettingError
+from trainctl.examine.cells import constants_line, exact, mean_text, short
+from trainctl.examine.frame import values_of
+from trainctl.rundir import files
+from trainctl.text import clean
 
-_MOST_CONSTANTS = 40
 _BEGINS_FORMULA = "=@＝＠＋－"  # noqa: RUF001  # the wide ones too, where the system's language has them
 # what Markdown takes for its own, wherever it stands; an underscore only does at the edge of a word
 _MARKUP = re.compile(r"[\\|`*<~$]|(?<![^\W_])_|_(?![^\W_])|\](?=[(\[])|&(?=#?\w+;)")
 
 
-class Written(Protocol):
-    """What is written: see `Table`."""
+def write(table: pd.DataFrame, form: str) -> str:
+    """Write a table of `Examiner.table` as `csv`, `tsv`, `json`, `latex` or `md`.
 
-    @property
-    def columns(self) -> list[str]: ...
-    @property
-    def rows(self) -> list[list[Any]]: ...
-    @property
-    def keys(self) -> int: ...
-    @property
-    def constants(self) -> dict[str, Any]: ...
+    csv, tsv and json: numbers with all their digits; mean, deviation and count in columns of their own.
+    latex and md: `mean ± deviation`, in the digits that the deviation leaves meaningful.
+    A missing value is empty (`null` in json). NaN and infinities are written `nan`, `inf`, `-inf`; in json they are
+    strings, because JSON has no such numbers.
 
-
-def spread(table: Written) -> tuple[list[str], list[list[Any]]]:
-    """Return the table with mean, deviation and count of each `Cell` in columns of their own."""
-    folded = [any(isinstance(row[at], Cell) for row in table.rows) for at in range(len(table.columns))]
-    heads: list[str] = []
-    for head, is_folded in zip(table.columns, folded, strict=True):
-        for one in (head, f"{head} std", f"{head} count") if is_folded else (head,):
-            heads.append(apart(one, heads, "column"))
-    rows = []
-    for row in table.rows:
-        line: list[Any] = []
-        for value, is_folded in zip(row, folded, strict=True):
-            if isinstance(value, Cell):
-                line += [value.mean, value.deviation, value.count]
-            else:
-                line += [value, None, 0] if is_folded else [value]
-        rows.append(line)
-    return heads, rows
-
-
-def apart(head: str, taken: Collection[str], kind: str) -> str:
-    """Return a column's head that no other column has.
-
-    >>> apart("lr", ["run"], "metric"), apart("lr", ["lr"], "metric"), apart("lr", ["lr", "lr (metric)"], "metric")
-    ('lr', 'lr (metric)', 'lr (metric 2)')
+    Raises:
+        SettingError: the format is none of these.
     """
-    names = itertools.chain([head, f"{head} ({kind})"], (f"{head} ({kind} {at})" for at in itertools.count(2)))
-    return next(name for name in names if name not in taken)
+    if form not in FORMS:
+        raise SettingError(f"there is no format {form!r}; allowed are {', '.join(sorted(FORMS))}")
+    return files.encoded(FORMS[form](table)).decode()  # a file's name may be no Unicode
 
 
-def to_csv(table: Written) -> str:
-    """Write one column each for mean, deviation and count; values as text that CSV readers take back."""
-    return "".join(",".join(map(_quoted, line)) + "\r\n" for line in _exact(table))
+def to_csv(table: pd.DataFrame) -> str:
+    """Write a table as CSV readers and spreadsheets take it: no cell is a formula."""
+    return _separated(table, ",", "\r\n", str)
 
 
-def to_tsv(table: Written) -> str:
-    """Write columns apart by tabs, as spreadsheets paste them; a tab or line break within a value becomes a space."""
-    return "".join(
-        "\t".join(_quoted(cell if cell.isprintable() else " ".join(cell.split()), marks='"') for cell in line) + "\n"
-        for line in _exact(table)
-    )
+def to_tsv(table: pd.DataFrame) -> str:
+    """Write columns separated by tabs; a tab or line break within a value becomes a space."""
+    return _separated(table, "\t", "\n", lambda cell: cell if cell.isprintable() else " ".join(cell.split()))
 
 
-def to_json(table: Written) -> str:
-    """Write `{"constants": …, "rows": [{column: value}]}`; NaN and infinities, which JSON does not know, as text."""
-    heads, rows = spread(table)
-    content = {"constants": table.constants, "rows": [dict(zip(heads, row, strict=True)) for row in rows]}
+def to_json(table: pd.DataFrame) -> str:
+    """Write `{"constants": …, "rows": [{column: value}]}`."""
+    columns = values_of(table)
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    content = {"constants": constants_of(table), "rows": rows}
     return json.dumps(_json(content), indent=2, default=str, ensure_ascii=False) + "\n"
 
 
-def to_markdown(table: Written) -> str:
-    """Write a table as GitHub reads it; below it what is the same in all runs."""
-    heads, lines = _texts(table, "±")
-    rule = ["---" if at < table.keys else "---:" for at in range(len(heads))]
-    escaped = [[_markdown(cell) for cell in line] for line in (heads, *lines)]
+def to_markdown(table: pd.DataFrame) -> str:
+    """Write a table as GitHub reads it; below it the parameters that are the same in all runs."""
+    columns = shown(table, short)
+    rule = ["---" if head in keys_of(table) else "---:" for head in columns]
+    lines = [[clean(head) for head in columns], *zip(*columns.values(), strict=True)]
+    escaped = [[_markdown(cell) for cell in line] for line in lines]
     text = "".join(f"| {' | '.join(line)} |\n" for line in (escaped[0], rule, *escaped[1:]))
-    same = constants_line(table)
+    same = constants_line(constants_of(table))
     return f"{text}\n{_markdown(same)}\n" if same else text
 
 
-def to_latex(table: Written) -> str:
-    """Write a tabular in the style of booktabs; what is the same in all runs is a comment before it."""
-    heads, lines = _texts(table, "$\\pm$")
-    plain = [
-        [cell if isinstance(value, Cell) else _tex(cell) for cell, value in zip(line, row, strict=True)]
-        for line, row in zip(lines, table.rows, strict=True)
-    ]
-    # what begins with [ or * would be taken for an argument of the command that ended the line before
-    body = ["{}" * line[0].startswith(("[", "*")) + " & ".join(line) + r" \\" for line in ([*map(_tex, heads)], *plain)]
-    columns = "l" * table.keys + "r" * (len(heads) - table.keys)
-    parts = [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", body[0], r"\midrule", *body[1:], r"\bottomrule"]
-    same = constants_line(table)
+def to_latex(table: pd.DataFrame) -> str:
+    """Write a tabular for the package booktabs, after a comment with the parameters that are the same in all runs."""
+    columns = shown(table, lambda value: _tex(short(value)), "$\\pm$")
+    sides = "".join("l" if head in keys_of(table) else "r" for head in columns)
+    lines = [[_tex(clean(head)) for head in columns], *zip(*columns.values(), strict=True)]
+    # a row that begins with [ or * would be an argument of the command that ended the row before
+    body = ["{}" * line[0].startswith(("[", "*")) + " & ".join(line) + r" \\" for line in lines]
+    same = constants_line(constants_of(table))
+    parts = [rf"\begin{{tabular}}{{{sides}}}", r"\toprule", body[0], r"\midrule", *body[1:], r"\bottomrule"]
     return "\n".join([*([f"% {same}"] if same else []), *parts, r"\end{tabular}", ""])
 
 
-def to_text(table: Written) -> str:
-    """Write columns side by side; below them what is the same in all runs."""
-    heads, lines = _texts(table, "±")
-    widths = [max(cell_len(line[at]) for line in (heads, *lines)) for at in range(len(heads))]
-    text = ""
-    for line in (heads, *lines):
-        pairs = enumerate(zip(line, widths, strict=True))
-        text += "  ".join(padded(cell, width, is_right=at >= table.keys) for at, (cell, width) in pairs).rstrip() + "\n"
-    same = constants_line(table)
-    return f"{text}{same}\n" if same else text
-
-
-FORMS: dict[str, Callable[[Written], str]] = {
+FORMS: dict[str, Callable[[pd.DataFrame], str]] = {
     "csv": to_csv,
     "json": to_json,
     "latex": to_latex,
     "md": to_markdown,
-    "text": to_text,
     "tsv": to_tsv,
 }
 
 
-def constants_line(table: Written) -> str:
-    """Say on one line what is the same in all runs; empty when nothing is."""
-    pairs = [f"{clean(key)}={_text(value, '±')}" for key, value in table.constants.items()]
-    more = f", and {len(pairs) - _MOST_CONSTANTS} more" if len(pairs) > _MOST_CONSTANTS else ""
-    return f"the same in all: {', '.join(pairs[:_MOST_CONSTANTS])}{more}" if pairs else ""
+def shown(table: pd.DataFrame, text: Callable[[Any], str], sign: str = "±") -> dict[str, list[str]]:
+    """Return the columns for people, the index first; a mean, its deviation and its count are one column."""
+    columns = values_of(table)
+    means = [head for head in table.attrs.get("means", ()) if {head, f"{head} std", f"{head} count"} <= columns.keys()]
+    deviations = {head: columns.pop(f"{head} std") for head in means if columns.pop(f"{head} count") is not None}
+    return {
+        head: [mean_text(*pair, sign) for pair in zip(values, deviations[head], strict=True)]
+        if head in deviations
+        else [*map(text, values)]
+        for head, values in columns.items()
+    }
 
 
-def _texts(table: Written, sign: str) -> tuple[list[str], list[list[str]]]:
-    return [clean(head) for head in table.columns], [[_text(value, sign) for value in row] for row in table.rows]
+def keys_of(table: pd.DataFrame) -> list[str]:
+    """Return the columns that say which row it is; the others say what came out."""
+    return list(table.attrs.get("keys", table.index.names))
 
 
-def _text(value: Any, sign: str) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, Cell):
-        return value.text(sign)
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    return clean(_exactly(value))
+def constants_of(table: pd.DataFrame) -> dict[str, Any]:
+    """Return the parameters that are the same in all runs."""
+    return dict(table.attrs.get("constants", {}))
 
 
-def _exact(table: Written) -> list[list[str]]:
-    heads, rows = spread(table)
-    return [heads, *([_exactly(value) for value in row] for row in rows)]
-
-
-def _exactly(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, str):
-        return value
-    if type(value) in (int, float):
-        return repr(value)
-    try:
-        return yaml.inline(value)
-    except Exception:  # noqa: BLE001  # whatever a parser has found: what YAML does not know is shown by its text
-        return str(value)
-
-
-def _quoted(text: str, *, marks: str = ',"\r\n') -> str:
-    text = _safe(text)
-    return '"' + text.replace('"', '""') + '"' if any(char in text for char in marks) else text
+def _separated(table: pd.DataFrame, mark: str, end: str, text: Callable[[str], str]) -> str:
+    columns = {head: [_safe(text(exact(one))) for one in values] for head, values in values_of(table).items()}
+    texts = pd.DataFrame({at: pd.Series(cells, dtype=object) for at, cells in enumerate(columns.values())})
+    return str(texts.to_csv(index=False, header=[_safe(text(head)) for head in columns], sep=mark, lineterminator=end))
 
 
 def _safe(text: str) -> str:
     """Put a quote mark before a cell that a spreadsheet would take for a formula, also after what it passes over."""
     first = text.lstrip().lstrip("\0")[:1]
-    is_formula = first in _BEGINS_FORMULA or (first in ("+", "-") and not is_number(text))
+    is_formula = first in _BEGINS_FORMULA or (first in ("+", "-") and not is_numeral(text))
     return f"'{text}" if first and is_formula else text
 
 
-def is_number(text: str) -> bool:
-    """Say whether a text is a number, in any of Python's ways to write one."""
+def is_numeral(text: str) -> bool:
+    """Whether a text is a number, in any of Python's ways to write one."""
     try:
         float(text)
     except ValueError:

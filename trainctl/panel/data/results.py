@@ -2,45 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
 
-from trainctl.examine.cells import Cell
+import pandas as pd
+
 from trainctl.examine.columns import is_seed
-from trainctl.examine.table import Table
+from trainctl.examine.frame import with_means
 from trainctl.panel.data.run_view import RunRow
 from trainctl.panel.widgets.runs import metrics_of, swept_of
 from trainctl.rundir.fields import number
 
 
-@dataclass(frozen=True, slots=True)
-class Results:
-    """A table: swept keys (without seeds), how many runs, then a cell or None per metric."""
-
-    keys: list[str]
-    metrics: list[str]
-    rows: list[tuple[list[str], int, list[Cell | None]]]
-
-    def table(self) -> Table:
-        """Return it as the examiner's table, which is written in many formats."""
-        lines: list[list[Any]] = [[*group, number, *cells] for group, number, cells in self.rows]
-        return Table([*self.keys, "runs", *self.metrics], lines, len(self.keys))
-
-
-def results_of(rows: Mapping[str, RunRow]) -> Results:
+def results_of(rows: Mapping[str, RunRow]) -> pd.DataFrame:
     """Group the runs that are done by what is swept besides the seed, in order of first appearance."""
     swept = swept_of(rows)
     keys = [key for key in swept if not is_seed(key)]
-    metrics = [*_results(rows), *metrics_of(rows)]
     groups: dict[tuple[str, ...], list[RunRow]] = {}
     for at, row in enumerate(rows.values()):
         if row.summary.state == "done":
             groups.setdefault(tuple(swept[key][at] or "" for key in keys), []).append(row)
-    return Results(
-        keys,
-        metrics,
-        [(list(group), len(found), [_cell(found, name) for name in metrics]) for group, found in groups.items()],
+    done = [(at, row) for at, found in enumerate(groups.values()) for row in found]
+    return with_means(
+        {key: [group[at] for group in groups] for at, key in enumerate(keys)},
+        {"runs": [len(found) for found in groups.values()]},
+        [at for at, _ in done],
+        {name: [value_of(row, name) for _, row in done] for name in names_of(rows)},
     )
 
 
@@ -56,19 +42,9 @@ def value_of(row: RunRow, name: str) -> float | None:
     return None if value is None else float(value)
 
 
-def to_csv(table: Results) -> str:
-    """Write one column each for mean, deviation and count; values as text that CSV readers take back."""
-    return table.table().write("csv")
-
-
-def to_markdown(table: Results) -> str:
-    """Write a table as GitHub reads it."""
-    return table.table().write("md")
-
-
-def to_latex(table: Results) -> str:
-    """Write a tabular in the style of booktabs."""
-    return table.table().write("latex")
+def names_of(rows: Mapping[str, RunRow]) -> list[str]:
+    """Return what the runs have to show: results, then metrics."""
+    return [*_results(rows), *metrics_of(rows)]
 
 
 def _results(rows: Mapping[str, RunRow]) -> list[str]:
@@ -81,7 +57,3 @@ def _results(rows: Mapping[str, RunRow]) -> list[str]:
         elif isinstance(value, int | float) and not isinstance(value, bool):
             found["result"] = None
     return list(found)[:12]
-
-
-def _cell(rows: Sequence[RunRow], name: str) -> Cell | None:
-    return Cell.of(value_of(row, name) for row in rows)

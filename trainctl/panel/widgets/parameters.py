@@ -9,7 +9,7 @@ import panel
 import panel_material_ui as pmui
 from bokeh.models import ColumnDataSource
 
-from trainctl.panel.data.results import results_of, value_of
+from trainctl.panel.data.results import names_of, value_of
 from trainctl.panel.data.run_view import RunRow
 from trainctl.panel.widgets import figures
 from trainctl.panel.widgets.pending import set_params
@@ -46,7 +46,7 @@ class Relations:
         if seen == self._seen:
             return
         self._seen, self._rows = seen, done
-        keys, metrics = list(swept_of(done)), results_of(done).metrics
+        keys, metrics = list(swept_of(done)), names_of(done)
         set_params(self._key, options=keys or [""], value=_kept(self._key.value, keys))
         set_params(self._metric, options=metrics or [""], value=_kept(self._metric.value, metrics))
         self._draw()

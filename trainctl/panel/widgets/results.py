@@ -6,23 +6,26 @@ import io
 from collections.abc import Mapping
 from typing import Any
 
+import pandas as pd
 import panel
 import panel_material_ui as pmui
 
-from trainctl.panel.data.results import Results, results_of, to_csv, to_latex, to_markdown
+from trainctl.examine.cells import short
+from trainctl.examine.writing import keys_of, shown, write
+from trainctl.panel.data.results import results_of
 from trainctl.panel.data.run_view import RunRow
 from trainctl.panel.pages.theme import STYLE
 from trainctl.panel.text import html
 from trainctl.panel.widgets.pending import set_object
 
-_EXPORTS = {"CSV": ("results.csv", to_csv), "LaTeX": ("results.tex", to_latex), "Markdown": ("results.md", to_markdown)}
+_EXPORTS = {"CSV": ("results.csv", "csv"), "LaTeX": ("results.tex", "latex"), "Markdown": ("results.md", "md")}
 
 
 class ResultsPane:
     """Mean ± std over seeds of all that is done; three buttons write it out."""
 
     def __init__(self) -> None:
-        self._results = Results([], [], [])
+        self._results = pd.DataFrame()
         self._table = panel.pane.HTML("", stylesheets=[STYLE], sizing_mode="stretch_width", margin=(6, 12))
         self.view = pmui.Column(
             pmui.FlexBox(*(self._download(name) for name in _EXPORTS), gap="0px"),
@@ -37,9 +40,9 @@ class ResultsPane:
         set_object(self._table, table_of(self._results))
 
     def _download(self, name: str) -> Any:
-        file, write = _EXPORTS[name]
+        file, form = _EXPORTS[name]
         return pmui.FileDownload(
-            callback=lambda: io.BytesIO(write(self._results).encode()),
+            callback=lambda: io.BytesIO(write(self._results, form).encode()),
             filename=file,
             label=name,
             embed=False,
@@ -50,20 +53,20 @@ class ResultsPane:
         )
 
 
-def table_of(results: Results) -> str:
+def table_of(results: pd.DataFrame) -> str:
     """Write the results as an HTML table."""
-    if not results.rows:
+    if not len(results):
         return '<span class="dim">No run is done yet.</span>'
+    columns = shown(results, short)
+    kinds = ["mono" if head in keys_of(results) else "num" if head == "runs" else "num mono" for head in columns]
     heads = "".join(
-        f'<th class="{"num" if number >= len(results.keys) else ""}">{html(head)}</th>'
-        for number, head in enumerate([*results.keys, "runs", *results.metrics])
+        f'<th class="{kind.removesuffix("mono").strip()}">{html(head)}</th>'
+        for kind, head in zip(kinds, columns, strict=True)
     )
     body = "".join(
         "<tr>"
-        + "".join(f'<td class="mono">{html(value)}</td>' for value in group)
-        + f'<td class="num">{number}</td>'
-        + "".join(f'<td class="num mono">{"" if cell is None else html(cell.text())}</td>' for cell in cells)
+        + "".join(f'<td class="{kind}">{html(cell)}</td>' for kind, cell in zip(kinds, line, strict=True))
         + "</tr>"
-        for group, number, cells in results.rows
+        for line in zip(*columns.values(), strict=True)
     )
     return f'<div class="scroll" tabindex="0"><table><tr>{heads}</tr>{body}</table></div>'
