@@ -162,7 +162,7 @@ class Judge(Access):
 class Asked:
     """What tornado hands over, as far as the gate looks at it."""
 
-    method, path, query = "GET", "/p/", ""
+    method, path, query, remote_ip = "GET", "/p/", "", "127.0.0.1"
 
     def __init__(self) -> None:
         self.headers: dict[str, str] = {}

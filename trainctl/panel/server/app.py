@@ -25,15 +25,13 @@ from tornado.ioloop import IOLoop
 from tornado.websocket import WebSocketClosedError
 
 from trainctl.panel.auth.access import ROLE_HEADER, WHO_HEADER, Access
-from trainctl.panel.auth.gate import Gate
+from trainctl.panel.auth.gate import Gate, prove
 from trainctl.panel.auth.password import Credentials
+from trainctl.panel.auth.proxy import Proxy
 from trainctl.panel.data.watcher import Watcher
-from trainctl.panel.login import login_of
-from trainctl.panel.oauth import OAuth
 from trainctl.panel.pages.compare import compare_page
 from trainctl.panel.pages.run import run_page
 from trainctl.panel.pages.sweep import overview_page
-from trainctl.panel.proof import prove
 from trainctl.panel.server.browser import way_to
 from trainctl.panel.server.lifetime import Lifetime, step_back_as_session
 from trainctl.panel.server.state import PanelDir
@@ -87,7 +85,7 @@ async def _serve(start: Mapping[str, Any]) -> None:
     loop.set_exception_handler(_pass_over_closed)
     watcher = Watcher(place.root)
     application = application_of(watcher, access)
-    gate = Gate(application, access, login_of(access))
+    gate = Gate(application, access)
     await prove(gate, access)
     http = HTTPServer(gate, max_body_size=MAX_BODY, max_header_size=MAX_HEADER, ssl_options=_tls(start))
     server = BaseServer(IOLoop.current(), application, http)
@@ -112,10 +110,10 @@ async def _serve(start: Mapping[str, Any]) -> None:
 
 
 def _access_of(start: Mapping[str, Any]) -> Access:
-    known, provider = start.get("credentials"), start.get("oauth")
+    known, named = start.get("credentials"), start.get("proxy")
     credentials = Credentials(**known) if known else None
-    oauth = OAuth.from_dict(provider) if provider else None
-    return Access.of_url(start["url"], start.get("names", ()), credentials, oauth)
+    proxy = Proxy.from_dict(named) if named else None
+    return Access.of_url(start["url"], start.get("names", ()), credentials, proxy)
 
 
 def _tls(start: Mapping[str, Any]) -> ssl.SSLContext | None:
