@@ -15,11 +15,12 @@ from tornado.httpserver import HTTPServer
 from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, HTTPServerRequest
 from tornado.netutil import bind_sockets
 from tornado.routing import Router
-from tornado.web import Application, OutputTransform, RequestHandler
+from tornado.web import Application, RequestHandler
 
 from trainctl.errors import TrainctlError
 from trainctl.panel.auth.access import ROLE_HEADER, WHO_HEADER, Access, Admission, HttpRequest, refuse
 from trainctl.panel.auth.rate_limit import Bucket
+from trainctl.panel.server._bokeh import OutputTransform
 
 POLICY = "; ".join(
     (

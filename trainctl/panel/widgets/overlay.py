@@ -16,8 +16,8 @@ from bokeh.models import ColumnDataSource
 
 from trainctl.panel.data.curves import UNSEEN, Mark
 from trainctl.panel.data.watcher import Watcher
+from trainctl.panel.html import html
 from trainctl.panel.pages.theme import STYLE
-from trainctl.panel.text import html
 from trainctl.panel.widgets import figures
 from trainctl.panel.widgets.pending import set_object, set_params
 from trainctl.panel.widgets.plots import edits_of

@@ -11,8 +11,8 @@ import panel_material_ui as pmui
 
 from trainctl.panel.data.results import Results, results_of, to_csv, to_latex, to_markdown
 from trainctl.panel.data.run_view import RunRow
+from trainctl.panel.html import html
 from trainctl.panel.pages.theme import STYLE
-from trainctl.panel.text import html
 from trainctl.panel.widgets.pending import set_object
 
 _EXPORTS = {"CSV": ("results.csv", to_csv), "LaTeX": ("results.tex", to_latex), "Markdown": ("results.md", to_markdown)}
