@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import re
+from pathlib import Path
 from typing import Any
 
 import panel
 import panel_material_ui as pmui
 import param
 import pytest
+from bokeh.server.util import check_allowlist
 from tornado.httpclient import AsyncHTTPClient
 from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
@@ -35,7 +38,9 @@ def test_application_serves_pages_behind_its_prefix_and_knows_whether_one_is_ope
 
     async def serve() -> None:
         pages = {"/": page, r"/run/(?P<name>[^/]+)": page}
-        application = _bokeh.application_of(pages, "prefix", ["127.0.0.1:1"], ["X-Known"])
+        application = _bokeh.application_of(pages, "prefix", ["127.0.0.1:1", "lab.example"], ["X-Known"])
+        allowed = {"lab.example": True, "127.0.0.1:1": True, "127.0.0.1:2": False, "evil.example": False}
+        assert {host: check_allowlist(host, application.websocket_origins) for host in allowed} == allowed
         application.add_transform(Mark)
         sockets = bind_sockets(0, "127.0.0.1")
         http = HTTPServer(application)
@@ -59,6 +64,15 @@ def test_application_serves_pages_behind_its_prefix_and_knows_whether_one_is_ope
             await http.close_all_connections()
 
     asyncio.run(serve())
+
+
+def test_no_other_file_imports_such_names() -> None:
+    undocumented = re.compile(
+        r"^\s*(?:from|import) (?:panel\.\w|bokeh\.(?!models|plotting)).*|OutputTransform,", re.MULTILINE
+    )
+    root = Path(_bokeh.__file__).parents[1]
+    found = {path.name: undocumented.findall(path.read_text()) for path in root.rglob("*.py")}
+    assert {name for name, lines in found.items() if lines} == {"_bokeh.py"}
 
 
 def test_page_of_panel_follows_the_busy_process_unless_it_is_kept_from_it() -> None:
