@@ -10,7 +10,7 @@ from html import escape
 from typing import Any
 from urllib.parse import quote
 
-from tornado.httpclient import AsyncHTTPClient
+from tornado.httpclient import AsyncHTTPClient, HTTPRequest
 from tornado.httpserver import HTTPServer
 from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, HTTPServerRequest
 from tornado.netutil import bind_sockets
@@ -96,7 +96,8 @@ async def prove(gate: Gate, access: Access) -> None:
     client = AsyncHTTPClient(force_instance=True)
     url = f"http://127.0.0.1:{sockets[0].getsockname()[1]}/{access.prefix}/"
     try:
-        answer = await client.fetch(url, headers={"Host": min(access.hosts)}, follow_redirects=False, raise_error=False)
+        request = HTTPRequest(url, headers={"Host": min(access.hosts)}, follow_redirects=False, request_timeout=60)
+        answer = await client.fetch(request, raise_error=False)
     finally:
         client.close()
         server.stop()
