@@ -1,6 +1,6 @@
-"""Text as it may be shown on a terminal: what came from a file is data, never a control sequence.
+"""Numbers, times and values as people read them, on a terminal and on the page.
 
-Numbers and times as a person reads them.
+What comes from a file is data, never a control sequence of a terminal.
 """
 
 from __future__ import annotations
