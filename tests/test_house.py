@@ -81,12 +81,12 @@ SAME_NAME = {
         "settings",
         "summary",
     ),
-    *("sweep", "sync", "table", "text", "values", "wandb"),
+    *("sweep", "sync", "table", "values", "wandb"),
 }
 SAME_CLASS = {"TrainctlCallback"}  # Hydra's and Lightning's; Lightning keys what a checkpoint holds of it by this name
 NOT_YET = {  # files that still import more of ours, or from above
     *("trainctl.callback", "trainctl.cli.app", "trainctl.launch.local.job"),
-    *("trainctl.panel.pages.run", "trainctl.session.apply", "trainctl.session.live", "trainctl.session.open"),
+    *("trainctl.session.apply", "trainctl.session.live", "trainctl.session.open"),
     *("trainctl.session.step", "trainctl.compose.job", "trainctl.compose.loader"),
 }
 SEAM = "trainctl/config/_omegaconf.py"  # the only file that uses private names of OmegaConf

@@ -1,6 +1,6 @@
-"""Text as it may be shown on a terminal: what came from a file is data, never a control sequence.
+"""Numbers, times and values as people read them, on a terminal and on the page.
 
-Numbers and times as a person reads them.
+What comes from a file is data, never a control sequence of a terminal.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import time
 from typing import Any
 
 from trainctl.config import yaml
+
+LONGEST = 200  # characters of a value on one line
 
 _ESCAPE_SEQUENCE = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor
@@ -76,6 +78,15 @@ def number(value: float | None, *, exact: bool = False) -> str:
     return f"{value:.0f}" if 1e4 <= abs(value) < 1e9 else f"{value:.4g}"
 
 
+def count(of: int | None) -> str:
+    """Write a whole number with separators; nothing for None.
+
+    >>> count(12345)
+    '12,345'
+    """
+    return "" if of is None else f"{of:,}"
+
+
 def duration(seconds: float | None) -> str:
     """Write a time span in its two largest units.
 
@@ -104,6 +115,22 @@ def rate(per_second: float | None) -> str:
     return f"{per_second / 1000:.3g}k/s" if 1000 <= per_second < 1e6 else f"{per_second:.3g}/s"
 
 
+def long_duration(seconds: float | None) -> str:
+    """Write a time span in its two largest units, where there is room for them.
+
+    >>> long_duration(3.2), long_duration(75), long_duration(7384), long_duration(200000)
+    ('3 s', '1 min 15 s', '2 h 3 min', '2 d 7 h')
+    """
+    if seconds is None or math.isnan(seconds):
+        return ""
+    whole = int(min(seconds, 1e9))
+    for size, unit, part, small in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
+        if whole >= size:
+            rest = whole % size // part
+            return f"{whole // size} {unit}" + (f" {rest} {small}" if rest else "")
+    return f"{whole} s"
+
+
 def steps(step: int | None, total: int | None) -> str:
     """Write how far a run is.
 
@@ -120,6 +147,21 @@ def value(of: Any, *, exact: bool = False) -> str:
     if isinstance(of, int | float) and not isinstance(of, bool):
         return number(of, exact=exact)
     return "" if of is None else clean(of if isinstance(of, str) else yaml.inline(of))
+
+
+def one_line(of: Any) -> str:
+    """Write a config value exactly, as YAML on one line; a very long one is cut."""
+    text = " ".join(yaml.inline(of).split("\n"))
+    return text if len(text) <= LONGEST else text[:LONGEST] + " …"
+
+
+def result(of: Any) -> str:
+    """Write a run's return value; nothing for None.
+
+    >>> result(0.9711111111111111), result({"acc": 1})
+    ('0.9711', '{acc: 1}')
+    """
+    return "" if of is None else number(of) if isinstance(of, float) else one_line(of)[:80]
 
 
 def moment(seconds: float | None, *, day: bool = True) -> str:

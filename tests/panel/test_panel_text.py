@@ -4,7 +4,8 @@ import doctest
 
 import pytest
 
-from trainctl.panel import text as words
+from trainctl import text as words
+from trainctl.panel.html import html, link, run_link
 from trainctl.panel.server import handle
 
 
@@ -16,16 +17,21 @@ def test_examples_in_the_docstrings_run() -> None:
 @pytest.mark.parametrize(
     ("seconds", "text"), [(None, ""), (0.4, "0 s"), (59.9, "59 s"), (60, "1 min"), (3600, "1 h"), (90000, "1 d 1 h")]
 )
-def test_duration_shows_two_units(seconds: float | None, text: str) -> None:
-    assert words.duration(seconds) == text
+def test_long_duration_shows_two_units(seconds: float | None, text: str) -> None:
+    assert words.long_duration(seconds) == text
 
 
 def test_html_escapes_attributes_too() -> None:
-    assert words.html("\"'<>&") == "&quot;&#x27;&lt;&gt;&amp;"
-    assert words.html(None) == ""
+    assert html("\"'<>&") == "&quot;&#x27;&lt;&gt;&amp;"
+    assert html(None) == ""
 
 
-def test_value_text_is_one_line_and_cut() -> None:
-    assert words.value_text({"a": [1, None]}) == "{a: [1, null]}"
-    assert "\n" not in words.value_text(["x\ny"])
-    assert len(words.value_text("x" * 1000)) == words.LONGEST + 2
+def test_links_escape_address_and_text() -> None:
+    assert link("a?x=1&y", "<b>", "bar") == '<a class="bar" href="a?x=1&amp;y">&lt;b&gt;</a>'
+    assert run_link("sweep/<b>", query="?tab=log") == '<a href="run/sweep%2F%3Cb%3E?tab=log">sweep/&lt;b&gt;</a>'
+
+
+def test_config_value_is_one_line_and_cut() -> None:
+    assert words.one_line({"a": [1, None]}) == "{a: [1, null]}"
+    assert "\n" not in words.one_line(["x\ny"])
+    assert len(words.one_line("x" * 1000)) == words.LONGEST + 2

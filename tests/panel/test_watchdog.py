@@ -19,8 +19,9 @@ from task_app import Task, status_of
 
 from trainctl.config.settings import PanelSettings
 from trainctl.panel.server import handle as process
+from trainctl.panel.server.shutdown import end_hung
 from trainctl.panel.server.state import PanelDir, ServerRecord
-from trainctl.panel.server.watchdog import Guard, Patience, answers, end
+from trainctl.panel.server.watchdog import Guard, Patience, answers
 from trainctl.rundir import files
 from trainctl.rundir.paths import RunDir, find_runs
 from trainctl.rundir.status import state_of
@@ -163,7 +164,7 @@ def test_process_that_is_no_server_is_never_ended(tmp_path: Path) -> None:
     with subprocess.Popen(["sleep", "1000"]) as stranger:
         try:
             record = ServerRecord.of_process("http://127.0.0.1:1/p/?token=x", stranger.pid, keep_min=0)
-            assert not end(tmp_path, record)
+            assert not end_hung(PanelDir(tmp_path), record)
             assert stranger.poll() is None
         finally:
             stranger.kill()

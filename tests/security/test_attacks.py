@@ -26,7 +26,8 @@ from trainctl.panel.auth.rate_limit import Bucket
 from trainctl.panel.data import diff
 from trainctl.panel.data.run_view import RunRow, RunView
 from trainctl.panel.data.watcher import Watcher
-from trainctl.panel.server.app import MAX_BODY, MAX_HEADER, MAX_MESSAGE
+from trainctl.panel.server._bokeh import MAX_MESSAGE
+from trainctl.panel.server.app import MAX_BODY, MAX_HEADER
 from trainctl.panel.widgets import ansi, requests, summary
 from trainctl.panel.widgets.bulk import Bulk
 from trainctl.panel.widgets.requests import Asking
@@ -162,7 +163,7 @@ class Judge(Access):
 class Asked:
     """What tornado hands over, as far as the gate looks at it."""
 
-    method, path, query = "GET", "/p/", ""
+    method, path, query, remote_ip = "GET", "/p/", "", "127.0.0.1"
 
     def __init__(self) -> None:
         self.headers: dict[str, str] = {}

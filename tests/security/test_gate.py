@@ -17,7 +17,9 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 
 from trainctl.config.settings import PanelSettings
-from trainctl.panel.auth.access import Access, HttpRequest
+from trainctl.panel.auth.access import ADMIT, Access, Admission, HttpRequest
+from trainctl.panel.auth.gate import Gate, GateError, prove
+from trainctl.panel.auth.password import Credentials
 from trainctl.panel.server import handle as process
 from trainctl.panel.server.state import PanelDir
 
@@ -262,21 +264,37 @@ def test_files_of_the_server_are_for_their_owner_only(client: Client) -> None:
     assert {path.stat().st_uid for path in files} == {os.geteuid()}
 
 
-def test_proof_fails_when_the_gate_lets_anybody_in() -> None:
+@pytest.mark.parametrize("route", ["", "run", "autoload.js", "metadata", "components/os/x/_css/y", "ws", "run/ws"])
+def test_stranger_foreign_host_and_foreign_origin_are_refused_on_every_route(client: Client, route: str) -> None:
+    extra = {**UPGRADE, **client.origin} if route.endswith("ws") else {}
+    assert client.status(route, extra) == 403
+    assert client.status(route, {"Host": "rebound.example", **client.bearer}) == 421
+    assert client.status(route, {"Origin": "http://foreign.example", **client.bearer}) == 403
+
+
+def test_server_that_lets_a_stranger_in_is_not_started() -> None:
     from tornado.web import Application, RequestHandler
 
-    from trainctl.panel.auth.access import ADMIT, Admission
-    from trainctl.panel.auth.gate import Gate
-    from trainctl.panel.proof import GateError, prove
+    class Page(RequestHandler):
+        def get(self) -> None:
+            self.finish("a page")
 
     class Open(Access):
         def judge(self, request: HttpRequest) -> Admission:
             return ADMIT
 
-    application = Application([(r".*", RequestHandler)])
+    application = Application([(r".*", Page)])
     access = Open("token", "prefix", frozenset({"127.0.0.1:1"}))
-    with pytest.raises(GateError, match="must answer 403; nothing is served"):
+    with pytest.raises(GateError, match="answered with 200, not 403; nothing is served"):
         asyncio.run(prove(Gate(application, access), access))
+
+
+@pytest.mark.parametrize("credentials", [None, Credentials.of("me", "correct horse")])
+def test_server_that_refuses_a_stranger_is_started(credentials: Credentials | None) -> None:
+    from tornado.web import Application
+
+    access = Access("token", "prefix", frozenset({"127.0.0.1:1"}), credentials=credentials)
+    asyncio.run(prove(Gate(Application([]), access), access))
 
 
 def test_access_compares_words_that_are_not_ascii() -> None:

@@ -23,17 +23,6 @@ class IdentitySettings:
 
 
 @dataclass
-class OAuthSettings:
-    # a login provider of Panel's, such as github or google; null takes PANEL_OAUTH_PROVIDER of the environment once
-    # users or readers are named. Its key and secret are only ever read from there: PANEL_OAUTH_KEY, PANEL_OAUTH_SECRET
-    provider: str | None = None
-
-    # who may edit, and who may only look: names as the provider tells them (mostly addresses), patterns with *
-    users: list[str] = field(default_factory=list)
-    readers: list[str] = field(default_factory=list)
-
-
-@dataclass
 class PanelSettings:
     # start a page for this sweep or run
     enabled: bool = True
@@ -55,7 +44,19 @@ class PanelSettings:
     # hand); while somebody has the page open it stays in any case
     keep_min: float = 10.0
 
-    oauth: OAuthSettings = field(default_factory=OAuthSettings)
+    # header in which a reverse proxy (oauth2-proxy, Authelia, ...) names who has logged in, such as X-Forwarded-User.
+    # The proxy sends the value of TRAINCTL_PROXY_SECRET as X-Trainctl-Proxy-Secret, or the header is refused
+    user_header: str | None = None
+
+    # who may edit, and who may only look: names as the proxy tells them, patterns with *; nobody else gets in
+    users: list[str] = field(default_factory=list)
+    readers: list[str] = field(default_factory=list)
+
+    # addresses or networks from which the proxy connects
+    trusted_proxies: list[str] = field(default_factory=lambda: ["127.0.0.1", "::1"])
+
+    # address under which people reach the proxy, such as https://lab.example
+    public_url: str | None = None
 
 
 @dataclass
@@ -141,9 +142,9 @@ def settings_of(config: DictConfig) -> Settings:
     if not isinstance(given, DictConfig):
         raise SettingError(f"trainctl={given!r} is not a mapping; allowed below it are {_known(Settings)}")
     try:
-        plain = _escaped(
-            OmegaConf.to_container(given, resolve=True)
-        )  # a typed node can hold unknown keys too: `+trainctl.x=1`
+        # a typed node can hold unknown keys too: `+trainctl.x=1`
+        plain = _escaped(OmegaConf.to_container(given, resolve=True))
+        _refuse_gone(plain)
         settings = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Settings), plain))
     except ConfigKeyError as error:
         known = _known(error.object_type or Settings)
@@ -164,6 +165,15 @@ def settings_of(config: DictConfig) -> Settings:
     if settings.seed is not None and not 0 <= settings.seed < 2**32:
         raise SettingError(f"trainctl.seed must be between 0 and 4294967295 but got {settings.seed}")
     return settings
+
+
+def _refuse_gone(given: Any) -> None:
+    panel = given.get("panel") if isinstance(given, dict) else None
+    if isinstance(panel, dict) and "oauth" in panel:
+        raise SettingError(
+            "trainctl.panel.oauth is gone; let a reverse proxy such as oauth2-proxy log people in, and name its header "
+            "in trainctl.panel.user_header and who may enter in trainctl.panel.users and trainctl.panel.readers"
+        )
 
 
 def _check_words(settings: Settings) -> None:

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import hmac
-import time
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from trainctl.panel.auth.password import Credentials
-from trainctl.panel.oauth import OAuth
+from trainctl.panel.auth.proxy import Proxy, ProxyError
 
 # by which the gate tells a page who asks; what a browser sends under these names is thrown away
 ROLE_HEADER = "X-Trainctl-Role"
 WHO_HEADER = "X-Trainctl-Who"
-
-# where a login elsewhere begins and comes back to: the same for every server, since providers want to know it before
-LOGIN = "/login"
 
 Role = Literal["editor", "reader"]
 
@@ -28,13 +23,17 @@ COMPONENT_PACKAGES = ("panel_material_ui.", "panel.")
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """What the decision looks at. Headers by lower-case name; two of one name are joined, so they equal nothing."""
+    """What the decision looks at. Headers by lower-case name; two of one name are joined, so they equal nothing.
+
+    `peer` is the address at the other end of the connection, whatever headers say of it.
+    """
 
     method: str
     path: str
     query: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
     cookies: Mapping[str, str] = field(default_factory=dict)
+    peer: str = ""
 
     @property
     def is_upgrade(self) -> bool:
@@ -45,11 +44,11 @@ class HttpRequest:
 class Admission:
     """`admit`: let it through; `welcome`: set the cookie and lead to `target`; `refuse`: answer with the reason.
 
-    `lead`: to `target`, where somebody can log in; `login`: that is what the request is about.
+    `lead`: to `target`, without a cookie.
     `role` is what may be done: an editor may ask for changes, a reader may not. `who` is a name if one is known.
     """
 
-    kind: Literal["admit", "welcome", "refuse", "lead", "login"]
+    kind: Literal["admit", "welcome", "refuse", "lead"]
     status: int = 200
     reason: str = ""
     target: str = ""
@@ -79,7 +78,7 @@ class Access:
     hosts: frozenset[str]
     scheme: str = "http"
     credentials: Credentials | None = None
-    oauth: OAuth | None = None
+    proxy: Proxy | None = None
 
     @classmethod
     def of_url(
@@ -87,16 +86,18 @@ class Access:
         url: str,
         hosts: Iterable[str] = (),
         credentials: Credentials | None = None,
-        oauth: OAuth | None = None,
+        proxy: Proxy | None = None,
     ) -> Access:
         """Return the access of a server that is known by `http://HOST:PORT/PREFIX/?token=TOKEN`, and by other hosts."""
         parts = urlsplit(url)
         known = {parts.netloc, *(f"{host}:{parts.port}" for host in hosts)}
         if parts.hostname == "127.0.0.1":
             known.add(f"localhost:{parts.port}")
+        if proxy is not None:
+            known.add(proxy.host)
         token = dict(parse_qsl(parts.query))["token"]
         prefix = parts.path.strip("/")
-        return cls(token, prefix, frozenset(known), scheme=parts.scheme, credentials=credentials, oauth=oauth)
+        return cls(token, prefix, frozenset(known), scheme=parts.scheme, credentials=credentials, proxy=proxy)
 
     @property
     def cookie_name(self) -> str:
@@ -104,7 +105,9 @@ class Access:
 
     @property
     def origins(self) -> frozenset[str]:
-        return frozenset(f"{self.scheme}://{host}" for host in self.hosts)
+        """The sites whose pages may ask: this server's own, and the proxy's by the scheme that people reach it with."""
+        own = {f"{self.scheme}://{host}" for host in self.hosts if self.proxy is None or host != self.proxy.host}
+        return frozenset(own if self.proxy is None else {*own, self.proxy.url})
 
     def cookie_of(self, role: Role) -> str:
         """Return what the cookie says of someone who has entered."""
@@ -118,26 +121,20 @@ class Access:
     def reader_cookie(self) -> str:
         return self.cookie_of("reader")
 
-    def cookie_for(self, who: str, until: float) -> str:
-        """Return the cookie of a person who has logged in elsewhere; what they may do is looked up at each request."""
-        words = f"{urlsafe_b64encode(who.encode()).decode()}.{int(until)}"
-        return f"{words}.{_derived(self.token, f'cookie of {words}')}"
-
     def judge(self, request: HttpRequest) -> Admission:
         """Decide on a request: the Host first, then where it comes from, then who asks, then what for."""
         if request.headers.get("host") not in self.hosts:
             return refuse(421, "this server does not answer to that Host")  # DNS rebinding
         if _is_foreign(request, self.origins):
             return refuse(403, "requests from other sites are refused")
-        if self.oauth is not None and request.path == LOGIN:
-            is_plain = request.method == "GET" and not request.is_upgrade
-            return Admission("login") if is_plain else refuse(405, "a login is asked for by GET")
+        if self.proxy is not None and self.proxy.sends(request.headers):
+            return self._judge_proxied(self.proxy, request)
         by_token = self._role_of_link(request)
         role, who = by_token or self._known_role(request), None
         if role is None:
-            role, who = self._person(request) or self._role_of_password(request) or (None, None)
+            role, who = self._role_of_password(request) or (None, None)
         if role is None:
-            return self._stranger(request)
+            return self._stranger()
         refusal = self._about_target(request)
         if refusal is not None:
             return refusal
@@ -145,9 +142,19 @@ class Access:
             return Admission("welcome", 302, target=_without_token(request), role=role)
         return Admission("admit", role=role, who=who)
 
-    def _stranger(self, request: HttpRequest) -> Admission:
-        if self.oauth is not None and self._is_page(request):
-            return Admission("lead", 302, target=f"{LOGIN}?{urlencode({'next': _without_token(request)})}")
+    def _judge_proxied(self, proxy: Proxy, request: HttpRequest) -> Admission:
+        """Decide on a request that names a person: by the name alone, once the proxy has proved itself."""
+        if request.is_upgrade and "origin" not in request.headers:
+            return refuse(403, "a websocket must say which page opens it")
+        try:
+            role, who = proxy.person(request.headers, request.peer)
+        except ProxyError as error:
+            return refuse(403, str(error))
+        if request.path == "/" and request.method == "GET" and not request.is_upgrade:
+            return Admission("lead", 302, target=f"/{self.prefix}/")  # people know the proxy's address, not the prefix
+        return self._about_target(request) or Admission("admit", role=role, who=who)
+
+    def _stranger(self) -> Admission:
         if self.credentials is None:
             return refuse(403, "not open without the link that trainctl printed (…/?token=…)")
         if self.credentials.is_closed:
@@ -160,37 +167,10 @@ class Access:
         kind, _, word = given.partition(" ")
         if given and (kind.lower() != "basic" or self.credentials is None):
             return self._role_of_token(word.strip()) if kind.lower() == "bearer" else None
-        cookie = self._cookie(request)
-        return next((role for role in _ROLES if _equal(cookie, self.cookie_of(role))), None)
-
-    def _cookie(self, request: HttpRequest) -> str:
-        """Return the cookie; a websocket's counts only with an Origin, which has been found to be ours."""
         if request.is_upgrade and "origin" not in request.headers:
-            return ""
-        return request.cookies.get(self.cookie_name, "")
-
-    def _person(self, request: HttpRequest) -> tuple[Role, str] | None:
-        """Return what somebody who has logged in elsewhere may do, and their name."""
-        words, _, seal = self._cookie(request).rpartition(".")
-        if self.oauth is None or not _equal(seal, _derived(self.token, f"cookie of {words}")):
             return None
-        name, _, until = words.partition(".")
-        who = urlsafe_b64decode(name).decode()
-        role = self.oauth.role_of(who) if time.time() < int(until) else None
-        return (role, who) if role is not None else None
-
-    def _is_page(self, request: HttpRequest) -> bool:
-        """Say whether a person is on the way to a page of ours, and can be led elsewhere."""
-        inside, _, rest = request.path[1:].partition("/")
-        is_part = rest.startswith(("static/", "components/")) or rest.rpartition("/")[2] in _PARTS
-        wants = request.headers.get("sec-fetch-mode", "navigate")
-        return (
-            request.method == "GET"
-            and not request.is_upgrade
-            and inside == self.prefix
-            and not is_part
-            and (wants == "navigate")
-        )
+        cookie = request.cookies.get(self.cookie_name, "")
+        return next((role for role in _ROLES if _equal(cookie, self.cookie_of(role))), None)
 
     def _role_of_password(self, request: HttpRequest) -> tuple[Role, str] | None:
         given = request.headers.get("authorization", "")
@@ -223,7 +203,6 @@ class Access:
 
 
 _ROLES: tuple[Role, ...] = ("editor", "reader")
-_PARTS = ("ws", "autoload.js", "metadata")  # what Bokeh serves of a page besides the page itself
 
 
 def reader_token(token: str) -> str:

@@ -6,17 +6,21 @@ files, components, websockets and whatever a later version adds are behind it by
 
 from __future__ import annotations
 
-import secrets
 from html import escape
 from typing import Any
 from urllib.parse import quote
 
+from tornado.httpclient import AsyncHTTPClient, HTTPRequest
+from tornado.httpserver import HTTPServer
 from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, HTTPServerRequest
+from tornado.netutil import bind_sockets
 from tornado.routing import Router
-from tornado.web import Application, OutputTransform, RequestHandler
+from tornado.web import Application, RequestHandler
 
+from trainctl.errors import TrainctlError
 from trainctl.panel.auth.access import ROLE_HEADER, WHO_HEADER, Access, Admission, HttpRequest, refuse
 from trainctl.panel.auth.rate_limit import Bucket
+from trainctl.panel.server._bokeh import OutputTransform
 
 POLICY = "; ".join(
     (
@@ -35,9 +39,8 @@ POLICY = "; ".join(
 
 # over all clients who may enter: opening a page takes some thirty requests
 MOST_AT_ONCE, MOST_PER_S = 3000, 300
-# over all others, so that none of them can use up the turns of those who may; fewer still lead to a provider
+# over all others, so that none of them can use up the turns of those who may
 STRANGERS_AT_ONCE, STRANGERS_PER_S = 600, 60
-LOGINS_AT_ONCE, LOGINS_PER_S = 20, 1
 TOO_MANY = refuse(429, "too many requests; wait a moment")
 
 HEADERS = {
@@ -53,22 +56,18 @@ HEADERS = {
 class Gate(Router):
     """Leads a request to the application, or answers it itself."""
 
-    def __init__(self, application: Application, access: Access, login: type[RequestHandler] | None = None) -> None:
+    def __init__(self, application: Application, access: Access) -> None:
         application.add_transform(Manners)
         self._application = application
         self._access = access
-        self._login = login
         self._turns = Bucket(MOST_AT_ONCE, MOST_PER_S)
         self._strangers = Bucket(STRANGERS_AT_ONCE, STRANGERS_PER_S)
-        self._logins = Bucket(LOGINS_AT_ONCE, LOGINS_PER_S)
-        self._doorman = Application(
-            transforms=[Manners], log_function=_log_nothing, cookie_secret=secrets.token_urlsafe(32)
-        )
+        self._doorman = Application(transforms=[Manners], log_function=_log_nothing)
 
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> HTTPMessageDelegate | None:
         """Return what serves the request: the application only if the access says so."""
         verdict = self._access.judge(words_of(request))
-        turns = {"admit": self._turns, "welcome": self._turns, "login": self._logins}.get(verdict.kind, self._strangers)
+        turns = self._strangers if verdict.kind == "refuse" else self._turns
         if not turns.take():
             verdict = TOO_MANY
         if verdict.kind == "admit":
@@ -76,9 +75,36 @@ class Gate(Router):
             request.headers[ROLE_HEADER] = verdict.role
             request.headers[WHO_HEADER] = quote(verdict.who or "")
             return self._application.find_handler(request, **kwargs)
-        if verdict.kind == "login" and self._login is not None:
-            return self._doorman.get_handler_delegate(request, self._login)
         return self._doorman.get_handler_delegate(request, Answer, {"verdict": verdict, "access": self._access})
+
+
+class GateError(TrainctlError, RuntimeError):
+    """A stranger was let in; nothing is served."""
+
+
+async def prove(gate: Gate, access: Access) -> None:
+    """Ask for the page without the token, over a real connection on a port of its own, and expect a refusal.
+
+    That the gate stands before Bokeh's application depends on names of Bokeh that a later version may change.
+
+    Raises:
+        GateError: the answer was another one.
+    """
+    server = HTTPServer(gate)
+    sockets = bind_sockets(0, "127.0.0.1")
+    server.add_sockets(sockets)
+    client = AsyncHTTPClient(force_instance=True)
+    url = f"http://127.0.0.1:{sockets[0].getsockname()[1]}/{access.prefix}/"
+    try:
+        request = HTTPRequest(url, headers={"Host": min(access.hosts)}, follow_redirects=False, request_timeout=60)
+        answer = await client.fetch(request, raise_error=False)
+    finally:
+        client.close()
+        server.stop()
+        await server.close_all_connections()
+    wanted = 403 if access.credentials is None else 401
+    if answer.code != wanted:
+        raise GateError(f"a request without the token was answered with {answer.code}, not {wanted}; nothing is served")
 
 
 def words_of(request: HTTPServerRequest) -> HttpRequest:
@@ -89,6 +115,7 @@ def words_of(request: HTTPServerRequest) -> HttpRequest:
         query=request.query,
         headers={name.lower(): value for name, value in request.headers.items()},
         cookies={name: morsel.value for name, morsel in request.cookies.items()},
+        peer=request.remote_ip or "",  # of the connection itself: Tornado is not told to believe X-Forwarded-For
     )
 
 
@@ -117,15 +144,10 @@ class Answer(RequestHandler):
         self.set_cookie(self._access.cookie_name, cookie, path=path, httponly=True, samesite="Strict", secure=secure)
         if self.request.headers.get("Sec-Fetch-Site") == "cross-site":
             # a browser keeps strict cookies back from a redirect that another site began; our own page may go on
-            self.finish(way_on(verdict.target))
+            url = escape(verdict.target, quote=True)
+            self.finish(f'<!doctype html><meta http-equiv="refresh" content="0;url={url}"><title>trainctl</title>')
             return
         self.redirect(verdict.target, status=302)
-
-
-def way_on(target: str) -> str:
-    """Return a page of ours that leads on to a target."""
-    url = escape(target, quote=True)
-    return f'<!doctype html><meta http-equiv="refresh" content="0;url={url}"><title>trainctl</title>'
 
 
 class Manners(OutputTransform):

@@ -7,7 +7,8 @@ from typing import Any
 from trainctl.config import keys
 from trainctl.config.values import is_same
 from trainctl.panel.data.run_view import RunView
-from trainctl.panel.text import html, value_text
+from trainctl.panel.html import html
+from trainctl.text import one_line
 
 
 def config_now(view: RunView) -> dict[str, Any]:
@@ -21,7 +22,7 @@ def config_difference(one: RunView, other: RunView) -> list[tuple[str, str, str]
     """Return the keys whose values differ, with both as text; empty where a run has no such key."""
     left, right = config_now(one), config_now(other)
     return [
-        (key, value_text(left[key]) if key in left else "", value_text(right[key]) if key in right else "")
+        (key, one_line(left[key]) if key in left else "", one_line(right[key]) if key in right else "")
         for key in dict.fromkeys([*left, *right])
         if not (key in left and key in right and is_same(left[key], right[key]))
     ]
@@ -54,4 +55,4 @@ def _edits(view: RunView) -> dict[tuple[int, str], Any]:
 
 
 def _text(edits: dict[tuple[int, str], Any], place: tuple[int, str]) -> str:
-    return value_text(edits[place]) if place in edits else ""
+    return one_line(edits[place]) if place in edits else ""

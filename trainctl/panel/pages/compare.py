@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from typing import Any
-from urllib.parse import quote
 
 import panel
 import panel_material_ui as pmui
 
 from trainctl.panel.data.diff import config_difference, difference_table, edit_difference
 from trainctl.panel.data.watcher import Watcher
+from trainctl.panel.html import run_link
 from trainctl.panel.pages.session import argument, remember, tick_while_open
-from trainctl.panel.pages.theme import STYLE, frame, link
-from trainctl.panel.text import html
+from trainctl.panel.pages.theme import STYLE, frame
 from trainctl.panel.widgets.overlay import Overlay
 from trainctl.panel.widgets.pending import set_object
 from trainctl.panel.widgets.summary import facts
@@ -47,7 +46,7 @@ class Compare:
             choice.param.watch(lambda _event: self._other(), ["value"])
         self._overlay.metric.param.watch(lambda event: remember(metric=event.new or None), ["value"])
         main = [pmui.FlexBox(*self._choices, gap="0px"), self._heads, self._overlay.view, self._config, self._edits]
-        self.page = frame("trainctl · compare", main, link("./", "All runs", "bar-link"))
+        self.page = frame("trainctl · compare", main, "./")
         self._overlay.choose(self._names)
         self._tick()
         tick_while_open(self._tick, TICK_MS, stack)
@@ -72,7 +71,7 @@ class Compare:
         set_object(
             self._heads,
             "".join(
-                f"<h2 class='head'>{_run_link(name)}</h2>{facts(v.row)}" for name, v in zip(names, views, strict=True)
+                f"<h2 class='head'>{run_link(name)}</h2>{facts(v.row)}" for name, v in zip(names, views, strict=True)
             ),
         )
         config = difference_table(list(config_difference(one, other)), ("key", *names), "Both have the same config.")
@@ -85,10 +84,6 @@ class Compare:
 
 def _named(wanted: str, names: list[str], at: int) -> str:
     return wanted if wanted in names else names[min(at, len(names) - 1)] if names else ""
-
-
-def _run_link(name: str) -> str:
-    return f'<a href="run/{html(quote(name, safe=""))}">{html(name)}</a>'
 
 
 def _pane() -> Any:

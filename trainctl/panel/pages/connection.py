@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING
 
+from trainctl.panel.server._bokeh import extended_template
+
 if TYPE_CHECKING:
     from jinja2 import Template
 
@@ -83,8 +85,4 @@ _HEAD = """{% extends base %}
 @cache
 def template() -> Template:
     """Return Panel's template of a page with ours in its head."""
-    from panel.io.resources import BASE_TEMPLATE
-
-    text = _HEAD.replace("STYLE", STYLE).replace("SCRIPT", SCRIPT)
-    made: Template = BASE_TEMPLATE.environment.from_string(text, globals={"base": BASE_TEMPLATE})
-    return made
+    return extended_template(_HEAD.replace("STYLE", STYLE).replace("SCRIPT", SCRIPT))

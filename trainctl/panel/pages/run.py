@@ -13,8 +13,7 @@ from trainctl.panel.data.run_view import RunView
 from trainctl.panel.data.watcher import Watcher
 from trainctl.panel.pages import theme
 from trainctl.panel.pages.session import argument, may_ask, remember, tick_while_open
-from trainctl.panel.pages.theme import REST, STYLE, frame, link
-from trainctl.panel.text import html
+from trainctl.panel.pages.theme import REST, STYLE, frame, message
 from trainctl.panel.widgets import summary
 from trainctl.panel.widgets.actions import ActionBar, label_of
 from trainctl.panel.widgets.config import ConfigTab, ProvenanceTab
@@ -24,7 +23,7 @@ from trainctl.panel.widgets.form import Form
 from trainctl.panel.widgets.log import LogTab
 from trainctl.panel.widgets.pending import PendingBar, set_object, set_params
 from trainctl.panel.widgets.plots import Plots
-from trainctl.panel.widgets.requests import READ_ONLY, Asking, SentRequest
+from trainctl.panel.widgets.requests import Asking, SentRequest
 
 TICK_MS = 250
 SLOW_TICKS = 4  # numbers, plots and tabs follow once a second; answers at once
@@ -36,8 +35,7 @@ def run_page(watcher: Watcher) -> pmui.Page:
     name = str(panel.state.route_params.get("name", ""))
     view = watcher.view(name)
     if view is None:
-        text = f"<p>There is no run {html(repr(name[:200]))} here. {link('../', 'All runs')}</p>"
-        return frame("trainctl", [panel.pane.HTML(text, stylesheets=[STYLE], margin=16)])
+        return message(f"There is no run {name[:200]!r} here.", "../")
     return RunPage(watcher, name, view).page
 
 
@@ -54,7 +52,8 @@ class RunPage:
         self._asking = Asking(may_ask=may_ask())
         self._facts = _pane(summary.facts(view.row))
         self._facts.styles = REST
-        self._notice = _pane(notice(view, self._asking), visible=bool(notice(view, self._asking)))
+        said = self._asking.notice(view)
+        self._notice = _pane(said, visible=bool(said))
         self._form = Form(view, self._change)
         self._bar = PendingBar(self._apply, self._discard)
         self._actions = ActionBar(view, self._do)
@@ -68,7 +67,7 @@ class RunPage:
         self.page = frame(
             f"trainctl · {name}",
             [head, self._notice, self._bar.view, self._answers, self._tabs],
-            link("../", "All runs", "bar-link"),
+            "../",
         )
         self._follow()
         tick_while_open(self._tick, TICK_MS, stack)
@@ -191,7 +190,7 @@ class RunPage:
         self._form.follow(view, may_ask=self._asking.may_ask)
         self._update()
         set_params(self._bar.view, visible=self._is_open)
-        said = notice(view, self._asking)
+        said = self._asking.notice(view)
         set_params(self._notice, object=said, visible=bool(said))
         self._actions.follow(view, may_ask=self._asking.may_ask)
         self._changes.follow(view, may_undo=self._is_open)
@@ -204,16 +203,6 @@ class RunPage:
                 self._bar.clear()
         elif asked.is_over:
             self._form.give_back(asked.texts)
-
-
-def notice(view: RunView, asking: Asking) -> str:
-    """Say why values cannot be changed; nothing when they can."""
-    if view.problem is not None:
-        return f'<div class="dim">{html(view.problem)}</div>'
-    if not view.is_editable:
-        state = view.row.summary.state
-        return f'<div class="dim">This run is not running ({html(state)}): its values can be read, not changed.</div>'
-    return "" if asking.may_ask else f'<div class="dim">Read only: {READ_ONLY}.</div>'
 
 
 def _pane(text: str, *, visible: bool = True) -> Any:

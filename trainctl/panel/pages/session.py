@@ -10,9 +10,9 @@ from typing import Any
 from urllib.parse import unquote
 
 import panel
-from panel.io.callbacks import PeriodicCallback
 
 from trainctl.panel.auth.access import ROLE_HEADER, WHO_HEADER
+from trainctl.panel.server._bokeh import PeriodicCallback
 
 MAX_ARGUMENT = 4000
 

@@ -6,10 +6,12 @@ from typing import Any
 
 import panel
 import panel_material_ui as pmui
-from panel.util import edit_readonly
 
+from trainctl.panel.html import html, link
 from trainctl.panel.pages import connection
-from trainctl.panel.text import html
+from trainctl.panel.server._bokeh import edit_readonly, unfollowed_busy
+
+ALL_RUNS = "All runs"
 
 _COMMON = {"typography": {"fontSize": 13}, "shape": {"borderRadius": 4}}
 THEME = {
@@ -106,35 +108,27 @@ h2.head { font-size: 13px; margin: 8px 0 6px; }
 """ + "".join(f".chip.{state} {{ background: {color}; }}\n" for state, color in STATE_COLORS.items())
 
 
-def frame(title: str, main: list[Any], header: str = "") -> pmui.Page:
-    """Return a page with a slim bar; `header` is HTML of ours beside the title."""
-    bar = panel.pane.HTML(header, stylesheets=[STYLE], margin=(0, 10)) if header else None
-    following = _followers_of_busy()
-    page = pmui.Page(
-        title=title,
-        meta_title=html(title),  # its template writes it as it is
-        main=main,
-        header=[bar] if bar is not None else [],
-        theme_config=THEME,
-        sx=FRAME,
-        busy_indicator=None,
-        site_url="#",
-        template=connection.template(),
-    )
-    with edit_readonly(page):
-        # Page ties `busy` to that of the whole process: every update of any session would redraw every other page
-        page.busy = False
-    for watcher in _followers_of_busy():
-        if watcher not in following:
-            panel.state.param.unwatch(watcher)  # it would keep the page for as long as the process lives
+def frame(title: str, main: list[Any], up: str | None = None) -> pmui.Page:
+    """Return a page with a slim bar; `up` is the address of the page of all runs, linked beside the title."""
+    bar = panel.pane.HTML(link(up, ALL_RUNS, "bar-link"), stylesheets=[STYLE], margin=(0, 10)) if up else None
+    with unfollowed_busy():
+        page = pmui.Page(
+            title=title,
+            meta_title=html(title),  # its template writes it as it is
+            main=main,
+            header=[bar] if bar is not None else [],
+            theme_config=THEME,
+            sx=FRAME,
+            busy_indicator=None,
+            site_url="#",
+            template=connection.template(),
+        )
+        with edit_readonly(page):
+            page.busy = False
     return page
 
 
-def _followers_of_busy() -> list[Any]:
-    """Return who is told when the process begins or ends to be busy."""
-    return list(panel.state.param.watchers.get("busy", {}).get("value", []))
-
-
-def link(url: str, text: str, kind: str = "") -> str:
-    """Return a link as HTML."""
-    return f'<a class="{kind}" href="{html(url)}">{html(text)}</a>'
+def message(text: str, up: str) -> pmui.Page:
+    """Return a page that says one sentence and leads to the page of all runs."""
+    said = f"<p>{html(text)} {link(up, ALL_RUNS)}</p>"
+    return frame("trainctl", [panel.pane.HTML(said, stylesheets=[STYLE], margin=16)])

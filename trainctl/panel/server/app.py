@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 import signal
 import socket
 import ssl
@@ -17,23 +16,19 @@ from pathlib import Path
 from typing import Any
 
 import panel
-from bokeh.server.server import BaseServer
-from bokeh.server.tornado import BokehTornado
-from panel.io.server import build_applications
 from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
 from tornado.websocket import WebSocketClosedError
 
 from trainctl.panel.auth.access import ROLE_HEADER, WHO_HEADER, Access
-from trainctl.panel.auth.gate import Gate
+from trainctl.panel.auth.gate import Gate, prove
 from trainctl.panel.auth.password import Credentials
+from trainctl.panel.auth.proxy import Proxy
 from trainctl.panel.data.watcher import Watcher
-from trainctl.panel.login import login_of
-from trainctl.panel.oauth import OAuth
 from trainctl.panel.pages.compare import compare_page
 from trainctl.panel.pages.run import run_page
 from trainctl.panel.pages.sweep import overview_page
-from trainctl.panel.proof import prove
+from trainctl.panel.server._bokeh import BaseServer, application_of, is_open
 from trainctl.panel.server.browser import way_to
 from trainctl.panel.server.lifetime import Lifetime, step_back_as_session
 from trainctl.panel.server.state import PanelDir
@@ -61,7 +56,6 @@ def _serve_document(page: Any) -> None:
 
 log = logging.getLogger("trainctl.panel")
 
-MAX_MESSAGE = 4 * 2**20
 MAX_BODY = 2**20
 MAX_HEADER = 32 * 2**10
 RELOAD_MS = 15_000  # for a page to come back; Bokeh keeps its session as long
@@ -86,8 +80,9 @@ async def _serve(start: Mapping[str, Any]) -> None:
         loop.add_signal_handler(number, stopped.set)
     loop.set_exception_handler(_pass_over_closed)
     watcher = Watcher(place.root)
-    application = application_of(watcher, access)
-    gate = Gate(application, access, login_of(access))
+    panel.extension("tabulator", notifications=False)
+    application = application_of(pages_of(watcher), access.prefix, access.hosts, [ROLE_HEADER, WHO_HEADER])
+    gate = Gate(application, access)
     await prove(gate, access)
     http = HTTPServer(gate, max_body_size=MAX_BODY, max_header_size=MAX_HEADER, ssl_options=_tls(start))
     server = BaseServer(IOLoop.current(), application, http)
@@ -97,7 +92,7 @@ async def _serve(start: Mapping[str, Any]) -> None:
     def stop() -> None:
         loop.call_soon_threadsafe(stopped.set)
 
-    Lifetime(place, start["lock"], lambda: is_open(application), stop).start()
+    Lifetime(place, start["lock"], lambda: is_open(application, RELOAD_MS), stop).start()
     listener = socket.socket(fileno=start["socket"])
     listener.setblocking(False)
     http.add_socket(listener)
@@ -112,10 +107,10 @@ async def _serve(start: Mapping[str, Any]) -> None:
 
 
 def _access_of(start: Mapping[str, Any]) -> Access:
-    known, provider = start.get("credentials"), start.get("oauth")
+    known, named = start.get("credentials"), start.get("proxy")
     credentials = Credentials(**known) if known else None
-    oauth = OAuth.from_dict(provider) if provider else None
-    return Access.of_url(start["url"], start.get("names", ()), credentials, oauth)
+    proxy = Proxy.from_dict(named) if named else None
+    return Access.of_url(start["url"], start.get("names", ()), credentials, proxy)
 
 
 def _tls(start: Mapping[str, Any]) -> ssl.SSLContext | None:
@@ -124,32 +119,6 @@ def _tls(start: Mapping[str, Any]) -> ssl.SSLContext | None:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(files["cert"], files["key"])
     return context
-
-
-def application_of(watcher: Watcher, access: Access) -> BokehTornado:
-    """Return Bokeh's application with all pages; sessions are signed, and hold of a request's headers who it is."""
-    panel.extension("tabulator", notifications=False)
-    return BokehTornado(
-        build_applications(pages_of(watcher), title="trainctl"),
-        prefix=access.prefix,
-        extra_websocket_origins=sorted(access.hosts),
-        sign_sessions=True,
-        secret_key=secrets.token_bytes(32),
-        include_headers=[ROLE_HEADER, WHO_HEADER],
-        include_cookies=[],
-        use_index=False,
-        websocket_max_message_size_bytes=MAX_MESSAGE,
-        check_unused_sessions_milliseconds=5000,  # a closed page goes on ticking until it is noticed
-        compress_response=True,
-    )
-
-
-def is_open(application: BokehTornado) -> bool:
-    """Say whether somebody has a page open, or had a moment ago: it may be loading anew, or its tunnel be remade."""
-    sessions = [session for path in application.app_paths for session in application.get_sessions(path)]
-    return any(
-        session.connection_count or session.milliseconds_since_last_unsubscribe < RELOAD_MS for session in sessions
-    )
 
 
 def _pass_over_closed(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

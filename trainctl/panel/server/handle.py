@@ -24,6 +24,7 @@ from trainctl.panel.server.browser import open_apart
 from trainctl.panel.server.launch import Listening, start
 from trainctl.panel.server.shutdown import end_unused, is_server
 from trainctl.panel.server.state import PanelDir, ServerRecord
+from trainctl.rundir.lock import is_locked
 
 log = logging.getLogger("trainctl")
 
@@ -162,16 +163,7 @@ def find(root: Path) -> ServerRecord | None:
     """Return the record of the server that runs for `root`, from evidence: it holds its lock and its process lives."""
     place = PanelDir(Path(os.path.abspath(root)))
     record = place.read_record()
-    if record is None or not record.is_alive():
-        return None
-    try:
-        free = place.lock(place.server_lock, fcntl.LOCK_SH)
-    except OSError:
-        return None
-    if free is not None:
-        os.close(free)
-        return None
-    return record
+    return record if record is not None and record.is_alive() and is_locked(place.server_lock) else None
 
 
 def url_of(path: Path, *, token: bool = False) -> str | None:

@@ -26,7 +26,7 @@ from trainctl import __version__
 from trainctl.config.settings import PanelSettings
 from trainctl.errors import SettingError
 from trainctl.panel.auth.password import PASSWORD, USER, Credentials
-from trainctl.panel.oauth import OAuth
+from trainctl.panel.auth.proxy import Proxy
 from trainctl.panel.server.state import PanelDir, ServerRecord
 
 
@@ -46,7 +46,7 @@ def listening_address(address: str, *, has_login: bool = False) -> str:
     raise SettingError(
         f"trainctl.panel.address={address!r} would show the page to other machines; allowed are 127.0.0.1, ::1 and "
         f"localhost (from elsewhere: ssh -L PORT:127.0.0.1:PORT), or any address of this machine when {USER} and "
-        f"{PASSWORD} are set in the environment or trainctl.panel.oauth names a provider"
+        f"{PASSWORD} are set in the environment or trainctl.panel.user_header names a proxy's header"
     )
 
 
@@ -109,7 +109,7 @@ class Listening:
     port: int
     keep_min: float
     credentials: Credentials | None
-    oauth: OAuth | None
+    proxy: Proxy | None
     certificate: dict[str, str] | None
 
     @classmethod
@@ -119,10 +119,10 @@ class Listening:
         Raises:
             SettingError: an address that would show the page to other machines without a login; a wrong certificate.
         """
-        credentials, oauth = Credentials.of_environment(), OAuth.of(settings.oauth)
-        has_login = credentials is not None or oauth is not None
+        credentials, proxy = Credentials.of_environment(), Proxy.of(settings)
+        has_login = credentials is not None or proxy is not None
         address = listening_address(settings.address, has_login=has_login)
-        return cls(address, settings.port, settings.keep_min, credentials, oauth, certificate_of(settings))
+        return cls(address, settings.port, settings.keep_min, credentials, proxy, certificate_of(settings))
 
     @property
     def handed_over(self) -> dict[str, Any]:
@@ -130,7 +130,7 @@ class Listening:
         return {
             "names": names_of(self.address),
             "credentials": self.credentials.to_dict() if self.credentials is not None else None,
-            "oauth": self.oauth.to_dict() if self.oauth is not None else None,
+            "proxy": self.proxy.to_dict() if self.proxy is not None else None,
             "certificate": self.certificate,
         }
 
@@ -139,7 +139,7 @@ class Listening:
         asked: dict[str, Any] = {"version": __version__, "address": self.address, "port": self.port}
         asked["certificate"] = self.certificate
         asked["login"] = [os.environ.get(USER), os.environ.get(PASSWORD)] if self.credentials is not None else None
-        asked["oauth"] = self.oauth.to_dict() if self.oauth is not None else None
+        asked["proxy"] = self.proxy.to_dict() if self.proxy is not None else None
         return hmac.new(url.encode(), json.dumps(asked, sort_keys=True).encode(), "sha256").hexdigest()
 
 

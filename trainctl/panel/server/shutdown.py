@@ -1,4 +1,4 @@
-"""End a server that nobody uses before it ends by itself. Light: nothing here loads panel."""
+"""End a page's server from outside: one that nobody uses, or one that hangs. Light: nothing here loads panel."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import contextlib
 import fcntl
 import os
 import signal
+import time
 
 from trainctl.panel.server.state import PanelDir, ServerRecord
+from trainctl.rundir.lock import is_locked
 
 USERS_S = 0.2  # the server itself takes the users' lock for a moment now and then
 TERM_S = 15.0  # for a server to end in order: it has stepped back, and the machine may be busy
@@ -31,6 +33,11 @@ def end_unused(place: PanelDir, record: ServerRecord) -> bool:
         os.close(users)
 
 
+def end_hung(place: PanelDir, record: ServerRecord) -> bool:
+    """Kill a server that hangs; say whether it is gone. False if no server has that pid, or it cannot be killed."""
+    return is_server(record) and _signal(place, record, signal.SIGKILL, KILL_S)
+
+
 def is_server(record: ServerRecord) -> bool:
     """Say whether the process of a record is a page's server: while one is being made it is the one that makes it."""
     import psutil  # for these rare cases only
@@ -42,11 +49,16 @@ def is_server(record: ServerRecord) -> bool:
 
 
 def _signal(place: PanelDir, record: ServerRecord, number: signal.Signals, patience_s: float) -> bool:
-    """Send a signal and wait until the server's lock is given back: the process may be a zombie of ours for longer."""
+    """Send a signal and wait for the end: the server's lock is free, or another server has it by now.
+
+    The process may be a zombie of ours for longer.
+    """
     if is_server(record):
-        with contextlib.suppress(ProcessLookupError):
+        with contextlib.suppress(OSError):
             os.kill(record.pid, number)
-    lock = place.lock(place.server_lock, fcntl.LOCK_EX, patience_s=patience_s)
-    if lock is not None:
-        os.close(lock)
-    return lock is not None
+    deadline = time.monotonic() + patience_s
+    while is_locked(place.server_lock) and place.read_record() in (None, record):
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(0.01)
+    return True

@@ -6,16 +6,14 @@ How long a server that does not answer is waited for: one that builds a page is 
 from __future__ import annotations
 
 import logging
-import os
-import signal
 import socket
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from trainctl.panel.server.handle import PanelHandle, find
+from trainctl.panel.server.shutdown import end_hung
 from trainctl.panel.server.state import ServerRecord
 
 BUSY_S = 300.0  # no page takes so long
@@ -73,7 +71,6 @@ LOOK_S = 3.0  # between two looks
 HUNG_S = 60.0  # a server that neither answers nor works for so long hangs; one that has stepped back may be slow
 BEGIN_S = 300.0  # until its first answer: it may have much to load from a slow disk
 ASK_S = 1.0  # between two looks at what a server does that does not answer
-END_S = 30.0  # for a killed process to be gone
 
 
 class Guard(threading.Thread):
@@ -136,7 +133,7 @@ class Guard(threading.Thread):
         if self._over.is_set() or find(root) != record:
             return None  # another one by now: the next look is at that
         waited_s = time.monotonic() - began
-        return f"the page's server did not answer for {waited_s:.0f} s" if end(root, record) else None
+        return f"the page's server did not answer for {waited_s:.0f} s" if end_hung(self._page.place, record) else None
 
 
 def answers(url: str, patience: Patience, over: threading.Event) -> bool:
@@ -179,21 +176,3 @@ def _by_tls(plain: socket.socket) -> tuple[socket.socket, list[Callable[[], obje
     context.verify_mode = ssl.CERT_NONE
     connection = context.wrap_socket(plain, do_handshake_on_connect=False)
     return connection, [connection.do_handshake]
-
-
-def end(root: Path, record: ServerRecord) -> bool:
-    """Kill a server that hangs and wait until it is gone; False if that is not possible, or no server has that pid."""
-    import psutil  # for this rare case only
-
-    try:
-        if not record.is_alive() or psutil.Process(record.pid).cmdline()[1:3] != ["-m", "trainctl.panel"]:
-            return False
-        os.kill(record.pid, signal.SIGKILL)
-    except (psutil.Error, OSError):
-        return False
-    deadline = time.monotonic() + END_S
-    while find(root) == record:  # until its lock is given back: it may be a zombie of ours for longer
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.01)
-    return True

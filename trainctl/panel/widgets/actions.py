@@ -13,8 +13,8 @@ from trainctl.config.controls import Key
 from trainctl.config.edit import parse_edit
 from trainctl.errors import EditError
 from trainctl.panel.data.run_view import RunView
+from trainctl.panel.html import html
 from trainctl.panel.pages.theme import ASIDE, GRID, SECTION, STYLE
-from trainctl.panel.text import html
 from trainctl.panel.widgets.field import Field
 from trainctl.panel.widgets.pending import set_params
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from trainctl.panel.text import html
+from trainctl.panel.html import html
 
 _CODES = re.compile(r"\x1b\[([0-9;:]*)m")
 _OTHERS = re.compile(

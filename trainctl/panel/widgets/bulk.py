@@ -11,8 +11,8 @@ import panel_material_ui as pmui
 from trainctl.panel.auth.rate_limit import Bucket
 from trainctl.panel.data.run_view import RunView
 from trainctl.panel.data.watcher import Watcher
+from trainctl.panel.html import html
 from trainctl.panel.pages.theme import STYLE
-from trainctl.panel.text import html
 from trainctl.panel.widgets.actions import SURE
 from trainctl.panel.widgets.field import set_text
 from trainctl.panel.widgets.pending import MAX_NOTE, set_object, set_params

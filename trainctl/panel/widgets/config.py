@@ -18,8 +18,8 @@ from trainctl.explain.origin import rows
 from trainctl.panel.data.diff import config_difference, difference_table
 from trainctl.panel.data.run_view import RunView
 from trainctl.panel.data.watcher import Watcher
+from trainctl.panel.html import html
 from trainctl.panel.pages.theme import STYLE
-from trainctl.panel.text import html
 from trainctl.panel.widgets.pending import set_object, set_params
 from trainctl.rundir.summary import read_record
 

@@ -16,10 +16,10 @@ import panel_material_ui as pmui
 
 from trainctl.panel.data.run_view import RunView
 from trainctl.panel.pages.theme import STYLE
-from trainctl.panel.text import value_text
 from trainctl.panel.widgets.runs import TABLE_STYLE, show_frame
 from trainctl.rundir.edits import applied_edits, merged
 from trainctl.rundir.events import Event
+from trainctl.text import one_line
 
 MAX_ROWS = 300
 HEADS = ("step", "key", "old", "new", "undo", "status", "who", "note", "time")
@@ -53,10 +53,10 @@ def applied(view: RunView) -> list[EditRow]:
     for edit in applied_edits(view.changelog, view.events):
         status = "applied" if edit.undo is None else f"undo of {edit.undo}"
         for place, (key, value) in enumerate(edit.values.items()):
-            old = value_text(edit.before[key]) if key in edit.before else ""
+            old = one_line(edit.before[key]) if key in edit.before else ""
             number = edit.number if place == 0 else None
             who, note = " ".join(word for word in (edit.via, edit.who) if word), edit.note or ""
-            lines.append(EditRow(edit.step, key, old, value_text(value), status, who, note, edit.t, number))
+            lines.append(EditRow(edit.step, key, old, one_line(value), status, who, note, edit.t, number))
     return lines
 
 
@@ -77,7 +77,7 @@ def ahead(view: RunView) -> list[EditRow]:
     """Return what a replay will still change, by step."""
     now = view.row.summary.step or 0
     return [
-        EditRow(one.step, key, "", value_text(value), "ahead", "replay", f"of {one.source}")
+        EditRow(one.step, key, "", one_line(value), "ahead", "replay", f"of {one.source}")
         for one in view.ahead
         if one.step > now
         for key, value in one.values.items()
@@ -98,11 +98,11 @@ def _cells(line: EditRow, *, may_undo: bool) -> tuple[object, ...]:
 
 def _asked(event: Event) -> list[tuple[str, str]]:
     if event.action is not None:
-        said = " ".join(f"{name}={value_text(value)}" for name, value in (event.arguments or {}).items())
+        said = " ".join(f"{name}={one_line(value)}" for name, value in (event.arguments or {}).items())
         return [(event.action, said)]
     edits = event.edits or {"(request)" if event.undo is None else "(undo)": None}
     return [
-        (str(key), ("" if value is None else value if isinstance(value, str) else value_text(value))[:200])
+        (str(key), ("" if value is None else value if isinstance(value, str) else one_line(value))[:200])
         for key, value in edits.items()
     ]
 

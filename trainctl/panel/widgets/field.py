@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import panel_material_ui as pmui
-from panel.util import edit_readonly
 
 from trainctl.config import yaml
 from trainctl.config.controls import Key
@@ -15,6 +14,7 @@ from trainctl.config.edit import parse_edit
 from trainctl.config.keys import split
 from trainctl.errors import EditError
 from trainctl.panel.pages.theme import CHANGED, NUDGE, READABLE
+from trainctl.panel.server._bokeh import edit_readonly
 from trainctl.panel.widgets import number
 
 MAX_SHOWN = 20_000  # characters of a value that a field shows; a longer one can be replaced from the command line

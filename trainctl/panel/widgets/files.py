@@ -11,8 +11,8 @@ import panel
 import panel_material_ui as pmui
 
 from trainctl.config.masking import Masking
+from trainctl.panel.html import html
 from trainctl.panel.pages.theme import STYLE
-from trainctl.panel.text import html
 from trainctl.panel.widgets.pending import set_object, set_params
 from trainctl.rundir import files
 from trainctl.rundir.paths import RunDir

@@ -7,11 +7,11 @@ from typing import Any
 
 import panel
 import panel_material_ui as pmui
-from panel.io.document import hold
 
 from trainctl.panel.data.run_view import RunView
+from trainctl.panel.html import html
 from trainctl.panel.pages.theme import STYLE
-from trainctl.panel.text import html
+from trainctl.panel.server._bokeh import hold
 from trainctl.panel.widgets.field import Field, PendingEdit
 from trainctl.panel.widgets.key_groups import OWN, grouped, to_open
 from trainctl.panel.widgets.pending import set_params

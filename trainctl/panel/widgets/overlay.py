@@ -7,7 +7,6 @@ from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
-from urllib.parse import quote
 
 import numpy as np
 import panel
@@ -16,8 +15,8 @@ from bokeh.models import ColumnDataSource
 
 from trainctl.panel.data.curves import UNSEEN, Mark
 from trainctl.panel.data.watcher import Watcher
+from trainctl.panel.html import run_link
 from trainctl.panel.pages.theme import STYLE
-from trainctl.panel.text import html
 from trainctl.panel.widgets import figures
 from trainctl.panel.widgets.pending import set_object, set_params
 from trainctl.panel.widgets.plots import edits_of
@@ -157,8 +156,7 @@ class Overlay:
 def _legend_of(names: list[str]) -> str:
     """Name the lines by colour, each a link to its run."""
     parts = (
-        f'<span><i class="key" style="background:{_COLOURS_OF_LINES[place]}"></i>'
-        f'<a href="{html("run/" + quote(name, safe=""))}">{html(name)}</a></span>'
+        f'<span><i class="key" style="background:{_COLOURS_OF_LINES[place]}"></i>{run_link(name)}</span>'
         for place, name in enumerate(names)
     )
     return f'<div class="facts">{"".join(parts)}</div>'

@@ -8,8 +8,8 @@ from typing import Any
 import panel
 import panel_material_ui as pmui
 
+from trainctl.panel.html import html
 from trainctl.panel.pages.theme import ASIDE, REST, STYLE
-from trainctl.panel.text import html
 from trainctl.panel.widgets.field import PendingEdit, set_text
 
 MAX_LISTED = 12

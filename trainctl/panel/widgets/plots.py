@@ -12,9 +12,9 @@ from bokeh.models import ColumnDataSource
 
 from trainctl.panel.data.curves import UNSEEN, Curves, Mark
 from trainctl.panel.data.run_view import RunView, value_at
-from trainctl.panel.text import value_text
 from trainctl.panel.widgets import figures
 from trainctl.panel.widgets.pending import set_params
+from trainctl.text import one_line
 
 
 class Plots:
@@ -141,7 +141,7 @@ class Plots:
         points = {
             "step": [step for step, _ in found],
             "value": [value for _, value in found],
-            "text": [f"{self._key.value} = {value_text(value)}" for _, value in found],
+            "text": [f"{self._key.value} = {one_line(value)}" for _, value in found],
         }
         if points != dict(self._points.data):
             self._points.data = points
@@ -177,7 +177,7 @@ def edits_of(view: RunView) -> list[tuple[int, str]]:
     if view.changelog is None:
         return []
     return [
-        (edit.step, ", ".join(f"{key} = {value_text(value)}" for key, value in list(edit.values.items())[:4]))
+        (edit.step, ", ".join(f"{key} = {one_line(value)}" for key, value in list(edit.values.items())[:4]))
         for edit in view.changelog.edits
     ]
 

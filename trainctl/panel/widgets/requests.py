@@ -8,8 +8,8 @@ from typing import Any
 from trainctl.errors import TrainctlError
 from trainctl.panel.auth.rate_limit import Bucket
 from trainctl.panel.data.run_view import RunView
+from trainctl.panel.html import html
 from trainctl.panel.pages.session import who_asks
-from trainctl.panel.text import html
 from trainctl.rundir.events import Event, latest
 from trainctl.rundir.inbox import file_request
 from trainctl.rundir.paths import RunDir
@@ -97,6 +97,16 @@ class Asking:
             f'<div role="status" class="{one.kind}"><b class="mono">{html(one.label)}</b> {html(one.answer)}</div>'
             for one in self._asked[-MAX_SHOWN:]
         )
+
+    def notice(self, view: RunView) -> str:
+        """Say as HTML why values cannot be changed; nothing when they can."""
+        if view.problem is not None:
+            reason = view.problem
+        elif not view.is_editable:
+            reason = f"This run is not running ({view.row.summary.state}): its values can be read, not changed."
+        else:
+            reason = "" if self.may_ask else f"Read only: {READ_ONLY}."
+        return f'<div class="dim">{html(reason)}</div>' if reason else ""
 
     def _refusal(self, view: RunView) -> str | None:
         if not self.may_ask:

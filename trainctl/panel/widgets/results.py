@@ -14,8 +14,8 @@ from trainctl.examine.cells import short
 from trainctl.examine.writing import keys_of, shown, write
 from trainctl.panel.data.results import results_of
 from trainctl.panel.data.run_view import RunRow
+from trainctl.panel.html import html
 from trainctl.panel.pages.theme import STYLE
-from trainctl.panel.text import html
 from trainctl.panel.widgets.pending import set_object
 
 _EXPORTS = {"CSV": ("results.csv", "csv"), "LaTeX": ("results.tex", "latex"), "Markdown": ("results.md", "md")}

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import quote
 
 import pandas as pd
 import panel
@@ -16,9 +15,10 @@ from bokeh.models.widgets.tables import NumberFormatter, ScientificFormatter
 
 from trainctl.examine import varying
 from trainctl.panel.data.run_view import RunRow
+from trainctl.panel.html import chip, html, run_link
 from trainctl.panel.pages.theme import STYLE
-from trainctl.panel.text import chip, duration, html, result
 from trainctl.panel.widgets import summary
+from trainctl.text import long_duration, result
 
 TABLE_STYLE = (
     STYLE
@@ -156,15 +156,15 @@ def cells_of(name: str, row: RunRow, age: str) -> dict[str, Any]:
     is_running = run.state == "running"
     return {
         "state": chip(state),
-        "run": f'<a href="run/{html(quote(name, safe=""))}">{html(name)}</a>',
+        "run": run_link(name),
         "slot": html(run.slot),
         "step": _number(run.step),
         "total": _number(run.total),
         "steps/s": _number(run.rate) if is_running else NONE,
-        "left": duration(run.eta_s),
+        "left": long_duration(run.eta_s),
         "result": html(result(run.result)),
         "edits": _number(run.edits or None),
-        "took": duration(run.duration_s) if not is_running else "",
+        "took": long_duration(run.duration_s) if not is_running else "",
         "last sign": age,
         "reason": html((run.why or "")[:120]),
     }

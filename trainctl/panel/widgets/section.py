@@ -9,11 +9,12 @@ import panel
 import panel_material_ui as pmui
 
 from trainctl.config.controls import Key
+from trainctl.panel.html import html
 from trainctl.panel.pages.theme import GRID, SECTION, STYLE
-from trainctl.panel.text import LONGEST, html
 from trainctl.panel.widgets.field import Field, text_of
 from trainctl.panel.widgets.key_groups import FIELDS, Group
 from trainctl.panel.widgets.pending import set_object, set_params
+from trainctl.text import LONGEST
 
 MAX_TEXTS = 300  # keys that a section lists as text; a filter finds the others
 

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from urllib.parse import quote
 
 from trainctl.panel.data.run_view import RunRow
-from trainctl.panel.text import chip, count, duration, html, number, rate, result
+from trainctl.panel.html import chip, html, run_link
 from trainctl.rundir.status import FAILED, CommandState, Seen
+from trainctl.text import count, long_duration, number, rate, result
 
 MAX_METRICS = 6
 
@@ -26,8 +26,8 @@ def facts(row: RunRow) -> str:
         of = f" / {count(run.total)}" if run.total else ""
         parts.append(f"<span>step <b>{count(run.step)}</b>{of}</span>")
     if run.state == "running" and run.rate:
-        left = f" · {duration(run.eta_s)} left" if run.eta_s is not None else ""
-        parts.append(f"<span>{rate(run.rate)} steps/s{left}</span>")
+        left = f" · {long_duration(run.eta_s)} left" if run.eta_s is not None else ""
+        parts.append(f"<span>{rate(run.rate)}{left}</span>")
     parts += [
         f"<span>{html(name)} <b>{number(value)}</b></span>" for name, value in list(run.metrics.items())[:MAX_METRICS]
     ]
@@ -51,7 +51,7 @@ def age(row: RunRow) -> str:
     seconds = time.time() - row.seen
     if seconds < 60:
         return "just now" if seconds < 5 else "< 1 min ago"
-    return f"{duration(seconds // 60 * 60 if seconds < 3600 else seconds // 3600 * 3600)} ago"
+    return f"{long_duration(seconds // 60 * 60 if seconds < 3600 else seconds // 3600 * 3600)} ago"
 
 
 def took(command: CommandState) -> str:
@@ -59,7 +59,7 @@ def took(command: CommandState) -> str:
     seconds = command.duration_s
     if seconds is not None and command.state == "running":
         seconds = seconds // 60 * 60 or None
-    return duration(seconds)
+    return long_duration(seconds)
 
 
 def _command(command: CommandState) -> str:
@@ -125,7 +125,7 @@ def failures(rows: Mapping[str, RunRow]) -> str:
     listed = "".join(
         f"<details><summary>{chip(row.summary.state)} {html(name)}</summary>"
         f'<p class="bad">{html(row.summary.why or "no reason is known")}</p>'
-        f"<p>{_link(name, '?tab=log', 'its log')}</p></details>"
+        f"<p>{run_link(name, 'its log', '?tab=log')}</p></details>"
         for name, row in found[:MAX_FAILURES]
     )
     more = f"<p>and {len(found) - MAX_FAILURES} more</p>" if len(found) > MAX_FAILURES else ""
@@ -144,8 +144,4 @@ def _memory(pair: tuple[float, float] | None) -> str:
 
 def _on_slot(name: str, row: RunRow) -> str:
     step = row.summary.step
-    return _link(name, "", name) + (f" {count(step)}" if step is not None else "")
-
-
-def _link(name: str, query: str, text: str) -> str:
-    return f'<a href="run/{html(quote(name, safe=""))}{query}">{html(text)}</a>'
+    return run_link(name) + (f" {count(step)}" if step is not None else "")

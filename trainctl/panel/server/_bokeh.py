@@ -1,0 +1,96 @@
+"""The only file that uses names of Panel, Bokeh and Tornado which their documentation does not promise.
+
+Each has a test that says what is expected of it; the versions that are allowed stand in `pyproject.toml`.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import panel
+from bokeh.server.server import BaseServer
+from bokeh.server.tornado import BokehTornado
+from panel.io.callbacks import PeriodicCallback
+from panel.io.document import hold
+from panel.io.resources import BASE_TEMPLATE
+from panel.io.server import build_applications
+from panel.util import edit_readonly
+from tornado.web import OutputTransform
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+__all__ = [
+    "BaseServer",
+    "BokehTornado",
+    "OutputTransform",
+    "PeriodicCallback",
+    "application_of",
+    "edit_readonly",
+    "extended_template",
+    "hold",
+    "is_open",
+    "unfollowed_busy",
+]
+
+MAX_MESSAGE = 4 * 2**20
+
+
+def application_of(
+    pages: Mapping[str, Callable[[], None]], prefix: str, hosts: Iterable[str], headers: list[str]
+) -> BokehTornado:
+    """Return Bokeh's application. Sessions are signed, and hold of a request what these headers say and no cookie.
+
+    Args:
+        pages: what makes the page of a route.
+        prefix: the first part of every path.
+        hosts: where pages may open websockets from.
+        headers: the names of request headers that a page may read.
+    """
+    return BokehTornado(
+        build_applications(dict(pages), title="trainctl"),
+        prefix=prefix,
+        extra_websocket_origins=sorted(hosts),
+        sign_sessions=True,
+        secret_key=secrets.token_bytes(32),
+        include_headers=headers,
+        include_cookies=[],
+        use_index=False,
+        websocket_max_message_size_bytes=MAX_MESSAGE,
+        check_unused_sessions_milliseconds=5000,  # a closed page goes on ticking until it is noticed
+        compress_response=True,
+    )
+
+
+def is_open(application: BokehTornado, within_ms: int) -> bool:
+    """Whether somebody has a page open, or had one within the last milliseconds."""
+    sessions = [session for path in application.app_paths for session in application.get_sessions(path)]
+    return any(
+        session.connection_count or session.milliseconds_since_last_unsubscribe < within_ms for session in sessions
+    )
+
+
+@contextmanager
+def unfollowed_busy() -> Iterator[None]:
+    """Let the components that are made in the context not follow whether the whole process is busy.
+
+    They would be kept for as long as the process lives, and redrawn at every update of any session.
+    """
+    before = _followers_of_busy()
+    yield
+    for watcher in _followers_of_busy():
+        if watcher not in before:
+            panel.state.param.unwatch(watcher)
+
+
+def _followers_of_busy() -> list[Any]:
+    return list(panel.state.param.watchers.get("busy", {}).get("value", []))
+
+
+def extended_template(text: str) -> Template:
+    """Return a template in which `base` is Panel's own of a page."""
+    made: Template = BASE_TEMPLATE.environment.from_string(text, globals={"base": BASE_TEMPLATE})
+    return made
