@@ -59,9 +59,10 @@ LIBRARIES = {
     **dict.fromkeys(("torch", "lightning", "transformers", "accelerate"), ("trainctl/frameworks/",)),
     **dict.fromkeys(("wandb", "mlflow"), ("trainctl/track/", "trainctl/sources/")),  # written there, read here
     "tensorboard": ("trainctl/track/",),
+    "gin": ("trainctl/formats/",),
     **dict.fromkeys(("ray", "submitit", "pynvml"), ("trainctl/launch/",)),
 }
-ONE_FILE_EACH = {"ray", "submitit", "pynvml", "wandb", "mlflow", "tensorboard", "lightning", "transformers"}
+ONE_FILE_EACH = {"gin", "ray", "submitit", "pynvml", "wandb", "mlflow", "tensorboard", "lightning", "transformers"}
 
 # A file name in two rooms, where the room says which: `track/wandb` writes there, `sources/wandb` reads from there; a
 # file of `cli` is named after its command, one of `panel` after what it shows.

@@ -22,15 +22,17 @@ PLACES = [
     ("show @@", ["V"]),
     ("show a @@ b", ["a", "V", "b"]),
     ("show --path=@@/x.pt", ["--path=V/x.pt"]),
-    ("show '@@'", ["V"]),
-    ("show 'it is @@' \"and @@.\"", ["it is V", "and V."]),
+    ("show 'it is' \"and @@.\"", ["it is", "and V."]),
     ('show "@@"', ["V"]),
     ('show "{blah: @@}" # a comment', ["{blah: V}"]),
-    ('show "$(show @@; printf x)"', ["<V>x"]),
+    ('show "$(printf %s a b)@@" "$(true)"@@', ["abV", "V"]),
     ("(cd / && show @@) | cat", ["V"]),
     ('X=@@; show "$X"', ["V"]),
     ("show \\'@@\\' '\"' @@ \"'\"", ["'V'", '"', "V", "'"]),
-    ("show ${HOME:+x}@@", ["xV"]),
+    ('A=x; show ${A}@@ "${A}@@"', ["xV", "xV"]),
+    ("# don't\nshow \\\n  @@ # it's", ["V"]),
+    ("show @@>&1; show a@@>&1", ["V", "aV"]),
+    ("[ -d / ] && show @@ [a-b]@@", ["V", "[a-b]V"]),
     ("cat <<<@@ >/dev/null; show @@", ["V"]),
     ("if true; then show @@; fi; show @@#", ["V", "V#"]),
 ]
@@ -49,7 +51,7 @@ def filled(template: str, value: str) -> str:
 
 @pytest.mark.skipif("bash" not in shell()[0], reason="what is shown needs bash")
 @pytest.mark.parametrize(("template", "words"), PLACES, ids=[template for template, _ in PLACES])
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(value=nasty)
 @example(value="'")
 @example(value="")
@@ -63,31 +65,98 @@ def test_value_reaches_the_command_as_it_is(template: str, words: list[str], val
 @pytest.mark.parametrize(
     ("template", "reason"),
     [
+        ("show '@@'", "inside '…'"),
         ("echo \\@@", "right after a backslash"),
         ('echo "\\@@"', "right after a backslash"),
-        ("echo $@@", "right after a dollar sign"),
-        ('echo "$@@"', "right after a dollar sign"),
-        ("echo $'@@'", r"inside \$'…'"),
-        ("echo `date @@`", r"inside `…`; write \$\(…\)"),
-        ('echo "`date @@`"', "inside `…`"),
-        ("echo ${HOME:-@@}", "inside the shell's"),
-        ('echo "${HOME:+"}"}@@"', "after quotes inside the shell's"),
-        ("echo $[1 + @@]", "after quotes inside the shell's"),
-        ("a[@@]=1", "right after a bracket"),
+        ("echo a\\\n@@", "after a line that is broken inside a word"),
+        ("echo $@@", r"right after \$ or \$NAME"),
+        ('echo "$@@"', r"right after \$ or \$NAME"),
+        ("echo $HOME@@", r"right after \$ or \$NAME, which is written \$\{NAME\}"),
+        ("echo $'@@'", r"inside or after \$'"),
+        ("echo `date @@`", "inside or after `"),
+        ('echo "`date @@`"', "inside or after `"),
+        ("echo $(date @@)", r"inside or after \$\("),
+        ("echo $(case x in x) echo; esac) @@", r"inside or after \$\("),
+        ("echo ${HOME:-@@}", r"inside or after \$\{"),
+        ('echo "${HOME:+"}"}@@"', r"inside or after \$\{"),
+        ("echo $[1 + @@]", r"inside or after \$\["),
+        ("a[@@]=1", r"inside or after \["),
+        ("[[ @@ -eq 1 ]]", r"inside or after \["),
         ("echo x # @@", "in a comment"),
-        ("cat <<EOF\n@@\nEOF", "in or after a here-document"),
-        ("cat <<@@", "in or after a here-document"),
-        ("echo $((1 + @@))", r"inside \(\(…\)\) as long as it is no whole number, and it is 'a\[\$\(id\)\]'"),
-        ("$(case $x in a) echo;; esac; echo @@)", "after `case` together with parentheses"),
+        ("cat <<EOF\n@@\nEOF", "inside or after <<"),
+        ("cat <<@@", "inside or after <<"),
+        ("echo $((1 + @@))", r"inside or after \$\("),
+        ("((x = @@))", r"inside or after \(\("),
+        ("show {a,@@}", "in a word with {…} or ~"),
+        ("show ~@@", "in a word with {…} or ~"),
     ],
 )
-def test_places_that_take_no_value_are_refused(template: str, reason: str) -> None:
-    with pytest.raises(CommandError, match=rf"\${{value}} cannot stand {reason}.*; put that part .* script of its own"):
-        filled(template, "a[$(id)]")
+@pytest.mark.parametrize("value", ["a[$(id)]", "1"])
+def test_places_that_take_no_value_are_refused_whatever_it_is(template: str, reason: str, value: str) -> None:
+    with pytest.raises(CommandError, match=rf"\${{value}} cannot stand {reason}.*: values stand .*begin with NAME=\$"):
+        filled(template, value)
 
 
-def test_whole_numbers_may_be_reckoned_with() -> None:
-    assert filled("echo $((2 * @@))", "-3") == "echo $((2 * -3))"
+FRAGMENTS = [
+    *("show ", "@@", " @@ ", "'", '"', "\\", "\n", " ", "#", " #", "$HOME", "${HOME}", "$(show x)", "$(", "(", ")"),
+    *("((", "))", "[", "]", " [ ", "{", "}", "{a,", ",b}", "a[", "a[0]", "`", "<", ">/dev/null", "<<<", "<<", "&& "),
+    *(
+        "; ",
+        "x",
+        "1",
+        "$'",
+        "$[",
+        "${",
+        "case x in a) ",
+        ";; esac",
+        "\\\n",
+        " \\\n",
+        "\t",
+        "=",
+        "X=",
+        "EOF\n",
+        "<(",
+        "~",
+        "*",
+    ),
+]
+
+
+@pytest.mark.skipif("bash" not in shell()[0], reason="what is shown needs bash")
+@settings(max_examples=100)
+@given(
+    template=st.lists(st.sampled_from(FRAGMENTS), max_size=8).map("".join),
+    value=nasty | st.sampled_from(["2", "x,y", "if", "X=1", "0"]),
+)
+@example(template="@@>/dev/null", value="2")
+@example(template="@@ x", value="X=1")
+def test_accepted_value_is_what_a_quoted_variable_would_be(template: str, value: str) -> None:
+    template = f"show {template}@@ \n@@"
+    text, expected = ShellText(), ""
+    for number, part in enumerate(template.split(HOLE)):
+        try:
+            expected += ("${VALUE}" if text.is_quoted("") else '"${VALUE}"') if number else ""
+        except CommandError:
+            return
+        if number:
+            text.write_words([value], "")
+        text.write(part)
+        expected += part
+    environment = {"VALUE": value, "HOME": "/my home", "PATH": ""}
+    seen = [
+        subprocess.run(
+            [*shell(), SHOW + line], env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=False
+        )
+        for line in (str(text), expected)
+    ]
+    assert seen[0].stdout == seen[1].stdout
+    assert seen[0].returncode == seen[1].returncode
+
+
+def test_remedy_of_the_refusal_is_accepted() -> None:
+    line = filled('X=@@; show "$(printf %s "$X")" \'a\' "$X"', "it's $HOME")
+    done = subprocess.run([*shell(), SHOW + line], capture_output=True, check=True)
+    assert done.stdout == b"<it's $HOME><a><it's $HOME>"
 
 
 def test_nul_is_refused() -> None:

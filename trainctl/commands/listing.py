@@ -43,7 +43,7 @@ class CommandCheck(Callback):
                 raise CommandError(UNRECORDED)
             templates, settings = Templates(config), settings_of(config).run
             check_names(templates, str(config.hydra.job.name))
-            chosen(templates, settings.only)
+            templates.check(chosen(templates, settings.only))
             sentence = sentence_about_unused(templates, added(config.hydra))
         except TrainctlError as error:
             sys.stderr.write(f"{error}\n")

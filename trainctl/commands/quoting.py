@@ -1,4 +1,4 @@
-"""Values in the text of a shell command: each quoted once, for the place where it stands."""
+"""Values in the text of a shell command: outside quotes by `shlex.quote`, or as text inside double quotes."""
 
 from __future__ import annotations
 
@@ -8,35 +8,40 @@ from collections.abc import Sequence
 
 from trainctl.errors import CommandError
 
-_WORD_ENDS = frozenset(" \t\n;&|()")
+# What may stand before a value beside plain words: ${NAME} and $(…) of nothing but plain words
+_EXPANSION = r"\$\{\w+\}|\$\((?:(?!\bcase\b)[\w ./:=,+@%|-])*\)"
+_OUTSIDE = re.compile(
+    rf"""(?P<comment>(?:\A|[ \t\n;&|()<>])(?:(?<=[ \t])\\\n)?\#[^\n]*)
+    |(?P<word>'[^']*'|{_EXPANSION.replace(" ", "[ ]")}|\\[^\n]|\[[^\s'"`\\$#<>()\[\]]*\])
+    |(?P<plain>(?<=[ \t])\\\n|<<<(?![<\#\\])|(?<![^\s;&|(])\[(?=[ \t]))
+    |(?P<quote>")
+    |(?P<refused>'|`|\$[(\[{{'"]|<<|\(\(|\[|\\)
+    |(?P<other>.)""",
+    re.VERBOSE | re.DOTALL,
+)
+_INSIDE = re.compile(
+    rf"""(?P<word>{_EXPANSION}|\\[^\n])|(?P<quote>")|(?P<refused>`|\$[(\[{{]|\\)|(?P<other>.)""", re.DOTALL
+)
 _IN_DOUBLE = re.compile(r'([\\"$`])')
-_CASE = re.compile(r"\bcase\b")
-_NUMBER = re.compile(r"-?[0-9]+")
-_ENDS = {"single": "'", "comment": "\n", "ansi": "'", "double": '"', "backtick": "`", "brace": "}"}
-_CLOSED = {
-    "ansi": "inside $'…'",
-    "brace": "inside the shell's ${…}",
-    "backtick": "inside `…`; write $(…)",
-    "comment": "in a comment",
-}
+_KEYWORD = re.compile(
+    r"if|then|elif|else|fi|for|while|until|do|done|case|esac|in|select|function|time|coproc|[A-Za-z_]\w*\+?=.*",
+    re.DOTALL,
+)
+_WORD_ENDS = frozenset(" \t\n;&|()<>")
 
 
 class ShellText:
-    """Follows the text of a command, so that a value is quoted by the rules of the place where it stands.
+    """The text of a command, put together from the template's own text and from values.
 
-    What the shell reads in a way that is not followed here (here-documents, backticks, `$'…'`, `case` within
-    parentheses) takes no values: they are refused, never guessed.
+    A value stands outside quotes or inside double quotes. Where the shell reads in any other way, or this class cannot
+    tell how it reads, values are refused; that depends on the template alone, never on a value.
     """
 
     def __init__(self) -> None:
         self._parts: list[str] = []
         self._shown: list[str] = []
-        self._places = ["bare"]  # also: single, double, sub, arithmetic, and those of _CLOSED
-        self._is_escaped = False
-        self._last = "\n"  # the last character, as far as it matters to the next one
-        self._angles = 0
-        self._has_heredoc = False
-        self._is_lost = False
+        self._template = ""  # an x for each value
+        self._is_after_number = False
 
     def __str__(self) -> str:
         return "".join(self._parts)
@@ -48,13 +53,15 @@ class ShellText:
 
     def write(self, text: str) -> None:
         """Add text of the template, as it is."""
+        if self._is_after_number and text[:1] in ("<", ">"):  # `2>x` is a file descriptor, `2''>x` is a word
+            self._parts.append("''")
+        self._is_after_number = False
         self._parts.append(text)
         self._shown.append(text)
-        for character in text:
-            self._read(character)
+        self._template += text
 
     def write_words(self, words: Sequence[str], source: str, shown: Sequence[str] | None = None) -> None:
-        """Add words that are data; inside quotes they are one, with a space between each two.
+        """Add words that are data; inside double quotes they are one, with a space between each two.
 
         Args:
             words: for the shell.
@@ -64,101 +71,61 @@ class ShellText:
         Raises:
             CommandError: a value cannot stand here.
         """
-        if not words:
-            return
-        shown = words if shown is None else shown
-        place = self._places[-1]
-        self._check(place, words, shown, source)
-        self._parts.append(_quoted(words, place))
-        self._shown.append(_quoted(shown, place))
-        self._last, self._angles = "x", 0
-
-    @property
-    def is_quoted(self) -> bool:
-        """Say whether the next text stands inside quotes."""
-        return self._places[-1] in ("single", "double")
-
-    def _check(self, place: str, words: Sequence[str], shown: Sequence[str], source: str) -> None:
-        where = _CLOSED.get(place)
-        if self._has_heredoc or self._angles == 2:
-            where = "in or after a here-document (<<)"
-        elif self._is_escaped:
-            where = "right after a backslash"
-        elif self._last == "$" and place != "single":
-            where = "right after a dollar sign"
-        elif place == "arithmetic" and not all(map(_NUMBER.fullmatch, words)):
-            where = f"inside ((…)) as long as it is no whole number, and it is {shown[0]!r}"
-        elif self._is_lost:
-            where = "after quotes inside the shell's ${…}, or after $[…]"
-        elif self._last == "[":
-            where = "right after a bracket, which the shell may reckon with"
-        elif "(" in str(self) and _CASE.search(str(self)):
-            where = "after `case` together with parentheses"
-        if where is not None:
-            raise CommandError(f"{source} cannot stand {where}; put that part of the command into a script of its own")
+        is_quoted = self.is_quoted(source)
         if any("\0" in word for word in words):
             raise CommandError(f"{source} has a NUL character, which no command can be given")
+        if words:
+            self._parts.append(_quoted(words, is_quoted))
+            self._shown.append(_quoted(words if shown is None else shown, is_quoted))
+            self._is_after_number = not is_quoted and words[-1].isdigit()
+            self._template += "x"
 
-    def _read(self, character: str) -> None:
-        if self._is_escaped:
-            self._is_escaped, self._last = False, "x"
-            return
-        self._count_angles(character)
-        place = self._places[-1]
-        end = _ENDS.get(place)
-        if character == end:
-            self._places.pop()
-        elif character == "\\" and place not in ("single", "comment"):
-            self._is_escaped = True
-        elif place == "double":
-            self._read_double(character)
-        elif place == "brace":
-            self._read_brace(character)
-        elif end is None:
-            self._read_bare(character)
-        self._last = character
+    def is_quoted(self, source: str) -> bool:
+        """Say whether a value would stand inside double quotes here.
 
-    def _count_angles(self, character: str) -> None:
-        if character == "<" and self._places[-1] in ("bare", "sub"):
-            self._angles += 1
-        else:
-            self._has_heredoc = self._has_heredoc or self._angles == 2
-            self._angles = 0
-
-    def _read_double(self, character: str) -> None:
-        if character == "`":
-            self._places.append("backtick")
-        elif self._last == "$" and character in "({":
-            self._places.append("sub" if character == "(" else "brace")
-
-    def _read_brace(self, character: str) -> None:
-        if character == "{" and self._last == "$":
-            self._places.append("brace")
-        elif character in "'\"`(":
-            self._is_lost = True  # where it ends depends on more than we follow
-
-    def _read_bare(self, character: str) -> None:
-        if character == "[" and self._last == "$":
-            self._is_lost = True
-        elif character == "'":
-            self._places.append("ansi" if self._last == "$" else "single")
-        elif character == '"':
-            self._places.append("double")
-        elif character == "`":
-            self._places.append("backtick")
-        elif character == "{" and self._last == "$":
-            self._places.append("brace")
-        elif character == "(":
-            self._places.append("arithmetic" if self._last == "(" else "sub")
-        elif character == ")" and self._places[-1] in ("sub", "arithmetic"):
-            self._places.pop()
-        elif character == "#" and self._last in _WORD_ENDS:
-            self._places.append("comment")
+        Raises:
+            CommandError: no value can stand here.
+        """
+        text, word, position, is_quoted = self._template, "", 0, False
+        while position < len(text):
+            found = (_INSIDE if is_quoted else _OUTSIDE).match(text, position)
+            assert found is not None, "both patterns match any character"
+            position, kind = found.end(), found.lastgroup
+            if kind == "refused":
+                raise _refused(source, _named(found[0], position == len(text)))
+            if kind == "comment" and position == len(text):
+                raise _refused(source, "in a comment")
+            is_quoted ^= kind == "quote"
+            is_between = kind in ("comment", "plain") or (found[0] in _WORD_ENDS and not is_quoted)
+            word = "" if is_between else word + (found[0] if kind == "other" else "'")
+        if re.search(r"\$\w*\Z", word):
+            raise _refused(source, "right after $ or $NAME, which is written ${NAME} (\\${NAME} in a config)")
+        if not is_quoted and ("{" in word or re.search(r"~[^/']*\Z", word)):
+            raise _refused(source, "in a word with {…} or ~, which the shell expands")
+        return is_quoted
 
 
-def _quoted(words: Sequence[str], place: str) -> str:
-    if place == "single":
-        return " ".join(words).replace("'", "'\"'\"'")
-    if place == "double":
+def _named(text: str, is_last: bool) -> str:
+    if text == "'":
+        return "inside '…'"
+    if text == "\\":
+        return "right after a backslash" if is_last else "after a line that is broken inside a word"
+    return f"inside or after {text}"
+
+
+def _refused(source: str, where: str) -> CommandError:
+    return CommandError(
+        f"{source} cannot stand {where}: values stand outside quotes or inside double quotes; elsewhere let the "
+        f'command begin with NAME=${{…}}; outside quotes, and write "$NAME" here'
+    )
+
+
+def _quoted(words: Sequence[str], is_quoted: bool) -> str:
+    if is_quoted:
         return _IN_DOUBLE.sub(r"\\\1", " ".join(words))
-    return " ".join(map(shlex.quote, words))
+    return " ".join(map(_word, words))
+
+
+def _word(word: str) -> str:
+    quoted = shlex.quote(word)  # it leaves `if` and `X=1` as they are, which are no words where a command begins
+    return f"'{word}'" if quoted == word and _KEYWORD.fullmatch(word) else quoted

@@ -1,4 +1,4 @@
-"""The commands of a config with their values filled in, read by OmegaConf's own grammar."""
+"""The commands of a config with their values filled in."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from omegaconf.errors import (
 )
 
 from trainctl.commands.quoting import ShellText
-from trainctl.config._omegaconf import GrammarLexer, GrammarParser, parse
 from trainctl.config.identity import OF_THE_MOMENT
 from trainctl.config.keys import leaves
 from trainctl.config.masking import MASK, Masking, patterns_of
@@ -29,6 +28,8 @@ COMMANDS = "commands"
 
 _OURS = re.compile(r"\$\{\s*(flag|run_dir|run_name)\s*:\s*([^{}]*?)\s*\}")
 _KEY = re.compile(r"[\w./@-]+")
+_OPENING = re.compile(r"(\\*)\$\{")
+_REFERENCE = re.compile(r"(?<!\\)\$\{\s*\[?([^\s.\[\]{}:$]+)(?=[^{}:$]*[}$])")  # ${key}, ${key.below}; no ${resolver:…}
 _RUN = re.compile(r"(?<!\\)\$\{\s*(run_dir|run_name)\s*:\s*\}")
 
 
@@ -102,13 +103,27 @@ class Templates:
                 shell.write(piece.text)
         return CommandLine(str(shell), self.masking.text(shell.shown))
 
+    def check(self, names: Iterable[str]) -> None:
+        """Refuse a value, whatever it is, where none can stand in a command.
+
+        Raises:
+            CommandError: says which, and what to write instead.
+        """
+        for name in names:
+            shell = ShellText()
+            for piece in pieces(self.texts[name], f"{COMMANDS}.{name}"):
+                if piece.is_interpolation:
+                    _check(shell, piece.text, f"{COMMANDS}.{name}: {piece.text}")
+                    shell.write_words(["x"], "")
+                else:
+                    shell.write(piece.text)
+
     def _write(self, shell: ShellText, name: str, text: str, place: Place) -> None:
         source = f"{COMMANDS}.{name}: {text}"
+        _check(shell, text, source)
         ours = _OURS.fullmatch(text)
         if ours is not None and ours[1] == "flag":
             found = [pair for key in _keys(ours[2], source) for pair in self._flag(name, key, place, source)]
-            if found and shell.is_quoted:
-                raise CommandError(f"{source} stands inside quotes; a flag is words of its own, write it outside")
         elif ours is not None:
             found = [(text if place.path is None else place.tell(ours[1]),) * 2]
         elif place.path is None and OF_THE_MOMENT.search(text):
@@ -164,23 +179,40 @@ def pieces(text: str, source: str) -> Iterator[Piece]:
     >>> [piece.text for piece in pieces(r"a ${x} \${HOME}", "here")]
     ['a ', '${x}', ' ', '${', 'HOME}']
     """
+    error = _grammar_error(text)
+    if error is not None:
+        raise CommandError(f"{source} cannot be read: {error}; a `${{` that is the shell's is written \\${{")
+    position = 0
+    while (opening := _OPENING.search(text, position)) is not None:
+        slashes, start = len(opening[1]), opening.end() - len("${")
+        is_escaped = slashes % 2 == 1
+        end = opening.end() if is_escaped else _end_of_interpolation(text, start)
+        plain = text[position : opening.start() + slashes // 2]
+        yield from [Piece(plain, False)] if plain else []
+        yield Piece(text[start:end], not is_escaped)
+        position = end
+    yield from [Piece(text[position:], False)] if position < len(text) else []
+
+
+def _end_of_interpolation(text: str, start: int) -> int:
+    """Return where the interpolation that begins at `start` ends: at the first `}` that makes it a whole one."""
+    ends = (found.end() for found in re.finditer("}", text) if found.start() > start)
+    return next(end for end in ends if _grammar_error(text[start:end]) is None)
+
+
+def _grammar_error(text: str) -> str | None:
+    """Return what OmegaConf says of a text with interpolations that it cannot read."""
     try:
-        children = list(parse(text).getChild(0).getChildren())
+        OmegaConf.create([text])
     except GrammarParseError as error:
-        raise CommandError(f"{source} cannot be read: {error}; a `${{` that is the shell's is written \\${{") from error
-    for child, following in zip(children, [*children[1:], None], strict=True):
-        if isinstance(child, GrammarParser.InterpolationContext):
-            yield Piece(text[child.start.start : child.stop.stop + 1], True)
-            continue
-        symbol = child.symbol
-        before_one = isinstance(following, GrammarParser.InterpolationContext)
-        shown = symbol.text
-        if symbol.type == GrammarLexer.ESC_INTER:
-            shown = shown[-(len(shown) // 2 + 1) :]
-        elif symbol.type == GrammarLexer.TOP_ESC and before_one:
-            shown = shown[: len(shown) // 2]
-        if shown != "<EOF>":
-            yield Piece(shown, False)
+        return str(error).splitlines()[0]
+    return None
+
+
+def _check(shell: ShellText, text: str, source: str) -> None:
+    ours = _OURS.fullmatch(text)
+    if shell.is_quoted(source) and ours is not None and ours[1] == "flag":
+        raise CommandError(f"{source} stands inside quotes; a flag is words of its own, write it outside")
 
 
 def _masking_of(config: DictConfig) -> Masking:
@@ -246,14 +278,4 @@ def _keys_in(value: Any) -> Iterator[str]:
         for flag in _OURS.finditer(value):
             if flag[1] == "flag":
                 yield from (re.split(r"[.\[]", key.strip())[0] for key in flag[2].split(","))
-        try:
-            yield from _nodes(parse(value))
-        except GrammarParseError:
-            return
-
-
-def _nodes(tree: Any) -> Iterator[str]:
-    if isinstance(tree, GrammarParser.InterpolationNodeContext):
-        yield re.split(r"[.\[\]]", tree.getText()[2:-1].strip().lstrip("["))[0]
-    for child in getattr(tree, "children", None) or ():
-        yield from _nodes(child)
+        yield from _REFERENCE.findall(value)

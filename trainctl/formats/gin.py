@@ -2,140 +2,97 @@
 
 from __future__ import annotations
 
-import ast
-import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+import tokenize
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from trainctl.config.keys import nested
 from trainctl.errors import SourceError
 
-_STATEMENT = re.compile(r"(?P<name>[A-Za-z_][\w./]*)\s*=\s*(?P<value>.*)", re.DOTALL)
-_MARK = "\ue000"  # stands for a macro or reference while Python reads the value
-_OPEN, _CLOSE = frozenset("([{"), frozenset(")]}")
 
+@dataclass(frozen=True, slots=True)
+class _Link:
+    """A macro (`%NAME`) or a reference (`@name`, `@name()`): followed when all bindings are known."""
 
-@dataclass(slots=True)
-class _Reading:
-    source: str
-    bindings: dict[str, Any] = field(default_factory=dict)
-    lost: list[str] = field(default_factory=list)
+    name: str
+    written: str
 
 
 def read_gin(text: str, source: str) -> dict[str, Any]:
     """Return what a gin file binds: `train.lr = 0.1` is `{"train": {"lr": 0.1}}`; a later binding wins.
 
-    A scope is a key above (`eval/Model.dim`: `eval.Model.dim`), a macro `%NAME` is `${NAME}`, and `@name` or `@name()`
-    is `${name}` where the file binds parameters of `name`.
-
-    >>> read_gin("WIDTH = 3\\nModel.dim = %WIDTH\\ntrain.model = @Model()", "x.gin")
-    {'WIDTH': 3, 'Model': {'dim': '${WIDTH}'}, 'train': {'model': '${Model}'}}
+    The file is parsed by gin-config and never executed: nothing is imported, included or looked up. A scope is a key
+    above (`eval/Model.dim`: `eval.Model.dim`), a macro `%NAME` is `${NAME}`, and `@name` or `@name()` is `${name}`
+    where the file binds parameters of `name`.
 
     Args:
         text: of the file.
         source: its name, for the sentence of an error.
 
     Raises:
-        SourceError: it is no gin file, or has what no config can hold: includes, references to code, constants that
-            are defined elsewhere. All of these are named.
+        SourceError: gin-config is not installed; the text is not gin; or it has what no config can hold: imports,
+            includes, references to code, constants that are defined elsewhere. All of these are named.
     """
-    reading = _Reading(source)
-    for line, statement in _statements(text, source):
-        if re.match(r"(import|from|include)\b(?!\s*=)", statement):
-            reading.lost.append(f"line {line}: {statement.split('#')[0].strip()}")
-            continue
-        match = _STATEMENT.fullmatch(statement)
-        if match is None:
-            raise SourceError(
-                f"{source}, line {line}: {statement.splitlines()[0]!r} is no binding such as train.lr = 0.1"
-            )
-        reading.bindings[match["name"].replace("/", ".")] = _value(match["value"], line, reading)
-    values = {key: _followed(value, reading) for key, value in reading.bindings.items()}
-    if reading.lost:
-        raise SourceError(f"{source} has what no config can hold: {'; '.join(reading.lost)}")
+    bindings: dict[str, tuple[int, Any]] = {}
+    lost: list[str] = []
+    for line, key, value in _statements(text, source):
+        if key is None:
+            lost.append(f"line {line}: {value}")
+        else:
+            bindings[key] = line, value
+    names = {key[:end] for key in bindings for end in range(len(key) + 1) if key[end : end + 1] in ("", ".")}
+    values = {key: _plain(value, names, f"line {line}: ", lost) for key, (line, value) in bindings.items()}
+    if lost:
+        raise SourceError(f"{source} has what no config can hold: {'; '.join(lost)}")
     return nested(values, source)
 
 
-def _statements(text: str, source: str) -> Iterator[tuple[int, str]]:
-    """Yield each statement with the number of its first line; one goes on while a bracket is open, or after `\\`."""
-    depth, start = 0, 1
-    parts: list[str] = []
-    for number, line in enumerate(text.splitlines(), 1):
-        if not parts:
-            start = number
-        code = line if depth else line.strip()
-        if not depth and (not code or code.startswith("#")) and not parts:
-            continue
-        goes_on = code.endswith("\\")
-        parts.append(code[:-1] if goes_on else code)
-        depth += _depth(code)
-        if depth <= 0 and not goes_on:
-            yield start, "\n".join(parts)
-            depth, parts = 0, []
-    if parts:
-        raise SourceError(f"{source}, line {start}: a bracket is not closed")
-
-
-def _depth(code: str) -> int:
-    """Return how many brackets a line opens, outside of text and comments."""
-    bare = re.sub(r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"|#.*", "", code)
-    return sum((character in _OPEN) - (character in _CLOSE) for character in bare)
-
-
-@dataclass(frozen=True, slots=True)
-class _Link:
-    """A macro (`%NAME`) or a reference (`@name`), to be followed when all bindings are known."""
-
-    name: str
-    written: str
-    line: int
-
-
-def _value(text: str, line: int, reading: _Reading) -> Any:
-    links: list[_Link] = []
-    plain = _without_links(text, line, links)
+def _statements(text: str, source: str) -> Iterator[tuple[int, str | None, Any]]:
+    """Yield line, key and value of each binding; without a key the value is the text of an import or an include."""
     try:
-        value = ast.literal_eval(plain)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        raise SourceError(f"{reading.source}, line {line}: {text.strip()!r} is no value of gin") from None
-    return _linked(value, links)
+        from gin import config_parser as gin
+    except ImportError as error:
+        raise SourceError(f"{source} needs the package gin-config: pip install 'hydra-trainctl[gin]'") from error
+
+    class Links(gin.ParserDelegate):  # type: ignore[misc]  # gin-config has no types
+        def configurable_reference(self, name: str, evaluate: bool) -> _Link:
+            return _Link(name.replace("/", "."), f"@{name}{'()' if evaluate else ''}")
+
+        def macro(self, name: str) -> _Link:
+            return _Link(name.replace("/", "."), f"%{name}")
+
+    parser = None
+    try:
+        parser = gin.ConfigParser(text, Links())
+        while (statement := parser.parse_statement()) is not None:
+            line = statement.location.line_num
+            if isinstance(statement, gin.BindingStatement):
+                parts = (statement.scope.replace("/", "."), statement.selector, statement.arg_name)
+                yield line, ".".join(filter(None, parts)), statement.value
+            elif isinstance(statement, gin.ImportStatement):
+                yield line, None, statement.format()
+            elif isinstance(statement, gin.IncludeStatement):
+                yield line, None, f"include {statement.filename!r}"
+    except (SyntaxError, tokenize.TokenError) as error:
+        at, reason = (error.lineno, error.msg) if isinstance(error, SyntaxError) else (error.args[1][0], error.args[0])
+        raise SourceError(f"{source}, line {at}: not gin: {' '.join(str(reason).split())}") from None
+    except (ValueError, TypeError, RecursionError, MemoryError) as error:
+        at = parser.current_token.start[0] if parser is not None else 1
+        raise SourceError(f"{source}, line {at}: not a value of gin: {error}") from None
 
 
-def _without_links(text: str, line: int, links: list[_Link]) -> str:
-    """Return Python text in which links are marked texts; what stands in quotes stays."""
-    out: list[str] = []
-    position = 0
-    for part in re.finditer(r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"|#[^\n]*|[%@][\w./]+(?:\(\))?", text):
-        if part[0][0] not in "%@":
-            continue
-        out += [text[position : part.start()], repr(f"{_MARK}{len(links)}")]
-        position = part.end()
-        links.append(_Link(part[0][1:].removesuffix("()").replace("/", "."), part[0], line))
-    return "".join([*out, text[position:]]).strip()
-
-
-def _linked(value: Any, links: list[_Link]) -> Any:
-    if isinstance(value, str):
-        return links[int(value[1:])] if value.startswith(_MARK) and value[1:].isdigit() else value
+def _plain(value: Any, names: Collection[str], line: str, lost: list[str]) -> Any:
+    """Return a value as a config holds it; what leads to nothing that the file binds is added to `lost`."""
     if isinstance(value, list | tuple):
-        return [_linked(item, links) for item in value]
+        return [_plain(item, names, line, lost) for item in value]
     if isinstance(value, dict):
-        return {_linked(key, links): _linked(item, links) for key, item in value.items()}
-    return value
-
-
-def _followed(value: Any, reading: _Reading) -> Any:
-    if isinstance(value, list):
-        return [_followed(item, reading) for item in value]
-    if isinstance(value, dict):
-        return {key: _followed(item, reading) for key, item in value.items()}
+        lost += [f"{line}{key.written} as a key" for key in value if isinstance(key, _Link)]
+        return {key: _plain(item, names, line, lost) for key, item in value.items()}
     if isinstance(value, str):
         return value.replace("${", "\\${")  # gin has no interpolation: it is text
     if not isinstance(value, _Link):
         return value
-    bound = value.name in reading.bindings or any(key.startswith(f"{value.name}.") for key in reading.bindings)
-    if not bound:
-        reading.lost.append(f"line {value.line}: {value.written}")
-        return None
+    if value.name not in names:
+        lost.append(f"{line}{value.written}")
     return f"${{{value.name}}}"

@@ -249,7 +249,7 @@ def _reason(run: RunDir, state: Seen, status: Status) -> str | None:
         who = stopped_by(run)
         if who is not None:
             return f"was ended by {who}"
-        return "its process is gone and left no word of how it ended (killed, or the machine went down)"
+        return "its process is gone and left no word of how it ended (killed, a full disk, or the machine went down)"
     if status.reason is None and status.signal is not None:
         return f"killed by {status.signal}"
     return status.reason
