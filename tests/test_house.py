@@ -61,7 +61,6 @@ SAME_NAME = {
         "live",
         "mlflow",
         "mlrunner",
-        "overrides",
         "pairs",
         "replay",
         "request",

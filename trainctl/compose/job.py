@@ -23,9 +23,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.basecontainer import BaseContainer
 
 from trainctl.config.naming import naming_swept, swept_keys
-from trainctl.config.overrides import quoted, task_overrides
+from trainctl.config.overrides import parse_overrides, quoted, task_overrides
 from trainctl.config.settings import Settings, settings_of
-from trainctl.launch.overrides import parse_overrides
 from trainctl.rundir.job_identity import JobIdentity
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.program import NO_PROGRAM, Program

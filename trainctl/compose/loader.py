@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from trainctl.compose.frozen import FrozenRepository
 from trainctl.compose.pairs import FittingLoader
-from trainctl.launch.overrides import parse_overrides
+from trainctl.config.overrides import parse_overrides
 
 # Internals of Hydra are used below that no release promises; each minor release is to be looked at before it is added.
 _FREEZABLE = ("1.3.", "1.4.")

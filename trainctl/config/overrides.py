@@ -6,8 +6,12 @@ A value in the words of Hydra's override grammar, which reads back as the same v
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from functools import cache, lru_cache
 from typing import Any
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
 
 from trainctl.errors import SettingError
@@ -32,6 +36,28 @@ def task_overrides(hydra: Any) -> list[str]:
     """Return the overrides of the task from a config's `hydra` node, in the very words: `lr=${a}` is not resolved."""
     texts: Any = OmegaConf.to_container(hydra.overrides.task, resolve=False)
     return [str(text) for text in texts]
+
+
+_MOST_KNOWN = 1 << 16  # texts; jobs of a sweep share most of them
+
+
+def parse_overrides(texts: Sequence[str]) -> list[Override]:
+    """Return overrides as Hydra reads them, each distinct text read once.
+
+    Raises:
+        OverrideParseException: one is not an override.
+    """
+    return [_parse(text) for text in texts]
+
+
+@lru_cache(maxsize=_MOST_KNOWN)
+def _parse(text: str) -> Override:
+    return _parser().parse_overrides([text])[0]
+
+
+@cache
+def _parser() -> OverridesParser:
+    return OverridesParser.create()
 
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")

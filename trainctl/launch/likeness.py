@@ -23,9 +23,9 @@ from omegaconf.nodes import ValueNode
 from trainctl.compose.pairs import FittingLoader, adapted_keys, fit, raw_leaves
 from trainctl.config.identity import counts, timeless, worth, worth_at
 from trainctl.config.keys import is_within
+from trainctl.config.overrides import parse_overrides
 from trainctl.config.settings import settings_of
 from trainctl.errors import TrainctlError
-from trainctl.launch.overrides import parse_overrides
 
 # choices of options that are composed, 25-40 ms each, which is saved again when their jobs are; jobs with others are
 # equal only by their words

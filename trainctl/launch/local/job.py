@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import os
 import select
 import sys
@@ -31,7 +30,6 @@ from trainctl.launch.returns import failed_return, pack_config, pack_return
 from trainctl.launch.slots.host_locks import keep
 from trainctl.launch.slots.slot import Slot
 from trainctl.launch.slots.threads import EVERYONE, POOLS, limit_threads
-from trainctl.launch.substitutes import Preparation
 from trainctl.rundir.lock import is_locked
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.provenance import code_change, machine_facts, single_job_argv
@@ -84,7 +82,6 @@ class Job:
         self._forked = forked
         self._attempt: Attempt | None = None
         self._own_environment: frozenset[str] = frozenset()
-        self._preparation = Preparation()
         self._remains = Remains()
         self._has_succeeded = self.is_idle = False
         self._hydra_config: bytes | None = None
@@ -174,7 +171,7 @@ class Job:
         """Run the job; without a slot up to its task function, where it waits for one."""
         run = reservation.run
         sys.argv = single_job_argv([*task_overrides(job.config.hydra), *job.hydra_overrides(run)])
-        task = when_started(context.task_function, self._preparation.end)
+        task = context.task_function
         if slot is None:
             output = HeldOutput()
             task = when_started(task, lambda: self._start_late(reservation, output))
@@ -198,7 +195,7 @@ class Job:
 
     def _start_late(self, reservation: Reservation, output: HeldOutput) -> None:
         try:
-            self._hydra_config = pack_config(copy.deepcopy(HydraConfig.instance().cfg))  # as Hydra gives it back
+            self._hydra_config = pack_config(HydraConfig.instance().cfg)  # of which Hydra gives back a copy
             self._start(reservation, self._get_slot(reservation.run))
             output.give_to(reservation.run.log)
         except Exception as error:
