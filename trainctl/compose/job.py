@@ -6,7 +6,6 @@ What a task function may tell the launcher about its jobs, as its attribute `tra
 from __future__ import annotations
 
 import copy
-import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from typing import Any, Protocol, cast
 
 import hydra.version
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.types import Override
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobRuntime, JobStatus
 from hydra.types import HydraContext, TaskFunction
@@ -22,8 +22,9 @@ from hydra_plugins.hydra_joblib_launcher import _core as joblib_core
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.basecontainer import BaseContainer
 
-from trainctl.config.naming import naming_swept, swept_keys
-from trainctl.config.overrides import parse_overrides, quoted, task_overrides
+from trainctl.compose.pairs import compose_parsed
+from trainctl.config.naming import naming_swept
+from trainctl.config.overrides import quoted, task_overrides, texts_of
 from trainctl.config.settings import Settings, settings_of
 from trainctl.rundir.job_identity import JobIdentity
 from trainctl.rundir.paths import RunDir
@@ -79,17 +80,24 @@ class JobSpec:
 
     Attributes:
         number: `hydra.job.num`.
-        overrides: in Hydra's own words.
+        overrides: as Hydra read them.
+        swept: the keys that differ between the jobs.
         rerun: which earlier outcome is run again, as `hydra.launcher.rerun`.
         threads: the job's share of cores, as `Slot.threads`, which is the same for all slots.
         ahead: run it up to its task function before it has a slot.
     """
 
     number: int
-    overrides: tuple[str, ...]
+    overrides: tuple[Override, ...]
+    swept: frozenset[str]
     rerun: str = "failed"
     threads: Mapping[str, str] = field(default_factory=dict, hash=False)
     ahead: bool = False
+
+    @property
+    def texts(self) -> list[str]:
+        """The overrides in the words of the sweeper."""
+        return texts_of(self.overrides)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +123,6 @@ class ComposedJob:
     Attributes:
         config: with the `hydra` node.
         path: where the job would like to run: sweep dir and name.
-        swept: the keys that differ between the jobs.
     """
 
     spec: JobSpec
@@ -124,7 +131,6 @@ class ComposedJob:
     path: Path
     identity: JobIdentity
     settings: Settings
-    swept: frozenset[str]
     hooks: TaskHooks
 
     def is_finished(self, run: RunDir) -> bool:
@@ -152,40 +158,27 @@ def compose_job(context: SweepContext, spec: JobSpec) -> ComposedJob:
         SettingError: the job's `trainctl:` settings are not allowed.
     """
     master = context.config
-    config = context.hydra_context.config_loader.load_sweep_config(master, list(spec.overrides))
+    config = compose_parsed(context.hydra_context.config_loader, master, spec.overrides)
     with open_dict(config):
         config.hydra.job.id = f"{config.hydra.job.name}_{spec.number}"
         config.hydra.job.num = spec.number
     hydra_config: Any = HydraConfig.instance()
     hydra_config.cfg = config  # for `${hydra:…}`; Hydra itself checks and closes it when the job runs
     sweep_dir = Path(str(OmegaConf.select(config, "hydra.sweep.dir"))).absolute()
-    swept = swept_keys(spec.overrides, constant_overrides(master))
-    with naming_swept(swept):
+    with naming_swept(spec.swept):
         subdir = str(OmegaConf.select(config, "hydra.sweep.subdir"))
     settings = settings_of(config)
     hooks = hooks_of(context.task_function)
     exclude = [*settings.identity.exclude, *hooks.apart]
     own = JobIdentity.of(config, exclude, context.program, only=f"{context.token} {spec.number}")
-    return ComposedJob(spec, config, sweep_dir, sweep_dir / subdir, own, settings, swept, hooks)
-
-
-def constant_overrides(master: DictConfig) -> list[str]:
-    """Return the overrides that all jobs share, as the command line has them and as sweepers write them again."""
-    return _constant_lines(tuple(task_overrides(master.hydra)))
-
-
-@functools.lru_cache(maxsize=1)  # the launcher works it out for all of its forks
-def _constant_lines(lines: tuple[str, ...]) -> list[str]:
-    constant = [each for each in parse_overrides(lines) if not each.is_sweep_override()]
-    rewritten = [f"{each.get_key_element()}={each.get_value_element_as_str()}" for each in constant]
-    return [str(each.input_line) for each in constant] + rewritten
+    return ComposedJob(spec, config, sweep_dir, sweep_dir / subdir, own, settings, hooks)
 
 
 def execute(context: SweepContext, job: ComposedJob, task: TaskFunction) -> JobReturn:
     """Run a composed job through joblib's `execute_job`, in this process, which has the launcher's singletons."""
     parameters: dict[str, Any] = {
         "idx": job.spec.number,
-        "overrides": list(job.spec.overrides),
+        "overrides": (),  # they are in the config already
         "hydra_context": _with_loader(context.hydra_context, _ComposedLoader(job.config)),
         "config": context.config,
         "task_function": task,
@@ -194,7 +187,8 @@ def execute(context: SweepContext, job: ComposedJob, task: TaskFunction) -> JobR
     if _WRAPS_RESULTS:
         parameters |= {"task_function_unwrap_depth": 0, "wrap_result": False}
     run: Callable[..., JobReturn] = joblib_core.execute_job
-    return run(**parameters)
+    with naming_swept(job.spec.swept):
+        return run(**parameters)
 
 
 class _ComposedLoader:

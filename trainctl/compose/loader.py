@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from trainctl.compose.frozen import FrozenRepository
 from trainctl.compose.pairs import FittingLoader
-from trainctl.config.overrides import parse_overrides
+from trainctl.config.overrides import parse_overrides, texts_of
 
 # Internals of Hydra are used below that no release promises; each minor release is to be looked at before it is added.
 _FREEZABLE = ("1.3.", "1.4.")
@@ -65,22 +65,29 @@ class SharingLoader:
         Raises:
             HydraException: as Hydra's own loader raises it.
         """
+        return self.compose(master_config, parse_overrides(sweep_overrides))
+
+    def compose(self, master_config: DictConfig, overrides: Sequence[Override]) -> DictConfig:
+        """Do the same with overrides that are parsed already.
+
+        Raises:
+            HydraException: as Hydra's own loader raises it.
+        """
         from hydra._internal.config_loader_impl import get_overrides_dirname  # not there in 1.4, where this is not used
 
-        overrides = parse_overrides(sweep_overrides)
         if self._must_be_whole(master_config, overrides):
-            return self._loader.load_sweep_config(master_config, sweep_overrides)
+            return self._loader.load_sweep_config(master_config, texts_of(overrides))
         values = self._last_values(overrides)
         apart = {id(override) for override in values}
         shared = self._shared_composition(master_config, [each for each in overrides if id(each) not in apart])
         if shared is None:
-            return self._loader.load_sweep_config(master_config, sweep_overrides)
+            return self._loader.load_sweep_config(master_config, texts_of(overrides))
         config: DictConfig = pickle.loads(shared)
         self._loader._apply_overrides_to_config(values, config)
-        config.hydra.overrides.task = [override.input_line for override in overrides]
+        config.hydra.overrides.task = texts_of(overrides)
         options = config.hydra.job.config.override_dirname
         config.hydra.job.override_dirname = get_overrides_dirname(
-            overrides=overrides,
+            overrides=list(overrides),
             kv_sep=options.kv_sep,
             item_sep=options.item_sep,
             exclude_keys=options.exclude_keys,

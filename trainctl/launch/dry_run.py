@@ -37,11 +37,11 @@ class Preview:
                 sys.stdout.write(f"{position + 1:>{len(str(len(specs)))}}/{len(specs)}  {_line(context, spec)}\n")
         finally:
             shutil.rmtree(self._decoy, ignore_errors=True)
-        return [JobReturn(overrides=list(spec.overrides), status=JobStatus.COMPLETED) for spec in specs]
+        return [JobReturn(overrides=spec.texts, status=JobStatus.COMPLETED) for spec in specs]
 
 
 def _line(context: SweepContext, spec: JobSpec) -> str:
-    overrides = " ".join(spec.overrides)
+    overrides = " ".join(spec.texts)
     try:
         job = compose_job(context, spec)
         claim = find_claim(job.path, job.identity, job.is_finished)

@@ -80,7 +80,7 @@ class Sweep:
         if self._interrupts.wants_no_more:
             self._leave()
         return [
-            returned or failed_return(spec.overrides, JobError("the job was not started: the sweep was stopped"))
+            returned or failed_return(spec.texts, JobError("the job was not started: the sweep was stopped"))
             for returned, spec in zip(self._returns, self._specs, strict=True)
         ]
 
@@ -202,7 +202,7 @@ class Sweep:
             return
         self._failures += 1
         where = "" if log is None else f"; its log is {log}"
-        lost = failed_return(self._specs[job.position].overrides, JobError(f"the job {failure.reason}{where}"))
+        lost = failed_return(self._specs[job.position].texts, JobError(f"the job {failure.reason}{where}"))
         self._returns[job.position] = lost if data is None else unpack_return(data)
 
     def _tries_again(self, job: JobProcess, failure: Failure) -> bool:

@@ -15,10 +15,8 @@ from hydra.core.utils import JobReturn, JobStatus
 
 from trainctl.attempt.attempt import Attempt, describe
 from trainctl.attempt.output import HeldOutput, keep_earlier_log, redirect_to
-from trainctl.attempt.reservation import Reservation, take_lock
+from trainctl.attempt.reservation import Reservation, given_facts, take_lock
 from trainctl.compose.job import ComposedJob, JobSpec, SweepContext, compose_job, execute, skipped_return
-from trainctl.config.naming import naming_swept
-from trainctl.config.overrides import task_overrides
 from trainctl.errors import CommandError, JobError, TrainctlError
 from trainctl.launch.failure import Failure, cause_of
 from trainctl.launch.local.channel import Channel, ChannelClosed
@@ -32,7 +30,7 @@ from trainctl.launch.slots.slot import Slot
 from trainctl.launch.slots.threads import EVERYONE, POOLS, limit_threads
 from trainctl.rundir.lock import is_locked
 from trainctl.rundir.paths import RunDir
-from trainctl.rundir.provenance import code_change, machine_facts, single_job_argv
+from trainctl.rundir.provenance import code_change, machine_facts
 from trainctl.rundir.result import is_kept, read_result
 from trainctl.rundir.status import State, read_status
 
@@ -97,7 +95,7 @@ class Job:
             raise
         except Exception as error:  # noqa: BLE001  # nothing of the task has run: whatever it is stands in its way
             obstacle = error
-        return self._answer(failed_return(self._spec.overrides, obstacle), Failure("error", describe(obstacle)))
+        return self._answer(failed_return(self._spec.texts, obstacle), Failure("error", describe(obstacle)))
 
     def _run_composed(self, context: SweepContext, job: ComposedJob) -> int:
         self._limit_threads(job)
@@ -151,7 +149,6 @@ class Job:
             claim.run.create()
             lock = take_lock(claim.run)
             job.place(claim.run.path)
-            overrides = task_overrides(job.config.hydra)
             reservation = Reservation.make(
                 claim.run,
                 config=job.config,
@@ -160,8 +157,7 @@ class Job:
                 facts={
                     **job.identity.record(claim.run),
                     "job": {"num": job.spec.number, "id": str(job.config.hydra.job.id)},
-                    "overrides": overrides,
-                    "argv": single_job_argv(overrides),
+                    **given_facts(job.config.hydra),
                     **facts,
                 },
             )
@@ -170,7 +166,7 @@ class Job:
     def _execute(self, context: SweepContext, job: ComposedJob, reservation: Reservation, slot: Slot | None) -> int:
         """Run the job; without a slot up to its task function, where it waits for one."""
         run = reservation.run
-        sys.argv = single_job_argv([*task_overrides(job.config.hydra), *job.hydra_overrides(run)])
+        sys.argv = [*given_facts(job.config.hydra)["argv"], *job.hydra_overrides(run)]
         task = context.task_function
         if slot is None:
             output = HeldOutput()
@@ -179,15 +175,14 @@ class Job:
             self._start(reservation, slot)
             redirect_to(run.log)
         try:
-            with naming_swept(job.swept):
-                returned = execute(context, job, task)
+            returned = execute(context, job, task)
         except NotStarted as ending:
             reservation.release()
             raise (ending.__cause__ or ending) from None
         except SystemExit as leaving:
             returned = self._after_exit(job, leaving)
         except BaseException as error:  # noqa: BLE001  # KeyboardInterrupt and the like end this job, not the sweep
-            returned = failed_return(self._spec.overrides, error, str(run.path))
+            returned = failed_return(self._spec.texts, error, str(run.path))
         if self._attempt is None:  # Hydra failed in its own part
             self._attempt = Attempt.start(reservation, left_by_exit=_LEFT)
             output.give_to(run.log)
@@ -224,7 +219,7 @@ class Job:
         if leaving.code in (None, 0):
             return skipped_return(job, RunDir.at(job.sweep_dir / job.config.hydra.sweep.subdir).path, None)
         error = JobError(f"the job called sys.exit({leaving.code!r})")
-        return failed_return(self._spec.overrides, error.with_traceback(leaving.__traceback__))
+        return failed_return(self._spec.texts, error.with_traceback(leaving.__traceback__))
 
     def _finish(self, attempt: Attempt, returned: JobReturn) -> int:
         self._has_succeeded = returned.status is JobStatus.COMPLETED
@@ -236,14 +231,14 @@ class Job:
             if returned.status is JobStatus.FAILED:  # the trace that a person needs is the one of the task
                 shown = error.with_traceback(returned._return_value.__traceback__)
             shown.__cause__ = None
-            returned = failed_return(self._spec.overrides, shown, returned.working_dir)
+            returned = failed_return(self._spec.texts, shown, returned.working_dir)
             data = pack_return(returned, self._forked)
         if returned.status is JobStatus.COMPLETED:
             attempt.end("done", value=returned._return_value, exit_code=0)
             if attempt.status.state == "done":
                 self._channel.send("ended", None, data)
                 return 0
-            returned = failed_return(self._spec.overrides, JobError(str(attempt.status.reason)))
+            returned = failed_return(self._spec.texts, JobError(str(attempt.status.reason)))
             return self._answer(returned, Failure("error", str(attempt.status.reason)))
         return self._fail(attempt, returned, returned._return_value)
 
@@ -257,7 +252,7 @@ class Job:
         if isinstance(raised, KeyboardInterrupt):
             failure = Failure("interrupted", reason, tail)
         if not isinstance(raised, Exception):  # the launcher would take it for a Ctrl-C of its own
-            returned = failed_return(self._spec.overrides, JobError(f"the job ended by {reason}"), returned.working_dir)
+            returned = failed_return(self._spec.texts, JobError(f"the job ended by {reason}"), returned.working_dir)
         attempt.end(failure.state, exit_code=1, reason=reason)
         return self._answer(returned, failure)
 
@@ -265,7 +260,7 @@ class Job:
         try:
             data = pack_return(returned, self._forked)
         except JobError as error:
-            data = pack_return(failed_return(self._spec.overrides, error), self._forked)
+            data = pack_return(failed_return(self._spec.texts, error), self._forked)
         self._channel.send("ended", failure, data)
         return 1
 
@@ -274,7 +269,7 @@ class Job:
         status = read_status(run)
         reason = f"failed earlier, and rerun=none: {status.reason if status else 'nothing is known'}"
         error = JobError(f"the job {reason}; its log is {run.log}")
-        return self._answer(failed_return(self._spec.overrides, error, str(run.path)), Failure("error", reason))
+        return self._answer(failed_return(self._spec.texts, error, str(run.path)), Failure("error", reason))
 
     def _skip(self, job: ComposedJob, run: RunDir) -> int:
         returned = skipped_return(job, run.path, read_result(run))

@@ -14,7 +14,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from trainctl.compose.job import SweepContext, constant_overrides
+from trainctl.compose.job import SweepContext
 from trainctl.config import yaml
 from trainctl.config.identity import identity
 from trainctl.config.settings import settings_of
@@ -40,7 +40,6 @@ def rehearse(context: SweepContext) -> None:
     before = hydra_config.cfg
     try:
         with contextlib.suppress(Exception):  # only time is lost
-            constant_overrides(context.config)
             for _ in range(_ROUNDS):
                 _walk(copy.deepcopy(context.config))
                 linux.holds_device()
