@@ -13,8 +13,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from trainctl.config.grid import GridSweeperConf
-from trainctl.config.naming import current_swept, job_name
-from trainctl.config.overrides import task_overrides
+from trainctl.config.naming import current_swept, name_of_parts
+from trainctl.config.overrides import task_parts
 from trainctl.config.settings import Settings
 from trainctl.launch.settings import SlotLauncherConf
 
@@ -59,7 +59,7 @@ def name_of(*, _root_: DictConfig) -> str:
     """Return the readable name of the job whose config this is: the resolver `${trainctl_name:}`."""
     hydra = OmegaConf.select(_root_, "hydra")
     groups = {str(group) for group in hydra.runtime.choices}
-    return job_name(task_overrides(hydra), current_swept(), groups)
+    return name_of_parts(task_parts(hydra), current_swept(), groups)
 
 
 _register()

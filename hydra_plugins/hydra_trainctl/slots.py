@@ -34,8 +34,11 @@ class SlotLauncher(joblib_launcher.JoblibLauncher):  # type: ignore[misc]  # the
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run the jobs and return their JobReturns in order; the zygote is kept for the next call."""
+        from trainctl.config.overrides import parse_overrides
+
+        jobs = [parse_overrides(each) for each in job_overrides]
         with _one_sentence():
-            returns: Sequence[JobReturn] = self._sweeps.launch(job_overrides, initial_job_idx)
+            returns: Sequence[JobReturn] = self._sweeps.launch(jobs, initial_job_idx)
         return returns
 
 

@@ -9,7 +9,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from trainctl.config.naming import current_swept, job_name, naming_swept, override_key, swept_keys
+from trainctl.config.naming import current_swept, job_name, naming_swept
+from trainctl.config.overrides import override_key, parse_overrides, swept_keys
 
 WORDS = ("lr", "norm", "x", "n", "no", "b", "base", "optim", "weight", "decay", "model", "a1", "f00dcafe")
 # Characters that names are made of come often, so that different overrides come close to each other.
@@ -165,7 +166,10 @@ def test_only_swept_keys_are_named() -> None:
 
 
 def test_swept_keys_are_those_that_the_sweep_does_not_fix() -> None:
-    assert swept_keys(["norm=new", "+db@src=x", "epochs=3"], ["norm=new,batch", "epochs=3"]) == {"norm", "db@src"}
+    assert swept_keys(parse_overrides(["norm=new", "+db@src=x", "epochs=3"]), {"norm=new,batch", "epochs=3"}) == {
+        "norm",
+        "db@src",
+    }
 
 
 def test_swept_keys_are_known_inside_the_block_only() -> None:

@@ -49,7 +49,7 @@ def ready(app: Any) -> list[str]:
 
 def test_next_job_waits_at_its_task_and_is_queued(app: Any, wait_until: Any) -> None:
     launcher = app.start("x=range(0,3)", "mode=wait", "hydra.launcher.slots=1")
-    wait_until(lambda: ready(app) == ["1"], "the next job is ready")
+    wait_until(lambda: "1" in ready(app), "the next job is ready")
     run = RunDir.at(app.sweep / "1")
     assert state_of(run) == "queued"
     assert yaml.loads(run.run.read_text())["identity"]
@@ -65,7 +65,7 @@ def test_next_job_waits_at_its_task_and_is_queued(app: Any, wait_until: Any) -> 
 def test_job_that_waits_is_begun_again_in_its_directory_whatever_ended_it(app: Any, wait_until: Any) -> None:
     for attempt, number in enumerate((signal.SIGINT, signal.SIGKILL), start=1):
         launcher = app.start("x=range(0,3)", "mode=wait", "hydra.launcher.slots=1")
-        wait_until(lambda: app.ran().count("start 0") == attempt and ready(app) == ["1"], "the next job is ready")  # noqa: B023
+        wait_until(lambda: app.ran().count("start 0") == attempt and "1" in ready(app), "the next job is ready")  # noqa: B023
         launcher.send_signal(number)
         if number == signal.SIGINT:
             wait_until(lambda: len(app.processes()) <= 3, "the job that waited has gone")

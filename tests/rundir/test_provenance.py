@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from trainctl.rundir.provenance import git_facts, machine_facts, packages, relative_to, single_job_argv
+from trainctl.rundir.provenance import git_facts, machine_facts, packages, program_argv, relative_to
 
 
 @pytest.fixture(autouse=True)
@@ -93,8 +93,7 @@ def test_command_line_of_one_job_has_no_sweep_in_it(
     monkeypatch: pytest.MonkeyPatch, argv: list[str], overrides: list[str], expected: list[str]
 ) -> None:
     monkeypatch.setattr(sys, "argv", argv)
-    assert single_job_argv(overrides)[: len(expected)] == expected
-    assert not {"-m", "--multirun"} & set(single_job_argv(overrides))
+    assert [*program_argv(), *overrides] == expected
 
 
 def test_installed_packages_are_listed_sorted() -> None:

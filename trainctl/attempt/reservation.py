@@ -24,7 +24,7 @@ from trainctl.rundir.job_identity import JobIdentity
 from trainctl.rundir.lock import RunLock
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.program import program_of
-from trainctl.rundir.provenance import hydra_config, machine_facts, original_cwd, single_job_argv
+from trainctl.rundir.provenance import hydra_config, machine_facts, original_cwd, program_argv
 from trainctl.rundir.seed import choose_seed
 from trainctl.rundir.status import Status, read_status, write_status
 
@@ -224,10 +224,14 @@ def take_lock(run: RunDir) -> RunLock:
 def plain_facts(config: DictConfig, settings: Settings, run: RunDir, task: Any = None) -> dict[str, Any]:
     """Return what `run.yaml` says of a run that no launcher started; a sweep knows it only by its task function."""
     hydra = hydra_config()
-    overrides = task_overrides(hydra) if hydra is not None else []
     return {
         **JobIdentity.of(config, settings.identity.exclude, program_of(task)).record(run),
-        "overrides": overrides,
-        "argv": single_job_argv(overrides) if hydra is not None else list(sys.argv),
+        **({"overrides": [], "argv": list(sys.argv)} if hydra is None else given_facts(hydra)),
         **machine_facts(),
     }
+
+
+def given_facts(hydra: Any) -> dict[str, list[str]]:
+    """Return a job's overrides from its config's `hydra` node, and the command line that would run that job alone."""
+    overrides = task_overrides(hydra)
+    return {"overrides": overrides, "argv": [*program_argv(), *overrides]}

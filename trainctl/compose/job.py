@@ -6,7 +6,6 @@ What a task function may tell the launcher about its jobs, as its attribute `tra
 from __future__ import annotations
 
 import copy
-import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,16 +13,17 @@ from typing import Any, Protocol, cast
 
 import hydra.version
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobReturn, JobRuntime, JobStatus
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from trainctl.compose import _hydra
+from trainctl.compose.pairs import compose_parsed
 from trainctl.config._omegaconf import registered_resolvers
-from trainctl.config.naming import naming_swept, swept_keys
-from trainctl.config.overrides import quoted, task_overrides
+from trainctl.config.naming import naming_swept
+from trainctl.config.overrides import quoted, task_overrides, texts_of
 from trainctl.config.settings import Settings, settings_of
-from trainctl.launch.overrides import parse_overrides
 from trainctl.rundir.job_identity import JobIdentity
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.program import NO_PROGRAM, Program
@@ -77,7 +77,8 @@ class JobSpec:
 
     Attributes:
         number: `hydra.job.num`.
-        overrides: in Hydra's own words.
+        overrides: as Hydra read them.
+        swept: the keys that differ between the jobs.
         rerun: which earlier outcome is run again, as `hydra.launcher.rerun`.
         threads: the job's share of cores, as `Slot.threads`, which is the same for all slots.
         ahead: run it up to its task function before it has a slot.
@@ -85,11 +86,17 @@ class JobSpec:
     """
 
     number: int
-    overrides: tuple[str, ...]
+    overrides: tuple[Override, ...]
+    swept: frozenset[str]
     rerun: str = "failed"
     threads: Mapping[str, str] = field(default_factory=dict, hash=False)
     ahead: bool = False
     launch: str = ""
+
+    @property
+    def texts(self) -> list[str]:
+        """The overrides in the words of the sweeper."""
+        return texts_of(self.overrides)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +122,6 @@ class ComposedJob:
     Attributes:
         config: with the `hydra` node.
         path: where the job would like to run: sweep dir and name.
-        swept: the keys that differ between the jobs.
     """
 
     spec: JobSpec
@@ -124,7 +130,6 @@ class ComposedJob:
     path: Path
     identity: JobIdentity
     settings: Settings
-    swept: frozenset[str]
     hooks: TaskHooks
 
     def is_finished(self, run: RunDir) -> bool:
@@ -152,41 +157,29 @@ def compose_job(context: SweepContext, spec: JobSpec) -> ComposedJob:
         SettingError: the job's `trainctl:` settings are not allowed.
     """
     master = context.config
-    config = context.hydra_context.config_loader.load_sweep_config(master, list(spec.overrides))
+    config = compose_parsed(context.hydra_context.config_loader, master, spec.overrides)
     with open_dict(config):
         config.hydra.job.id = f"{config.hydra.job.name}_{spec.number}"
         config.hydra.job.num = spec.number
     hydra_config: Any = HydraConfig.instance()
     hydra_config.cfg = config  # for `${hydra:…}`; Hydra itself checks and closes it when the job runs
     sweep_dir = Path(str(OmegaConf.select(config, "hydra.sweep.dir"))).absolute()
-    swept = swept_keys(spec.overrides, constant_overrides(master))
-    with naming_swept(swept):
+    with naming_swept(spec.swept):
         subdir = str(OmegaConf.select(config, "hydra.sweep.subdir"))
     settings = settings_of(config)
     hooks = hooks_of(context.task_function)
     exclude = [*settings.identity.exclude, *hooks.apart]
     own = JobIdentity.of(config, exclude, context.program, only=f"{context.token} {spec.number}")
-    return ComposedJob(spec, config, sweep_dir, sweep_dir / subdir, own, settings, swept, hooks)
-
-
-def constant_overrides(master: DictConfig) -> list[str]:
-    """Return the overrides that all jobs share, as the command line has them and as sweepers write them again."""
-    return _constant_lines(tuple(task_overrides(master.hydra)))
-
-
-@functools.lru_cache(maxsize=1)  # the launcher works it out for all of its forks
-def _constant_lines(lines: tuple[str, ...]) -> list[str]:
-    constant = [each for each in parse_overrides(lines) if not each.is_sweep_override()]
-    rewritten = [f"{each.get_key_element()}={each.get_value_element_as_str()}" for each in constant]
-    return [str(each.input_line) for each in constant] + rewritten
+    return ComposedJob(spec, config, sweep_dir, sweep_dir / subdir, own, settings, hooks)
 
 
 def execute(context: SweepContext, job: ComposedJob, task: TaskFunction) -> JobReturn:
     """Run a composed job in this process, which has the launcher's singletons."""
     resolvers = registered_resolvers()
-    return _hydra.execute_job(
-        context.hydra_context, job.config, task, number=job.spec.number, master=context.config, resolvers=resolvers
-    )
+    with naming_swept(job.spec.swept):
+        return _hydra.execute_job(
+            context.hydra_context, job.config, task, number=job.spec.number, master=context.config, resolvers=resolvers
+        )
 
 
 def skipped_return(job: ComposedJob, run_path: Path, value: Any) -> JobReturn:

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from trainctl.compose import _hydra
 from trainctl.compose.pairs import FittingLoader
-from trainctl.launch.overrides import parse_overrides
+from trainctl.config.overrides import parse_overrides, texts_of
 
 
 def share_compositions(context: Any) -> None:
@@ -60,17 +60,24 @@ class SharingLoader:
         Raises:
             HydraException: as Hydra's own loader raises it.
         """
-        overrides = parse_overrides(sweep_overrides)
+        return self.compose(master_config, parse_overrides(sweep_overrides))
+
+    def compose(self, master_config: DictConfig, overrides: Sequence[Override]) -> DictConfig:
+        """Do the same with overrides that are parsed already.
+
+        Raises:
+            HydraException: as Hydra's own loader raises it.
+        """
         if self._must_be_whole(master_config, overrides):
-            return self._in_full(master_config, sweep_overrides)
+            return self._in_full(master_config, texts_of(overrides))
         values = self._last_values(overrides)
         apart = {id(override) for override in values}
         shared = self._shared_composition(master_config, [each for each in overrides if id(each) not in apart])
         if shared is None:
-            return self._in_full(master_config, sweep_overrides)
+            return self._in_full(master_config, texts_of(overrides))
         config: DictConfig = pickle.loads(shared)
         _hydra.apply_overrides(values, config)
-        config.hydra.overrides.task = [override.input_line for override in overrides]
+        config.hydra.overrides.task = texts_of(overrides)
         options = config.hydra.job.config.override_dirname
         config.hydra.job.override_dirname = _hydra.overrides_dirname(overrides, options)
         OmegaConf.copy_cache(from_config=master_config, to_config=config)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.types import Override
 from hydra.errors import CompactHydraException
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
@@ -18,7 +19,7 @@ from trainctl.config.adopt import NEVER_LOADED
 from trainctl.config.given import check_missing
 from trainctl.config.keys import leaves, split
 from trainctl.config.loaded import kept_copies
-from trainctl.config.naming import override_key
+from trainctl.config.overrides import override_key, parse_overrides, texts_of
 from trainctl.config.pairs import PAIR_NODE, Pairs
 from trainctl.config.values import is_same
 from trainctl.errors import IncompatibleError, PairError, TrainctlError
@@ -71,8 +72,16 @@ class FittingLoader:
             Refused: it cannot be fitted, or lacks values.
             HydraException: as Hydra's own loader raises it.
         """
-        config: DictConfig = self.loader.load_sweep_config(master_config, sweep_overrides)
-        job = tuple(sweep_overrides)
+        return self.compose(master_config, parse_overrides(sweep_overrides))
+
+    def compose(self, master_config: DictConfig, overrides: Sequence[Override]) -> DictConfig:
+        """Do the same with overrides that are parsed already.
+
+        Raises:
+            Refused, HydraException: as `load_sweep_config`.
+        """
+        config = compose_parsed(self.loader, master_config, overrides)
+        job = tuple(texts_of(overrides))
         try:
             fit(config)
             if job not in self._complete:
@@ -96,6 +105,15 @@ class FittingLoader:
             self.load_sweep_config(master, list(overrides))
             self._obstacles[choices] = self.left_out.get(job)
         return self._obstacles[choices]
+
+
+def compose_parsed(loader: Any, master: DictConfig, overrides: Sequence[Override]) -> DictConfig:
+    """Compose one job's config by any config loader; ours take the overrides as they are, Hydra's own as texts."""
+    compose = getattr(type(loader), "compose", None)
+    config: DictConfig = (
+        loader.load_sweep_config(master, texts_of(overrides)) if compose is None else compose(loader, master, overrides)
+    )
+    return config
 
 
 def fit_sweep(config: DictConfig) -> None:

@@ -11,8 +11,8 @@ from typing import Any
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig, OmegaConf
 
-from trainctl.compose.job import constant_overrides
 from trainctl.compose.pairs import FittingLoader, Refused, known_to_hydra
+from trainctl.config.overrides import shared_texts
 from trainctl.rundir import files
 from trainctl.rundir.sweep import left_out_file
 from trainctl.text import clean_line
@@ -44,7 +44,7 @@ class FittingSweep:
             Refused: some do not fit, and so none may be started.
         """
         obstacles = [self._loader.obstacle(self._config, overrides) for overrides in job_overrides]
-        same = set(constant_overrides(self._config))
+        same = shared_texts(self._config.hydra)
         out = {
             " ".join(text for text in job if text not in same): why
             for job, why in zip(job_overrides, obstacles, strict=True)

@@ -13,8 +13,7 @@ from typing import Any
 
 from hydra.errors import OverrideParseException
 
-from trainctl.config.naming import override_key
-from trainctl.config.overrides import worded
+from trainctl.config.overrides import override_key, worded
 from trainctl.errors import SettingError
 
 MOST_JOBS = 1_000_000  # the overrides of all jobs are in memory

@@ -5,17 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 
 from trainctl.config.identity import OWN_KEYS_THAT_COUNT
 from trainctl.config.keys import is_within
+from trainctl.config.overrides import parts_of
 
 _LONGEST = 120  # bytes; file systems take 255, but a terminal line and a prefix of suffixes should fit too
 _HASH_DIGITS = 8  # among the 10,000 jobs of a sweep two equal ones are still unlikely
 
-_PREFIX = re.compile(r"^(\+\+|\+|~)")
 _ILLEGAL = re.compile(r"[^\w.,=+@%-]", re.ASCII)
 
 # Keys that can be told from their CamelCase form, and values that stand in a name as they are: lower case, since some
@@ -52,7 +52,14 @@ def job_name(overrides: Sequence[str], swept: Collection[str] | None = None, gro
     >>> job_name(["act=ReLU"])
     'Act_ReLU-0ac25e40'
     """
-    pairs = sorted((_split(text) for text in overrides), key=lambda pair: (pair[1] not in groups, pair[1]))
+    return name_of_parts(map(parts_of, overrides), swept, groups)
+
+
+def name_of_parts(
+    parts: Iterable[tuple[bool, str, str]], swept: Collection[str] | None = None, groups: Collection[str] = ()
+) -> str:
+    """Return the name of a job from the parts of its overrides, as `parts_of` returns them."""
+    pairs = sorted(parts, key=lambda pair: (pair[1] not in groups, pair[1]))
     pairs = [pair for pair in pairs if not pair[1].startswith("trainctl.") or is_within(pair[1], OWN_KEYS_THAT_COUNT)]
     if swept and any(key in swept for _, key, _ in pairs):
         pairs = [pair for pair in pairs if pair[1] in swept]
@@ -61,21 +68,6 @@ def job_name(overrides: Sequence[str], swept: Collection[str] | None = None, gro
         return text
     digest = hashlib.sha256(json.dumps(pairs).encode()).hexdigest()[:_HASH_DIGITS]
     return f"{text[: _LONGEST - _HASH_DIGITS - 1].rstrip('.-')}-{digest}"
-
-
-def override_key(text: str) -> str:
-    """Return the key of an override without its prefix: `+db@src=x` -> `db@src`."""
-    return _split(text)[1]
-
-
-def swept_keys(job: Sequence[str], sweep: Sequence[str]) -> frozenset[str]:
-    """Return the keys of a job's overrides that the sweep's own overrides do not give in just the same words.
-
-    >>> sorted(swept_keys(["norm=new", "epochs=3"], ["norm=new,batch", "epochs=3"]))
-    ['norm']
-    """
-    constant = set(sweep)
-    return frozenset(override_key(text) for text in job if text not in constant)
 
 
 @contextmanager
@@ -91,15 +83,6 @@ def naming_swept(keys: frozenset[str]) -> Iterator[None]:
 def current_swept() -> frozenset[str] | None:
     """Return the keys given by `naming_swept`; None when nobody knows."""
     return _swept.get()
-
-
-def _split(override: str) -> tuple[bool, str, str]:
-    """Return whether something is taken out (`~`), the key, and the value, truth in lower case."""
-    key, _, value = override.partition("=")
-    value = value.lower() if value.lower() in ("true", "false") else value
-    prefix = _PREFIX.match(key)
-    mark = prefix.group(0) if prefix else ""
-    return mark == "~", key[len(mark) :], value
 
 
 def _part(is_removal: bool, key: str, value: str) -> str:

@@ -6,8 +6,12 @@ A value in the words of Hydra's override grammar, which reads back as the same v
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Iterable, Sequence
+from functools import cache, lru_cache
 from typing import Any
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
 
 from trainctl.errors import SettingError
@@ -32,6 +36,75 @@ def task_overrides(hydra: Any) -> list[str]:
     """Return the overrides of the task from a config's `hydra` node, in the very words: `lr=${a}` is not resolved."""
     texts: Any = OmegaConf.to_container(hydra.overrides.task, resolve=False)
     return [str(text) for text in texts]
+
+
+_PREFIX = re.compile(r"^(\+\+|\+|~)")
+_MOST_KNOWN = 1 << 16  # texts; jobs of a sweep share most of them
+
+
+def parse_overrides(texts: Sequence[str]) -> list[Override]:
+    """Return overrides as Hydra reads them, each distinct text read once.
+
+    Raises:
+        OverrideParseException: one is not an override.
+    """
+    return [_parse(text) for text in texts]
+
+
+def parts_of(text: str) -> tuple[bool, str, str]:
+    """Return what a name is made of: whether something is taken out (`~`), the key, and the value, truth in lower case.
+
+    >>> parts_of("++db@src=True"), parts_of("~opt")
+    ((False, 'db@src', 'true'), (True, 'opt', ''))
+    """
+    key, _, value = text.partition("=")
+    value = value.lower() if value.lower() in ("true", "false") else value
+    prefix = _PREFIX.match(key)
+    mark = prefix.group(0) if prefix else ""
+    return mark == "~", key[len(mark) :], value
+
+
+def task_parts(hydra: Any) -> list[tuple[bool, str, str]]:
+    """Return the parts of the overrides of the task from a config's `hydra` node."""
+    return [parts_of(text) for text in task_overrides(hydra)]
+
+
+def override_key(text: str) -> str:
+    """Return the key of an override without its prefix: `+db@src=x` -> `db@src`."""
+    return parts_of(text)[1]
+
+
+def texts_of(overrides: Iterable[Override]) -> list[str]:
+    """Return overrides in the very words in which they were given."""
+    return [str(each.input_line) for each in overrides]
+
+
+def shared_texts(hydra: Any) -> frozenset[str]:
+    """Return the texts of the overrides that all jobs of a sweep share, as the command line has them and as sweepers
+    write them again.
+    """
+    constant = [each for each in parse_overrides(task_overrides(hydra)) if not each.is_sweep_override()]
+    rewritten = [f"{each.get_key_element()}={each.get_value_element_as_str()}" for each in constant]
+    return frozenset([*texts_of(constant), *rewritten])
+
+
+def swept_keys(job: Iterable[Override], shared: Collection[str]) -> frozenset[str]:
+    """Return the keys of a job's overrides that the sweep does not give in just the same words.
+
+    >>> sorted(swept_keys(parse_overrides(["norm=new", "epochs=3", "+db@src=x"]), {"epochs=3"}))
+    ['db@src', 'norm']
+    """
+    return frozenset(each.get_key_element().lstrip("+~") for each in job if each.input_line not in shared)
+
+
+@lru_cache(maxsize=_MOST_KNOWN)
+def _parse(text: str) -> Override:
+    return _parser().parse_overrides([text])[0]
+
+
+@cache
+def _parser() -> OverridesParser:
+    return OverridesParser.create()
 
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")

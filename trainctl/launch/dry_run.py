@@ -39,12 +39,12 @@ class Preview:
                 sys.stdout.write(f"{position + 1:>{len(str(len(specs)))}}/{len(specs)}  {line}\n")
         finally:
             shutil.rmtree(self._decoy, ignore_errors=True)
-        return [JobReturn(overrides=list(spec.overrides), status=JobStatus.COMPLETED) for spec in specs]
+        return [JobReturn(overrides=spec.texts, status=JobStatus.COMPLETED) for spec in specs]
 
 
 def _line(context: SweepContext, spec: JobSpec, equal: dict[str, Path]) -> str:
     """Return what would happen to a job; `equal` has the run dirs of the jobs before it, by identity."""
-    overrides = " ".join(spec.overrides)
+    overrides = " ".join(spec.texts)
     try:
         job = compose_job(context, spec)
         if can_be_equal(job) and job.identity.text in equal:

@@ -10,9 +10,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobReturn, configure_log, setup_globals
 
 from trainctl.compose.job import JobSpec, SweepContext, hooks_of
+from trainctl.config.overrides import shared_texts, swept_keys
 from trainctl.launch.detach import detach, take_sweep_dir
 from trainctl.launch.display.choose import make_report
 from trainctl.launch.dry_run import Preview
@@ -53,7 +55,7 @@ class SlotSweeps:
         program = program_of(task, hooks_of(task).file(context.config))
         self._context = dataclasses.replace(context, program=program, token=secrets.token_hex(8))
 
-    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
+    def launch(self, jobs: Sequence[Sequence[Override]], initial_job_idx: int) -> list[JobReturn]:
         """Run the jobs and return their JobReturns in order, FAILED ones included.
 
         Raises:
@@ -62,16 +64,16 @@ class SlotSweeps:
         """
         refuse_while_imported()
         setup_globals()
-        job_overrides = job_overrides[: self._settings.first]
+        jobs = jobs[: self._settings.first]
         config = self._context.config
         configure_log(config.hydra.hydra_logging, config.hydra.verbose)
         if self._preview is not None:
-            return self._preview.show(self._context, self._specs(job_overrides, initial_job_idx, {}))
+            return self._preview.show(self._context, self._specs(jobs, initial_job_idx, {}))
         sweep_dir = Path(str(config.hydra.sweep.dir)).absolute()
         make_sweep_dir(sweep_dir)
         try:
             starter, pool = self._open(sweep_dir)
-            specs = self._specs(job_overrides, initial_job_idx, pool.slots[0].threads)
+            specs = self._specs(jobs, initial_job_idx, pool.slots[0].threads)
             names = [slot.name for slot in pool.slots]
             memory = recorded(pool.memory, sweep_dir)
             report = make_report(len(specs), self._settings.progress, slots=names, sweep_dir=sweep_dir, memory=memory)
@@ -83,13 +85,13 @@ class SlotSweeps:
             self.close()
             raise
 
-    def _specs(self, overrides: Sequence[Sequence[str]], first: int, threads: Mapping[str, str]) -> list[JobSpec]:
-        rerun = self._settings.rerun
+    def _specs(self, jobs: Sequence[Sequence[Override]], first: int, threads: Mapping[str, str]) -> list[JobSpec]:
+        rerun, shared = self._settings.rerun, shared_texts(self._context.config.hydra)
         ahead = may_run_ahead(self._context.hydra_context, self._context.config)
         own = secrets.token_hex(8)
         return [
-            JobSpec(first + number, tuple(each), rerun, threads, ahead and not changes_hydra(each), own)
-            for number, each in enumerate(overrides)
+            JobSpec(number, tuple(job), swept_keys(job, shared), rerun, threads, ahead and not changes_hydra(job), own)
+            for number, job in enumerate(jobs, start=first)
         ]
 
     def close(self) -> None:

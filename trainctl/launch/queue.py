@@ -130,7 +130,7 @@ class Queue:
         self._report = report
         self._greet = greet
         self._is_alone = is_alone
-        self._most_armed = min(len(pool.slots), _MOST_ARMED)
+        self._most_armed = min(len(pool.slots) + 1, _MOST_ARMED)  # one in reserve, for short jobs
         self._left = deque(range(len(specs)))
         self._looked = 0.0
         self._said: set[str] = set()

@@ -70,8 +70,9 @@ class Presence:
             _forget_the_dead(self._directory)
             self._path, self._lock = self._take_name()
             self._owner = os.getpid()
-            record = asdict(_this_process())
-            files.write_yaml(self._path, {**record, "started": format_time(record["started"])})
+            own = _this_process()
+            assert own.started is not None
+            files.write_yaml(self._path, {**asdict(own), "started": format_time(own.started)})
         except OSError as error:
             self.close()
             reason = error.strerror or error

@@ -84,7 +84,7 @@ class Sweep:
         if self._interrupts.wants_no_more:
             self._leave()
         return [
-            returned or failed_return(spec.overrides, JobError("the job was not started: the sweep was stopped"))
+            returned or failed_return(spec.texts, JobError("the job was not started: the sweep was stopped"))
             for returned, spec in zip(self._returns, self._specs, strict=True)
         ]
 
@@ -208,7 +208,7 @@ class Sweep:
             return
         self._failures += 1
         where = "" if log is None else f"; its log is {log}"
-        lost = failed_return(self._specs[job.position].overrides, JobError(f"the job {failure.reason}{where}"))
+        lost = failed_return(self._specs[job.position].texts, JobError(f"the job {failure.reason}{where}"))
         self._conclude(job.position, lost if data is None else unpack_return(data), job.path, failure)
 
     # -- equal jobs ----------------------------------------------------------------------------------------------
@@ -233,7 +233,7 @@ class Sweep:
         path, failure = self._outcomes[first]
         returned = copy.copy(self._returns[first])
         assert returned is not None
-        returned.overrides = list(self._specs[position].overrides)
+        returned.overrides = self._specs[position].texts
         self._returns[position] = returned
         if failure is None:
             assert path is not None

@@ -116,12 +116,12 @@ def original_cwd() -> Path:
     return Path(hydra.runtime.cwd) if hydra is not None else Path.cwd()
 
 
-def single_job_argv(overrides: list[str]) -> list[str]:
-    """Return the command line that would run one job alone: the program, Hydra's flags for its config, the overrides.
+def program_argv() -> list[str]:
+    """Return the command line of the program without its overrides, and with those flags alone that choose its config.
 
     >>> sys.argv, saved = ["train.py", "-m", "--config-name", "small", "lr=1,2"], sys.argv
-    >>> single_job_argv(["lr=1"])
-    ['train.py', '--config-name', 'small', 'lr=1']
+    >>> program_argv()
+    ['train.py', '--config-name', 'small']
     >>> sys.argv = saved
     """
     flags: list[str] = []
@@ -132,7 +132,7 @@ def single_job_argv(overrides: list[str]) -> list[str]:
         flag, given, value = argument.partition("=")
         if flag in wanted:
             flags += [wanted[flag], value if given else next(arguments, "")]
-    return [sys.argv[0], *flags, *overrides]
+    return [sys.argv[0], *flags]
 
 
 def relative_to(path: Path, base: Path) -> str:

@@ -14,7 +14,8 @@ from trainctl.config import changelog, yaml
 from trainctl.config.changelog import Changelog
 from trainctl.config.keys import leaves
 from trainctl.config.masking import OMITTED, Masking, patterns_of
-from trainctl.config.naming import job_name, override_key
+from trainctl.config.naming import job_name
+from trainctl.config.overrides import override_key
 from trainctl.rundir import events
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.status import read_status

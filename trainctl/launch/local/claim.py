@@ -85,7 +85,7 @@ def can_be_equal(job: ComposedJob) -> bool:
     pipeline differ, though their configs do not.
     """
     is_named = bool(job.identity.text) and job.identity.program.function is not None
-    return is_named and not any(is_within(key.replace("/", "."), _APART) for key in job.swept)
+    return is_named and not any(is_within(key.replace("/", "."), _APART) for key in job.spec.swept)
 
 
 def claim_of(job: ComposedJob) -> Claim:

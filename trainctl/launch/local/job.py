@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import os
 import select
 import sys
@@ -16,11 +15,9 @@ from hydra.core.utils import JobReturn, JobStatus
 
 from trainctl.attempt.attempt import Attempt, describe
 from trainctl.attempt.output import HeldOutput, keep_earlier_log, redirect_to
-from trainctl.attempt.reservation import Reservation, take_lock
+from trainctl.attempt.reservation import Reservation, given_facts, take_lock
 from trainctl.compose._hydra import outcome_of
 from trainctl.compose.job import ComposedJob, JobSpec, SweepContext, compose_job, execute, skipped_return
-from trainctl.config.naming import naming_swept
-from trainctl.config.overrides import task_overrides
 from trainctl.errors import CommandError, JobError, TrainctlError
 from trainctl.launch.failure import Failure, cause_of
 from trainctl.launch.local.channel import Channel, ChannelClosed
@@ -32,11 +29,10 @@ from trainctl.launch.returns import failed_return, pack_config, pack_return
 from trainctl.launch.slots.host_locks import keep
 from trainctl.launch.slots.slot import Slot
 from trainctl.launch.slots.threads import EVERYONE, POOLS, limit_threads
-from trainctl.launch.substitutes import Preparation
 from trainctl.rundir.job_index import JobIndex
 from trainctl.rundir.lock import is_locked
 from trainctl.rundir.paths import RunDir
-from trainctl.rundir.provenance import code_change, machine_facts, single_job_argv
+from trainctl.rundir.provenance import code_change, machine_facts
 from trainctl.rundir.result import is_kept, read_result
 from trainctl.rundir.status import State, read_status
 
@@ -86,7 +82,6 @@ class Job:
         self._forked = forked
         self._attempt: Attempt | None = None
         self._own_environment: frozenset[str] = frozenset()
-        self._preparation = Preparation()
         self._remains = Remains()
         self._has_succeeded = self.is_idle = False
         self._hydra_config: bytes | None = None
@@ -102,7 +97,7 @@ class Job:
             raise
         except Exception as error:  # noqa: BLE001  # nothing of the task has run: whatever it is stands in its way
             obstacle = error
-        return self._answer(failed_return(self._spec.overrides, obstacle), Failure("error", describe(obstacle)))
+        return self._answer(failed_return(self._spec.texts, obstacle), Failure("error", describe(obstacle)))
 
     def _run_composed(self, context: SweepContext, job: ComposedJob) -> int:
         self._limit_threads(job)
@@ -161,7 +156,6 @@ class Job:
             claim.run.create()
             lock = take_lock(claim.run)
             job.place(claim.run.path)
-            overrides = task_overrides(job.config.hydra)
             reservation = Reservation.make(
                 claim.run,
                 config=job.config,
@@ -170,8 +164,7 @@ class Job:
                 facts={
                     **job.identity.record(claim.run),
                     "job": {"num": job.spec.number, "id": str(job.config.hydra.job.id)},
-                    "overrides": overrides,
-                    "argv": single_job_argv(overrides),
+                    **given_facts(job.config.hydra),
                     **facts,
                 },
             )
@@ -180,8 +173,8 @@ class Job:
     def _execute(self, context: SweepContext, job: ComposedJob, reservation: Reservation, slot: Slot | None) -> int:
         """Run the job; without a slot up to its task function, where it waits for one."""
         run = reservation.run
-        sys.argv = single_job_argv([*task_overrides(job.config.hydra), *job.hydra_overrides(run)])
-        task = when_started(context.task_function, self._preparation.end)
+        sys.argv = [*given_facts(job.config.hydra)["argv"], *job.hydra_overrides(run)]
+        task = context.task_function
         if slot is None:
             output = HeldOutput()
             task = when_started(task, lambda: self._start_late(reservation, output))
@@ -189,15 +182,14 @@ class Job:
             self._start(reservation, slot)
             redirect_to(run.log)
         try:
-            with naming_swept(job.swept):
-                returned = execute(context, job, task)
+            returned = execute(context, job, task)
         except NotStarted as ending:
             reservation.release()
             raise (ending.__cause__ or ending) from None
         except SystemExit as leaving:
             returned = self._after_exit(job, leaving)
         except BaseException as error:  # noqa: BLE001  # KeyboardInterrupt and the like end this job, not the sweep
-            returned = failed_return(self._spec.overrides, error, str(run.path))
+            returned = failed_return(self._spec.texts, error, str(run.path))
         if self._attempt is None:  # Hydra failed in its own part
             self._attempt = Attempt.start(reservation, left_by_exit=_LEFT)
             output.give_to(run.log)
@@ -205,7 +197,7 @@ class Job:
 
     def _start_late(self, reservation: Reservation, output: HeldOutput) -> None:
         try:
-            self._hydra_config = pack_config(copy.deepcopy(HydraConfig.instance().cfg))  # as Hydra gives it back
+            self._hydra_config = pack_config(HydraConfig.instance().cfg)  # of which Hydra gives back a copy
             self._start(reservation, self._get_slot(reservation.run))
             output.give_to(reservation.run.log)
         except Exception as error:
@@ -234,7 +226,7 @@ class Job:
         if leaving.code in (None, 0):
             return skipped_return(job, RunDir.at(job.sweep_dir / job.config.hydra.sweep.subdir).path, None)
         error = JobError(f"the job called sys.exit({leaving.code!r})")
-        return failed_return(self._spec.overrides, error.with_traceback(leaving.__traceback__))
+        return failed_return(self._spec.texts, error.with_traceback(leaving.__traceback__))
 
     def _finish(self, attempt: Attempt, returned: JobReturn) -> int:
         self._has_succeeded = returned.status is JobStatus.COMPLETED
@@ -246,14 +238,14 @@ class Job:
             if returned.status is JobStatus.FAILED:  # the trace that a person needs is the one of the task
                 shown = error.with_traceback(outcome_of(returned).__traceback__)
             shown.__cause__ = None
-            returned = failed_return(self._spec.overrides, shown, returned.working_dir)
+            returned = failed_return(self._spec.texts, shown, returned.working_dir)
             data = pack_return(returned, self._forked)
         if returned.status is JobStatus.COMPLETED:
             attempt.end("done", value=outcome_of(returned), exit_code=0)
             if attempt.status.state == "done":
                 self._channel.send("ended", None, data)
                 return 0
-            returned = failed_return(self._spec.overrides, JobError(str(attempt.status.reason)))
+            returned = failed_return(self._spec.texts, JobError(str(attempt.status.reason)))
             return self._answer(returned, Failure("error", str(attempt.status.reason)))
         return self._fail(attempt, returned, outcome_of(returned))
 
@@ -267,7 +259,7 @@ class Job:
         if isinstance(raised, KeyboardInterrupt):
             failure = Failure("interrupted", reason, tail)
         if not isinstance(raised, Exception):  # the launcher would take it for a Ctrl-C of its own
-            returned = failed_return(self._spec.overrides, JobError(f"the job ended by {reason}"), returned.working_dir)
+            returned = failed_return(self._spec.texts, JobError(f"the job ended by {reason}"), returned.working_dir)
         attempt.end(failure.state, exit_code=1, reason=reason)
         return self._answer(returned, failure)
 
@@ -275,7 +267,7 @@ class Job:
         try:
             data = pack_return(returned, self._forked)
         except JobError as error:
-            data = pack_return(failed_return(self._spec.overrides, error), self._forked)
+            data = pack_return(failed_return(self._spec.texts, error), self._forked)
         self._channel.send("ended", failure, data)
         return 1
 
@@ -284,7 +276,7 @@ class Job:
         status = read_status(run)
         reason = f"failed earlier, and rerun=none: {status.reason if status else 'nothing is known'}"
         error = JobError(f"the job {reason}; its log is {run.log}")
-        return self._answer(failed_return(self._spec.overrides, error, str(run.path)), Failure("error", reason))
+        return self._answer(failed_return(self._spec.texts, error, str(run.path)), Failure("error", reason))
 
     def _skip(self, job: ComposedJob, claim: Claim) -> int:
         run = claim.run

@@ -10,6 +10,7 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from hydra.core.override_parser.types import Override
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
@@ -32,9 +33,9 @@ def may_run_ahead(context: HydraContext, config: DictConfig) -> bool:
     return "oc.env" not in text or not any(name in text for name in _OF_THE_SLOT)
 
 
-def changes_hydra(overrides: Sequence[str]) -> bool:
+def changes_hydra(overrides: Sequence[Override]) -> bool:
     """Say whether a job has a Hydra of its own."""
-    return any(text.lstrip("+~").startswith("hydra") for text in overrides)
+    return any(each.key_or_group.startswith("hydra") for each in overrides)
 
 
 def when_started(task: TaskFunction, start: Callable[[], object]) -> TaskFunction:

@@ -13,16 +13,13 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
-from omegaconf.errors import GrammarParseError
 
-from trainctl.compose.job import SweepContext, constant_overrides
+from trainctl.compose.job import SweepContext
 from trainctl.config import yaml
 from trainctl.config.identity import identity
 from trainctl.config.settings import settings_of
-from trainctl.launch import parsetrees
 from trainctl.launch.local import linux
 from trainctl.launch.returns import pack_config
-from trainctl.launch.substitutes import Preparation
 from trainctl.rundir.provenance import machine_facts
 from trainctl.rundir.status import boot_id
 
@@ -41,24 +38,14 @@ def rehearse(context: SweepContext) -> None:
     """
     hydra_config: Any = HydraConfig.instance()
     before = hydra_config.cfg
-    preparation = Preparation()
     try:
         with contextlib.suppress(Exception):  # only time is lost
-            constant_overrides(context.config)
-            _parse_all(context.config)
             for _ in range(_ROUNDS):
                 _walk(copy.deepcopy(context.config))
                 linux.holds_device()
                 boot_id()
     finally:
         hydra_config.cfg = before
-        preparation.end()
-
-
-def _parse_all(config: DictConfig) -> None:
-    for text in set(parsetrees.interpolations(OmegaConf.to_container(config, resolve=False))):
-        with contextlib.suppress(GrammarParseError):
-            parsetrees.parse(text)
 
 
 def _walk(config: DictConfig) -> None:
