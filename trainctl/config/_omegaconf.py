@@ -73,7 +73,8 @@ def walk(
             continue
         if type(node) not in _SINGLE:
             held: Any = node._value() if isinstance(node, UnionNode) else node
-            if (isinstance(held, DictConfig) or (into_lists and isinstance(held, Container))) and len(held):
+            is_branch = isinstance(held, DictConfig) or (into_lists and isinstance(held, Container))
+            if is_branch and len(held):
                 yield from walk(held, into_lists=into_lists, above=(*above, key))
                 continue
         yield Leaf((*above, key), container, node)
