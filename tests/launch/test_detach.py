@@ -111,7 +111,7 @@ def test_earlier_log_is_kept(app: Any, wait_until: Wait) -> None:
 def test_command_is_the_very_same(
     original: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    started = {}
+    started: dict[str, Any] = {}
 
     def start(command: list[str], **options: Any) -> Any:
         started.update(command=command, **options)
