@@ -19,7 +19,7 @@ from trainctl.errors import TrainctlError
 _SHORT = {
     "only": "trainctl.run.only",
     "force": "trainctl.run.force",
-    "flags": "trainctl.session.flags",
+    "flags": "trainctl.run.flags",
     "dry_run": "hydra.launcher.dry_run",
 }
 _SHORT_OVERRIDE = re.compile(rf"({'|'.join(_SHORT)})=(.*)", re.DOTALL)
