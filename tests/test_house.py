@@ -90,6 +90,19 @@ NOT_YET = {  # files that still import more of ours, or from above
 }
 SEAM = "trainctl/config/_omegaconf.py"  # the only file that uses private names of OmegaConf
 
+# Where a string names a module of ours: what is public, programs of `python -m`, and what lies above and is loaded only
+# where it is asked for.
+BY_NAME = {
+    "hydra_plugins.hydra_trainctl.sources": {"trainctl.preset", "trainctl.sources.hooks"},
+    "trainctl.attempt.trackers": {"trainctl.track.following"},
+    "trainctl.launch.local.client": {"trainctl.launch.local.spawn"},
+    "trainctl.launch.local.spawn": {"trainctl.launch.local.spawn"},
+    "trainctl.session.ranks.leader": {"trainctl.frameworks.ranks"},
+    "trainctl.session.values": {"trainctl.frameworks.torch"},
+    "trainctl.sources.remote": {"trainctl.sources.fetching"},
+    "trainctl.track.following": {"trainctl.track.sync"},
+}
+
 
 def name_of(path: Path) -> str:
     """Return the dotted module name of a file below the root."""
@@ -313,3 +326,21 @@ def test_test_files_have_unique_names_and_no_packages() -> None:
     names = Counter(path.name for path in (ROOT / "tests").rglob("*.py") if path.name != "conftest.py")
     assert [name for name, count in names.items() if count > 1] == []
     assert "__init__.py" not in names
+
+
+def test_modules_of_ours_are_named_in_strings_in_a_few_places_only() -> None:
+    found = {
+        name_of(path): {
+            text
+            for node in ast.walk(tree_of(path))
+            if isinstance(node, ast.Constant) and isinstance(node.value, str)
+            if MODULES.get(text := node.value.partition(":")[0], Path("__init__.py")).name != "__init__.py"
+        }
+        for path in OURS
+        if name_of(path) != PUBLIC
+    }
+    assert {name: texts for name, texts in found.items() if texts} == BY_NAME
+
+
+def test_no_function_sets_a_variable_of_its_module() -> None:
+    assert [name_of(path) for path in OURS for node in ast.walk(tree_of(path)) if isinstance(node, ast.Global)] == []

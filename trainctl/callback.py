@@ -14,6 +14,7 @@ import shlex
 import sys
 import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -24,7 +25,6 @@ from omegaconf import DictConfig, OmegaConf, flag_override
 
 from trainctl.attempt import attempt as attempts
 from trainctl.attempt import environment
-from trainctl.attempt.attempt import Attempt
 from trainctl.attempt.output import Tee, keep_earlier_log
 from trainctl.attempt.rank import rank
 from trainctl.attempt.reservation import is_waiting, plain_facts
@@ -44,10 +44,17 @@ log = logging.getLogger(__name__)
 
 _FORKING = "hydra_plugins.hydra_trainctl."  # our launchers
 
-_begun: Attempt | None = None  # by this module, not by the launcher
-_tee: Tee | None = None
-_page: panel.PanelHandle | None = None
-_guard: Guard | None = None
+
+@dataclass(slots=True)
+class _Around:
+    """What lies around the runs of this process: the copy of its output, the page, and who looks after the page."""
+
+    tee: Tee | None = None
+    page: panel.PanelHandle | None = None
+    guard: Guard | None = None
+
+
+_around = _Around()
 _told_at_the_end: dict[Path, Callable[[], None]] = {}  # by root, each once
 
 
@@ -136,7 +143,7 @@ class TrainctlCallback(Callback):
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         """End a run that `on_job_start` began: its own attempt, never the launcher's."""
         attempt = attempts.current()
-        if attempt is None or attempt is not _begun:
+        if attempt is None or not attempt.ends_with_job:
             return
         if job_return.status is JobStatus.COMPLETED:
             attempt.end("done", value=job_return.return_value, exit_code=0)
@@ -171,14 +178,14 @@ def _explain_if_asked(config: DictConfig) -> None:
 
 
 def _begin(config: DictConfig, task: Any) -> None:
-    global _begun, _tee
     run = RunDir.at(config.hydra.runtime.output_dir)
     settings = settings_of(config)
     facts = plain_facts(config, settings, run, task)
-    _begun = attempts.begin(run, config=config, settings=settings, facts=facts, left_by_exit="failed")
+    attempt = attempts.begin(run, config=config, settings=settings, facts=facts, left_by_exit="failed")
+    attempt.ends_with_job = True
     try:
-        keep_earlier_log(run, _begun.number)
-        _tee = Tee(run.log)
+        keep_earlier_log(run, attempt.number)
+        _around.tee = Tee(run.log)
     except OSError as error:
         log.warning("there is no %s: %s", run.log, error)
         return
@@ -186,11 +193,10 @@ def _begin(config: DictConfig, task: Any) -> None:
 
 
 def _close_tee() -> None:
-    global _tee
     atexit.unregister(_close_tee)
-    if _tee is not None:
-        _tee.close()
-        _tee = None
+    if _around.tee is not None:
+        _around.tee.close()
+        _around.tee = None
 
 
 def _refuse(error: TrainctlError) -> NoReturn:
@@ -201,16 +207,15 @@ def _refuse(error: TrainctlError) -> NoReturn:
 
 def _show_page(root: Path, settings: Settings) -> None:
     """Start or find the page's server, and say where it is; whatever goes wrong with it never stops training."""
-    global _page
     try:
-        _page = panel.ensure(root, settings.panel)
+        _around.page = panel.ensure(root, settings.panel)
     except TrainctlError as error:
         _refuse(error)  # a setting of the page that is not allowed
     except OSError as error:
         log.warning("there is no page: %s", error)
-    if _page is not None:
-        sys.stderr.write(f"page: {_page.url}\n")
-        if line := ssh_line(_page.url):
+    if _around.page is not None:
+        sys.stderr.write(f"page: {_around.page.url}\n")
+        if line := ssh_line(_around.page.url):
             sys.stderr.write(f"to see it on the machine you came from: {line}\n")
         sys.stderr.flush()
         atexit.register(_leave_page)
@@ -238,17 +243,15 @@ def _tell_at_the_end(root: Path) -> None:
 
 def _guard_page() -> None:
     """Have the page's server started again, once, if it is killed or hangs."""
-    global _guard
-    if _page is not None:
-        _guard = Guard(_page)
-        _guard.start()
+    if _around.page is not None:
+        _around.guard = Guard(_around.page)
+        _around.guard.start()
 
 
 def _leave_page() -> None:
-    global _page, _guard
-    if _guard is not None:
-        _guard.close()
-        _guard = None
-    if _page is not None:
-        _page.close()
-        _page = None
+    if _around.guard is not None:
+        _around.guard.close()
+        _around.guard = None
+    if _around.page is not None:
+        _around.page.close()
+        _around.page = None

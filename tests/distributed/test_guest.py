@@ -28,7 +28,7 @@ StartGuest = Callable[..., "subprocess.Popen[str]"]
 
 @pytest.fixture
 def host(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> Iterator[attempt.Attempt]:
-    monkeypatch.setattr("trainctl.session.api._current", None)  # a session that another test of this process has left
+    monkeypatch.setattr("trainctl.attempt.process.own.session", None)  # what another test of this process has left
     begun = attempt.begin(run, config=OmegaConf.create(CONFIG))
     yield begun
     begun.end("done", exit_code=0)

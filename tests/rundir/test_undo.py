@@ -135,7 +135,7 @@ def test_undo_is_an_edit_with_the_old_values_and_is_undone_itself(ask: Ask, run:
     assert (undone.state, undone.edits, undone.undo) == ("applied", {"lr": 0.1, "ids.1.2": 3}, 1)
     assert (ask.config.lr, ask.config.ids[1][2]) == (0.1, 3)  # type: ignore[attr-defined]
     assert "cli " in run.changelog.read_text()
-    assert ": undo of edit 1: no good\n" in run.changelog.read_text()
+    assert ": undo of edit 1: no good [edit 2 undoes 1: " in run.changelog.read_text()
     redone = ask(undo=2)
     assert (redone.edits, ask.config.lr) == ({"lr": 0.5, "ids.1.2": 4}, 0.5)  # type: ignore[attr-defined]
     assert loads(run.changelog.read_bytes()).at(10**9)["ids"] == {1: {2: 4}}

@@ -25,12 +25,12 @@ def test_edit_on_a_full_disk_is_rejected_with_the_reason_and_training_goes_on(
     small_disk: Path, run: RunDir, open_live: Callable[..., Live], step_until: Callable[..., None],
     answered: Callable[..., object], caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
-    session = open_live(lr=0.1, trainctl={"poll_s": 0.005})
+    session = open_live(lr=0.1, text="", trainctl={"poll_s": 0.005})
     before = run.changelog.read_text()
-    (small_disk / "room").write_bytes(b"x" * PAGE)  # for the request itself
+    (small_disk / "room").write_bytes(b"x" * 3 * PAGE)  # for the request itself
     fill(small_disk / "filler")
     (small_disk / "room").unlink()
-    request = file_request(run, {"lr": "0.5"}, via="cli")
+    request = file_request(run, {"lr": "0.5", "text": "x" * 2 * PAGE}, via="cli")  # no page has room for it
     assert os.statvfs(small_disk).f_bavail == 0
     step_until(session, lambda: "edit rejected" in caplog.text)
     assert session.now.lr == session.config.lr == 0.1

@@ -73,7 +73,7 @@ def test_second_attempt_repeats_own_edits_without_recording_them_again(
     assert (cfg.n, session.now.n) == (5, 5)
     assert (run.changelog.read_text(), len(read_events(run))) == (before, told)
     answered(session, file_request(run, {"n": "6"}, via="cli"))
-    assert re.search(r"^\d+: +# \d\d:\d\d:\d\d cli \w+: why$", run.changelog.read_text(), re.MULTILINE)
+    assert re.search(r"^\d+: +# \d\d:\d\d:\d\d cli \w+: why \[edit 1: \S+\]$", run.changelog.read_text(), re.MULTILINE)
     assert [edit.values for edit in loads(run.changelog.read_text()).edits] == [{"n": 5}, {"n": 6}]
 
 

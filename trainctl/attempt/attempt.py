@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Any, NoReturn
 
 from trainctl.attempt import environment
+from trainctl.attempt.process import own
 from trainctl.attempt.reservation import Reservation
 from trainctl.errors import TrainctlError
 from trainctl.rundir import files
@@ -53,8 +54,6 @@ def _finalize() -> None:
 
 log = logging.getLogger(__name__)
 
-_current: Attempt | None = None
-
 
 class Attempt:
     """A run in execution: from the moment this process takes the lock until `end`.
@@ -65,6 +64,7 @@ class Attempt:
         seed: the seed of the run, given, taken over, or drawn.
         seeded: names of the libraries that were seeded so far.
         left: names of files in the inbox that earlier attempts did not take.
+        ends_with_job: Hydra's callback began it, and ends it when Hydra's job ends.
         remark: what the status of a run that is done says beside that: who stopped it.
     """
 
@@ -74,6 +74,7 @@ class Attempt:
         self.seed = reservation.seed
         self.seeded: set[str] = set()
         self.remark: str | None = None
+        self.ends_with_job = False
         self.status = status
         self.left = left
         self._begun = begun  # monotonic seconds
@@ -124,8 +125,7 @@ class Attempt:
 
     def watch(self, left_by_exit: State) -> None:
         """Make this the attempt of this process: libraries are seeded, and it ends with the process at the latest."""
-        global _current
-        _current = self
+        own.attempt = self
         seed_libraries(self.seed, self.seeded)
         _watch_exit(self, left_by_exit)
 
@@ -159,7 +159,6 @@ class Attempt:
 
         `done` is written only after `result.yaml`, so a run that says done can answer with its value.
         """
-        global _current
         if self._ended or os.getpid() != self._pid:
             return
         self._ended = True
@@ -174,8 +173,8 @@ class Attempt:
             self.write_end(state, value, exit_code, reason)
         finally:
             self._lock.release()
-            if _current is self:
-                _current = None
+            if own.attempt is self:
+                own.attempt = None
                 environment.withdraw()
         for hook in self._after_end:
             hook()
@@ -201,7 +200,8 @@ begin = Attempt.begin
 
 def current() -> Attempt | None:
     """Return the attempt that this process executes; None in a forked child and outside a run."""
-    return _current if _current is not None and _current._pid == os.getpid() else None
+    attempt: Attempt | None = own.attempt
+    return attempt if attempt is not None and attempt._pid == os.getpid() else None
 
 
 def describe(error: BaseException) -> str:

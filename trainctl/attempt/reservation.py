@@ -14,6 +14,7 @@ from typing import Any, cast
 
 from omegaconf import DictConfig
 
+from trainctl.attempt.process import own
 from trainctl.config import yaml
 from trainctl.config.loaded import kept_copies
 from trainctl.config.overrides import task_overrides
@@ -27,8 +28,6 @@ from trainctl.rundir.program import program_of
 from trainctl.rundir.provenance import hydra_config, machine_facts, original_cwd, program_argv
 from trainctl.rundir.seed import choose_seed
 from trainctl.rundir.status import Status, read_status, write_status
-
-_waiting: Reservation | None = None
 
 _LONG = ("packages",)
 _LOCK_PATIENCE_S = 0.5  # a child that its last holder has just forked may still have a copy of it
@@ -76,7 +75,6 @@ class Reservation:
         Raises:
             RunDirError: another process runs there, or the directory cannot be made or written.
         """
-        global _waiting
         settings = settings or settings_of(config)
         _make_private(run)
         run.create()
@@ -92,7 +90,7 @@ class Reservation:
         except BaseException:
             lock.release()  # nothing runs here
             raise
-        _waiting = reservation
+        own.reservation = reservation
         return reservation
 
     def _look_back(self) -> None:
@@ -144,9 +142,8 @@ class Reservation:
         self.lock.release()
 
     def _forget(self) -> None:
-        global _waiting
-        if _waiting is self:
-            _waiting = None
+        if own.reservation is self:
+            own.reservation = None
 
 
 def _loaded(config: DictConfig) -> dict[str, Any]:
@@ -172,7 +169,8 @@ def _text_of_long(key: str, items: tuple[tuple[str, str], ...]) -> str:
 
 def is_waiting() -> bool:
     """Say whether this process has taken a run dir for a run that has not started yet."""
-    return _waiting is not None and _waiting._pid == os.getpid()
+    reservation: Reservation | None = own.reservation
+    return reservation is not None and reservation._pid == os.getpid()
 
 
 @contextlib.contextmanager

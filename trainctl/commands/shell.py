@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,28 +22,34 @@ _TAIL_LINES, _TAIL_BYTES = 8, 1 << 14
 
 _TERMINAL = "TRAINCTL_TERMINAL"  # in the environment: its path, for jobs that do not inherit it
 
-_terminal: int | None = None  # for --debug: where the person is, though the job's own output goes to its log
+
+@dataclass(slots=True)
+class _Person:
+    """Where the person is, for --debug, though the job's own output goes to its log: a file descriptor."""
+
+    terminal: int | None = None
+
+
+_person = _Person()
 
 
 def keep_terminal() -> None:
     """Remember where stdout goes now, for commands whose output is shown there too: in this process and its jobs."""
-    global _terminal
-    _terminal = os.dup(1)
+    terminal = _person.terminal = os.dup(1)
     with suppress(OSError):
-        os.environ[_TERMINAL] = os.ttyname(_terminal) if os.isatty(_terminal) else f"/proc/{os.getpid()}/fd/{_terminal}"
+        os.environ[_TERMINAL] = os.ttyname(terminal) if os.isatty(terminal) else f"/proc/{os.getpid()}/fd/{terminal}"
 
 
 def show(part: bytes) -> bool:
     """Write what a command printed where the person is; False when nobody is there (any more)."""
-    global _terminal
     try:
-        if _terminal is None and _TERMINAL in os.environ:
-            _terminal = os.open(os.environ[_TERMINAL], os.O_WRONLY | os.O_APPEND | os.O_NOCTTY | os.O_CLOEXEC)
-        while part and _terminal is not None:
-            part = part[os.write(_terminal, part) :]
+        if _person.terminal is None and _TERMINAL in os.environ:
+            _person.terminal = os.open(os.environ[_TERMINAL], os.O_WRONLY | os.O_APPEND | os.O_NOCTTY | os.O_CLOEXEC)
+        while part and _person.terminal is not None:
+            part = part[os.write(_person.terminal, part) :]
     except OSError:  # whoever looked has left: the command and its log go on
         return False
-    return _terminal is not None
+    return _person.terminal is not None
 
 
 @cache

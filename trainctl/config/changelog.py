@@ -7,12 +7,14 @@ import re
 import textwrap
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
+from urllib.parse import quote, unquote
 
 from trainctl.config import yaml
 from trainctl.config.keys import find, join, split
 from trainctl.config.safe_yaml import read_document
+from trainctl.config.values import is_same
 from trainctl.errors import ChangelogError
 
 _HEADER = """\
@@ -27,13 +29,25 @@ _PARTS = re.compile(
 _CUT_OFF = re.compile(rb"\d+(?::[ ]*)?\Z")  # how a part begins that only we write
 _COMMENT_COLUMN = 38
 _MOST_COMMENT = 500
-_STEP_LINE = re.compile(r"^(\d{1,19}):[ \t]+#(.*)$", re.MULTILINE)
+_STEP_LINE = re.compile(r"^(\d{1,19}):[ \t]+#(.*)$((?:\n  #.*$)*)", re.MULTILINE)  # and the lines of its parts
+_PART_LINES = re.compile(r"  # (\S.*)\n  #   (\{.*\})")
+_REQUEST = re.compile(r"(?:(.*) )?\[edit (\d{1,9})(?: undoes (\d{1,9}))?: ([^\s\[\]]+)\]")
+_NOTHING = "-"  # in place of the comment of a part that has none
+_ID_CHARACTERS = "@:+"  # in an id as they are, with letters, digits and `_.-~`; all others as in a URL
 _MOST_STEPS = 2**63
 
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """What changed at the start of one step, by dotted keys of the config's leaves; all but that is a comment."""
+    """What changed at the start of one step, by dotted keys of the config's leaves; all but that is a comment.
+
+    Attributes:
+        id: of the request that asked for it; None where nobody wrote down which.
+        number: its place in the order in which the edits of the run were applied, from 1; by it an edit is undone.
+        undo: the number of the edit that it took back.
+        parts: the edits that make up this one, in the order in which they were applied, where several requests took
+            effect at one step; else empty.
+    """
 
     step: int
     values: dict[str, Any]
@@ -41,6 +55,15 @@ class Edit:
     via: str | None = field(default=None, compare=False)
     note: str | None = field(default=None, compare=False)
     at: float | None = field(default=None, compare=False)
+    id: str | None = field(default=None, compare=False)
+    number: int | None = field(default=None, compare=False)
+    undo: int | None = field(default=None, compare=False)
+    parts: tuple[Edit, ...] = field(default=(), compare=False)
+
+    @property
+    def each(self) -> tuple[Edit, ...]:
+        """The edits of this step one by one."""
+        return self.parts or (self,)
 
     @property
     def comment(self) -> str:
@@ -68,6 +91,11 @@ class Changelog:
     def last_step(self) -> int:
         """The step of the last edit; 0 when there is none."""
         return max((edit.step for edit in self.edits), default=0)
+
+    @property
+    def requests(self) -> dict[str, Edit]:
+        """What each request has changed, by its id: who is not in it has changed nothing, however a run was killed."""
+        return {part.id: part for edit in self.edits for part in edit.each if part.id is not None}
 
     def at(self, step: int) -> dict[Any, Any]:
         """Return the config as it is while `step` runs: the base with all edits up to and including that step.
@@ -103,9 +131,12 @@ def merge(edits: Iterable[Edit]) -> list[Edit]:
             merged[edit.step] = edit
         else:
             note = "; ".join(comment for comment in (before.comment, edit.comment) if comment)
-            if len(before.comment) > _MOST_COMMENT:  # hundreds of requests at one step: the events tell of each
+            if len(before.comment) > _MOST_COMMENT:  # hundreds of requests at one step: the parts tell of each
                 note = before.comment if before.comment.endswith("…") else f"{before.comment}; …"
-            merged[edit.step] = Edit(edit.step, {**before.values, **edit.values}, note=note or None)
+            parts = (*before.each, *edit.each)
+            if not any(part.id for part in parts):
+                parts = ()
+            merged[edit.step] = Edit(edit.step, {**before.values, **edit.values}, note=note or None, parts=parts)
     return [merged[step] for step in sorted(merged)]
 
 
@@ -124,12 +155,53 @@ def section(edit: Edit, base: Mapping[Any, Any]) -> str:
 
     A changelog is its parts in order, each with a mark at its end, so an edit is recorded by appending its part: the
     others need not be written again, and a reader tells a part that is half written from one that is whole.
+
+    The comment beside the step ends with the request: `[edit 3: ID]`, `[edit 4 undoes 3: ID]`. Where several requests
+    took effect at the step, the comment says how many, and two comment lines below tell of each: who, and what.
     """
     nested: dict[Any, Any] = {}
     for key, value in edit.values.items():
         _put_like(nested, key, value, base)
-    head, comment = f"{edit.step}:", edit.comment
-    return _section(f"{head:<{_COMMENT_COLUMN}}# {comment}" if comment else head, nested)
+    head, comment = f"{edit.step}:", f"{len(edit.parts)} edits" if edit.parts else _with_request(edit)
+    lines = [f"{head:<{_COMMENT_COLUMN}}# {comment}" if comment else head]
+    for part in edit.parts:
+        lines += [f"  # {_with_request(part) or _NOTHING}", f"  #   {yaml.one_line(part.values)}"]
+    return _section("\n".join(lines), nested)
+
+
+def _with_request(edit: Edit) -> str:
+    """Return the comment of one edit, with its number and the id of its request at the end."""
+    if edit.id is None or edit.number is None:
+        return edit.comment
+    undoes = "" if edit.undo is None else f" undoes {edit.undo}"
+    request = f"[edit {edit.number}{undoes}: {quote(edit.id, safe=_ID_CHARACTERS, errors='replace')}]"
+    return f"{edit.comment} {request}" if edit.comment else request
+
+
+def _commented(edit: Edit, comment: str) -> Edit:
+    """Return the edit with what a comment tells of it: the whole comment is its note, but for the request."""
+    found = _REQUEST.fullmatch(comment)
+    if found is None:
+        return replace(edit, note=comment or None)
+    note, number, undo, request = found.groups()
+    return replace(edit, note=note, number=int(number), undo=None if undo is None else int(undo), id=unquote(request))
+
+
+def _with_parts(edit: Edit, lines: str) -> Edit:
+    """Return the edit of a step with its parts; as it is where a person has changed the values or what the lines say.
+
+    Only then would its parts not add up to its values.
+    """
+    parts: list[Edit] = []
+    together: dict[str, Any] = {}
+    try:
+        for comment, text in _PART_LINES.findall(lines):
+            values = {str(key): value for key, value in read_document(text, ValueError).items()}
+            parts.append(_commented(Edit(edit.step, values), "" if comment == _NOTHING else comment))
+            together |= values
+    except ValueError:
+        return edit
+    return merge(parts)[0] if parts and is_same(together, edit.values) else edit
 
 
 def loads(text: str | bytes, source: str = "the changelog") -> Changelog:
@@ -157,7 +229,7 @@ def loads(text: str | bytes, source: str = "the changelog") -> Changelog:
     if 0 not in content:
         raise error("it has no step 0, which must hold the full config")
     base = content.pop(0)
-    comments = {int(step): comment.strip(" \t") for step, comment in _STEP_LINE.findall(text)}
+    comments = {int(step): (comment.strip(" \t"), parts) for step, comment, parts in _STEP_LINE.findall(text)}
     edits, state = [], copy.deepcopy(base)
     is_ours = text.startswith(_OURS)  # where a list is written whole, and a mapping of indices is one
     for step in sorted(content):
@@ -165,7 +237,8 @@ def loads(text: str | bytes, source: str = "the changelog") -> Changelog:
         for key, value in values.items():
             put(state, key, value)
         if values:
-            edits.append(Edit(step, values, note=comments.get(step) or None))
+            comment, parts = comments.get(step, ("", ""))
+            edits.append(_with_parts(_commented(Edit(step, values), comment), parts))
     return Changelog(base, edits, cut_off)
 
 

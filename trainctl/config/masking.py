@@ -5,11 +5,13 @@ What a tracker is given in place of a value that it must not see.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
+from trainctl.config.changelog import Changelog, Edit
 from trainctl.config.keys import leaves
 
 SECRET = ("*key*", "*token*", "*password*", "*secret*")
@@ -61,6 +63,13 @@ class Masking:
         if self.hides(key):
             self._texts |= {text for text in _texts(value) if len(text) >= SHORTEST}
 
+    def learn_edits(self, changelog: Changelog) -> None:
+        """Remember the texts of all secret values that a run was given."""
+        for edit in changelog.edits:
+            for part in edit.each:
+                for key, value in part.values.items():
+                    self.learn(key, value)
+
     def value(self, key: str, value: Any) -> Any:
         """Return a key's value, or the mask."""
         return self._mask if value is not None and self.hides(key) else self._within(value)
@@ -68,6 +77,11 @@ class Masking:
     def values(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return values by dotted key with the secret ones masked."""
         return {key: self.value(key, value) for key, value in values.items()}
+
+    def edit(self, edit: Edit) -> Edit:
+        """Return an edit without secrets: in its values, in its note and in each of its parts."""
+        note, parts = edit.note and self.text(edit.note), tuple(map(self.edit, edit.parts))
+        return dataclasses.replace(edit, values=self.values(edit.values), note=note, parts=parts)
 
     def nested(self, config: Mapping[Any, Any], above: str = "") -> dict[Any, Any]:
         """Return nested mappings with the secret values masked."""

@@ -90,6 +90,17 @@ def _represent_text(dumper: Any, value: Any) -> yaml.ScalarNode:
     return node
 
 
+class _OneLineDumper(Dumper):
+    """Writes a line break in a text as an escape."""
+
+
+def _represent_escaped(dumper: Any, value: str) -> yaml.ScalarNode:
+    style = None if value.isprintable() else '"'
+    node: yaml.ScalarNode = dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+    return node
+
+
+_OneLineDumper.add_representer(str, _represent_escaped)
 Dumper.add_representer(float, _represent_float)
 Dumper.add_multi_representer(Enum, _represent_text)
 Dumper.add_multi_representer(PurePath, _represent_text)
@@ -143,3 +154,15 @@ def inline(value: Any) -> str:
     "[0.9, null, a b, '1']"
     """
     return dumps([value], flow=True).strip()[1:-1]
+
+
+def one_line(value: Any) -> str:
+    r"""Write a value on one line that holds no line break, whatever is in its texts, so that it may be a comment.
+
+    >>> print(one_line({"text": "two\nlines"}))
+    {text: "two\nlines"}
+    """
+    text: str = yaml.dump(
+        value, Dumper=_OneLineDumper, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10**9
+    )
+    return text.strip()

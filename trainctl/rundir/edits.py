@@ -1,4 +1,4 @@
-"""The edits of a run one by one, with what each replaced: the changelog says what, the events say by whom.
+"""The edits of a run one by one, with what each replaced, from its changelog; its events add by whom and when.
 
 Taking an edit back: a new edit, with the values that the old one replaced.
 """
@@ -6,9 +6,11 @@ Taking an edit back: a new edit, with the values that the old one replaced.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from trainctl.config import yaml
@@ -19,6 +21,7 @@ from trainctl.rundir import files
 from trainctl.rundir.events import Event
 from trainctl.rundir.paths import RunDir
 
+_COMMENT = re.compile(r"(?:\d\d:\d\d:\d\d )?([^\s:]+)(?: ([^\s:]+))?(?:: (.*))?")  # as `Edit.comment` writes it
 _NAMES = tuple(field.name for field in dataclasses.fields(Event))
 
 
@@ -30,6 +33,7 @@ class Applied:
         number: its place in the order in which the edits were applied, from 1; by it an edit is undone.
         before: the values that it replaced; a key that was not there is not in it.
         undo: the number of the edit that it took back.
+        request: the id of the request that asked for it; None where that is not known.
     """
 
     number: int
@@ -41,6 +45,7 @@ class Applied:
     note: str | None = None
     t: float | None = None
     undo: int | None = None
+    request: str | None = None
 
 
 def read_changelog(run: RunDir) -> Changelog | None:
@@ -58,30 +63,56 @@ def read_changelog(run: RunDir) -> Changelog | None:
 
 
 def applied_edits(changelog: Changelog, events: Iterable[Event]) -> list[Applied]:
-    """List the edits of a run in order of their steps, those of one step in the order in which they were asked for.
+    """List the edits of a run in order of their steps, those of one step in the order in which they were applied.
 
-    What the changelog has and no event tells of (the events are lost, or were not copied) is one edit per step, and is
-    numbered before all others, whose numbers so never change.
+    The changelog says what was applied, in which order and for which request; the events add by whom and when. In a
+    changelog of an older version, or where a person has added a step, a part does not name its request: which one it
+    was is told by the values of the events. Such edits get the numbers that are left, first those without an event.
     """
-    requests = [one for one in merged(events) if one.state in ("applying", "applied") and one.edits]
-    order = {one.id: number for number, one in enumerate(requests)}
+    requests = [one for one in merged(events) if one.state != "rejected" and one.edits is not None]
+    by_id = {one.id: one for one in requests}
+    order = {one.id: place for place, one in enumerate(requests)}
+    named = changelog.requests
     by_step: dict[int | None, list[Event]] = {}
     for one in requests:
-        by_step.setdefault(one.step, []).append(one)
-    found: list[tuple[int, Applied]] = []
-    current = leaves(changelog.base)
+        if one.state != "pending" and one.id not in named:
+            by_step.setdefault(one.step, []).append(one)
+    found: list[Applied] = []
+    unnumbered: list[tuple[int, int]] = []
     for edit in changelog.edits:
-        event: Event | None
-        for event, values in _parts(edit, by_step.get(edit.step, [])):
-            before = {key: current[key] for key in values if key in current}
-            source = _source(edit) if event is None else _source(event)
-            undo = None if event is None or event.undo is None else int(event.undo)
-            found.append(
-                (-1 if event is None else order[event.id], Applied(0, edit.step, values, before, *source, undo))
-            )
-            current.update(values)
-    numbers = {place: number for number, place in enumerate(sorted(range(len(found)), key=lambda at: found[at][0]), 1)}
-    return [dataclasses.replace(edit, number=numbers[place]) for place, (_, edit) in enumerate(found)]
+        for part in edit.each:
+            if part.number is not None:
+                found.append(_applied(part, part.values, by_id.get(part.id or "")))
+                continue
+            for event, values in _requests_of(part, by_step.get(edit.step, [])):
+                unnumbered.append((-1 if event is None else order[event.id], len(found)))
+                found.append(_applied(part, values, event))
+    taken = {one.number for one in found}
+    free = (number for number in itertools.count(1) if number not in taken)
+    for _, place in sorted(unnumbered):
+        found[place] = replace(found[place], number=next(free))
+    return with_replaced(changelog.base, found)
+
+
+def with_replaced(base: Mapping[Any, Any], edits: Iterable[Applied]) -> list[Applied]:
+    """Return edits in the order of their steps with what each of them replaced."""
+    current = leaves(base)
+    found = []
+    for one in edits:
+        found.append(replace(one, before={key: current[key] for key in one.values if key in current}))
+        current.update(one.values)
+    return found
+
+
+def _applied(part: Edit, values: dict[str, Any], event: Event | None) -> Applied:
+    """Return what is known of an edit but for what it replaced; who, why and when as its event says, if it has one."""
+    number, undo, request = part.number or 0, part.undo, part.id
+    if event is None:
+        who, via, note = (part.who, part.via, part.note) if request is None else _said_by(part)
+        return Applied(number, part.step, values, {}, who, via, note, part.at, undo, request)
+    if part.number is None:  # the event is all that names the request
+        undo, request = (None if event.undo is None else int(event.undo)), event.id
+    return Applied(number, part.step, values, {}, event.who, event.via, event.note, event.t, undo, request)
 
 
 def merged(events: Iterable[Event]) -> list[Event]:
@@ -107,17 +138,26 @@ def merged(events: Iterable[Event]) -> list[Event]:
     return [Event(**known[request]) for request in {**taken, **known}]
 
 
-def was_recorded(event: Event, recorded: Mapping[str, Any]) -> bool:
+def _was_recorded(event: Event, recorded: Mapping[str, Any]) -> bool:
     """Say whether the values of an edit that was being applied are those that the changelog has at its step."""
     edits = event.edits or {}
     return bool(edits) and all(key in recorded and _as_json(recorded[key]) == _as_json(edits[key]) for key in edits)
 
 
-def _parts(edit: Edit, events: Iterable[Event]) -> Iterator[tuple[Event | None, dict[str, Any]]]:
-    """Yield what was changed at one step, request by request, then what no request asked for."""
+def _said_by(part: Edit) -> tuple[str | None, str | None, str | None]:
+    """Return who, via and note of an edit that was read from a changelog, which has them in one comment."""
+    found = _COMMENT.fullmatch(part.note or "") if part.via is None else None
+    if found is None:
+        return part.who, part.via, part.note
+    via, who, note = found.groups()
+    return who, via, note
+
+
+def _requests_of(edit: Edit, events: Iterable[Event]) -> Iterator[tuple[Event | None, dict[str, Any]]]:
+    """Yield what an edit that names no request changed, request by request, then what no request asked for."""
     left = dict(edit.values)
     for event in events:
-        if event.state == "applying" and not was_recorded(event, edit.values):
+        if event.state == "applying" and not _was_recorded(event, edit.values):
             continue
         # the changelog's value where it is the same: a number as a key of a mapping is text in JSON
         values = {
@@ -130,10 +170,6 @@ def _parts(edit: Edit, events: Iterable[Event]) -> Iterator[tuple[Event | None, 
             left = {key: value for key, value in left.items() if key not in values}
     if left:
         yield None, left
-
-
-def _source(said: Event | Edit) -> tuple[str | None, str | None, str | None, float | None]:
-    return said.who, said.via, said.note, said.t if isinstance(said, Event) else said.at
 
 
 def _as_json(value: Any) -> Any:

@@ -1,6 +1,7 @@
-"""What became of each request: `events.jsonl`, one line per change of state.
+"""What people were answered: `events.jsonl`, one line per change of a request's state.
 
-The last word on each request: its final event first, then its file leaves the inbox.
+Of edits the changelog is the record, and this file may be written again from it; so nothing of them is synced here. The
+answer of a request first, then its file leaves the inbox.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from trainctl.rundir.paths import RunDir
 from trainctl.rundir.request import Request, short
 from trainctl.rundir.status import state_of
 
-EventState = Literal["pending", "applying", "applied", "rejected"]
+EventState = Literal["pending", "applying", "applied", "rejected"]  # `applying`: of older versions
 
 _LOOK_S = 0.02
 
@@ -193,8 +194,7 @@ class Answers:
     def give(self, event: Event, source: Path | None = None) -> None:
         """Write a final event and remove the request's file.
 
-        A refusal is on disk before the file goes. That an edit was applied is told by the changelog and its `applying`
-        event, which are on disk already: the training need not wait for the disk once more.
+        Only that of an action waits for the disk: it is all that a replay or a further attempt knows of the action.
         """
         if event.state == "rejected":
             log.warning("edit rejected: %s", event.reason)
@@ -210,7 +210,7 @@ class Answers:
 
     def _write(self, event: Event, source: Path | None) -> bool:
         try:
-            append(self._run, [event], durable=event.state == "rejected" or event.action is not None)
+            append(self._run, [event], durable=event.state == "applied" and event.action is not None)
         except OSError as error:
             self._reason = str(error.strerror or error)
             return False

@@ -9,14 +9,13 @@ from omegaconf import DictConfig
 from trainctl.attempt import attempt as attempts
 from trainctl.attempt import environment, trackers
 from trainctl.attempt.begin import begin_plain
+from trainctl.attempt.process import own
 from trainctl.attempt.rank import rank
 from trainctl.errors import SettingError, TrainctlError
 from trainctl.rundir.seed import seed_libraries
 from trainctl.session.live import Live
 from trainctl.session.ranks import leader
 from trainctl.session.ranks.protocol import Agree
-
-_current: Live | None = None
 
 
 def live(config: DictConfig, *, run_dir: str | os.PathLike[str] | None = None, agree: Agree | None = None) -> Live:
@@ -39,25 +38,24 @@ def live(config: DictConfig, *, run_dir: str | os.PathLike[str] | None = None, a
         ChangelogError, DriftError: what is to be replayed is not a changelog, or of another config.
         RunDirError: the run dir is in use, or cannot be made or written.
     """
-    global _current
     if not isinstance(config, DictConfig):
         raise TypeError(f"trainctl.live() takes the task's DictConfig but got {type(config).__name__}")
     opened = current()
     if opened is not None and opened.config is config:
         return opened
     if rank() != 0:  # it has nothing to end
-        _current = Live(config, None, agree=agree)
-        _current.meet()
-        return _current
+        own.session = follower = Live(config, None, agree=agree)
+        follower.meet()
+        return follower
     if opened is not None and attempts.current() is not None:
         raise SettingError("this run has a live session with another config; use trainctl.current() to get it")
     try:
-        _current = _open(config, run_dir, agree)
+        own.session = session = _open(config, run_dir, agree)
     except TrainctlError as error:
         leader.give_up(agree, str(error))
         raise
-    _current.meet()
-    return _current
+    session.meet()
+    return session
 
 
 def _open(config: DictConfig, run_dir: str | os.PathLike[str] | None, agree: Agree | None) -> Live:
@@ -83,4 +81,5 @@ def _open(config: DictConfig, run_dir: str | os.PathLike[str] | None, agree: Agr
 
 def current() -> Live | None:
     """Return the open live session of this process; None before `live(cfg)`, after the run, and in a forked child."""
-    return _current if _current is not None and _current.is_open else None
+    session: Live | None = own.session
+    return session if session is not None and session.is_open else None

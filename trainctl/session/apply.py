@@ -1,13 +1,9 @@
-"""Edits taking effect at a step: check, record, change, tell. The only place where a running config changes.
-
-The edits of a running run, one by one, kept up as they are made: what an undo looks at.
-"""
+"""Edits taking effect at a step: check, record, change, tell. The only place where a running config changes."""
 
 from __future__ import annotations
 
 import contextlib
 import copy
-import dataclasses
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -24,8 +20,7 @@ from trainctl.config.keys import leaves
 from trainctl.config.relative import check_jump, resolve
 from trainctl.config.values import is_same
 from trainctl.errors import EditError, RunDirError
-from trainctl.rundir import events
-from trainctl.rundir.edits import Applied, applied_edits, to_undo
+from trainctl.rundir.edits import Applied, to_undo
 from trainctl.rundir.events import Answers, Event
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.request import Request
@@ -33,43 +28,6 @@ from trainctl.session.changelog_file import ChangelogFile
 from trainctl.session.recovery import reject
 from trainctl.session.schedule import Scheduled
 from trainctl.session.values import Now, build
-
-
-class AppliedEdits:
-    """Reads the files of the run when it is first asked; from then on it is told of each edit."""
-
-    def __init__(self, run: RunDir, record: ChangelogFile) -> None:
-        self._run = run
-        self._record = record
-        self._edits: list[Applied] | None = None
-        self._values: dict[str, Any] = {}
-
-    def edits(self) -> list[Applied]:
-        """Return all edits in order of their steps, also those that are still to come again in this attempt.
-
-        Raises:
-            OSError: the events cannot be read.
-        """
-        if self._edits is None:
-            changelog = self._record.changelog
-            self._edits = applied_edits(changelog, events.read_events(self._run))
-            self._values = leaves(changelog.base)
-            for one in self._edits:
-                self._values.update(one.values)
-        return self._edits
-
-    def add(self, edit: Edit, undo: int | None) -> None:
-        """Take down an edit that has just been recorded."""
-        if self._edits is None:
-            return
-        if self._edits and edit.step < self._edits[-1].step:
-            self._edits = None  # one that comes before others: read anew when it is asked for
-            return
-        before = {key: self._values[key] for key in edit.values if key in self._values}
-        source = (edit.who, edit.via, edit.note, edit.at)
-        self._edits.append(Applied(len(self._edits) + 1, edit.step, edit.values, before, *source, undo))
-        self._values.update(edit.values)
-
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +47,6 @@ class Applier:
         self._has_checkpoints = any(key.checkpoint_first for key in keys.values())
         self._record = record
         self._answers = answers
-        self._ledger = AppliedEdits(run, record)
         self._base = leaves(record.changelog.base)
         self.hooks: list[Hook] = []
         self.bindings: list[Callable[[Now], object]] = []
@@ -135,22 +92,20 @@ class Applier:
             with _refusing("taken"):
                 self._rehearse(values)
             number = undone.number if undone else None
-            applying = Event.about(request, "applying", step=step, edits=values, undo=number)
             note = request.note
             if number is not None:
                 note = f"undo of edit {number}" + (f": {note}" if note else "")
-            edit = Edit(step, values, who=request.who, via=request.via, note=note, at=applying.t)
+            source = (request.who, request.via, note, time.time(), request.id)
+            edit = Edit(step, values, *source, undo=number)
             with _refusing("recorded"):
-                events.append(self._run, [applying], durable=True)
                 self._record.add(edit)
         except EditError as error:
             reject(request, self._answers, str(error))
             return
-        self._ledger.add(edit, number)
         try:
             self._change(edit)
         finally:
-            self._answers.give(dataclasses.replace(applying, state="applied", t=time.time()), request.source)
+            self._answers.give(Event.about(request, "applied", step=step, edits=values, undo=number), request.source)
             log.info("step %d: %s (%s)", step, _said(values), edit.comment)
 
     def scheduled(self, step: int, scheduled: Scheduled) -> None:
@@ -172,9 +127,8 @@ class Applier:
             self._change(recorded)
             return
         via = recorded.via or "replay"  # a changelog's edits have none
-        edit = Edit(
-            step, values, via=via, note=(recorded.note if recorded.via else recorded.comment) or None, at=time.time()
-        )
+        note = (recorded.note if recorded.via else recorded.comment) or None
+        edit = Edit(step, values, via=via, note=note, at=time.time(), id=f"{via}-{step}")
         try:
             self._record.add(edit)
         except Exception as error:
@@ -182,7 +136,6 @@ class Applier:
                 f"the edit at step {step} of {scheduled.source} cannot be recorded in {str(self._run.changelog)!r}: "
                 f"{_reason(error)}; it was not applied"
             ) from error
-        self._ledger.add(edit, None)
         try:
             self._change(edit)
         finally:
@@ -217,11 +170,7 @@ class Applier:
         return values, None
 
     def _undone(self, wanted: int | bool, force: bool, step: int | None) -> Applied:
-        try:
-            applied = self._ledger.edits()
-        except OSError as error:
-            raise EditError(f"undo: the events cannot be read ({error.strerror or error})") from error
-        undone = to_undo(applied, wanted, force=force, step=step)
+        undone = to_undo(self._record.applied, wanted, force=force, step=step)
         for key, value in undone.before.items():
             check_editable(key, value, self._keys)
             check_recorded(key, value, self._keys, self._base)

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import bisect
 import contextlib
+import dataclasses
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from trainctl.config.changelog import Changelog, Edit, base_section, merge, section
+from trainctl.config.keys import leaves
 from trainctl.rundir import files
+from trainctl.rundir.edits import Applied, applied_edits, with_replaced
 
 
 class ChangelogFile:
@@ -16,9 +22,17 @@ class ChangelogFile:
     The file is written anew, atomically, where appending would not do: the first time in an attempt, for a second edit
     of one step (it is merged with the first), for a step before the last one, when the file is not as we left it, and
     for an edit without a comment, by which a reader knows that an end mark must follow.
+
+    Args:
+        path: of the file.
+        changelog: what stands there.
+        applied: its edits one by one, where more is known of them than it says.
+
+    Attributes:
+        applied: the edits one by one, in order of their steps, also those that come again in this attempt.
     """
 
-    def __init__(self, path: Path, changelog: Changelog) -> None:
+    def __init__(self, path: Path, changelog: Changelog, applied: Sequence[Applied] | None = None) -> None:
         self.has_rest = changelog.cut_off is not None
         self._path = path
         self._base = changelog.base
@@ -27,6 +41,9 @@ class ChangelogFile:
         self._sections = {step: section(edit, self._base) for step, edit in self._edits.items()}
         self._last = changelog.last_step
         self._size: int | None = None  # of the file; None while it is not known to be as we have it here
+        self.applied = list(applied_edits(changelog, ()) if applied is None else applied)
+        self._values = self._last_values()
+        self._next_number = max((one.number for one in self.applied), default=0) + 1
 
     @property
     def changelog(self) -> Changelog:
@@ -41,11 +58,12 @@ class ChangelogFile:
         self._rewrite(self._sections)
 
     def add(self, edit: Edit) -> None:
-        """Record one edit; when this returns it is on disk.
+        """Record one edit, with the number that comes next; when this returns it is on disk.
 
         Raises:
             OSError: it cannot be written; neither file nor memory has changed.
         """
+        edit = dataclasses.replace(edit, number=self._next_number)
         before = self._edits.get(edit.step)
         merged = edit if before is None else merge([before, edit])[0]
         text = section(merged, self._base)
@@ -56,6 +74,27 @@ class ChangelogFile:
             self._rewrite(sections)
             self._edits, self._sections = dict(sorted({**self._edits, edit.step: merged}.items())), sections
         self._last = max(self._last, edit.step)
+        self._next_number += 1
+        self._add_applied(edit)
+
+    def _add_applied(self, edit: Edit) -> None:
+        source = (edit.who, edit.via, edit.note, edit.at, edit.undo, edit.id)
+        before = {key: self._values[key] for key in edit.values if key in self._values}
+        one = Applied(self._next_number - 1, edit.step, edit.values, before, *source)
+        if self.applied and edit.step < self.applied[-1].step:  # what later ones replaced changes too
+            bisect.insort_right(self.applied, one, key=lambda other: other.step)
+            self.applied = with_replaced(self._base, self.applied)
+            self._values = self._last_values()
+        else:
+            self.applied.append(one)
+            self._values.update(edit.values)
+
+    def _last_values(self) -> dict[str, Any]:
+        """Return the value of each key after all edits."""
+        values = leaves(self._base)
+        for one in self.applied:
+            values.update(one.values)
+        return values
 
     def _append(self, text: str) -> bool:
         """Add a part to the end of the file, durably; say False where the file must be written anew instead."""

@@ -23,7 +23,8 @@ from trainctl.config.naming import current_swept
 from trainctl.config.settings import Settings, settings_of
 from trainctl.config.snapshot import moment_keys, recorded_by_value, snapshot
 from trainctl.errors import DriftError, RunDirError
-from trainctl.rundir.events import Answers
+from trainctl.rundir.edits import applied_edits
+from trainctl.rundir.events import Answers, latest, read_events
 from trainctl.rundir.lock import is_locked
 from trainctl.rundir.metrics import MetricLog
 from trainctl.rundir.paths import RunDir
@@ -150,11 +151,13 @@ def open_session(
     keys = keys_of(config, settings.controls, settings.editable)
     own = own_changelog(run, config)
     replay = replayed_changelog(config, settings)
-    record, answers = ChangelogFile(run.changelog, own), Answers(run)
+    said = read_events(run)
+    record, answers = ChangelogFile(run.changelog, own, applied_edits(own, said)), Answers(run)
     try:
         metrics = MetricLog(run.metrics, is_further=run.metrics.exists() and run.metrics.stat().st_size > 0)
         replaying = _replaying(run, settings, replay)
-        seen = _write_start(attempt, record, keys, replaying)
+        _write_start(attempt, record, keys, replaying)
+        seen = recover(run, record.applied, latest(said), attempt.left)
     except OSError as error:
         raise RunDirError(f"the run dir {str(run.path)!r} cannot be written: {error.strerror or error}") from error
     applier = Applier(run, config, keys, record, answers)
@@ -166,8 +169,8 @@ def open_session(
     return session
 
 
-def _write_start(attempt: Attempt, record: ChangelogFile, keys: Mapping[str, Key], replaying: Replaying) -> set[str]:
-    """Write what page and command line need to know, answer what earlier attempts left, and return what is answered.
+def _write_start(attempt: Attempt, record: ChangelogFile, keys: Mapping[str, Key], replaying: Replaying) -> None:
+    """Write what page and command line need to know.
 
     Raises:
         OSError: it cannot be written.
@@ -183,7 +186,6 @@ def _write_start(attempt: Attempt, record: ChangelogFile, keys: Mapping[str, Key
     if parent is not None:
         facts["parent"] = parent
     attempt.update_run_yaml(**facts)
-    return recover(run, own, attempt.left)
 
 
 def _replaying(run: RunDir, settings: Settings, replay: Changelog | None) -> Replaying:

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import time
-from collections.abc import Container
+from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
-from trainctl.config.changelog import Changelog
-from trainctl.rundir import events
+from trainctl.rundir.edits import Applied
 from trainctl.rundir.events import Answers, Event, remove
 from trainctl.rundir.inbox import list_inbox
 from trainctl.rundir.paths import RunDir
@@ -25,35 +22,43 @@ def reject(request: Request, answers: Answers, reason: str) -> None:
     answers.give(Event.about(request, "rejected", reason=reason), request.source)
 
 
-def recover(run: RunDir, changelog: Changelog, left: Container[str]) -> set[str]:
-    """Answer what was left: a request that was being applied and is in the changelog was applied, all others rejected.
+def recover(run: RunDir, applied: Iterable[Applied], known: Mapping[str, Event], left: Container[str]) -> set[str]:
+    """Answer what was left: a request that the changelog names was applied, all others are rejected.
+
+    So `events.jsonl` says once more what a kill, or a machine that lost its power, has kept from it.
 
     Args:
         run: whose requests.
-        changelog: what the earlier attempts recorded.
+        applied: what the changelog of the earlier attempts tells.
+        known: the last event of each request.
         left: names of files that lay in the inbox when this attempt began; not times, since a clock may be set back.
 
     Returns:
         The ids of all requests that have an answer; they must not be taken again.
     """
     answers = Answers(run)
-    known = events.latest(events.read_events(run))
+    recorded = {one.request: one for one in applied if one.request is not None}
     waiting = _waiting(run)
-    for request, event in known.items():
-        source = waiting.get(request)
-        if event.is_final:
+    for request in {**known, **recorded}:
+        event, one, source = known.get(request), recorded.get(request), waiting.get(request)
+        if event is not None and event.is_final:
             if source is not None:
                 remove(source)
-        elif _was_recorded(event, changelog):
-            answers.give(dataclasses.replace(event, state="applied", t=time.time()), source)
-        else:
+        elif one is not None:
+            answers.give(_applied(request, event, one), source)
+        elif event is not None:
             answers.give(_ended(event), source)
-    answered = set(known)
+    answered = {*known, *recorded}
     for request, source in waiting.items():
-        if request not in known and source.name in left:
+        if request not in answered and source.name in left:
             answers.give(_ended(Event(request, "pending")), source)
             answered.add(request)
     return answered
+
+
+def _applied(request: str, said: Event | None, one: Applied) -> Event:
+    event = said or Event(request, "pending", who=one.who, via=one.via, note=one.note)
+    return dataclasses.replace(event, state="applied", step=one.step, edits=one.values, undo=one.undo, t=time.time())
 
 
 def _ended(event: Event) -> Event:
@@ -66,18 +71,3 @@ def _waiting(run: RunDir) -> dict[str, Path]:
         with contextlib.suppress(OSError):  # taken back by who filed it
             found[request_id(path)] = path
     return found
-
-
-def _was_recorded(event: Event, changelog: Changelog) -> bool:
-    """Say whether a request that was being applied reached the changelog (which is written before it takes effect)."""
-    if event.state != "applying" or not event.edits:
-        return False
-    recorded: dict[str, Any] = {}
-    for edit in changelog.edits:
-        if edit.step == event.step:
-            recorded |= edit.values
-    return all(key in recorded and _as_json(recorded[key]) == _as_json(value) for key, value in event.edits.items())
-
-
-def _as_json(value: Any) -> Any:
-    return json.loads(json.dumps(value, default=str))

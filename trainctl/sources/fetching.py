@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import sys
@@ -29,13 +28,18 @@ def main() -> None:
 def _read(kind: str, source: str) -> dict[str, Any]:
     try:
         try:
-            module = importlib.import_module(f"trainctl.sources.{_MODULES[kind]}")
+            if kind == "mlflow":
+                from trainctl.sources.mlflow import read_mlflow as read
+            elif kind == "wandb":
+                from trainctl.sources.wandb import read_wandb as read
+            else:
+                from trainctl.sources.wandb import read_wandb_offline as read
         except ImportError as error:
             raise SourceError(
                 f"+from={source} needs {_MODULES[kind]}, which cannot be imported ({error}); "
                 f"install hydra-trainctl[{_MODULES[kind]}]"
             ) from error
-        loaded: Loaded = getattr(module, f"read_{kind}")(source, source.partition("/")[2])
+        loaded: Loaded = read(source, source.partition("/")[2])
     except SourceError as error:
         return {"error": str(error)}
     return loaded.to_dict()

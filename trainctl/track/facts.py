@@ -6,7 +6,6 @@ import json
 import re
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
@@ -16,7 +15,8 @@ from trainctl.config.keys import leaves
 from trainctl.config.masking import OMITTED, Masking, patterns_of
 from trainctl.config.naming import job_name
 from trainctl.config.overrides import override_key
-from trainctl.rundir import events
+from trainctl.rundir.edits import applied_edits
+from trainctl.rundir.events import read_events
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.status import read_status
 from trainctl.rundir.summary import read_record
@@ -39,9 +39,7 @@ class Told:
         self.log = changelog.loads(run.changelog.read_bytes(), str(run.changelog))
         base = self.log.base
         self.masking = Masking(base, [*patterns_of(base), *patterns_of(base, "omit")], mask=OMITTED)
-        for edit in self.log.edits:
-            for key, value in edit.values.items():
-                self.masking.learn(key, value)
+        self.masking.learn_edits(self.log)
 
     def facts(self) -> Facts:
         """Return what is told at the start."""
@@ -88,7 +86,8 @@ class Told:
 
     def changes(self) -> Iterator[ValueChange]:
         """Yield the edits in order, each key's first one after its value at step 0."""
-        moments = {one.step: one.t for one in events.read_events(self.run) if one.state == "applied"}
+        applied = applied_edits(self.log, read_events(self.run))
+        moments = {one.step: one.t for one in applied if one.t is not None}
         started = run_started(self.run)
         start = leaves(self.log.base)
         known: set[str] = set()
@@ -104,10 +103,7 @@ class Told:
 
     def text(self) -> str:
         """Return the changelog as it may be shown."""
-        edits = [
-            replace(edit, values=self.masking.values(edit.values), note=edit.note and self.masking.text(edit.note))
-            for edit in self.log.edits
-        ]
+        edits = [self.masking.edit(edit) for edit in self.log.edits]
         return changelog.dumps(Changelog(self.masking.nested(self.log.base), edits))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import importlib
 import importlib.util
 import os
 import time
@@ -59,7 +58,17 @@ def make_tracker(name: str, run: RunDir) -> Tracker:
 
 
 def _module(name: str) -> Any:
-    return importlib.import_module(f"trainctl.track.{name}")
+    if name == "mlflow":
+        from trainctl.track import mlflow
+
+        return mlflow
+    if name == "tensorboard":
+        from trainctl.track import tensorboard
+
+        return tensorboard
+    from trainctl.track import wandb
+
+    return wandb
 
 
 class Feed:

@@ -6,6 +6,7 @@ import ctypes
 import os
 import signal
 import sys
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,8 +18,6 @@ _OTHER_DRIVERS = ("libhsa-runtime", "libze_loader")  # of AMD and Intel GPUs; CU
 _CUDA_ERROR_NOT_INITIALIZED = 3  # cuda.h
 
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None  # opened before any fork
-
-_known: tuple[int | None, str] | None = None  # what was loaded, after so many loads
 
 
 def die_with_parent(parent: int) -> None:
@@ -84,14 +83,21 @@ def _loaded() -> str:
 
     It is long, so it is read again only when a library has been loaded since; a fork knows what its parent knew.
     """
-    global _known
     loads = _count_loads()
-    if _known is None or loads is None or _known[0] != loads:
-        try:
-            _known = loads, Path("/proc/self/maps").read_text()
-        except OSError:
-            return ""
-    return _known[1]
+    try:
+        return _maps() if loads is None else _maps_after(loads)
+    except OSError:
+        return ""
+
+
+@lru_cache(maxsize=1)
+def _maps_after(loads: int) -> str:  # noqa: ARG001  # it is what the cache goes by
+    """Return the list as it is after so many libraries have been loaded."""
+    return _maps()
+
+
+def _maps() -> str:
+    return Path("/proc/self/maps").read_text()
 
 
 class _Library(ctypes.Structure):

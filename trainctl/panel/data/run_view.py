@@ -195,9 +195,7 @@ def read_view(row: RunRow, requests: list[Event]) -> RunView:
         return RunView(row, masking.values(keys.leaves(config)), events=requests, masking=masking, problem=problem)
     record = read_record(run, "keys", "actions", "cwd")
     masking = Masking(recorded.base, patterns_of(recorded.base))
-    for edit in recorded.edits:
-        for key, value in edit.values.items():
-            masking.learn(key, value)
+    masking.learn_edits(recorded)
     known = _known(record.get("keys"), masking)
     masked = _masked(recorded, masking)
     now = masked.at(masked.last_step)
@@ -232,8 +230,7 @@ def _mappings(records: Any) -> dict[str, dict[str, Any]]:
 
 
 def _masked(log: Changelog, masking: Masking) -> Changelog:
-    edits = [dataclasses.replace(edit, values=masking.values(edit.values)) for edit in log.edits]
-    return dataclasses.replace(log, base=masking.nested(log.base), edits=edits)
+    return dataclasses.replace(log, base=masking.nested(log.base), edits=[masking.edit(edit) for edit in log.edits])
 
 
 def _masked_event(event: Event, masking: Masking) -> Event:

@@ -63,8 +63,9 @@ def applied(view: RunView) -> list[EditRow]:
 def open_requests(view: RunView) -> list[EditRow]:
     """Return the keys of the requests that were refused, or that wait for the run; actions too, done ones as well."""
     lines = []
+    recorded = view.changelog.requests if view.changelog is not None else {}
     for event in merged(view.events):
-        if event.state == "applied" and event.action is None:
+        if event.id in recorded or (event.state == "applied" and event.action is None):
             continue
         status = {"applied": "done", "rejected": "rejected"}.get(event.state, "waiting")
         note = ": ".join(word for word in (event.note, event.reason) if word)
