@@ -312,7 +312,7 @@ def test_singletons_are_given_to_another_process_without_the_plugins() -> None:
         Singleton._instances, BaseContainer._resolvers = before, resolvers
 
 
-@proves("_run_hydra", "Hydra")
+@proves("_run_hydra", "Hydra", "utils")
 def test_main_function_is_seen_and_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "small.yaml").write_text("lr: 0.1\n")
 
