@@ -200,7 +200,8 @@ def test_gpu_that_is_too_small_is_refused_up_front(room: Callable[..., Room]) ->
 
 def test_condition_that_a_device_cannot_tell_of_is_refused_up_front(clock: Clock) -> None:
     reader = RecordedGpus(split=True)
-    with pytest.raises(SettingError, match=r"max_foreign_util=10 cannot be kept on GPU 0:0 .*, which does not tell"):
+    refused = r"max_foreign_util=10 cannot be enforced on GPU 0:0 .*: its driver does not report utilisation"
+    with pytest.raises(SettingError, match=refused):
         Room({MIGS[0].uuid: MIGS[0]}, reader, RoomSettings(max_foreign_util=10), clock=clock)
     Room({MIGS[0].uuid: MIGS[0]}, reader, RoomSettings(min_free_mib=1000), clock=clock)
 

@@ -18,7 +18,8 @@ FLAG_NAMES = ("as_written", "dashes", "underscores")
 
 @dataclass
 class IdentitySettings:
-    # keys that do not tell two jobs apart, patterns with *; of `trainctl` only what changes a job's result ever does
+    # Key patterns ignored when two jobs are compared (`data.path`, `log.*`). `trainctl.*` is always ignored, except
+    # `seed`, `replay`, `controls` and `editable`.
     exclude: list[str] = field(default_factory=list)
 
 

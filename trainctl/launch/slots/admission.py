@@ -48,7 +48,7 @@ class Room:
     use already, for `stagger_s` (30 s without one).
 
     Raises:
-        SettingError: a GPU is too small for `min_free_mib`, or does not tell what a setting asks for.
+        SettingError: a GPU is too small for `min_free_mib`, or its driver does not report what a setting asks for.
     """
 
     def __init__(
@@ -101,14 +101,14 @@ class Room:
             raise SettingError(
                 f"hydra.launcher.min_free_mib={need} is more than GPU {gpu.index} ({gpu.name}) has: {gpu.total_mib} MiB"
             )
-        for name, value, told in (
-            ("min_free_mib", need, need is None or self._look(uuid).free_mib),
-            ("max_foreign_util", limit, limit is None or self._look(uuid).utilisation),
+        for name, value, what, reported in (
+            ("min_free_mib", need, "free memory", need is None or self._look(uuid).free_mib),
+            ("max_foreign_util", limit, "utilisation", limit is None or self._look(uuid).utilisation),
         ):
-            if told is None:
+            if reported is None:
                 raise SettingError(
-                    f"hydra.launcher.{name}={value} cannot be kept on GPU {gpu.index} ({gpu.name}), which does not "
-                    f"tell; leave {name} out, or leave this GPU out of hydra.launcher.slots"
+                    f"hydra.launcher.{name}={value} cannot be enforced on GPU {gpu.index} ({gpu.name}): its driver "
+                    f"does not report {what}; remove the setting or leave this GPU out of hydra.launcher.slots"
                 )
 
     def _too_soon(self, uuid: str) -> Refusal | None:

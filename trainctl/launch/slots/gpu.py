@@ -20,7 +20,7 @@ class Gpu:
         index: position in PCI bus order, as in nvidia-smi: `0`; of a MIG device `0:1`.
         uuid: `GPU-…` or `MIG-…`, the entry for `CUDA_VISIBLE_DEVICES`.
         name: the product.
-        total_mib: None where the device does not tell.
+        total_mib: None where the driver does not report it.
         parent: UUID of the GPU that a MIG device is a part of.
         old_id: what drivers before R470 called a MIG device: `MIG-GPU-…/1/0`.
     """
@@ -52,8 +52,8 @@ class GpuProcess:
     """A process that has memory on a device.
 
     Attributes:
-        mib: None where the driver does not tell.
-        utilisation: percent of the last moments; None where the driver does not tell.
+        mib: None where the driver does not report it.
+        utilisation: percent of the last moments; None where the driver does not report it.
     """
 
     pid: int
@@ -63,7 +63,7 @@ class GpuProcess:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What a device does now. None: it does not tell.
+    """What a device does now. None: the driver does not report it.
 
     Attributes:
         utilisation: percent of the last moments in which something ran.
@@ -83,7 +83,7 @@ class GpuReader(Protocol):
         ...
 
     def look(self, uuid: str) -> Look:
-        """Return what a device does now; what it does not tell, or a device that is lost, is None."""
+        """Return what a device does now; what its driver does not report, or a device that is lost, is None."""
         ...
 
     def close(self) -> None:

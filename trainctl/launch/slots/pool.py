@@ -23,7 +23,7 @@ from trainctl.launch.slots.threads import thread_environment
 
 
 class MemoryMeter:
-    """Adds up used and total MiB over the devices of each slot; a slot with a device that does not tell is left out."""
+    """Adds up used and total MiB over the devices of each slot; a slot whose driver does not report them is left out."""
 
     def __init__(self, slots: Sequence[Slot], gpus: Mapping[str, Gpu], reader: GpuReader) -> None:
         self._slots = slots
@@ -173,7 +173,7 @@ def make_pool(
     Inside a slot (a job that starts a sweep itself) the devices are held already, by the launcher around us.
 
     Raises:
-        SettingError: a device that is asked for is not there, or does not tell what a setting asks for.
+        SettingError: a device that is asked for is not there, or its driver does not report what a setting asks for.
     """
     visible = visible_gpus(environment, open_reader) if asks_for_gpus(settings.slots) else Visible()
     try:

@@ -53,10 +53,10 @@ class RankFailure:
 class Agreement:
     """Meetings of all ranks: the first at the first step, each next one where rank 0 said at the last.
 
-    A meeting is a row of messages. One with content has `next == step`: another one follows. So has one without
-    content, by which rank 0 says that it still lives while a run is paused. The last one has a later step. When nothing
-    has happened it is all there is: three int64 every `every` steps, and between these nothing. The first of them is a
-    sequence number, that of the last content, so a rank that has missed one knows it.
+    At a meeting rank 0 broadcasts headers of three int64 (sequence, step, next meeting). `next > step` ends it;
+    `next == step` announces another header, after content or, while a run is paused, to show that rank 0 lives. With no
+    changes one header every `every` steps is the whole cost. The sequence is the number of the last content, by which
+    a rank notices that it has missed one.
     """
 
     def __init__(self, agree: Agree, every: int) -> None:
