@@ -23,7 +23,7 @@ from trainctl.launch.slots.threads import thread_environment
 
 
 class MemoryMeter:
-    """Adds up used and total MiB over the devices of each slot; a slot whose driver does not report them is left out."""
+    """Adds up used and total MiB over the devices of each slot; a slot whose driver reports none is left out."""
 
     def __init__(self, slots: Sequence[Slot], gpus: Mapping[str, Gpu], reader: GpuReader) -> None:
         self._slots = slots
