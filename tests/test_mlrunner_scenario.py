@@ -164,7 +164,7 @@ def test_readmes_scenario_killed_in_the_middle_has_the_table_of_one_that_was_not
 ) -> None:
     killed, whole = homes("killed"), homes("whole")
     said = whole.call(*whole.sweep)
-    assert "5 jobs: 5 done" in said  # the sixth is equal to one of the first grid
+    assert "6 jobs: 5 done, 1 skipped" in said  # the sixth is equal to one of the first grid
     assert whole.ran()["avg"] == whole.ran()["test"] == 5
 
     hold = killed.path / "hold"
@@ -186,7 +186,7 @@ def test_readmes_scenario_killed_in_the_middle_has_the_table_of_one_that_was_not
     wait_until(lambda: not killed.processes(), "nothing of it is left")
     done = sum(states.get("train") == "done" for states in killed.states())
 
-    assert "5 jobs:" in killed.call(*killed.sweep)
+    assert "6 jobs:" in killed.call(*killed.sweep)
     assert all(states == {"train": "done", "avg": "done", "test": "done"} for states in killed.states())
     trained = sum(count for what, count in killed.ran().items() if what.startswith("train"))
     assert trained <= 2 + 2 + 5  # only what a kill had cut off has begun again
