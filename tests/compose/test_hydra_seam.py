@@ -195,14 +195,18 @@ def test_loader_of_a_search_path_composes_by_it(tmp_path: Path, loader: Any) -> 
     assert made.load_configuration("config", ["db=postgres"], RunMode.RUN).db.port == 5432
 
 
+@pytest.fixture
+def led(loader: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The loader, and Hydra as it was afterwards; an earlier test of this process may lead it already."""
+    monkeypatch.setattr("trainctl.sources.hooks.install", lambda: None)  # a copy of a source installs them again
+    monkeypatch.setattr(_hydra.defaults_list, "_create_defaults_list", _hydra._own_list)
+    monkeypatch.setattr(_hydra.defaults_list, "DefaultsList", _hydra._OwnDefaultsList)
+    monkeypatch.setattr(_hydra.ConfigLoaderImpl, "_compose_config_from_defaults_list", _hydra.merge_defaults)
+    return loader
+
+
 @proves("_create_defaults_list", "DefaultsList", "_getframe")
-def test_compositions_are_led_through_other_functions_with_all_that_was_asked(
-    loader: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(_hydra.defaults_list, "_create_defaults_list", _hydra.defaults_list._create_defaults_list)
-    monkeypatch.setattr(_hydra.defaults_list, "DefaultsList", _hydra.defaults_list.DefaultsList)
-    name = "_compose_config_from_defaults_list"
-    monkeypatch.setattr(_hydra.ConfigLoaderImpl, name, _hydra.ConfigLoaderImpl.__dict__[name])
+def test_compositions_are_led_through_other_functions_with_all_that_was_asked(led: Any) -> None:
     seen: list[tuple[str, Any]] = []
 
     def before(request: Any) -> None:
@@ -217,15 +221,11 @@ def test_compositions_are_led_through_other_functions_with_all_that_was_asked(
         return _hydra.merge_defaults(self, defaults, repo)
 
     _hydra.lead(before, after, merge)
-    assert loader.load_configuration("config", ["lr=3"], RunMode.RUN).lr == 3
+    assert led.load_configuration("config", ["lr=3"], RunMode.RUN).lr == 3
     assert seen == [("before", ["lr=3"]), ("after", ["config", "config"]), ("merge", False)]
 
 
-def test_list_that_is_made_instead_is_taken(loader: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_hydra.defaults_list, "_create_defaults_list", _hydra.defaults_list._create_defaults_list)
-    monkeypatch.setattr(_hydra.defaults_list, "DefaultsList", _hydra.defaults_list.DefaultsList)
-    name = "_compose_config_from_defaults_list"
-    monkeypatch.setattr(_hydra.ConfigLoaderImpl, name, _hydra.ConfigLoaderImpl.__dict__[name])
+def test_list_that_is_made_instead_is_taken(led: Any) -> None:
     is_making = False
 
     def before(request: Any) -> Any:
@@ -240,7 +240,7 @@ def test_list_that_is_made_instead_is_taken(loader: Any, monkeypatch: pytest.Mon
         lambda request, defaults: None,
         _hydra.merge_defaults,
     )
-    config = loader.load_configuration("config", ["db=mysql"], RunMode.RUN)
+    config = led.load_configuration("config", ["db=mysql"], RunMode.RUN)
     assert config.db.port == 5432
     assert config.hydra.runtime.choices.db == "postgres"
 
