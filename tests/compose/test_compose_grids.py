@@ -79,10 +79,8 @@ def test_union_of_grids_runs_on_every_launcher(tmp_path: Path, launcher: list[st
     expected = ALL_OF_README if is_ours else sorted([*ALL_OF_README, "batch 0.1 False"])
     assert ran(tmp_path) == [f"{job} None" for job in expected]
     assert (tmp_path / "sweep" / "multirun.yaml").exists()
-    assert (
-        sorted(path.name for path in (tmp_path / "sweep").iterdir() if path.name.isdigit())
-        == list("012345")[: len(expected)]
-    )
+    dirs = {path.name for path in (tmp_path / "sweep").iterdir() if path.name.isdigit()}
+    assert (len(dirs), dirs <= set("012345")) == (len(expected), True)  # of two equal jobs either may have it
     assert ("6 jobs: 5 done, 1 skipped" in done.stderr) == is_ours
 
 
