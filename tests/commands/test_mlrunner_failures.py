@@ -152,13 +152,21 @@ def test_later_commands_run_again_when_an_earlier_one_has_changed(theirs: Mlrunn
 def test_values_that_look_like_placeholders_or_code_are_values(theirs: Mlrunner) -> None:
     # mlrunner fills placeholders in what it has just filled in, and its quotes are text inside of quotes
     values = {"a": "[b]", "b": "{x}", "x": "$(touch bad); it's"}
-    theirs.carry({"train": "printf '%s|' [a] {b} {x} \"{x}\" '{x}'"}, {"a": "", "b": "", "x": ""},
+    theirs.carry({"train": "printf '%s|' [a] {b} {x} \"{x}\""}, {"a": "", "b": "", "x": ""},
                  {key: [value] for key, value in values.items()})  # fmt: skip
     done = theirs.run()
     assert done.returncode == 0, done.stderr
     (log,) = (theirs.path / "outputs").glob("theirs/*/train.log")
-    assert log.read_text() == "|".join(["--a", "[b]", "{x}", *[values["x"]] * 3, ""])
+    assert log.read_text() == "|".join(["--a", "[b]", "{x}", *[values["x"]] * 2, ""])
     assert not list(theirs.path.rglob("bad"))
+
+
+def test_value_inside_single_quotes_is_refused_before_a_job_starts(theirs: Mlrunner) -> None:
+    theirs.carry({"train": "echo '{x}'"}, {"x": ""}, {"x": ["it's"]})
+    done = theirs.run()
+    assert done.returncode == 1
+    assert "commands.train: ${x} cannot stand inside '…'" in done.stderr
+    assert not list((theirs.path / "outputs").glob("theirs/*/train.log"))
 
 
 def test_two_grids_with_equal_jobs_and_other_commands_never_run_in_one_directory_at_once(theirs: Mlrunner) -> None:
