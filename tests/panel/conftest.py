@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -86,11 +87,12 @@ def page(opened: Any) -> Iterator[Any]:
 @pytest.fixture
 def form(page: Any, url: str) -> Any:
     """The page of the run that trains, with nothing changed."""
-    from browsing import NAME, button, expect, open_run, run_url
+    from browsing import NAME, api, button, expect, open_run, run_url
 
     if page.url != run_url(url, NAME):
         open_run(page, url, NAME)
     if button(page, "Discard").is_enabled():
-        button(page, "Discard").click()
+        with contextlib.suppress(api.TimeoutError):  # the run may take the last test's edits meanwhile
+            button(page, "Discard").click(timeout=5_000)
         expect(button(page, "Discard")).to_be_disabled()
     return page
