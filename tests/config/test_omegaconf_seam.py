@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import AnyNode, DictConfig, IntegerNode, ListConfig, OmegaConf, UnionNode
 from omegaconf.basecontainer import BaseContainer
-from omegaconf.errors import GrammarParseError, InterpolationKeyError, ReadonlyConfigError, ValidationError
+from omegaconf.errors import InterpolationKeyError, ReadonlyConfigError, ValidationError
 
 from trainctl.config import _omegaconf as seam
 
@@ -179,22 +179,6 @@ def test_content_in_the_dict_of_a_config_is_its_entries(untyped: Any) -> None:
 def test_resolvers_is_the_registry() -> None:
     assert "oc.env" in BaseContainer._resolvers
     assert seam.registered_resolvers() is BaseContainer._resolvers
-
-
-def test_grammar_parser_tells_interpolations_from_text() -> None:
-    pieces = list(seam.parse(r"a ${x} \${y}").getChild(0).getChildren())
-    assert [isinstance(each, seam.GrammarParser.InterpolationContext) for each in pieces] == [
-        False,
-        True,
-        False,
-        False,
-        False,
-    ]
-    assert pieces[3].symbol.type == seam.GrammarLexer.ESC_INTER
-    assert (pieces[1].start.start, pieces[1].stop.stop) == (2, 5)
-    assert seam.parse is omegaconf.grammar_parser.parse
-    with pytest.raises(GrammarParseError):
-        seam.parse("${x")
 
 
 # What the seam makes of them.

@@ -28,13 +28,8 @@ from omegaconf import (
     StringNode,
     UnionNode,
     flag_override,
-    grammar_parser,
 )
 from omegaconf.basecontainer import BaseContainer
-
-parse = grammar_parser.parse
-GrammarLexer: Any = vars(grammar_parser)["OmegaConfGrammarLexer"]  # made by ANTLR, without types
-GrammarParser: Any = vars(grammar_parser)["OmegaConfGrammarParser"]
 
 KNOWN = ("2.3.", "2.4.")
 IS_KNOWN = omegaconf.__version__.startswith(KNOWN)

@@ -27,9 +27,7 @@ def quoted(path: str) -> str:
     """
     if _PLAIN_PATH.fullmatch(path):
         return path
-    path = path.replace("${", "\\${")  # else OmegaConf looks for a key of that name
-    # in Hydra's grammar a backslash is only special in front of a quote
-    return "'" + re.sub(r"(\\*)('|$)", lambda match: match[1] * 2 + ("\\'" if match[2] else ""), path) + "'"
+    return _in_quotes(path.replace("${", "\\${"))  # else OmegaConf looks for a key of that name
 
 
 def task_overrides(hydra: Any) -> list[str]:
@@ -138,5 +136,9 @@ def worded(value: Any) -> str:
 def _text(value: str) -> str:
     if _NAME.fullmatch(value) and value.lower() not in _WORDS:
         return value
-    # in Hydra's grammar a backslash is only special in front of a quote
+    return _in_quotes(value)
+
+
+def _in_quotes(value: str) -> str:
+    """Write a text in quotes. In Hydra's grammar a backslash is only special in front of a quote."""
     return "'" + re.sub(r"(\\*)('|$)", lambda match: match[1] * 2 + ("\\'" if match[2] else ""), value) + "'"
