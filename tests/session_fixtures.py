@@ -24,9 +24,22 @@ from trainctl.session.live import Live
 __all__ = ["small_disk"]
 
 OpenLive = Callable[..., Live]
-StepUntil = Callable[..., None]
+StepUntil = Callable[[Live, Callable[[], object]], None]
+Answered = Callable[[Live, str], Event]
+EndRun = Callable[[], None]
 StartToy = Callable[..., "subprocess.Popen[str]"]
 TOY = Path(__file__).with_name("toy_training.py")
+
+
+def config() -> DictConfig:
+    """A task's config as Hydra hands it over, strict and read-only, with a locked section and a reference."""
+    made = OmegaConf.create({
+        "optim": {"lr": 0.1, "betas": [0.9, 0.999]}, "n": 1, "end": "${optim.lr}", "model": {"depth": 2},
+        "trainctl": {"poll_s": 0.005, "controls": {"model.*": "!"}},
+    })  # fmt: skip
+    OmegaConf.set_struct(made, True)
+    OmegaConf.set_readonly(made, True)
+    return made
 
 
 @pytest.fixture

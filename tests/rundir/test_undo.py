@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
+from session_fixtures import Answered, OpenLive
 
 from trainctl.config.changelog import Changelog, Edit, loads
 from trainctl.errors import EditError
@@ -12,10 +13,7 @@ from trainctl.rundir.edits import Applied, applied_edits, to_undo
 from trainctl.rundir.events import Event
 from trainctl.rundir.inbox import file_request
 from trainctl.rundir.paths import RunDir
-from trainctl.session.live import Live
 
-OpenLive = Callable[..., Live]
-Answered = Callable[[Live, str], Event]
 Ask = Callable[..., Event]
 
 

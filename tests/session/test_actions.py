@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pytest
+from session_fixtures import EndRun, OpenLive
 
 from trainctl.errors import EditError, SettingError
 from trainctl.rundir import files
@@ -17,9 +18,7 @@ from trainctl.rundir.summary import summarize
 from trainctl.session.actions import BUILT_IN, Actions
 from trainctl.session.live import Live
 
-OpenLive = Callable[..., Live]
 Ask = Callable[..., str]
-EndRun = Callable[[], None]
 
 
 def sample(n: int = 4, *, mode: Literal["fast", "slow"] = "fast", text: str | None = None, share: float = 0.5) -> None:

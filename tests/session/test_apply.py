@@ -1,37 +1,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from omegaconf.errors import ReadonlyConfigError
+from session_fixtures import Answered, EndRun, OpenLive, StepUntil, config
 
 from trainctl.config.changelog import Edit, loads
 from trainctl.errors import EditError, RunDirError
-from trainctl.rundir.events import Event, answer, read_events
+from trainctl.rundir.events import answer, read_events
 from trainctl.rundir.inbox import file_request, list_inbox
 from trainctl.rundir.paths import RunDir
 from trainctl.session.api import live
-from trainctl.session.live import Live
-
-OpenLive = Callable[..., Live]
-StepUntil = Callable[[Live, Callable[[], object]], None]
-Answered = Callable[[Live, str], Event]
-EndRun = Callable[[], None]
-
-
-def config() -> DictConfig:
-    made = OmegaConf.create({
-        "optim": {"lr": 0.1, "betas": [0.9, 0.999]}, "n": 1, "end": "${optim.lr}", "model": {"depth": 2},
-        "trainctl": {"poll_s": 0.005, "controls": {"model.*": "!"}},
-    })  # fmt: skip
-    OmegaConf.set_struct(made, True)
-    OmegaConf.set_readonly(made, True)
-    return made
 
 
 def test_request_changes_config_and_now_at_one_step_and_is_recorded_first(

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from omegaconf import DictConfig, OmegaConf
+from session_fixtures import EndRun, OpenLive
 
 from trainctl.attempt import attempt
 from trainctl.config.changelog import Edit, loads
@@ -20,9 +21,7 @@ from trainctl.session.api import live
 from trainctl.session.live import Live
 from trainctl.session.values import Now
 
-OpenLive = Callable[..., Live]
 Ask = Callable[..., str]
-EndRun = Callable[[], None]
 
 
 def config(**settings: Any) -> DictConfig:

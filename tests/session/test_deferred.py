@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from omegaconf import DictConfig, OmegaConf
+from session_fixtures import OpenLive
 
 from trainctl.config.changelog import Edit, loads
 from trainctl.rundir.events import answer, read_events
@@ -16,7 +17,6 @@ from trainctl.session.deferred import Waiting
 from trainctl.session.live import Live
 from trainctl.session.schedule import NEVER
 
-OpenLive = Callable[..., Live]
 Ask = Callable[..., str]
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from omegaconf import DictConfig, OmegaConf
+from session_fixtures import Answered, OpenLive
 
 from trainctl.config.changelog import Changelog, loads
 from trainctl.config.controls import keys_of
@@ -21,8 +22,6 @@ from trainctl.session.apply import Applier
 from trainctl.session.changelog_file import ChangelogFile
 from trainctl.session.live import Live
 
-OpenLive = Callable[..., Live]
-Answered = Callable[[Live, str], Event]
 Ask = Callable[..., Event]
 
 CONTROLS = {

@@ -8,29 +8,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
+from session_fixtures import Answered, OpenLive, StepUntil, config
 
-from trainctl.rundir.events import Event, read_events
+from trainctl.rundir.events import read_events
 from trainctl.rundir.inbox import file_request, list_inbox
 from trainctl.rundir.paths import RunDir
 from trainctl.session import io_thread
-from trainctl.session.live import Live
 
-OpenLive = Callable[..., Live]
-StepUntil = Callable[[Live, Callable[[], object]], None]
-Answered = Callable[[Live, str], Event]
-EndRun = Callable[[], None]
 WaitUntil = Callable[..., Any]
-
-
-def config() -> DictConfig:
-    made = OmegaConf.create({
-        "optim": {"lr": 0.1, "betas": [0.9, 0.999]}, "n": 1, "end": "${optim.lr}", "model": {"depth": 2},
-        "trainctl": {"poll_s": 0.005, "controls": {"model.*": "!"}},
-    })  # fmt: skip
-    OmegaConf.set_struct(made, True)
-    OmegaConf.set_readonly(made, True)
-    return made
 
 
 @pytest.mark.parametrize(

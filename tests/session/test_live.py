@@ -3,38 +3,22 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
+from session_fixtures import EndRun, OpenLive, StepUntil, config
 
 import trainctl
 from trainctl.config.changelog import loads
 from trainctl.errors import EditError, SettingError
 from trainctl.rundir import files
-from trainctl.rundir.events import Event, answer, read_events
+from trainctl.rundir.events import answer, read_events
 from trainctl.rundir.inbox import file_request, list_inbox
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.status import read_status
 from trainctl.session.api import current, live
-from trainctl.session.live import Live
-
-OpenLive = Callable[..., Live]
-StepUntil = Callable[[Live, Callable[[], object]], None]
-Answered = Callable[[Live, str], Event]
-EndRun = Callable[[], None]
-
-
-def config() -> DictConfig:
-    made = OmegaConf.create({
-        "optim": {"lr": 0.1, "betas": [0.9, 0.999]}, "n": 1, "end": "${optim.lr}", "model": {"depth": 2},
-        "trainctl": {"poll_s": 0.005, "controls": {"model.*": "!"}},
-    })  # fmt: skip
-    OmegaConf.set_struct(made, True)
-    OmegaConf.set_readonly(made, True)
-    return made
 
 
 def test_step_counts_from_one_and_applies_nothing_before_the_first(

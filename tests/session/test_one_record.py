@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
+from session_fixtures import EndRun, OpenLive
 
 from trainctl.config.changelog import Changelog, Edit, dumps, loads
 from trainctl.config.masking import Masking
@@ -24,8 +25,6 @@ from trainctl.rundir.paths import RunDir
 from trainctl.session.api import live
 from trainctl.session.live import Live
 
-OpenLive = Callable[..., Live]
-EndRun = Callable[[], None]
 FORMATS = Path(__file__).parents[1] / "rundir" / "formats"
 CONFIG: dict[str, Any] = {
     "optim": {"lr": 0.1, "betas": [0.9, 0.999]}, "n": 1, "text": "a", "trainctl": {"poll_s": 0.001, "seed": 1},

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
+from session_fixtures import StartToy
 
 from trainctl.config.changelog import Edit, loads
 from trainctl.rundir import files
@@ -23,7 +24,6 @@ from trainctl.rundir.summary import summarize
 from trainctl.session.api import live
 from trainctl.session.live import Live
 
-StartToy = Callable[..., "subprocess.Popen[str]"]
 pytestmark = pytest.mark.timeout(300)
 
 

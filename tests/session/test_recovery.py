@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from session_fixtures import EndRun, OpenLive
 
 from trainctl.config.changelog import loads
 from trainctl.rundir import events
@@ -17,9 +18,6 @@ from trainctl.rundir.events import Event, answer, read_events
 from trainctl.rundir.inbox import file_request, list_inbox
 from trainctl.rundir.paths import RunDir
 from trainctl.session.live import Live
-
-OpenLive = Callable[..., Live]
-EndRun = Callable[[], None]
 
 
 def finals(run: RunDir) -> list[tuple[str, str, str | None]]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from omegaconf import DictConfig, OmegaConf
+from session_fixtures import EndRun, OpenLive
 
 from trainctl.config.changelog import loads
 from trainctl.errors import EditError, SettingError
@@ -16,9 +17,7 @@ from trainctl.rundir.events import Event, answer, read_events
 from trainctl.rundir.paths import RunDir
 from trainctl.session.live import Live
 
-OpenLive = Callable[..., Live]
 Ask = Callable[..., str]
-EndRun = Callable[[], None]
 
 SCHEDULE = "0: {lr: 0.1, n: 1}\n3: {lr: 0.2}\n6: {lr: 0.3, n: 2}\n8: {n: 3}\n"
 

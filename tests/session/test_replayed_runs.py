@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from session_fixtures import StartToy
 
 from trainctl.config.changelog import Changelog, Edit, loads
 from trainctl.rundir import files
@@ -15,7 +15,6 @@ from trainctl.rundir.inbox import file_request
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.status import read_status
 
-StartToy = Callable[..., "subprocess.Popen[str]"]
 pytestmark = pytest.mark.timeout(300)
 
 

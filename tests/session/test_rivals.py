@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from omegaconf import DictConfig, OmegaConf
+from session_fixtures import EndRun, OpenLive
 
 from trainctl.attempt import attempt
 from trainctl.config.changelog import loads
@@ -24,9 +25,7 @@ from trainctl.rundir.paths import RunDir
 from trainctl.session.api import live
 from trainctl.session.live import Live
 
-OpenLive = Callable[..., Live]
 Ask = Callable[..., str]
-EndRun = Callable[[], None]
 
 
 def config(**settings: str) -> DictConfig:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import random
 import signal
-import subprocess
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from session_fixtures import StartToy
 
 from trainctl.config.changelog import Edit, loads
 from trainctl.rundir import files
@@ -19,7 +18,6 @@ from trainctl.rundir.events import read_events, wait_for_answer
 from trainctl.rundir.inbox import file_request
 from trainctl.rundir.paths import RunDir
 
-StartToy = Callable[..., "subprocess.Popen[str]"]
 STEPS = 120
 SCRIPTS = int(os.environ.get("TRAINCTL_SCRIPTS", "3"))
 

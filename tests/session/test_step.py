@@ -2,37 +2,21 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
+from session_fixtures import Answered, EndRun, OpenLive, config
 
 from trainctl.attempt import attempt
 from trainctl.config.changelog import loads
 from trainctl.config.controls import Key
 from trainctl.errors import ChangelogError, DriftError
 from trainctl.rundir import files
-from trainctl.rundir.events import Event, read_events
+from trainctl.rundir.events import read_events
 from trainctl.rundir.inbox import file_request
 from trainctl.rundir.paths import RunDir
 from trainctl.session.api import live
-from trainctl.session.live import Live
-
-OpenLive = Callable[..., Live]
-StepUntil = Callable[[Live, Callable[[], object]], None]
-Answered = Callable[[Live, str], Event]
-EndRun = Callable[[], None]
-
-
-def config() -> DictConfig:
-    made = OmegaConf.create({
-        "optim": {"lr": 0.1, "betas": [0.9, 0.999]}, "n": 1, "end": "${optim.lr}", "model": {"depth": 2},
-        "trainctl": {"poll_s": 0.005, "controls": {"model.*": "!"}},
-    })  # fmt: skip
-    OmegaConf.set_struct(made, True)
-    OmegaConf.set_readonly(made, True)
-    return made
 
 
 def test_changelog_holds_the_full_config_from_the_start(open_live: OpenLive, run: RunDir) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import signal
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from omegaconf import DictConfig, OmegaConf
+from session_fixtures import StartToy
 
 from trainctl.attempt import attempt
 from trainctl.config import editor_sheet, yaml
@@ -25,8 +25,6 @@ from trainctl.rundir.paths import RunDir
 from trainctl.rundir.status import state_of
 from trainctl.session.api import live
 from trainctl.session.live import Live
-
-StartToy = Callable[..., "subprocess.Popen[str]"]
 
 
 class Trial:
