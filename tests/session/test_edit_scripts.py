@@ -107,7 +107,10 @@ def play(run: RunDir, legs: list[Leg], **more: str) -> dict[int, str]:
     seen: dict[int, str] = {}
     for place, leg in enumerate(legs):
         session = begin(run, **more)
-        session.resume(min(leg.resumed, len(seen)))
+        resumed = min(leg.resumed, len(seen))
+        session.resume(resumed)
+        for number in range(resumed + 1, len(seen) + 1):
+            del seen[number]  # done once more, with other edits perhaps; nobody goes on from where that had led
         is_last = place == len(legs) - 1
         last = STEPS if is_last else max(leg.steps, session.step_number)
         while session.step_number < last:
