@@ -100,14 +100,7 @@ class RunPage:
         self._log = LogTab(self._view)
         self._files = FilesTab(run)
         parts = (body, self._config.view, self._provenance.view, self._log.view, self._files.view)
-        wanted = argument("tab")
-        tabs = pmui.Tabs(
-            *zip(TABS, parts, strict=True),
-            active=TABS.index(wanted) if wanted in TABS else 0,
-            sx=theme.TABS,
-            sizing_mode="stretch_width",
-            margin=0,
-        )
+        tabs = theme.tabs(TABS, parts, argument("tab"))
         tabs.param.watch(self._turned, ["active"])
         return tabs
 

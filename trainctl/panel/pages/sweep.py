@@ -93,14 +93,7 @@ class Overview:
     def _with_tabs(self) -> Any:
         chosen = pmui.Column(self._link, self._bulk.view, self._overlay.view, sizing_mode="stretch_width", margin=0)
         parts = (chosen, self._results_place, self._relations.view)
-        wanted = argument("tab")
-        tabs = pmui.Tabs(
-            *zip(TABS, parts, strict=True),
-            active=TABS.index(wanted) if wanted in TABS else 0,
-            sx=theme.TABS,
-            sizing_mode="stretch_width",
-            margin=0,
-        )
+        tabs = theme.tabs(TABS, parts, argument("tab"))
         tabs.param.watch(lambda _event: self._turned(), ["active"])
         return tabs
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import panel
@@ -49,7 +50,7 @@ REST = {"flex": "1 1 300px", "width": "auto", "min-width": "0", "max-width": "10
 NUDGE = {"minWidth": "30px", "padding": "4px 2px", "marginTop": "6px", "fontSize": "13px", "textTransform": "none"}
 
 # narrow, so that all tabs are on a small screen
-TABS = {"& .MuiTab-root": {"minWidth": "56px", "padding": "8px 12px"}}
+_TABS = {"& .MuiTab-root": {"minWidth": "56px", "padding": "8px 12px"}}
 
 # as many fields in a row as there is room for, all of one width
 GRID = {"display": "grid", "gridTemplateColumns": "repeat(auto-fill, minmax(190px, 1fr))"}
@@ -106,6 +107,12 @@ td.text { white-space: normal; width: 40%; } td.value { white-space: normal; max
 h2.head { font-size: 13px; margin: 8px 0 6px; }
 .scroll { overflow-x: auto; }
 """ + "".join(f".chip.{state} {{ background: {color}; }}\n" for state, color in STATE_COLORS.items())
+
+
+def tabs(names: Sequence[str], parts: Sequence[Any], wanted: str) -> pmui.Tabs:
+    """Return parts as tabs; the wanted one is open if there is one of the name, else the first."""
+    active = names.index(wanted) if wanted in names else 0
+    return pmui.Tabs(*zip(names, parts, strict=True), active=active, sx=_TABS, sizing_mode="stretch_width", margin=0)
 
 
 def frame(title: str, main: list[Any], up: str | None = None) -> pmui.Page:

@@ -24,12 +24,20 @@ SURE = "Stop now?"
 Do = Callable[[str, dict[str, Any]], None]
 
 
+def action_button(name: str, ask: Callable[[str], None], margin: tuple[int, int]) -> Any:
+    """Return the button of a built-in action: what cannot be taken back is red."""
+    color = "error" if name == "stop" else "primary"
+    button = pmui.Button(label=name.capitalize(), variant="outlined", size="small", color=color, margin=margin)
+    button.on_click(lambda _event: ask(name))
+    return button
+
+
 class ActionBar:
     """A button per action; stop asks again, and one with arguments has a field for each."""
 
     def __init__(self, view: RunView, do: Do) -> None:
         self._do = do
-        self._buttons = {name: self._button(name) for name in BUILT_IN if name in view.actions}
+        self._buttons = {name: action_button(name, self._clicked, (3, 4)) for name in BUILT_IN if name in view.actions}
         own = {name: said for name, said in view.actions.items() if name not in BUILT_IN}
         self._own = {name: OwnAction(name, said, do) for name, said in own.items()}
         self.view = pmui.FlexBox(*self._buttons.values(), gap="0px", align_items="center", margin=(0, 8), styles=ASIDE)
@@ -53,17 +61,6 @@ class ActionBar:
             set_params(button, visible=is_open and fits, disabled=not may_ask)
         for action in self._own.values():
             action.allow(is_open and may_ask)
-
-    def _button(self, name: str) -> Any:
-        button = pmui.Button(
-            label=name.capitalize(),
-            variant="outlined",
-            size="small",
-            color="error" if name == "stop" else "primary",
-            margin=(3, 4),
-        )
-        button.on_click(lambda _event: self._clicked(name))
-        return button
 
     def _clicked(self, name: str) -> None:
         button = self._buttons[name]

@@ -13,7 +13,7 @@ from trainctl.panel.data.run_view import RunView
 from trainctl.panel.data.watcher import Watcher
 from trainctl.panel.html import html
 from trainctl.panel.pages.theme import STYLE
-from trainctl.panel.widgets.actions import SURE
+from trainctl.panel.widgets.actions import SURE, action_button
 from trainctl.panel.widgets.field import set_text
 from trainctl.panel.widgets.pending import MAX_NOTE, set_object, set_params
 from trainctl.panel.widgets.requests import Asking, turns
@@ -37,7 +37,7 @@ class Bulk:
         self._note = pmui.TextInput(label="note", width=180, max_length=MAX_NOTE, **common)
         self._apply = pmui.Button(label="Apply to chosen", variant="contained", size="small", margin=(10, 6))
         self._apply.on_click(lambda _event: self._edit())
-        self._actions = {name: self._button(name) for name in ("pause", "resume", "stop")}
+        self._actions = {name: action_button(name, self._do, (10, 4)) for name in ("pause", "resume", "stop")}
         self._said = panel.pane.HTML("", stylesheets=[STYLE], sizing_mode="stretch_width", margin=(2, 8))
         fields = pmui.FlexBox(
             self._key, self._value, self._note, self._apply, *self._actions.values(), gap="0px", align_items="center"
@@ -76,17 +76,6 @@ class Bulk:
     def _running(self) -> dict[str, RunView]:
         views = {name: self._watcher.view(name) for name in self._names}
         return {name: view for name, view in views.items() if view is not None and view.is_editable}
-
-    def _button(self, name: str) -> Any:
-        button = pmui.Button(
-            label=name.capitalize(),
-            variant="outlined",
-            size="small",
-            color="error" if name == "stop" else "primary",
-            margin=(10, 4),
-        )
-        button.on_click(lambda _event: self._do(name))
-        return button
 
     def _edit(self) -> None:
         key, text = self._key.value, self._value.value_input or ""
