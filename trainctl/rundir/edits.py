@@ -5,7 +5,6 @@ Taking an edit back: a new edit, with the values that the old one replaced.
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import json
 import re
@@ -22,7 +21,6 @@ from trainctl.rundir.events import Event
 from trainctl.rundir.paths import RunDir
 
 _COMMENT = re.compile(r"(?:\d\d:\d\d:\d\d )?([^\s:]+)(?: ([^\s:]+))?(?:: (.*))?")  # as `Edit.comment` writes it
-_NAMES = tuple(field.name for field in dataclasses.fields(Event))
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,11 +124,7 @@ def merged(events: Iterable[Event]) -> list[Event]:
     for event in events:
         if event.id in ended:
             continue
-        said = {name: getattr(event, name) for name in _NAMES}
-        known[event.id] = {
-            **known.get(event.id, {}),
-            **{name: value for name, value in said.items() if value is not None},
-        }
+        known[event.id] = known.get(event.id, {}) | event.said
         if event.state != "pending":
             taken[event.id] = None
         if event.is_final:

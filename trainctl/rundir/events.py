@@ -64,11 +64,16 @@ class Event:
         return cls(request.id, state, **{**said, **more})
 
     @property
+    def said(self) -> dict[str, Any]:
+        """What the line says: the fields that are not None."""
+        return {name: value for name in _NAMES if (value := getattr(self, name)) is not None}
+
+    @property
     def is_final(self) -> bool:
         return self.state in ("applied", "rejected")
 
 
-_NAMES = frozenset(one.name for one in dataclasses.fields(Event))
+_NAMES = tuple(one.name for one in dataclasses.fields(Event))
 
 
 def append(run: RunDir, events: Iterable[Event], *, durable: bool = False) -> None:
@@ -77,9 +82,7 @@ def append(run: RunDir, events: Iterable[Event], *, durable: bool = False) -> No
     Raises:
         OSError: they cannot be written.
     """
-    records = [
-        {name: value for name, value in dataclasses.asdict(event).items() if value is not None} for event in events
-    ]
+    records = [event.said for event in events]
     if records:
         files.append_lines(run.events, records, durable=durable)
 
