@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from trainctl.config.keys import leaves, split
-from trainctl.rundir import files
 from trainctl.rundir.paths import RunDir
+from trainctl.rundir.summary import read_record
 from trainctl.text import clean_line
 
 _GIT_TIMEOUT_S = 10  # a repository on a dead network file system must not keep a run from starting
@@ -82,7 +82,7 @@ def git_facts(directory: str) -> dict[str, Any] | None:
 
 def code_change(run: RunDir) -> str:
     """Say that a run was made with other code than what is there now, as far as git knows; empty if it was not."""
-    then, now = files.read_mapping(run.run).get("git"), git_facts(str(original_cwd()))
+    then, now = read_record(run, "git").get("git"), git_facts(str(original_cwd()))
     if now is None or not isinstance(then, dict) or then == now:
         return ""
     return f"the code has changed since {clean_line(str(then.get('sha')))[:7]}{' (dirty)' if then.get('dirty') else ''}"
