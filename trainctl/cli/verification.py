@@ -15,7 +15,7 @@ from trainctl.cli.place import shown
 from trainctl.config.overrides import quoted
 from trainctl.rundir import files
 from trainctl.rundir.compare import Comparison, compare
-from trainctl.rundir.paths import RunDir
+from trainctl.rundir.paths import RunDir, own_dir
 from trainctl.rundir.provenance import THREADS, differences
 from trainctl.rundir.result import read_result
 from trainctl.rundir.status import state_of
@@ -73,7 +73,7 @@ def _new_dir(run: RunDir) -> RunDir:
     plain = re.sub(r"[^\w.=,+-]", "_", run.name)  # Hydra would read ${…} in the name of a run dir
     while True:
         name = plain if number == 1 else f"{plain}.{number}"
-        found = RunDir.at(run.path.parent / ".trainctl" / "verify" / name)
+        found = RunDir.at(own_dir(run.path.parent) / "verify" / name)
         if not found.path.exists():
             return found
         number += 1

@@ -20,7 +20,7 @@ from typing import Any
 
 from trainctl.examine.row import Row
 from trainctl.rundir import files
-from trainctl.rundir.paths import RunDir
+from trainctl.rundir.paths import RunDir, own_dir
 from trainctl.track import tensorboard
 
 _READERS = ("config/*.py", "examine/*.py", "run/*.py", "track/tensorboard.py")
@@ -34,7 +34,7 @@ class Cache:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._path = root / ".trainctl" / "examined.json"
+        self._path = own_dir(root) / "examined.json"
         self._rows: dict[str, Any] = {}
         self._is_changed = False
         self._now_ns = _clock_of(root)
@@ -102,7 +102,7 @@ def signature_of(run: RunDir) -> Signature:
 
 def _clock_of(root: Path) -> int | None:
     """Return the time by the clock of the root's file system; None where we cannot write, so nothing is kept."""
-    directory = root / ".trainctl"
+    directory = own_dir(root)
     probe = directory / f".examined.clock.{os.getpid()}.tmp"
     try:
         with contextlib.suppress(FileExistsError):

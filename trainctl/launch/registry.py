@@ -18,6 +18,7 @@ from trainctl.errors import RunDirError
 from trainctl.rundir import files
 from trainctl.rundir.fields import parse_time, whole
 from trainctl.rundir.lock import RunLock, is_locked
+from trainctl.rundir.paths import own_dir
 from trainctl.rundir.status import boot_id, format_time, process_started
 
 _numbers = itertools.count(1)  # one process may work as several launchers
@@ -153,7 +154,7 @@ def send_signal(pid: int, pid_started: int | None, number: signal.Signals) -> bo
 
 
 def _launchers(sweep_dir: Path) -> Path:
-    return sweep_dir.absolute() / ".trainctl" / "launchers"
+    return own_dir(sweep_dir.absolute()) / "launchers"
 
 
 def _this_process() -> Launcher:

@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from trainctl.config.overrides import quoted
 from trainctl.errors import RunDirError
+from trainctl.rundir.paths import own_dir
 
 
 def settle_sweep_dir(config: DictConfig) -> None:
@@ -59,7 +60,7 @@ def _take(path: Path) -> bool:
     if (path / "multirun.yaml").exists():  # of Hydra's own launchers
         return False
     try:
-        (path / ".trainctl").mkdir(mode=0o700)
+        own_dir(path).mkdir(mode=0o700)
     except FileExistsError:
         return False
     except OSError as error:

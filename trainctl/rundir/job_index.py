@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from trainctl.rundir import files
-from trainctl.rundir.paths import RunDir, find_runs
+from trainctl.rundir.paths import RunDir, find_runs, own_dir
 
 MOST_BYTES = 16 * 2**20  # some 150,000 lines; one that is longer is made again from the run dirs
 
@@ -45,7 +45,7 @@ class JobIndex:
 
     def __init__(self, sweep_dir: Path) -> None:
         self._sweep_dir = sweep_dir
-        self._path = sweep_dir / ".trainctl" / "jobs.jsonl"
+        self._path = own_dir(sweep_dir) / "jobs.jsonl"
 
     def find(self, identity: str) -> list[IndexedJob]:
         """Return the lines of an identity, the latest first; none where the index is not there or cannot be read."""

@@ -11,6 +11,11 @@ from trainctl.errors import RunDirError
 from trainctl.rundir import files
 
 
+def own_dir(root: Path) -> Path:
+    """Return the directory for what belongs to no single run: a sweep's, a page's, a table's files."""
+    return root / ".trainctl"
+
+
 @dataclass(frozen=True, slots=True)
 class RunDir:
     """The directory of one run. Knows names only; whether a file is there is the reader's question."""

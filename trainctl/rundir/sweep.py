@@ -12,11 +12,12 @@ from typing import Any
 
 from trainctl.rundir import files
 from trainctl.rundir.fields import as_float, number
+from trainctl.rundir.paths import own_dir
 
 
 def left_out_file(sweep_dir: Path) -> Path:
     """Return the file with the overrides of jobs that the last sweep there left out, and why."""
-    return sweep_dir / ".trainctl" / "left_out.yaml"
+    return own_dir(sweep_dir) / "left_out.yaml"
 
 
 def left_out(sweep_dir: Path) -> dict[str, str]:
@@ -58,4 +59,4 @@ def _is_pair(pair: Any) -> bool:
 
 
 def _path(sweep_dir: Path) -> Path:
-    return sweep_dir / ".trainctl" / "memory.yaml"
+    return own_dir(sweep_dir) / "memory.yaml"

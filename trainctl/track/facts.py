@@ -17,7 +17,7 @@ from trainctl.config.naming import job_name
 from trainctl.config.overrides import override_key
 from trainctl.rundir.edits import applied_edits
 from trainctl.rundir.events import read_events
-from trainctl.rundir.paths import RunDir
+from trainctl.rundir.paths import RunDir, own_dir
 from trainctl.rundir.status import read_status
 from trainctl.rundir.summary import read_record
 from trainctl.track.tracker import Facts, ValueChange
@@ -117,7 +117,7 @@ def page_url(run: RunDir) -> str | None:
     """Return where the page shows this run, without the token that opens it; None when it has none."""
     for root in list(run.path.parents)[:_UP]:
         try:
-            url = json.loads((root / ".trainctl" / "panel.json").read_text(encoding="utf-8"))["url"]
+            url = json.loads((own_dir(root) / "panel.json").read_text(encoding="utf-8"))["url"]
         except (OSError, ValueError, KeyError, TypeError):
             continue
         return f"{str(url).partition('?')[0]}run/{quote(run.path.relative_to(root).as_posix(), safe='')}"

@@ -18,11 +18,10 @@ from trainctl.rundir import files
 from trainctl.rundir.job_identity import JobIdentity, adopt, is_earlier
 from trainctl.rundir.job_index import IndexedJob, JobIndex
 from trainctl.rundir.lock import is_locked
-from trainctl.rundir.paths import RunDir
+from trainctl.rundir.paths import RunDir, own_dir
 from trainctl.rundir.status import FAILED, read_status
 
 _APART = ("hydra", "trainctl.run")  # settings that say what is done with a job, not what job it is
-_OWN_DIRECTORY = ".trainctl"  # in a sweep dir: what belongs to no single run
 
 
 ClaimState = Literal["free", "busy", "failed", "done", "same"]
@@ -165,7 +164,7 @@ def claiming(sweep_dir: Path) -> Iterator[None]:
     Raises:
         RunDirError: the sweep dir cannot be made or locked.
     """
-    own = sweep_dir / _OWN_DIRECTORY
+    own = own_dir(sweep_dir)
     try:
         own.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(own / "claim.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainctl.rundir.lock import take
+from trainctl.rundir.paths import own_dir
 from trainctl.rundir.status import boot_id, process_started
 
 
@@ -65,7 +66,7 @@ class PanelDir:
 
     @property
     def path(self) -> Path:
-        return self.root / ".trainctl"
+        return own_dir(self.root)
 
     @property
     def users_lock(self) -> Path:
