@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from disks import small_disk
 from omegaconf import DictConfig, OmegaConf
-from small_disk import small_disk
 
 from trainctl.attempt import attempt
 from trainctl.rundir.events import Event, answer

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from disks import fill
 from omegaconf import DictConfig, OmegaConf
-from small_disk import fill
 
 from trainctl.attempt import attempt, reservation
 from trainctl.attempt.attempt import Attempt

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_disk import PAGE, fill
+from disks import PAGE, fill
 
 from trainctl.errors import UnreadableError
 from trainctl.rundir import files

@@ -4,7 +4,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from small_disk import PAGE, fill
+from disks import PAGE, fill
 
 from trainctl.config.changelog import Changelog, Edit, dumps, loads
 from trainctl.rundir import files

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from small_disk import PAGE, fill
+from disks import PAGE, fill
 
 from trainctl.attempt import attempt
 from trainctl.config.changelog import loads

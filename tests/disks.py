@@ -1,4 +1,4 @@
-"""File systems that can be filled up or made read-only."""
+"""File systems that can be filled up or made read-only; what runs on one is ended before it goes."""
 
 from __future__ import annotations
 
@@ -22,16 +22,28 @@ def mount(*arguments: str) -> None:
         pytest.skip(f"mounting is not permitted here: {mounted.stderr.strip()}")
 
 
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 4 MiB; what runs on it is ended before it goes."""
-    path = tmp_path / "disk"
+@contextlib.contextmanager
+def disk_of(size: str, path: Path) -> Iterator[Path]:
     path.mkdir()
-    mount("-t", "tmpfs", "-o", "size=4m,mode=700", "tmpfs", str(path))
+    mount("-t", "tmpfs", "-o", f"size={size},mode=700", "tmpfs", str(path))
     try:
         yield path
     finally:
         subprocess.run(["umount", "-l", str(path)], check=True)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 512 KiB."""
+    with disk_of("512k", tmp_path / "disk") as path:
+        yield path
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 4 MiB."""
+    with disk_of("4m", tmp_path / "disk") as path:
+        yield path
 
 
 def fill(path: Path) -> None:
