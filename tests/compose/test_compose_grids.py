@@ -97,7 +97,8 @@ def test_jobs_that_come_to_the_same_config_run_once(tmp_path: Path) -> None:
     assert [job.split()[:2] for job in ran(tmp_path)] == [
         ["batch", "0.1"], ["batch", "0.2"], ["batch", "0.2"], ["batch", "3"], ["batch", "3.0"], ["new", "0.1"]
     ]  # fmt: skip
-    assert len(re.findall(r"SKIP +\d+/11 same as sweep/(?:Norm|Moment)_", done.stderr)) == 5
+    # of two equal jobs that are ready at once either gives the run dir its name
+    assert len(re.findall(r"SKIP +\d+/11 same as sweep/\w+_", done.stderr)) == 5
     assert "11 jobs: 6 done, 5 skipped" in done.stderr
 
 
