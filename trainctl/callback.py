@@ -25,7 +25,7 @@ from omegaconf import DictConfig, OmegaConf, flag_override
 
 from trainctl.attempt import attempt as attempts
 from trainctl.attempt import environment
-from trainctl.attempt.output import Tee, keep_earlier_log
+from trainctl.attempt.output import Tee, keep_earlier_log, write_once
 from trainctl.attempt.rank import rank
 from trainctl.attempt.reservation import is_waiting, plain_facts
 from trainctl.compose import _hydra
@@ -91,6 +91,8 @@ class TrainctlCallback(Callback):
         _show_page(run.path.parent, settings)
         _guard_page()
 
+        _hydra.hear_exits(_leave_run)
+
     def on_run_end(self, config: DictConfig, **kwargs: Any) -> None:
         _leave_page()
 
@@ -110,6 +112,7 @@ class TrainctlCallback(Callback):
             except TrainctlError as error:
                 _refuse(error)
             root = Path(str(config.hydra.sweep.dir)).absolute()
+        _hydra.hear_exits(_leave_run)
         if not is_preview:
             _show_page(root, settings)
             if launcher.startswith(_FORKING):
@@ -146,7 +149,8 @@ class TrainctlCallback(Callback):
         if attempt is None or not attempt.ends_with_job:
             return
         if job_return.status is JobStatus.COMPLETED:
-            attempt.end("done", value=job_return.return_value, exit_code=0)
+            job_return.return_value = value = attempt.outcome(job_return.return_value)
+            attempt.end("done", value=value, exit_code=0)
             if attempt.status.state != "done":  # a replay that was not the same run, say
                 job_return.status = JobStatus.FAILED
                 job_return.return_value = JobError(str(attempt.status.reason))
@@ -186,10 +190,23 @@ def _begin(config: DictConfig, task: Any) -> None:
     try:
         keep_earlier_log(run, attempt.number)
         _around.tee = Tee(run.log)
+        write_once(run.log)
     except OSError as error:
         log.warning("there is no %s: %s", run.log, error)
         return
     atexit.register(_close_tee)
+
+
+def _leave_run(leaving: SystemExit) -> None:
+    """End a run whose task has called `sys.exit`: with 0 it is done, as on a slot; any other code is a failure."""
+    attempt = attempts.current()
+    if attempt is None or not attempt.ends_with_job:
+        return
+    if leaving.code in (None, 0):
+        attempt.end("done", value=attempt.outcome(None), exit_code=0)
+    else:
+        code = leaving.code if isinstance(leaving.code, int) else 1
+        attempt.end("failed", exit_code=code, reason=f"the job called sys.exit({leaving.code!r})")
 
 
 def _close_tee() -> None:

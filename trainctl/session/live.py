@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from omegaconf import DictConfig
 
+from trainctl.attempt import attempt as attempts
 from trainctl.attempt.attempt import Attempt
 from trainctl.attempt.rank import distributed
 from trainctl.config.settings import settings_of
@@ -240,6 +241,19 @@ class Live:
         elif files is not None:
             go_on = functools.partial(resume.resume, files, step, state, self.config)
             self._engine.meet_for(step, go_on) if isinstance(self._engine, Leader) else go_on()
+
+    def done(self, value: Any = None) -> None:
+        """Write down that the run is done, with its return value; for a program whose process ends before it returns.
+
+        Call it last: the session is closed, and how the process ends no longer matters. On other ranks than 0 it does
+        nothing.
+
+        Raises:
+            JobError: the run is not done: a replay that was not the same run, a disk that is full.
+        """
+        attempt = attempts.current()
+        if attempt is not None:
+            attempt.settle(value)
 
     def close(self, reason: str = RUN_ENDED) -> None:
         """End the session: requests that are left are rejected with `reason`, metrics and progress are written.
