@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from session_fixtures import metrics
 
 from trainctl.config.changelog import loads
 from trainctl.rundir import files
@@ -129,11 +130,6 @@ def wait_for_step(run: RunDir, sweep: subprocess.Popen[str], step: int) -> None:
         return any(record["step"] == step for record in files.read_lines(run.metrics))
 
     wait_until(is_there, f"{run.name} waits after step {step}")
-
-
-def metrics(run: RunDir) -> list[dict[str, Any]]:
-    """Return the records, wall-clock fields aside."""
-    return [{name: value for name, value in record.items() if name != "t"} for record in files.read_lines(run.metrics)]
 
 
 def replays_of(training: Training, source: RunDir) -> list[RunDir]:

@@ -14,8 +14,8 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
+from session_fixtures import end_current_run
 
-from trainctl.attempt import attempt
 from trainctl.config import yaml
 from trainctl.config.changelog import loads
 from trainctl.errors import EditError
@@ -78,12 +78,6 @@ def begin(run: RunDir, **more: str) -> Live:
     return live(OmegaConf.create({**BASE, "trainctl": chosen}), run_dir=run.path)
 
 
-def end() -> None:
-    current = attempt.current()
-    assert current is not None
-    current.end("done", exit_code=0)
-
-
 def ask(session: Live, run: RunDir, request: dict[str, Any]) -> None:
     """File a request and wait until it can be taken."""
     before = len(session._taken)
@@ -119,7 +113,7 @@ def play(run: RunDir, legs: list[Leg], **more: str) -> dict[int, str]:
             now = step(session)
             seen[session.step_number] = now
         with contextlib.nullcontext() if is_last else contextlib.suppress(EditError):  # a replay that ends too early
-            end()
+            end_current_run()
     return seen
 
 
@@ -135,7 +129,7 @@ def assert_recorded(run: RunDir, seen: dict[int, str]) -> None:
     again = RunDir.at(run.path.with_name(f"{run.name}-again"))
     session = begin(again, replay=str(run.path))
     assert {number: step(session) for number in range(1, STEPS + 1)} == seen
-    end()
+    end_current_run()
     assert loads(again.changelog.read_bytes()).edits == changelog.edits
 
 
