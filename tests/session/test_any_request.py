@@ -9,7 +9,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from drawn import examples
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from session_fixtures import end_current_run
@@ -96,7 +97,7 @@ def train(session: Live, until: int) -> list[str]:
     return seen
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(25))
 @given(st.lists(DOCUMENTS, min_size=3, max_size=12))
 def test_whatever_is_asked_is_answered_once_and_what_was_applied_can_be_replayed(documents: list[bytes]) -> None:
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:

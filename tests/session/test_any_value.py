@@ -12,6 +12,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Optional, Union
 
+from drawn import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf
@@ -143,7 +144,7 @@ def seen(config: DictConfig) -> str:
     return repr(OmegaConf.to_container(config.c, resolve=False))
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+@settings(max_examples=examples(40), suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 @given(cases())
 def test_whatever_is_asked_training_goes_on_and_the_record_is_what_was_applied(
     case: tuple[type, list[dict[str, Any]]],

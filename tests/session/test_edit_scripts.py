@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from drawn import examples
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from session_fixtures import end_current_run
@@ -133,7 +134,7 @@ def assert_recorded(run: RunDir, seen: dict[int, str]) -> None:
     assert loads(again.changelog.read_bytes()).edits == changelog.edits
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(25))
 @given(LEGS, st.sampled_from(["refuse", "follow", "fork"]), LEGS)
 def test_record_of_any_script_is_what_was_in_effect_and_its_replay_too(
     legs: list[Leg], mode: str, more_legs: list[Leg]
