@@ -64,7 +64,7 @@ def line(step: int, total: int | None, rate: float, metrics: Mapping[str, Any]) 
     """Write the line of a bar.
 
     >>> line(812, 1000, 154.2, {"loss": 0.12345, "note": "x"})
-    ' 81% ███████████████████▍     812/1000  154/s  ETA 1.2s  loss 0.1235'
+    ' 81% ███████████████████▍     812/1000  154/s  ETA 1.2 s  loss 0.1235'
     >>> line(812, None, 154.2, {})
     '812  154/s'
     """
