@@ -15,6 +15,7 @@ from trainctl.cli import terminal, verification
 from trainctl.cli.place import RunArgument, find_run
 from trainctl.config.overrides import quoted
 from trainctl.errors import RunDirError
+from trainctl.rundir.owner import check_owner
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.summary import read_record
 
@@ -38,6 +39,7 @@ def replay(
     first step and metric that differ; the exit code is 0 only if it is.
     """
     found = find_run(run)
+    check_owner(found)
     record = read_record(found, "executable", "script", "module", "argv", "overrides", "cwd")
     command = [_interpreter(record), *command_of(found, record), *(overrides or [])]
     cwd = record.get("cwd")

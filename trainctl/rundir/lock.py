@@ -95,6 +95,27 @@ def is_locked(path: Path) -> bool:
     return False
 
 
+def is_open_in(pid: int, path: Path) -> bool:
+    """Whether a process has the file of a lock open, as the kernel tells: a record may name any process.
+
+    True where the kernel does not tell it: there is no /proc, or the process is another user's, whom no signal reaches.
+    """
+    if not os.path.isdir("/proc/self/fd"):
+        return True
+    try:
+        lock = os.stat(path, follow_symlinks=False)
+        opened = list(os.scandir(f"/proc/{pid}/fd"))
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    for each in opened:
+        with contextlib.suppress(OSError):  # closed meanwhile
+            if os.path.samestat(os.stat(each.path), lock):
+                return True
+    return False
+
+
 def _forget_in_child() -> None:
     for lock in list(_held):
         with contextlib.suppress(OSError):
