@@ -10,7 +10,6 @@ import pandas as pd
 import panel
 import panel_material_ui as pmui
 
-from trainctl.examine.cells import short
 from trainctl.examine.writing import keys_of, shown, write
 from trainctl.panel.data.results import results_of
 from trainctl.panel.data.run_view import RunRow
