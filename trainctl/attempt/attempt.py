@@ -32,11 +32,11 @@ from trainctl.rundir.status import State, Status, write_status
 def leave_with(code: int) -> NoReturn:
     """End the process now.
 
-    Exit handlers that were registered before ours do not run any more, so what the standard library registers is done
-    here: child processes, temporary directories, log handlers, open streams.
+    Exit handlers registered before this one no longer run, so those of the standard library are run here: child
+    processes, temporary directories, log handlers, open streams.
     """
     for end in (_end_children, _finalize, logging.shutdown, sys.stdout.flush, sys.stderr.flush):
-        with contextlib.suppress(Exception):  # each may fail in code that is not ours; the process ends anyway
+        with contextlib.suppress(Exception):  # each may run code of other libraries and fail; the process ends anyway
             end()
     os._exit(code)
 

@@ -1,6 +1,6 @@
 """A run that neither launcher nor callback began: `trainctl.live(cfg)` in any script.
 
-The session of a run that another process began: a job that starts its ranks by torchrun is no rank itself.
+Also the session of a run that another process began: a job that starts its ranks by torchrun is not a rank itself.
 """
 
 from __future__ import annotations

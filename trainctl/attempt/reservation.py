@@ -168,7 +168,7 @@ def _text_of_long(key: str, items: tuple[tuple[str, str], ...]) -> str:
 
 
 def is_waiting() -> bool:
-    """Say whether this process has taken a run dir for a run that has not started yet."""
+    """Whether this process has taken a run dir for a run that has not started yet."""
     reservation: Reservation | None = own.reservation
     return reservation is not None and reservation._pid == os.getpid()
 

@@ -33,7 +33,7 @@ def replay(
         list[str] | None, typer.Option(metavar="METRIC", help="With --verify: it tells of the clock; may be repeated.")
     ] = None,
 ) -> None:
-    """Start the recorded script again with the recorded overrides and edits; its exit code is ours.
+    """Start the recorded script again with the recorded overrides and edits, and return its exit code.
 
     With --verify: run it in a hidden directory beside the recorded run, and say whether it is the same run, or the
     first step and metric that differ; the exit code is 0 only if it is.

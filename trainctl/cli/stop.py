@@ -52,7 +52,7 @@ def stop(
 
 
 def _sweep_dir(place: str) -> Path | None:
-    """Return the directory that is meant when it is no run dir: as a path, or below outputs/."""
+    """Return the directory that is meant, as a path or below outputs/; None if it is a run dir or does not exist."""
     for path in (Path(place), ROOT / place):
         if place and path.is_dir() and not RunDir.at(path).is_run():
             return path

@@ -23,7 +23,7 @@ from trainctl.rundir import files
 from trainctl.rundir.paths import RunDir, own_dir
 from trainctl.track import tensorboard
 
-_READERS = ("config/*.py", "examine/*.py", "run/*.py", "track/tensorboard.py")
+_READERS = ("config/*.py", "examine/*.py", "rundir/*.py", "text.py", "track/tensorboard.py")
 _TICK_NS = 2_000_000_000  # of the coarsest file systems (FAT); others have milliseconds
 
 Signature = list[list[Any]]

@@ -81,7 +81,7 @@ def git_facts(directory: str) -> dict[str, Any] | None:
 
 
 def code_change(run: RunDir) -> str:
-    """Say that a run was made with other code than what is there now, as far as git knows; empty if it was not."""
+    """Return the sentence that the code has changed since a run was made, as far as git knows; empty if it has not."""
     then, now = read_record(run, "git").get("git"), git_facts(str(original_cwd()))
     if now is None or not isinstance(then, dict) or then == now:
         return ""
