@@ -207,4 +207,14 @@ def test_config_of_the_preset_holds_our_settings_and_readable_dirs(task: Task) -
     config = yaml.loads(done.stdout.removesuffix("after main\n"))
     assert config["hydra"]["launcher"]["_target_"] == "hydra_plugins.hydra_trainctl.slots.SlotLauncher"
     assert config["hydra"]["sweep"] == {"dir": "outputs/${hydra.job.name}", "subdir": "${trainctl_name:}"}
-    assert set(config["trainctl"]) >= {"editable", "controls", "replay", "drift", "seed", "panel", "identity", "track"}
+    assert "trainctl" not in config
+    assert set(config["hydra"]["trainctl"]) >= {
+        "editable",
+        "controls",
+        "replay",
+        "drift",
+        "seed",
+        "panel",
+        "identity",
+        "track",
+    }

@@ -29,6 +29,7 @@ pytestmark = pytest.mark.timeout(600)
 TRAINING = """
 import hashlib, time
 import hydra, numpy as np, trainctl
+from hydra.core.hydra_config import HydraConfig
 
 def wait_for_request(live):
     deadline = time.monotonic() + 120
@@ -49,7 +50,7 @@ def main(cfg):
         speeds = np.array(live.now.momenta)[:, None] * speeds + gradient
         weights = weights - live.now.optim.lr * speeds.mean(axis=0)
         live.log(loss=np.mean(error**2), lr=cfg.optim.lr, batch_size=cfg.batch_size, momenta=list(cfg.momenta))
-        if cfg.trainctl.replay is None and live.step_number in cfg.waits:
+        if HydraConfig.get().trainctl.replay is None and live.step_number in cfg.waits:
             wait_for_request(live)
     return hashlib.sha256(weights.tobytes()).hexdigest()
 

@@ -17,9 +17,10 @@ from trainctl.commands.shell import keep_earlier, last_lines, run_line, say, sig
 from trainctl.commands.template import COMMANDS, CommandLine, Place, Templates
 from trainctl.config.masking import Masking
 from trainctl.config.settings import settings_of
+from trainctl.config.settings_node import hydra_config
 from trainctl.errors import CommandError
 from trainctl.rundir.paths import RunDir
-from trainctl.rundir.provenance import hydra_config, original_cwd
+from trainctl.rundir.provenance import original_cwd
 from trainctl.rundir.status import read_status
 
 UNRECORDED = "commands need a run to be recorded in; add `trainctl` to the defaults of the config"

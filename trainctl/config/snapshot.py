@@ -53,7 +53,7 @@ def recorded_by_value(config: DictConfig) -> dict[str, set[str]]:
     """
     found: dict[str, set[str]] = {}
     for leaf in walk(config, skip=("hydra",), into_lists=False):
-        names = {name for text in _texts(leaf.node) for span in _spans(text) for name in _called(span, config)}
+        names = {name for text in _texts(leaf.node) for span in spans(text) for name in _called(span, config)}
         if names:
             found[keys.join(map(_plain_key, leaf.path))] = names
     return found
@@ -111,7 +111,7 @@ def _is_plain(value: Any) -> bool:
 
 def _interpolated(text: str, container: Container, root: DictConfig) -> Any:
     """Replace the calls in a text that are recorded by value; a text that is one such call keeps its value's type."""
-    for span in _spans(text):
+    for span in spans(text):
         if not _called(span, root):
             continue
         try:
@@ -132,7 +132,7 @@ def _called(span: str, root: DictConfig) -> set[str]:
         return set()
     name, arguments = match.groups()
     names = {str(name)}
-    for inner in _spans(arguments):
+    for inner in spans(arguments):
         called = _called(inner, root)
         if not called:
             return set()
@@ -161,7 +161,7 @@ def _is_key(word: str, root: DictConfig) -> bool:
     return node is not None
 
 
-def _spans(text: str) -> list[str]:
+def spans(text: str) -> list[str]:
     r"""Return the outermost `${…}` of a text; an escaped `\${` begins none."""
     spans, start, depth, at = [], 0, 0, 0
     while at < len(text):
