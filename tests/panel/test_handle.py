@@ -59,7 +59,7 @@ def ensure() -> Iterator[Ensure]:
 
 
 def is_free(root: Path) -> bool:
-    """Say whether no server holds its lock."""
+    """Whether no server holds its lock."""
     place = PanelDir(root)
     descriptor = place.lock(place.server_lock, fcntl.LOCK_EX)
     if descriptor is None:

@@ -37,7 +37,7 @@ def found(root: Path) -> ServerRecord:
 
 
 def is_another(root: Path, before: ServerRecord) -> bool:
-    """Say whether a second server runs: while one is being made, the record holds the pid of who makes it."""
+    """Whether a second server runs: while one is being made, the record holds the pid of who makes it."""
     record = process.find(root)
     if record is None or record.pid == before.pid or not record.again:
         return False

@@ -97,7 +97,7 @@ def _failed(name: str, code: int, log: Path, masking: Masking) -> CommandError:
 
 
 def reruns_all(hydra: DictConfig) -> bool:
-    """Say whether what is done is to run again: `hydra.launcher.rerun=all`."""
+    """Whether what is done is to run again: `hydra.launcher.rerun=all`."""
     return bool(OmegaConf.select(hydra, "launcher.rerun") == "all")
 
 
@@ -129,7 +129,7 @@ class Hooks:
         return None
 
     def is_finished(self, config: DictConfig, run: RunDir) -> bool:
-        """Say whether a run that is done has nothing left to do: its commands may have changed since."""
+        """Whether a run that is done has nothing left to do: its commands may have changed since."""
         settings, status = settings_of(config).run, read_status(run)
         if status is None:
             return False

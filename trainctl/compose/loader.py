@@ -92,7 +92,7 @@ class SharingLoader:
         return config
 
     def _must_be_whole(self, master: DictConfig, overrides: Sequence[Override]) -> bool:
-        """Say whether Hydra itself is changed by the job, or looks for groups in places that we do not know."""
+        """Whether Hydra itself is changed by the job, or looks for groups in places that we do not know."""
         return bool(master.hydra.searchpath) or any(override.is_hydra_override() for override in overrides)
 
     def _last_values(self, overrides: Sequence[Override]) -> list[Override]:

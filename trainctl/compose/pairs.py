@@ -212,7 +212,7 @@ def known_to_hydra(config: DictConfig) -> Iterator[None]:
 
 
 def _may_choose(override: str, master: DictConfig) -> bool:
-    """Say whether an override may change which options go into a config, or which registry judges them."""
+    """Whether an override may change which options go into a config, or which registry judges them."""
     key = override_key(override)
     return (
         override[:1] in "+~"
@@ -248,5 +248,5 @@ def _keys_of_earlier_run(config: DictConfig) -> list[str]:
 
 
 def _is_taken(value: Any, loaded: Any) -> bool:
-    """Say whether a value may be what was loaded, which is text or has lost its type in some sources."""
+    """Whether a value may be what was loaded, which is text or has lost its type in some sources."""
     return bool(value == loaded or str(value).lower() == str(loaded).lower())

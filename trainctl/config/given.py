@@ -64,7 +64,7 @@ def keys_given(override: Override) -> list[str]:
 
 
 def is_choice(override: Override, config: DictConfig, groups: Collection[object] = ()) -> bool:
-    """Say whether an override chose an option of a group: `task=digits` where `task` is one, or is a mapping."""
+    """Whether an override chose an option of a group: `task=digits` where `task` is one, or is a mapping."""
     value = override.value()
     if override.key_or_group in groups and not isinstance(value, dict):
         return True

@@ -107,7 +107,7 @@ def _line(path: tuple[Any, ...], value: Any) -> str:
 
 
 def counts(key: str, exclude: Sequence[str]) -> bool:
-    """Say whether the value of a dotted key makes a job another job."""
+    """Whether the value of a dotted key makes a job another job."""
     top = key.partition(".")[0]
     if top == NODE and not keys.is_within(key, OWN_KEYS_THAT_COUNT):
         return False

@@ -148,7 +148,7 @@ def _words(arguments: str) -> list[str]:
 
 
 def _is_key(word: str, root: DictConfig) -> bool:
-    """Say whether a word of a call names what the config has, or what lies behind a reference or in a list of it."""
+    """Whether a word of a call names what the config has, or what lies behind a reference or in a list of it."""
     if not word or word.startswith("."):
         return bool(word) and not _NUMBER.fullmatch(word)
     node: Any = root

@@ -118,7 +118,7 @@ def _clock_of(root: Path) -> int | None:
 
 
 def _is_json(value: Any) -> bool:
-    """Say whether a value comes back from JSON as it is."""
+    """Whether a value comes back from JSON as it is."""
     if isinstance(value, dict):
         return all(type(key) is str and _is_json(inner) for key, inner in value.items())
     if isinstance(value, list):

@@ -86,7 +86,7 @@ class Presence:
         self.close()
 
     def is_alone(self) -> bool:
-        """Say whether no other launcher works in the sweep dir now."""
+        """Whether no other launcher works in the sweep dir now."""
         assert self._lock is not None
         try:
             others = [path for path in self._directory.glob("*.lock") if path != self._lock.path]
@@ -188,7 +188,7 @@ def _forget_the_dead(directory: Path) -> None:
 
 
 def _is_left_over(directory: Path, name: str) -> bool:
-    """Say whether a launcher of this machine that is gone left a file before it had a record."""
+    """Whether a launcher of this machine that is gone left a file before it had a record."""
     whole = Path(files.leftover_of(name) or name)
     host, _, rest = whole.stem.rpartition("-")[0].rpartition("-")
     if host != socket.gethostname() or not rest.isdecimal() or (directory / whole.with_suffix(".yaml")).exists():

@@ -78,7 +78,7 @@ def take(descriptor: int) -> bool:
 
 
 def is_locked(path: Path) -> bool:
-    """Say whether some process holds the lock. Looks by sharing the lock for a moment: takers wait for that."""
+    """Whether some process holds the lock. Looks by sharing the lock for a moment: takers wait for that."""
     try:
         # whatever stands there: no link is followed, and nobody is waited for at the other end of a pipe
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)

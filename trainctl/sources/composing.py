@@ -34,7 +34,7 @@ class LoadedResult(ConfigResult):
 
 
 def is_config(config_path: str) -> bool:
-    """Say whether a path names a source, or what becomes of keys that the config does not have."""
+    """Whether a path names a source, or what becomes of keys that the config does not have."""
     group, _, name = config_path.partition("/")
     return (group == GROUP and is_source(name)) or (group == UNKNOWN_GROUP and name in UNKNOWN)
 
@@ -155,7 +155,7 @@ def _protected(defaults: Any, repo: Any, loaded: Loaded) -> Iterator[tuple[str, 
 
 
 def _has_other_option(entry: Any, repo: Any, loaded: Loaded) -> bool:
-    """Say whether a group has another option than the source had, though that is still there."""
+    """Whether a group has another option than the source had, though that is still there."""
     option = loaded.choices.get(str(entry.override_key))
     if option is None:
         return False

@@ -236,7 +236,7 @@ def reader_url(url: str) -> str:
 
 
 def _is_foreign(request: HttpRequest, origins: frozenset[str]) -> bool:
-    """Say whether another site's page sends this. A person who follows a link from elsewhere is not foreign."""
+    """Whether another site's page sends this. A person who follows a link from elsewhere is not foreign."""
     origin = request.headers.get("origin")
     if origin is not None and origin not in origins:
         return True

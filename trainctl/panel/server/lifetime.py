@@ -57,7 +57,7 @@ class Lifetime(threading.Thread):
             return False
 
     def _is_unused(self) -> bool:
-        """Say whether no user has held the lock for long enough; if so the server cannot be found any more."""
+        """Whether no user has held the lock for long enough; if so the server cannot be found any more."""
         if not self._place.path.is_dir():
             return True
         try:

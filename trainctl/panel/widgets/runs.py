@@ -60,7 +60,7 @@ def difference(old: pd.DataFrame, new: pd.DataFrame) -> dict[str, list[tuple[int
 
 
 def is_nan(cell: Any) -> bool:
-    """Say whether a cell is the number that equals nothing, which stands for none."""
+    """Whether a cell is the number that equals nothing, which stands for none."""
     return isinstance(cell, float) and math.isnan(cell)
 
 
