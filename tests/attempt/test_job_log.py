@@ -29,7 +29,7 @@ trainctl: {panel: {enabled: false}}
 hydra:
   job_logging:
     handlers:
-      alone: {class: logging.FileHandler, filename: "${hydra.runtime.output_dir}/job.log", mode: w}
+      alone: {class: logging.FileHandler, filename: "${hydra.runtime.output_dir}/job.log"}
     loggers:
       quiet: {handlers: [alone], propagate: false, level: INFO}
 """
@@ -40,16 +40,12 @@ LINES = ["step 0", "printed 0", "step 1", "printed 1", "step 2", "printed 2", "f
 def test_program_called_job_has_each_line_once(tmp_path: Path, how: str) -> None:
     (tmp_path / "job.py").write_text(PROGRAM)
     (tmp_path / "config.yaml").write_text(CONFIG)
-    start = "spawn" if how == "spawn" else "fork"
-    slots = ["-m", f"hydra.launcher.start={start}", "hydra.launcher.slots=1", "hydra.launcher.rerun=all"]
-    slots += ["+x=1,2"] if how == "ahead" else ["+x=1"]
+    slots = ["-m", f"hydra.launcher.start={'spawn' if how == 'spawn' else 'fork'}", "hydra.launcher.slots=1"]
+    slots += ["hydra.launcher.rerun=all", "hydra.sweep.dir=all", "hydra.sweep.subdir=${x}"]
+    command = ["job.py", *([] if how == "single" else slots), "hydra.run.dir=all/1"]
+    command += ["+x=2,1" if how == "ahead" else "+x=1"]
     for attempt in (1, 2):
-        subprocess.run(
-            [sys.executable, "job.py", *([] if how == "single" else slots), "hydra.run.dir=all/1", "hydra.sweep.dir=all",
-             "hydra.sweep.subdir=${x}"],
-            cwd=tmp_path, check=True, timeout=120, capture_output=True,
-        )  # fmt: skip
-        for run in (tmp_path / "all").iterdir() if how == "ahead" else [tmp_path / "all/1"]:
-            for name in ("job.log", "job.1.log")[:attempt] if run.is_dir() and run.name != ".trainctl" else ():
-                found = [line.rpartition("- ")[2] for line in (run / name).read_text().splitlines()]
-                assert sorted(found) == sorted(LINES), name
+        subprocess.run([sys.executable, *command], cwd=tmp_path, check=True, timeout=120, capture_output=True)
+        for name in ("job.log", "job.1.log")[:attempt]:
+            found = [line.rpartition("- ")[2] for line in (tmp_path / "all/1" / name).read_text().splitlines()]
+            assert sorted(found) == sorted(LINES), name

@@ -43,6 +43,15 @@ if __name__ == "__main__":
     ConfigStore.instance().store("config", {"defaults": ["trainctl", "_self_"], **node})
     main()
 """
+SHOWING = """
+    from hydra._internal.hydra import Hydra
+    own = Hydra.multirun
+    def multirun(*arguments, **options):
+        jobs = own(*arguments, **options)[0]
+        print([(job.return_value, job.cfg.lr, job.overrides[0]) for job in jobs])
+    Hydra.multirun = multirun
+    main()
+"""
 ENDINGS = ("os_exit", "exit", "exit_0", "quit", "exit_3", "raise", "crash", "kill", "none")
 AFTER = {
     "exit_3": "after live.done: the job called sys.exit(3)",
@@ -94,28 +103,27 @@ def test_job_that_said_done_is_done_and_skipped_at_the_next_time(program: Path, 
 @pytest.mark.parametrize("start", ["fork", "spawn"])
 def test_sweep_gets_the_value_of_a_job_whose_process_ended_itself(program: Path, start: str) -> None:
     wrapper = program.with_name("wrapper.py")
-    wrapper.write_text(
-        "import sys, sim\nfrom hydra._internal.hydra import Hydra\nfrom hydra.core.config_store import ConfigStore\n"
-        "own = Hydra.multirun\n"
-        "def multirun(*a, **k):\n    jobs = own(*a, **k)[0]\n"
-        "    print([(job.return_value, job.cfg.lr, list(job.overrides)) for job in jobs])\n"
-        "Hydra.multirun = multirun\n"
-        "ConfigStore.instance().store('config', {'defaults': ['trainctl', '_self_'], 'lr': 0.1, 'how': 'os_exit',\n"
-        "    'done': True, 'closes': True, 'trainctl': {'panel': {'enabled': False}}})\n"
-        "if __name__ == '__main__': sim.main()\n"
-    )
+    wrapper.write_text(program.read_text().replace("    main()\n", SHOWING))
     for _ in range(2):
-        done = launch(wrapper, "-m", "lr=0.1,0.2", "hydra.sweep.dir=sweep", f"hydra.launcher.start={start}")
-        assert "[(1.0, 0.1, ['lr=0.1']), (2.0, 0.2, ['lr=0.2'])]" in done.stdout, done.stderr
+        done = launch(
+            wrapper,
+            "-m",
+            "lr=0.1,0.2",
+            "how=os_exit",
+            "closes=true",
+            "hydra.sweep.dir=sweep",
+            f"hydra.launcher.start={start}",
+        )
+        assert "[(1.0, 0.1, 'lr=0.1'), (2.0, 0.2, 'lr=0.2')]" in done.stdout, done.stderr
 
 
 def test_job_that_ends_its_process_without_done_fails_and_says_what_to_do(program: Path) -> None:
-    failed = launch(program, "-m", "how=os_exit", "done=false", "hydra.sweep.dir=sweep")
+    failed = launch(program, "-m", "how=os_exit", "done=false", "hydra.sweep.dir=sweep", "hydra.sweep.subdir=run")
     sentence = "ended its process with exit code 0 before its task returned; "
     sentence += "a task that does not return calls live.done(value) first"
     assert failed.returncode == 1
     assert sentence in failed.stderr
-    assert recorded(program.parent / "sweep/Done_False-How_os_exit") == ("failed", None, sentence)
+    assert recorded(program.parent / "sweep/run") == ("failed", None, sentence)
 
 
 @pytest.mark.parametrize(
