@@ -159,8 +159,7 @@ def _reopen(handler: logging.FileHandler) -> None:
     try:
         if handler.stream is not None:
             handler.stream.close()
-            handler.mode = "a"
-            handler.stream = handler._open()
+            handler.mode, handler.stream = "a", None  # it opens one at the next record
     finally:
         handler.release()
 

@@ -26,7 +26,7 @@ from trainctl.launch.local.claim import Claim, claim_of, claiming, find_or_adopt
 from trainctl.launch.local.exit import Remains, leave
 from trainctl.launch.local.linux import adopt_orphans, die_with_parent
 from trainctl.launch.local.prestart import NotStarted, when_started
-from trainctl.launch.local.traces import full_text, short_text
+from trainctl.launch.local.tracebacks import full_text, short_text
 from trainctl.launch.returns import failed_return, pack_config, pack_return
 from trainctl.launch.slots.host_locks import keep
 from trainctl.launch.slots.slot import Slot

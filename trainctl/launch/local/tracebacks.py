@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sysconfig
 import traceback
 from collections.abc import Sequence
@@ -16,9 +17,8 @@ from trainctl.errors import CommandError, TrainctlError
 _MOST_LINES = 8  # at the terminal
 _PLUMBING = tuple(f"{place}/" for place in (Path(__file__).parents[2], Path(hydra.__file__).parent))
 _PLUGINS = "/hydra_plugins/hydra_"
-_PATHS = {name: sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
-_SITES = tuple(f"{_PATHS[name]}/" for name in ("purelib", "platlib"))
-_LIBRARIES = (*_SITES, *(f"{_PATHS[name]}/" for name in ("stdlib", "platstdlib")), "<frozen")
+_INSTALLED = re.compile(r"/(?:site|dist)-packages/([^/]+)")  # whichever environment it is in
+_STANDARD = (*(f"{sysconfig.get_path(name)}/" for name in ("stdlib", "platstdlib")), "<frozen")
 
 
 def full_text(raised: BaseException) -> str:
@@ -67,17 +67,16 @@ def _is_plumbing(frame: traceback.FrameSummary) -> bool:
 def _end_of_program(frames: Sequence[traceback.FrameSummary]) -> int:
     """Return how many frames there are up to the last one of the program: of no library, but for the task's own."""
     home = _package(frames[0].filename) if frames else None
+    own = {None, home}
     ends = [
         number
         for number, frame in enumerate(frames, 1)
-        if not frame.filename.startswith(_LIBRARIES) or (home is not None and _package(frame.filename) == home)
+        if _package(frame.filename) in own and not frame.filename.startswith(_STANDARD)
     ]
     return ends[-1] if ends else 0
 
 
 def _package(path: str) -> str | None:
     """Return the installed package that a file belongs to."""
-    for site in _SITES:
-        if path.startswith(site):
-            return path[len(site) :].partition("/")[0]
-    return None
+    found = _INSTALLED.findall(path)
+    return found[-1] if found else None
