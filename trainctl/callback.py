@@ -24,7 +24,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, flag_override
 
 from trainctl.attempt import attempt as attempts
-from trainctl.attempt import environment
+from trainctl.attempt import environment, rendezvous
 from trainctl.attempt.output import Tee, keep_earlier_log, write_once
 from trainctl.attempt.rank import rank
 from trainctl.attempt.reservation import is_waiting, plain_facts
@@ -39,7 +39,7 @@ from trainctl.panel.server.launch import ssh_line
 from trainctl.panel.server.watchdog import Guard
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.provenance import relative_to
-from trainctl.session.open import check_start
+from trainctl.session.open import check_start, own_changelog
 
 log = logging.getLogger(__name__)
 
@@ -74,12 +74,14 @@ class TrainctlCallback(Callback):
         What Hydra writes down is for the first process of a run alone.
         """
         move_settings(config)
+        rendezvous.share_time(config)
         try:
             fit(config)
             _explain_if_asked(config)
             check_complete(config)
         except TrainctlError as error:
             _refuse(error)
+        _join_host(config)
         if rank() != 0 or environment.offered(config.hydra.run.dir) is not None:
             with flag_override(config, ["readonly", "struct"], False):
                 config.hydra.output_subdir = None
@@ -164,6 +166,16 @@ class TrainctlCallback(Callback):
             attempt.end("failed", exit_code=1, reason=attempts.describe(error))
         if config.hydra.mode != RunMode.RUN:
             _close_tee()
+
+
+def _join_host(config: DictConfig) -> None:
+    """Have a rank run in the run dir of the job that has started it, unless the job has a run with another config."""
+    host = rendezvous.host_of_ranks(config)
+    if host is None:
+        return
+    with known_to_hydra(config), contextlib.suppress(TrainctlError):
+        own_changelog(host, config)
+        rendezvous.join(config, host)
 
 
 def _explain_if_asked(config: DictConfig) -> None:
