@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import threading
@@ -10,6 +11,7 @@ from collections import deque
 from pathlib import Path
 from typing import Any
 
+from trainctl.errors import UnreadableError
 from trainctl.rundir import files
 
 log = logging.getLogger(__name__)
@@ -69,6 +71,16 @@ class MetricLog:
             self._added.clear()
         self._added.append((step, None, 0.0))
         self.is_held = False
+
+    def values_until(self, step: int) -> dict[str, Any]:
+        """Return the last value of each metric in the file, of records until a step; none where it cannot be read."""
+        self.flush()
+        found: dict[str, Any] = {}
+        with contextlib.suppress(UnreadableError):
+            for record in files.read_lines(self._path):
+                if isinstance(record.get("step"), int) and record["step"] <= step:
+                    found |= record
+        return found
 
     def flush(self, *, is_last: bool = False) -> None:
         """Write what was added since. What cannot be written is kept for the next time, up to 64 MiB, and said once."""

@@ -50,7 +50,7 @@ class Live:
 
     __slots__ = (
         *("_agree", "_engine", "_files", "_flags", "_goal", "_has_joined", "_loops", "_member", "_next", "_pid"),
-        *("_stretch", "_taken", "config", "now", "seed", "step_number"),
+        *("_stretch", "_taken", "_told", "config", "now", "seed", "step_number"),
     )
 
     def __init__(self, config: DictConfig, attempt: Attempt | None, *, agree: Agree | None = None) -> None:
@@ -60,6 +60,7 @@ class Live:
         self._goal: int | None = None
         self._loops = Loops()
         self._stretch = (0, 0)
+        self._told: dict[str, Any] | None = {}
         self._pid = os.getpid()
         self._agree, self._has_joined = agree, False
         self._flags = Flags()
@@ -182,9 +183,19 @@ class Live:
         Raises:
             SettingError: there is no such attribute, option, or key.
         """
-        bound = binding.bind(target, path, options, now=self.now, log=self.log)
+        bound = binding.bind(target, path, options, now=self.now, log=self._log_change)
         self.add_binding(bound)
         return bound
+
+    def _log_change(self, values: Mapping[str, Any]) -> None:
+        """Log what a binding tells, unless it stands in the record already: a run that went on has no other rows."""
+        if self._files is None:
+            return
+        if self._told is None:
+            self._told = self._files.metrics.values_until(self._stretch[1])
+        if any(name not in self._told or self._told[name] != value for name, value in values.items()):
+            self._told |= values
+            self.log(values)
 
     def fingerprint(self, model: Any) -> str:
         """Return a hash of a model's weights and log it: `trainctl replay --verify` compares it with the repetition's.
@@ -255,6 +266,7 @@ class Live:
 
     def _resume(self, step: int, state: Mapping[str, Any]) -> None:
         self._stretch = (self._stretch[0] + 1, step)
+        self._told = None
         self.step_number = step
         self._next = step + 1  # where ranks that have not met yet hear of it
         files = self._files
