@@ -155,7 +155,7 @@ class Project:
         return {record["step"]: record["lr"] for record in records if "lr" in record and "rank" in record}
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=["torchrun", pytest.param("spawn", marks=pytest.mark.slow)])
 def project(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Project]:
     made = Project(tmp_path, request.param)
     yield made

@@ -8,6 +8,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import logging
+import multiprocessing.util
 import os
 import sys
 import time
@@ -299,3 +300,5 @@ def _watch_exit(attempt: Attempt, left_by_exit: State) -> None:
     sys.excepthook = note
     atexit.register(finish)
     attempt._at_exit.append(finish)
+    if multiprocessing.parent_process() is not None:  # one that was forked leaves without exit handlers
+        multiprocessing.util.Finalize(None, finish, exitpriority=0)

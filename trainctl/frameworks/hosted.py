@@ -5,24 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from omegaconf import DictConfig
+
 from trainctl.errors import SettingError
-from trainctl.session.api import current
+from trainctl.session.api import current, live
 from trainctl.session.live import Live
 
 # What a framework measures of time: it differs in each repetition of a run, and says nothing about the training.
 _CLOCKED = ("_runtime", "_per_second")
 
 
-def session(given: Live | None, asker: str) -> Live:
-    """Return the session that was given to a callback, else the one that is open in this process.
+def session(given: Live | DictConfig | None, asker: str) -> Live:
+    """Return the session that was given to a callback, or that of a config; else the one that is open in this process.
 
     Raises:
         SettingError: there is none.
     """
-    opened = given or current()
+    opened = live(given) if isinstance(given, DictConfig) else given or current()
     if opened is None:
         raise SettingError(
-            f"{asker}: there is no live session; call trainctl.live(cfg) before the training starts, on every rank"
+            f"{asker}: there is no live session; call trainctl.live(cfg) before the training starts, on every rank; "
+            f"where the training itself starts the ranks (ddp_spawn), do not call it but give the config: {asker}(cfg)"
         )
     return opened
 

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from omegaconf import DictConfig
+
 try:
     from lightning.pytorch.callbacks import Callback
 except ImportError:
@@ -31,13 +33,14 @@ class TrainctlCallback(Callback):  # type: ignore[misc]  # its types are not fol
     hyper-parameters are left as they are.
 
     Args:
-        live: the session; by default the one that is open when the training starts.
+        live: the session, or the config of the one to open when the training starts, in each rank that `ddp_spawn`
+            starts; by default the one that is open then.
         rng: keep the global random states in checkpoints too. Lightning does not, and without them a resumed run draws
             other numbers than one that was not stopped.
         log: write the metrics that the module logs to the run's metrics.
     """
 
-    def __init__(self, live: Live | None = None, *, rng: bool = True, log: bool = True) -> None:
+    def __init__(self, live: Live | DictConfig | None = None, *, rng: bool = True, log: bool = True) -> None:
         self._given, self._rng, self._logs = live, rng, log
         self._live: Live | None = None
         self._loaded: dict[str, Any] = {}
