@@ -14,8 +14,10 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from trainctl.attempt import attempt as attempts
 from trainctl.attempt import environment
 from trainctl.attempt.attempt import Attempt
+from trainctl.attempt.rank import is_one_of_several
 from trainctl.attempt.reservation import Reservation
 from trainctl.config.settings import settings_of
 from trainctl.config.settings_node import hydra_config
@@ -61,8 +63,21 @@ class Guest(Attempt):
         self.status: Status = dataclasses.replace(self.status, state=state, exit_code=exit_code, reason=reason)
 
 
+def is_outside_any_run(run_dir: str | os.PathLike[str] | None = None) -> bool:
+    """Whether nothing says where to record: no run has begun, no run dir, no Hydra app, no launcher of ranks."""
+    is_told = (
+        attempts.current() is not None
+        or run_dir is not None
+        or hydra_config() is not None
+        or environment.offered() is not None
+    )
+    return not is_told and not is_one_of_several()
+
+
 def begin_plain(config: DictConfig, run_dir: str | os.PathLike[str] | None) -> Attempt:
-    """Begin an attempt in `run_dir`; else in Hydra's output dir; else in `outputs/<script name>/<date>_<time>`.
+    """Begin an attempt in `run_dir`; else in Hydra's output dir.
+
+    Ranks of a script that are told neither have their run in `outputs/<script name>/<date>_<time>`.
 
     A rank that a job has started begins nothing where its job runs already: it opens the session there.
 
