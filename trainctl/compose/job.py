@@ -6,6 +6,7 @@ What a task function may tell the launcher about its jobs, as its attribute `tra
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,7 @@ from trainctl.config._omegaconf import registered_resolvers
 from trainctl.config.naming import naming_swept
 from trainctl.config.overrides import quoted, task_overrides, texts_of
 from trainctl.config.settings import Settings, settings_of
+from trainctl.errors import RunDirError
 from trainctl.rundir.job_identity import JobIdentity
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.program import NO_PROGRAM, Program
@@ -170,7 +172,22 @@ def compose_job(context: SweepContext, spec: JobSpec) -> ComposedJob:
     hooks = hooks_of(context.task_function)
     exclude = [*settings.identity.exclude, *hooks.apart]
     own = JobIdentity.of(config, exclude, context.program, only=f"{context.token} {spec.number}")
-    return ComposedJob(spec, config, sweep_dir, sweep_dir / subdir, own, settings, hooks)
+    return ComposedJob(spec, config, sweep_dir, _below(sweep_dir, subdir), own, settings, hooks)
+
+
+def _below(sweep_dir: Path, subdir: str) -> Path:
+    """Return the directory of a job; a name that leads out of the sweep dir, or is the sweep dir itself, is refused.
+
+    Raises:
+        RunDirError: as above.
+    """
+    path = Path(os.path.normpath(sweep_dir / subdir))
+    if Path(os.path.normpath(sweep_dir)) not in path.parents:
+        raise RunDirError(
+            f"hydra.sweep.subdir={subdir!r} is not below the sweep dir {str(sweep_dir)!r}, where a job has its own "
+            "directory; ${trainctl_name:} and ${hydra.job.num} are such names"
+        )
+    return path
 
 
 def execute(context: SweepContext, job: ComposedJob, task: TaskFunction) -> JobReturn:
