@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from trainctl.errors import RunDirError
-from trainctl.rundir.paths import RunDir, find_runs
+from trainctl.rundir.finding import find_runs
+from trainctl.rundir.paths import RunDir
 
 ROOT = Path("outputs")
 

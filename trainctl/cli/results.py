@@ -13,7 +13,7 @@ from trainctl import text as amount
 from trainctl.cli import terminal
 from trainctl.cli.grid import Column, print_grid
 from trainctl.cli.place import ROOT, JsonOption, find_root, name_below
-from trainctl.cli.runs import as_record, read_summaries, result_cell, shortened_reason, state_style, tell_passed_over
+from trainctl.cli.runs import as_record, read_summaries, result_cell, shortened_reason, state_style, tell_left_out
 from trainctl.examine.cells import constants_line
 from trainctl.examine.columns import parameters, varying
 from trainctl.examine.examiner import Examiner
@@ -47,7 +47,7 @@ def table(
         terminal.print_json(_records(sorted(read_summaries(root), key=lambda row: name_below(row.run, root))))
         return
     examiner = Examiner().exam(find_root(root), regex, workers=workers)
-    tell_passed_over(examiner.passed_over)
+    tell_left_out(examiner.found)
     if not examiner.rows and form in (None, "text"):
         terminal.print_line(f"no runs below {root}")
         return

@@ -14,7 +14,8 @@ from trainctl.cli import terminal
 from trainctl.cli.grid import Column, print_grid
 from trainctl.cli.place import ROOT, JsonOption, find_root, name_below, shown
 from trainctl.launch import registry
-from trainctl.rundir.paths import RunDir, find_runs
+from trainctl.rundir.finding import MOST_DIRS, FoundRuns, list_at, search
+from trainctl.rundir.paths import RunDir
 from trainctl.rundir.status import FAILED, Seen, format_time
 from trainctl.rundir.summary import Summary, summarize
 
@@ -69,18 +70,27 @@ def shortened_reason(reason: str | None) -> str:
 
 def read_summaries(root: Path) -> list[Summary]:
     """Read the runs at and below a directory, and say beside them what was passed over."""
-    passed_over: list[Path] = []
-    runs = find_runs(find_root(root), passed_over=passed_over)
-    tell_passed_over(passed_over)
-    return [summarize(run) for run in runs]
+    found = search(find_root(root), list_at)
+    tell_left_out(found)
+    return [summarize(run) for run in found.runs]
 
 
-def tell_passed_over(directories: Sequence[Path]) -> None:
+def tell_left_out(found: FoundRuns) -> None:
     """Say, beside the runs, where others may be."""
-    if directories:
-        some = ", ".join(shown(RunDir(path)) for path in directories[:3]) + (", …" if len(directories) > 3 else "")
-        what = "1 directory" if len(directories) == 1 else f"{len(directories)} directories"
-        terminal.note(f"passed over {what} that may not be read: {some}", style="yellow")
+    if found.passed_over:
+        terminal.note(f"passed over {_some(found.passed_over)} that may not be read", style="yellow")
+    if found.beyond:
+        terminal.note(
+            f"stopped after {MOST_DIRS:,} directories without runs, and did not look into {_some(found.beyond)}; "
+            "name a directory nearer to the runs",
+            style="yellow",
+        )
+
+
+def _some(directories: Sequence[Path]) -> str:
+    what = "1 directory" if len(directories) == 1 else f"{len(directories):,} directories"
+    shortened = ", …" if len(directories) > 3 else ""
+    return f"{what} ({', '.join(shown(RunDir(path)) for path in directories[:3])}{shortened})"
 
 
 def state_style(state: Seen) -> str:
