@@ -5,14 +5,17 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 
 from trainctl import text as amount
 from trainctl.cli import terminal
 from trainctl.cli.grid import Column, print_grid
-from trainctl.cli.place import ROOT, JsonOption, find_root, name_below, shown
+from trainctl.cli.place import ROOT, JsonOption, SortOption, WhereOption, find_root, name_below, shown
+from trainctl.errors import SettingError
+from trainctl.examine.examiner import Examiner
+from trainctl.examine.where import chosen, in_order, terms_of
 from trainctl.launch import registry
 from trainctl.rundir.finding import MOST_DIRS, FoundRuns, list_at, search
 from trainctl.rundir.paths import RunDir
@@ -27,15 +30,20 @@ _MOST_CELLS = 32
 
 def ls(
     root: Annotated[Path, typer.Argument(metavar="[DIR]", help="Where to look.", show_default=True)] = ROOT,
+    state: Annotated[
+        str | None, typer.Option(metavar="STATES", help="Only runs in these states: failed,running.")
+    ] = None,
+    where: WhereOption = None,
+    sort: SortOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """List the runs below a directory: what each is doing, how far it is, and what came out."""
-    summaries = read_summaries(root)
+    summaries = choose(read_summaries(root), root, state, where or [], sort)
     if as_json:
         pages = _pages(root, summaries)
         terminal.print_json([{**as_record(one), "page": pages[one.run.path.parent]} for one in summaries])
     elif not summaries:
-        terminal.print_line(f"no runs below {root}")
+        terminal.print_line(f"no runs below {root}" if state is None and not where else f"no such runs below {root}")
     else:
         print_grid(_columns(summaries, root))
     if not as_json:
@@ -43,6 +51,28 @@ def ls(
         for page in dict.fromkeys(_pages(root, summaries).values()):
             if page is not None:
                 terminal.note(f"page: {page}", style="dim")
+
+
+def choose(
+    summaries: list[Summary], root: Path, state: str | None, where: Sequence[str], sort: str | None
+) -> list[Summary]:
+    """Return the summaries that were asked for, in the order asked for.
+
+    Raises:
+        SettingError: a state or a condition is none, or no run has what is asked about.
+    """
+    terms, states = terms_of(where), None if state is None else state.split(",")
+    for each in states or ():
+        if each not in get_args(Seen):
+            raise SettingError(f"--state {each!r} is no state; allowed are {', '.join(get_args(Seen))}")
+    kept = [one for one in summaries if states is None or one.state in states]
+    if terms or sort is not None:
+        known = {one.run.path: one for one in kept}
+        rows = chosen([row for path, row in Examiner().exam(root).rows.items() if path in known], terms)
+        kept = [known[row.run.path] for row in (rows if sort is None else in_order(rows, sort))]
+    if len(kept) < len(summaries):
+        terminal.note(f"{len(kept)} of {len(summaries)} runs", style="dim")
+    return kept
 
 
 def as_record(summary: Summary) -> dict[str, Any]:
