@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -130,6 +131,43 @@ def test_function_without_a_name_is_never_taken_for_another(project: Path, sweep
         assert "SKIP" not in said
     assert len(list(project.glob("*/multirun.yaml"))) == (sweep_dir == "kept")
     assert len(list(project.glob("multirun/*/multirun.yaml"))) == (0 if sweep_dir == "kept" else 6)
+
+
+def test_sweep_that_does_not_resume_runs_what_it_is_given(project: Path) -> None:
+    program(project / "train.py")
+    start(project, "train.py", "-m", "lr=0.1")
+    said = start(project, "train.py", "-m", "lr=0.1,0.1", "hydra.launcher.resume=false")
+    assert "Lr_0.1.2 on slot cpu; Lr_0.1 is of an earlier sweep (hydra.launcher.resume=false)\n" in said
+    assert "2 jobs: 1 done, 1 skipped" in said  # equal jobs of one sweep run once all the same
+    assert "Lr_0.1.3 on slot" in start(project, "train.py", "-m", "lr=0.1", "hydra.launcher.resume=false")
+    assert "SKIP  1/1 outputs/train/Lr_0.1: finished earlier" in start(project, "train.py", "-m", "lr=0.1")
+
+
+def test_retry_of_a_sweep_that_does_not_resume_goes_on_where_it_was(app: Any) -> None:
+    app.run("x=1")
+    (app.path / "ran.txt").write_text("")
+    done = app.run("x=1", "mode=second_time", "hydra.launcher.resume=false", "hydra.launcher.retries=1")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"START 1/1 sweep/0\.2 on slot \w+, attempt 2", done.stderr)
+
+
+@pytest.mark.parametrize(("resume", "skipped"), [("auto", 0), ("true", 1), ("false", 0)])
+def test_sweep_dir_with_the_time_in_its_name_is_shared_on_request_only(
+    project: Path, resume: str, skipped: int
+) -> None:
+    program(project / "train.py")
+    dated = ["hydra.sweep.dir=multirun/${now:%Y}", f"hydra.launcher.resume={resume}"]
+    start(project, "train.py", "-m", "lr=0.1", *dated)
+    assert start(project, "train.py", "-m", "lr=0.1", *dated).count("SKIP") == skipped
+    assert len(list(project.glob("multirun/*/multirun.yaml"))) == 2 - skipped
+
+
+def test_other_words_for_resume_are_refused(project: Path) -> None:
+    program(project / "train.py")
+    command = [sys.executable, "train.py", "-m", "lr=0.1", "hydra.launcher.resume=never"]
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 1
+    assert "hydra.launcher.resume must be auto, true or false but got 'never'" in done.stderr
 
 
 def test_code_that_has_changed_is_said_of_a_skipped_job(project: Path) -> None:

@@ -84,6 +84,7 @@ class JobSpec:
         threads: the job's share of cores, as `Slot.threads`, which is the same for all slots.
         ahead: run it up to its task function before it has a slot.
         launch: nobody else's; tells the jobs of this `launch()` from those of others.
+        resumes: false passes over what other launchers have left in the sweep dir.
     """
 
     number: int
@@ -93,6 +94,7 @@ class JobSpec:
     threads: Mapping[str, str] = field(default_factory=dict, hash=False)
     ahead: bool = False
     launch: str = ""
+    resumes: bool = True
 
     @property
     def texts(self) -> list[str]:
@@ -124,6 +126,7 @@ class ComposedJob:
         config: with the `hydra` node.
         path: where the job would like to run: sweep dir and name.
         drawn: values of the config that a resolver has drawn, by dotted key.
+        launcher: `SweepContext.token`.
     """
 
     spec: JobSpec
@@ -134,6 +137,7 @@ class ComposedJob:
     settings: Settings
     hooks: TaskHooks
     drawn: dict[str, Drawn]
+    launcher: str = ""
 
     def is_finished(self, run: RunDir) -> bool:
         """Say whether a run that is done leaves this job nothing to do."""
@@ -189,7 +193,7 @@ def compose_job(context: SweepContext, spec: JobSpec) -> ComposedJob:
         drawn={key: each.text for key, each in drawn.items()},
         hidden=settings.hidden,
     )
-    return ComposedJob(spec, config, sweep_dir, sweep_dir / subdir, own, settings, hooks, drawn)
+    return ComposedJob(spec, config, sweep_dir, sweep_dir / subdir, own, settings, hooks, drawn, context.token)
 
 
 def execute(context: SweepContext, job: ComposedJob, task: TaskFunction) -> JobReturn:

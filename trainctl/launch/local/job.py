@@ -165,7 +165,11 @@ class Job:
                 facts={
                     **job.identity.record(claim.run),
                     **job.drawn_facts(),
-                    "job": {"num": job.spec.number, "id": str(job.config.hydra.job.id)},
+                    "job": {
+                        "num": job.spec.number,
+                        "id": str(job.config.hydra.job.id),
+                        "launcher": job.launcher,
+                    },
                     **given_facts(job.config.hydra),
                     **facts,
                 },
