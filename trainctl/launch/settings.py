@@ -65,8 +65,8 @@ class SlotLauncherConf:
     # which jobs that ran before run again: none (only those that never ended), failed (all that are not done), all
     rerun: str = "failed"
 
-    # whether what earlier sweeps have left in the sweep dir counts: true, false (every job gets a directory of its own and
-    # runs), auto (true where the sweep dir has the same name each time; one with the time in it is this sweep's alone)
+    # whether what earlier sweeps have left in the sweep dir counts: true, false (every job gets a directory of its own
+    # and runs), auto (true where the sweep dir has the same name each time; one with the time in it is never shared)
     resume: Any = "auto"
 
     # go on in the background: the terminal may close; `trainctl ls` and `trainctl stop` reach the sweep by its dir
