@@ -60,6 +60,21 @@ if __name__ == "__main__":
 """
 
 
+# one named task function, whose returns a caller of Hydra as a library gets
+RETURNS = (
+    LOOP[: LOOP.index("if __name__")]
+    + """
+import numpy as np
+
+def returning(cfg):
+    return {1: (0.5, [np.float32(0.25)], np.arange(3)), 2: {1, 2}, 3: np.str_("a")}[cfg.x]
+
+if __name__ == "__main__":
+    print(launch(returning, "x=1,2,3", "hydra.sweep.dir=kept"))
+"""
+)
+
+
 def start(project: Path, *arguments: str) -> str:
     """Run a program to its success and return what it said."""
     done = subprocess.run(
@@ -181,6 +196,19 @@ def test_code_that_has_changed_is_said_of_a_skipped_job(project: Path) -> None:
     sha = subprocess.run([*git, "rev-parse", "HEAD"], cwd=project, check=True, capture_output=True, text=True).stdout
     expected = f"finished earlier; the code has changed since {sha[:7]}; hydra.launcher.rerun=all runs it again"
     assert expected in start(project, "train.py", "-m", "lr=0.1")
+
+
+def test_skipped_job_returns_what_it_returned_or_says_that_it_cannot(project: Path) -> None:
+    (project / "loop.py").write_text(RETURNS)
+    (project / "plain.yaml").write_text("x: 0\n")
+    first, again = start(project, "loop.py"), start(project, "loop.py")
+    same = "(0.5, [np.float32(0.25)], array([0, 1, 2]))"
+    assert f"[{same}, {{1, 2}}, np.str_('a')]" in first
+    assert f"[{same}, None, 'a']" in again
+    assert "SKIP  1/3 kept/0: finished earlier\n" in again
+    assert "kept/1: finished earlier; its return value could not be stored, so None is given back\n" in again
+    lost = "its return value is given back as plain Python, since numpy.str_ cannot be restored"
+    assert f"kept/2: finished earlier; {lost}\n" in again
 
 
 # -- runs of the time when the identity was a hash of the config alone -------------------------------------------------
