@@ -211,6 +211,26 @@ def test_skipped_job_returns_what_it_returned_or_says_that_it_cannot(project: Pa
     assert f"kept/2: finished earlier; {lost}\n" in again
 
 
+@pytest.mark.parametrize("flag", ["--experimental-rerun=", "--exp "])
+def test_rerun_by_hydra_leaves_the_run_that_it_repeats_as_it_is(project: Path, flag: str) -> None:
+    program(
+        project / "train.py",
+        TRAIN.replace("main(cfg): ", "main(cfg): trainctl.live(cfg).step(); ").replace(
+            "hydra\n", "hydra, trainctl\n", 1
+        ),
+    )
+    pickling = "hydra.experimental.callbacks.PickleJobInfoCallback"
+    sweep = ["train.py", "-m", "lr=0.1", f"+hydra.callbacks.pickling._target_={pickling}"]
+    start(project, *sweep)
+    run = project / "outputs" / "train" / "Lr_0.1"
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file() and path.suffix != ".log"}
+    for name in ("Lr_0.1.rerun", "Lr_0.1.rerun.2"):
+        start(project, "train.py", *f"{flag}{run / '.hydra' / 'config.pickle'}".split())
+        assert "state: done" in (run.with_name(name) / "status.yaml").read_text()
+    assert {path: path.read_bytes() for path in before} == before
+    assert "SKIP  1/1 outputs/train/Lr_0.1: finished earlier\n" in start(project, *sweep)
+
+
 # -- runs of the time when the identity was a hash of the config alone -------------------------------------------------
 
 
