@@ -21,10 +21,11 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from trainctl.compose import _hydra
 from trainctl.compose.pairs import compose_parsed
 from trainctl.config._omegaconf import registered_resolvers
-from trainctl.config.drawn import NOT_KEPT, Drawn, draw
+from trainctl.config.drawn import Draws, draw
 from trainctl.config.naming import naming_swept
 from trainctl.config.overrides import quoted, task_overrides, texts_of
 from trainctl.config.settings import Settings, settings_of
+from trainctl.config.settings_node import setting
 from trainctl.rundir.job_identity import JobIdentity
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.program import NO_PROGRAM, Program
@@ -125,7 +126,7 @@ class ComposedJob:
     Attributes:
         config: with the `hydra` node.
         path: where the job would like to run: sweep dir and name.
-        drawn: values of the config that a resolver has drawn, by dotted key.
+        draws: values of the config that resolvers have drawn.
         launcher: `SweepContext.token`.
     """
 
@@ -136,7 +137,7 @@ class ComposedJob:
     identity: JobIdentity
     settings: Settings
     hooks: TaskHooks
-    drawn: dict[str, Drawn]
+    draws: Draws
     launcher: str = ""
 
     def is_finished(self, run: RunDir) -> bool:
@@ -148,15 +149,6 @@ class ComposedJob:
         given: Any = OmegaConf.to_container(self.config.hydra.overrides.hydra, resolve=False)
         kept = [text for text in given if not text.lstrip("+~").startswith(_OF_SWEEPS)]
         return [*kept, f"hydra.run.dir={quoted(str(run.path))}"]
-
-    def draw_again(self, kept: Mapping[Any, Any]) -> None:
-        """Give the config values that an earlier attempt has drawn, by dotted key; what nothing draws stays."""
-        self.drawn |= {key: each.put_back(kept[key]) for key, each in self.drawn.items() if key in kept}
-
-    def drawn_facts(self) -> dict[str, Any]:
-        """Return what `run.yaml` says of the values that were drawn for this job."""
-        values = {key: each.value for key, each in self.drawn.items() if each.value is not NOT_KEPT}
-        return {"drawn": values} if values else {}
 
     def place(self, path: Path) -> None:
         """Have Hydra use this run dir."""
@@ -179,7 +171,7 @@ def compose_job(context: SweepContext, spec: JobSpec) -> ComposedJob:
         config.hydra.job.num = spec.number
     hydra_config: Any = HydraConfig.instance()
     hydra_config.cfg = config  # for `${hydra:…}`; Hydra itself checks and closes it when the job runs
-    drawn = draw(config)
+    draws = draw(config, setting(config, "hidden") or ())
     sweep_dir = Path(str(OmegaConf.select(config, "hydra.sweep.dir"))).absolute()
     with naming_swept(spec.swept):
         subdir = str(OmegaConf.select(config, "hydra.sweep.subdir"))
@@ -190,10 +182,10 @@ def compose_job(context: SweepContext, spec: JobSpec) -> ComposedJob:
         [*settings.identity.exclude, *hooks.apart],
         context.program,
         only=f"{context.token} {spec.number}",
-        drawn={key: each.text for key, each in drawn.items()},
+        drawn=draws.texts,
         hidden=settings.hidden,
     )
-    return ComposedJob(spec, config, sweep_dir, sweep_dir / subdir, own, settings, hooks, drawn, context.token)
+    return ComposedJob(spec, config, sweep_dir, sweep_dir / subdir, own, settings, hooks, draws, context.token)
 
 
 def execute(context: SweepContext, job: ComposedJob, task: TaskFunction) -> JobReturn:

@@ -166,12 +166,6 @@ def take(job: ComposedJob, run: RunDir) -> None:
         index.add(IndexedJob(job.identity.text, path, job.spec.launch or None, job.spec.number))
 
 
-def kept_draws(run: RunDir) -> dict[Any, Any]:
-    """Return the values that an earlier attempt in a run dir has drawn, by dotted key."""
-    kept = files.read_mapping(run.run).get("drawn")
-    return kept if isinstance(kept, dict) else {}
-
-
 def _is_unused(run: RunDir) -> bool:
     """Whether nothing stands there but what a job makes before its `run.yaml`, or leaves when killed writing it."""
     names = {entry.name for entry in os.scandir(run.path) if files.leftover_of(entry.name) != run.run.name}

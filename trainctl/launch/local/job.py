@@ -15,13 +15,14 @@ from hydra.core.utils import JobReturn, JobStatus
 
 from trainctl.attempt.attempt import Attempt, describe
 from trainctl.attempt.output import HeldOutput, keep_earlier_log, redirect_to
-from trainctl.attempt.reservation import Reservation, given_facts, take_lock
+from trainctl.attempt.reservation import Reservation, take_lock
+from trainctl.attempt.run_facts import earlier_draws, given_facts
 from trainctl.compose._hydra import outcome_of
 from trainctl.compose.job import ComposedJob, JobSpec, SweepContext, compose_job, execute, skipped_return
 from trainctl.errors import CommandError, JobError, TrainctlError
 from trainctl.launch.failure import Failure, cause_of
 from trainctl.launch.local.channel import Channel, ChannelClosed
-from trainctl.launch.local.claim import Claim, claim_of, claiming, find_or_adopt, kept_draws, take
+from trainctl.launch.local.claim import Claim, claim_of, claiming, find_or_adopt, take
 from trainctl.launch.local.exit import Remains, leave
 from trainctl.launch.local.linux import adopt_orphans, die_with_parent
 from trainctl.launch.local.prestart import NotStarted, when_started
@@ -155,7 +156,7 @@ class Job:
             self._passed = claim.passed
             claim.run.create()
             lock = take_lock(claim.run)
-            job.draw_again(kept_draws(claim.run))
+            job.draws.put_back(earlier_draws(claim.run, job.settings.replay))
             job.place(claim.run.path)
             reservation = Reservation.make(
                 claim.run,
@@ -164,7 +165,7 @@ class Job:
                 lock=lock,
                 facts={
                     **job.identity.record(claim.run),
-                    **job.drawn_facts(),
+                    **job.draws.facts(),
                     "job": {
                         "num": job.spec.number,
                         "id": str(job.config.hydra.job.id),
