@@ -123,15 +123,18 @@ def test_value_of_the_environment_makes_another_job_and_start_says_which(app: Pa
 
 
 def test_excluded_key_covers_what_refers_to_it(app: Path) -> None:
+    (app / "config.yaml").write_text(CONFIG + "train: '${oc.decode:${data.path}}'\n")
     exclude = "trainctl.identity.exclude=[data.path]"
     start(app, "lr=0.1", exclude, DATA="/a")
     assert "1 skipped" in start(app, "lr=0.1", exclude, DATA="/b")
+    (app / "config.yaml").write_text((app / "config.yaml").read_text().replace("wd: 0.0", "wd: 0.5"))
+    assert "Lr_0.1 differs (wd: 0.0 -> 0.5)\n" in start(app, "lr=0.1", exclude, DATA="/b")
 
 
 def test_secret_of_the_environment_is_neither_recorded_nor_said(app: Path) -> None:
     start(app, "lr=0.1", SECRET="hunter2-1")
     said = start(app, "lr=0.1", SECRET="hunter2-2")
-    assert "Lr_0.1.2 on slot cpu\n" in said
+    assert "Lr_0.1.2 on slot cpu; Lr_0.1 differs in a value that is not recorded\n" in said
     runs = app / "outputs" / "app"
     assert "hunter2" not in said + "".join((runs / name / "run.yaml").read_text() for name in ("Lr_0.1", "Lr_0.1.2"))
 

@@ -21,6 +21,7 @@ from trainctl.rundir.lock import is_locked
 from trainctl.rundir.paths import RunDir, own_dir
 from trainctl.rundir.status import FAILED, read_status
 
+_UNKNOWN = "differs in a value that is not recorded"  # a secret, say
 _APART = ("hydra", "trainctl.run")  # settings that say what is done with a job, not what job it is
 
 
@@ -79,8 +80,10 @@ def find_claim(
             return Claim(run, _left(run, own, is_finished), is_earlier(record), passed)
         if record.get("identity") is None and _is_unused(run):
             return Claim(run, "busy" if is_locked(run.lock) else "free", passed=passed, is_new=True)
-        why = own.why_not(record, run) if record.get("identity") is not None else ""
-        why = why or ("is of an earlier sweep (hydra.launcher.resume=false)" if is_foreign else "")
+        why = ""
+        if record.get("identity") is not None:
+            unknown = "is of an earlier sweep (hydra.launcher.resume=false)" if is_foreign else _UNKNOWN
+            why = own.why_not(record, run) or unknown
         passed = passed or (why and f"{run.name} {why}")
 
 
