@@ -27,12 +27,13 @@ def settle_sweep_dir(config: DictConfig) -> None:
     """Make a sweep dir with the time in its name for this launcher alone, and have all configs of the sweep name it.
 
     The one that the config names, else `NAME.2`, `NAME.3`, … while other launchers have the name: two that start in
-    one second are two sweeps. Nothing is done where the name has no time in it: launchers may share such a dir.
+    one second are two sweeps. Nothing is done where the name has no time in it, and with `hydra.launcher.resume=true`:
+    launchers may share such a dir.
 
     Raises:
         RunDirError: it cannot be made.
     """
-    if not _is_dated(config):
+    if OmegaConf.select(config, "hydra.launcher.resume") is True or not _is_dated(config):
         return
     if OmegaConf.select(config, "hydra.launcher.resume") is not False:
         _tell_what_is_lost(config)
