@@ -7,8 +7,10 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from trainctl.attempt.begin import is_outside_any_run
 from trainctl.errors import SettingError
 from trainctl.session.api import current, live
+from trainctl.session.idle import IdleLive
 from trainctl.session.live import Live
 
 # What a framework measures of time: it differs in each repetition of a run, and says nothing about the training.
@@ -16,13 +18,15 @@ _CLOCKED = ("_runtime", "_per_second")
 
 
 def session(given: Live | DictConfig | None, asker: str) -> Live:
-    """Return the session that was given to a callback, or that of a config; else the one that is open in this process.
+    """Return the session that was given to a callback, or that of a config; else that of this process.
+
+    Outside any run that one is idle.
 
     Raises:
-        SettingError: there is none.
+        SettingError: there is none, in a process that has a run.
     """
     opened = live(given) if isinstance(given, DictConfig) else given or current()
-    if opened is None:
+    if isinstance(opened, IdleLive) and not is_outside_any_run():
         raise SettingError(
             f"{asker}: there is no live session; call trainctl.live(cfg) before the training starts, on every rank; "
             f"where the training itself starts the ranks (ddp_spawn), do not call it but give the config: {asker}(cfg)"
