@@ -127,7 +127,7 @@ class TrainctlCallback(Callback):  # type: ignore[misc]  # its types are not fol
         return self._live
 
     def _log(self, trainer: Any) -> None:
-        """Log what is new: Lightning keeps the metrics of an epoch among those of each step, and computes some again."""
+        """Log what is new: Lightning keeps the metrics of an epoch among those of each step, and repeats some."""
         live = self._live
         if not self._logs or live is None:
             return
