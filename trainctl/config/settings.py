@@ -120,8 +120,8 @@ class Settings:
 
     panel: PanelSettings = field(default_factory=PanelSettings)
 
-    # keys whose values the page shows to nobody, patterns with *; what looks like a secret (*key*, *token*, *password*,
-    # *secret*) need not be named, and "!max_tokens" shows what only looks like one
+    # keys whose values the page shows to nobody, patterns with *; texts of what looks like a credential (token,
+    # *_token, api_key, *password*, *secret*) need not be named, and "!join_token" shows what only looks like one
     hidden: list[str] = field(default_factory=list)
 
     # trackers that get config, metrics and edits: mlflow, tensorboard, wandb

@@ -61,7 +61,7 @@ class Told:
         """Return the name of the run dir, which may have the values of overrides in it."""
         name = self.run.name
         for text in overrides:
-            if self.masking.hides(override_key(text)):
+            if self._override(text) != text and self.masking.hides(override_key(text)):
                 part = job_name([text]).partition("_")[0]
                 name = re.sub(rf"(?<![^-]){part}_.*?(?=-[A-Z]\w*_|-[0-9a-f]{{8}}\Z|\Z)", f"{part}_{OMITTED}", name)
         return self.masking.text(name)
