@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib.util
+import logging
 import os
 import time
 from dataclasses import dataclass
 from typing import Any
 
 from trainctl.config import yaml
-from trainctl.config.masking import Masking
+from trainctl.config.masking import OMITTED, Masking
 from trainctl.errors import SettingError
 from trainctl.rundir import files
 from trainctl.rundir.fields import unix_time
@@ -21,6 +22,8 @@ from trainctl.rundir.summary import summarize
 from trainctl.track.cursor import Cursor, lock_of, place_of, read_after
 from trainctl.track.facts import Told
 from trainctl.track.tracker import NAMES, MetricRecord, Tracker, ValueChange
+
+log = logging.getLogger(__name__)
 
 _BATCH = 500
 _CHANGELOG_S = 30.0  # between two copies of the changelog, while edits come
@@ -74,8 +77,11 @@ def _module(name: str) -> Any:
 class Feed:
     """One run and one tracker. Used by one thread; nothing is open before the first `round`."""
 
-    def __init__(self, run: RunDir, name: str) -> None:
+    def __init__(self, run: RunDir, name: str, *, says_omitted: bool = False) -> None:
+        """Make a feed; with `says_omitted` it is the one of all trackers that says what they are not told."""
         self.run, self.name = run, name
+        self._says_omitted = says_omitted
+        self._tells_metrics = True
         self.sent = Sent()
         self.tracker: Tracker | None = None
         self._lock = lock_of(run, name)
@@ -107,6 +113,22 @@ class Feed:
         """
         if self.tracker is None:
             self._open()
+        try:
+            if not self._is_over():
+                self._send(is_last=is_last, ended=ended)
+        except Exception:
+            if not self._is_over():
+                raise
+
+    def _is_over(self) -> bool:
+        """Whether the task has ended its own run: then that has all that was meant for it, but for metrics of ours."""
+        assert self.tracker is not None
+        if self._tells_metrics or not self.tracker.is_over:
+            return False
+        self._cursor.kept = self.tracker.kept()
+        return True
+
+    def _send(self, *, is_last: bool, ended: Status | None) -> None:
         while self._metrics():
             pass
         self._changes(is_last=is_last)
@@ -120,6 +142,8 @@ class Feed:
             Exception: whatever the tracker's library raises when that cannot be asked.
         """
         cursor = Cursor.read(self._path)
+        if cursor.kept.get("over") is True:
+            return False
         try:
             stat = os.stat(self.run.metrics)
             is_whole = (stat.st_ino, stat.st_size) == (cursor.inode, cursor.offset)
@@ -157,6 +181,15 @@ class Feed:
         except BaseException:
             tracker.close()
             raise
+        said = told.tells_metrics
+        self._tells_metrics = not tracker.is_attached if said is None else said
+        if self._says_omitted and told.omitted:
+            self._says_omitted = False
+            log.info(
+                "trackers are sent %s for %s: they look like secrets, or trainctl.hidden or trainctl.omit names them "
+                "(trainctl.hidden=['!KEY'] sends one that is none)",
+                OMITTED, ", ".join(told.omitted),
+            )  # fmt: skip
         if tracker.has_lost_all:
             self._cursor = Cursor(self._cursor.key, self._cursor.kept)
         self._cursor.changelog = ""  # a client that was killed may not have sent on what it was given
@@ -172,9 +205,10 @@ class Feed:
         if rewound is not None:
             self._rewind(rewound)
         if records:
-            self.tracker.metrics(records)
+            if self._tells_metrics:
+                self.tracker.metrics(records)
+                self.sent.records += len(records)
             cursor.step, cursor.t = records[-1].step, records[-1].t
-            self.sent.records += len(records)
         if (cursor.inode, cursor.offset) != (inode, offset):
             cursor.inode, cursor.offset, cursor.kept = inode, offset, self.tracker.kept()
             cursor.write(self._path)

@@ -36,7 +36,7 @@ def follow(attempt: Attempt, names: list[str]) -> None:
     """
     check(names)
     net.forget()  # what an earlier run of this process had open
-    followers = [TrackerThread(attempt.run, name) for name in dict.fromkeys(names)]
+    followers = [TrackerThread(attempt.run, name, is_first=name == names[0]) for name in dict.fromkeys(names)]
     for follower in followers:
         follower.start()
 
@@ -54,8 +54,8 @@ def follow(attempt: Attempt, names: list[str]) -> None:
 class TrackerThread:
     """The thread of one tracker. Whatever happens to it is said once, and never reaches the training."""
 
-    def __init__(self, run: RunDir, name: str) -> None:
-        self._run, self._name = run, name
+    def __init__(self, run: RunDir, name: str, *, is_first: bool) -> None:
+        self._run, self._name, self._is_first = run, name, is_first
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work, name=f"trainctl-{name}", daemon=True)
         self._ended: Status | None = None
@@ -92,7 +92,7 @@ class TrackerThread:
 
     def _work(self) -> None:
         try:
-            feed = Feed(self._run, self._name)
+            feed = Feed(self._run, self._name, says_omitted=self._is_first)
             if not feed.take():
                 log.warning("%s is being sent this run by another process already", self._name)
                 self._is_done = True

@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 from trainctl.config import yaml
 from trainctl.errors import TrainctlError
@@ -23,6 +24,8 @@ _MOST_METRICS, _MOST_PARAMS = 1000, 100  # in one call, as the server allows
 _LONGEST_PARAM, _LONGEST_TAG = 6000, 5000
 _END_OF_TIME = 1e12  # in seconds; a foreign line may say anything, or NaN
 
+_CREDENTIALS = ("MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
+
 # of the client's calls while we have a run open; what the environment says wins
 _LIMITS = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "15", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
 
@@ -39,9 +42,9 @@ def has_all(run: RunDir, kept: Mapping[str, Any]) -> bool:
         TrainctlError: it is not. Whoever deleted it did so on purpose, so it is not made again unasked.
     """
     tracker = make(run)
-    tracker.connect()
+    tracker.connect(kept)
     try:
-        tracker.fetch(str(kept.get("run_id")))
+        tracker.fetch(str(kept.get("run_id")), is_own=not kept.get("attached"))
     finally:
         tracker.close()
     return True
@@ -65,54 +68,63 @@ class MLflow:
         self._owed: dict[str, str] = {}  # files that were refused
         self._limits: dict[str, str] = {}  # what we have put into the environment
         self.has_lost_all = False
-        self._attached = False
+        self.is_attached = False
+        self.is_over = False  # a run that has ended takes what follows
         self._experiment = ""
+        self._uri: str | None = None
 
     def open(self, facts: Facts, kept: Mapping[str, Any]) -> dict[str, Any]:
-        active = self.connect()
+        active = self.connect(kept)
         self._run = active or kept.get("run_id") or self._find(facts, kept["key"]) or self._create(facts, kept["key"])
-        self._attached = bool(active) or (kept.get("attached", False) and kept.get("run_id") == self._run)
+        self.is_attached = bool(active) or (kept.get("attached", False) and kept.get("run_id") == self._run)
         self.has_lost_all = bool(kept.get("run_id")) and kept["run_id"] != self._run  # the task has opened another
-        run = self.fetch(self._run)
+        run = self.fetch(self._run, is_own=not self.is_attached)
         self._experiment, self._tags = run.info.experiment_id, dict(run.data.tags)
-        if not self._attached and run.info.status != "RUNNING":
+        if not self.is_attached and run.info.status != "RUNNING":
             self._client.update_run(self._run, status="RUNNING")
         if kept.get("owed"):
             self._owed["changelog.yaml"] = Told(self._dir).text()
         self._tell(facts, set(run.data.params))
         return self.kept()
 
-    def connect(self) -> str | None:
-        """Make the client; return the run that the task has active."""
+    def connect(self, kept: Mapping[str, Any]) -> str | None:
+        """Make the client, of the server that a run was sent to before; return the run that the task has active.
+
+        Raises:
+            TrainctlError: credentials in the environment are for another server.
+        """
         active = net.noted("mlflow").get("run_id") or _active(self._library)
         if not active:  # else they would be those of the task's own calls
             self._limits = {name: value for name, value in _LIMITS.items() if name not in os.environ}
             os.environ.update(self._limits)
-        self._client = self._library.MlflowClient(net.noted("mlflow").get("uri"))
+        noted = net.noted("mlflow").get("uri")
+        self._client = self._library.MlflowClient(noted if active else noted or _uri_of(kept))
         return active
 
-    def fetch(self, run_id: str) -> Any:
-        """Return a run of the server.
+    def fetch(self, run_id: str, *, is_own: bool) -> Any:
+        """Return a run of the server; of one that is not ours all can't be sent again: the task has logged to it.
 
         Raises:
             TrainctlError: it is not there, or was deleted.
         """
-        again = f"remove {place_of(self._dir, 'mlflow')} to have all of it sent as a new run"
+        again = f"remove {place_of(self._dir, 'mlflow')} to have all of it sent as a new run" if is_own else ""
         try:
             run = self._client.get_run(run_id)
         except self._library.exceptions.MlflowException as error:
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
-            raise TrainctlError(
-                f"there is no run {run_id} on the server; if MLFLOW_TRACKING_URI names the right one, {again}"
-            ) from error
+            where = f"there is no run {run_id} on the server {_shown(str(self._client.tracking_uri))}"
+            if not is_own:
+                raise TrainctlError(f"{where}; it is the run that the task had opened itself") from error
+            raise TrainctlError(f"{where}; if it is the right one, {again}") from error
         if run.info.lifecycle_stage == "deleted":
             number = run.info.experiment_id
             if self._client.get_experiment(number).lifecycle_stage == "deleted":
                 command = f"mlflow experiments restore --experiment-id {number}"
                 raise TrainctlError(f"the experiment of its run was deleted on the server; restore it: {command}")
             command = f"mlflow runs restore --run-id {run_id}"
-            raise TrainctlError(f"its run was deleted on the server; restore it ({command}), or {again}")
+            otherwise = f", or {again}" if again else ""
+            raise TrainctlError(f"its run was deleted on the server; restore it ({command}){otherwise}")
         return run
 
     def metrics(self, records: Sequence[MetricRecord]) -> None:
@@ -156,7 +168,7 @@ class MLflow:
     def end(self, state: State, reason: str | None) -> None:
         """Say how the run ended, then send files that were refused before; a run of the task is ended by the task."""
         self._client.set_tag(self._run, "trainctl.state", (f"{state}: {reason}" if reason else state)[:_LONGEST_TAG])
-        if not self._attached:
+        if not self.is_attached:
             word = "FINISHED" if state in FINISHED else "KILLED" if state in KILLED else "FAILED"
             status = read_status(self._dir)
             ended = status.ended if status is not None and status.state == state else None  # else it ends just now
@@ -165,7 +177,10 @@ class MLflow:
             self._log_file(name, text)
 
     def kept(self) -> dict[str, Any]:
-        return {"run_id": self._run, "attached": self._attached, **({"owed": True} if self._owed else {})}
+        uri = _lasting(str(self._client.tracking_uri)) if self._client is not None else self._uri
+        self._uri = uri
+        known = {"run_id": self._run, "attached": self.is_attached, **({"uri": uri} if uri else {})}
+        return {**known, **({"owed": True} if self._owed else {})}
 
     def address(self) -> str | None:
         uri = str(self._client.tracking_uri)
@@ -244,6 +259,43 @@ def _active(mlflow: Any) -> str | None:
     """Return the run that some thread of this process has active: the library itself only tells of the own thread's."""
     latest = getattr(mlflow.tracking.fluent, "_get_latest_active_run", mlflow.active_run)()
     return None if latest is None else str(latest.info.run_id)
+
+
+def _lasting(uri: str) -> str | None:
+    """Return a URI as it means the same from any directory, to be kept; None for one with a password in it.
+
+    >>> _lasting("http://localhost:5000"), _lasting("sqlite:////tmp/runs.db"), _lasting("http://me:pass@host")
+    ('http://localhost:5000', 'sqlite:////tmp/runs.db', None)
+    """
+    if "@" in urlsplit(uri).netloc:
+        return None
+    scheme, mark, path = uri.partition("sqlite:///")
+    if mark and not scheme:
+        return f"{mark}{path if path.startswith('/') else os.path.abspath(path)}"
+    return uri if urlsplit(uri).scheme else os.path.abspath(uri)
+
+
+def _uri_of(kept: Mapping[str, Any]) -> str | None:
+    """Return the URI that a run was sent to; None: that of the environment.
+
+    A run dir may come from anywhere: credentials go to no server that only it names.
+
+    Raises:
+        TrainctlError: credentials in the environment are for another server.
+    """
+    uri, named = kept.get("uri"), os.environ.get("MLFLOW_TRACKING_URI")
+    if not isinstance(uri, str) or uri == named:
+        return None
+    if urlsplit(uri).scheme in ("http", "https") and any(os.environ.get(name) for name in _CREDENTIALS):
+        raise TrainctlError(
+            f"this run was sent to {_shown(uri)}; with credentials in the environment it is sent there only if "
+            "MLFLOW_TRACKING_URI names it too"
+        )
+    return uri
+
+
+def _shown(uri: str) -> str:
+    return uri.rpartition("@")[2]
 
 
 def _milliseconds(t: float) -> int:

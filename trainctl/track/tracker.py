@@ -109,6 +109,13 @@ class Tracker(Protocol):
     has_lost_all: bool
     """After `open`: whether nothing is there of what it was sent before, so that it is to be sent all again."""
 
+    is_attached: bool
+    """After `open`: whether the task has opened the run, which it then logs to itself."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the task has ended the run that it opened: it takes no more, and nothing is missing in it."""
+
     def open(self, facts: Facts, kept: Mapping[str, Any]) -> dict[str, Any]:
         """Open the run, or the one that the process has open already, and send config and overrides.
 
