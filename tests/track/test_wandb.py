@@ -92,9 +92,7 @@ def test_a_run_that_the_task_has_opened_is_used_and_not_ended(opened_by_task: An
         assert (mine.config["lr"], mine.config["depth"]) == ("the task's", 3)
         assert mine.summary["trainctl/state"] == "done"
     wait_until_written(tmp_path)
-    assert [row for row in rows(tmp_path) if "loss" in row or "own" in row] == [
-        {"own": 1}, {"trainctl/step": 1, "loss": 0.5}, {"own": 2},
-    ]  # fmt: skip
+    assert rows(tmp_path) == [{"own": 1}, {"own": 2}]
     assert not (run.path / "wandb").exists()
 
 

@@ -19,6 +19,7 @@ from trainctl.rundir.fields import unix_time
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.status import Seen, Status, read_status, state_of
 from trainctl.rundir.summary import summarize
+from trainctl.track import net
 from trainctl.track.cursor import Cursor, lock_of, place_of, read_after
 from trainctl.track.facts import Told
 from trainctl.track.tracker import NAMES, MetricRecord, Tracker, ValueChange
@@ -60,6 +61,14 @@ def make_tracker(name: str, run: RunDir) -> Tracker:
     return tracker
 
 
+def has_open_run(name: str) -> bool:
+    """Whether the task has opened a run of its own on a tracker; the tracker's library is imported."""
+    try:
+        return bool(net.noted(name)) or bool(_module(name).task_has_run())
+    except Exception:  # noqa: BLE001  # of a library that is not ours; it is said when the run is opened
+        return False
+
+
 def _module(name: str) -> Any:
     if name == "mlflow":
         from trainctl.track import mlflow
@@ -82,6 +91,7 @@ class Feed:
         self.run, self.name = run, name
         self._says_omitted = says_omitted
         self._tells_metrics = True
+        self._is_live = self._was_over = False
         self.sent = Sent()
         self.tracker: Tracker | None = None
         self._lock = lock_of(run, name)
@@ -94,8 +104,8 @@ class Feed:
         self._copied = float("-inf")
 
     def load(self) -> None:
-        """Import the tracker's library: that must be done before a program ends."""
-        self._made = make_tracker(self.name, self.run)
+        """Import the tracker's library in the training itself: that must be done before a program ends."""
+        self._made, self._is_live = make_tracker(self.name, self.run), True
 
     def take(self) -> bool:
         """Take the lock; say whether nobody else is sending."""
@@ -123,10 +133,8 @@ class Feed:
     def _is_over(self) -> bool:
         """Whether the task has ended its own run: then that has all that was meant for it, but for metrics of ours."""
         assert self.tracker is not None
-        if self._tells_metrics or not self.tracker.is_over:
-            return False
-        self._cursor.kept = self.tracker.kept()
-        return True
+        self._was_over = self._was_over or (not self._tells_metrics and self.tracker.is_over)
+        return self._was_over
 
     def _send(self, *, is_last: bool, ended: Status | None) -> None:
         while self._metrics():
@@ -158,7 +166,7 @@ class Feed:
         """Let go of the tracker and the lock."""
         if self.tracker is not None:
             self.tracker.close()
-            self._cursor.kept = self.tracker.kept()
+            self._cursor.kept = {**self.tracker.kept(), **({"over": True} if self._was_over else {})}
             with contextlib.suppress(OSError):  # the disk is full: what it says is true, only not the latest
                 self._cursor.write(self._path)
             self.tracker = None
@@ -175,14 +183,20 @@ class Feed:
         self._masking = told.masking
         tracker, self._made = self._made or make_tracker(self.name, self.run), None
         try:
-            kept = {"key": self._cursor.key, **self._cursor.kept}
+            kept = {"key": self._cursor.key, **self._cursor.kept, "live": self._is_live}
             self._cursor.kept = tracker.open(told.facts(), kept)
             self._cursor.write(self._path)
         except BaseException:
             tracker.close()
+            self._note_place(tracker)
             raise
         said = told.tells_metrics
         self._tells_metrics = not tracker.is_attached if said is None else said
+        if self._is_live and not self._tells_metrics and said is None:
+            log.info(
+                "%s: the task has opened this run itself, so it is sent edits, config and status, but no metrics "
+                "(trainctl.track_metrics=true sends them too)", self.name,
+            )  # fmt: skip
         if self._says_omitted and told.omitted:
             self._says_omitted = False
             log.info(
@@ -195,6 +209,14 @@ class Feed:
         self._cursor.changelog = ""  # a client that was killed may not have sent on what it was given
         self.tracker = tracker
         self._looked = None
+
+    def _note_place(self, tracker: Tracker) -> None:
+        """Note where a run that cannot be opened now is to be sent later."""
+        uri = tracker.kept().get("uri")
+        if uri and self._is_live and not self._cursor.kept.get("run_id"):
+            self._cursor.kept = {**self._cursor.kept, "uri": uri}
+            with contextlib.suppress(OSError):
+                self._cursor.write(self._path)
 
     def _metrics(self) -> bool:
         """Send one batch; say whether there may be more."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import subprocess
 import sys
 import threading
@@ -17,7 +18,8 @@ from trainctl.attempt.attempt import Attempt
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.status import Status
 from trainctl.track import net
-from trainctl.track.feed import Feed, check
+from trainctl.track.feed import Feed, check, has_open_run
+from trainctl.track.task_writers import forget_open
 from trainctl.track.tracker import said
 
 log = logging.getLogger(__name__)
@@ -47,6 +49,7 @@ def follow(attempt: Attempt, names: list[str]) -> None:
         for follower in followers:
             follower.join(max(0.0, deadline - time.monotonic()))
         net.forget()
+        forget_open()
 
     attempt.after_end(stop)
 
@@ -84,8 +87,11 @@ class TrackerThread:
     def _leave_to_another(self, seconds: float) -> bool:
         """Let another process send all of a run that was too short: a program that ends can open nothing any more."""
         command = [sys.executable, "-m", "trainctl.track.sync", str(self._run.path), self._name]
+        environment = {**os.environ, **(net.place_in_environment() if self._name == "mlflow" else {})}
         try:
-            done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds, check=False)
+            done = subprocess.run(
+                command, stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds, check=False, env=environment
+            )
         except (OSError, subprocess.TimeoutExpired):
             return False
         return done.returncode == 0
@@ -111,7 +117,9 @@ class TrackerThread:
 
     def _wait_for_training(self) -> None:
         deadline = time.monotonic() + _PATIENCE_S
-        while not self._stop.is_set() and time.monotonic() < deadline and not self._has_metrics():
+        while not self._stop.is_set() and time.monotonic() < deadline:
+            if self._has_metrics() or has_open_run(self._name):
+                return
             self._stop.wait(_LOOK_S / 5)
 
     def _has_metrics(self) -> bool:

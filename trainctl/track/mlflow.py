@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from trainctl.config import yaml
-from trainctl.errors import TrainctlError
+from trainctl.errors import SettingError, TrainctlError
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.status import State, read_status
 from trainctl.track import net
@@ -24,7 +27,11 @@ _MOST_METRICS, _MOST_PARAMS = 1000, 100  # in one call, as the server allows
 _LONGEST_PARAM, _LONGEST_TAG = 6000, 5000
 _END_OF_TIME = 1e12  # in seconds; a foreign line may say anything, or NaN
 
-_CREDENTIALS = ("MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
+_CREDENTIALS = (
+    *("MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"),
+    *("MLFLOW_TRACKING_AUTH", "MLFLOW_TRACKING_AWS_SIGV4"),
+)
+_CREDENTIALS_FILE = Path("~/.mlflow/credentials")
 
 # of the client's calls while we have a run open; what the environment says wins
 _LIMITS = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "15", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
@@ -33,6 +40,13 @@ _LIMITS = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "15", "MLFLOW_HTTP_REQUEST_MAX_RETRIES
 def make(run: RunDir) -> MLflow:
     """Make the tracker of a run."""
     return MLflow(run)
+
+
+def task_has_run() -> bool:
+    """Whether a run is active in this process."""
+    import mlflow
+
+    return _active(mlflow) is not None
 
 
 def has_all(run: RunDir, kept: Mapping[str, Any]) -> bool:
@@ -71,7 +85,7 @@ class MLflow:
         self.is_attached = False
         self.is_over = False  # a run that has ended takes what follows
         self._experiment = ""
-        self._uri: str | None = None
+        self._uri = _lasting(mlflow.get_tracking_uri())
 
     def open(self, facts: Facts, kept: Mapping[str, Any]) -> dict[str, Any]:
         active = self.connect(kept)
@@ -84,21 +98,26 @@ class MLflow:
             self._client.update_run(self._run, status="RUNNING")
         if kept.get("owed"):
             self._owed["changelog.yaml"] = Told(self._dir).text()
-        self._tell(facts, set(run.data.params))
+        self._tell(facts)
+        if not self.is_attached:
+            self._params(facts.config, set(run.data.params))
         return self.kept()
 
     def connect(self, kept: Mapping[str, Any]) -> str | None:
         """Make the client, of the server that a run was sent to before; return the run that the task has active.
 
         Raises:
-            TrainctlError: credentials in the environment are for another server.
+            TrainctlError: that server is not known, is gone, or is not to be sent the credentials that are set.
         """
         active = net.noted("mlflow").get("run_id") or _active(self._library)
         if not active:  # else they would be those of the task's own calls
             self._limits = {name: value for name, value in _LIMITS.items() if name not in os.environ}
             os.environ.update(self._limits)
-        noted = net.noted("mlflow").get("uri")
-        self._client = self._library.MlflowClient(noted if active else noted or _uri_of(kept))
+        uri = net.noted("mlflow").get("uri")
+        if not active and uri is None:
+            uri = _uri_of(kept, self._library)
+        self._uri = _lasting(uri or self._library.get_tracking_uri())
+        self._client = self._library.MlflowClient(uri)
         return active
 
     def fetch(self, run_id: str, *, is_own: bool) -> Any:
@@ -116,7 +135,7 @@ class MLflow:
             where = f"there is no run {run_id} on the server {_shown(str(self._client.tracking_uri))}"
             if not is_own:
                 raise TrainctlError(f"{where}; it is the run that the task had opened itself") from error
-            raise TrainctlError(f"{where}; if it is the right one, {again}") from error
+            raise TrainctlError(f"{where}, where it was sent; {again}") from error
         if run.info.lifecycle_stage == "deleted":
             number = run.info.experiment_id
             if self._client.get_experiment(number).lifecycle_stage == "deleted":
@@ -166,7 +185,12 @@ class MLflow:
         self._file("changelog.yaml", text)
 
     def end(self, state: State, reason: str | None) -> None:
-        """Say how the run ended, then send files that were refused before; a run of the task is ended by the task."""
+        """Say how the run ended, then send files that were refused before; a run of the task is ended by the task.
+
+        That gets its params only now: a param is never changed, and the task's own would end it if they said another.
+        """
+        if self.is_attached:
+            self._params(Told(self._dir).facts().config, set(self._client.get_run(self._run).data.params))
         self._client.set_tag(self._run, "trainctl.state", (f"{state}: {reason}" if reason else state)[:_LONGEST_TAG])
         if not self.is_attached:
             word = "FINISHED" if state in FINISHED else "KILLED" if state in KILLED else "FAILED"
@@ -177,10 +201,8 @@ class MLflow:
             self._log_file(name, text)
 
     def kept(self) -> dict[str, Any]:
-        uri = _lasting(str(self._client.tracking_uri)) if self._client is not None else self._uri
-        self._uri = uri
-        known = {"run_id": self._run, "attached": self.is_attached, **({"uri": uri} if uri else {})}
-        return {**known, **({"owed": True} if self._owed else {})}
+        known = {"run_id": self._run, "attached": self.is_attached} if self._run else {}
+        return {**known, **({"uri": self._uri} if self._uri else {}), **({"owed": True} if self._owed else {})}
 
     def address(self) -> str | None:
         uri = str(self._client.tracking_uri)
@@ -214,16 +236,18 @@ class MLflow:
         run = self._client.create_run(identity, started, {"trainctl.key": key}, facts.name)
         return str(run.info.run_id)
 
-    def _tell(self, facts: Facts, there: set[str]) -> None:
+    def _params(self, config: Mapping[str, Any], there: set[str]) -> None:
         from mlflow.entities import Param
 
-        params = [Param(to_mlflow(key), _short(value)) for key, value in facts.config.items()]
+        params = [Param(to_mlflow(key), _short(value)) for key, value in config.items()]
         params = [param for param in params if param.key not in there]
+        for at in range(0, len(params), _MOST_PARAMS):
+            self._client.log_batch(self._run, params=params[at : at + _MOST_PARAMS])
+
+    def _tell(self, facts: Facts) -> None:
         tags = {"trainctl.sweep": facts.group, "trainctl.overrides": "\n".join(facts.overrides)[:_LONGEST_TAG]}
         if facts.url:
             tags["trainctl.page"] = facts.url
-        for at in range(0, len(params), _MOST_PARAMS):
-            self._client.log_batch(self._run, params=params[at : at + _MOST_PARAMS])
         self._set(tags)
         self._file("config.yaml", facts.document)
 
@@ -275,23 +299,45 @@ def _lasting(uri: str) -> str | None:
     return uri if urlsplit(uri).scheme else os.path.abspath(uri)
 
 
-def _uri_of(kept: Mapping[str, Any]) -> str | None:
-    """Return the URI that a run was sent to; None: that of the environment.
+def _uri_of(kept: Mapping[str, Any], mlflow: Any) -> str | None:
+    """Return the URI that a run was sent to; None: that which is set here, for a run that was not sent yet.
 
-    A run dir may come from anywhere: credentials go to no server that only it names.
+    A run dir may come from anywhere: credentials go to no server that only it names, and nothing is made where it says.
 
     Raises:
-        TrainctlError: credentials in the environment are for another server.
+        SettingError: it is not known where the run belongs.
+        TrainctlError: it was sent to what is gone, or to a server that is not to be sent the credentials that are set.
     """
-    uri, named = kept.get("uri"), os.environ.get("MLFLOW_TRACKING_URI")
-    if not isinstance(uri, str) or uri == named:
+    uri, run_id, is_live = kept.get("uri"), kept.get("run_id"), bool(kept.get("live"))
+    is_set = is_live or mlflow.is_tracking_uri_set()
+    if is_set and (not run_id or uri is None or uri == _lasting(mlflow.get_tracking_uri())):
         return None
-    if urlsplit(uri).scheme in ("http", "https") and any(os.environ.get(name) for name in _CREDENTIALS):
-        raise TrainctlError(
-            f"this run was sent to {_shown(uri)}; with credentials in the environment it is sent there only if "
-            "MLFLOW_TRACKING_URI names it too"
-        )
+    if not isinstance(uri, str):
+        raise SettingError("set MLFLOW_TRACKING_URI: nothing is noted of where this run is sent")
+    scheme = urlsplit(uri).scheme
+    if scheme in ("http", "https"):
+        if any(os.environ.get(name) for name in _CREDENTIALS) or _CREDENTIALS_FILE.expanduser().exists():
+            raise TrainctlError(
+                f"this run was sent to {uri}; where MLflow's credentials are set it is sent there only if "
+                "MLFLOW_TRACKING_URI names it too"
+            )
+    elif not run_id or scheme not in ("sqlite", "file", ""):
+        raise SettingError(f"set MLFLOW_TRACKING_URI: this run belongs to {uri}")
+    elif not _holds(uri, str(run_id)):
+        raise TrainctlError(f"this run was sent to {uri}, and is not there any more")
     return uri
+
+
+def _holds(uri: str, run_id: str) -> bool:
+    """Whether a store on this machine has a run; MLflow itself would make the store where there is none."""
+    scheme, path = urlsplit(uri).scheme, uri.removeprefix("sqlite:///").removeprefix("file://")
+    if scheme != "sqlite":
+        return run_id.isalnum() and any(Path(path).glob(f"*/{run_id}/meta.yaml"))
+    try:
+        with contextlib.closing(sqlite3.connect(f"file:{quote(path)}?mode=ro", uri=True)) as database:
+            return database.execute("SELECT 1 FROM runs WHERE run_uuid = ?", [run_id]).fetchone() is not None
+    except sqlite3.Error:
+        return False
 
 
 def _shown(uri: str) -> str:

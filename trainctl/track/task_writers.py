@@ -6,20 +6,30 @@ import os
 import threading
 from collections.abc import Iterable
 from pathlib import Path
+from weakref import WeakSet
+
+_earlier: WeakSet[threading.Thread] = WeakSet()
 
 
 def open_directory() -> Path | None:
-    """Return where a `SummaryWriter` of this process writes; None when none is open.
+    """Return where the `SummaryWriter` writes that this process has opened last; None when none is open."""
+    return next(iter([path for thread, path in _writers() if thread not in _earlier][::-1]), None)
 
-    Each has a thread, which alone knows its file: by private names of TensorBoard, which a test watches.
-    """
+
+def forget_open() -> None:
+    """Forget the writers that are open now: they are those of a run that has ended."""
+    for thread, _ in _writers():
+        _earlier.add(thread)
+
+
+def _writers() -> Iterable[tuple[threading.Thread, Path]]:
+    """Yield directories in order of opening: by the writers' threads, whose private names a test watches."""
     for thread in threading.enumerate():
         if type(thread).__module__.endswith("event_file_writer"):
             writer = getattr(getattr(thread, "_record_writer", None), "_writer", None)
             name = getattr(writer, "filename", None)
-            if isinstance(name, str | os.PathLike):
-                return Path(os.path.abspath(name)).parent
-    return None
+            if isinstance(name, str | bytes | os.PathLike):
+                yield thread, Path(os.path.abspath(os.fsdecode(name))).parent
 
 
 def written_directory(files: Iterable[Path], since: float) -> Path | None:

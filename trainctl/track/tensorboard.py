@@ -115,6 +115,11 @@ def make(run: RunDir) -> TensorBoard:
     return TensorBoard(run)
 
 
+def task_has_run() -> bool:
+    """Whether a `SummaryWriter` is open in this process."""
+    return open_directory() is not None
+
+
 def has_all(run: RunDir, kept: Mapping[str, Any]) -> bool:
     """Whether all that was written by the time of a note is still there: the event file, in its whole length."""
     file, size = _noted(run, kept), kept.get("size")
@@ -143,9 +148,7 @@ class TensorBoard:
         is_known = has_all(self._run, kept)
         self.has_lost_all = "file" in kept and not is_known
         self._kinds = dict(kept.get("kinds", {})) if is_known else {}
-        written = [file for file in find_event_files(self._run.path) if _OURS not in file.name]
-        theirs = net.noted("tensorboard").get("directory") or open_directory()
-        theirs = theirs or written_directory(written, run_started(self._run))
+        theirs = net.noted("tensorboard").get("directory") or open_directory() or self._written(kept)
         self.is_attached = theirs is not None or kept.get("attached") is True
         self._path = _place(self._run, kept, None if theirs is None else Path(theirs))
         if is_known:
@@ -164,6 +167,14 @@ class TensorBoard:
         if facts.url:
             self._say("trainctl/page", facts.url)
         return self.kept()
+
+    def _written(self, kept: Mapping[str, Any]) -> Path | None:
+        """Return where the task has written scalars of its own, of a run that was sent nothing yet."""
+        found = find_event_files(self._run.path)
+        if "file" in kept or any(_OURS in file.name for file in found):
+            return None
+        curves = (file for file in found if any(tag is not None for tag, _, _ in read_events(file)))
+        return written_directory(curves, run_started(self._run))
 
     def metrics(self, records: Sequence[MetricRecord]) -> None:
         self._write([_scalars(one.step, one.t, one.numbers) for one in records if one.numbers])
@@ -201,7 +212,9 @@ class TensorBoard:
         self._say("trainctl/status", f"{state}: {reason}" if reason else state)
 
     def kept(self) -> dict[str, Any]:
-        if self._file is not None and not self._file.closed:
+        if self._file is None:
+            return {}
+        if not self._file.closed:
             self._size = self._file.tell()
         found = {"file": os.path.relpath(self._path, self._run.path), "size": self._size, "kinds": dict(self._kinds)}
         return {**found, "attached": True} if self.is_attached else found

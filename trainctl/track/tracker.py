@@ -103,7 +103,8 @@ class Tracker(Protocol):
     """One run on one tracker. Every method may raise whatever its library raises: it is then called again, later.
 
     Called by one thread. A call that is repeated must not do twice what it had done already. Beside it its module has
-    `make(run)`, and `has_all(run, kept)`: whether all that was sent until then is still there, for `trainctl sync`.
+    `make(run)`, `task_has_run()`: whether the task has one open in this process, and `has_all(run, kept)`: whether all
+    that was sent until then is still there, for `trainctl sync`.
     """
 
     has_lost_all: bool
@@ -121,7 +122,8 @@ class Tracker(Protocol):
 
         Args:
             facts: of the run.
-            kept: what an earlier `open` of this run returned; has at least `key`, a text that is this run's own.
+            kept: what an earlier `open` of this run returned; has at least `key`, a text that is this run's own, and
+                `live`: whether this is the process that trains.
 
         Returns: what is needed to find the run on the tracker again, as plain values.
         """

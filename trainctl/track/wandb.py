@@ -33,6 +33,13 @@ def make(run: RunDir) -> Wandb:
     return Wandb(run)
 
 
+def task_has_run() -> bool:
+    """Whether a run is open in this process."""
+    import wandb
+
+    return wandb.run is not None
+
+
 def has_all(_run: RunDir, _kept: Mapping[str, Any]) -> bool:
     """Say yes: only who opens a run is told what the server has of it, and that makes it a run that goes on."""
     return True
@@ -55,7 +62,7 @@ class Wandb:
         self._run: Any = None
         self._is_own = self._is_ours_to_end = self._is_open = False
         self.is_attached = False
-        self._was_over = False
+        self._config: dict[str, Any] = {}
         self._defined: set[str] = set()
         self._kept: dict[str, Any] = {}
         self._client = Client("wandb-core", self._has_other_runs, wandb.teardown)
@@ -63,13 +70,10 @@ class Wandb:
 
     def open(self, facts: Facts, kept: Mapping[str, Any]) -> dict[str, Any]:
         wandb = self._library
-        config = yaml.loads(facts.document)
-        self._kept = {name: value for name, value in kept.items() if name not in ("key", "over")}
+        config = self._config = yaml.loads(facts.document)
+        self._kept = {name: value for name, value in kept.items() if name not in ("key", "over", "live")}
         self._is_ours_to_end = wandb.run is None
         self.is_attached = wandb.run is not None or "run" in self._kept
-        self._was_over = self._is_ours_to_end and bool(kept.get("over"))
-        if self._was_over:
-            return self.kept()
         if wandb.run is not None:
             self._client.started()
             self._run = wandb.run
@@ -79,9 +83,6 @@ class Wandb:
         else:
             self._open_own(facts, kept["key"], config)
         self._is_own = "run" not in self._kept
-        if not self._is_own:
-            missing = {key: value for key, value in config.items() if key not in self._run.config}
-            self._run.config.update(missing)
         self._is_open = True
         about = {"sweep": facts.group, "overrides": facts.overrides, "page": facts.url}
         self._run.config.update({"_trainctl": about}, allow_val_change=True)
@@ -96,9 +97,7 @@ class Wandb:
         for change in changes:
             row = {f"hparams/{key}": value for key, value in change.values.items()}
             rows.append((change.step, {**row, "trainctl/note": change.note} if change.note else row))
-        self._rows(
-            rows, commit=not self.is_attached
-        )  # else it would count a step of the task's, which may be late then
+        self._rows(rows, commit=not self.is_attached)  # a row counts a step, and then the task's own is too late
 
     def rewind(self, step: int) -> bool:
         return False  # rows only ever come after one another, and both are drawn
@@ -107,7 +106,13 @@ class Wandb:
         self._file("changelog.yaml", text)
 
     def end(self, state: State, reason: str | None) -> None:
-        """Say how the run ended; a run of the task is ended by the task."""
+        """Say how the run ended; a run of the task is ended by the task.
+
+        That gets its config only now: a value of ours would end the task if it gave the key another.
+        """
+        if not self._is_own:
+            missing = {key: value for key, value in self._config.items() if key not in self._run.config}
+            self._run.config.update(missing)
         self._run.summary["trainctl/state"] = f"{state}: {reason}" if reason else state
         if self._is_ours_to_end:
             self._run.finish(exit_code=0 if state in FINISHED else 1)
@@ -116,17 +121,14 @@ class Wandb:
 
     def kept(self) -> dict[str, Any]:
         spooled = self._spool.kept() if self._is_own else {}
-        over = {"over": True} if self.is_over else {}
-        return {**self._kept, **spooled, "open": self._is_open and self._is_own, **over}
+        return {**self._kept, **spooled, "open": self._is_open and self._is_own}
 
     @property
     def is_over(self) -> bool:
         is_theirs = self.is_attached and not self._is_ours_to_end
-        return self._was_over or (is_theirs and self._run is not None and self._library.run is not self._run)
+        return is_theirs and self._run is not None and self._library.run is not self._run
 
     def address(self) -> str | None:
-        if self._run is None:
-            return None
         return str(self._run.url or self._run.dir)
 
     def close(self) -> None:
