@@ -15,6 +15,7 @@ from typing import Any
 from trainctl.rundir import files
 from trainctl.rundir.fields import number, whole
 from trainctl.rundir.lock import RunLock
+from trainctl.rundir.metrics import parse_metrics
 from trainctl.rundir.paths import RunDir
 
 
@@ -118,7 +119,7 @@ def read_after(path: Path, cursor: Cursor, most: int) -> tuple[list[dict[str, An
                 if not line.endswith(b"\n"):
                     break  # the rest is still being written
                 offset += len(line)
-                found = next(iter(files.parse_lines(line)), None)
+                found = next(iter(parse_metrics(line)), None)
                 if found is not None and is_new and not records and _is_sent(found, cursor):
                     kept = max(kept, found["step"])
                 elif found is not None:

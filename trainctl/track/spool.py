@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from trainctl.rundir import files
+from trainctl.rundir.metrics import parse_metrics
 
 Row = Mapping[str, Any]
 
@@ -88,7 +89,7 @@ class Spool:
     def _read(self) -> Iterator[tuple[int, Row]]:
         with contextlib.suppress(FileNotFoundError):
             for block in files.read_blocks(self._path):
-                for one in files.parse_lines(block):
+                for one in parse_metrics(block):
                     if type(one.get("n")) is int and isinstance(one.get("row"), dict):
                         yield one["n"], one["row"]
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from trainctl.rundir import files
 from trainctl.rundir.fields import number, whole
+from trainctl.rundir.metrics import parse_metrics
 from trainctl.rundir.paths import RunDir
 
 MAX_POINTS = 2000
@@ -101,7 +102,7 @@ class Curves:
             whole = len(data)  # no record of ours is that long
         self._offset += whole
         with self._lock:
-            for record in files.parse_lines(data[:whole]):
+            for record in parse_metrics(data[:whole]):
                 self._take(record)
 
     def _start_over(self, inode: int) -> None:
