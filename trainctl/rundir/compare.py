@@ -16,7 +16,7 @@ from typing import Any
 from trainctl.config import yaml
 from trainctl.config.changelog import loads
 from trainctl.config.values import is_same
-from trainctl.rundir import files
+from trainctl.rundir.metrics import read_metrics
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.result import read_result
 
@@ -107,7 +107,7 @@ def compare(one: RunDir, other: RunDir, ignore: Collection[str] = ()) -> Compari
     records = 0
     weights: str | None = None
     left_out = {"t", *ignore}
-    for before, now in zip_longest(files.read_lines(one.metrics), files.read_lines(other.metrics)):
+    for before, now in zip_longest(read_metrics(one.metrics), read_metrics(other.metrics)):
         difference = _record_difference(before, now, left_out)
         if difference is not None:
             return Comparison(records, None, difference)
