@@ -13,7 +13,15 @@ from trainctl import text as amount
 from trainctl.cli import terminal
 from trainctl.cli.grid import Column, print_grid
 from trainctl.cli.place import ROOT, JsonOption, find_root, name_below
-from trainctl.cli.runs import as_record, read_summaries, result_cell, shortened_reason, state_style, tell_passed_over
+from trainctl.cli.runs import (
+    as_record,
+    edits_column,
+    read_summaries,
+    result_cell,
+    shortened_reason,
+    state_style,
+    tell_passed_over,
+)
 from trainctl.examine.cells import constants_line
 from trainctl.examine.columns import parameters, varying
 from trainctl.examine.examiner import Examiner
@@ -130,7 +138,7 @@ def _columns(named: Mapping[str, Row], differing: Mapping[str, Sequence[Any]]) -
         columns.append(Column(name, cells, rank=3 + place if place < 3 else 100 + place, is_right=True))
     return [
         *columns,
-        Column("edits", [str(row.edits or "") for row in rows], rank=7, is_right=True),
+        edits_column([(row.run, row.edits) for row in rows], rank=7),
         Column("took", [amount.duration(row.took_s) for row in rows], rank=8, is_right=True),
     ]
 

@@ -24,7 +24,8 @@ from trainctl.rundir.paths import RunDir
 from trainctl.rundir.request import Request, short
 from trainctl.rundir.status import state_of
 
-EventState = Literal["pending", "applying", "applied", "rejected"]  # `applying`: of older versions
+# `applying`: of older versions; `read`: beside the answer of an edit, who has taken its values
+EventState = Literal["pending", "applying", "applied", "rejected", "read"]
 
 _LOOK_S = 0.02
 
@@ -37,6 +38,8 @@ class Event:
         step: where it was applied; `at` is the step that was asked for.
         edits: as asked for while it is pending, and as recorded once it is applied.
         undo: which edit is taken back: its number, True for the last one while that is not known.
+        read: the step at which each key of an edit was first read after it; None for a key that was not read in
+            `watched` steps. A key that another edit has set before anybody read it is not in it.
     """
 
     id: str
@@ -52,6 +55,8 @@ class Event:
     action: str | None = None
     arguments: dict[str, Any] | None = None
     undo: int | bool | None = None
+    read: dict[str, int | None] | None = None
+    watched: int | None = None
 
     @classmethod
     def about(cls, request: Request, state: EventState, **more: Any) -> Event:
@@ -126,7 +131,8 @@ def _is_whole(value: Any) -> bool:
 _FIELDS: dict[str, Callable[[Any], bool]] = {
     **dict.fromkeys(("id", "state", "who", "via", "note", "reason", "action"), _is_text),
     **dict.fromkeys(("edits", "arguments"), _is_mapping),
-    **dict.fromkeys(("step", "at"), _is_whole),
+    **dict.fromkeys(("step", "at", "watched"), _is_whole),
+    "read": lambda value: isinstance(value, dict) and all(one is None or _is_whole(one) for one in value.values()),
     "undo": lambda value: value is True or _is_whole(value),
     "t": lambda value: unix_time(value) is not None,
 }
@@ -135,10 +141,25 @@ _FIELDS: dict[str, Callable[[Any], bool]] = {
 def latest(events: Iterable[Event]) -> dict[str, Event]:
     """Return the state of each request by id: its last event, in order of the first ones; a final one stays."""
     found: dict[str, Event] = {}
+    told: dict[str, Event] = {}
     for event in events:
-        if event.id not in found or not found[event.id].is_final:
+        if event.state == "read":
+            told[event.id] = event
+        elif event.id not in found or not found[event.id].is_final:
             found[event.id] = event
+    for request in told.keys() & found.keys():
+        said = told[request]
+        found[request] = dataclasses.replace(found[request], read=said.read, watched=said.watched)
     return found
+
+
+def count_unread(run: RunDir) -> int:
+    """Count the edits of a run of which a value was not read by anybody; 0 where that cannot be read."""
+    try:
+        told = {event.id: event.read or {} for event in read_events(run) if event.state == "read"}
+    except UnreadableError:
+        return 0
+    return sum(None in read.values() for read in told.values())
 
 
 def answer(run: RunDir, request: str) -> Event | None:
@@ -153,17 +174,22 @@ def answer(run: RunDir, request: str) -> Event | None:
     return event if event is not None and event.is_final else None
 
 
-def wait_for_answer(run: RunDir, request: str, timeout_s: float) -> Event | None:
-    """Wait until a request has ended; None when it has not in time, or the run has ended and left it unanswered."""
+def wait_for_answer(
+    run: RunDir, request: str, timeout_s: float, is_enough: Callable[[Event], bool] = lambda _: True
+) -> Event | None:
+    """Wait until a request has ended; None when it has not in time, or the run has ended and left it unanswered.
+
+    An answer that is not enough yet (it may come to tell who has read the edit) is returned when the time is over.
+    """
     deadline = time.monotonic() + timeout_s
-    size = -1
+    size, found = -1, None
     while True:
         # the state first: what a run answered before it ended is in the file by then
         running = state_of(run) == "running"
         now = _size(run)
-        found = answer(run, request) if now != size else None
+        found = answer(run, request) if now != size else found
         size = now
-        if found is not None or not running or time.monotonic() >= deadline:
+        if (found is not None and is_enough(found)) or not running or time.monotonic() >= deadline:
             return found
         time.sleep(_LOOK_S)
 

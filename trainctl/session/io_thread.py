@@ -18,6 +18,7 @@ from trainctl.rundir.inbox import list_inbox
 from trainctl.rundir.metrics import MetricLog
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.request import Request, is_filed, read_request, request_id
+from trainctl.session.reads import Reads
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +45,7 @@ class Pump:
         taken: where requests are put for the training thread.
         seen: ids of requests that have an answer already.
         position: returns where the training is.
+        reads: knows who has read the keys of edits.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class Pump:
         answers: Answers,
         metrics: MetricLog,
         position: Callable[[], Position],
+        reads: Reads,
     ) -> None:
         self._run = run
         self._poll_s = poll_s
@@ -64,6 +67,7 @@ class Pump:
         self._answers = answers
         self._metrics = metrics
         self._position = position
+        self._reads = reads
         self._unsettled: dict[Path, tuple[object, float]] = {}
         self._flushed = self._progressed = time.monotonic()
         self._last_step = 0
@@ -143,6 +147,7 @@ class Pump:
     def _round(self) -> None:
         self.look()
         self._answers.try_again()
+        self._reads.write()
         now = time.monotonic()
         if now - self._flushed >= _FLUSH_S:
             self._flushed = now

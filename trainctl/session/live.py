@@ -18,9 +18,9 @@ from trainctl.rundir.compare import FINGERPRINT, fingerprint
 from trainctl.rundir.request import Request
 from trainctl.session import checkpoint as resume
 from trainctl.session import values as binding
-from trainctl.session.apply import Hook
 from trainctl.session.flags import Flags
 from trainctl.session.io_thread import Position
+from trainctl.session.listeners import Hook
 from trainctl.session.open import open_session
 from trainctl.session.progress_bar import tracked
 from trainctl.session.ranks import leader
@@ -124,7 +124,7 @@ class Live:
         the values of all keys that were edited until then.
         """
         if self._member is not None:
-            self._member.hooks.append(hook)
+            self._member.listeners.hooks.append(hook)
         return hook
 
     def add_binding(self, apply: Callable[[Now], object]) -> None:
@@ -133,7 +133,7 @@ class Live:
         In the training thread. For what must always agree with the config although nobody reads it there at each step.
         """
         if self._member is not None:
-            self._member.bindings.append(apply)
+            self._member.listeners.bindings.append(apply)
         apply(self.now)
 
     def action(self, name: str) -> Callable[[CallType], CallType]:
@@ -238,7 +238,7 @@ class Live:
         if isinstance(self._engine, Follower):
             self._engine.begin_step(step)
         elif files is not None:
-            go_on = functools.partial(resume.resume, files, step, state, self.config)
+            go_on = functools.partial(resume.resume, files, step, state)
             self._engine.meet_for(step, go_on) if isinstance(self._engine, Leader) else go_on()
 
     def close(self, reason: str = RUN_ENDED) -> None:
@@ -258,6 +258,7 @@ class Live:
         else:
             self._engine, self._next = None, NEVER
         if opened.pump.stop():
+            opened.reads.end(self.step_number)
             opened.reject_left(reason)
             opened.note_environment()
         error = missed_error(opened, self.step_number) or lost_error(opened)
