@@ -187,9 +187,9 @@ def test_a_repetition_that_does_not_read_what_was_read_is_another_run(tmp_path: 
     script = tmp_path / "train.py"
     script.write_text(
         "import sys, trainctl\nfrom omegaconf import OmegaConf\n"
-        "cfg = OmegaConf.create({'n': 1, 'trainctl': {'replay': sys.argv[2], 'seed': 1, 'panel': {'enabled': False}}})\n"
-        "live = trainctl.live(cfg, run_dir=sys.argv[1])\n"
         "cfg = OmegaConf.create({'n': 1, 'trainctl': {'replay': sys.argv[2], 'seed': 1}})\n"
+        "live = trainctl.live(cfg, run_dir=sys.argv[1])\n"
+        "for _ in range(30):\n    live.step()\n    live.log(n=1)\n    if sys.argv[3] == 'reads': cfg.n\n"
     )
     edits = tmp_path / "edits.yaml"
     edits.write_text("0: {n: 1}\n5: {n: 2}\n")
