@@ -8,7 +8,7 @@ import pytest
 
 from trainctl.config.changelog import Changelog, Edit
 from trainctl.panel.data.run_view import Ahead, RunRow, RunView
-from trainctl.panel.widgets.edits import MAX_ROWS, EditRow, applied, lines_of, open_requests, table
+from trainctl.panel.widgets.edits import MAX_ROWS, ChangeTable, EditRow, applied, lines_of, open_requests, table
 from trainctl.rundir.events import Event
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.summary import summarize
@@ -33,6 +33,21 @@ def test_applied_lines_follow_the_changelog_with_the_value_before(row: RunRow) -
         EditRow(5, "optim.lr", "0.2", "0.3", "applied", note="hand", number=1),
         EditRow(5, "n", "1", "2", "applied", note="hand"),
     ]
+
+
+def test_an_edit_that_nobody_has_read_is_marked(row: RunRow) -> None:
+    log = Changelog({"n": 1, "m": 1}, [Edit(3, {"n": 2}), Edit(5, {"m": 2})])
+    told = [
+        *(Event("a", "applied", 3, {"n": 2}), Event("b", "applied", 5, {"m": 2}, note="<b>")),
+        *(Event("a", "read", 3, read={"n": 4}), Event("b", "read", 5, read={"m": None}, watched=20)),
+    ]
+    view = RunView(row, changelog=log, events=told)
+    read, unread = applied(view)
+    assert (read.status, read.note) == ("applied", "")
+    assert unread.status == "applied, not read"
+    assert unread.note.startswith("<b>: not read within 20 steps: what was built before does not follow")
+    cells = ChangeTable(view, lambda line: None)._table.value
+    assert list(cells["status"]) == ['<span class="unread">applied, not read</span>', "applied"]
 
 
 def test_refused_and_waiting_requests_are_lines_too(row: RunRow) -> None:

@@ -139,7 +139,7 @@ def _lines(entry: Entry) -> list[tuple[str, str]]:
     if entry.undo is not None and entry.rejected is None:
         lines.append((f"# undo of edit {entry.undo}", "dim"))
     read = reading(entry.read, entry.watched)
-    if read is not None:
+    if read is not None and set((entry.read or {}).values()) != {entry.step}:
         lines.append((f"# {read}", "yellow" if None in (entry.read or {}).values() else "dim"))
     return [*lines, (f"# {entry.note}", "dim")] if entry.note else lines
 
