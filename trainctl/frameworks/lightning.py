@@ -26,6 +26,7 @@ class TrainctlCallback(Callback):  # type: ignore[misc]  # its types are not fol
     it. With manual optimisation and several optimizers (a GAN) it is one step still. Edits take effect before its first
     batch. `stop` ends the training, `checkpoint` saves one beside those of `ModelCheckpoint`. What must follow the
     config is bound where it is made, such as in `configure_optimizers`: `trainctl.current().bind(optimizer, lr="lr")`.
+    Keys that nothing is bound to are locked meanwhile; `trainctl.controls` opens those that your code reads each step.
 
     A checkpoint of Lightning holds the session's state, and `fit(ckpt_path=…)` goes on from it. The module's
     hyper-parameters are left as they are.
@@ -70,6 +71,10 @@ class TrainctlCallback(Callback):  # type: ignore[misc]  # its types are not fol
                 iter(trainer.fit_loop._data_fetcher)
         elif trainer.global_step > 0:
             logger.warning("the checkpoint has no state of trainctl: its steps are counted from 1")
+        live.lock_unbound("Lightning")
+
+    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+        self._session.lock_unbound(None)
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
         if not self._is_step_open:

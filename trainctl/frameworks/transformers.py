@@ -23,7 +23,8 @@ class TrainctlTrainerCallback(TrainerCallback, ExportableState):  # type: ignore
     Call `trainctl.live(cfg)` first. A step of the session is an optimizer step, however many batches are accumulated
     for it; edits take effect before its first batch. `stop`, `checkpoint` and `evaluate` are handed to the Trainer. An
     edit of the learning rate goes together with the Trainer's scheduler as `live.bind` says, and the Trainer logs the
-    rate that was used. The state of the session is in the Trainer's checkpoints.
+    rate that was used. The state of the session is in the checkpoints. Keys that nothing is bound to are locked
+    meanwhile; `trainctl.controls` opens those that your code reads at each step.
 
     Args:
         live: the session; by default the one that is open when the training starts.
@@ -58,6 +59,10 @@ class TrainctlTrainerCallback(TrainerCallback, ExportableState):  # type: ignore
         elif state.global_step > 0:
             live.resume(state.global_step)
         state.stateful_callbacks[type(self).__name__] = self.state()  # where the Trainer will look for it
+        live.lock_unbound("the Trainer")
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._session.lock_unbound(None)
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._session.epoch()

@@ -6,7 +6,7 @@ import contextlib
 import copy
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from omegaconf import DictConfig
@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from trainctl.attempt.attempt import describe
 from trainctl.config.assign import assign, current, fitted
 from trainctl.config.changelog import Edit
-from trainctl.config.controls import Key
+from trainctl.config.controls import Key, lock_unbound
 from trainctl.config.edit import check_editable, check_recorded, parse_edit, parse_edits
 from trainctl.config.keys import leaves
 from trainctl.config.relative import check_jump, resolve
@@ -54,7 +54,7 @@ class Applier:
     ) -> None:
         self._run = run
         self._config = config
-        self._keys = keys
+        self._all_keys = self._keys = dict(keys)
         self._has_epochs = any(key.when == "epoch" for key in keys.values())
         self._has_checkpoints = any(key.checkpoint_first for key in keys.values())
         self._record = record
@@ -70,6 +70,19 @@ class Applier:
         """Return the edit that has changed the config since this was last asked."""
         latest, self._latest = self._latest, None
         return latest
+
+    def lock_unbound(self, trainer: str | None, controls: Collection[str]) -> dict[str, Key]:
+        """Lock the keys that no binding follows, or with None for the trainer open them; a hook follows all of them.
+
+        Returns:
+            How each key may be edited now.
+        """
+        self._keys = self._all_keys
+        if trainer is not None and not self._listeners.hooks:
+            names = [name for name, key in self._all_keys.items() if key.locked is None]
+            followed = [self._reads.followed(names, apply) for apply in self._listeners.bindings]
+            self._keys = lock_unbound(self._all_keys, set().union(*followed), controls, trainer)
+        return self._keys
 
     def must_wait_for_epoch(self, request: Request) -> bool:
         """Say whether a request has a key that changes only between epochs; then all of it waits for the next one.

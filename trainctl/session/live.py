@@ -125,6 +125,7 @@ class Live:
         """
         if self._member is not None:
             self._member.listeners.hooks.append(hook)
+            self._member.listen_anew()
         return hook
 
     def add_binding(self, apply: Callable[[Now], object]) -> None:
@@ -135,6 +136,17 @@ class Live:
         if self._member is not None:
             self._member.listeners.bindings.append(apply)
         apply(self.now)
+        if self._member is not None:
+            self._member.listen_anew()
+
+    def lock_unbound(self, trainer: str | None) -> None:
+        """Lock the keys that no binding follows while `trainer` (its name) trains; None opens them again.
+
+        For callbacks of frameworks, whose objects are built before the training. Keys that `trainctl.controls` names
+        stay as it says, and with a hook (`on_edit`), which gets every edit, all of them stay open.
+        """
+        if self._member is not None:
+            self._member.lock_unbound(trainer)
 
     def action(self, name: str) -> Callable[[CallType], CallType]:
         """Let `name` be asked for by page and command line: a decorator for the function that does it.

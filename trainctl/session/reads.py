@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -103,7 +104,22 @@ class Reads:
         """Watch the nodes of all keys that nobody has read: an edit may have put others into their places."""
         for key in list(self._owner):
             with contextlib.suppress(EditError):
-                _omegaconf.watch(node_of(self._config, key), lambda key=key: self.take(key))  # type: ignore[misc]
+                _omegaconf.watch(node_of(self._config, key), functools.partial(self.take, key))
+
+    def followed(self, keys: Collection[str], apply: Callable[[Now], object]) -> set[str]:
+        """Return those of the keys whose values a binding takes, also by way of references; it is called for that."""
+        found = _Taken()
+        nodes = {key: node_of(self._config, key) for key in keys}
+        for key, node in nodes.items():
+            _omegaconf.watch(node, functools.partial(found.look, key))
+        try:
+            now = build(self._config, found)
+        finally:
+            for node in nodes.values():
+                _omegaconf.unwatch(node)
+            self.arm()
+        apply(now)
+        return found.taken
 
     def take(self, key: str) -> bool:
         """Note that a key was read; say false if the read does not count. Any thread calls it."""
@@ -154,6 +170,22 @@ class Reads:
         self._news.append(watched)
         said = reading(dict.fromkeys(unread), watched.watched)
         log.warning("the edit at step %d: %s %s", watched.step, ", ".join(unread), said)
+
+
+class _Taken:
+    """Notes which keys are taken from one `live.now`, in which all are watched."""
+
+    def __init__(self) -> None:
+        self.seen: set[str] = set()
+        self.taken: set[str] = set()
+
+    def look(self, key: str) -> bool:
+        self.seen.add(key)
+        return False
+
+    def take(self, key: str) -> bool:
+        self.taken.add(key)
+        return True
 
 
 class _Values(dict[str, Any]):

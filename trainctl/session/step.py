@@ -69,6 +69,7 @@ class Session:
         self.doing = Doing(attempt, self.actions, flags, answers)
         self.begun = 0
         self.pump: Pump
+        self._trainer: str | None = None  # the keys that no binding follows are locked while it trains
         self._waiting = Waiting()
         self._taken = taken
         self._due: deque[tuple[Request, bool]] = deque()
@@ -105,6 +106,17 @@ class Session:
                 time.sleep(self._poll_s)
                 self.show_life()
                 self._work_off(step, is_epoch=is_epoch)
+
+    def lock_unbound(self, trainer: str | None) -> None:
+        """Lock what no binding follows while a trainer trains, and tell page and command line; None opens it again."""
+        self._trainer = trainer
+        keys = self.applier.lock_unbound(trainer, self.attempt.settings.controls)
+        self.attempt.update_run_yaml(keys={name: key.to_dict() for name, key in keys.items()})
+
+    def listen_anew(self) -> None:
+        """Open what a binding or a hook follows that the task has just added."""
+        if self._trainer is not None:
+            self.lock_unbound(self._trainer)
 
     def declare(self, name: str, call: Callable[..., object]) -> None:
         """Add an action of the task, and tell page and command line of it.

@@ -65,6 +65,12 @@ class Follower:
         """
         self._actions.declare(name, call)
 
+    def lock_unbound(self, trainer: str | None) -> None:
+        """Leave to rank 0 what may be edited."""
+
+    def listen_anew(self) -> None:
+        """Leave to rank 0 what may be edited."""
+
     def begin_step(self, step: int, *, is_epoch: bool = False) -> None:
         """Do what rank 0 says at `step`; if a hook raises, the rest is still done, since rank 0 does it too.
 
