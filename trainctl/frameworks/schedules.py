@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import math
-from typing import Any
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
 
 import torch
 from torch.optim import lr_scheduler
 
 from trainctl.errors import SettingError
+from trainctl.frameworks.options import inner
 
 # Those in which the learning rate is in proportion to the one that they began with.
 _PROPORTIONAL = (
@@ -27,6 +32,50 @@ _PROPORTIONAL = (
 _COSINES = (lr_scheduler.CosineAnnealingLR, lr_scheduler.CosineAnnealingWarmRestarts)  # down to a floor that stays
 _COMPOSED = (lr_scheduler.ChainedScheduler, lr_scheduler.SequentialLR)
 _KNOWN = (*_PROPORTIONAL, *_COSINES, *_COMPOSED)
+
+
+class Lifted(Protocol):
+    """What gives a scheduler its own learning rates back for as long as it steps."""
+
+    def lifted(self, scheduler: Any) -> AbstractContextManager[None]:
+        """Give them back for the length of a `with` block."""
+
+
+def follow_steps(optimizer: Any, follower: Lifted) -> None:
+    """Let schedulers of an optimizer find their own rates in it when they step, whoever has made them, and when.
+
+    An optimizer does not know its schedulers, so `step` of their classes is wrapped, in a process that binds one; for
+    the schedulers of other optimizers it does what it did.
+    """
+    optimizer.__dict__.setdefault(_FOLLOWERS, []).append(follower)
+    wrap_steps()
+
+
+_FOLLOWERS = "_trainctl_followers"  # an attribute of the optimizer, which neither pickles nor checkpoints take
+
+
+def wrap_steps() -> None:
+    """Wrap `step` of all classes of schedulers that there are, once each."""
+    waiting = [lr_scheduler.LRScheduler, lr_scheduler.ReduceLROnPlateau]
+    while waiting:
+        kind = waiting.pop()
+        waiting += kind.__subclasses__()
+        step = vars(kind).get("step")
+        if step is not None and not hasattr(step, "_is_trainctl"):
+            kind.step = _wrapped(step)
+
+
+def _wrapped(step: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(step)
+    def stepped(scheduler: Any, *args: Any, **options: Any) -> Any:
+        with contextlib.ExitStack() as stack:
+            followers: list[Lifted] = getattr(inner(getattr(scheduler, "optimizer", None)), _FOLLOWERS, [])
+            for follower in followers:
+                stack.enter_context(follower.lifted(scheduler))
+            return step(scheduler, *args, **options)
+
+    stepped._is_trainctl = True  # type: ignore[attr-defined]
+    return stepped
 
 
 def check(scheduler: Any) -> None:
@@ -86,7 +135,7 @@ def rebase(scheduler: Any, targets: list[float]) -> None:
         for part in parts(scheduler):
             for name in ("base_lrs", "max_lrs"):
                 rates = getattr(part, name, None)
-                if rates is not None:
+                if rates is not None and index < len(rates):  # a group that was added later has none
                     rate = rates[index]
                     rates[index] = _changed(rate, target if rate == start else rate * factor)
 

@@ -10,8 +10,7 @@ from transformers.trainer_callback import ExportableState
 
 from trainctl.frameworks.hosted import numbers, session
 from trainctl.frameworks.optimizer import OptimizerBinding
-from trainctl.frameworks.options import write
-from trainctl.frameworks.torch import inner
+from trainctl.frameworks.options import inner, write
 from trainctl.session.live import Live
 
 logger = logging.getLogger(__name__)
