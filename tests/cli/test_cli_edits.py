@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from made import Cli, assert_refused, finished, wait_until
+from made import Cli, assert_refused, finished
+from waiting import wait_until
 
 from trainctl.config.changelog import Changelog, Edit, dumps
 from trainctl.rundir.events import Event, append

@@ -25,6 +25,7 @@ from trainctl.config._omegaconf import (
     text_of,
     walk,
 )
+from trainctl.config.settings_node import NODE, kept_node
 
 # Interpolations whose value tells when or where a job runs, not what it computes.
 OF_THE_MOMENT = re.compile(r"\$\{\s*((now|hydra)\s*[:.]|trainctl)")
@@ -50,10 +51,23 @@ def identity(config: DictConfig, exclude: Sequence[str] = ()) -> str:
     """
     lines = sorted(
         _line(path, value)
-        for path, value in _leaves(timeless(config), (), ())
+        for path, value in _leaves_with_settings(config)
         if counts(keys.join(getattr(part, "name", part) for part in path), exclude)
     )
     return _digest(lines) if lines else ""
+
+
+def _leaves_with_settings(config: DictConfig) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    """Yield the leaves of a task's config, those of its settings as if they stood in it."""
+    kept = kept_node(config)
+    for path, value in _leaves(timeless(config), (), ()):
+        if kept is None or path[0] != NODE:
+            yield path, value
+    if kept is not None:
+        own: Any = OmegaConf.create(OmegaConf.to_container(kept, resolve=False))
+        _to_texts(own)
+        set_parent(own, config)  # where its references lead
+        yield from _leaves(own, (NODE,), ())
 
 
 def environment_identity(config: DictConfig, exclude: Sequence[str] = ()) -> str:
@@ -93,9 +107,9 @@ def _line(path: tuple[Any, ...], value: Any) -> str:
 
 
 def counts(key: str, exclude: Sequence[str]) -> bool:
-    """Say whether the value of a dotted key makes a job another job."""
+    """Whether the value of a dotted key makes a job another job."""
     top = key.partition(".")[0]
-    if top == "trainctl" and not keys.is_within(key, OWN_KEYS_THAT_COUNT):
+    if top == NODE and not keys.is_within(key, OWN_KEYS_THAT_COUNT):
         return False
     return not any(fnmatchcase(key, pattern) or fnmatchcase(key, pattern + ".*") for pattern in exclude)
 

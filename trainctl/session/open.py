@@ -21,6 +21,7 @@ from trainctl.config.controls import Key, keys_of
 from trainctl.config.keys import is_within, leaves
 from trainctl.config.naming import current_swept
 from trainctl.config.settings import Settings, settings_of
+from trainctl.config.settings_node import recorded
 from trainctl.config.snapshot import moment_keys, recorded_by_value, snapshot
 from trainctl.errors import DriftError, RunDirError
 from trainctl.rundir.edits import applied_edits
@@ -30,7 +31,7 @@ from trainctl.rundir.metrics import MetricLog
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.provenance import original_cwd
 from trainctl.rundir.request import Request
-from trainctl.rundir.seed import write_seed
+from trainctl.rundir.seed import note_seed, write_seed
 from trainctl.session.actions import Actions
 from trainctl.session.apply import Applier
 from trainctl.session.changelog_file import ChangelogFile
@@ -75,7 +76,7 @@ def own_changelog(run: RunDir, config: DictConfig) -> Changelog:
     Raises:
         ChangelogError, DriftError: what stands there is not a changelog, or of another config.
     """
-    base = snapshot(config)
+    base = recorded(config)
     if not run.changelog.exists():
         return Changelog(base)
     own = read_changelog(run.changelog, f"the run dir {str(run.path)!r}")
@@ -152,6 +153,7 @@ def open_session(
     write_seed(config, attempt.seed)  # so that the changelog alone is enough to repeat the run
     keys = keys_of(config, settings.controls, settings.editable)
     own = own_changelog(run, config)
+    note_seed(own.base, attempt.seed)
     replay = replayed_changelog(config, settings)
     said = read_events(run)
     record, answers = ChangelogFile(run.changelog, own, applied_edits(own, said)), Answers(run)
