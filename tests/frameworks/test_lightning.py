@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning's own, about logg
 
 import torch  # noqa: E402
 from lightning.pytorch import LightningModule, Trainer  # noqa: E402
-from lightning.pytorch.callbacks import ModelCheckpoint  # noqa: E402
+from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelCheckpoint  # noqa: E402
+from lightning.pytorch.loggers import CSVLogger  # noqa: E402
 from torch.utils.data import DataLoader  # noqa: E402
 
 import trainctl  # noqa: E402
@@ -112,6 +114,47 @@ def test_edit_changes_the_optimizer_and_the_metrics_say_so(
     assert live.total == BATCHES
     assert logged("lr") == {1: 0.1, 4: 0.0}
     assert sorted(logged("loss")) == [1, 2, 3, 4, 5, 6]
+
+
+class Scheduled(Line):
+    """Shows the learning rate in the progress bar, as a module does that reads it from its optimizer."""
+
+    def configure_optimizers(self) -> Any:
+        optimizer = torch.optim.SGD(self.parameters(), lr=self.config.lr)
+        scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 2, 0.5)
+        trainctl.current().bind(optimizer, lr="lr")
+        self.used: list[float] = []
+        optimizer.register_step_pre_hook(lambda *_: self.used.append(optimizer.param_groups[0]["lr"]))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        self.log("shown", self.optimizers().param_groups[0]["lr"], prog_bar=True)
+        self.log("scheduled", self.lr_schedulers().get_last_lr()[0], prog_bar=True)
+        return super().training_step(batch, batch_idx)
+
+
+class Noted(Callback):
+    """Notes what the progress bar shows."""
+
+    def __init__(self) -> None:
+        self.shown: list[float] = []
+        self.scheduled: list[float] = []
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any) -> None:
+        self.shown.append(float(trainer.progress_bar_metrics["shown"]))
+        self.scheduled.append(float(trainer.progress_bar_metrics["scheduled"]))
+
+
+def test_everybody_reads_the_rate_that_is_used(open_live: OpenLive, tmp_path: Path) -> None:
+    live = open_live({3: {"lr": 0.4}, 5: {"lr": 0.05}}, lr=0.1)
+    model, noted, logger = Scheduled(live.config), Noted(), CSVLogger(tmp_path)
+    callbacks = LearningRateMonitor("step"), TrainctlCallback(), noted  # whichever is first
+    trainer(tmp_path, *callbacks, logger=logger, log_every_n_steps=1, enable_checkpointing=False).fit(model, data())
+    assert model.used == pytest.approx([0.1, 0.1, 0.2, 0.2, 0.0125, 0.0125])
+    assert noted.shown == noted.scheduled == pytest.approx(model.used)
+    with (Path(logger.log_dir) / "metrics.csv").open() as file:
+        monitored = [float(row["lr-SGD"]) for row in csv.DictReader(file) if row.get("lr-SGD")]
+    assert monitored == pytest.approx(model.used)
 
 
 def test_config_in_hyper_parameters_is_the_config_and_loggers_get_it_as_it_was(

@@ -55,6 +55,8 @@ class TrainctlCallback(Callback):  # type: ignore[misc]  # its types are not fol
         """
         if stage == "fit":
             self._live = session(self._given, "TrainctlCallback")
+            others = [each for each in trainer.callbacks if not isinstance(each, _Beginning)]
+            trainer.callbacks = [_Beginning(self), *others]
             _note_loggers(trainer.loggers)
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
@@ -80,7 +82,7 @@ class TrainctlCallback(Callback):  # type: ignore[misc]  # its types are not fol
         if not self._is_step_open:
             self._session.epoch()
 
-    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+    def begin_batch(self, trainer: Any) -> None:
         """Begin a step, unless this batch is accumulated to the ones before."""
         self._is_epoch_done = False
         if not self._is_step_open:
@@ -132,6 +134,16 @@ class TrainctlCallback(Callback):  # type: ignore[misc]  # its types are not fol
         saver = trainer.checkpoint_callback
         directory = getattr(saver, "dirpath", None) or trainer.default_root_dir
         return Path(directory) / f"trainctl-step={self._session.step_number}.ckpt"
+
+
+class _Beginning(Callback):  # type: ignore[misc]
+    """Begins a step before another callback looks: LearningRateMonitor reads the rate as the step's edit has it."""
+
+    def __init__(self, of: TrainctlCallback) -> None:
+        self._of = of
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        self._of.begin_batch(trainer)
 
 
 def _note_loggers(loggers: Iterable[Any]) -> None:

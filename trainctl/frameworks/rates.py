@@ -70,10 +70,11 @@ class Rates:
         optimizer.register_step_pre_hook(self._begin)
         optimizer.register_state_dict_post_hook(self._save)
         optimizer.register_load_state_dict_post_hook(self._loaded)
-        schedules.follow_steps(optimizer, self)
+        schedules.follow_steps(optimizer, self, self._scheduler)
 
     def set(self, value: float) -> None:
         """Take over a new value of the key."""
+        schedules.wrap_steps()  # of classes that were defined since
         with self.lifted(self._stepped):
             self._value = value
             if self._mode == "base":
