@@ -50,6 +50,18 @@ def test_an_edit_that_nobody_has_read_is_marked(row: RunRow) -> None:
     assert shown == ['<span class="unread">applied, not read</span>', "applied"]
 
 
+def test_what_the_loop_was_asked_for_is_marked_until_it_is_done(row: RunRow) -> None:
+    asked = [Event(name, "applied", 3, action="stop", reason="the loop has not looked") for name in "abc"]
+    told = [
+        Event("b", "done", reason="there is no such thing", settled=True), Event("c", "done", done=5, settled=True)
+    ]  # fmt: skip
+    lines = open_requests(RunView(row, events=[*asked, *told]))
+    assert [(line.status, line.note) for line in lines] == [
+        ("asked", "the loop has not looked"), ("asked", "there is no such thing"), ("done", "")
+    ]  # fmt: skip
+    assert _marked("asked") == '<span class="unread">asked</span>'
+
+
 def test_refused_and_waiting_requests_are_lines_too(row: RunRow) -> None:
     told = [
         Event("a", "rejected", None, {"lr": "nan"}, "me", "panel", "why", "not finite"),

@@ -68,6 +68,7 @@ class Attempt:
         left: names of files in the inbox that earlier attempts did not take.
         ends_with_job: Hydra's callback began it, and ends it when Hydra's job ends.
         remark: what the status of a run that is done says beside that: who stopped it.
+        ending: how it ends, once that is known.
     """
 
     def __init__(self, reservation: Reservation, status: Status, left: frozenset[str], begun: float) -> None:
@@ -76,6 +77,7 @@ class Attempt:
         self.seed = reservation.seed
         self.seeded: set[str] = set()
         self.remark: str | None = None
+        self.ending: State | None = None
         self.ends_with_job = False
         self.status = status
         self.left = left
@@ -164,7 +166,7 @@ class Attempt:
         """
         if self._ended or os.getpid() != self._pid:
             return
-        self._ended = True
+        self._ended, self.ending = True, state
         for hook in reversed(self._at_end):
             try:
                 hook()

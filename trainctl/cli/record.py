@@ -14,7 +14,7 @@ from trainctl.cli.grid import Column, print_grid
 from trainctl.cli.place import JsonOption, RunArgument, find_run
 from trainctl.config import changelog, yaml
 from trainctl.rundir.edits import Applied, applied_edits, merged, read_changelog, reading
-from trainctl.rundir.events import read_events
+from trainctl.rundir.events import outcome, read_events
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.status import format_time
 from trainctl.session.actions import said
@@ -27,7 +27,7 @@ class Entry:
     """One request that was answered: what it changed (key, old, new), what was done, or why it was refused.
 
     `number` is that of an edit, for `trainctl undo`; `undo` the number of the edit that was to be taken back. `read`
-    and `watched` say who has read the new values, as `Event` has them.
+    and `watched` say who has read the new values, as `Event` has them, `outcome` what has come of an action.
     """
 
     step: int | None
@@ -42,6 +42,7 @@ class Entry:
     action: str | None = None
     read: Mapping[str, int | None] | None = None
     watched: int | None = None
+    outcome: str | None = None
 
 
 def log(run: RunArgument, as_json: JsonOption = False) -> None:
@@ -79,7 +80,7 @@ def read_entries(run: RunDir) -> list[Entry]:
             asked = [(key, None, value) for key, value in (event.edits or {}).items()]
             reason = (event.reason or "no reason was recorded") if event.state == "rejected" else None
             source = (event.step, event.t, event.who, event.via, event.note)
-            entries.append(Entry(*source, asked, reason, undo=event.undo, action=action))
+            entries.append(Entry(*source, asked, reason, undo=event.undo, action=action, outcome=outcome(event)))
     return _in_order(entries)
 
 
@@ -141,6 +142,8 @@ def _lines(entry: Entry) -> list[tuple[str, str]]:
     read = reading(entry.read, entry.watched)
     if read is not None and set((entry.read or {}).values()) != {entry.step}:
         lines.append((f"# {read}", "yellow" if None in (entry.read or {}).values() else "dim"))
+    if entry.outcome is not None:
+        lines.append((f"# {entry.outcome}", "yellow" if entry.outcome.startswith("not") else "dim"))
     return [*lines, (f"# {entry.note}", "dim")] if entry.note else lines
 
 

@@ -24,8 +24,9 @@ class TrainctlCallback(Callback):  # type: ignore[misc]  # its types are not fol
 
     A step of the session is a batch after which an optimizer has stepped, with all batches that were accumulated for
     it. With manual optimisation and several optimizers (a GAN) it is one step still. Edits take effect before its first
-    batch. `stop` ends the training, `checkpoint` saves one beside those of `ModelCheckpoint`. What must follow the
-    config is bound where it is made, such as in `configure_optimizers`: `trainctl.current().bind(optimizer, lr="lr")`.
+    batch. `stop` ends the training, `checkpoint` saves one beside those of `ModelCheckpoint`, `evaluate` runs the
+    validation. What must follow the config is bound where it is made, such as in `configure_optimizers`:
+    `trainctl.current().bind(optimizer, lr="lr")`.
     Keys that nothing is bound to are locked meanwhile; `trainctl.controls` opens those that your code reads each step.
 
     A checkpoint of Lightning holds the session's state, and `fit(ckpt_path=…)` goes on from it. The module's
@@ -46,6 +47,7 @@ class TrainctlCallback(Callback):  # type: ignore[misc]  # its types are not fol
         self._is_epoch_done = False
         self._before = 0  # optimizer steps until the step that is open
         self._logged: dict[str, Any] = {}
+        self._intervals: tuple[Any, Any] | None = None  # how often Lightning validates, while it is asked to at once
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
         """Find the session.
@@ -76,6 +78,7 @@ class TrainctlCallback(Callback):  # type: ignore[misc]  # its types are not fol
         live.lock_unbound("Lightning")
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+        self._end_validation(trainer)
         self._session.lock_unbound(None)
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
@@ -84,6 +87,7 @@ class TrainctlCallback(Callback):  # type: ignore[misc]  # its types are not fol
 
     def begin_batch(self, trainer: Any) -> None:
         """Begin a step, unless this batch is accumulated to the ones before."""
+        self._end_validation(trainer)
         self._is_epoch_done = False
         if not self._is_step_open:
             self._is_step_open, self._before = True, trainer.global_step
@@ -99,8 +103,15 @@ class TrainctlCallback(Callback):  # type: ignore[misc]  # its types are not fol
         self._log(trainer)
         if live.should_checkpoint:
             trainer.save_checkpoint(self._checkpoint(trainer))
+        if live.should_evaluate:
+            self._begin_validation(trainer)
         if live.should_stop:
             trainer.should_stop = True
+
+    def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
+        if self._intervals is not None:
+            trainer.val_check_batch, trainer.check_val_every_n_epoch = self._intervals
+            self._intervals = None
 
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
         if not trainer.sanity_checking and self._live is not None:
@@ -129,6 +140,20 @@ class TrainctlCallback(Callback):  # type: ignore[misc]  # its types are not fol
         self._logged = dict(metrics)
         if new:
             self._session.log(numbers(new))
+
+    def _begin_validation(self, trainer: Any) -> None:
+        """Let Lightning validate after this batch, which it decides once the callbacks have been called."""
+        if not trainer.enable_validation:
+            self._session.decline("evaluate", "the Trainer has nothing to validate with")
+            return
+        self._intervals = trainer.val_check_batch, trainer.check_val_every_n_epoch
+        trainer.val_check_batch, trainer.check_val_every_n_epoch = 1, 1
+
+    def _end_validation(self, trainer: Any) -> None:
+        """Say so if Lightning has not validated although it was asked to: it may do that by the clock alone."""
+        if self._intervals is not None:
+            self.on_validation_start(trainer, None)
+            self._session.decline("evaluate", "the Trainer did not validate when it was asked to")
 
     def _checkpoint(self, trainer: Any) -> Path:
         saver = trainer.checkpoint_callback

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 from transformers import TrainerCallback
@@ -11,8 +10,6 @@ from transformers.trainer_callback import ExportableState
 from trainctl.frameworks.hosted import numbers, session
 from trainctl.frameworks.options import inner, write
 from trainctl.session.live import Live
-
-logger = logging.getLogger(__name__)
 
 
 class TrainctlTrainerCallback(TrainerCallback, ExportableState):  # type: ignore[misc]  # untyped
@@ -75,7 +72,7 @@ class TrainctlTrainerCallback(TrainerCallback, ExportableState):  # type: ignore
             control.should_save = True
         if live.should_evaluate:
             if str(getattr(args.eval_strategy, "value", args.eval_strategy)) == "no":
-                logger.warning("an evaluation was asked for, but the Trainer has none: eval_strategy is 'no'")
+                live.decline("evaluate", "the Trainer evaluates nothing: its eval_strategy is 'no'")
             else:
                 control.should_evaluate = True
 

@@ -17,7 +17,7 @@ from trainctl.config.changelog import Changelog, Edit, loads
 from trainctl.config.keys import leaves
 from trainctl.errors import ChangelogError, EditError, UnreadableError
 from trainctl.rundir import files
-from trainctl.rundir.events import Event
+from trainctl.rundir.events import Event, told_beside
 from trainctl.rundir.paths import RunDir
 
 _COMMENT = re.compile(r"(?:\d\d:\d\d:\d\d )?([^\s:]+)(?: ([^\s:]+))?(?:: (.*))?")  # as `Edit.comment` writes it
@@ -163,11 +163,10 @@ def merged(events: Iterable[Event]) -> list[Event]:
     known: dict[str, dict[str, Any]] = {}
     taken: dict[str, None] = {}
     ended: set[str] = set()
-    told: dict[str, dict[str, Any]] = {}
+    events = list(events)
+    told = told_beside(events)
     for event in events:
-        if event.state == "read":
-            told[event.id] = {"read": event.read, "watched": event.watched}
-        if event.state == "read" or event.id in ended:
+        if event.state in ("read", "done") or event.id in ended:
             continue
         known[event.id] = known.get(event.id, {}) | event.said
         if event.state != "pending":

@@ -212,7 +212,7 @@ class Live:
     @property
     def should_stop(self) -> bool:
         """Whether somebody asked the run to stop; the loop then ends by itself, and the run is done."""
-        return self._flags.stop
+        return self._flags.look_at_stop(self.step_number)
 
     @property
     def should_checkpoint(self) -> bool:
@@ -226,6 +226,14 @@ class Live:
     def should_evaluate(self) -> bool:
         """Whether an evaluation is asked for: true until the end of the first step in which the loop looks."""
         return self._flags.evaluate.look(self.step_number)
+
+    def decline(self, action: str, reason: str) -> None:
+        """Say why the loop cannot do what it was asked for and has looked at; `action` is "evaluate" or "checkpoint".
+
+        Otherwise what it has looked at counts as done once it begins another step.
+        """
+        if self._files is not None:
+            self._files.asks.decline(action, reason)
 
     @property
     def is_open(self) -> bool:
@@ -293,6 +301,7 @@ class Live:
             self._engine, self._next = None, NEVER
         if opened.pump.stop():
             opened.reads.end(self.step_number)
+            opened.end_asks(self.step_number)
             opened.reject_left(reason)
             opened.note_environment()
         error = missed_error(opened, self.step_number) or lost_error(opened)

@@ -34,6 +34,7 @@ from trainctl.rundir.request import Request
 from trainctl.rundir.seed import note_seed, write_seed
 from trainctl.session.actions import Actions
 from trainctl.session.apply import Applier
+from trainctl.session.asks import Asks
 from trainctl.session.changelog_file import ChangelogFile
 from trainctl.session.flags import Flags
 from trainctl.session.io_thread import Position, Pump
@@ -166,10 +167,11 @@ def open_session(
         raise RunDirError(f"the run dir {str(run.path)!r} cannot be written: {error.strerror or error}") from error
     listeners, reads = Listeners(show), Reads(config, lambda: position().step, answers.give)
     applier = Applier(run, config, keys, record, answers, listeners, reads)
-    session = Session(attempt, applier, record, replaying, metrics, answers, taken, flags, listeners, reads)
+    asks = Asks(flags, lambda: position().step, answers.give)
+    session = Session(attempt, applier, record, replaying, metrics, answers, taken, flags, listeners, reads, asks)
     session.pump = Pump(
         run, poll_s=settings.poll_s, taken=taken, seen=seen, answers=answers, metrics=metrics, position=position,
-        reads=reads,
+        reads=reads, asks=asks,
     )  # fmt: skip
     session.pump.start()
     return session

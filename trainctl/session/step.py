@@ -17,6 +17,7 @@ from trainctl.rundir.provenance import environment
 from trainctl.rundir.request import Request
 from trainctl.session.actions import Actions
 from trainctl.session.apply import Applier
+from trainctl.session.asks import Asks
 from trainctl.session.changelog_file import ChangelogFile
 from trainctl.session.deferred import Waiting
 from trainctl.session.flags import Flags
@@ -53,6 +54,7 @@ class Session:
         flags: Flags,
         listeners: Listeners,
         reads: Reads,
+        asks: Asks,
     ) -> None:
         self.attempt = attempt
         self.applier = applier
@@ -65,8 +67,9 @@ class Session:
         self.actions = Actions()
         self.listeners = listeners
         self.reads = reads
+        self.asks = asks
         self.show_life: Callable[[], None] = lambda: None  # to the other ranks, while this one is paused
-        self.doing = Doing(attempt, self.actions, flags, answers)
+        self.doing = Doing(self.actions, flags, answers, asks)
         self.begun = 0
         self.pump: Pump
         self._trainer: str | None = None  # the keys that no binding follows are locked while it trains
@@ -131,6 +134,11 @@ class Session:
         """Write into `run.yaml` what the numbers may depend on; at the end, since the task sets flags as it goes."""
         with contextlib.suppress(OSError):  # a full disk: there is a record of the run without it
             self.attempt.update_run_yaml(environment=environment(self.record.changelog.base))
+
+    def end_asks(self, step: int) -> None:
+        """Tell what the loop has done of what it was asked, and note in the status who has stopped it."""
+        remark = self.asks.end(step, has_failed=self.attempt.ending not in (None, "done"))
+        self.attempt.remark = remark or self.attempt.remark
 
     def reject_left(self, reason: str) -> None:
         """Answer all requests that are left when the run ends."""

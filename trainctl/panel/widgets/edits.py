@@ -19,11 +19,12 @@ from trainctl.panel.html import html
 from trainctl.panel.pages.theme import STYLE
 from trainctl.panel.widgets.runs import TABLE_STYLE, show_frame
 from trainctl.rundir.edits import applied_edits, merged
-from trainctl.rundir.events import Event
+from trainctl.rundir.events import Event, outcome
 from trainctl.text import one_line
 
 MAX_ROWS = 300
 UNREAD = ", not read"
+UNDONE = "asked"
 HEADS = ("step", "key", "old", "new", "undo", "status", "who", "note", "time")
 
 
@@ -71,6 +72,8 @@ def open_requests(view: RunView) -> list[EditRow]:
         if event.id in recorded or (event.state == "applied" and event.action is None):
             continue
         status = {"applied": "done", "rejected": "rejected"}.get(event.state, "waiting")
+        if (outcome(event) or "").startswith("not"):
+            status = UNDONE
         note = ": ".join(word for word in (event.note, event.reason) if word)
         step = event.step if event.step is not None else event.at
         lines += [EditRow(step, key, "", new, status, _who(event), note, event.t) for key, new in _asked(event)]
@@ -161,9 +164,9 @@ class ChangeTable:
 
 
 def _marked(status: str) -> str:
-    """Return a status as HTML, yellow where nobody has read the new value."""
+    """Return a status as HTML, yellow where nobody has read the new value, or the loop has not done it."""
     shown = html(status)
-    return f'<span class="unread">{shown}</span>' if status.endswith(UNREAD) else shown
+    return f'<span class="unread">{shown}</span>' if status.endswith((UNREAD, UNDONE)) else shown
 
 
 def _button(number: str) -> str:
