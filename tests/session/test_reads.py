@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import os
 import pickle
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from trainctl.config.changelog import Edit
 from trainctl.rundir.compare import compare
 from trainctl.rundir.edits import applied_edits, read_changelog
 from trainctl.rundir.events import answer, count_unread, read_events
+from trainctl.rundir.inbox import file_request
 from trainctl.rundir.paths import RunDir
 from trainctl.session.live import Live
 
@@ -72,6 +74,58 @@ def test_a_read_is_noted_at_its_step_whatever_takes_the_value(
     end_run()
     assert read(run, request) == {"optim.lr": 5}
     assert (live.now.optim.lr, live.now.end, section.lr) == (0.05, 0.05, 0.05)
+
+
+FORKS = pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")  # of Python 3.12, about os.fork()
+
+
+def in_a_child(read: Callable[[], object]) -> None:
+    """Call it in a forked child, as a worker of a DataLoader does."""
+    child = os.fork()
+    if child == 0:
+        try:
+            read()
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+
+
+@FORKS
+def test_a_read_in_a_child_that_was_forked_after_the_edit_counts(
+    open_live: OpenLive, run: RunDir, ask: Ask, end_run: EndRun
+) -> None:
+    live = open_live(config())
+    first = edited(live, ask, n="2", **{"optim.lr": "0.05"})
+    in_a_child(lambda: (live.config.n, live.now.n))
+    wait_for(lambda: "n" not in live._files.reads._owner)  # type: ignore[union-attr]
+    assert count_unread(run) == 0
+    second = ask(live, {"n": "3"})
+    live.step()
+    for _ in range(25):
+        live.step()
+    end_run()
+    assert read(run, first) == {"n": 4, "optim.lr": None}
+    assert read(run, second) == {"n": None}  # that was read by nobody, in no child
+
+
+@FORKS
+def test_a_read_in_a_child_is_seen_before_it_is_told_that_there_was_none(
+    open_live: OpenLive, run: RunDir, end_run: EndRun
+) -> None:
+    cfg = config()
+    OmegaConf.set_readonly(cfg, False)
+    cfg.trainctl.poll_s = 60  # the thread looks once, and not again
+    live = open_live(cfg)
+    request = file_request(run, {"optim.lr": "0.05"}, via="test")
+    live._files.pump.look()  # type: ignore[union-attr]
+    live.step()
+    in_a_child(lambda: live.config.end)
+    while live.step() < 30:
+        pass
+    end_run()
+    found = read(run, request)
+    assert found is not None
+    assert found["optim.lr"] is not None
 
 
 def test_bindings_and_hooks_read_what_they_take_and_nothing_else(

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 from omegaconf import DictConfig, OmegaConf
-from session_fixtures import EndRun, OpenLive, edits, end_current_run
+from session_fixtures import EndRun, OpenLive, answers, edits, end_current_run
 
 from trainctl.config.changelog import loads
 from trainctl.rundir import files
-from trainctl.rundir.events import answer, read_events
+from trainctl.rundir.events import answer
 from trainctl.rundir.inbox import file_request, list_inbox
 from trainctl.rundir.paths import RunDir
 from trainctl.session.api import live
@@ -33,11 +33,6 @@ def config(**settings: str) -> DictConfig:
 
 def values(session: Live, steps: int) -> list[int]:
     return [session.now.n for _ in range(steps) if session.step()]
-
-
-def answers(run: RunDir) -> list[tuple[str, str]]:
-    """Return the states of requests, but for who has read their values."""
-    return [(event.id, event.state) for event in read_events(run) if event.state != "read"]
 
 
 def test_restarting_applies_old_requests_neither_at_once_nor_twice(

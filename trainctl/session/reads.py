@@ -10,6 +10,8 @@ import contextlib
 import dataclasses
 import functools
 import logging
+import mmap
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Collection, Iterator
@@ -30,6 +32,7 @@ from trainctl.session.values import Now, build
 log = logging.getLogger(__name__)
 
 WITHIN = 20  # steps in which a key that the loop reads has been read
+_MOST = 1 << 16  # keys of edits that are watched in forked children too
 
 
 @dataclass(slots=True)
@@ -41,13 +44,15 @@ class _Watched:
     left: set[str]
     read: dict[str, int | None] = field(default_factory=dict)
     watched: int | None = None  # in how many steps, once it was told that keys were not read
+    marks: dict[str, int] = field(default_factory=dict)  # where a forked child marks that it has read a key
 
 
 class Reads:
     """Watches the keys of edits until they are read. It alters no value and nothing of what the training does.
 
-    Reads of the training thread count but for those in `own()`, which are this package's. `live.step()` only asks
-    `look` to tell what is overdue; the I/O thread writes what there is to tell.
+    Reads of all threads count, and of children that are forked after the edit, such as the workers of a DataLoader; of
+    the training thread those in `own()` do not, which are this package's. `live.step()` only asks `look` to tell what
+    is overdue; the I/O thread writes what there is to tell.
 
     Args:
         config: of the task.
@@ -63,6 +68,9 @@ class Reads:
         self._owner: dict[str, _Watched] = {}
         self._news: deque[_Watched] = deque()
         self._own: int | None = None  # the thread whose reads do not count
+        self._pid = os.getpid()
+        self._marks = mmap.mmap(-1, _MOST)  # shared with forked children
+        self._marked = 0
 
     @contextlib.contextmanager
     def own(self) -> Iterator[None]:
@@ -96,6 +104,7 @@ class Reads:
         for part in edit.each if _omegaconf.IS_KNOWN else ():
             watched = _Watched(part.id, edit.step, {key for key in part.values if key in edit.values})
             for key in watched.left:
+                watched.marks[key] = self._marked = min(self._marked + 1, _MOST)
                 self._replace(key, watched)
         self.arm()
         return dataclasses.replace(edit, values=_Values(edit.values, self.take)), build(self._config, self)
@@ -123,25 +132,25 @@ class Reads:
 
     def take(self, key: str) -> bool:
         """Note that a key was read; say false if the read does not count. Any thread calls it."""
-        if self._own == threading.get_ident():
+        if os.getpid() != self._pid:
+            self._mark(key)
+        elif self._own == threading.get_ident():
             self.seen.add(key)
             return False
-        watched = self._owner.pop(key, None)
-        if watched is not None:
-            watched.left.discard(key)
-            watched.read[key] = max(watched.step, self._position())
-            if not watched.left or watched.watched is not None:
-                self._news.append(watched)
+        else:
+            self._note(key)
         return True
 
     def look(self, step: int) -> None:
         """Tell of the keys that were not read in time, up to the start of this step."""
+        self._take_marked()
         for watched in list(self._owner.values()):
             if watched.watched is None and step >= watched.step + WITHIN:
                 self._tell_unread(watched, step)
 
     def end(self, step: int) -> None:
         """Tell of all keys that were not read until the end of the run, whose last step was this."""
+        self._take_marked()
         for watched in list(self._owner.values()):
             if watched.watched is None:
                 self._tell_unread(watched, step + 1)
@@ -149,10 +158,32 @@ class Reads:
 
     def write(self) -> None:
         """Write what there is to tell."""
+        self._take_marked()
         while self._news:
             one = self._news.popleft()
             if one.request is not None:
                 self._give(Event(one.request, "read", step=one.step, read=dict(one.read), watched=one.watched))
+
+    def _note(self, key: str) -> None:
+        watched = self._owner.pop(key, None)
+        if watched is not None:
+            watched.left.discard(key)
+            watched.read[key] = max(watched.step, self._position())
+            if not watched.left or watched.watched is not None:
+                self._news.append(watched)
+
+    def _mark(self, key: str) -> None:
+        watched = self._owner.get(key)
+        place = _MOST if watched is None else watched.marks[key]
+        if place < _MOST:
+            self._marks[place] = 1
+
+    def _take_marked(self) -> None:
+        """Note the reads of forked children; each edit of a key has a mark of its own."""
+        for key, watched in list(self._owner.items()):
+            place = watched.marks[key]
+            if place < _MOST and self._marks[place]:
+                self._note(key)
 
     def _replace(self, key: str, watched: _Watched) -> None:
         """Watch a key for a new edit: of its value by the one before nothing can be said any more."""
