@@ -20,7 +20,9 @@ from trainctl.rundir.paths import RunDir
 from trainctl.rundir.request import Request
 from trainctl.session.apply import Applier
 from trainctl.session.changelog_file import ChangelogFile
+from trainctl.session.listeners import Listeners
 from trainctl.session.live import Live
+from trainctl.session.reads import Reads
 
 Ask = Callable[..., Event]
 
@@ -118,7 +120,9 @@ def applier(tmp_path: Path) -> Applier:
     run = RunDir.at(tmp_path / "alone")
     run.create()
     cfg = config()
-    return Applier(run, cfg, keys_of(cfg, CONTROLS, True), ChangelogFile(run.changelog, Changelog({})), Answers(run))
+    record, answers = ChangelogFile(run.changelog, Changelog({})), Answers(run)
+    listeners, reads = Listeners(lambda now: None), Reads(cfg, lambda: 0, answers.give)
+    return Applier(run, cfg, keys_of(cfg, CONTROLS, True), record, answers, listeners, reads)
 
 
 def request(tmp_path: Path, edits: dict[str, Any] | None = None, **more: Any) -> Request:

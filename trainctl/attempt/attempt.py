@@ -71,6 +71,7 @@ class Attempt:
         is_settled: result and status say how it ended, though the process may go on for a while.
         value: what the run returns, once it is settled.
         remark: what the status of a run that is done says beside that: who stopped it.
+        ending: how it ends, once that is known.
     """
 
     def __init__(self, reservation: Reservation, status: Status, left: frozenset[str], begun: float) -> None:
@@ -81,6 +82,7 @@ class Attempt:
         self.remark: str | None = None
         self.ends_with_job = self.is_settled = False
         self.value: Any = None
+        self.ending: State | None = None
         self.status = status
         self.left = left
         self._begun = begun  # monotonic seconds
@@ -219,7 +221,7 @@ class Attempt:
     def _close(self, state: State, value: Any, exit_code: int | None, reason: str | None) -> None:
         if self.is_settled:
             return
-        self.is_settled = True
+        self.is_settled, self.ending = True, state
         for hook in reversed(self._at_end):
             try:
                 hook()

@@ -7,10 +7,12 @@ nothing unless its name says so. `tests/config/test_omegaconf_seam.py` says what
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 import logging
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+import types
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
@@ -269,6 +271,79 @@ def take_over(config: Any, other: DictConfig, keep: Collection[Any]) -> None:
 def registered_resolvers() -> Mapping[str, Any]:
     """Return the registry of resolvers, as Hydra's launchers hand it to the processes of jobs."""
     return BaseContainer._resolvers
+
+
+def watch(node: Node, is_read: Callable[[], bool]) -> None:
+    """Call `is_read` whenever somebody takes the value of a node, until it returns true; a later watch replaces this.
+
+    Meanwhile the node is of a subclass of its class, and then of its own again: a read costs what it cost before. A
+    container is read by whoever fetches it from its parent or looks into it, a copied or pickled node by who does that.
+    """
+    unwatch(node)
+    node.__dict__[_IS_READ] = is_read
+    object.__setattr__(node, "__class__", _watched(type(node)))
+
+
+def unwatch(node: Node) -> Callable[[], bool] | None:
+    """Make a node one that is not watched; return what was called when it was read."""
+    kind = type(node)
+    if "_unwatched" in vars(kind):
+        object.__setattr__(node, "__class__", vars(kind)["_unwatched"])
+    is_read: Callable[[], bool] | None = _DICT(node).pop(_IS_READ, None)
+    return is_read
+
+
+_IS_READ = "_trainctl_is_read"
+_DICT: Callable[[Node], dict[str, Any]] = vars(Node)["__dict__"].__get__  # the attribute itself may be watched
+
+
+@functools.cache
+def _watched(kind: type[Any]) -> type[Any]:
+    """Return the class of watched nodes: all of OmegaConf reads a value from `_val`, a content from `__dict__`."""
+
+    def take(node: Any) -> Any:
+        _notice(node)
+        return _DICT(node) if has_content else _DICT(node)["_val"]
+
+    def put(node: Any, value: Any) -> None:
+        _DICT(node)["_val"] = value
+
+    def copied(node: Any, memo: dict[int, Any]) -> Any:
+        _notice(node)
+        with _bare(node):
+            return kind.__deepcopy__(node, memo)
+
+    def pickled(node: Any, protocol: Any) -> Any:
+        _notice(node)
+        unwatch(node)  # pickle compares the class of the node with the one that it was given
+        return node.__reduce_ex__(protocol)
+
+    def invalidate(node: Any) -> None:  # a flag of a container above was set, which takes no value
+        with _bare(node):
+            kind._invalidate_flags_cache(node)
+
+    has_content = issubclass(kind, Container | UnionNode)
+    body: dict[str, Any] = {"__dict__": property(take)} if has_content else {"_val": property(take, put)}
+    body |= {"__deepcopy__": copied, "__reduce_ex__": pickled, "_invalidate_flags_cache": invalidate}
+    body |= {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "_unwatched": kind}
+    made: type[Any] = types.new_class(kind.__name__, (kind,), exec_body=lambda space: space.update(body))
+    return made
+
+
+def _notice(node: Node) -> None:
+    is_read = _DICT(node).get(_IS_READ)
+    if is_read is None or is_read():
+        unwatch(node)
+
+
+@contextlib.contextmanager
+def _bare(node: Node) -> Iterator[None]:
+    is_read = unwatch(node)
+    try:
+        yield
+    finally:
+        if is_read is not None:
+            watch(node, is_read)
 
 
 @functools.cache

@@ -70,6 +70,15 @@ def current(config: DictConfig, key: str) -> Any:
         return None
 
 
+def node_of(config: DictConfig, key: str) -> Node:
+    """Return the node of a dotted key.
+
+    Raises:
+        EditError: the config has no such key.
+    """
+    return _place(config, key)[2]
+
+
 def _place(config: DictConfig, key: str) -> tuple[DictConfig, Any, Node]:
     *above, last = split(key)
     parent = mapping_at(config, above)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from fnmatch import fnmatchcase
@@ -125,6 +125,30 @@ def _controlled(name: str, key: Key, specs: Mapping[str, ControlSpec], editable:
         pattern = max(reversed(matching), key=lambda pattern: (len(pattern.replace("*", "")), pattern == name))
         key = _with_spec(name, key, specs[pattern], f"trainctl.controls: {pattern!r}")
     return key if editable else dataclasses.replace(key, locked=_NOT_EDITABLE)
+
+
+def is_controlled(name: str, controls: Iterable[str]) -> bool:
+    """Whether one of the patterns of `trainctl.controls` is about a key."""
+    return any(_matches(name, str(pattern)) for pattern in controls)
+
+
+def lock_unbound(
+    keys: Mapping[str, Key], bound: Collection[str], controls: Collection[str], trainer: str
+) -> dict[str, Key]:
+    """Return the keys with those locked that nothing follows while a trainer trains with objects built before it.
+
+    What `trainctl.controls` says of a key goes before.
+    """
+    return {
+        name: key
+        if key.locked is not None or name in bound or is_controlled(name, controls)
+        else dataclasses.replace(
+            key,
+            locked=f"nothing follows it while {trainer} trains: bind it with live.bind(…), or open it with "
+            f"trainctl.controls: {{{name}: {{}}}}",
+        )
+        for name, key in keys.items()
+    }
 
 
 def _matches(name: str, pattern: str) -> bool:

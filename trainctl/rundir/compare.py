@@ -16,6 +16,7 @@ from typing import Any
 from trainctl.config import yaml
 from trainctl.config.changelog import loads
 from trainctl.config.values import is_same
+from trainctl.rundir.events import read_events
 from trainctl.rundir.metrics import read_metrics
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.result import read_result
@@ -138,9 +139,30 @@ def _end_difference(one: RunDir, other: RunDir) -> str | None:
             edit = first or second
             assert edit is not None
             return f"step {edit.step}: the recorded edits differ"
+    unread = _reading_difference(one, other)
+    if unread is not None:
+        return unread
     if not _is_equal(read_result(one), read_result(other)):
         return f"the return value was {read_result(one)!r}, now {read_result(other)!r}"
     return None
+
+
+def _reading_difference(one: RunDir, other: RunDir) -> str | None:
+    """Return the first edited key that the recorded run has read and the repetition has not, or the other way round."""
+    before, now = (_readings(run) for run in (one, other))
+    for place in sorted(before.keys() & now.keys()):
+        step, key = place
+        if (before[place] is None) != (now[place] is None):
+            said = ["not read" if found is None else f"read at step {found}" for found in (before[place], now[place])]
+            return f"step {step}: the edited {key} was {said[0]}, now {said[1]}"
+    return None
+
+
+def _readings(run: RunDir) -> dict[tuple[int, str], int | None]:
+    """Return when each edited key was first read after its edit, where that is known."""
+    events = read_events(run) if run.events.exists() else []
+    told = {event.id: event for event in events if event.state == "read"}
+    return {(event.step or 0, key): step for event in told.values() for key, step in (event.read or {}).items()}
 
 
 def _is_equal(one: Any, other: Any) -> bool:

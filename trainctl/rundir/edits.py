@@ -17,7 +17,7 @@ from trainctl.config.changelog import Changelog, Edit, loads
 from trainctl.config.keys import leaves
 from trainctl.errors import ChangelogError, EditError, UnreadableError
 from trainctl.rundir import files
-from trainctl.rundir.events import Event
+from trainctl.rundir.events import Event, told_beside
 from trainctl.rundir.paths import RunDir
 
 _COMMENT = re.compile(r"(?:\d\d:\d\d:\d\d )?([^\s:]+)(?: ([^\s:]+))?(?:: (.*))?")  # as `Edit.comment` writes it
@@ -32,6 +32,8 @@ class Applied:
         before: the values that it replaced; a key that was not there is not in it.
         undo: the number of the edit that it took back.
         request: the id of the request that asked for it; None where that is not known.
+        read: who has taken its values, and `watched` how long that was watched, as `Event` has them; None where that
+            is not known.
     """
 
     number: int
@@ -44,6 +46,45 @@ class Applied:
     t: float | None = None
     undo: int | None = None
     request: str | None = None
+    read: Mapping[str, int | None] | None = None
+    watched: int | None = None
+
+    @property
+    def reading(self) -> str | None:
+        """Who has read the new values, in a sentence; None where that is not known."""
+        return reading(self.read, self.watched)
+
+    @property
+    def is_unread(self) -> bool:
+        """Whether one of the new values was not taken by anybody."""
+        return self.read is not None and None in self.read.values()
+
+
+def reading(read: Mapping[str, int | None] | None, watched: int | None) -> str | None:
+    """Say who has read the keys of an edit; None where that is not known.
+
+    >>> reading({"lr": 8, "wd": 8}, None)
+    'read at step 8'
+    >>> reading({"lr": 8, "wd": 9}, None)
+    'lr read at step 8, wd read at step 9'
+    >>> reading({"lr": None}, 20)[:24]
+    'not read within 20 steps'
+    """
+    if not read:
+        return None
+    inner = sorted(read.items(), key=lambda one: one[1] is None)
+    said = {key: "not read" if step is None else f"read at step {step}" for key, step in inner}
+    if len(set(said.values())) == 1:
+        text = next(iter(said.values()))
+    else:
+        text = ", ".join(f"{key} {one}" for key, one in said.items())
+    if None not in read.values():
+        return text
+    steps = "" if watched is None else f" within {watched} step{'s' * (watched != 1)}"
+    return f"{text}{steps}: {NOT_FOLLOWED}"
+
+
+NOT_FOLLOWED = "what was built before does not follow; bind it (live.bind(…)) or start a run with it"
 
 
 def read_changelog(run: RunDir) -> Changelog | None:
@@ -110,7 +151,8 @@ def _applied(part: Edit, values: dict[str, Any], event: Event | None) -> Applied
         return Applied(number, part.step, values, {}, who, via, note, part.at, undo, request)
     if part.number is None:  # the event is all that names the request
         undo, request = (None if event.undo is None else int(event.undo)), event.id
-    return Applied(number, part.step, values, {}, event.who, event.via, event.note, event.t, undo, request)
+    source = (event.who, event.via, event.note, event.t, undo, request)
+    return Applied(number, part.step, values, {}, *source, event.read, event.watched)
 
 
 def merged(events: Iterable[Event]) -> list[Event]:
@@ -121,15 +163,17 @@ def merged(events: Iterable[Event]) -> list[Event]:
     known: dict[str, dict[str, Any]] = {}
     taken: dict[str, None] = {}
     ended: set[str] = set()
+    events = list(events)
+    told = told_beside(events)
     for event in events:
-        if event.id in ended:
+        if event.state in ("read", "done") or event.id in ended:
             continue
         known[event.id] = known.get(event.id, {}) | event.said
         if event.state != "pending":
             taken[event.id] = None
         if event.is_final:
             ended.add(event.id)
-    return [Event(**known[request]) for request in {**taken, **known}]
+    return [Event(**{**known[request], **told.get(request, {})}) for request in {**taken, **known}]
 
 
 def _was_recorded(event: Event, recorded: Mapping[str, Any]) -> bool:

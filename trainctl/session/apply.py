@@ -6,7 +6,7 @@ import contextlib
 import copy
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from omegaconf import DictConfig
@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from trainctl.attempt.attempt import describe
 from trainctl.config.assign import assign, current, fitted
 from trainctl.config.changelog import Edit
-from trainctl.config.controls import Key
+from trainctl.config.controls import Key, lock_unbound
 from trainctl.config.edit import check_editable, check_recorded, parse_edit, parse_edits
 from trainctl.config.keys import leaves
 from trainctl.config.relative import check_jump, resolve
@@ -25,32 +25,64 @@ from trainctl.rundir.events import Answers, Event
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.request import Request
 from trainctl.session.changelog_file import ChangelogFile
+from trainctl.session.listeners import Listeners
+from trainctl.session.reads import Reads
 from trainctl.session.recovery import reject
 from trainctl.session.schedule import Scheduled
 from trainctl.session.values import Now, build
 
 log = logging.getLogger(__name__)
 
-Hook = Callable[[Edit], object]
-
 
 class Applier:
-    """Applies requests and scheduled edits to one config. Runs in the training thread, inside `live.step()`."""
+    """Applies requests and scheduled edits to one config. Runs in the training thread, inside `live.step()`.
+
+    Attributes:
+        now: the current values.
+        touched: all keys that were edited.
+    """
 
     def __init__(
-        self, run: RunDir, config: DictConfig, keys: Mapping[str, Key], record: ChangelogFile, answers: Answers
+        self,
+        run: RunDir,
+        config: DictConfig,
+        keys: Mapping[str, Key],
+        record: ChangelogFile,
+        answers: Answers,
+        listeners: Listeners,
+        reads: Reads,
     ) -> None:
         self._run = run
         self._config = config
-        self._keys = keys
+        self._all_keys = self._keys = dict(keys)
         self._has_epochs = any(key.when == "epoch" for key in keys.values())
         self._has_checkpoints = any(key.checkpoint_first for key in keys.values())
         self._record = record
         self._answers = answers
         self._base = leaves(record.changelog.base)
-        self.hooks: list[Hook] = []
-        self.bindings: list[Callable[[Now], object]] = []
+        self._listeners = listeners
+        self._reads = reads
+        self._latest: Edit | None = None
+        self.touched: set[str] = set()
         self.now: Now = build(config)
+
+    def take_latest(self) -> Edit | None:
+        """Return the edit that has changed the config since this was last asked."""
+        latest, self._latest = self._latest, None
+        return latest
+
+    def lock_unbound(self, trainer: str | None, controls: Collection[str]) -> dict[str, Key]:
+        """Lock the keys that no binding follows, or with None for the trainer open them; a hook follows all of them.
+
+        Returns:
+            How each key may be edited now.
+        """
+        self._keys = self._all_keys
+        if trainer is not None and not self._listeners.hooks:
+            names = [name for name, key in self._all_keys.items() if key.locked is None]
+            followed = [self._reads.followed(names, apply) for apply in self._listeners.bindings]
+            self._keys = lock_unbound(self._all_keys, set().union(*followed), controls, trainer)
+        return self._keys
 
     def must_wait_for_epoch(self, request: Request) -> bool:
         """Whether a request has a key that changes only between epochs; then all of it waits for the next one.
@@ -187,7 +219,7 @@ class Applier:
 
     def _rehearse(self, values: Mapping[str, Any]) -> None:
         """Ask the bindings whether they can follow the config as it will be; those that cannot tell are not asked."""
-        checks = [apply.check_values for apply in self.bindings if hasattr(apply, "check_values")]
+        checks = [apply.check_values for apply in self._listeners.bindings if hasattr(apply, "check_values")]
         if checks:
             trial = copy.deepcopy(self._config)
             assign(trial, values)
@@ -197,9 +229,21 @@ class Applier:
 
     def _change(self, edit: Edit) -> None:
         assign(self._config, edit.values)
-        self.now = build(self._config)
-        for hook in self.hooks:
-            hook(edit)
+        self._latest = edit
+        self.touched.update(edit.values)
+        told, self.now = self._reads.changed(edit)
+        with self._reads.task():
+            self._listeners.hear(edit, told, self.now)
+
+    def go_back(self, step: int, values: Mapping[str, Any]) -> None:
+        """Set keys to the values that they had after `step`, which a checkpoint was of; nothing of it is recorded."""
+        edit = Edit(step, dict(values), via="resume")
+        assign(self._config, edit.values)
+        self.touched.update(edit.values)
+        self._reads.arm()
+        self.now = build(self._config, self._reads)
+        with self._reads.task():
+            self._listeners.hear(edit, edit, self.now)
 
 
 @contextlib.contextmanager

@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from omegaconf import DictConfig
-
-from trainctl.config.assign import assign
 from trainctl.config.changelog import Changelog, Edit
 from trainctl.config.keys import find, split
 from trainctl.config.values import is_same
@@ -15,7 +12,6 @@ from trainctl.errors import SettingError
 from trainctl.session import rng as random_states
 from trainctl.session.schedule import Scheduled
 from trainctl.session.step import Session
-from trainctl.session.values import build
 
 _VERSION = 1
 
@@ -72,7 +68,7 @@ def value_of(config: Any, key: str) -> Any:
     return config
 
 
-def resume(session: Session, step: int, state: Mapping[str, Any], config: DictConfig) -> None:
+def resume(session: Session, step: int, state: Mapping[str, Any]) -> None:
     """Let a session go on after `step`: fold the changelog, run bindings and hooks, plan what is still to come.
 
     Edits of a replayed run until then are recorded as its replay would have done, those of a checkpoint from another
@@ -81,23 +77,19 @@ def resume(session: Session, step: int, state: Mapping[str, Any], config: DictCo
     Raises:
         EditError: an edit cannot be applied to this config. RunDirError: it cannot be recorded.
     """
-    for scheduled in session.schedule.take(step):
-        if not scheduled.is_recorded:
-            session.applier.scheduled(scheduled.step, scheduled)
-    foreign = _foreign(session.record.changelog, step, state)
-    if foreign is not None:
-        session.applier.scheduled(step, Scheduled(foreign, f"the checkpoint of {state.get('run')}", is_recorded=False))
-    own = session.record.changelog
-    edit = Edit(step, values_at(own, step, session.touched), via="resume")
-    assign(config, edit.values)
-    session.applier.now = build(config)
-    session.schedule = session.replaying.plan(own, after=step)
-    session.metrics.go_on_after(step)
-    session.begun = step
-    session.changed(edit)
-    if edit.values:
-        for hook in session.applier.hooks[1:]:
-            hook(edit)
+    source = f"the checkpoint of {state.get('run')}"
+    with session.reads.own():
+        for scheduled in session.schedule.take(step):
+            if not scheduled.is_recorded:
+                session.applier.scheduled(scheduled.step, scheduled)
+        foreign = _foreign(session.record.changelog, step, state)
+        if foreign is not None:
+            session.applier.scheduled(step, Scheduled(foreign, source, is_recorded=False))
+        own = session.record.changelog
+        session.schedule = session.replaying.plan(own, after=step)
+        session.metrics.go_on_after(step)
+        session.begun = step
+        session.applier.go_back(step, values_at(own, step, session.applier.touched))
 
 
 def _foreign(own: Changelog, step: int, state: Mapping[str, Any]) -> Edit | None:

@@ -19,9 +19,9 @@ from trainctl.rundir.compare import FINGERPRINT, fingerprint
 from trainctl.rundir.request import Request
 from trainctl.session import checkpoint as resume
 from trainctl.session import values as binding
-from trainctl.session.apply import Hook
 from trainctl.session.flags import Flags
 from trainctl.session.io_thread import Position
+from trainctl.session.listeners import Hook
 from trainctl.session.loops import Loops
 from trainctl.session.open import open_session
 from trainctl.session.progress_bar import tracked
@@ -147,7 +147,8 @@ class Live:
         the values of all keys that were edited until then.
         """
         if self._member is not None:
-            self._member.hooks.append(hook)
+            self._member.listeners.hooks.append(hook)
+            self._member.listen_anew()
         return hook
 
     def add_binding(self, apply: Callable[[Now], object]) -> None:
@@ -156,8 +157,19 @@ class Live:
         In the training thread. For what must always agree with the config although nobody reads it there at each step.
         """
         if self._member is not None:
-            self._member.bindings.append(apply)
+            self._member.listeners.bindings.append(apply)
         apply(self.now)
+        if self._member is not None:
+            self._member.listen_anew()
+
+    def lock_unbound(self, trainer: str | None) -> None:
+        """Lock the keys that no binding follows while `trainer` (its name) trains; None opens them again.
+
+        For callbacks of frameworks, whose objects are built before the training. Keys that `trainctl.controls` names
+        stay as it says, and with a hook (`on_edit`), which gets every edit, all of them stay open.
+        """
+        if self._member is not None:
+            self._member.lock_unbound(trainer)
 
     def action(self, name: str) -> Callable[[CallType], CallType]:
         """Let `name` be asked for by page and command line: a decorator for the function that does it.
@@ -230,7 +242,7 @@ class Live:
     @property
     def should_stop(self) -> bool:
         """Whether somebody asked the run to stop; the loop then ends by itself, and the run is done."""
-        return self._flags.stop
+        return self._flags.look_at_stop(self.step_number)
 
     @property
     def should_checkpoint(self) -> bool:
@@ -244,6 +256,14 @@ class Live:
     def should_evaluate(self) -> bool:
         """Whether an evaluation is asked for: true until the end of the first step in which the loop looks."""
         return self._flags.evaluate.look(self.step_number)
+
+    def decline(self, action: str, reason: str) -> None:
+        """Say why the loop cannot do what it was asked for and has looked at; `action` is "evaluate" or "checkpoint".
+
+        Otherwise what it has looked at counts as done once it begins another step.
+        """
+        if self._files is not None:
+            self._files.asks.decline(action, reason)
 
     @property
     def is_open(self) -> bool:
@@ -291,7 +311,7 @@ class Live:
         if isinstance(self._engine, Follower):
             self._engine.begin_step(step)
         elif files is not None:
-            go_on = functools.partial(resume.resume, files, step, state, self.config)
+            go_on = functools.partial(resume.resume, files, step, state)
             self._engine.meet_for(step, go_on) if isinstance(self._engine, Leader) else go_on()
 
     def done(self, value: Any = None) -> None:
@@ -324,6 +344,8 @@ class Live:
         else:
             self._engine, self._next = None, NEVER
         if opened.pump.stop():
+            opened.reads.end(self.step_number)
+            opened.end_asks(self.step_number)
             opened.reject_left(reason)
             opened.note_environment()
         error = missed_error(opened, self.step_number) or lost_error(opened)

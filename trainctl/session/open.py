@@ -34,9 +34,12 @@ from trainctl.rundir.request import Request
 from trainctl.rundir.seed import note_seed, write_seed
 from trainctl.session.actions import Actions
 from trainctl.session.apply import Applier
+from trainctl.session.asks import Asks
 from trainctl.session.changelog_file import ChangelogFile
 from trainctl.session.flags import Flags
 from trainctl.session.io_thread import Position, Pump
+from trainctl.session.listeners import Listeners
+from trainctl.session.reads import Reads
 from trainctl.session.recovery import recover
 from trainctl.session.replay import Replaying
 from trainctl.session.schedule import own_repeats, read_changelog, read_replay, replayed_repeats
@@ -162,11 +165,14 @@ def open_session(
         seen = recover(run, record.applied, latest(said), attempt.left)
     except OSError as error:
         raise RunDirError(f"the run dir {str(run.path)!r} cannot be written: {error.strerror or error}") from error
-    applier = Applier(run, config, keys, record, answers)
-    session = Session(attempt, applier, record, replaying, metrics, answers, taken, flags, show)
+    listeners, reads = Listeners(show), Reads(config, lambda: position().step, answers.give)
+    applier = Applier(run, config, keys, record, answers, listeners, reads)
+    asks = Asks(flags, lambda: position().step, answers.give)
+    session = Session(attempt, applier, record, replaying, metrics, answers, taken, flags, listeners, reads, asks)
     session.pump = Pump(
-        run, poll_s=settings.poll_s, taken=taken, seen=seen, answers=answers, metrics=metrics, position=position
-    )
+        run, poll_s=settings.poll_s, taken=taken, seen=seen, answers=answers, metrics=metrics, position=position,
+        reads=reads, asks=asks,
+    )  # fmt: skip
     session.pump.start()
     return session
 

@@ -42,7 +42,10 @@ class Scheduled:
 
 @dataclass(frozen=True, slots=True)
 class Repeat:
-    """One action to be done again at its step; one that is not recorded yet is a replayed run's."""
+    """One action to be done again at its step; one that is not recorded yet is a replayed run's.
+
+    `is_done` says that this run's own record tells already what has come of it.
+    """
 
     step: int
     id: str
@@ -50,6 +53,7 @@ class Repeat:
     arguments: dict[str, Any]
     source: str
     is_recorded: bool
+    is_done: bool = False
 
 
 class Schedule:
@@ -221,9 +225,11 @@ def replayed_repeats(path: Path, own: Collection[Repeat]) -> list[Repeat]:
 
 def _repeats(events: list[Event], source: str, leave_out: Collection[str], *, is_recorded: bool) -> list[Repeat]:
     prefix = "" if is_recorded else _PREFIX
+    done = {event.id for event in events if event.done is not None} if is_recorded else set()
     return [
         Repeat(
-            event.step, prefix + event.id.removeprefix(prefix), event.action, event.arguments or {}, source, is_recorded
+            *(event.step, prefix + event.id.removeprefix(prefix), event.action, event.arguments or {}, source),
+            *(is_recorded, event.id in done),
         )
         for event in events
         if event.state == "applied" and event.action is not None and event.step is not None

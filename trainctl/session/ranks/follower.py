@@ -16,6 +16,7 @@ from trainctl.errors import RankError
 from trainctl.rundir.seed import seed_libraries, write_seed
 from trainctl.session.actions import Actions
 from trainctl.session.flags import Flags
+from trainctl.session.listeners import Listeners
 from trainctl.session.ranks.protocol import Agreement, LoopFlags, RankFailure, Task, Whole
 from trainctl.session.rng import kept
 from trainctl.session.schedule import NEVER
@@ -39,15 +40,13 @@ class Follower:
 
     def __init__(self, config: DictConfig, flags: Flags, show: Callable[[Now], None]) -> None:
         self.agreement: Agreement | None = None
-        self.hooks: list[Callable[[Edit], object]] = []
-        self.bindings: list[Callable[[Now], object]] = []
+        self.listeners = Listeners(show)
         self.seed = settings_of(config).seed
         if self.seed is None:
             self.seed = environment.seed()
         self._seeded: set[str] = set()
         self._config = config
         self._flags = flags
-        self._show = show
         self._actions = Actions()
         self._asked = LoopFlags(stop=False, checkpoint=0, evaluate=0)
         if self.seed is not None:
@@ -65,6 +64,12 @@ class Follower:
             SettingError: the name is none or taken, or an argument cannot be given from outside.
         """
         self._actions.declare(name, call)
+
+    def lock_unbound(self, trainer: str | None) -> None:
+        """Leave to rank 0 what may be edited."""
+
+    def listen_anew(self) -> None:
+        """Leave to rank 0 what may be edited."""
 
     def begin_step(self, step: int, *, is_epoch: bool = False) -> None:
         """Do what rank 0 says at `step`; if a hook raises, the rest is still done, since rank 0 does it too.
@@ -100,12 +105,7 @@ class Follower:
 
     def _change(self, edit: Edit) -> None:
         assign(self._config, edit.values)
-        now = build(self._config)
-        self._show(now)
-        for apply in self.bindings:
-            apply(now)
-        for hook in self.hooks if edit.values else ():
-            hook(edit)
+        self.listeners.hear(edit, edit, build(self._config))
 
     def _call(self, name: str, arguments: dict[str, Any]) -> None:
         call = self._actions.find(name).call
