@@ -12,7 +12,7 @@ import functools
 import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args, get_origin
 
 import omegaconf
 from omegaconf import (
@@ -29,6 +29,7 @@ from omegaconf import (
     UnionNode,
     flag_override,
 )
+from omegaconf._utils import _resolve_optional, is_structured_config
 from omegaconf.basecontainer import BaseContainer
 
 KNOWN = ("2.3.", "2.4.")
@@ -101,6 +102,17 @@ def child(container: Container, key: Any) -> Node | None:
 def key_named(container: DictConfig, name: str) -> Any:
     """Return the key whose text is `name`: a config may have numbers and enums as keys; None where there is none."""
     return next((key for key, _ in entries(container) if str(getattr(key, "name", key)) == name), None)
+
+
+def entry_named(container: Any, name: str) -> tuple[Any, Node] | None:
+    """Return key and node of the entry or item whose key has this text; None where there is none."""
+    if isinstance(container, ListConfig):
+        is_index = name.isascii() and name.isdigit() and (name == "0" or name[0] != "0")
+        key = int(name) if is_index and len(name) < 10 and is_open(container) and int(name) < len(container) else None
+    else:
+        key = key_named(container, name) if isinstance(container, DictConfig) else None
+    node = None if key is None else child(container, key)
+    return None if node is None else (key, node)
 
 
 def mapping_at(config: DictConfig, names: Sequence[str]) -> DictConfig | None:
@@ -181,6 +193,12 @@ def is_optional(node: Node) -> bool:
     return bool(node._is_optional())
 
 
+def is_optional_type(hint: Any) -> tuple[bool, Any]:
+    """Say whether a declared type allows None, and return it without that."""
+    found: tuple[bool, Any] = _resolve_optional(hint)
+    return found
+
+
 def declared_type(node: Node) -> Any:
     """Return the type that a structured config gives a node; `Any` for none."""
     return node._metadata.ref_type
@@ -189,6 +207,29 @@ def declared_type(node: Node) -> Any:
 def item_type(container: Any) -> Any:
     """Return the type that entries of a container must have; `Any` for none."""
     return container._metadata.element_type
+
+
+def types_inside(kind: Any) -> Any:
+    """Return the type that a declared container's entries have; `Any` for none."""
+    _, kind = _resolve_optional(kind)
+    if get_origin(kind) in (list, tuple, dict):
+        arguments = get_args(kind)
+        return arguments[-1] if arguments and arguments[-1] is not Ellipsis else arguments[0] if arguments else Any
+    return Any
+
+
+def structured_class(kind: Any) -> type | None:
+    """Return the dataclass or attrs class that a declared type is, whether or not it may be None; None for all else."""
+    _, kind = _resolve_optional(kind)
+    return kind if isinstance(kind, type) and is_structured_config(kind) else None
+
+
+def empty_like(container: DictConfig) -> DictConfig:
+    """Return a mapping without entries, which takes the keys and values that another one takes."""
+    meta = container._metadata
+    twin = DictConfig({}, key_type=meta.key_type, element_type=meta.element_type)
+    twin._set_parent(container)
+    return twin
 
 
 def parent_of(node: Node) -> Any:

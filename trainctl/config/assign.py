@@ -3,19 +3,36 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Container as Collection
 from collections.abc import Mapping
 from typing import Any
 
 from omegaconf import AnyNode, DictConfig, ListConfig, Node, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from trainctl.config._omegaconf import child, declared_type, key_named, mapping_at, set_value, unlocked
-from trainctl.config.keys import split
+from trainctl.config._omegaconf import (
+    MISSING,
+    child,
+    declared_type,
+    empty_like,
+    entries,
+    entry_named,
+    is_open,
+    item_type,
+    key_named,
+    mapping_at,
+    plain,
+    set_value,
+    structured_class,
+    types_inside,
+    unlocked,
+)
+from trainctl.config.keys import name_in, split
 from trainctl.config.snapshot import plain_value
 from trainctl.errors import EditError
 
 
-def fitted(config: DictConfig, key: str, value: Any, *, as_it_is: bool = False) -> Any:
+def fitted(config: DictConfig, key: str, value: Any, *, as_it_is: bool = False, asked: str | None = None) -> Any:
     """Return the plain value that a key will have once `value` is assigned, by the types of a structured config.
 
     Nothing is changed: the assignment is tried on a copy of the one node.
@@ -25,36 +42,93 @@ def fitted(config: DictConfig, key: str, value: Any, *, as_it_is: bool = False) 
         key: a dotted key.
         value: a plain value.
         as_it_is: only try, and return `value`, which may be a reference and is to stay one.
+        asked: the key to name in the error, where it lies deeper.
 
     Raises:
         EditError: the config has no such key, or its type refuses the value.
     """
     _, _, node = _place(config, key)
     in_place = _takes_in_place(node, value)
-    trial = copy.deepcopy(node) if in_place else OmegaConf.create({})
     try:
-        set_value(trial, value if in_place else {"any": copy.deepcopy(value)})
-        return value if as_it_is or not in_place else plain_value(trial)
+        if in_place:
+            trial: Any = copy.deepcopy(node)
+            set_value(trial, _shaped(value, node))
+        else:
+            trial = OmegaConf.create({"any": copy.deepcopy(value)}).any
+        return value if as_it_is or not in_place else plain_value(plain(trial))
     except Exception as error:  # OmegaConf lets errors of others through: a number that is too large for a float
-        # set alone, a node leaves OmegaConf's placeholders in its message
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        reason = reason.replace("$VALUE_TYPE", type(value).__name__).replace("$VALUE", f"{value}")
-        raise EditError(f"{key}: {reason}; nothing was changed") from error
+        raise EditError(f"{asked or key}: {_reason(error, value)}; nothing was changed") from error
 
 
-def assign(config: DictConfig, values: Mapping[str, Any]) -> None:
-    """Set keys of the config to values that `fitted` returned.
+def fitted_entry(parent: DictConfig, name: str, value: Any, key: str) -> Any:
+    """Return the plain value that a new entry of a mapping will have, by the type of its entries.
+
+    Raises:
+        EditError: they are of another type, or the mapping has other keys.
+    """
+    try:
+        trial = empty_like(parent)
+        _add(trial, parent, name, value)
+        return plain_value(plain(next(node for _, node in entries(trial))))
+    except Exception as error:
+        raise EditError(f"{key}: {_reason(error, value)}; nothing was changed") from error
+
+
+def _reason(error: Exception, value: Any) -> str:
+    # set alone, a node leaves OmegaConf's placeholders in its message
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    return reason.replace("$VALUE_TYPE", type(value).__name__).replace("$VALUE", f"{value}")
+
+
+def assign(config: DictConfig, values: Mapping[str, Any], base: Collection[str] = ()) -> None:
+    """Set keys of the config to values that `fitted` or `fitted_entry` returned.
 
     Struct and read-only flags are lifted only here and only for the moment. Lists and mappings are filled anew rather
-    than replaced, so who holds one sees the change.
+    than replaced, so who holds one sees the change. A key that is not in `base` is an added entry: `???` takes it away.
     """
     for key, value in values.items():
-        parent, name, node = _place(config, key)
+        *above, last = split(key)
+        parent = mapping_at(config, above)
+        is_gone = type(value) is str and value == MISSING
+        if parent is None and not is_gone:
+            parent = _refilled(config, above, key)
+        if parent is None:
+            continue  # of a section that is null
+        name = key_named(parent, last)
         with unlocked(parent):
-            if _takes_in_place(node, value):
-                set_value(node, copy.deepcopy(value))
+            if name is None and not is_gone:
+                _add(parent, parent, last, value)
+            elif is_gone and key not in base:
+                if name is not None:
+                    del parent[name]
             else:
-                parent[name] = copy.deepcopy(value)
+                _set(parent, name, value, key)
+
+
+def _set(parent: DictConfig, name: Any, value: Any, key: str) -> None:
+    node = child(parent, name)
+    if node is None:
+        raise EditError(f"{key}: the config has no such key")
+    if _takes_in_place(node, value):
+        set_value(node, _shaped(value, node))
+    else:
+        parent[name] = copy.deepcopy(value)
+
+
+def _add(target: DictConfig, like: DictConfig, name: str, value: Any) -> None:
+    """Add an entry, its name as those that are there have theirs."""
+    target[name_in(dict.fromkeys(like.keys()), name)] = _of_type(copy.deepcopy(value), item_type(like), None)
+
+
+def _refilled(config: DictConfig, above: list[str], key: str) -> DictConfig | None:
+    """Return the section in which a key lies, which was null and is of a structured type."""
+    holder = mapping_at(config, above[:-1]) if above else None
+    node = None if holder is None or (name := key_named(holder, above[-1])) is None else child(holder, name)
+    kind = None if node is None else structured_class(declared_type(node))
+    if node is None or kind is None:
+        raise EditError(f"{key}: the config has no such key")
+    set_value(node, OmegaConf.structured(kind))
+    return node if isinstance(node, DictConfig) else None
 
 
 def current(config: DictConfig, key: str) -> Any:
@@ -63,9 +137,16 @@ def current(config: DictConfig, key: str) -> Any:
     Raises:
         EditError: the config has no such key.
     """
-    parent, name, _ = _place(config, key)
+    above: Any = config
+    *parts, last = split(key)
+    for part in parts:
+        found = entry_named(above, part)
+        above = None if found is None else found[1]
+    found = None if above is None else entry_named(above, last)
+    if found is None:
+        raise EditError(f"{key}: the config has no such key")
     try:
-        return plain_value(parent[name])
+        return plain_value(above[found[0]])
     except OmegaConfBaseException:
         return None
 
@@ -89,11 +170,45 @@ def _takes_in_place(node: Node, value: Any) -> bool:
     return not isinstance(node, AnyNode)
 
 
-def resolved(parent: DictConfig, name: Any) -> Any:
-    """Return the current value of an entry: plain lists, `DictConfig` for mappings.
+def _shaped(value: Any, node: Any) -> Any:
+    """Return a plain value with its mappings made dataclasses where the node has or declares these."""
+    if not isinstance(node, DictConfig | ListConfig) or not isinstance(value, dict | list):
+        return copy.deepcopy(value)
+    return _of_type(copy.deepcopy(value), declared_type(node), node)
 
-    Raises:
-        OmegaConfBaseException: it is missing or cannot be resolved.
-    """
-    value = parent[name]
-    return OmegaConf.to_container(value, resolve=True) if isinstance(value, ListConfig) else value
+
+def _of_type(value: Any, kind: Any, old: Any) -> Any:
+    """Return a plain value as a declared type has it; `old` is the node that is there, of a subclass perhaps."""
+    is_container = isinstance(old, DictConfig | ListConfig) and is_open(old)
+    if isinstance(value, dict):
+        made = structured_class(OmegaConf.get_type(old)) if is_container and isinstance(old, DictConfig) else None
+        made = made or structured_class(kind)
+        if made is not None:
+            return _made(made, value, old if is_container else None)
+    if not isinstance(value, dict | list):
+        return value
+    inner = item_type(old) if is_container else types_inside(kind)
+    if isinstance(value, list):
+        items = [node for _, node in entries(old)] if is_container and isinstance(old, ListConfig) else []
+        return [_of_type(one, inner, items[at] if at < len(items) else None) for at, one in enumerate(value)]
+    return {name: _of_type(one, inner, _old(old, name) if is_container else None) for name, one in value.items()}
+
+
+def _old(old: Any, name: Any) -> Any:
+    found = entry_named(old, str(getattr(name, "name", name)))
+    return None if found is None else found[1]
+
+
+def _made(kind: type, values: dict[Any, Any], old: Any) -> DictConfig:
+    """Return a dataclass with values; what is not given has its default, and what was added to the old one stays."""
+    made: DictConfig = OmegaConf.structured(kind)
+    with unlocked(made):
+        for name, value in values.items():
+            node, before = child(made, name), None if old is None else _old(old, name)
+            if node is None and before is None:
+                raise EditError(f"{kind.__name__} has no {name!r}; it has {', '.join(map(str, made))}")
+            if node is None or not _takes_in_place(node, value):
+                made[name] = value
+            else:
+                set_value(node, _of_type(value, declared_type(node), node if before is None else before))
+    return made
