@@ -223,7 +223,7 @@ def plain_facts(config: DictConfig, settings: Settings, run: RunDir, task: Any =
     """Return what `run.yaml` says of a run that no launcher started; a sweep knows it only by its task function."""
     hydra = hydra_config()
     return {
-        **JobIdentity.of(config, settings.identity.exclude, program_of(task)).record(run),
+        **JobIdentity.of(config, settings.identity.exclude, program_of(task), hidden=settings.hidden).record(run),
         **({"overrides": [], "argv": list(sys.argv)} if hydra is None else given_facts(hydra)),
         **machine_facts(),
     }

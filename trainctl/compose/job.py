@@ -21,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from trainctl.compose import _hydra
 from trainctl.compose.pairs import compose_parsed
 from trainctl.config._omegaconf import registered_resolvers
+from trainctl.config.drawn import NOT_KEPT, Drawn, draw
 from trainctl.config.naming import naming_swept
 from trainctl.config.overrides import quoted, task_overrides, texts_of
 from trainctl.config.settings import Settings, settings_of
@@ -122,6 +123,7 @@ class ComposedJob:
     Attributes:
         config: with the `hydra` node.
         path: where the job would like to run: sweep dir and name.
+        drawn: values of the config that a resolver has drawn, by dotted key.
     """
 
     spec: JobSpec
@@ -131,6 +133,7 @@ class ComposedJob:
     identity: JobIdentity
     settings: Settings
     hooks: TaskHooks
+    drawn: dict[str, Drawn]
 
     def is_finished(self, run: RunDir) -> bool:
         """Say whether a run that is done leaves this job nothing to do."""
@@ -141,6 +144,15 @@ class ComposedJob:
         given: Any = OmegaConf.to_container(self.config.hydra.overrides.hydra, resolve=False)
         kept = [text for text in given if not text.lstrip("+~").startswith(_OF_SWEEPS)]
         return [*kept, f"hydra.run.dir={quoted(str(run.path))}"]
+
+    def draw_again(self, kept: Mapping[Any, Any]) -> None:
+        """Give the config values that an earlier attempt has drawn, by dotted key; what nothing draws stays."""
+        self.drawn |= {key: each.put_back(kept[key]) for key, each in self.drawn.items() if key in kept}
+
+    def drawn_facts(self) -> dict[str, Any]:
+        """Return what `run.yaml` says of the values that were drawn for this job."""
+        values = {key: each.value for key, each in self.drawn.items() if each.value is not NOT_KEPT}
+        return {"drawn": values} if values else {}
 
     def place(self, path: Path) -> None:
         """Have Hydra use this run dir."""
@@ -163,14 +175,21 @@ def compose_job(context: SweepContext, spec: JobSpec) -> ComposedJob:
         config.hydra.job.num = spec.number
     hydra_config: Any = HydraConfig.instance()
     hydra_config.cfg = config  # for `${hydra:…}`; Hydra itself checks and closes it when the job runs
+    drawn = draw(config)
     sweep_dir = Path(str(OmegaConf.select(config, "hydra.sweep.dir"))).absolute()
     with naming_swept(spec.swept):
         subdir = str(OmegaConf.select(config, "hydra.sweep.subdir"))
     settings = settings_of(config)
     hooks = hooks_of(context.task_function)
-    exclude = [*settings.identity.exclude, *hooks.apart]
-    own = JobIdentity.of(config, exclude, context.program, only=f"{context.token} {spec.number}")
-    return ComposedJob(spec, config, sweep_dir, sweep_dir / subdir, own, settings, hooks)
+    own = JobIdentity.of(
+        config,
+        [*settings.identity.exclude, *hooks.apart],
+        context.program,
+        only=f"{context.token} {spec.number}",
+        drawn={key: each.text for key, each in drawn.items()},
+        hidden=settings.hidden,
+    )
+    return ComposedJob(spec, config, sweep_dir, sweep_dir / subdir, own, settings, hooks, drawn)
 
 
 def execute(context: SweepContext, job: ComposedJob, task: TaskFunction) -> JobReturn:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from trainctl.compose.job import ComposedJob
 from trainctl.config.keys import is_within
@@ -35,7 +35,7 @@ class Claim:
         state: `free` (never run, or interrupted), `busy` (running now), `failed` (by itself), `done`, or `same`: an
             equal job of this `launch()` has taken it.
         is_earlier: its `run.yaml` is of the time when it did not name program and function.
-        passed: why the first directory that was passed over is another program's or function's.
+        passed: why the first directory that was passed over is another job's.
         is_new: nothing of the job is there.
         equal: the number of the equal job, where the state is `same`.
         is_shared: the job would have another name; an equal one of an earlier `launch()` is there.
@@ -73,7 +73,7 @@ def find_claim(path: Path, own: JobIdentity, is_finished: Callable[[RunDir], boo
             return Claim(run, _left(run, own, is_finished), is_earlier(record), passed)
         if record.get("identity") is None and _is_unused(run):
             return Claim(run, "busy" if is_locked(run.lock) else "free", passed=passed, is_new=True)
-        why = own.difference(record, run) if record.get("identity") is not None else ""
+        why = own.why_not(record, run) if record.get("identity") is not None else ""
         passed = passed or (why and f"{run.name} {why}")
 
 
@@ -149,6 +149,12 @@ def take(job: ComposedJob, run: RunDir) -> None:
         index = JobIndex(job.sweep_dir)
         path = str(run.path.relative_to(job.sweep_dir))
         index.add(IndexedJob(job.identity.text, path, job.spec.launch or None, job.spec.number))
+
+
+def kept_draws(run: RunDir) -> dict[Any, Any]:
+    """Return the values that an earlier attempt in a run dir has drawn, by dotted key."""
+    kept = files.read_mapping(run.run).get("drawn")
+    return kept if isinstance(kept, dict) else {}
 
 
 def _is_unused(run: RunDir) -> bool:

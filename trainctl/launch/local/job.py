@@ -21,7 +21,7 @@ from trainctl.compose.job import ComposedJob, JobSpec, SweepContext, compose_job
 from trainctl.errors import CommandError, JobError, TrainctlError
 from trainctl.launch.failure import Failure, cause_of
 from trainctl.launch.local.channel import Channel, ChannelClosed
-from trainctl.launch.local.claim import Claim, claim_of, claiming, find_or_adopt, take
+from trainctl.launch.local.claim import Claim, claim_of, claiming, find_or_adopt, kept_draws, take
 from trainctl.launch.local.exit import Remains, leave
 from trainctl.launch.local.linux import adopt_orphans, die_with_parent
 from trainctl.launch.local.prestart import NotStarted, when_started
@@ -155,6 +155,7 @@ class Job:
             self._passed = claim.passed
             claim.run.create()
             lock = take_lock(claim.run)
+            job.draw_again(kept_draws(claim.run))
             job.place(claim.run.path)
             reservation = Reservation.make(
                 claim.run,
@@ -163,6 +164,7 @@ class Job:
                 lock=lock,
                 facts={
                     **job.identity.record(claim.run),
+                    **job.drawn_facts(),
                     "job": {"num": job.spec.number, "id": str(job.config.hydra.job.id)},
                     **given_facts(job.config.hydra),
                     **facts,
