@@ -212,3 +212,13 @@ def _made(kind: type, values: dict[Any, Any], old: Any) -> DictConfig:
             else:
                 set_value(node, _of_type(value, declared_type(node), node if before is None else before))
     return made
+
+
+def resolved(parent: DictConfig, name: Any) -> Any:
+    """Return the current value of an entry: plain lists, `DictConfig` for mappings.
+
+    Raises:
+        OmegaConfBaseException: it is missing or cannot be resolved.
+    """
+    value = parent[name]
+    return OmegaConf.to_container(value, resolve=True) if isinstance(value, ListConfig) else value

@@ -30,7 +30,7 @@ from omegaconf import (
 from omegaconf.errors import OmegaConfBaseException
 
 from trainctl.config import keys
-from trainctl.config._omegaconf import declared_type, is_missing, is_optional, is_optional_type, resolved, walk
+from trainctl.config._omegaconf import declared_type, is_missing, is_open, is_optional, is_optional_type, resolved, walk
 from trainctl.config.snapshot import recorded_by_value
 from trainctl.config.spec import ControlSpec, When, parse_spec
 from trainctl.errors import SettingError
@@ -172,9 +172,13 @@ def _leaves(config: DictConfig) -> Iterator[tuple[str, Key]]:
 
 def _inside(config: DictConfig) -> set[str]:
     """Return the keys of all items of lists, and of what is in these."""
-    names = (leaf.path for leaf in walk(config, skip=("hydra",)))
-    paths = (tuple(getattr(part, "name", part) for part in path) for path in names)
-    return {keys.join(path[:end]) for path in paths for end in range(1, len(path) + 1)}
+    found = set()
+    for leaf in walk(config, skip=("hydra",), into_lists=False):
+        if isinstance(leaf.node, ListConfig) and is_open(leaf.node):
+            for below in walk(leaf.node, above=leaf.path):
+                path = [getattr(part, "name", part) for part in below.path]
+                found |= {keys.join(path[:end]) for end in range(len(leaf.path) + 1, len(path) + 1)}
+    return found
 
 
 def _with_field(path: str, parent: Container, name: Any, key: Key) -> Key:
@@ -190,7 +194,8 @@ def _with_field(path: str, parent: Container, name: Any, key: Key) -> Key:
     choices = _choices(typing.get_type_hints(cls)[name])
     if choices is not None:
         optional = None in choices or key.optional
-        key = dataclasses.replace(key, choices=[one for one in choices if one is not None], optional=optional)
+        known = [one for one in choices if one is not None]
+        key = dataclasses.replace(key, choices=known, optional=optional, declared=True)
     if "trainctl" in fields[name].metadata:
         where = f"the field {name!r} of {cls.__name__}, in its metadata"
         key = _with_spec(path, key, parse_spec(fields[name].metadata["trainctl"], where=where), where)

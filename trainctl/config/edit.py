@@ -14,6 +14,7 @@ from trainctl.config._omegaconf import MISSING
 from trainctl.config.controls import FIXED, Key
 from trainctl.config.editable import EditableKeys
 from trainctl.config.keys import is_within, join
+from trainctl.config.relative import check_jump
 from trainctl.config.safe_yaml import MAX_DEPTH, read_document
 from trainctl.config.values import is_same
 from trainctl.errors import EditError
@@ -115,6 +116,21 @@ def check_open(key: str, raw: Any, spec: Key) -> Key:
     return spec
 
 
+def check_inside(key: str, old: Any, new: Any, spec: Key, *, force: bool) -> None:
+    """Refuse a new value of a key, in a list perhaps that an edit replaces, which the key's own control forbids.
+
+    Raises:
+        EditError: it is locked, out of bounds or not a choice; or it changes by too much, and that is not wanted.
+    """
+    check_open(key, new, spec)
+    try:
+        _check_control(new, spec)
+    except _Refused as refused:
+        raise EditError(f"{_asked(key, new)}: {refused}") from refused
+    if not force:
+        check_jump(key, old, new, spec)
+
+
 def check_recorded(key: str, value: Any, keys: Mapping[str, Key], base: Mapping[str, Any] | None = None) -> Any:
     """Return a recorded value that is to be applied again: its key must exist and its type fit.
 
@@ -126,7 +142,7 @@ def check_recorded(key: str, value: Any, keys: Mapping[str, Key], base: Mapping[
         EditError: the key is not there (any more), or takes another type.
     """
     spec = keys.get(key) or _addable(key, keys)
-    if base is not None and is_same(value, MISSING if key not in base else base[key]):
+    if base is not None and is_same(value, base.get(key, MISSING)):
         return value  # an added entry that is taken away, or what was there at the start
     if spec is None:
         raise EditError(_unknown(key, value, keys))

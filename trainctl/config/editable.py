@@ -31,12 +31,12 @@ class EditableKeys(dict[str, Key]):
     def __init__(self, config: DictConfig, controls: Mapping[str, Any], *, editable: bool) -> None:
         super().__init__(keys_of(config, controls, editable))
         self._config, self._editable = config, editable
-        self._specs = {str(pattern): parse_spec(spec, str(pattern)) for pattern, spec in controls.items()}
+        self.controls = {str(pattern): parse_spec(spec, str(pattern)) for pattern, spec in controls.items()}
 
     @property
     def has_controls(self) -> bool:
-        """Whether any control is given: else nothing in a list can be locked."""
-        return bool(self._specs) or not self._editable
+        """Whether any control is given: else nothing in a list has one of its own."""
+        return bool(self.controls)
 
     def get(self, name: str, default: Any = None) -> Any:
         """Return how a leaf, an item, an entry of a leaf, or a section may be edited."""
@@ -82,9 +82,9 @@ class EditableKeys(dict[str, Key]):
         parts = keys.split(name)
         places = [keys.join(parts[:number]) for number in range(len(parts), 0, -1)]
         for place in places:
-            pattern = ruling(place, self._specs)
+            pattern = ruling(place, self.controls)
             if pattern is not None:
-                return with_flags(key, self._specs[pattern], is_own=place == name)
+                return with_flags(key, self.controls[pattern], is_own=place == name)
             known = super().get(place)
             if known is not None:
                 return dataclasses.replace(key, locked=known.locked, when=known.when)

@@ -12,13 +12,12 @@ from typing import Any
 from omegaconf import DictConfig
 
 from trainctl.attempt.attempt import describe
-from trainctl.config.assign import assign, current, fitted
+from trainctl.config.assign import assign, current
 from trainctl.config.changelog import Edit
 from trainctl.config.controls import Key
-from trainctl.config.edit import check_editable, check_recorded, parse_edit, parse_edits
-from trainctl.config.keys import leaves
+from trainctl.config.edit import check_editable, check_inside, check_recorded, parse_edit, parse_edits
+from trainctl.config.editable import EditableKeys, Units, differences, units_of
 from trainctl.config.relative import check_jump, resolve
-from trainctl.config.values import is_same
 from trainctl.errors import EditError, RunDirError
 from trainctl.rundir.edits import Applied, to_undo
 from trainctl.rundir.events import Answers, Event
@@ -43,11 +42,13 @@ class Applier:
         self._run = run
         self._config = config
         self._keys = keys
-        self._has_epochs = any(key.when == "epoch" for key in keys.values())
-        self._has_checkpoints = any(key.checkpoint_first for key in keys.values())
+        inside: list[Any] = list(keys.controls.values()) if isinstance(keys, EditableKeys) else []
+        self._has_epochs = any(key.when == "epoch" for key in (*keys.values(), *inside))
+        self._has_checkpoints = any(key.checkpoint_first for key in (*keys.values(), *inside))
         self._record = record
         self._answers = answers
-        self._base = leaves(record.changelog.base)
+        self._units = Units(record.changelog.base)
+        self._base = self._units.leaves
         self.hooks: list[Hook] = []
         self.bindings: list[Callable[[Now], object]] = []
         self.now: Now = build(config)
@@ -143,10 +144,14 @@ class Applier:
             log.info("step %d: %s (%s)", step, _said(values), via)
 
     def _touched(self, request: Request) -> list[Key]:
+        """Return the keys that a request would change, those in lists too."""
         try:
-            return [self._keys[key] for key in self._resolved(request)[0]]
+            values = self._resolved(request)[0]
         except EditError:
             return []
+        if isinstance(self._keys, EditableKeys):
+            return [self._keys.control(key) for key, _, _ in self._changes(values)]
+        return [self._keys[key] for key in values]
 
     def _resolved(self, request: Request, step: int | None = None) -> tuple[dict[str, Any], Applied | None]:
         """Return the values that a request comes to now, and the edit that it undoes."""
@@ -163,26 +168,40 @@ class Applier:
                 raise EditError(f"{key}{change['op']}={change['by']}: the key is given twice in one request")
             spec = check_editable(key, change["by"], self._keys)
             values[key] = parse_edit(key, resolve(key, change, current(self._config, key), spec), self._keys)
-        values = self._fitted(values)
-        for key, value in values.items():
-            if not request.force:
+        fit = self._fitted(values)
+        if isinstance(self._keys, EditableKeys) and self._keys.has_controls:
+            for key, old, new in self._changes(fit):
+                check_inside(key, old, new, self._keys.control(key), force=request.force)
+        elif not request.force:
+            for key, value in fit.items():
                 check_jump(key, current(self._config, key), value, self._keys[key])
-        return values, None
+        return fit, None
+
+    def _changes(self, values: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+        """Yield what units would change: key, old and new value of each leaf, item and entry in them."""
+        for unit, new in values.items():
+            try:
+                old = current(self._config, unit)
+            except EditError:  # a new entry
+                old = None
+            yield from (
+                differences(unit, old, new)
+                if isinstance(new, list | dict) or isinstance(old, list | dict)
+                else ((unit, old, new),)
+            )
 
     def _undone(self, wanted: int | bool, force: bool, step: int | None) -> Applied:
         undone = to_undo(self._record.applied, wanted, force=force, step=step)
         for key, value in undone.before.items():
-            check_editable(key, value, self._keys)
+            check_editable(key, value, self._keys, plus="++")
             check_recorded(key, value, self._keys, self._base)
         return undone
 
     def _fitted(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return the values as the config will hold them and a replay will take them; references of the start stay."""
-        fit = {}
-        for key, value in values.items():
-            is_first = key in self._base and is_same(value, self._base[key])
-            fit[key] = fitted(self._config, key, value, as_it_is=is_first)
-            check_recorded(key, fit[key], self._keys, self._base)
+        fit = units_of(self._config, self._units, values)
+        for key, value in fit.items():
+            check_recorded(key, value, self._keys, self._base)
         return fit
 
     def _rehearse(self, values: Mapping[str, Any]) -> None:
@@ -190,13 +209,13 @@ class Applier:
         checks = [apply.check_values for apply in self.bindings if hasattr(apply, "check_values")]
         if checks:
             trial = copy.deepcopy(self._config)
-            assign(trial, values)
+            assign(trial, values, self._base)
             now = build(trial)
             for check in checks:
                 check(now)
 
     def _change(self, edit: Edit) -> None:
-        assign(self._config, edit.values)
+        assign(self._config, edit.values, self._base)
         self.now = build(self._config)
         for hook in self.hooks:
             hook(edit)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import bisect
 import contextlib
+import copy
 import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from trainctl.config.changelog import Changelog, Edit, base_section, merge, section
+from trainctl.config.changelog import Changelog, Edit, base_section, merge, put, section
 from trainctl.config.keys import leaves
 from trainctl.rundir import files
-from trainctl.rundir.edits import Applied, applied_edits, with_replaced
+from trainctl.rundir.edits import Applied, applied_edits, before_of, with_replaced
 
 
 class ChangelogFile:
@@ -35,7 +36,7 @@ class ChangelogFile:
     def __init__(self, path: Path, changelog: Changelog, applied: Sequence[Applied] | None = None) -> None:
         self.has_rest = changelog.cut_off is not None
         self._path = path
-        self._base = changelog.base
+        self._base, self._first = changelog.base, leaves(changelog.base)
         self._edits = {edit.step: edit for edit in merge(changelog.edits)}
         self._head = base_section(changelog.base)
         self._sections = {step: section(edit, self._base) for step, edit in self._edits.items()}
@@ -79,21 +80,22 @@ class ChangelogFile:
 
     def _add_applied(self, edit: Edit) -> None:
         source = (edit.who, edit.via, edit.note, edit.at, edit.undo, edit.id)
-        before = {key: self._values[key] for key in edit.values if key in self._values}
-        one = Applied(self._next_number - 1, edit.step, edit.values, before, *source)
+        one = Applied(self._next_number - 1, edit.step, edit.values, before_of(self._values, edit.values), *source)
         if self.applied and edit.step < self.applied[-1].step:  # what later ones replaced changes too
             bisect.insort_right(self.applied, one, key=lambda other: other.step)
             self.applied = with_replaced(self._base, self.applied)
             self._values = self._last_values()
         else:
             self.applied.append(one)
-            self._values.update(edit.values)
+            for key, value in edit.values.items():
+                put(self._values, key, copy.deepcopy(value), self._first)
 
-    def _last_values(self) -> dict[str, Any]:
-        """Return the value of each key after all edits."""
-        values = leaves(self._base)
+    def _last_values(self) -> dict[Any, Any]:
+        """Return the config after all edits."""
+        values = copy.deepcopy(self._base)
         for one in self.applied:
-            values.update(one.values)
+            for key, value in one.values.items():
+                put(values, key, copy.deepcopy(value), self._first)
         return values
 
     def _append(self, text: str) -> bool:

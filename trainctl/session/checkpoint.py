@@ -7,9 +7,10 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from trainctl.config._omegaconf import MISSING
 from trainctl.config.assign import assign
 from trainctl.config.changelog import Changelog, Edit
-from trainctl.config.keys import find, split
+from trainctl.config.keys import find, leaves, split
 from trainctl.config.values import is_same
 from trainctl.errors import SettingError
 from trainctl.session import rng as random_states
@@ -63,12 +64,12 @@ def values_at(changelog: Changelog, step: int, also: Collection[str] = ()) -> di
 
 
 def value_of(config: Any, key: str) -> Any:
-    """Return the value of a dotted key in nested plain mappings; None where there is none."""
+    """Return the value of a dotted key in nested plain mappings; `???` for an entry that is not there."""
     for part in split(key):
         try:
-            config = config[find(config, part)] if isinstance(config, dict) else None
+            config = config[find(config, part)] if isinstance(config, dict) else MISSING
         except KeyError:
-            return None
+            return MISSING
     return config
 
 
@@ -89,7 +90,7 @@ def resume(session: Session, step: int, state: Mapping[str, Any], config: DictCo
         session.applier.scheduled(step, Scheduled(foreign, f"the checkpoint of {state.get('run')}", is_recorded=False))
     own = session.record.changelog
     edit = Edit(step, values_at(own, step, session.touched), via="resume")
-    assign(config, edit.values)
+    assign(config, edit.values, leaves(own.base))
     session.applier.now = build(config)
     session.schedule = session.replaying.plan(own, after=step)
     session.metrics.go_on_after(step)

@@ -17,7 +17,8 @@ from trainctl.attempt.attempt import Attempt
 from trainctl.attempt.reservation import in_use
 from trainctl.config import drift
 from trainctl.config.changelog import Changelog
-from trainctl.config.controls import Key, keys_of
+from trainctl.config.controls import Key
+from trainctl.config.editable import EditableKeys
 from trainctl.config.keys import is_within, leaves
 from trainctl.config.naming import current_swept
 from trainctl.config.settings import Settings, settings_of
@@ -148,7 +149,7 @@ def open_session(
     """
     run, settings = attempt.run, settings_of(config)
     write_seed(config, attempt.seed)  # so that the changelog alone is enough to repeat the run
-    keys = keys_of(config, settings.controls, settings.editable)
+    keys = EditableKeys(config, settings.controls, editable=settings.editable)
     own = own_changelog(run, config)
     replay = replayed_changelog(config, settings)
     said = read_events(run)

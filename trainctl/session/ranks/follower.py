@@ -11,7 +11,9 @@ from omegaconf import DictConfig
 from trainctl.attempt import environment
 from trainctl.config.assign import assign
 from trainctl.config.changelog import Edit
+from trainctl.config.keys import leaves
 from trainctl.config.settings import settings_of
+from trainctl.config.snapshot import snapshot
 from trainctl.errors import RankError
 from trainctl.rundir.seed import seed_libraries, write_seed
 from trainctl.session.actions import Actions
@@ -46,6 +48,7 @@ class Follower:
             self.seed = environment.seed()
         self._seeded: set[str] = set()
         self._config = config
+        self._base = leaves(snapshot(config))
         self._flags = flags
         self._show = show
         self._actions = Actions()
@@ -99,7 +102,7 @@ class Follower:
                 raise RankError(f"rank 0 could not begin step {step}: {text}")
 
     def _change(self, edit: Edit) -> None:
-        assign(self._config, edit.values)
+        assign(self._config, edit.values, self._base)
         now = build(self._config)
         self._show(now)
         for apply in self.bindings:
