@@ -85,7 +85,11 @@ def test_edit_is_read_by_the_type_of_its_key(key: str, raw: Any, value: Any) -> 
             "3",
             r"model\.depth=3: the key is locked \(locked by trainctl\.controls\); nothing was changed",
         ),
-        ("optim.rl", "3", r"there is no such key; did you mean optim\.lr\?; known keys are act, any, betas, blob, depth"),
+        (
+            "optim.rl",
+            "3",
+            r"there is no such key; did you mean optim\.lr\?; known keys are act, any, betas, blob, depth",
+        ),
         ("optim", "3", r"there is no such key; did you mean optim\.lr\?"),
         ("name", "x" * (10 * 1024 * 1024), "the value of 10485760 characters is too long; at most 65536"),
         ("betas", ["x" * 40_000, "y" * 40_000], "the value is too long; at most 65536"),

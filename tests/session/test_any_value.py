@@ -6,6 +6,8 @@ import contextlib
 import copy
 import dataclasses
 import functools
+import os
+import re
 import tempfile
 import time
 from enum import Enum
@@ -18,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from trainctl.attempt import attempt
 from trainctl.config.changelog import loads
+from trainctl.config.keys import join
 from trainctl.config.snapshot import snapshot
 from trainctl.config.values import is_same
 from trainctl.errors import EditError
@@ -31,6 +34,13 @@ from trainctl.session.live import Live
 class Act(Enum):
     RELU = 1
     GELU = 2
+
+
+@dataclasses.dataclass
+class Aug:
+    p: float = 0.5
+    kind: Act = Act.RELU
+    sizes: list[int] = dataclasses.field(default_factory=lambda: [1])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +61,9 @@ SCALARS = [
     Kind(bytes, st.binary(max_size=3)),
     Kind(Act, st.sampled_from(Act)),
 ]
+AUGS = Kind(
+    Aug, st.builds(Aug, st.sampled_from([0.5, 0.25]), st.sampled_from(Act), st.lists(st.integers(0, 9), max_size=2))
+)
 KEYS = [
     Kind(int, st.integers()), Kind(str, st.sampled_from(["a", "1", "a.b", "null"])), Kind(bool, st.booleans()),
     Kind(float, st.sampled_from([0.5, 1e300])), Kind(Act, st.sampled_from(Act)),
@@ -59,14 +72,18 @@ KEYS = [
 
 @st.composite
 def kinds(draw: st.DrawFn) -> Kind:
-    """Draw a scalar or a union, which may be null, or up to two lists or mappings of it in each other."""
+    """Draw a scalar, a union or a dataclass, which may be null, or up to two lists or mappings of it in each other."""
     kind, *others = draw(st.lists(st.sampled_from(SCALARS), min_size=1, max_size=2, unique_by=lambda each: each.hint))
+    if draw(st.integers(0, 3)) == 0:
+        kind, others = AUGS, []
     for other in others:
         kind = Kind(Union[kind.hint, other.hint], kind.values | other.values)  # noqa: UP007  # `|` makes another type
     if draw(st.booleans()):
         kind = Kind(Optional[kind.hint], st.none() | kind.values)  # noqa: UP045
     for key in draw(st.lists(st.none() | st.sampled_from(KEYS), max_size=2)):
-        if key is None:
+        if key is None and draw(st.integers(0, 4)) == 0:
+            kind = Kind(tuple[kind.hint, ...], st.lists(kind.values, max_size=2))  # type: ignore[name-defined]
+        elif key is None:
             kind = Kind(list[kind.hint], st.lists(kind.values, max_size=2))  # type: ignore[name-defined]
         else:
             mappings = st.dictionaries(key.values, kind.values, max_size=2)
@@ -80,6 +97,8 @@ def plain(value: Any) -> Any:
         return {plain(key): plain(inner) for key, inner in value.items()}
     if isinstance(value, list):
         return [plain(inner) for inner in value]
+    if isinstance(value, Aug):
+        return plain(dataclasses.asdict(value))
     return value.name if isinstance(value, Enum) else str(value) if isinstance(value, Path) else value
 
 
@@ -90,6 +109,19 @@ ANY = st.recursive(
     ),
     max_leaves=3,
 )
+
+
+def place(draw: st.DrawFn, key: str, default: Any, value: Any) -> tuple[str, Any]:
+    """Draw a place in a value, as it is at the start, and what another value of its kind has there."""
+    while isinstance(default, dict | list) and default and draw(st.integers(0, 2)):
+        inner = draw(st.sampled_from(list(default) if isinstance(default, dict) else range(len(default))))
+        default = default[inner]
+        if isinstance(value, dict):
+            value = value.get(inner)
+        elif isinstance(value, list):
+            value = value[inner] if inner < len(value) else None
+        key = f"{key}.{join([inner])}"
+    return key, value
 
 
 @st.composite
@@ -107,10 +139,10 @@ def cases(draw: st.DrawFn) -> tuple[type, list[dict[str, Any]]]:
     asked: list[dict[str, Any]] = []
     for _ in range(draw(st.integers(1, 5))):
         number = draw(st.integers(0, len(fields) - 1))
-        key, value = f"f{number}", plain(draw(fields[number].values))
-        if isinstance(defaults[number], dict) and defaults[number]:
-            inner = plain(draw(st.sampled_from(list(defaults[number]))))
-            key, value = f"{key}.{inner}", value.get(inner) if isinstance(value, dict) else value
+        other = plain(draw(fields[number].values))
+        key, value = place(draw, f"f{number}", plain(defaults[number]), other)
+        if draw(st.integers(0, 3)) == 0:
+            key = draw(st.sampled_from(["+{}", "++{}", "+{}.new", "++{}.1", "++new", "{}.9", "{}.p"])).format(key)
         edit = {"edits": {key: value}}
         odd = {"edits": {key: draw(ANY)}}
         others = [{"edits": {}, "undo": True}, {"edits": {}, "relative": {key: {"op": "*", "by": "1e300"}}}]
@@ -132,7 +164,7 @@ def end() -> None:
 
 def ask(session: Live, run: RunDir, request: dict[str, Any]) -> None:
     """File a request and train until it is answered."""
-    edits = {f"c.{key}": value for key, value in request["edits"].items()}
+    edits = {re.sub(r"^\+*", r"\g<0>c.", key): value for key, value in request["edits"].items()}
     relative = {f"c.{key}": change for key, change in request.get("relative", {}).items()}
     try:
         name = file_request(run, edits, via="test", relative=relative, undo=request.get("undo"))
@@ -149,7 +181,11 @@ def seen(config: DictConfig) -> str:
     return repr(OmegaConf.to_container(config.c, resolve=False))
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+@settings(
+    max_examples=int(os.environ.get("TRAINCTL_TEST_EXAMPLES", "200")),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)
 @given(cases())
 def test_whatever_is_asked_training_goes_on_and_the_record_is_what_was_applied(
     case: tuple[type, list[dict[str, Any]]],

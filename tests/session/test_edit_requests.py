@@ -14,6 +14,7 @@ from session_fixtures import Answered, OpenLive
 
 from trainctl.config.changelog import Changelog, loads
 from trainctl.config.controls import keys_of
+from trainctl.config.snapshot import snapshot
 from trainctl.rundir.events import Answers, Event, read_events
 from trainctl.rundir.inbox import file_request
 from trainctl.rundir.paths import RunDir
@@ -118,7 +119,9 @@ def applier(tmp_path: Path) -> Applier:
     run = RunDir.at(tmp_path / "alone")
     run.create()
     cfg = config()
-    return Applier(run, cfg, keys_of(cfg, CONTROLS, True), ChangelogFile(run.changelog, Changelog({})), Answers(run))
+    return Applier(
+        run, cfg, keys_of(cfg, CONTROLS, True), ChangelogFile(run.changelog, Changelog(snapshot(cfg))), Answers(run)
+    )
 
 
 def request(tmp_path: Path, edits: dict[str, Any] | None = None, **more: Any) -> Request:

@@ -51,11 +51,11 @@ def fitted(config: DictConfig, key: str, value: Any, *, as_it_is: bool = False, 
     in_place = _takes_in_place(node, value)
     try:
         if in_place:
-            trial: Any = copy.deepcopy(node)
+            trial = copy.deepcopy(node)
             set_value(trial, _shaped(value, node))
         else:
-            trial = OmegaConf.create({"any": copy.deepcopy(value)}).any
-        return value if as_it_is or not in_place else plain_value(plain(trial))
+            OmegaConf.create({"any": copy.deepcopy(value)})
+        return plain_value(plain(trial)) if in_place and not as_it_is else value
     except Exception as error:  # OmegaConf lets errors of others through: a number that is too large for a float
         raise EditError(f"{asked or key}: {_reason(error, value)}; nothing was changed") from error
 

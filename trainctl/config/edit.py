@@ -26,6 +26,7 @@ _TOO_LARGE = 10**_MOST_DIGITS
 _INT = re.compile(r"[-+]?[0-9]+(?:_[0-9]+)*")
 _FLOAT = re.compile(r"[-+]?(?:[0-9]+(?:_[0-9]+)*\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
 _NOT_FINITE = re.compile(r"[-+]?\.?(?:nan|inf|infinity)", re.IGNORECASE)
+QUOTED_NULL = ("'null'", '"null"')  # the text, and not null
 _BINARY = "!!binary"
 _PLUS = re.compile(r"\+{0,2}")
 _TAKES = {
@@ -131,7 +132,9 @@ def check_inside(key: str, old: Any, new: Any, spec: Key, *, force: bool) -> Non
         check_jump(key, old, new, spec)
 
 
-def check_recorded(key: str, value: Any, keys: Mapping[str, Key], base: Mapping[str, Any] | None = None) -> Any:
+def check_recorded(
+    key: str, value: Any, keys: Mapping[str, Key], base: Mapping[str, Any] | None = None, *, may_add: bool = True
+) -> Any:
     """Return a recorded value that is to be applied again: its key must exist and its type fit.
 
     Locks and bounds are for people who edit now, so they do not keep a recorded edit from being repeated. A value that
@@ -141,7 +144,7 @@ def check_recorded(key: str, value: Any, keys: Mapping[str, Key], base: Mapping[
     Raises:
         EditError: the key is not there (any more), or takes another type.
     """
-    spec = keys.get(key) or _addable(key, keys)
+    spec = keys.get(key) or (_addable(key, keys) if may_add and key not in (base or ()) else None)
     if base is not None and is_same(value, base.get(key, MISSING)):
         return value  # an added entry that is taken away, or what was there at the start
     if spec is None:
@@ -198,6 +201,10 @@ def _from_text(text: str, spec: Key) -> Any:
     return _READERS[spec.type](text)
 
 
+def _read_text(text: str) -> str:
+    return text[1:-1] if text in QUOTED_NULL else text
+
+
 def _read_bytes(text: str) -> bytes:
     """Read bytes as YAML writes them (`!!binary YWI=`); any other text stands for its own."""
     if not text.startswith(_BINARY):
@@ -239,7 +246,7 @@ def _read_yaml(text: str) -> Any:
 
 
 _READERS: dict[str, Callable[[str], Any]] = {
-    "bool": _read_bool, "int": _read_int, "float": _read_float, "str": str, "bytes": _read_bytes,
+    "bool": _read_bool, "int": _read_int, "float": _read_float, "str": _read_text, "bytes": _read_bytes,
     "list": _read_yaml, "dict": _read_yaml, "any": _read_yaml,
 }  # fmt: skip
 
@@ -349,7 +356,7 @@ def _unknown(key: str, raw: Any, keys: Mapping[str, Key], plus: str = "") -> str
     hint = f"; did you mean {' or '.join(close)}?" if close else ""
     known = f"; known keys are {', '.join(ours)}" if len(ours) <= 20 else ""
     if not plus and _addable(key, keys) is not None:
-        known = f"; a new entry is written with a plus, as +{_cut(key, 200)}={known}"
+        known += f"; a new entry is written with a plus: +{_cut(key, 200)}"
     return f"{plus}{_asked(key, raw)}: there is no such key{hint}{known}"
 
 

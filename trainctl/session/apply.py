@@ -6,7 +6,7 @@ import contextlib
 import copy
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from omegaconf import DictConfig
@@ -52,6 +52,12 @@ class Applier:
         self.hooks: list[Hook] = []
         self.bindings: list[Callable[[Now], object]] = []
         self.now: Now = build(config)
+
+    def keys_now(self, edited: Iterable[str]) -> dict[str, Key] | None:
+        """Return how the keys of the run may be edited, with entries that were added; None where there are none."""
+        added = [key for key in edited if key not in self._keys and not self._units.is_section(key)]
+        found = {key: self._keys.get(key) for key in added}
+        return {**self._keys, **{key: spec for key, spec in found.items() if spec is not None}} if added else None
 
     def must_wait_for_epoch(self, request: Request) -> bool:
         """Say whether a request has a key that changes only between epochs; then all of it waits for the next one.
@@ -117,9 +123,11 @@ class Applier:
         """
         recorded = scheduled.edit
         try:
-            values = self._fitted(
-                {key: check_recorded(key, value, self._keys, self._base) for key, value in recorded.values.items()}
-            )
+            # a new entry is one that was asked for; in a schedule written by hand it is a misspelt key
+            may_add = any(part.id is not None for part in recorded.each)
+            for key, value in recorded.values.items():
+                check_recorded(key, value, self._keys, self._base, may_add=may_add)
+            values = self._fitted(recorded.values)
         except EditError as error:
             message = f"the edit at step {recorded.step} of {scheduled.source} cannot be applied: {error}"
             log.error("%s", message)

@@ -30,7 +30,10 @@ def state_dict(session: Session | None, step: int, seed: int | None, *, rng: boo
     if session is not None:
         session.metrics.flush()
         own = session.record.changelog
-        state |= {"run": str(session.attempt.run.path), "edited": values_at(own, step)}
+        edited = values_at(own, step)
+        first = leaves(own.base)
+        state |= {"run": str(session.attempt.run.path), "edited": edited}
+        state["added"] = [key for key in edited if key not in first]
     if rng:
         state["rng"] = random_states.take()
     return state
@@ -105,5 +108,6 @@ def _foreign(own: Changelog, step: int, state: Mapping[str, Any]) -> Edit | None
     """Return what a checkpoint of another run dir has changed and our changelog does not tell of."""
     config = own.at(step)
     values = {key: value for key, value in state.get("edited", {}).items() if not is_same(value_of(config, key), value)}
-    note = f"as in the checkpoint of {state.get('run')}"
-    return Edit(step, values, via="resume", note=note) if values else None
+    note, first = f"as in the checkpoint of {state.get('run')}", leaves(own.base)
+    is_known = all(key in first or key in state.get("added", ()) for key in values)
+    return Edit(step, values, via="resume", note=note, id=f"resume-{step}" if is_known else None) if values else None

@@ -108,7 +108,11 @@ class Session:
     def changed(self, edit: Edit) -> None:
         """Show the new values to the task, before its own hooks see the edit."""
         self._edits.append(edit)
+        is_new = not edit.values.keys() <= self.touched
         self.touched.update(edit.values)
+        if is_new and (keys := self.applier.keys_now(self.touched)) is not None:
+            with contextlib.suppress(OSError):  # a full disk: only the page does not know of a new entry
+                self.attempt.update_run_yaml(keys={name: key.to_dict() for name, key in keys.items()})
         self.tell(edit)
         self._show(self.applier.now)
         for apply in self.bindings:
