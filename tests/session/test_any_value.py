@@ -81,13 +81,13 @@ def kinds(draw: st.DrawFn) -> Kind:
     if draw(st.booleans()):
         kind = Kind(Optional[kind.hint], st.none() | kind.values)  # noqa: UP045
     for key in draw(st.lists(st.none() | st.sampled_from(KEYS), max_size=2)):
-        if key is None and draw(st.integers(0, 4)) == 0:
-            kind = Kind(tuple[kind.hint, ...], st.lists(kind.values, max_size=2))  # type: ignore[name-defined]
-        elif key is None:
+        if key is None:
             kind = Kind(list[kind.hint], st.lists(kind.values, max_size=2))  # type: ignore[name-defined]
         else:
             mappings = st.dictionaries(key.values, kind.values, max_size=2)
             kind = Kind(dict[key.hint, kind.hint], mappings)  # type: ignore[name-defined]
+    if draw(st.integers(0, 9)) == 0:
+        kind = Kind(tuple[kind.hint, ...], st.lists(kind.values, max_size=2))  # type: ignore[name-defined]
     return kind
 
 

@@ -68,7 +68,8 @@ def fitted_entry(parent: DictConfig, name: str, value: Any, key: str) -> Any:
     """
     try:
         trial = empty_like(parent)
-        _add(trial, parent, name, value)
+        with unlocked(trial):
+            _add(trial, parent, name, value)
         return plain_value(plain(next(node for _, node in entries(trial))))
     except Exception as error:
         raise EditError(f"{key}: {_reason(error, value)}; nothing was changed") from error

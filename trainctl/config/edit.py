@@ -96,7 +96,7 @@ def check_editable(key: str, raw: Any, keys: Mapping[str, Key], *, plus: str = "
         raise EditError(f"+{_asked(key, raw)}: the key is there already; leave out the +, nothing was changed")
     if plus and spec is None:
         spec = _addable(key, keys)
-    if spec is None:
+    if spec is None or (isinstance(keys, EditableKeys) and not plus and not keys.is_there(key)):
         raise EditError(_unknown(key, raw, keys, plus))
     return check_open(key, raw, spec)
 

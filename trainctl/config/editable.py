@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 from trainctl.config import keys
 from trainctl.config._omegaconf import MISSING, entry_named, is_open, item_type, plain
 from trainctl.config.assign import fitted, fitted_entry
+from trainctl.config.changelog import put
 from trainctl.config.controls import NOT_EDITABLE, Key, key_of, key_of_type, keys_of, ruling, with_flags
 from trainctl.config.snapshot import plain_value
 from trainctl.config.spec import parse_spec
@@ -58,6 +59,10 @@ class EditableKeys(dict[str, Key]):
         """Whether a mapping with entries is there now."""
         above, *rest = _deepest(self._config, keys.split(name))
         return not rest and isinstance(above, DictConfig) and len(above) > 0
+
+    def is_there(self, name: str) -> bool:
+        """Whether the section of a key is there: one that is null has no keys."""
+        return not _deepest(self._config, keys.split(name)[:-1])[1:]
 
     def are_below(self, name: str) -> bool:
         """Whether a key is a section of the config as it was at the start."""
@@ -150,7 +155,7 @@ def units_of(config: DictConfig, units: Units, values: Mapping[str, Any]) -> dic
         EditError: the config has no such key, or its type refuses the value.
     """
     found: dict[str, Any] = {}
-    for key, value in values.items():
+    for key, value in _of_null_sections(config, units, values).items():
         unit, rest = units.of(key)
         if value == MISSING and type(value) is str and unit not in units.leaves:
             found[unit] = MISSING  # an added entry is taken away
@@ -166,6 +171,20 @@ def units_of(config: DictConfig, units: Units, values: Mapping[str, Any]) -> dic
         else:
             is_first = unit in units.leaves and is_same(value, units.leaves[unit])
             found[unit] = fitted(config, unit, value, as_it_is=is_first, asked=key)
+    return found
+
+
+def _of_null_sections(config: DictConfig, units: Units, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values with those of a section that is null now as one mapping: so the record tells of it."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        parts = keys.split(key)
+        missing = len(_deepest(config, parts[:-1])) - 1
+        section = keys.join(parts[: len(parts) - missing])
+        if missing and units.is_section(section):
+            put(found.setdefault(section, {}), keys.join(parts[len(parts) - missing :]), value)
+        else:
+            found[key] = value
     return found
 
 

@@ -177,12 +177,11 @@ class Applier:
             spec = check_editable(key, change["by"], self._keys)
             values[key] = parse_edit(key, resolve(key, change, current(self._config, key), spec), self._keys)
         fit = self._fitted(values)
-        if isinstance(self._keys, EditableKeys) and self._keys.has_controls:
-            for key, old, new in self._changes(fit):
+        for key, old, new in self._changes(fit):
+            if isinstance(self._keys, EditableKeys) and self._keys.has_controls:
                 check_inside(key, old, new, self._keys.control(key), force=request.force)
-        elif not request.force:
-            for key, value in fit.items():
-                check_jump(key, current(self._config, key), value, self._keys[key])
+            elif key in self._keys and not request.force:
+                check_jump(key, old, new, self._keys[key])
         return fit, None
 
     def _changes(self, values: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:

@@ -33,7 +33,8 @@ def state_dict(session: Session | None, step: int, seed: int | None, *, rng: boo
         edited = values_at(own, step)
         first = leaves(own.base)
         state |= {"run": str(session.attempt.run.path), "edited": edited}
-        state["added"] = [key for key in edited if key not in first]
+        if added := [key for key in edited if key not in first]:
+            state["added"] = added
     if rng:
         state["rng"] = random_states.take()
     return state
