@@ -101,7 +101,7 @@ CASES: list[tuple[str, str, Any]] = [
     ("free.datasets.1", "{fraction: 1}", None),
     ("augs.1.p", "0.3", [{"p": 0.1, "kind": "RELU", "times": 2}, {"p": 0.3, "kind": "RELU"}]),
     ("augs.0.times", "5", [{"p": 0.1, "kind": "RELU", "times": 5}, {"p": 0.5, "kind": "RELU"}]),
-    ("augs", "[{p: 0.3, kind: GELU}]", [{"p": 0.3, "kind": "GELU", "times": 2}]),
+    ("augs", "[{p: 0.3, kind: GELU, times: 3}]", [{"p": 0.3, "kind": "GELU", "times": 3}]),
     ("augs_or_none", "[{p: 1}]", [{"p": 1.0, "kind": "RELU"}]),
     ("nested.1.0", "7", [[1], [7, 3]]),
     ("sizes.0", "7", [7, 2]),
@@ -173,7 +173,7 @@ def seen_in(run: RunDir, step: int) -> Any:
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("augs.1.p", 0.3), ("augs.0.times", 5), ("aug", {"p": 0.7}),
+        ("augs.1.p", 0.3), ("augs.0.times", 5), ("augs", [{"p": 0.3, "kind": "GELU"}]), ("aug", {"p": 0.7}),
         ("nested.1.0", 7), ("free.datasets.0.fraction", 0.5), ("free.datasets.1", {"fraction": 1.0}),
         ("free.opt", {"name": "sgd", "lr": 0.1}), ("some", None), ("sizes", [3, 4]), ("augs_or_none", [{"p": 1}]),
         ("+free.opt.momentum", 0.9), ("+free.opt", {"momentum": 0.9}), ("+free.deep.a.b", [1]), ("untyped", None),
@@ -236,6 +236,8 @@ def test_added_entry_is_a_key_of_the_run_for_the_page(session: Live, ask: Ask, r
     assert keys["free.opt.momentum"]["type"] == "float"
     assert keys["free.more"]["type"] == "list"
     assert "free.opt.lr" in keys
+    ask(undo=True)
+    assert files.read_mapping(run.run)["keys"].keys() == keys.keys() - {"free.opt.momentum", "free.more"}
 
 
 def test_null_section_takes_a_mapping_again_and_each_edit_is_undone(session: Live, ask: Ask, run: RunDir) -> None:

@@ -182,8 +182,10 @@ def _of_type(value: Any, kind: Any, old: Any) -> Any:
     """Return a plain value as a declared type has it; `old` is the node that is there, of a subclass perhaps."""
     is_container = isinstance(old, DictConfig | ListConfig) and is_open(old)
     if isinstance(value, dict):
-        made = structured_class(OmegaConf.get_type(old)) if is_container and isinstance(old, DictConfig) else None
-        made = made or structured_class(kind)
+        made = structured_class(kind)
+        own = structured_class(OmegaConf.get_type(old)) if is_container and isinstance(old, DictConfig) else None
+        if own is not None and (made is None or value.keys() >= set(old.keys())):
+            made = own  # all that is there, as a record has it: it stays of its class
         if made is not None:
             return _made(made, value, old if is_container else None)
     if not isinstance(value, dict | list):

@@ -53,11 +53,16 @@ class Applier:
         self.bindings: list[Callable[[Now], object]] = []
         self.now: Now = build(config)
 
-    def keys_now(self, edited: Iterable[str]) -> dict[str, Key] | None:
-        """Return how the keys of the run may be edited, with entries that were added; None where there are none."""
-        added = [key for key in edited if key not in self._keys and not self._units.is_section(key)]
-        found = {key: self._keys.get(key) for key in added}
-        return {**self._keys, **{key: spec for key, spec in found.items() if spec is not None}} if added else None
+    @property
+    def keys(self) -> Mapping[str, Key]:
+        """How the keys of the run may be edited, as it was at the start."""
+        return self._keys
+
+    def added(self, edited: Iterable[str]) -> dict[str, Key]:
+        """Return those of the edited keys that are entries which were added and are there now."""
+        new = (key for key in edited if key not in self._keys and not self._units.is_section(key))
+        found = {key: self._keys.get(key) for key in new}
+        return {key: spec for key, spec in found.items() if spec is not None}
 
     def must_wait_for_epoch(self, request: Request) -> bool:
         """Say whether a request has a key that changes only between epochs; then all of it waits for the next one.

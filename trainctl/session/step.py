@@ -72,6 +72,7 @@ class Session:
         self._taken = taken
         self._due: deque[tuple[Request, bool]] = deque()
         self._edits: list[Edit] = []
+        self._added: set[str] = set()  # entries that step 0 does not have, as far as `run.yaml` tells of them
         self._poll_s = min(attempt.settings.poll_s, _LOOK_S)
         applier.hooks.append(self.changed)
 
@@ -108,9 +109,11 @@ class Session:
     def changed(self, edit: Edit) -> None:
         """Show the new values to the task, before its own hooks see the edit."""
         self._edits.append(edit)
-        is_new = not edit.values.keys() <= self.touched
         self.touched.update(edit.values)
-        if is_new and (keys := self.applier.keys_now(self.touched)) is not None:
+        added = self.applier.added(self.touched)
+        if added.keys() != self._added:
+            self._added = set(added)
+            keys = {**self.applier.keys, **added}
             with contextlib.suppress(OSError):  # a full disk: only the page does not know of a new entry
                 self.attempt.update_run_yaml(keys={name: key.to_dict() for name, key in keys.items()})
         self.tell(edit)
