@@ -344,13 +344,13 @@ def test_empty_mapping_takes_what_another_one_takes(config: Any) -> None:
     assert len(twin) == 0
     twin["RED"] = 1
     assert list(twin.items()) == [(Color.RED, 1.0)]
-    with pytest.raises(ValidationError, match="float"):
+    with pytest.raises(ValidationError, match="Float"):
         twin[Color.RED] = "x"
 
 
 def test_entry_is_found_by_its_text_in_mappings_and_lists(config: Any, untyped: Any) -> None:
     assert seam.entry_named(untyped.l, "0") == (0, seam.child(untyped.l, 0))
-    assert [seam.entry_named(untyped.l, name) for name in ("2", "-1", "00", "x", "٠")] == [None] * 5
+    assert [seam.entry_named(untyped.l, name) for name in ("2", "-1", "00", "x", "\u0660")] == [None] * 5
     found = seam.entry_named(config.weights, "RED")
     assert found is not None
     assert found[0] is Color.RED

@@ -131,6 +131,8 @@ def test_filter_waits_until_nothing_more_is_typed(tmp_path: Path) -> None:
 def test_section_opens_though_another_attempt_has_other_keys(tmp_path: Path) -> None:
     form = form_of(view_of(tmp_path, MANY["deep"]))
     form.follow(view_of(tmp_path, ["seed"]))
+    assert list(form.fields) == ["seed"]
+    form.follow(view_of(tmp_path, MANY["deep"]))
     form._sections[5].card.collapsed = False
     assert len(form.fields) == FIELDS
 
