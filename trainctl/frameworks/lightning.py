@@ -13,6 +13,7 @@ except ImportError:
     from pytorch_lightning.callbacks import Callback
 
 from trainctl.frameworks.hosted import numbers, session
+from trainctl.session.api import current
 from trainctl.session.live import Live
 from trainctl.track import net
 
@@ -44,17 +45,21 @@ class TrainctlCallback(Callback):  # type: ignore[misc]  # its types are not fol
         self._is_step_open = False
         self._is_epoch_done = False
         self._before = 0  # optimizer steps until the step that is open
-        self._logged: dict[str, Any] = {}
+        self._seen: dict[str, Any] = {}  # Lightning's metrics when they were last looked at
+        self._logged: dict[str, Any] = {}  # what was logged of a step
+        self._logged_step = 0
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
-        """Find the session.
+        """Find the session; a test or a validation does without one.
 
         Raises:
-            SettingError: there is none.
+            SettingError: there is none for a training.
         """
         if stage == "fit":
             self._live = session(self._given, "TrainctlCallback")
             _note_loggers(trainer.loggers)
+        elif self._live is None:
+            self._live = self._given or current()
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Go on from a checkpoint, once everything is bound and the optimizers have their states back."""
@@ -72,6 +77,8 @@ class TrainctlCallback(Callback):  # type: ignore[misc]  # its types are not fol
             logger.warning("the checkpoint has no state of trainctl: its steps are counted from 1")
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+        """Log what the epoch before has made at its end, after all hooks, and begin one."""
+        self._log(trainer)
         if not self._is_step_open:
             self._session.epoch()
 
@@ -95,9 +102,15 @@ class TrainctlCallback(Callback):  # type: ignore[misc]  # its types are not fol
         if live.should_stop:
             trainer.should_stop = True
 
+    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+        self._log(trainer)
+
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
-        if not trainer.sanity_checking and self._live is not None:
+        if not trainer.sanity_checking:
             self._log(trainer)
+
+    def on_test_end(self, trainer: Any, pl_module: Any) -> None:
+        self._log(trainer)
 
     def state_dict(self) -> dict[str, Any]:
         if self._live is None:
@@ -114,14 +127,20 @@ class TrainctlCallback(Callback):  # type: ignore[misc]  # its types are not fol
         return self._live
 
     def _log(self, trainer: Any) -> None:
-        """Log what is new: Lightning keeps the metrics of the last validation among those of each step."""
-        if not self._logs:
+        """Log what is new: Lightning keeps the metrics of an epoch among those of each step, and repeats some."""
+        live = self._live
+        if not self._logs or live is None:
             return
         metrics: Mapping[str, Any] = trainer.callback_metrics
-        new = {name: value for name, value in metrics.items() if value is not self._logged.get(name)}
-        self._logged = dict(metrics)
-        if new:
-            self._session.log(numbers(new))
+        new = numbers({name: value for name, value in metrics.items() if value is not self._seen.get(name)})
+        self._seen = dict(metrics)
+        if live.step_number != self._logged_step:
+            self._logged, self._logged_step = {}, live.step_number
+        values = {name: value if isinstance(value, int | float) else value.item() for name, value in new.items()}
+        changed = {name: value for name, value in values.items() if repr(value) != repr(self._logged.get(name))}
+        self._logged |= changed
+        if changed:
+            live.log(changed)
 
     def _checkpoint(self, trainer: Any) -> Path:
         saver = trainer.checkpoint_callback

@@ -16,6 +16,7 @@ from trainctl.config.safe_yaml import read_document
 from trainctl.errors import UnreadableError
 from trainctl.rundir import files
 from trainctl.rundir.fields import Fields, number
+from trainctl.rundir.pace import read_progress
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.status import CommandState, Seen, Status, command_states, seen_of, stopped_by
 
@@ -84,10 +85,8 @@ def _summarize(run: RunDir) -> Summary:
     is_known = status is not None
     status = status or Status(state="queued")
     record = read_record(run, "name", "overrides", problems=problems)
-    progress = files.read_mapping(run.progress, problems, most=files.MOST_SMALL)
-    said = Fields(progress, run.progress.name, problems)
+    progress = read_progress(run, problems, since=status.started if state == "running" else None)
     metrics, metrics_step = last_metrics(run, problems)
-    step, total, rate = said.whole("step"), said.whole("total"), said.number("rate")
     result, edits = _result(run, problems), count_edits(run, problems)
     ended = None if state == "running" else status.ended
     return Summary(
@@ -98,10 +97,10 @@ def _summarize(run: RunDir) -> Summary:
         slot=status.slot,
         host=status.host,
         pid=status.pid,
-        step=metrics_step if step is None else step,
-        total=total,
-        rate=rate,
-        eta_s=_eta_s(state, step, total, rate),
+        step=metrics_step if progress.step is None else progress.step,
+        total=progress.total,
+        rate=progress.rate,
+        eta_s=progress.eta_s if state == "running" else None,
         metrics=metrics,
         result=result,
         edits=edits,
@@ -111,7 +110,7 @@ def _summarize(run: RunDir) -> Summary:
         age_s=_age_s(run, now),
         attempt=status.attempt,
         reason=_reason(run, state, status),
-        paused=state == "running" and progress.get("paused") is True,
+        paused=state == "running" and progress.is_paused,
         commands=command_states(status, state, now),
         problems=problems,
     )
@@ -214,13 +213,6 @@ def _entries(text: str, keys: tuple[str, ...], path: Path) -> dict[str, Any]:
     if not isinstance(entries, dict):
         raise files.unreadable(path, "it holds no mapping")
     return {key: entries[key] for key in keys if key in entries}
-
-
-def _eta_s(state: Seen, step: int | None, total: int | None, rate: float | None) -> float | None:
-    if state != "running" or step is None or total is None or rate is None or not 0 < rate < float("inf"):
-        return None
-    seconds = max(0.0, (total - step) / rate)
-    return seconds if seconds < float("inf") else None
 
 
 def _duration_s(state: Seen, started: float | None, ended: float | None, now: float) -> float | None:

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from trainctl.attempt.attempt import describe
-from trainctl.rundir import events, files
+from trainctl.rundir import events
 from trainctl.rundir.events import Answers, Event
 from trainctl.rundir.inbox import list_inbox
 from trainctl.rundir.metrics import MetricLog
+from trainctl.rundir.pace import Pace, Progress, write_progress
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.request import Request, is_filed, read_request, request_id
 
@@ -28,11 +29,16 @@ _PATIENCE_S = 5.0  # a file system that does not answer must not keep a run from
 
 
 class Position(NamedTuple):
-    """Where a training is; `total` is None when it is not known."""
+    """Where a training is; `total` is None when it is not known.
+
+    `stretch` is new when the steps go on from another one than the last: how often they have, and the step before the
+    first since then.
+    """
 
     step: int
     total: int | None
     is_paused: bool = False
+    stretch: tuple[int, int] = (0, 0)
 
 
 class Pump:
@@ -66,9 +72,9 @@ class Pump:
         self._position = position
         self._unsettled: dict[Path, tuple[object, float]] = {}
         self._flushed = self._progressed = time.monotonic()
-        self._last_step = 0
+        self._stretch = (0, 0)
         self._was_paused = False
-        self._rate: float | None = None
+        self._pace = Pace()
         self._is_failing = False
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work, name="trainctl-pump", daemon=True)
@@ -147,19 +153,24 @@ class Pump:
         if now - self._flushed >= _FLUSH_S:
             self._flushed = now
             self._metrics.flush()
-        if now - self._progressed >= _PROGRESS_S or self._position().is_paused != self._was_paused:
+        position = self._position()
+        self._note_pace(position, now)
+        if now - self._progressed >= _PROGRESS_S or position.is_paused != self._was_paused:
             self._write_progress()
 
+    def _note_pace(self, position: Position, now: float) -> None:
+        """Look which step runs: the time per step leaves out pauses, resumes, and what comes before the first step."""
+        if position.stretch != self._stretch or position.is_paused:
+            self._stretch, self._pace = position.stretch, Pace()
+        elif position.step > position.stretch[1]:
+            self._pace.note(position.step, now)
+
     def _write_progress(self) -> None:
-        now = time.monotonic()
-        step, total, self._was_paused = self._position()
-        elapsed = now - self._progressed
-        if elapsed >= _PROGRESS_S or self._rate is None:
-            # a resume sets the step forward, a rollback sets it back
-            self._rate = max(0, step - self._last_step) / max(elapsed, 1e-6)
-            self._progressed, self._last_step = now, step
-        record = {"step": step, "total": total, "rate": round(self._rate, 3), "t": round(time.time(), 3)}
-        if self._was_paused:
-            record["paused"] = True
+        self._progressed = now = time.monotonic()
+        position, t = self._position(), time.time()
+        self._note_pace(position, now)
+        self._was_paused = position.is_paused
+        began = None if self._pace.began is None else t - (now - self._pace.began)
+        progress = Progress(position.step, position.total, self._pace.rate, began, t, position.is_paused)
         with contextlib.suppress(OSError):  # it is only shown; the next one may succeed
-            files.write_yaml(self._run.progress, record)
+            write_progress(self._run, progress)

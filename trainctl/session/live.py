@@ -21,6 +21,7 @@ from trainctl.session import values as binding
 from trainctl.session.apply import Hook
 from trainctl.session.flags import Flags
 from trainctl.session.io_thread import Position
+from trainctl.session.loops import Loops
 from trainctl.session.open import open_session
 from trainctl.session.progress_bar import tracked
 from trainctl.session.ranks import leader
@@ -44,19 +45,20 @@ class Live:
         now: the current config as plain objects; a new one after each edit.
         step_number: the number of the step that runs; 0 before the first step.
         seed: the seed of this run, the same on all ranks; None elsewhere than on rank 0 until the ranks have met.
-        total: the step at which the training will be done, as far as it is known; shown as goal.
     """
 
     __slots__ = (
-        *("_agree", "_engine", "_files", "_flags", "_has_joined", "_member", "_next", "_pid", "_taken"),
-        *("config", "now", "seed", "step_number", "total"),
+        *("_agree", "_engine", "_files", "_flags", "_goal", "_has_joined", "_loops", "_member", "_next", "_pid"),
+        *("_stretch", "_taken", "config", "now", "seed", "step_number"),
     )
 
     def __init__(self, config: DictConfig, attempt: Attempt | None, *, agree: Agree | None = None) -> None:
         """Open the session of an attempt; without one it is that of another rank than 0."""
         self.config = config
         self.step_number = 0
-        self.total: int | None = None
+        self._goal: int | None = None
+        self._loops = Loops()
+        self._stretch = (0, 0)
         self._pid = os.getpid()
         self._agree, self._has_joined = agree, False
         self._flags = Flags()
@@ -94,18 +96,37 @@ class Live:
 
         So do all others that have come: it opens the next step as `step()` would, and `step()` then only counts it.
         """
+        self._loops.note_epoch()
         self._begin(self.step_number + 1, is_epoch=True)
 
+    @property
+    def total(self) -> int | None:
+        """The step at which the training will be done, shown as goal; None when it is not known.
+
+        It is what was set here, else what the outermost loop of `track` tells: none in the second of several loops,
+        such as one for each epoch. `live.total = epochs * len(batches)` tells it there.
+        """
+        step = self.step_number
+        total = self._loops.total(step) if self._goal is None else self._goal
+        return total if total is None or step <= total else None
+
+    @total.setter
+    def total(self, step: int | None) -> None:
+        self._goal = step
+
     def track(self, iterable: Iterable[Item], total: int | None = None) -> Iterator[Item]:
-        """Yield the items, each at the start of a new step; `total` (the length, if there is one) is shown as goal.
+        """Yield the items, each at the start of a new step; `total` is their number, if they do not tell their own.
 
         On a terminal there is a bar, with the latest metrics.
         """
         if total is None and isinstance(iterable, Sized):
             total = len(iterable)
-        self.total = self.step_number + total if total is not None else None
+        loop = self._loops.begin(self.step_number, total)
         metrics = self._files.metrics if self._files is not None else None
-        yield from tracked(iterable, self.step, self.step_number, self.total, metrics)
+        try:
+            yield from tracked(iterable, self.step, lambda: self.total, loop, metrics)
+        finally:
+            self._loops.end(loop)
 
     def log(self, values: Mapping[str, Any] | None = None, /, **more: Any) -> None:
         """Write metrics of the current step to `metrics.jsonl`; costs no file access here.
@@ -232,6 +253,7 @@ class Live:
         self._resume(step, {})
 
     def _resume(self, step: int, state: Mapping[str, Any]) -> None:
+        self._stretch = (self._stretch[0] + 1, step)
         self.step_number = step
         self._next = step + 1  # where ranks that have not met yet hear of it
         files = self._files
@@ -294,7 +316,8 @@ class Live:
 
     def _position(self) -> Position:
         is_paused = self._files is not None and self._files.doing.is_paused
-        return Position(self.step_number, self.total, is_paused)
+        stretch, total, step = self._stretch, self.total, self.step_number  # each before what may outrun it
+        return Position(step, total if total is None or step <= total else None, is_paused, stretch)
 
     def _show(self, now: Now) -> None:
         self.now = now

@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 from trainctl import text as amount
 from trainctl.attempt.output import Tee
 from trainctl.rundir.metrics import MetricLog
+from trainctl.rundir.pace import Pace, left_s
+from trainctl.session.loops import Loop
 
 Item = TypeVar("Item")
 
@@ -25,20 +27,22 @@ class Bar:
 
     Args:
         terminal: its file descriptor.
-        first: the step before the first one that is shown.
-        total: the last one; None when it is not known.
+        loop: that goes round.
+        total: returns the last step of the training; None when it is not known.
     """
 
-    def __init__(self, terminal: int, first: int, total: int | None) -> None:
+    def __init__(self, terminal: int, loop: Loop, total: Callable[[], int | None]) -> None:
         self._terminal = terminal
-        self._first = first
+        self._loop = loop
         self._total = total
-        self._began = self._due = time.monotonic()
+        self._due = 0.0
+        self._pace = Pace()
         self._is_drawn = False
 
     def show(self, step: int, metrics: Mapping[str, Any]) -> None:
         """Draw where the training is, if that is due."""
         now = time.monotonic()
+        self._pace.note(step, now)
         if now >= self._due:
             self._due = now + _REDRAW_S
             self._draw(step, metrics, now)
@@ -51,8 +55,10 @@ class Bar:
 
     def _draw(self, step: int, metrics: Mapping[str, Any], now: float) -> None:
         self._is_drawn = True
-        rate = (step - self._first) / max(now - self._began, 1e-9)
-        text = line(step, self._total, rate, metrics)
+        total, began = self._total(), self._pace.began
+        left = left_s(step, total, self._pace.rate, None if began is None else now - began)
+        in_loop = (self._loop.items, self._loop.length) if total is None else (step, total)
+        text = line(step, total, self._pace.rate, left, metrics, in_loop)
         self._write(_CLEAR + text[: max(0, _columns(self._terminal) - 1)])
 
     def _write(self, text: str) -> None:
@@ -60,21 +66,32 @@ class Bar:
             os.write(self._terminal, text.encode(errors="replace"))
 
 
-def line(step: int, total: int | None, rate: float, metrics: Mapping[str, Any]) -> str:
-    """Write the line of a bar.
+def line(
+    step: int,
+    total: int | None,
+    rate: float | None,
+    left: float | None,
+    metrics: Mapping[str, Any],
+    in_loop: tuple[int, int | None],
+) -> str:
+    """Write the line of a bar; where the training's total is not known, the bar is that of the loop that goes round.
 
-    >>> line(812, 1000, 154.2, {"loss": 0.12345, "note": "x"})
+    >>> line(812, 1000, 154.2, 1.2, {"loss": 0.12345, "note": "x"}, (812, 1000))
     ' 81% ███████████████████▍     812/1000  154/s  ETA 1.2s  loss 0.1235'
-    >>> line(812, None, 154.2, {})
-    '812  154/s'
+    >>> line(1068, None, 154.2, None, {}, (18, 50))
+    ' 36% ████████▋                1068 (18/50 of this loop)  154/s'
+    >>> line(812, None, None, None, {}, (12, None))
+    '812'
     """
     parts = [amount.steps(step, total), amount.rate(rate)]
-    if total:
-        share = min(1.0, max(0.0, step / total))
+    done, length = in_loop
+    if length:
+        share = min(1.0, max(0.0, done / length))
         eighths = int(share * _WIDTH * 8)
         filled = "█" * (eighths // 8) + " ▏▎▍▌▋▊▉"[eighths % 8].strip()
-        parts[0] = f"{int(share * 100):3}% {filled:<{_WIDTH}} {parts[0]}"
-        parts.append(f"ETA {amount.duration(max(0, total - step) / rate)}" if rate > 0 and step < total else "")
+        of_loop = f" ({done}/{length} of this loop)" if total is None else ""
+        parts[0] = f"{int(share * 100):3}% {filled:<{_WIDTH}} {parts[0]}{of_loop}"
+        parts.append(f"ETA {amount.duration(left)}" if left is not None and total is not None and step < total else "")
     for name, value in metrics.items():
         if isinstance(value, int | float) and not isinstance(value, bool):
             parts.append(f"{name} {amount.number(value)}")
@@ -82,33 +99,38 @@ def line(step: int, total: int | None, rate: float, metrics: Mapping[str, Any]) 
 
 
 def tracked(
-    iterable: Iterable[Item], step: Callable[[], int], first: int, total: int | None, metrics: MetricLog | None
+    iterable: Iterable[Item],
+    step: Callable[[], int],
+    total: Callable[[], int | None],
+    loop: Loop,
+    metrics: MetricLog | None,
 ) -> Iterator[Item]:
     """Yield the items, each after a call of `step`, and show a bar; other ranks, without `metrics`, show none."""
-    bar = _open_bar(first, total) if metrics is not None else None
+    bar = _open_bar(loop, total) if metrics is not None else None
     if metrics is None or bar is None:
         for item in iterable:
-            step()
+            loop.begin_item(step())
             yield item
         return
-    latest = first
+    latest = 0
     try:
         for item in iterable:
             latest = step()
+            loop.begin_item(latest)
             bar.show(latest, metrics.last)
             yield item
     finally:
         bar.close(latest, metrics.last)
 
 
-def _open_bar(first: int, total: int | None) -> Bar | None:
+def _open_bar(loop: Loop, total: Callable[[], int | None]) -> Bar | None:
     """Return a bar on the terminal that stderr is; None where it is none, as in a job of the launcher.
 
     Where the output is copied to `job.log` too, the bar goes past that, to the terminal itself.
     """
     try:
         is_terminal = sys.stderr is not None and sys.stderr.isatty()
-        return Bar(Tee.terminal or sys.stderr.fileno(), first, total) if is_terminal else None
+        return Bar(Tee.terminal or sys.stderr.fileno(), loop, total) if is_terminal else None
     except (OSError, ValueError):  # replaced by something that has no descriptor, or closed
         return None
 

@@ -225,8 +225,8 @@ class Display(Report):
             "job": f"{job.position + 1}/{self._total}",
             "run": job.name,
             "time": text.duration(now - job.started),
-            "step": text.steps(job.glance.step, job.glance.total),
-            "rate": text.rate(job.glance.rate),
+            "step": text.steps(job.glance.progress.step, job.glance.progress.total),
+            "rate": text.rate(job.glance.progress.rate),
             "metrics": metrics,
         }
 
@@ -246,7 +246,7 @@ class Display(Report):
         return Sums(self._total, self.counts["done"], self.counts["failed"], self.counts["skipped"])
 
     def _eta(self, now: float) -> str:
-        running = [(now - job.started, job.glance.eta_s) for job in self._jobs if job is not None]
+        running = [(now - job.started, job.glance.progress.eta_s) for job in self._jobs if job is not None]
         waiting = max(0, self._total - self._sums().ended - len(running))
         mean = self._finished_s / self._finished if self._finished else None
         return text.duration(remaining_s(mean, running, waiting, len(self._slots)))

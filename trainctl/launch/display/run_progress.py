@@ -8,9 +8,10 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from trainctl.rundir import files
+from trainctl.rundir.fields import number
+from trainctl.rundir.pace import Progress, read_progress
 from trainctl.rundir.paths import RunDir
 
 _MOST_BYTES = 4096  # of new metrics that one look reads: the latest are all that is shown
@@ -20,6 +21,7 @@ class Glance:
     """What a run's files say of how far the attempt is that has just begun; what they held before is passed over.
 
     Attributes:
+        progress: what `progress.yaml` says.
         metrics: the last value of each metric.
     """
 
@@ -28,27 +30,15 @@ class Glance:
         self._seen = _signature(run.progress)
         metrics = _signature(run.metrics)
         self._offset = 0 if metrics is None else metrics[1]
-        self.step: int | None = None
-        self.total: int | None = None
-        self.rate: float | None = None
+        self.progress = Progress()
         self.metrics: dict[str, float] = {}
-
-    @property
-    def eta_s(self) -> float | None:
-        """Seconds until the last step at the present rate; None when it cannot be told."""
-        if self.step is None or self.total is None or not self.rate:
-            return None
-        return max(0.0, (self.total - self.step) / self.rate)
 
     def look(self) -> None:
         """Read what has changed. Never raises for what files hold: it is only shown."""
         signature = _signature(self._run.progress)
         if signature is not None and signature != self._seen:
             self._seen = signature
-            record = files.read_mapping(self._run.progress)
-            self.step, self.total = _whole(record.get("step")), _whole(record.get("total"))
-            rate = _number(record.get("rate"))
-            self.rate = rate if rate is not None and 0 <= rate < float("inf") else None
+            self.progress = read_progress(self._run)
         try:
             self._read_metrics()
         except OSError:
@@ -61,7 +51,7 @@ class Glance:
         if size == self._offset:
             return
         start = max(self._offset, size - _MOST_BYTES)
-        with self._run.metrics.open("rb") as file:
+        with files.open_regular(self._run.metrics) as file:
             file.seek(start)
             data = file.read(size - start)
         whole = data[: data.rfind(b"\n") + 1]
@@ -70,9 +60,9 @@ class Glance:
         self._offset = start + data.rfind(b"\n") + 1
         for record in files.parse_lines(whole):
             self.metrics.update(
-                (str(key), number)
+                (str(key), found)
                 for key, value in record.items()
-                if key not in ("step", "t") and (number := _number(value)) is not None
+                if key not in ("step", "t") and (found := number(value)) is not None
             )
 
 
@@ -82,14 +72,6 @@ def _signature(path: Path) -> tuple[int, int, int] | None:
     except OSError:
         return None
     return found.st_ino, found.st_size, found.st_mtime_ns
-
-
-def _whole(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def _number(value: Any) -> float | None:
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def remaining_s(
