@@ -38,7 +38,7 @@ from trainctl.panel.server.launch import ssh_line
 from trainctl.panel.server.watchdog import Guard
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.provenance import relative_to
-from trainctl.session.open import check_start
+from trainctl.session.start import check_start
 
 log = logging.getLogger(__name__)
 

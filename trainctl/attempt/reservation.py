@@ -19,6 +19,7 @@ from trainctl.config import yaml
 from trainctl.config.loaded import kept_copies
 from trainctl.config.overrides import task_overrides
 from trainctl.config.settings import Settings, settings_of
+from trainctl.config.snapshot import snapshot
 from trainctl.errors import RunDirError
 from trainctl.rundir import files
 from trainctl.rundir.job_identity import JobIdentity
@@ -28,6 +29,7 @@ from trainctl.rundir.program import program_of
 from trainctl.rundir.provenance import hydra_config, machine_facts, original_cwd, program_argv
 from trainctl.rundir.seed import choose_seed
 from trainctl.rundir.status import Status, read_status, write_status
+from trainctl.rundir.summary import PreviousAttempt
 
 _LONG = ("packages",)
 _LOCK_PATIENCE_S = 0.5  # a child that its last holder has just forked may still have a copy of it
@@ -41,6 +43,8 @@ class Reservation:
 
     Attributes:
         seed: the seed of the run, given, taken over, or drawn.
+        previous: what the attempt before has left; None for the first.
+        composed: the plain config as Hydra composed it; None where no Hydra app runs.
     """
 
     def __init__(self, run: RunDir, lock: RunLock, settings: Settings, seed: int, record: dict[str, Any]) -> None:
@@ -48,6 +52,8 @@ class Reservation:
         self.lock = lock
         self.settings = settings
         self.seed = seed
+        self.composed: dict[Any, Any] | None = None
+        self.previous = PreviousAttempt.from_record(record.get("previous"))
         self._record = record
         self._pid = os.getpid()
         self._earlier: Status | None = None
@@ -85,6 +91,8 @@ class Reservation:
             seed = choose_seed(settings.seed, run, replayed)
             record = {"name": run.name, **facts, "seed": seed, "parent": replayed and str(replayed), **_loaded(config)}
             reservation = cls(run, lock, settings, seed, record)
+            if "hydra" in config:
+                reservation.composed = snapshot(config)
             with _writing(run):
                 reservation._look_back()
         except BaseException:
@@ -98,7 +106,10 @@ class Reservation:
         self._earlier = read_status(self.run)
         if self._earlier is None:
             self._write_record()
-        elif self._earlier.state == "running":  # we hold its lock: it was killed
+            return
+        self.previous = PreviousAttempt.of(self.run, self._earlier)
+        self._record["previous"] = dataclasses.asdict(self.previous)
+        if self._earlier.state == "running":  # we hold its lock: it was killed
             write_status(self.run, self._earlier.end("interrupted"))
 
     def _write_record(self) -> None:

@@ -152,6 +152,18 @@ def text_of(node: Node) -> str | None:
     return str(value) if is_text else None
 
 
+def text_at(config: DictConfig, names: Sequence[str]) -> str | None:
+    """Return the text of the interpolation that names lead to; None where something else is, or nothing."""
+    found: tuple[Any, Node] | None = None
+    node: Any = config
+    for name in names:
+        found = entry_named(node, name)
+        if found is None:
+            return None
+        node = found[1]
+    return text_of(node)
+
+
 def raw(node: Node) -> Any:
     """Return a value as it is written: an interpolation's text, `???`, a plain value; an open container is itself."""
     if is_open(node):

@@ -88,6 +88,25 @@ def find(container: Mapping[Any, Any], part: str) -> Any:
     raise KeyError(part)
 
 
+def at(container: Any, key: str, default: Any = None) -> Any:
+    """Return the value of a dotted key in nested plain mappings and lists.
+
+    >>> at({"a": [{"b": 1}]}, "a.0.b"), at({"a": 1}, "a.b")
+    (1, None)
+    """
+    for part in split(key):
+        if isinstance(container, list) and part.isascii() and part.isdigit() and int(part) < len(container):
+            container = container[int(part)]
+        elif isinstance(container, Mapping):
+            try:
+                container = container[find(container, part)]
+            except KeyError:
+                return default
+        else:
+            return default
+    return container
+
+
 def name_in(container: Mapping[Any, Any], part: str) -> Any:
     """Return the key that a part of a dotted key means in a mapping: one that is there, else a new one like the others.
 

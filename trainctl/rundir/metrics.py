@@ -170,6 +170,15 @@ def supersede(path: Path, step: int) -> None:
         raise
 
 
+def values_until(path: Path, step: int) -> dict[str, Any]:
+    """Return the last value of each metric up to and including a step."""
+    found: dict[str, Any] = {}
+    for record in files.read_lines(path):
+        if isinstance(record.get("step"), int) and record["step"] <= step:
+            found |= record
+    return found
+
+
 def append_whole(path: Path, data: bytes) -> None:
     """Append lines so that all or none of them are there; for a file with one writer.
 

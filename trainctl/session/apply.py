@@ -143,18 +143,25 @@ class Applier:
         via = recorded.via or "replay"  # a changelog's edits have none
         note = (recorded.note if recorded.via else recorded.comment) or None
         edit = Edit(step, values, via=via, note=note, at=time.time(), id=f"{via}-{step}")
-        try:
-            self._record.add(edit)
-        except Exception as error:
-            raise RunDirError(
-                f"the edit at step {step} of {scheduled.source} cannot be recorded in {str(self._run.changelog)!r}: "
-                f"{_reason(error)}; it was not applied"
-            ) from error
+        self.note(edit, f"the edit at step {step} of {scheduled.source}")
         try:
             self._change(edit)
         finally:
             self._answers.give(Event(f"{via}-{step}", "applied", step=step, edits=values, via=via))
             log.info("step %d: %s (%s)", step, _said(values), via)
+
+    def note(self, edit: Edit, what: str = "what the run was started with") -> None:
+        """Record an edit that is not asked for here.
+
+        Raises:
+            RunDirError: it cannot be recorded.
+        """
+        try:
+            self._record.add(edit)
+        except Exception as error:
+            raise RunDirError(
+                f"{what} cannot be recorded in {str(self._run.changelog)!r}: {_reason(error)}; it was not applied"
+            ) from error
 
     def _touched(self, request: Request) -> list[Key]:
         """Return the keys that a request would change, those in lists too."""

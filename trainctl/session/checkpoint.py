@@ -89,6 +89,7 @@ def resume(session: Session, step: int, state: Mapping[str, Any], config: DictCo
     for scheduled in session.schedule.take(step):
         if not scheduled.is_recorded:
             session.applier.scheduled(scheduled.step, scheduled)
+    session.note_start(step)
     foreign = _foreign(session.record.changelog, step, state)
     if foreign is not None:
         session.applier.scheduled(step, Scheduled(foreign, f"the checkpoint of {state.get('run')}", is_recorded=False))

@@ -11,11 +11,13 @@ from typing import Any, TypeVar
 from omegaconf import DictConfig
 
 from trainctl.attempt.attempt import Attempt
-from trainctl.attempt.rank import distributed
+from trainctl.attempt.rank import distributed, rank, world_size
 from trainctl.config.settings import settings_of
 from trainctl.errors import SettingError
 from trainctl.rundir.compare import FINGERPRINT, fingerprint
+from trainctl.rundir.metrics import values_until
 from trainctl.rundir.request import Request
+from trainctl.rundir.summary import PreviousAttempt
 from trainctl.session import checkpoint as resume
 from trainctl.session import values as binding
 from trainctl.session.apply import Hook
@@ -35,6 +37,7 @@ from trainctl.session.values import Now, build
 
 Item = TypeVar("Item")
 HookType = TypeVar("HookType", bound=Hook)
+_NEVER_LOGGED = object()
 CallType = TypeVar("CallType", bound=Callable[..., object])
 
 
@@ -48,7 +51,20 @@ class Live:
     """
 
     __slots__ = (
-        *("_agree", "_engine", "_files", "_flags", "_goal", "_has_joined", "_loops", "_member", "_next", "_pid"),
+        *(
+            "_agree",
+            "_engine",
+            "_files",
+            "_flags",
+            "_goal",
+            "_has_joined",
+            "_loops",
+            "_member",
+            "_next",
+            "_last_rates",
+            "_pid",
+            "_previous",
+        ),
         *("_stretch", "_taken", "config", "now", "seed", "step_number"),
     )
 
@@ -60,6 +76,8 @@ class Live:
         self._loops = Loops()
         self._stretch = (0, 0)
         self._pid = os.getpid()
+        self._previous = None if attempt is None else attempt.previous
+        self._last_rates: dict[str, Any] = {}
         self._agree, self._has_joined = agree, False
         self._flags = Flags()
         self._next = 1  # the first step looks for other ranks
@@ -181,9 +199,15 @@ class Live:
         Raises:
             SettingError: there is no such attribute, option, or key.
         """
-        bound = binding.bind(target, path, options, now=self.now, log=self.log)
+        bound = binding.bind(target, path, options, now=self.now, log=self._log_changed)
         self.add_binding(bound)
         return bound
+
+    def _log_changed(self, values: Mapping[str, Any]) -> None:
+        """Log values unless they are the last that were logged, by an earlier attempt too: rows depend on the step."""
+        if any(self._last_rates.get(name, _NEVER_LOGGED) != value for name, value in values.items()):
+            self._last_rates.update(values)
+            self.log(values)
 
     def fingerprint(self, model: Any) -> str:
         """Return a hash of a model's weights and log it: `trainctl replay --verify` compares it with the repetition's.
@@ -214,6 +238,32 @@ class Live:
     def should_evaluate(self) -> bool:
         """Whether an evaluation is asked for: true until the end of the first step in which the loop looks."""
         return self._flags.evaluate.look(self.step_number)
+
+    @property
+    def resuming(self) -> bool:
+        """Whether an earlier attempt of this run has begun: then look for its checkpoint.
+
+        Raises:
+            SettingError: as `previous_attempt`.
+        """
+        return self.previous_attempt is not None
+
+    @property
+    def previous_attempt(self) -> PreviousAttempt | None:
+        """What the attempt before this one has left: `number`, `last_step`, and how it ended (`state`, `reason`).
+
+        Raises:
+            SettingError: this is another rank than 0, and it has not heard of rank 0 yet.
+        """
+        member = self._member
+        if not isinstance(member, Follower):
+            return self._previous
+        if member.agreement is None and world_size() > 1:
+            raise SettingError(
+                f"live.previous_attempt is not known yet on rank {rank()}: initialise torch.distributed before "
+                "trainctl.live(cfg), or give trainctl.live(cfg, agree=…)"
+            )
+        return member.previous
 
     @property
     def is_open(self) -> bool:
@@ -262,6 +312,7 @@ class Live:
         elif files is not None:
             go_on = functools.partial(resume.resume, files, step, state, self.config)
             self._engine.meet_for(step, go_on) if isinstance(self._engine, Leader) else go_on()
+            self._last_rates = values_until(files.attempt.run.metrics, step)
 
     def close(self, reason: str = RUN_ENDED) -> None:
         """End the session: requests that are left are rejected with `reason`, metrics and progress are written.

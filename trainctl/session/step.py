@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import Any
 
 from trainctl.attempt.attempt import Attempt
 from trainctl.config.changelog import Edit
+from trainctl.config.keys import at
+from trainctl.config.values import is_same
 from trainctl.errors import EditError, RunDirError
 from trainctl.rundir.events import Answers, Event
 from trainctl.rundir.metrics import MetricLog
@@ -24,7 +28,7 @@ from trainctl.session.io_thread import Pump
 from trainctl.session.recovery import reject
 from trainctl.session.replay import Replaying
 from trainctl.session.run_actions import Doing
-from trainctl.session.schedule import Schedule
+from trainctl.session.schedule import STARTED, Schedule
 from trainctl.session.values import Now
 
 log = logging.getLogger(__name__)
@@ -66,6 +70,7 @@ class Session:
         self.doing = Doing(attempt, self.actions, flags, answers)
         self.begun = 0
         self.touched: set[str] = set()
+        self.started_with: dict[str, Any] = {}  # what differs from step 0 in this attempt, until that is recorded
         self.pump: Pump
         self._show = show
         self._waiting = Waiting()
@@ -93,6 +98,7 @@ class Session:
         if step <= self.begun:
             return
         self.begun = step
+        self.note_start(step)
         if self.metrics.is_held:
             self.metrics.start_over()
         for scheduled in self.schedule.take(step):
@@ -105,6 +111,20 @@ class Session:
             time.sleep(self._poll_s)
             self.tell(None)
             self._work_off(step, is_epoch=is_epoch)
+
+    def note_start(self, step: int) -> None:
+        """Record at a step what this attempt was started with in place of what step 0 says.
+
+        Raises:
+            RunDirError: it cannot be recorded.
+        """
+        now = self.record.changelog.at(step) if self.started_with else {}
+        values = {key: value for key, value in self.started_with.items() if not is_same(at(now, key), value)}
+        self.started_with = {}
+        if values:
+            number = self.attempt.number
+            edit = Edit(step, values, via="start", note=f"attempt {number} was started with", at=time.time())
+            self.applier.note(dataclasses.replace(edit, id=f"{STARTED}{number}"))
 
     def changed(self, edit: Edit) -> None:
         """Show the new values to the task, before its own hooks see the edit."""

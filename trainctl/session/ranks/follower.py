@@ -16,6 +16,7 @@ from trainctl.config.settings import settings_of
 from trainctl.config.snapshot import snapshot
 from trainctl.errors import RankError
 from trainctl.rundir.seed import seed_libraries, write_seed
+from trainctl.rundir.summary import PreviousAttempt
 from trainctl.session.actions import Actions
 from trainctl.session.flags import Flags
 from trainctl.session.ranks.protocol import Agreement, LoopFlags, RankFailure, Task, Whole
@@ -37,6 +38,7 @@ class Follower:
     Attributes:
         agreement: how it hears from rank 0; None while that is not known, and then it only counts steps.
         seed: of the run.
+        previous: what the attempt before has left, once rank 0 has told it.
     """
 
     def __init__(self, config: DictConfig, flags: Flags, show: Callable[[Now], None]) -> None:
@@ -46,6 +48,7 @@ class Follower:
         self.seed = settings_of(config).seed
         if self.seed is None:
             self.seed = environment.seed()
+        self.previous: PreviousAttempt | None = None
         self._seeded: set[str] = set()
         self._config = config
         self._base = leaves(snapshot(config))
@@ -89,7 +92,8 @@ class Follower:
 
     def _do(self, step: int, content: Whole | Edit | Task | LoopFlags | RankFailure) -> None:
         match content:
-            case Whole(seed, edit):
+            case Whole(seed, edit, previous):
+                self.previous = previous
                 self._take_seed(step, seed)
                 self._change(edit)
             case Edit():
