@@ -19,9 +19,10 @@ PYTEST_ARGS ?=
 FAULT_ROUNDS ?= 200
 FAULT_SEED ?= $(shell date +%y%j)000
 FAULT_JOBS ?= 1000
+FAULTS = TRAINCTL_FAULT_SEED=$(FAULT_SEED) TRAINCTL_FAULT_ROUNDS=$(FAULT_ROUNDS) TRAINCTL_FAULT_JOBS=$(FAULT_JOBS)
 
 .NOTPARALLEL:
-.PHONY: help venv demo lock test test-main test-hydra14 test-hydra14-all test-newest test-oldest test-page test-faults check format format-check lint types bench screenshots chromium clean
+.PHONY: help venv demo lock test test-main test-all test-hydra14 test-hydra14-all test-newest test-oldest test-page test-faults check format format-check lint types bench screenshots chromium clean
 
 help: ## say what each target does
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -77,10 +78,16 @@ demo: $(VENV)/.installed-demo ## train the demo task with two kinds of normalisa
 	$(BIN)/python train.py -m norm=new,batch
 	$(BIN)/trainctl table outputs/train
 
-test: test-hydra14 test-main ## run the whole test suite, on Hydra 1.4 as far as it concerns Hydra
+# Each pytest is the last of its target, so that its summary is what is read last.
+test: $(VENV)/.installed-dev chromium ## run the tests that take minutes: real sweeps, kills, edits and a browser among them
+	$(BIN)/python -m pytest -n $(WORKERS) -m 'not slow and not long' $(PYTEST_ARGS)
 
 test-main: $(VENV)/.installed-dev chromium
 	$(BIN)/python -m pytest -n $(WORKERS) -m 'not long' $(PYTEST_ARGS)
+
+test-all: test-hydra14-all $(VENV)/.installed-dev chromium ## run everything, with many examples and new random kills: for a night
+	@echo "seeds from $(FAULT_SEED) on, $(FAULT_ROUNDS) rounds"
+	$(FAULTS) $(BIN)/python -m pytest -n $(WORKERS) --hypothesis-profile=many --timeout=3600 $(PYTEST_ARGS)
 
 test-page: $(VENV)/.installed-dev chromium ## all tests of the page, with a browser's whole tours
 	$(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS) tests/panel tests/security
@@ -92,21 +99,20 @@ test-hydra14: $(VENV14)/.installed ## run Hydra's own suites, and ours of config
 test-hydra14-all: $(VENV14)/.installed ## run all of the above and all sweeps on the newest pre-release of Hydra 1.4
 	$(VENV14)/bin/python -m pytest -n $(WORKERS) -m 'not long' $(PYTEST_ARGS) $(ON_HYDRA14) tests/launch
 
-test-newest: ## run the whole test suite on the newest version of everything, whatever the locks say
+test-newest: ## run what CI runs on the newest version of everything, whatever the locks say
 	rm -f .venv-newest/.installed-dev .venv-newest-hydra14/.installed
-	$(MAKE) test LOCK=-newest VENV=.venv-newest VENV14=.venv-newest-hydra14
+	$(MAKE) test-hydra14 test-main LOCK=-newest VENV=.venv-newest VENV14=.venv-newest-hydra14
 
 # Without PyTorch, Lightning and Transformers, whose tests are then skipped.
-test-oldest: ## run the test suite on the lower bounds in pyproject.toml
+test-oldest: ## run what CI runs on the lower bounds in pyproject.toml
 	$(MAKE) test-main LOCK=-oldest VENV=.venv-oldest EXTRAS=dev TORCH=
 
 # A round that failed is drawn again by `TRAINCTL_FAULT_SEED=its-number TRAINCTL_FAULT_ROUNDS=1 pytest tests/faults/test_random_rounds.py`.
 test-faults: $(VENV)/.installed-dev ## the long form of the fault suite, with new random kills each night
 	@echo "seeds from $(FAULT_SEED) on, $(FAULT_ROUNDS) rounds"
-	TRAINCTL_FAULT_SEED=$(FAULT_SEED) TRAINCTL_FAULT_ROUNDS=$(FAULT_ROUNDS) TRAINCTL_FAULT_JOBS=$(FAULT_JOBS) \
-		$(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS) tests/faults
+	$(FAULTS) $(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS) tests/faults
 
-check: format-check lint types test ## everything that CI checks: format, lint, types, tests
+check: format-check lint types test-hydra14 test-main ## everything that CI checks: format, lint, types, all tests but the long ones
 
 format: $(VENV)/.installed-dev ## format the code and mend what ruff can mend
 	$(BIN)/ruff format .

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import drawn
 import hydra
 import hypothesis
 import psutil
@@ -22,9 +23,7 @@ from task_app import task
 
 __all__ = ["app", "task", "wait_until_fixture"]
 
-# A busy machine makes any one example slow: the whole test's timeout is what guards against hanging.
-hypothesis.settings.register_profile("trainctl", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
-hypothesis.settings.load_profile("trainctl")
+hypothesis.settings.load_profile(drawn.FEW)  # at night `--hypothesis-profile=many`
 
 # a shell that is no terminal's starts what it has in the background deaf to Ctrl-C, and so would be what tests start
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -15,6 +15,8 @@ from disks import small_disk
 from omegaconf import DictConfig, OmegaConf
 
 from trainctl.attempt import attempt
+from trainctl.config.changelog import loads
+from trainctl.rundir import files
 from trainctl.rundir.events import Event, answer
 from trainctl.rundir.inbox import file_request
 from trainctl.rundir.paths import RunDir
@@ -42,6 +44,22 @@ def config() -> DictConfig:
     return made
 
 
+def end_current_run() -> None:
+    """End the run of this process, if there is one, as its normal end would."""
+    current = attempt.current()
+    if current is not None:
+        current.end("done", exit_code=0)
+
+
+def edits(run: RunDir) -> list[tuple[int, dict[str, Any]]]:
+    return [(edit.step, edit.values) for edit in loads(run.changelog.read_bytes()).edits]
+
+
+def metrics(run: RunDir) -> list[dict[str, Any]]:
+    """Return the records of `metrics.jsonl`, wall-clock fields aside."""
+    return [{name: value for name, value in record.items() if name != "t"} for record in files.read_lines(run.metrics)]
+
+
 @pytest.fixture
 def run(tmp_path: Path) -> RunDir:
     return RunDir.at(tmp_path / "run")
@@ -51,13 +69,8 @@ def run(tmp_path: Path) -> RunDir:
 def end_run() -> Iterator[Callable[[], None]]:
     """Return a function that ends the run of this process as its normal end would; the test's end calls it too."""
 
-    def end() -> None:
-        current = attempt.current()
-        if current is not None:
-            current.end("done", exit_code=0)
-
-    yield end
-    end()
+    yield end_current_run
+    end_current_run()
 
 
 @pytest.fixture

@@ -6,13 +6,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+from waiting import wait_until
 
 from trainctl.config import yaml
 
@@ -190,27 +190,21 @@ class App:
             process.kill()
 
 
+def make_app(path: Path) -> App:
+    """Write the app and its configs into a directory."""
+    (path / "app.py").write_text(SOURCE)
+    (path / "conf" / "norm").mkdir(parents=True)
+    (path / "conf" / "config.yaml").write_text("defaults: [norm: batch, _self_]\nx: 0\nmode: ok\n")
+    for name in ("batch", "new"):
+        (path / "conf" / "norm" / f"{name}.yaml").write_text(f"name: {name}\n")
+    return App(path)
+
+
 @pytest.fixture
 def app(tmp_path: Path) -> Iterator[App]:
-    (tmp_path / "app.py").write_text(SOURCE)
-    (tmp_path / "conf" / "norm").mkdir(parents=True)
-    (tmp_path / "conf" / "config.yaml").write_text("defaults: [norm: batch, _self_]\nx: 0\nmode: ok\n")
-    for name in ("batch", "new"):
-        (tmp_path / "conf" / "norm" / f"{name}.yaml").write_text(f"name: {name}\n")
-    app = App(tmp_path)
+    app = make_app(tmp_path)
     yield app
     app.end()
-
-
-def wait_until(condition: Callable[[], Any], what: str, deadline_s: float = 60) -> Any:
-    """Wait for a condition and return what it returned; fail when the deadline passes."""
-    end = time.monotonic() + deadline_s
-    while time.monotonic() < end:
-        value = condition()
-        if value:
-            return value
-        time.sleep(0.01)
-    raise AssertionError(f"waited {deadline_s} s in vain: {what}")
 
 
 @pytest.fixture(name="wait_until")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import pty
 import re
 import signal
 import subprocess
@@ -15,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from pseudo_terminal import on_terminal
 from task_app import CALLBACK, FILES, PRESET, Task, status_of
 
 from trainctl.config import yaml
@@ -24,23 +23,6 @@ from trainctl.rundir.paths import RunDir
 from trainctl.rundir.status import state_of
 
 WaitUntil = Callable[..., Any]
-
-
-def on_terminal(task: Task, *overrides: str) -> str:
-    """Run the program on a terminal of 91 columns and return what the terminal showed."""
-    ours, theirs = pty.openpty()
-    os.set_inheritable(theirs, True)
-    subprocess.run(["stty", "cols", "91"], stdin=theirs, check=True)
-    command = [sys.executable, "app.py", *overrides]
-    process = subprocess.Popen(command, **task.options(), stdin=theirs, stdout=theirs, stderr=theirs)
-    os.close(theirs)
-    shown = b""
-    with contextlib.suppress(OSError):  # the last writer is gone
-        while data := os.read(ours, 1 << 16):
-            shown += data
-    os.close(ours)
-    assert process.wait(60) == 0, shown
-    return shown.decode()
 
 
 @pytest.mark.parametrize("config", [PRESET, CALLBACK], ids=["preset", "callback"])
@@ -97,7 +79,7 @@ def test_output_of_children_and_c_code_is_in_the_log_and_still_shown(task: Task)
 
 
 def test_terminal_stays_a_terminal(task: Task) -> None:
-    shown = on_terminal(task, "mode=loud")
+    shown = on_terminal([sys.executable, "app.py", "mode=loud"], task.path, columns=91)
     log = task.only_run().log.read_text()
     for text in (shown.replace("\r\n", "\n"), log):
         assert "tty True True\ncolumns 91\n" in text
@@ -225,4 +207,14 @@ def test_config_of_the_preset_holds_our_settings_and_readable_dirs(task: Task) -
     config = yaml.loads(done.stdout.removesuffix("after main\n"))
     assert config["hydra"]["launcher"]["_target_"] == "hydra_plugins.hydra_trainctl.slots.SlotLauncher"
     assert config["hydra"]["sweep"] == {"dir": "outputs/${hydra.job.name}", "subdir": "${trainctl_name:}"}
-    assert set(config["trainctl"]) >= {"editable", "controls", "replay", "drift", "seed", "panel", "identity", "track"}
+    assert "trainctl" not in config
+    assert set(config["hydra"]["trainctl"]) >= {
+        "editable",
+        "controls",
+        "replay",
+        "drift",
+        "seed",
+        "panel",
+        "identity",
+        "track",
+    }

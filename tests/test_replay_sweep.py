@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from session_fixtures import metrics
 
 from trainctl.config.changelog import loads
 from trainctl.rundir import files
@@ -28,6 +29,7 @@ pytestmark = pytest.mark.timeout(600)
 TRAINING = """
 import hashlib, time
 import hydra, numpy as np, trainctl
+from hydra.core.hydra_config import HydraConfig
 
 def wait_for_request(live):
     deadline = time.monotonic() + 120
@@ -48,7 +50,7 @@ def main(cfg):
         speeds = np.array(live.now.momenta)[:, None] * speeds + gradient
         weights = weights - live.now.optim.lr * speeds.mean(axis=0)
         live.log(loss=np.mean(error**2), lr=cfg.optim.lr, batch_size=cfg.batch_size, momenta=list(cfg.momenta))
-        if cfg.trainctl.replay is None and live.step_number in cfg.waits:
+        if HydraConfig.get().trainctl.replay is None and live.step_number in cfg.waits:
             wait_for_request(live)
     return hashlib.sha256(weights.tobytes()).hexdigest()
 
@@ -129,11 +131,6 @@ def wait_for_step(run: RunDir, sweep: subprocess.Popen[str], step: int) -> None:
         return any(record["step"] == step for record in files.read_lines(run.metrics))
 
     wait_until(is_there, f"{run.name} waits after step {step}")
-
-
-def metrics(run: RunDir) -> list[dict[str, Any]]:
-    """Return the records, wall-clock fields aside."""
-    return [{name: value for name, value in record.items() if name != "t"} for record in files.read_lines(run.metrics)]
 
 
 def replays_of(training: Training, source: RunDir) -> list[RunDir]:

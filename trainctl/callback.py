@@ -31,6 +31,7 @@ from trainctl.attempt.reservation import is_waiting, plain_facts
 from trainctl.compose import _hydra
 from trainctl.compose.pairs import check_any_left, check_complete, fit, fit_sweep, known_to_hydra
 from trainctl.config.settings import Settings, settings_of
+from trainctl.config.settings_node import move_settings, setting
 from trainctl.errors import JobError, SettingError, TrainctlError
 from trainctl.launch.sweep_dir import settle_sweep_dir
 from trainctl.panel.server import handle as panel
@@ -72,6 +73,7 @@ class TrainctlCallback(Callback):
 
         What Hydra writes down is for the first process of a run alone.
         """
+        move_settings(config)
         try:
             fit(config)
             _explain_if_asked(config)
@@ -96,6 +98,7 @@ class TrainctlCallback(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check what was asked before anything is made, then show the page. In the process of the launcher."""
+        move_settings(config)
         with known_to_hydra(config):
             launcher = str(OmegaConf.select(config, "hydra.launcher._target_", default=""))
             is_preview = OmegaConf.select(config, "hydra.launcher.dry_run", default=False)
@@ -165,7 +168,7 @@ def _explain_if_asked(config: DictConfig) -> None:
     Raises:
         SettingError: it names a key that the config does not have.
     """
-    wanted = OmegaConf.select(config, "trainctl.explain", default=False)
+    wanted = setting(config, "explain", False)
     if wanted is None or wanted is False:
         return
     from trainctl.explain.explain import explain_config, written  # what no run needs

@@ -1,7 +1,8 @@
 """What users name in their configs: launcher `slots`, sweeper `grids`, callback `trainctl`, `defaults: [trainctl]`.
 
 `hydra_plugins` puts these names into Hydra's ConfigStore, and imports this module when one of them is first loaded.
-Importing it registers the resolver that the preset uses.
+Importing it registers the resolver that the preset uses, and has the settings moved out of the task's config wherever
+Hydra composes one in this process.
 """
 
 from __future__ import annotations
@@ -12,19 +13,21 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from trainctl.compose import _hydra
 from trainctl.config.grid import GridSweeperConf
 from trainctl.config.naming import current_swept, name_of_parts
 from trainctl.config.overrides import task_parts
 from trainctl.config.settings import Settings
+from trainctl.config.settings_node import leave_out_of_dirname, move_settings
 from trainctl.launch.settings import SlotLauncherConf
 
 _PRESET = {
     "defaults": [
         "_self_",
+        f"/{_hydra.SETTINGS}",
         {"override /hydra/launcher": "slots"},
         {"override /hydra/callbacks": "trainctl"},
     ],
-    "trainctl": Settings,
     "hydra": {
         "run": {"dir": "outputs/${hydra.job.name}/${now:%Y-%m-%d}_${now:%H-%M-%S}"},
         # stable, so that the same command resumes
@@ -38,6 +41,7 @@ _NODES: dict[str, Any] = {
     "hydra/sweeper/grids": GridSweeperConf,
     "hydra/callbacks/trainctl": {"trainctl": {"_target_": "trainctl.callback.TrainctlCallback"}},
     "trainctl": _PRESET,
+    _hydra.SETTINGS: Settings,
 }
 
 
@@ -62,4 +66,16 @@ def name_of(*, _root_: DictConfig) -> str:
     return name_of_parts(task_parts(hydra), current_swept(), groups)
 
 
+def _composed(config: DictConfig, overridden: list[str], for_job: bool) -> None:
+    """Move the settings of a config that Hydra has composed; not for a program that composes for itself.
+
+    `hydra.compose` takes Hydra's node away, and `trainctl.live(cfg)` would find no settings.
+    """
+    leave_out_of_dirname(config, overridden)
+    if for_job:
+        move_settings(config)
+
+
 _register()
+if _hydra.is_known():
+    _hydra.after_composing(_composed)

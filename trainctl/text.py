@@ -13,6 +13,7 @@ from typing import Any
 from trainctl.config import yaml
 
 LONGEST = 200  # characters of a value on one line
+LONGEST_S = 30 * 365.25 * 86400
 
 _ESCAPE_SEQUENCE = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor
@@ -88,20 +89,23 @@ def count(of: int | None) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """Write a time span in its two largest units.
+    """Write a time span in its two largest units; below ten seconds with one decimal. Nothing for None, NaN, infinity.
 
-    >>> duration(0.21), duration(42.4), duration(192), duration(7500), duration(280000)
-    ('0.2s', '42s', '3m12s', '2h05m', '3d05h')
+    >>> duration(0.21), duration(42.4), duration(192), duration(7500), duration(280000), duration(3600)
+    ('0.2 s', '42 s', '3 min 12 s', '2 h 5 min', '3 d 5 h', '1 h')
     """
     if seconds is None or not math.isfinite(seconds):
         return ""
     if seconds < 9.95:
-        return f"{seconds:.1f}s"
+        return f"{seconds:.1f} s"
+    if seconds >= LONGEST_S:
+        return "> 30 years"
     whole = round(seconds)
-    for unit, small, size, part in (("d", "h", 86400, 3600), ("h", "m", 3600, 60), ("m", "s", 60, 1)):
+    for size, unit, part, small in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
         if whole >= size:
-            return f"{whole // size}{unit}{whole % size // part:02}{small}"
-    return f"{whole}s"
+            rest = whole % size // part
+            return f"{whole // size} {unit}" + (f" {rest} {small}" if rest else "")
+    return f"{whole} s"
 
 
 def rate(per_second: float | None) -> str:
@@ -113,22 +117,6 @@ def rate(per_second: float | None) -> str:
     if per_second is None or not math.isfinite(per_second):
         return ""
     return f"{per_second / 1000:.3g}k/s" if 1000 <= per_second < 1e6 else f"{per_second:.3g}/s"
-
-
-def long_duration(seconds: float | None) -> str:
-    """Write a time span in its two largest units, where there is room for them.
-
-    >>> long_duration(3.2), long_duration(75), long_duration(7384), long_duration(200000)
-    ('3 s', '1 min 15 s', '2 h 3 min', '2 d 7 h')
-    """
-    if seconds is None or math.isnan(seconds):
-        return ""
-    whole = int(min(seconds, 1e9))
-    for size, unit, part, small in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
-        if whole >= size:
-            rest = whole % size // part
-            return f"{whole // size} {unit}" + (f" {rest} {small}" if rest else "")
-    return f"{whole} s"
 
 
 def steps(step: int | None, total: int | None) -> str:

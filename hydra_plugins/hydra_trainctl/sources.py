@@ -107,4 +107,5 @@ def _register(group: Optional[str], name: str, package: Optional[str] = None) ->
 _register("hydra/launcher", "slots")
 _register("hydra/sweeper", "grids")
 _register("hydra/callbacks", "trainctl")
+_register("hydra/trainctl", "settings", "trainctl")
 _register(None, "trainctl", "_global_")

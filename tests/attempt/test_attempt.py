@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from disks import fill
 from omegaconf import DictConfig, OmegaConf
+from task_app import status_of
 
 from trainctl.attempt import attempt, reservation
 from trainctl.attempt.attempt import Attempt
@@ -20,7 +21,7 @@ from trainctl.rundir import files
 from trainctl.rundir.lock import is_locked
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.result import read_result
-from trainctl.rundir.status import Status, read_status, state_of
+from trainctl.rundir.status import state_of
 
 Begin = Callable[..., Attempt]
 
@@ -43,12 +44,6 @@ def begin(run: RunDir) -> Iterator[Begin]:
     yield start
     for one in begun:
         one.end("interrupted")
-
-
-def status_of(run: RunDir) -> Status:
-    status = read_status(run)
-    assert status is not None
-    return status
 
 
 def test_attempt_begins_with_lock_status_and_record(run: RunDir, begin: Begin) -> None:

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from made import CLI, PATIENT, Answer, Cli, wait_until
+from made import CLI, PATIENT, Answer, Cli
+from waiting import wait_until
 
 from trainctl.rundir import files
 from trainctl.rundir.paths import RunDir

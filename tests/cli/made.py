@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,13 +23,6 @@ PATIENT = [
 ]
 Answer = subprocess.CompletedProcess[str]
 Cli = Callable[..., Answer]
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.01)
 
 
 def finished(path: Path, *overrides: str, state: Any = "done", result: Any = 0.5, reason: str | None = None) -> RunDir:

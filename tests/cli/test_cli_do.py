@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from made import Cli, assert_refused, finished, wait_until
+from made import Cli, assert_refused, finished
+from waiting import wait_until
 
 from trainctl.rundir import files
 from trainctl.rundir.events import read_events

@@ -7,7 +7,8 @@ import re
 from pathlib import Path
 
 import pytest
-from made import Cli, assert_refused, finished, wait_until
+from made import Cli, assert_refused, finished
+from waiting import wait_until
 
 from trainctl.config.changelog import Changelog, Edit, dumps
 from trainctl.rundir.events import Event, append

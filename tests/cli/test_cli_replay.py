@@ -20,6 +20,7 @@ APP = """
 import sys, time
 import hydra
 import trainctl
+from hydra.core.hydra_config import HydraConfig
 from trainctl.rundir import inbox
 from trainctl.attempt.attempt import current
 
@@ -29,7 +30,7 @@ def main(cfg):
     for step in range(cfg.steps):
         live.step()
         live.log(lr=cfg.lr)
-        if step == 5 and cfg.get("trainctl", {}).get("replay") is None:
+        if step == 5 and HydraConfig.get().get("trainctl", {}).get("replay") is None:
             inbox.file_request(current().run, {"lr": "0.05"}, via="cli")
             deadline = time.monotonic() + 60
             while not live._taken and time.monotonic() < deadline:

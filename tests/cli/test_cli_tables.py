@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
-import subprocess
 from pathlib import Path
 
 import pytest
 from made import CLI, Cli, assert_refused, finished
+from pseudo_terminal import on_terminal
 
 from trainctl import text
 from trainctl.cli import grid, place, terminal
@@ -50,7 +49,8 @@ def test_ls_piped_is_plain_and_whole(cli: Cli, tmp_path: Path) -> None:
     out = cli("ls").stdout
     assert name in out
     assert reason in out
-    assert "0.123456789012345" in out
+    assert " 0.1235 " in out
+    assert json.loads(cli("ls", "--json").stdout)[1]["result"] == 0.123456789012345
     assert "\x1b" not in out
     assert len({line.index("train/") for line in out.splitlines()[1:]}) == 1
 
@@ -59,7 +59,7 @@ def test_ls_fits_a_terminal_and_shows_data_as_data(tmp_path: Path, environment: 
     run = finished(tmp_path / "outputs" / "Norm_new", result="\x1b[2J[bold]text[/bold]\x1b]0;title\x07")
     files.append_lines(run.metrics, [{"step": 11, **{f"metric{number}": number / 7 for number in range(9)}, "t": 1.0}])
     finished(tmp_path / "outputs" / ("Long_" + "name_" * 20), result=None)
-    out = on_terminal(["ls"], tmp_path, environment)
+    out = on_terminal([*CLI, "ls"], tmp_path, columns=80, env={**environment, "TERM": "xterm"})
     assert "[bold]text[/bold]" in out
     assert "\x1b[2J" not in out
     assert "title" not in out
@@ -67,21 +67,6 @@ def test_ls_fits_a_terminal_and_shows_data_as_data(tmp_path: Path, environment: 
     assert max(map(len, plain.splitlines())) <= 80
     assert "metric8" not in plain
     assert "Long_" + "name_" * 20 in re.sub(r"[^A-Za-z_]", "", plain)
-
-
-def on_terminal(arguments: list[str], cwd: Path, environment: dict[str, str]) -> str:
-    """Run the command line on a terminal of 80 columns and return what it sent there."""
-    ours, theirs = os.openpty()
-    with subprocess.Popen(
-        [*CLI, *arguments], cwd=cwd, env={**environment, "TERM": "xterm"}, stdout=theirs, stderr=theirs, stdin=theirs
-    ) as process:
-        os.close(theirs)
-        data = b""
-        with contextlib.suppress(OSError), os.fdopen(ours, "rb", buffering=0) as reader:  # EIO is a terminal's end
-            while part := reader.read(4096):
-                data += part
-        process.wait(60)
-    return data.decode()
 
 
 def test_show_of_a_failed_run_ends_with_its_log(cli: Cli, tmp_path: Path) -> None:
@@ -163,8 +148,8 @@ def test_table_has_a_column_for_what_varies(cli: Cli, tmp_path: Path) -> None:
     lines = cli("table", "outputs").stdout.splitlines()
     assert [line.split() for line in lines] == [
         ["name", "norm", "result", "reason", "loss", "edits", "took"],
-        ["Norm_batch", "batch", "0.5", "0.25", "1m00s"],
-        ["Norm_new", "new", "0.75", "0.25", "1m00s"],
+        ["Norm_batch", "batch", "0.5", "0.25", "1", "min"],
+        ["Norm_new", "new", "0.75", "0.25", "1", "min"],
     ]
     finished(tmp_path / "outputs" / "Norm_bad", "norm=bad", "task.steps=9", state="failed", reason="boom")
     assert cli("table", "outputs").stdout.splitlines()[1].split()[:4] == ["Norm_bad", "failed", "bad", "boom"]
@@ -220,7 +205,7 @@ def test_no_text_of_a_run_reaches_a_terminal_as_a_control_sequence(tmp_path: Pat
     foreign = finished(tmp_path / "outputs" / "b")
     files.write_yaml(foreign.status, {"state": title, "slot": title, "commands": {title: {"state": title}}})
     for words in (["ls"], ["table"], ["show", str(run.path)], ["show", str(foreign.path)], ["log", str(run.path)]):
-        seen = on_terminal(words, tmp_path, {**os.environ, "COLUMNS": str(columns)})
+        seen = on_terminal([*CLI, *words], tmp_path, columns=columns, env={**os.environ, "TERM": "xterm"})
         assert "pwned" not in seen or "\\x1b]0;pwned" in seen, words  # as a repr, in a reason
         for sequence in ("\x1b]", "\x1b[2J", "\x9b", "\x07", "\u202e"):
             assert sequence not in seen, (words, sequence)

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made import CLI, Cli, assert_refused, finished, wait_until
+from made import CLI, Cli, assert_refused, finished
+from waiting import wait_until
 
 from trainctl.cli.tail import Printer
 from trainctl.launch.registry import Presence

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 
 import pytest
+from drawn import examples
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
@@ -51,7 +52,7 @@ def filled(template: str, value: str) -> str:
 
 @pytest.mark.skipif("bash" not in shell()[0], reason="what is shown needs bash")
 @pytest.mark.parametrize(("template", "words"), PLACES, ids=[template for template, _ in PLACES])
-@settings(max_examples=20)
+@settings(max_examples=examples(20))
 @given(value=nasty)
 @example(value="'")
 @example(value="")
@@ -123,7 +124,7 @@ FRAGMENTS = [
 
 
 @pytest.mark.skipif("bash" not in shell()[0], reason="what is shown needs bash")
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(
     template=st.lists(st.sampled_from(FRAGMENTS), max_size=8).map("".join),
     value=nasty | st.sampled_from(["2", "x,y", "if", "X=1", "0"]),
@@ -167,7 +168,7 @@ def test_nul_is_refused() -> None:
 plain = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(st.lists(plain, min_size=1, max_size=4))
 def test_values_of_a_config_reach_the_command(values: list[str]) -> None:
     config = OmegaConf.create({"a": "", "all": [], "commands": {"x": "printf '%s\\0' ${a} ${all} ${flag:all}"}})

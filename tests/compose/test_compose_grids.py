@@ -32,11 +32,12 @@ copy: ${{moment}}
 
 APP = """
 import os, hydra
+from hydra.core.hydra_config import HydraConfig
 
 @hydra.main(version_base=None, config_path="conf", config_name="config")
 def main(cfg):
     with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "ran.txt"), "a") as file:
-        seed = cfg.trainctl.seed if "trainctl" in cfg else None
+        seed = HydraConfig.get().get("trainctl", {}).get("seed")
         file.write(f"{cfg.norm.name} {cfg.moment} {cfg.early_stop} {seed}\\n")
 
 main()
@@ -195,12 +196,12 @@ def test_seeds_count_up_from_the_configs_own(sweep: Any) -> None:
         "moment=1 trainctl.seed=1",
         "moment=2 trainctl.seed=0",
     ]
-    sweep[0].trainctl.seed = 7
+    sweep[0].hydra.trainctl.seed = 7
     assert made(sweep, [{"moment": 1}], seeds=2) == ["moment=1 trainctl.seed=7", "moment=1 trainctl.seed=8"]
     with pytest.raises(SettingError, match=r"seeds=2 sets trainctl.seed, which is set otherwise too"):
         made(sweep, [{"moment": 1}], "trainctl.seed=1,2", seeds=2)
-    with open_dict(sweep[0]):
-        del sweep[0]["trainctl"]
+    with open_dict(sweep[0].hydra):
+        del sweep[0].hydra["trainctl"]
     with pytest.raises(SettingError, match="this app has no `trainctl` settings; add `trainctl` to the defaults"):
         made(sweep, [{"moment": 1}], seeds=2)
 

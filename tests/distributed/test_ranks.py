@@ -21,7 +21,7 @@ EDITS = 1000
 
 
 def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Say whether two ranks have seen the same; they are two processes."""
+    """Whether two ranks have seen the same; they are two processes."""
     return {**one, "pid": None} == {**other, "pid": None}
 
 

@@ -217,3 +217,10 @@ def test_what_another_version_has_read_is_read_anew(
     for _ in range(2):
         Examiner().exam(tmp_path)
     assert reads == ["a", "a"]
+
+
+def test_code_that_reads_runs_is_part_of_what_stands_for_the_version() -> None:
+    package = Path(cache.__file__).parents[1]
+    found = {pattern: [path.name for path in package.glob(pattern)] for pattern in cache._READERS}
+    assert [pattern for pattern, names in found.items() if not names] == []
+    assert {"files.py", "metrics.py", "result.py", "status.py", "summary.py"} <= set(found["rundir/*.py"])

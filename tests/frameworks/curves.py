@@ -13,6 +13,13 @@ BASES = (0.1, 0.01)  # the learning rates of two parameter groups
 STEPS = 20
 
 
+class Warmup(torch_lr.LRScheduler):
+    """A scheduler of somebody's own: a ramp over four steps."""
+
+    def get_lr(self) -> list[float]:
+        return [base * min(1.0, (self.last_epoch + 1) / 4) for base in self.base_lrs]
+
+
 @dataclass(frozen=True)
 class Case:
     """A scheduler for the optimizer it is given, and the rate at step t (from 0) of one that began with `base`."""

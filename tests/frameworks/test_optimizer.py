@@ -12,6 +12,8 @@ from open_sessions import OpenLive
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
+from curves import Warmup  # noqa: E402
+
 from trainctl.rundir.paths import RunDir  # noqa: E402
 
 OPTIM = {"lr": 0.1, "wd": 0.01, "betas": [0.9, 0.99], "momentum": 0.9, "name": "adam"}
@@ -234,11 +236,6 @@ def test_resumed_run_ends_with_the_weights_of_one_that_was_not_stopped(open_live
     assert {name: value.tolist() for name, value in resumed.items()} == {
         name: value.tolist() for name, value in whole.items()
     }
-
-
-class Warmup(torch.optim.lr_scheduler.LRScheduler):
-    def get_lr(self) -> list[float]:
-        return [base * min(1.0, (self.last_epoch + 1) / 4) for base in self.base_lrs]
 
 
 def test_scheduler_of_the_task_itself_is_scaled_too(open_live: OpenLive) -> None:

@@ -12,6 +12,8 @@ from open_sessions import OpenLive
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
+from curves import Warmup  # noqa: E402
+
 from trainctl.errors import EditError, SettingError  # noqa: E402
 from trainctl.rundir.events import answer  # noqa: E402
 from trainctl.rundir.inbox import file_request  # noqa: E402
@@ -22,11 +24,6 @@ OPTIM = {"lr": 0.1, "wd": 0.01, "momentum": 0.9, "name": "adam"}
 
 def weights() -> list[Any]:
     return [torch.nn.Parameter(torch.ones(2))]
-
-
-class Warmup(torch.optim.lr_scheduler.LRScheduler):
-    def get_lr(self) -> list[float]:
-        return [base * min(1.0, (self.last_epoch + 1) / 4) for base in self.base_lrs]
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from typing import Any
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from sweep_app import App, make_app
+
+from trainctl.errors import SettingError
+from trainctl.launch.settings import check_settings
 
 STARTS = ["fork", "spawn"]
 
@@ -31,30 +37,45 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("start", STARTS)
-@pytest.mark.parametrize(
-    ("mode", "reason"),
-    [
-        ("raise", "ValueError: it broke"),
-        ("exit", "the job called sys.exit(3)"),
-        ("kill", "was killed by SIGKILL (9)"),
-        ("segv", "was killed by SIGSEGV (11)"),
-        ("unpicklable", "return value of type lock cannot be passed to the launcher"),
-        ("unpicklable_error", "exception of type NeverPickled cannot be passed to the launcher"),
-        ("two_arguments", "exception of type TwoArguments cannot be passed to the launcher"),
-    ],
-)
-def test_failed_job_fails_alone(app: Any, start: str, mode: str, reason: str) -> None:
-    done = app.run(f"mode=ok,{mode},leave", "hydra.launcher.slots=1", f"hydra.launcher.start={start}")
-    assert done.returncode == 1
-    assert "3 jobs: 2 done, 1 failed" in done.stderr
-    failure = re.search(r"FAIL  \d/3 sweep/1 after .*", done.stderr)
+FAILURES = {
+    "raise": "ValueError: it broke",
+    "exit": "the job called sys.exit(3)",
+    "kill": "was killed by SIGKILL (9)",
+    "segv": "was killed by SIGSEGV (11)",
+    "unpicklable": "return value of type lock cannot be passed to the launcher",
+    "unpicklable_error": "exception of type NeverPickled cannot be passed to the launcher",
+    "two_arguments": "exception of type TwoArguments cannot be passed to the launcher",
+}
+MODES = ["ok", *FAILURES, "leave"]
+Failed = tuple[App, "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="module", params=STARTS)
+def failed_sweep(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Failed:
+    """A sweep in which all jobs but the first and the last fail, each in another way."""
+    app = make_app(tmp_path_factory.mktemp("failures"))
+    done = app.run(f"mode={','.join(MODES)}", "hydra.launcher.slots=1", f"hydra.launcher.start={request.param}")
+    assert not app.processes()
+    return app, done
+
+
+@pytest.mark.parametrize("mode", FAILURES)
+def test_failed_job_says_why_it_failed(failed_sweep: Failed, mode: str) -> None:
+    app, done = failed_sweep
+    number = MODES.index(mode)
+    failure = re.search(rf"FAIL +\d+/{len(MODES)} sweep/{number} after .*", done.stderr)
     assert failure is not None
-    assert reason in failure.group(0)
-    assert "full log: sweep/1/job.log" in done.stderr
-    states = [app.yaml(f"{number}/status.yaml")["state"] for number in range(3)]
-    assert states == ["done", "failed", "done"]
-    assert reason in app.yaml("1/status.yaml")["reason"]
+    assert FAILURES[mode] in failure.group(0)
+    assert f"full log: sweep/{number}/job.log" in done.stderr
+    assert FAILURES[mode] in app.yaml(f"{number}/status.yaml")["reason"]
+
+
+def test_failed_job_fails_alone(failed_sweep: Failed) -> None:
+    app, done = failed_sweep
+    assert done.returncode == 1
+    assert f"{len(MODES)} jobs: {len(MODES) - len(FAILURES)} done, {len(FAILURES)} failed" in done.stderr
+    states = {mode: app.yaml(f"{number}/status.yaml")["state"] for number, mode in enumerate(MODES)}
+    assert states == {"ok": "done", "leave": "done", **dict.fromkeys(FAILURES, "failed")}
 
 
 def test_failed_job_shows_the_end_of_its_traceback(app: Any) -> None:
@@ -156,30 +177,36 @@ def test_unguarded_script_is_told_so_when_spawned(app: Any) -> None:
 @pytest.mark.parametrize(
     ("override", "sentence"),
     [
-        ("hydra.launcher.slots=0", "hydra.launcher.slots=0 would run nothing"),
-        ("hydra.launcher.slots=[]", r"hydra.launcher.slots=\[\] would run nothing"),
+        ("slots=0", "hydra.launcher.slots=0 would run nothing"),
+        ("slots=[]", r"hydra.launcher.slots=\[\] would run nothing"),
+        ("slots=[one]", "'one' is not a device; allowed are indices"),
+        ("slots=many", "'many' is neither auto, a count nor a list; allowed are"),
+        ("start=thread", "start='thread' is not known; allowed are auto, fork, spawn"),
+        ("retries=-1", "retries must be a whole number, at least 0, but got -1"),
+        ("retry_on=[crash,boredom]", "an entry that is not known; allowed are crash, oom, timeout, error"),
+        ("timeout_min=0", "timeout_min must be a number, above 0 or null, but got 0"),
+        ("stop_after_failures=0", "stop_after_failures must be a whole number, at least 1 or null, but got 0"),
+        ("rerun=some", "rerun='some' is not known; allowed are none, failed, all"),
+        ("grace_s=-1", "grace_s must be a number, at least 0, but got -1"),
+    ],
+)
+def test_bad_setting_is_told(override: str, sentence: str) -> None:
+    parsed = OverridesParser.create().parse_override(override)
+    with pytest.raises(SettingError, match=sentence):
+        check_settings(**{parsed.key_or_group: parsed.value()})
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
         ("hydra.launcher.slots=[one]", "'one' is not a device; allowed are indices"),
         ("hydra.launcher.slots=[7]", "device '7', which is not visible here; visible GPUs: none"),
-        ("hydra.launcher.slots=many", "'many' is neither auto, a count nor a list; allowed are"),
-        ("hydra.launcher.start=thread", "start='thread' is not known; allowed are auto, fork, spawn"),
-        ("hydra.launcher.retries=-1", "retries must be a whole number, at least 0, but got -1"),
-        (
-            "hydra.launcher.retry_on=[crash,boredom]",
-            "an entry that is not known; allowed are crash, oom, timeout, error",
-        ),
-        ("hydra.launcher.timeout_min=0", "timeout_min must be a number, above 0 or null, but got 0"),
-        (
-            "hydra.launcher.stop_after_failures=0",
-            "stop_after_failures must be a whole number, at least 1 or null, but got 0",
-        ),
-        ("hydra.launcher.rerun=some", "rerun='some' is not known; allowed are none, failed, all"),
-        ("hydra.launcher.grace_s=-1", "grace_s must be a number, at least 0, but got -1"),
     ],
 )
 def test_bad_setting_is_refused_before_any_job(app: Any, override: str, sentence: str) -> None:
     done = app.run("x=1,2", override, CUDA_VISIBLE_DEVICES="")
     assert done.returncode == 1
-    assert re.search(sentence, done.stderr), done.stderr
+    assert sentence in done.stderr
     assert "Traceback" not in done.stderr
     assert app.ran() == []
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from drawn import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -122,7 +123,7 @@ PLAN = st.tuples(ENTRIES, st.sampled_from([False, False, False, True]))
 ACTION = st.tuples(st.integers(0, 2), st.sampled_from(["take"] * 6 + ["give"] * 3 + ["kill"]))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40))
 @given(plans=st.lists(PLAN, min_size=3, max_size=3), actions=st.lists(ACTION, min_size=8, max_size=25))
 def test_no_device_is_held_beyond_what_was_asked_across_launchers(
     launchers: list[Launcher], plans: list[tuple[list[str], bool]], actions: list[tuple[int, str]]

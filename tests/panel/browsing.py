@@ -8,7 +8,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from waiting import wait_until
 
 from trainctl.rundir import files
 from trainctl.rundir.paths import RunDir
@@ -74,10 +74,7 @@ class Training:
 
 
 def wait_for(condition: Callable[[], object], what: str, timeout_s: float = PATIENCE_S) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, f"{what}: not within {timeout_s} s"
-        time.sleep(0.02)
+    wait_until(condition, what, timeout_s)
 
 
 def settle(page: Any) -> None:
@@ -115,3 +112,9 @@ def head_of(page: Any, title: str) -> Any:
 
 def button(page: Any, name: str) -> Any:
     return page.get_by_role("button", name=name, exact=True)
+
+
+def shot(page: Any, name: str) -> None:
+    """Keep a screenshot for people where SCREENSHOTS says."""
+    if kept := os.environ.get("SCREENSHOTS"):
+        page.screenshot(path=Path(kept) / f"{name}.png")

@@ -17,6 +17,8 @@ from tornado.httpclient import AsyncHTTPClient
 from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
 from tornado.netutil import bind_sockets
+from tornado.routing import Router
+from tornado.web import Application, ErrorHandler
 
 from trainctl.panel.server import _bokeh
 
@@ -66,9 +68,32 @@ def test_application_serves_pages_behind_its_prefix_and_knows_whether_one_is_ope
     asyncio.run(serve())
 
 
+def test_connection_of_a_request_is_known_when_its_headers_have_been_read() -> None:
+    peers: list[Any] = []
+
+    class Door(Router):
+        def find_handler(self, request: Any, **kwargs: Any) -> Any:
+            peers.append(_bokeh.stream_of(request).socket.getpeername())
+            return self.doorman.get_handler_delegate(request, ErrorHandler, {"status_code": 418})
+
+        doorman = Application()
+
+    async def serve() -> None:
+        sockets = bind_sockets(0, "127.0.0.1")
+        http = HTTPServer(Door())
+        http.add_sockets(sockets)
+        url = f"http://127.0.0.1:{sockets[0].getsockname()[1]}/"
+        assert (await AsyncHTTPClient().fetch(url, raise_error=False)).code == 418
+        http.stop()
+        await http.close_all_connections()
+
+    asyncio.run(serve())
+    assert [host for host, _ in peers] == ["127.0.0.1"]
+
+
 def test_no_other_file_imports_such_names() -> None:
     undocumented = re.compile(
-        r"^\s*(?:from|import) (?:panel\.\w|bokeh\.(?!models|plotting)).*|OutputTransform,", re.MULTILINE
+        r"^\s*(?:from|import) (?:panel\.\w|bokeh\.(?!models|plotting)).*|^from tornado.*OutputTransform", re.MULTILINE
     )
     root = Path(_bokeh.__file__).parents[1]
     found = {path.name: undocumented.findall(path.read_text()) for path in root.rglob("*.py")}

@@ -49,13 +49,13 @@ def filter_by(form: Form, text: str) -> None:
 
 
 @pytest.mark.parametrize("keys", MANY.values(), ids=MANY)
-@pytest.mark.parametrize("text", [None, "", "w", "x1", "layer_1"])
-def test_form_builds_no_more_for_2000_keys(tmp_path: Path, keys: list[str], text: str | None) -> None:
+def test_form_builds_no_more_for_2000_keys(tmp_path: Path, keys: list[str]) -> None:
     form = form_of(view_of(tmp_path, keys))
-    if text is not None:
-        filter_by(form, text)
-    assert len(form.fields) <= FIELDS
-    assert models(form) < 1000
+    for text in (None, "w", "x1", "layer_1", ""):
+        if text is not None:
+            filter_by(form, text)
+        assert len(form.fields) <= FIELDS, text
+        assert models(form) < 1000, text
 
 
 @pytest.mark.parametrize("keys", MANY.values(), ids=MANY)

@@ -11,12 +11,12 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.request import HTTPCookieProcessor, build_opener
 
 import pytest
+from waiting import wait_until
 
 from trainctl.config.settings import PanelSettings
 from trainctl.errors import SettingError
@@ -25,6 +25,7 @@ from trainctl.panel.server.handle import PanelHandle
 from trainctl.panel.server.state import PanelDir, ServerRecord
 
 Ensure = Callable[..., "PanelHandle | None"]
+PATIENCE_S = 240.0
 
 USER = """
 import sys
@@ -57,15 +58,8 @@ def ensure() -> Iterator[Ensure]:
             os.kill(record.pid, signal.SIGTERM)
 
 
-def wait_for(condition: Callable[[], object], what: str, timeout_s: float = 240.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, f"{what}: not within {timeout_s} s"
-        time.sleep(0.02)
-
-
 def is_free(root: Path) -> bool:
-    """Say whether no server holds its lock."""
+    """Whether no server holds its lock."""
     place = PanelDir(root)
     descriptor = place.lock(place.server_lock, fcntl.LOCK_EX)
     if descriptor is None:
@@ -93,7 +87,7 @@ def test_url_answers_without_waiting_for_the_server_first(tmp_path: Path, ensure
     handle = ensure(tmp_path)
     assert handle is not None
     browser = build_opener(HTTPCookieProcessor())
-    with browser.open(handle.url, timeout=240) as answer:  # the socket listens already, so this waits for the server
+    with browser.open(handle.url, timeout=PATIENCE_S) as answer:  # it listens already, so this waits for the server
         assert answer.status == 200
         assert "token=" not in answer.url
 
@@ -156,7 +150,7 @@ def test_server_ends_when_its_only_user_is_killed(tmp_path: Path) -> None:
         user.stdout.readline()
         assert process.find(tmp_path) is not None
         user.kill()
-    wait_for(lambda: is_free(tmp_path), "the end of the server")
+    wait_until(lambda: is_free(tmp_path), "the end of the server", PATIENCE_S)
     assert process.find(tmp_path) is None
     assert not PanelDir(tmp_path).record.exists()
 
@@ -177,7 +171,7 @@ def test_kept_server_outlives_its_users_until_its_directory_is_gone(tmp_path: Pa
     assert used.url == first.url
     used.close()
     os.rename(root / ".trainctl", tmp_path / "gone")
-    wait_for(lambda: not record.is_alive() or _is_zombie(record.pid), "the end of the server")
+    wait_until(lambda: not record.is_alive() or _is_zombie(record.pid), "the end of the server", PATIENCE_S)
 
 
 def _is_zombie(pid: int) -> bool:
@@ -190,7 +184,7 @@ def test_killed_server_is_replaced(tmp_path: Path, ensure: Ensure, caplog: pytes
     assert first is not None
     assert record is not None
     os.kill(record.pid, signal.SIGKILL)
-    wait_for(first.failure, "word of the server's end")
+    wait_until(first.failure, "word of the server's end", PATIENCE_S)
     second = ensure(tmp_path)
     assert second is not None
     assert second.is_started_here
@@ -211,7 +205,7 @@ def test_server_without_panel_is_told_in_one_warning(
     monkeypatch.setenv("PYTHONPATH", str(broken))
     handle = ensure(tmp_path / "root")
     assert handle is not None
-    wait_for(handle.failure, "word of the server's end")
+    wait_until(handle.failure, "word of the server's end", PATIENCE_S)
     assert "no panel here" in handle.log.read_text()
     with caplog.at_level(logging.WARNING, "trainctl"):
         handle.close()
@@ -230,7 +224,7 @@ def test_forked_child_does_not_count_as_user(tmp_path: Path, ensure: Ensure) -> 
         os._exit(0)
     try:
         handle.close()
-        wait_for(lambda: is_free(tmp_path), "the end of the server")
+        wait_until(lambda: is_free(tmp_path), "the end of the server", PATIENCE_S)
         assert not place.record.exists()
     finally:
         os.close(release)

@@ -15,10 +15,15 @@ def test_examples_in_the_docstrings_run() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(None, ""), (0.4, "0 s"), (59.9, "59 s"), (60, "1 min"), (3600, "1 h"), (90000, "1 d 1 h")]
+    ("seconds", "text"),
+    [
+        *((None, ""), (float("nan"), ""), (float("inf"), ""), (0.4, "0.4 s"), (9.96, "10 s"), (59.4, "59 s")),
+        *((59.9, "1 min"), (252, "4 min 12 s"), (3600, "1 h"), (7384, "2 h 3 min"), (90000, "1 d 1 h")),
+        (1e300, "> 30 years"),
+    ],
 )
-def test_long_duration_shows_two_units(seconds: float | None, text: str) -> None:
-    assert words.long_duration(seconds) == text
+def test_duration_shows_two_units(seconds: float | None, text: str) -> None:
+    assert words.duration(seconds) == text
 
 
 def test_html_escapes_attributes_too() -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
-from browsing import CHROMIUM, NAME, Training, button, expect, field, open_run, run_url, settle, wait_for
+from browsing import CHROMIUM, NAME, Training, button, expect, field, open_run, run_url, settle, shot, wait_for
 
 from trainctl.config import changelog
 from trainctl.rundir.events import read_events, wait_for_answer
@@ -21,12 +20,6 @@ pytestmark = [
 ]
 
 APPLIED = re.compile(r"applied at step \d+$")
-
-
-def shot(page: Any, name: str) -> None:
-    """Keep a screenshot for people where SCREENSHOTS says."""
-    if kept := os.environ.get("SCREENSHOTS"):
-        page.screenshot(path=Path(kept) / f"{name}.png")
 
 
 def edits_of(run: RunDir) -> list[Any]:

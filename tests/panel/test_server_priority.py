@@ -17,14 +17,14 @@ GROUPS = Path("/proc/self/autogroup")
 
 
 def test_server_steps_back_behind_training(tmp_path: Path) -> None:
-    from test_watcher import wait_for
+    from waiting import wait_until
 
     handle = process.ensure(tmp_path, PanelSettings(keep_min=0))
     assert handle is not None
     try:
         record = process.find(tmp_path)
         assert record is not None
-        wait_for(lambda: os.getpriority(os.PRIO_PROCESS, record.pid) >= lifetime.NICENESS, 60)
+        wait_until(lambda: os.getpriority(os.PRIO_PROCESS, record.pid) >= lifetime.NICENESS)
     finally:
         handle.close()
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from browsing import CHROMIUM, NAME, Training, button, expect, field, settle, wait_for
+from browsing import CHROMIUM, NAME, Training, button, expect, field, settle, shot, wait_for
 from made_sweep import make_run, make_sweep
 
 BAD = "<img src=x onerror=window.pwned=1>"
@@ -38,12 +37,6 @@ def table(page: Any, url: str) -> Any:
     expect(page.get_by_role("link", name=NAME)).to_be_visible()
     settle(page)
     return page
-
-
-def shot(page: Any, name: str) -> None:
-    """Keep a screenshot for people where SCREENSHOTS says."""
-    if kept := os.environ.get("SCREENSHOTS"):
-        page.screenshot(path=Path(kept) / f"{name}.png")
 
 
 def row_of(page: Any, name: str) -> Any:

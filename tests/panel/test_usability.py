@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from browsing import CHROMIUM, NAME, Training, button, expect, field, open_run, run_url, settle, wait_for
+from browsing import CHROMIUM, NAME, Training, button, expect, field, open_run, run_url, settle, shot, wait_for
 from made_pipeline import MadePipeline
 from made_sweep import make_sweep
 
@@ -62,12 +60,6 @@ def reader(browser: Any, url: str) -> Iterator[Any]:
     page.goto(reader_url(url))
     yield page
     context.close()
-
-
-def shot(page: Any, name: str) -> None:
-    """Keep a screenshot for people where SCREENSHOTS says."""
-    if kept := os.environ.get("SCREENSHOTS"):
-        page.screenshot(path=Path(kept) / f"{name}.png")
 
 
 def places(url: str) -> dict[str, str]:

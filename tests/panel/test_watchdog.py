@@ -8,14 +8,14 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.request import HTTPCookieProcessor, OpenerDirector, build_opener
 
 import psutil
 import pytest
 from task_app import Task, status_of
+from waiting import wait_until
 
 from trainctl.config.settings import PanelSettings
 from trainctl.panel.server import handle as process
@@ -30,13 +30,6 @@ TRAINING = Path(__file__).with_name("guarded_training.py")
 PATIENCE_S = 240.0
 
 
-def wait_for(condition: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, f"{what}: not within {PATIENCE_S} s"
-        time.sleep(0.02)
-
-
 def found(root: Path) -> ServerRecord:
     record = process.find(root)
     assert record is not None
@@ -44,7 +37,7 @@ def found(root: Path) -> ServerRecord:
 
 
 def is_another(root: Path, before: ServerRecord) -> bool:
-    """Say whether a second server runs: while one is being made, the record holds the pid of who makes it."""
+    """Whether a second server runs: while one is being made, the record holds the pid of who makes it."""
     record = process.find(root)
     if record is None or record.pid == before.pid or not record.again:
         return False
@@ -69,7 +62,7 @@ def training(tmp_path: Path) -> Iterator[tuple[Path, subprocess.Popen[str]]]:
     root = tmp_path / "root"
     with subprocess.Popen([sys.executable, str(TRAINING), str(root)], stderr=subprocess.PIPE, text=True) as running:
         try:
-            wait_for(Path(f"{root}.answered").exists, "the server's first answer")
+            wait_until(Path(f"{root}.answered").exists, "the server's first answer", PATIENCE_S)
             yield root, running
         finally:
             running.kill()
@@ -83,8 +76,8 @@ def test_hung_server_is_replaced_once_while_training_goes_on(training: tuple[Pat
     assert opened(browser, first.url) == 200
     os.kill(first.pid, signal.SIGSTOP)
     step = last_step(run)
-    wait_for(lambda: last_step(run) > step + 100, "steps while the server hangs")
-    wait_for(lambda: is_another(root, first), "another server")
+    wait_until(lambda: last_step(run) > step + 100, "steps while the server hangs", PATIENCE_S)
+    wait_until(lambda: is_another(root, first), "another server", PATIENCE_S)
     second = found(root)
     assert (second.url, second.again) == (first.url, True)
     assert opened(browser, first.url.partition("?")[0]) == 200  # by the cookie of before: an open page goes on
@@ -98,7 +91,7 @@ def test_hung_server_is_replaced_once_while_training_goes_on(training: tuple[Pat
     assert said[1] == f"{gone}; its log is {log}\n"
     assert process.find(root) is None
     step = last_step(run)
-    wait_for(lambda: last_step(run) > step + 100, "steps without a server")
+    wait_until(lambda: last_step(run) > step + 100, "steps without a server", PATIENCE_S)
     Path(f"{root}.stop").touch()
     assert running.wait(PATIENCE_S) == 0
     assert state_of(run) == "done"
@@ -109,7 +102,7 @@ def test_killed_server_of_a_run_comes_back_at_its_address(task: Task) -> None:
         root = task.only_run().path.parent
         first = found(root)
         os.kill(first.pid, signal.SIGKILL)
-        wait_for(lambda: is_another(root, first), "another server")
+        wait_until(lambda: is_another(root, first), "another server", PATIENCE_S)
         assert found(root).url == first.url
         assert opened(build_opener(HTTPCookieProcessor()), first.url) == 200
         assert status_of(task.only_run()).state == "running"
@@ -120,11 +113,13 @@ def test_killed_server_of_a_sweep_comes_back_and_jobs_are_forked_all_the_same(ta
     command.append("hydra.launcher.slots=2")
     with subprocess.Popen(command, **task.options(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as sweep:
         try:
-            wait_for(lambda: [state_of(run) for run in find_runs(task.path)] == ["running"] * 2, "both jobs")
+            wait_until(
+                lambda: [state_of(run) for run in find_runs(task.path)] == ["running"] * 2, "both jobs", PATIENCE_S
+            )
             root = task.path / "outputs" / "app"
             first = found(root)
             os.kill(first.pid, signal.SIGKILL)
-            wait_for(lambda: is_another(root, first), "another server")
+            wait_until(lambda: is_another(root, first), "another server", PATIENCE_S)
             assert found(root).url == first.url
             assert [state_of(run) for run in find_runs(task.path)] == ["running"] * 2
             assert sweep.stdout is not None
@@ -148,12 +143,12 @@ def test_guards_of_two_users_start_one_server(tmp_path: Path) -> None:
     assert other is not None
     first = found(tmp_path)
     os.kill(first.pid, signal.SIGKILL)
-    wait_for(lambda: process.find(tmp_path) is None, "the end of the first")
+    wait_until(lambda: process.find(tmp_path) is None, "the end of the first", PATIENCE_S)
     assert [one.start_again(), other.start_again()] == [True, True]
     second = found(tmp_path)
     assert one.failure() is other.failure() is None
     os.kill(second.pid, signal.SIGKILL)
-    wait_for(lambda: process.find(tmp_path) is None, "the end of the second")
+    wait_until(lambda: process.find(tmp_path) is None, "the end of the second", PATIENCE_S)
     assert [one.start_again(), other.start_again()] == [False, False]
     one.close()
     other.close()
@@ -175,7 +170,7 @@ def test_guard_ends_with_its_page(tmp_path: Path) -> None:
     assert handle is not None
     guard = Guard(handle, look_s=0.01)
     guard.start()
-    wait_for(lambda: guard.has_answered, "an answer")
+    wait_until(lambda: guard.has_answered, "an answer", PATIENCE_S)
     handle.close()
     guard.close()
     guard.join(PATIENCE_S)

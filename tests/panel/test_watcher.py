@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from waiting import wait_until
 
 from trainctl.config.changelog import Changelog, Edit, dumps
 from trainctl.config.controls import Key
@@ -44,13 +44,6 @@ def watch(root: Path) -> Iterator[Watcher]:
     watching.start()
     yield watching
     watching.close()
-
-
-def wait_for(condition: Callable[[], object], timeout_s: float = 60.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def test_runs_are_named_by_their_path_below_the_root(root: Path) -> None:
@@ -133,7 +126,7 @@ def test_watcher_brings_what_changes_while_somebody_watches(root: Path, watch: W
     first = watch.view("a")
     with watch.watching("a"):
         run.changelog.write_text(dumps(Changelog({"lr": 0.1}, [Edit(1, {"lr": 0.5})])))
-        wait_for(lambda: (view := watch.view("a")) is not None and view.values == {"lr": 0.5})
+        wait_until(lambda: (view := watch.view("a")) is not None and view.values == {"lr": 0.5})
     assert watch.view("a") is not first
 
 
@@ -145,7 +138,7 @@ def test_watcher_finds_new_runs_while_a_table_is_open(
     assert watch.rows() == {}
     with watch.watching_rows():
         make_run(root / "new")
-        wait_for(lambda: list(watch.rows()) == ["new"])
+        wait_until(lambda: list(watch.rows()) == ["new"])
 
 
 def test_watcher_reads_nothing_while_nobody_watches(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,7 +151,7 @@ def test_watcher_reads_nothing_while_nobody_watches(root: Path, monkeypatch: pyt
     monkeypatch.setattr(watcher, "SCAN_S", 0.0)
     idle = Watcher(root)
     idle.start()
-    wait_for(lambda: searches)  # once, so that the first page need not wait
+    wait_until(lambda: searches)  # once, so that the first page need not wait
     idle.close()
     idle._thread.join(timeout=60)
     assert not idle._thread.is_alive()

@@ -33,13 +33,14 @@ def said(state: State, **status: Any) -> list[str]:
 
 def test_commands_are_told_in_their_order_with_how_they_ended_and_how_long_they_took() -> None:
     assert said("running") == [
-        "train done 5m12s", "avg failed (SIGKILL) 1.0s", "bleu failed (2) 0.5s", "test running 42s", "report queued",
+        "train done 5 min 12 s", "avg failed (SIGKILL) 1.0 s", "bleu failed (2) 0.5 s",
+        "test running 42 s", "report queued",
     ]  # fmt: skip
 
 
 def test_no_command_runs_when_its_run_does_not() -> None:
     assert said("interrupted")[3] == "test interrupted"  # nobody knows until when it ran
-    assert said("timeout", ended=AT + 460)[3] == "test interrupted 1m00s"
+    assert said("timeout", ended=AT + 460)[3] == "test interrupted 1 min"
 
 
 @pytest.mark.parametrize("commands", ["", [], {}, None, {"a": "text"}])

@@ -110,7 +110,8 @@ def test_gate_refuses_a_wrong_token_and_a_wrong_cookie(client: Client, route: st
     assert client.status(f"{route}?token=wrong") == 403
     assert client.status(route, {"Authorization": "Bearer wrong"}) == 403
     assert client.status(route, {"Authorization": client.token}) == 403
-    assert client.status(route, {"Cookie": f"trainctl-{client.prefix}={client.token}"}) == 403
+    name = f"trainctl-{client.host.rpartition(':')[2]}-{client.prefix}"
+    assert client.status(route, {"Cookie": f"{name}={client.token}"}) == 403
 
 
 @pytest.mark.parametrize("route", ROUTES)

@@ -15,14 +15,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
 from trainctl.config.settings import PanelSettings
 from trainctl.errors import SettingError
 from trainctl.panel.auth.access import Access, HttpRequest, reader_token, reader_url
-from trainctl.panel.auth.password import MOST_GUESSES, Credentials
+from trainctl.panel.auth.password import MOST_GUESSES, MOST_OF_CLIENT, Credentials, Guesses
 from trainctl.panel.server import handle as process
 from trainctl.panel.server.launch import listening_address, ssh_line
 from trainctl.panel.server.state import PanelDir
@@ -60,20 +60,81 @@ def test_reader_is_told_from_editor_by_link_cookie_and_bearer() -> None:
         access.judge(HttpRequest("GET", "/p/", headers={**HOST, "authorization": f"Bearer {reader}"})).role == "reader"
     )
     for role, cookie in (("reader", access.reader_cookie), ("editor", access.cookie)):
-        verdict = access.judge(HttpRequest("GET", "/p/", headers=HOST, cookies={"trainctl-p": cookie}))
+        verdict = access.judge(HttpRequest("GET", "/p/", headers=HOST, cookies={access.cookie_name: cookie}))
         assert (verdict.kind, verdict.role) == ("admit", role)
     assert reader_url(URL) == f"http://127.0.0.1:5/p/?token={reader}"
 
 
-def test_password_opens_the_page_and_few_guesses_are_allowed() -> None:
+NAVIGATE = {"sec-fetch-mode": "navigate"}
+
+
+def test_password_is_checked_apart_and_gives_a_browser_a_cookie() -> None:
     access = Access.of_url(URL, credentials=Credentials.of("me", "correct horse"))
     assert access.judge(HttpRequest("GET", "/p/", headers=HOST)).status == 401
-    good = access.judge(HttpRequest("GET", "/p/", headers=basic("me", "correct horse")))
-    assert (good.kind, good.role) == ("admit", "editor")
-    for guess in range(MOST_GUESSES):
-        assert access.judge(HttpRequest("GET", "/p/", headers=basic("me", f"guess {guess}"))).status in (401, 429)
-    assert access.judge(HttpRequest("GET", "/p/", headers=basic("me", "correct horse"))).status == 429
-    assert access.judge(HttpRequest("GET", "/p/", "token=secret", HOST)).kind == "welcome"  # the link still works
+    asked = HttpRequest("GET", "/p/run/a", "tab=log", {**basic("me", "?"), **NAVIGATE})
+    assert access.judge(asked).kind == "check"
+    assert access.judge(HttpRequest("GET", "/elsewhere", headers=basic("me", "?"))).status == 404
+    entered = access.entered(asked, "me")
+    assert (entered.kind, entered.target, entered.role, entered.who) == ("welcome", "/p/run/a?tab=log", "editor", "me")
+    assert access.entered(HttpRequest("GET", "/p/", headers=basic("me", "?")), "me").kind == "admit"
+    cookies = {access.cookie_name: access.cookie_of("editor", "me")}
+    known = access.judge(HttpRequest("GET", "/p/", headers=basic("me", "whatever"), cookies=cookies))
+    assert (known.kind, known.role, known.who) == ("admit", "editor", "me")
+    other = Access.of_url(URL, credentials=Credentials.of("me", "another one"))  # the password was changed
+    assert other.judge(HttpRequest("GET", "/p/", headers=HOST, cookies=cookies)).status == 401
+
+
+def test_cookies_are_bound_to_their_server() -> None:
+    plain = Access.of_url(URL)
+    secure = Access.of_url(URL.replace("http:", "https:"))
+    assert (plain.cookie_name, plain.cookie_path) == ("trainctl-5-p", "/p")
+    assert (secure.cookie_name, secure.cookie_path) == ("__Host-trainctl-p", "/")
+
+
+GUESS = """
+import base64, http.client, os, sys
+port, path, user, number = int(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4])
+if os.geteuid() == 0:
+    os.setgroups([]); os.setgid(65534); os.setuid(65534)
+for guess in range(number):
+    word = base64.b64encode(f"{user}:guess {guess}".encode()).decode()
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=240)
+    connection.request("GET", path, headers={"Authorization": f"Basic {word}"})
+    print(connection.getresponse().status, flush=True)
+    connection.close()
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as another user")
+def test_guesses_of_another_user_lock_nobody_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRAINCTL_USERNAME", "me")
+    monkeypatch.setenv("TRAINCTL_PASSWORD", "correct horse")
+    handle = process.ensure(tmp_path, PanelSettings(keep_min=0))
+    assert handle is not None
+    try:
+        parts = urlsplit(handle.url)
+        python = shutil.which("python3", path="/usr/bin:/usr/local/bin") or sys.executable
+        command = [python, "-c", GUESS, str(parts.port), parts.path]
+        told = subprocess.run([*command, "me", "8"], capture_output=True, text=True, timeout=280, check=True, cwd="/")
+        assert told.stdout.split() == ["401"] * MOST_GUESSES + ["429"] * 3
+        assert ask(handle.url, {"Authorization": basic("me", "correct horse")["authorization"]})[0] == 200
+        for guess in range(MOST_GUESSES):
+            assert ask(handle.url, {"Authorization": basic("me", f"slip {guess}")["authorization"]})[0] == 401
+        assert ask(handle.url, {"Authorization": basic("me", "correct horse")["authorization"]})[0] == 429
+        token = dict(parse_qsl(parts.query))["token"]
+        assert ask(handle.url, {"Authorization": f"Bearer {token}"})[0] == 200  # the link still works
+    finally:
+        handle.close()
+
+
+def test_guesses_are_counted_by_client_and_user() -> None:
+    guesses = Guesses()
+    for _ in range(MOST_GUESSES):
+        guesses.note("a", "me")
+    assert [guesses.is_closed(*each) for each in (("a", "me"), ("a", "you"), ("b", "me"))] == [True, False, False]
+    for number in range(MOST_OF_CLIENT):
+        guesses.note("c", f"user {number}")
+    assert [guesses.is_closed(*each) for each in (("c", "me"), ("b", "me"))] == [True, False]
 
 
 def test_password_is_kept_as_a_hash_only() -> None:

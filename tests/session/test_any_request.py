@@ -9,11 +9,12 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from drawn import examples
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
+from session_fixtures import end_current_run
 
-from trainctl.attempt import attempt
 from trainctl.config import yaml
 from trainctl.config.changelog import loads
 from trainctl.rundir.events import read_events
@@ -96,17 +97,11 @@ def train(session: Live, until: int) -> list[str]:
     return seen
 
 
-def end() -> None:
-    current = attempt.current()
-    if current is not None:
-        current.end("done", exit_code=0)
-
-
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(25))
 @given(st.lists(DOCUMENTS, min_size=3, max_size=12))
 def test_whatever_is_asked_is_answered_once_and_what_was_applied_can_be_replayed(documents: list[bytes]) -> None:
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
-        stack.callback(end)  # of one that fails too: the next example is to begin a run of its own
+        stack.callback(end_current_run)  # of one that fails too: the next example is to begin a run of its own
         run, again = RunDir.at(Path(folder) / "run"), RunDir.at(Path(folder) / "again")
         session = begin(run)
         seen = []
@@ -120,11 +115,11 @@ def test_whatever_is_asked_is_answered_once_and_what_was_applied_can_be_replayed
                 time.sleep(0.0005)
             seen += train(session, session.step_number + 2)
         seen += train(session, session.step_number + 6)
-        end()
+        end_current_run()
         finals = Counter(event.id for event in read_events(run) if event.is_final)
         assert len(finals) == len(documents)
         assert set(finals.values()) == {1}
         assert list_inbox(run) == []
         assert train(begin(again, replay=str(run.path)), len(seen)) == seen
-        end()
+        end_current_run()
         assert loads(again.changelog.read_bytes()).edits == loads(run.changelog.read_bytes()).edits

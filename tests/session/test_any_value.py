@@ -6,7 +6,6 @@ import contextlib
 import copy
 import dataclasses
 import functools
-import os
 import re
 import tempfile
 import time
@@ -14,11 +13,12 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Optional, Union
 
+from drawn import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf
+from session_fixtures import end_current_run
 
-from trainctl.attempt import attempt
 from trainctl.config.changelog import loads
 from trainctl.config.keys import join
 from trainctl.config.snapshot import snapshot
@@ -156,12 +156,6 @@ def made(cls: type, **chosen: Any) -> DictConfig:
     return config
 
 
-def end() -> None:
-    current = attempt.current()
-    if current is not None:
-        current.end("done", exit_code=0)
-
-
 def ask(session: Live, run: RunDir, request: dict[str, Any]) -> None:
     """File a request and train until it is answered."""
     edits = {re.sub(r"^\+*", r"\g<0>c.", key): value for key, value in request["edits"].items()}
@@ -181,18 +175,14 @@ def seen(config: DictConfig) -> str:
     return repr(OmegaConf.to_container(config.c, resolve=False))
 
 
-@settings(
-    max_examples=int(os.environ.get("TRAINCTL_TEST_EXAMPLES", "200")),
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
-)
+@settings(max_examples=examples(200), suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 @given(cases())
 def test_whatever_is_asked_training_goes_on_and_the_record_is_what_was_applied(
     case: tuple[type, list[dict[str, Any]]],
 ) -> None:
     cls, asked = case
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
-        stack.callback(end)  # of one that fails too: the next example is to begin a run of its own
+        stack.callback(end_current_run)  # of one that fails too: the next example is to begin a run of its own
         run, again = RunDir.at(Path(folder) / "run"), RunDir.at(Path(folder) / "again")
         config = made(cls)
         session = live(config, run_dir=run.path)
@@ -203,7 +193,7 @@ def test_whatever_is_asked_training_goes_on_and_the_record_is_what_was_applied(
             now = snapshot(config)
             recorded = loads(run.changelog.read_bytes()).at(session.step_number)
             assert is_same(recorded["c"], now["c"]), (recorded, now)
-        end()
+        end_current_run()
         assert list_inbox(run) == []
         for repeated, more in ((again, {"replay": str(run.path)}), (run, {})):
             config = made(cls, **more)
@@ -212,5 +202,5 @@ def test_whatever_is_asked_training_goes_on_and_the_record_is_what_was_applied(
                 while session.step_number < step:
                     session.step()
                 assert seen(config) == state
-            end()
+            end_current_run()
         assert loads(again.changelog.read_bytes()).edits == loads(run.changelog.read_bytes()).edits

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 from omegaconf import DictConfig, OmegaConf
-from session_fixtures import EndRun, OpenLive
+from session_fixtures import EndRun, OpenLive, edits, end_current_run
 
-from trainctl.attempt import attempt
-from trainctl.config.changelog import Edit, loads
+from trainctl.config.changelog import Edit
 from trainctl.errors import EditError, SettingError
 from trainctl.rundir import files
 from trainctl.rundir.events import answer, read_events
@@ -28,10 +27,6 @@ def config(**settings: Any) -> DictConfig:
     return OmegaConf.create({
         "lr": 0.1, "end": "${lr}", "n": 1, "list": [1, 2], "trainctl": {"poll_s": 0.005, **settings},
     })  # fmt: skip
-
-
-def edits(run: RunDir) -> list[tuple[int, dict[str, Any]]]:
-    return [(edit.step, edit.values) for edit in loads(run.changelog.read_text()).edits]
 
 
 def steps(session: Live, until: int) -> None:
@@ -132,12 +127,12 @@ def test_checkpoint_of_another_run_dir_brings_its_edits_along(
     assert edits(other) == [(7, {"lr": 0.2, "n": 2, "list": []})]
     assert f"resume: as in the checkpoint of {run.path}" in other.changelog.read_text()
     session.step()
-    _end()
+    end_current_run()
     again = live(config(), run_dir=other.path)  # its changelog alone is enough
     again.resume(8)
     assert (again.now.lr, again.now.n, again.now.list) == (0.2, 2, [])
     assert len(edits(other)) == 1
-    _end()
+    end_current_run()
 
 
 def test_replay_that_is_resumed_skips_no_recorded_edit(
@@ -267,9 +262,3 @@ def test_other_ranks_only_count(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     session.load_state_dict({**session.state_dict(), "step": 8})
     assert session.step() == 9
     session.close()
-
-
-def _end() -> None:
-    current = attempt.current()
-    assert current is not None
-    current.end("done", exit_code=0)

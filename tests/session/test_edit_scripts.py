@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from drawn import examples
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
+from session_fixtures import end_current_run
 
-from trainctl.attempt import attempt
 from trainctl.config import yaml
 from trainctl.config.changelog import loads
 from trainctl.errors import EditError
@@ -78,12 +79,6 @@ def begin(run: RunDir, **more: str) -> Live:
     return live(OmegaConf.create({**BASE, "trainctl": chosen}), run_dir=run.path)
 
 
-def end() -> None:
-    current = attempt.current()
-    assert current is not None
-    current.end("done", exit_code=0)
-
-
 def ask(session: Live, run: RunDir, request: dict[str, Any]) -> None:
     """File a request and wait until it can be taken."""
     before = len(session._taken)
@@ -119,7 +114,7 @@ def play(run: RunDir, legs: list[Leg], **more: str) -> dict[int, str]:
             now = step(session)
             seen[session.step_number] = now
         with contextlib.nullcontext() if is_last else contextlib.suppress(EditError):  # a replay that ends too early
-            end()
+            end_current_run()
     return seen
 
 
@@ -135,11 +130,11 @@ def assert_recorded(run: RunDir, seen: dict[int, str]) -> None:
     again = RunDir.at(run.path.with_name(f"{run.name}-again"))
     session = begin(again, replay=str(run.path))
     assert {number: step(session) for number in range(1, STEPS + 1)} == seen
-    end()
+    end_current_run()
     assert loads(again.changelog.read_bytes()).edits == changelog.edits
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(25))
 @given(LEGS, st.sampled_from(["refuse", "follow", "fork"]), LEGS)
 def test_record_of_any_script_is_what_was_in_effect_and_its_replay_too(
     legs: list[Leg], mode: str, more_legs: list[Leg]

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 from session_fixtures import StartToy
+from waiting import wait_until
 
 from trainctl.config.changelog import Edit, loads
 from trainctl.rundir import files
@@ -25,13 +26,6 @@ from trainctl.session.api import live
 from trainctl.session.live import Live
 
 pytestmark = pytest.mark.timeout(300)
-
-
-def until(condition: Callable[[], Any], what: str, seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} did not happen in {seconds} s"
-        time.sleep(0.002)
 
 
 class Training:
@@ -77,27 +71,29 @@ def training(run: RunDir, end_run: Callable[[], None]) -> Iterator[Training]:
 
 def test_paused_run_stands_still_and_the_page_can_tell(training: Training) -> None:
     step = training.pause()
-    until(lambda: files.read_mapping(training.run.progress).get("paused") is True, "progress says paused")
+    wait_until(lambda: files.read_mapping(training.run.progress).get("paused") is True, "progress says paused")
     progress = files.read_mapping(training.run.progress)
     assert progress["step"] == step
     assert summarize(training.run).paused
     assert state_of(training.run) == "running"
-    until(lambda: files.read_mapping(training.run.progress)["t"] > progress["t"], "a sign of life of the paused run")
+    wait_until(
+        lambda: files.read_mapping(training.run.progress)["t"] > progress["t"], "a sign of life of the paused run"
+    )
     assert training.session.step_number == step
     assert training.ask(action="resume").step == step
-    until(lambda: training.session.step_number > step, "the next step")
-    until(lambda: "paused" not in files.read_mapping(training.run.progress), "progress says nothing of a pause")
+    wait_until(lambda: training.session.step_number > step, "the next step")
+    wait_until(lambda: "paused" not in files.read_mapping(training.run.progress), "progress says nothing of a pause")
     assert not summarize(training.run).paused
 
 
 def test_metrics_of_a_paused_run_are_written(training: Training) -> None:
-    until(lambda: training.session.step_number > 3, "some steps")
+    wait_until(lambda: training.session.step_number > 3, "some steps")
     step = training.pause()
 
     def logged() -> list[int]:
         return [record["step"] for record in files.read_lines(training.run.metrics)]
 
-    until(lambda: logged() == list(range(1, step)), "all that was logged is in the file")
+    wait_until(lambda: logged() == list(range(1, step)), "all that was logged is in the file")
 
 
 def test_edits_apply_during_a_pause_at_the_step_that_is_about_to_begin(training: Training) -> None:

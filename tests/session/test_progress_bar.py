@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import pty
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pseudo_terminal import on_terminal
 
 TRAINING = """
 import sys
@@ -23,22 +22,6 @@ print("over")
 """
 
 
-def on_terminal(command: list[str], cwd: Path) -> str:
-    """Run a command on a pseudo terminal of 100 columns, and return all that it wrote there."""
-    reader, writer = pty.openpty()
-    process = subprocess.Popen(command, cwd=cwd, stdin=writer, stdout=writer, stderr=writer)
-    os.close(writer)
-    written = b""
-    try:
-        while data := os.read(reader, 1 << 16):
-            written += data
-    except OSError:  # its last writer is gone
-        pass
-    os.close(reader)
-    assert process.wait(60) == 0, written
-    return written.decode()
-
-
 @pytest.fixture
 def script(tmp_path: Path) -> Path:
     path = tmp_path / "train.py"
@@ -47,7 +30,7 @@ def script(tmp_path: Path) -> Path:
 
 
 def test_terminal_shows_steps_rate_and_latest_metrics(script: Path) -> None:
-    written = on_terminal([sys.executable, script.name], script.parent)
+    written = on_terminal([sys.executable, script.name], script.parent, columns=100)
     *_, last, over = written.replace("\r\n", "\n").replace("\r", "\n").strip().split("\n")
     assert over == "over"
     assert "100% ████████████████████████ 50/50  " in last
@@ -63,7 +46,7 @@ def test_pipe_shows_nothing(script: Path) -> None:
 
 @pytest.mark.parametrize("arguments", [["hydra/launcher=slots", "hydra.launcher.slots=1", "-m"], []])
 def test_bar_is_in_no_log_and_not_in_a_job_of_the_launcher(task: Any, arguments: list[str]) -> None:
-    written = on_terminal([sys.executable, "app.py", *arguments], task.path)
+    written = on_terminal([sys.executable, "app.py", *arguments], task.path, columns=100)
     log = task.only_run().log.read_text()
     assert "begin 0.1" in log
     assert "█" not in log

@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 from omegaconf import DictConfig, OmegaConf
-from session_fixtures import EndRun, OpenLive
+from session_fixtures import EndRun, OpenLive, edits
 
-from trainctl.config.changelog import loads
 from trainctl.errors import EditError, SettingError
 from trainctl.rundir import files
 from trainctl.rundir.events import Event, answer, read_events
@@ -40,10 +39,6 @@ def train(session: Live, until: int) -> list[tuple[float, int]]:
         session.step()
         seen.append((session.now.lr, session.now.n))
     return seen
-
-
-def edits(run: RunDir) -> list[tuple[int, dict[str, Any]]]:
-    return [(edit.step, edit.values) for edit in loads(run.changelog.read_text()).edits]
 
 
 def final(run: RunDir, request: str) -> Event:

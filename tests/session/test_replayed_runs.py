@@ -3,10 +3,9 @@ from __future__ import annotations
 import re
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
-from session_fixtures import StartToy
+from session_fixtures import StartToy, metrics
 
 from trainctl.config.changelog import Changelog, Edit, loads
 from trainctl.rundir import files
@@ -22,11 +21,6 @@ def finish(process: subprocess.Popen[str]) -> str:
     out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
     return out.strip()
-
-
-def metrics(run: RunDir) -> list[dict[str, Any]]:
-    """Return the records, wall-clock fields aside."""
-    return [{name: value for name, value in record.items() if name != "t"} for record in files.read_lines(run.metrics)]
 
 
 @pytest.fixture

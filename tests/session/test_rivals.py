@@ -14,9 +14,8 @@ from pathlib import Path
 
 import pytest
 from omegaconf import DictConfig, OmegaConf
-from session_fixtures import EndRun, OpenLive
+from session_fixtures import EndRun, OpenLive, edits, end_current_run
 
-from trainctl.attempt import attempt
 from trainctl.config.changelog import loads
 from trainctl.rundir import files
 from trainctl.rundir.events import answer, read_events
@@ -34,10 +33,6 @@ def config(**settings: str) -> DictConfig:
 
 def values(session: Live, steps: int) -> list[int]:
     return [session.now.n for _ in range(steps) if session.step()]
-
-
-def edits(run: RunDir) -> list[tuple[int, dict[str, object]]]:
-    return [(edit.step, edit.values) for edit in loads(run.changelog.read_text()).edits]
 
 
 def test_restarting_applies_old_requests_neither_at_once_nor_twice(
@@ -62,13 +57,13 @@ def test_replay_that_is_resumed_skips_no_edit(open_live: OpenLive, run: RunDir, 
     for n in (2, 3, 4):
         ask(session, {"n": str(n)})
         session.step()
-    _end()
+    end_current_run()
     other = RunDir.at(tmp_path / "replay")
     session = live(config(replay=str(run.path)), run_dir=other.path)
     session.resume(2)  # a checkpoint from elsewhere: this run dir has seen nothing of steps 1 and 2
     assert session.now.n == 3
     session.step()
-    _end()
+    end_current_run()
     assert edits(other) == edits(run)
     assert files.read_mapping(other.status)["state"] == "done"
 
@@ -100,13 +95,13 @@ def test_request_made_before_the_first_step_is_of_step_1_and_replayed_there(
     ask(session, {"n": "2"})
     assert session.now.n == 1  # step 0 is before the first one: nothing is applied there
     assert values(session, 2) == [2, 2]
-    _end()
+    end_current_run()
     changelog = loads(run.changelog.read_text())
     assert (changelog.at(0)["n"], changelog.at(1)["n"]) == (1, 2)
     session = live(config(replay=str(run.path)), run_dir=tmp_path / "replay")
     assert session.now.n == 1
     assert values(session, 2) == [2, 2]
-    _end()
+    end_current_run()
 
 
 @pytest.mark.parametrize("at", [0, -1, 1.5, True])
@@ -164,17 +159,11 @@ def test_fork_is_replayed_without_its_parent_and_names_it(
         while len(session._taken) == before:
             time.sleep(0.001)
         values(session, 6 - forked_at + 1)
-        _end()
+        end_current_run()
         assert files.read_mapping(child.run)["parent"] == {"run": str(parent.path), "step": forked_at}
     shutil.rmtree(run.path)
     shutil.rmtree(fork.path)
     session = live(config(replay=str(second.path)), run_dir=copy.path)
     assert values(session, 6) == [2, 8, 8, 8, 8, 8]
-    _end()
+    end_current_run()
     assert edits(copy) == edits(second) == [(1, {"n": 2}), (2, {"n": 8})]
-
-
-def _end() -> None:
-    current = attempt.current()
-    assert current is not None
-    current.end("done", exit_code=0)

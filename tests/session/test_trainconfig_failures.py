@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from omegaconf import DictConfig, OmegaConf
-from session_fixtures import StartToy
+from session_fixtures import StartToy, edits
 
 from trainctl.attempt import attempt
 from trainctl.config import editor_sheet, yaml
@@ -86,10 +86,6 @@ def values(session: Live) -> dict[str, Any]:
     found = OmegaConf.to_container(session.config, resolve=True)
     assert isinstance(found, dict)
     return {key: value for key, value in found.items() if key != "trainctl"}
-
-
-def edits(run: RunDir) -> list[tuple[int, dict[str, Any]]]:
-    return [(edit.step, edit.values) for edit in loads(run.changelog.read_bytes()).edits]
 
 
 def test_1e_4_is_a_number(trial: Trial) -> None:

@@ -128,7 +128,12 @@ def test_hydra_and_trainctl_never_come_from_a_source(made: Compose, conf: Path) 
     [
         ("+from=run/outputs/none", r"\+from=run/outputs/none: there is no run dir"),
         ("+from=run/conf", r"conf' is not a run dir; nor is there one below it"),
-        ("+from=runs/outputs/one", "Could not find 'from/runs/outputs/one'"),
+        ("+from=runs/outputs/one", r"\+from=runs/outputs/one names no kind of source; write \+from=run/outputs/one"),
+        ("+from=conf.ini", r"\+from=conf.ini names no kind of source; write \+from=ini/conf.ini"),
+        ("+from=", r"\+from= names no source; write \+from=KIND/PLACE with one of the kinds gin"),
+        ("+from=3", r"or \+\+from=3 if you mean a key of that name"),
+        ("+from=[ini/conf.ini,conf]", r"\+from=conf names no kind of source; write \+from=run/conf"),
+        ("++from=ini/conf.ini", r"\+\+from=ini/conf.ini would set a key; \+from=ini/conf.ini loads the source"),
         ("+from=json/none.json", r"\+from=json/none.json: there is no file"),
         ("+from=yaml/conf/config.yaml", "has a defaults list, which only Hydra follows"),
         ("+from=json/conf/config.yaml", "is not JSON"),
@@ -164,7 +169,7 @@ def test_key_of_an_app_that_is_called_from_stays_its_own(made: Compose, conf: Pa
     assert made("from=2021", "from_unknown=drop", config_name="years") == {"from": 2021, "from_unknown": "drop"}
     assert made("from=run/a", config_name="years")["from"] == "run/a"
     assert "from" not in made("~from", config_name="years")
-    assert made("+from=2021")["from"] == 2021
+    assert made("++from=2021")["from"] == 2021
 
 
 def test_group_of_an_app_that_is_called_from_stays_its_own(made: Compose, conf: Path) -> None:

@@ -71,10 +71,44 @@ def test_file_that_is_none_is_refused(name: str, content: bytes, sentence: str, 
 
 
 def test_source_that_is_none_is_refused_with_the_kinds() -> None:
-    with pytest.raises(
-        SourceError, match="'norm/new' names no source; one is given as KIND/PLACE, with the kinds gin, "
-    ):
+    with pytest.raises(SourceError, match=r"\+from=norm/new names no source; write \+from=KIND/PLACE with .* gin, "):
         read_source("norm/new")
+
+
+def test_comments_above_keys_of_an_ini_file_are_pulled(pull: Pull, folder: Path) -> None:
+    (folder / "c.ini").write_text("[DEFAULTS]\n# how fast\nlr = 1\n[optim]\n; its\n; weight\nwd = 0.1\nname = a\n")
+    done = pull("ini/c.ini")
+    assert done.stdout.splitlines()[2:] == [
+        "# how fast", "lr: 1", "optim:", "  # its weight", "  wd: 0.1", "  name: a"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["ini", "yaml"])
+def test_file_is_over_the_options_of_the_command_line(kind: str, made: Compose, folder: Path) -> None:
+    text = {"ini": "[norm]\ngroups = 9\nname = mine\n", "yaml": "norm: {groups: 9, name: mine}\n"}[kind]
+    (folder / f"f.{kind}").write_text(text)
+    assert made("norm=new", f"+from={kind}/f.{kind}").norm == {"name": "mine", "groups": 9}
+    assert made("norm=new", f"+from={kind}/f.{kind}", "norm.groups=2").norm == {"name": "mine", "groups": 2}
+
+
+def test_dashes_and_options_of_prefigure(made: Compose, folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (folder / "p.ini").write_text("[DEFAULTS]\nlr-end = 0.5\nconfig_file = p.ini\nimports = ['model']\n")
+    assert made("+from=ini/p.ini").lr_end == 0.5
+    assert capfd.readouterr().err == (
+        "+from=ini/p.ini: left out, as these are options of prefigure itself: config_file, imports;"
+        " load each file that imports names with +from@KEY=json/FILE\n"
+    )
+
+
+def test_what_a_file_says_of_the_launch_or_as_a_secret_is_named(
+    made: Compose, folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "q.json").write_text('{"lr": 3, "trainctl": {"seed": 1}, "name": "OMITTED"}')
+    assert (made("+from=json/q.json").lr, made("+from=json/q.json").name) == (3.0, made().name)
+    assert capfd.readouterr().err.splitlines() == [
+        "+from=json/q.json: left out, as they say how a run is started and watched: trainctl",
+        "+from=json/q.json: left out, as they are secret there: name",
+    ]
 
 
 def test_pulled_file_loads_as_the_source_does(pull: Pull, made: Compose, folder: Path) -> None:

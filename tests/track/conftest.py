@@ -111,6 +111,13 @@ def tracker_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iter
 
 
 @pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let trackers send what they are given without gathering it first."""
+    monkeypatch.setattr(following, "_PATIENCE_S", 0)
+    monkeypatch.setattr(following, "_LOOK_S", 0.05)
+
+
+@pytest.fixture
 def client(mlflow_server: MlflowServer, monkeypatch: pytest.MonkeyPatch) -> Any:
     """MLflow's own client of that server, which trackers send to as well."""
     mlflow = pytest.importorskip("mlflow")
@@ -177,15 +184,13 @@ def edit(run: RunDir) -> Callable[..., None]:
 
 
 @pytest.fixture
-def online(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[WandbOnline]:
+def online(monkeypatch: pytest.MonkeyPatch, at_once: None, tmp_path: Path) -> Iterator[WandbOnline]:
     """A server that W&B's client talks to in this process and in those that it starts."""
     wandb = pytest.importorskip("wandb")
     server = WandbOnline()
     server.start()
     for name, value in {**server.environment, "HOME": str(tmp_path)}.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(following, "_PATIENCE_S", 0)
-    monkeypatch.setattr(following, "_LOOK_S", 0.05)
     monkeypatch.setattr(tracker, "_INIT_S", 240)
     wandb.teardown()  # it reads its settings once
     yield server

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from drawn import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -43,7 +44,7 @@ def opened(path: Path, client: Client, kept: Mapping[str, Any]) -> Spool:
     return spool
 
 
-@settings(max_examples=50)  # each row is synced to the disk
+@settings(max_examples=examples(50))  # each row is synced to the disk
 @given(st.lists(st.tuples(st.integers(1, 9), st.booleans(), st.integers(0, 60)), max_size=12))
 def test_each_row_arrives_once_and_in_order(attempts: list[tuple[int, bool, int]]) -> None:
     """Each attempt sends some rows, is stopped before or after that is noted, and so many rows have then arrived."""

@@ -26,12 +26,7 @@ from trainctl.track.sync import sync
 from trainctl.track.tensorboard import make, read_scalars
 from trainctl.track.tracker import Facts, MetricRecord, ValueChange
 
-
-@pytest.fixture(autouse=True)
-def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(following, "_PATIENCE_S", 0)
-    monkeypatch.setattr(following, "_LOOK_S", 0.05)
-    monkeypatch.setattr(following, "_FAREWELL_S", 120)
+pytestmark = pytest.mark.usefixtures("at_once")
 
 
 def shown(run: RunDir) -> EventAccumulator:

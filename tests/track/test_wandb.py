@@ -20,17 +20,12 @@ from wandb.proto import wandb_internal_pb2  # noqa: E402
 from trainctl.config import yaml  # noqa: E402
 from trainctl.formats.leveldb_log import read_records  # noqa: E402
 from trainctl.rundir.paths import RunDir  # noqa: E402
-from trainctl.track import following  # noqa: E402
 from trainctl.track.sync import sync  # noqa: E402
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # the client's libraries warn of each other
-
-
-@pytest.fixture(autouse=True)
-def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(following, "_PATIENCE_S", 0)
-    monkeypatch.setattr(following, "_LOOK_S", 0.05)
-    monkeypatch.setattr(following, "_FAREWELL_S", 120)
+pytestmark = [
+    pytest.mark.filterwarnings("ignore"),  # the client's libraries warn of each other
+    pytest.mark.usefixtures("at_once"),
+]
 
 
 def records(path: Path) -> list[Any]:

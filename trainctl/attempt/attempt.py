@@ -20,6 +20,8 @@ from typing import Any, NoReturn
 from trainctl.attempt import environment
 from trainctl.attempt.process import own
 from trainctl.attempt.reservation import Reservation
+from trainctl.config.settings import given_settings
+from trainctl.config.settings_node import hand_down
 from trainctl.errors import TrainctlError
 from trainctl.rundir import files
 from trainctl.rundir.inbox import names_in_inbox
@@ -32,11 +34,11 @@ from trainctl.rundir.status import State, Status, write_status
 def leave_with(code: int) -> NoReturn:
     """End the process now.
 
-    Exit handlers that were registered before ours do not run any more, so what the standard library registers is done
-    here: child processes, temporary directories, log handlers, open streams.
+    Exit handlers registered before this one no longer run, so those of the standard library are run here: child
+    processes, temporary directories, log handlers, open streams.
     """
     for end in (_end_children, _finalize, logging.shutdown, sys.stdout.flush, sys.stderr.flush):
-        with contextlib.suppress(Exception):  # each may fail in code that is not ours; the process ends anyway
+        with contextlib.suppress(Exception):  # each may run code of other libraries and fail; the process ends anyway
             end()
     os._exit(code)
 
@@ -125,6 +127,7 @@ class Attempt:
         attempt = cls(reservation, reservation.start(slot), left, begun)
         attempt.watch(left_by_exit)
         environment.offer(attempt.run, attempt.seed)
+        hand_down(given_settings(reservation.settings))
         return attempt
 
     def watch(self, left_by_exit: State) -> None:
@@ -180,6 +183,7 @@ class Attempt:
             if own.attempt is self:
                 own.attempt = None
                 environment.withdraw()
+                hand_down(None)
         for hook in self._after_end:
             hook()
 

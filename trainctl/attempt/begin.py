@@ -1,6 +1,6 @@
 """A run that neither launcher nor callback began: `trainctl.live(cfg)` in any script.
 
-The session of a run that another process began: a job that starts its ranks by torchrun is no rank itself.
+Also the session of a run that another process began: a job that starts its ranks by torchrun is not a rank itself.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from trainctl.attempt import environment
 from trainctl.attempt.attempt import Attempt
 from trainctl.attempt.reservation import Reservation
 from trainctl.config.settings import settings_of
+from trainctl.config.settings_node import hydra_config
 from trainctl.errors import RunDirError
 from trainctl.rundir import files
 from trainctl.rundir.lock import RunLock, is_locked
 from trainctl.rundir.paths import RunDir
-from trainctl.rundir.provenance import hydra_config
 from trainctl.rundir.seed import choose_seed
 from trainctl.rundir.status import State, Status, read_status
 

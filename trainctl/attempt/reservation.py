@@ -19,6 +19,7 @@ from trainctl.config import yaml
 from trainctl.config.loaded import kept_copies
 from trainctl.config.overrides import task_overrides
 from trainctl.config.settings import Settings, settings_of
+from trainctl.config.settings_node import hydra_config
 from trainctl.config.snapshot import snapshot
 from trainctl.errors import RunDirError
 from trainctl.rundir import files
@@ -26,7 +27,7 @@ from trainctl.rundir.job_identity import JobIdentity
 from trainctl.rundir.lock import RunLock
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.program import program_of
-from trainctl.rundir.provenance import hydra_config, machine_facts, original_cwd, program_argv
+from trainctl.rundir.provenance import machine_facts, original_cwd, program_argv
 from trainctl.rundir.seed import choose_seed
 from trainctl.rundir.status import Status, read_status, write_status
 from trainctl.rundir.summary import PreviousAttempt
@@ -179,7 +180,7 @@ def _text_of_long(key: str, items: tuple[tuple[str, str], ...]) -> str:
 
 
 def is_waiting() -> bool:
-    """Say whether this process has taken a run dir for a run that has not started yet."""
+    """Whether this process has taken a run dir for a run that has not started yet."""
     reservation: Reservation | None = own.reservation
     return reservation is not None and reservation._pid == os.getpid()
 

@@ -1,4 +1,4 @@
-"""`trainctl run`: command pipelines, as a Hydra app of ours that takes its place."""
+"""`trainctl run`: runs command pipelines by becoming a Hydra app."""
 
 from __future__ import annotations
 

@@ -41,11 +41,10 @@ def pairs(
 
 
 def _registry(opened: OpenApp, overrides: list[str], named: str | None, app: str) -> Pairs:
-    from omegaconf import OmegaConf
-
     from trainctl.compose.pairs import load_pairs
+    from trainctl.config.settings_node import setting
 
-    path = named or OmegaConf.select(opened.compose(overrides), "trainctl.pairs", default=None)
+    path = named or setting(opened.compose(overrides), "pairs")
     if path is None:
         raise AppError(f"--app {app}: its config sets no trainctl.pairs; set it, or name a registry with --registry")
     return load_pairs(str(path))

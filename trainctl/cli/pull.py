@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -32,11 +33,33 @@ def pull(source: Source) -> None:
     if not loaded.is_own:
         values = _plain_data(values, (), loaded, left_out)
     said = terminal.clean(f"pulled from {source}: {loaded.origin}")
-    sys.stdout.write(f"# @package _global_\n# {said}\n{yaml.dumps(values)}")
+    sys.stdout.write(f"# @package _global_\n# {said}\n{commented(values, loaded.help)}")
     if left_out:
         terminal.note(
             f"left out, as they are missing, secrets or interpolations there: {', '.join(left_out)}", style="yellow"
         )
+
+
+def commented(values: Mapping[Any, Any], comments: Mapping[str, str], above: tuple[str, ...] = ()) -> str:
+    """Return a mapping as YAML, with what the source says of a key as a comment above it.
+
+    >>> print(commented({"optim": {"lr": 0.1}, "n": 1}, {"optim.lr": "step size"}), end="")
+    optim:
+      # step size
+      lr: 0.1
+    n: 1
+    """
+    text = ""
+    for key, value in values.items():
+        path = (*above, str(key))
+        name = join(path)
+        text += f"# {terminal.clean(comments[name])}\n" if name in comments else ""
+        if isinstance(value, dict) and any(each.startswith(f"{name}.") for each in comments):
+            head, below = yaml.dumps({key: None}).removesuffix(" null\n"), commented(value, comments, path)
+            text += f"{head}\n{textwrap.indent(below, '  ')}"
+        else:
+            text += yaml.dumps({key: value})
+    return text or yaml.dumps({})
 
 
 def _plain_data(

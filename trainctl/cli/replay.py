@@ -15,6 +15,7 @@ from trainctl.cli import terminal, verification
 from trainctl.cli.place import RunArgument, find_run
 from trainctl.config.overrides import quoted
 from trainctl.errors import RunDirError
+from trainctl.rundir.owner import check_owner
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.summary import read_record
 
@@ -32,12 +33,13 @@ def replay(
         list[str] | None, typer.Option(metavar="METRIC", help="With --verify: it tells of the clock; may be repeated.")
     ] = None,
 ) -> None:
-    """Start the recorded script again with the recorded overrides and edits; its exit code is ours.
+    """Start the recorded script again with the recorded overrides and edits, and return its exit code.
 
     With --verify: run it in a hidden directory beside the recorded run, and say whether it is the same run, or the
     first step and metric that differ; the exit code is 0 only if it is.
     """
     found = find_run(run)
+    check_owner(found)
     record = read_record(found, "executable", "script", "module", "argv", "overrides", "cwd")
     command = [_interpreter(record), *command_of(found, record), *(overrides or [])]
     cwd = record.get("cwd")

@@ -45,7 +45,7 @@ def set_keys(
 
     With --at it is 0 if the request waits for its step.
     """
-    parse_pairs(edits)  # what is no pair is refused whatever the run
+    parse_pairs(edits)  # text that is not KEY=VALUE is refused, whatever the run
     found = running(run)
     values, relative = parse_edits(edits, keys_of_run(found))
     request = file_request(found, values, via="cli", note=note, at=at, force=force, relative=relative)

@@ -107,7 +107,7 @@ def _grid(made: pd.DataFrame) -> list[Column]:
             rank=0 if head in keys else 1,
             is_right=any(isinstance(value, int | float) for value in values[head]),
         )
-        for head, cells in shown(made, result_cell).items()
+        for head, cells in shown(made).items()
     ]
 
 
@@ -122,11 +122,10 @@ def _columns(named: Mapping[str, Row], differing: Mapping[str, Sequence[Any]]) -
     for name in results:
         cells = [result_cell(row.results().get(name)) for row in rows]
         columns.append(Column(name, cells, rank=1, is_right=True))
-    exact = not terminal.is_terminal()
     reasons = [shortened_reason(row.why) for row in rows]
     columns.append(Column("reason", reasons, rank=6, styles=[_style(row) for row in rows]))
     for place, name in enumerate(dict.fromkeys(name for row in rows for name in row.metrics)):
-        cells = [amount.number(row.value(name), exact=exact) if name in row.metrics else "" for row in rows]
+        cells = [amount.number(row.value(name)) if name in row.metrics else "" for row in rows]
         columns.append(Column(name, cells, rank=3 + place if place < 3 else 100 + place, is_right=True))
     return [
         *columns,

@@ -89,23 +89,22 @@ def state_style(state: Seen) -> str:
 
 
 def commands_cell(summary: Summary) -> str:
-    """Say what became of the commands of a pipeline: `train done 5m12s, test failed (1) 0.2s`."""
+    """Say what became of the commands of a pipeline: `train done 5 min 12 s, test failed (1) 0.2 s`."""
     return ", ".join(map(str, summary.commands))
 
 
 def result_cell(value: Any) -> str:
-    """Write a result; exactly when piped."""
-    return amount.value(value, exact=not terminal.is_terminal())
+    """Write a result with four significant digits; `--json` has all of them."""
+    return amount.value(value)
 
 
 def metric_columns(summaries: Sequence[Summary], ranks: Sequence[int]) -> list[Column]:
     """Return one column per metric, in order of first appearance; those beyond `ranks` are the first to go."""
-    exact = not terminal.is_terminal()
     keys = dict.fromkeys(key for summary in summaries for key in summary.metrics)
     return [
         Column(
             key,
-            [amount.number(summary.metrics.get(key), exact=exact) for summary in summaries],
+            [amount.number(summary.metrics.get(key)) for summary in summaries],
             rank=ranks[place] if place < len(ranks) else 100 + place,
             is_right=True,
         )

@@ -18,7 +18,7 @@ from trainctl.cli.place import ROOT, find_run, shown
 from trainctl.errors import RunDirError
 from trainctl.launch import registry
 from trainctl.launch.registry import Launcher, send_signal
-from trainctl.rundir.lock import is_locked
+from trainctl.rundir.lock import is_locked, is_open_in
 from trainctl.rundir.paths import RunDir, find_runs
 from trainctl.rundir.status import Status, boot_id, note_stop, process_started, read_status, state_of
 
@@ -52,7 +52,7 @@ def stop(
 
 
 def _sweep_dir(place: str) -> Path | None:
-    """Return the directory that is meant when it is no run dir: as a path, or below outputs/."""
+    """Return the directory that is meant, as a path or below outputs/; None if it is a run dir or does not exist."""
     for path in (Path(place), ROOT / place):
         if place and path.is_dir() and not RunDir.at(path).is_run():
             return path
@@ -100,6 +100,10 @@ def _stop_run(run: RunDir, grace_s: float) -> int:
     is_here = status.host == socket.gethostname() and status.boot_id == boot_id()
     if not is_here or process_started(pid) != status.pid_started:
         return terminal.complain(f"{shown(run)} is process {pid} of {status.host}, which is not here; stop it there")
+    if not is_open_in(pid, run.lock):
+        return terminal.complain(
+            f"status.yaml of {shown(run)} names process {pid}, which does not hold its run.lock; nothing was stopped"
+        )
     with contextlib.suppress(OSError):  # a full disk must not keep a run running
         note_stop(run, status)
     try:

@@ -32,7 +32,7 @@ def console() -> Console:
 
 
 def is_terminal() -> bool:
-    """Say whether a person looks at the output; else it is piped, and must be whole and plain."""
+    """Whether a person looks at the output; else it is piped, and must be whole and plain."""
     return console().is_terminal
 
 

@@ -64,7 +64,7 @@ def added(hydra: DictConfig) -> list[str]:
 
 
 def is_recorded(hydra: DictConfig) -> bool:
-    """Say whether jobs have a run dir of ours: by our launcher, or by our callback."""
+    """Whether jobs have a run dir of ours: by our launcher, or by our callback."""
     targets = [OmegaConf.select(hydra, f"callbacks.{name}._target_") for name in hydra.callbacks]
     targets.append(OmegaConf.select(hydra, "launcher._target_"))
     return any(str(target).startswith(_OURS) for target in targets)

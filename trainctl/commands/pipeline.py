@@ -17,9 +17,10 @@ from trainctl.commands.shell import keep_earlier, last_lines, run_line, say, sig
 from trainctl.commands.template import COMMANDS, CommandLine, Place, Templates
 from trainctl.config.masking import Masking
 from trainctl.config.settings import settings_of
+from trainctl.config.settings_node import hydra_config
 from trainctl.errors import CommandError
 from trainctl.rundir.paths import RunDir
-from trainctl.rundir.provenance import hydra_config, original_cwd
+from trainctl.rundir.provenance import original_cwd
 from trainctl.rundir.status import read_status
 
 UNRECORDED = "commands need a run to be recorded in; add `trainctl` to the defaults of the config"
@@ -96,7 +97,7 @@ def _failed(name: str, code: int, log: Path, masking: Masking) -> CommandError:
 
 
 def reruns_all(hydra: DictConfig) -> bool:
-    """Say whether what is done is to run again: `hydra.launcher.rerun=all`."""
+    """Whether what is done is to run again: `hydra.launcher.rerun=all`."""
     return bool(OmegaConf.select(hydra, "launcher.rerun") == "all")
 
 
@@ -128,7 +129,7 @@ class Hooks:
         return None
 
     def is_finished(self, config: DictConfig, run: RunDir) -> bool:
-        """Say whether a run that is done has nothing left to do: its commands may have changed since."""
+        """Whether a run that is done has nothing left to do: its commands may have changed since."""
         settings, status = settings_of(config).run, read_status(run)
         if status is None:
             return False

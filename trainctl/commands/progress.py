@@ -50,7 +50,7 @@ def chosen(templates: Templates, only: Sequence[str] | None) -> list[str]:
 
 
 def is_finished(record: Mapping[str, Any] | None, wanted: str, *, force: bool = False) -> bool:
-    """Say whether a command has ended well, with the very text that it has now; with `force`, in this launch.
+    """Whether a command has ended well, with the very text that it has now; with `force`, in this launch.
 
     Args:
         record: what its run's status says of it.

@@ -81,7 +81,7 @@ class ShellText:
             self._template += "x"
 
     def is_quoted(self, source: str) -> bool:
-        """Say whether a value would stand inside double quotes here.
+        """Whether a value would stand inside double quotes here.
 
         Raises:
             CommandError: no value can stand here.

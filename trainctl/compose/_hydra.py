@@ -46,6 +46,7 @@ if TYPE_CHECKING or IS_KNOWN:
 
     _own_list = defaults_list._create_defaults_list
     _OwnDefaultsList = defaults_list.DefaultsList
+    _own_apply = ConfigLoaderImpl._apply_overrides_to_config
     _own_merge = ConfigLoaderImpl._compose_config_from_defaults_list
 
     class FileSource(FileConfigSource):
@@ -57,6 +58,8 @@ if TYPE_CHECKING or IS_KNOWN:
 
 
 __all__ = ["ConfigLoaderImpl", "ConfigRepository", "FileConfigSource", "FileSource"]
+
+SETTINGS = "hydra/trainctl/settings"  # the config in which `trainctl.preset` declares our settings
 
 log = logging.getLogger(__name__)
 
@@ -128,7 +131,7 @@ def apply_overrides(overrides: Sequence[Override], config: DictConfig) -> None:
     Raises:
         ConfigCompositionException: one of them does not fit.
     """
-    ConfigLoaderImpl._apply_overrides_to_config(list(overrides), config)
+    _own_apply(list(overrides), config)
 
 
 def loader_of(sources: Iterable[tuple[str, str]]) -> ConfigLoaderImpl:
@@ -204,7 +207,7 @@ def lead(
     def finish(**fields: Any) -> Any:
         request = _request(sys._getframe(1))
         made = None if request is None else after(request, fields["defaults"])
-        return _OwnDefaultsList(**fields) if made is None else made
+        return _defaults_list(**fields) if made is None else made
 
     seam: Any = defaults_list
     seam._create_defaults_list = make
@@ -219,6 +222,39 @@ def _request(caller: FrameType) -> Request | None:
     if caller.f_code is not code:
         return None
     return {name: caller.f_locals[name] for name in code.co_varnames[: code.co_argcount]}
+
+
+def after_composing(see: Callable[[DictConfig, list[str], bool], None]) -> None:
+    """Have `see` get each config that Hydra composes in this process from now on, the one that is being made included.
+
+    Args:
+        see: gets the config, all keys that overrides of values name, and whether it is for a job or for being shown:
+            not for a program that calls `hydra.compose`, nor for hydra-zen, which calls our callback.
+    """
+
+    def apply(overrides: list[Override], config: DictConfig) -> None:
+        _own_apply(overrides, config)
+        caller = sys._getframe(1)
+        if caller.f_code is ConfigLoaderImpl._load_configuration_impl.__code__:
+            see(config, [each.key_or_group for each in overrides], bool(caller.f_locals["from_shell"]))
+
+    loader: Any = ConfigLoaderImpl
+    loader._apply_overrides_to_config = staticmethod(apply)
+    seam: Any = defaults_list
+    if seam.DefaultsList is _OwnDefaultsList:
+        seam.DefaultsList = _defaults_list
+
+
+def _defaults_list(**fields: Any) -> Any:
+    """Make Hydra's own, with our settings before everything else.
+
+    So they are there whichever config sets one, and before a structured config decides which keys there may be.
+    """
+    entries: list[Any] = fields["defaults"]
+    for entry in [each for each in entries if each.config_path == SETTINGS]:
+        entries.remove(entry)
+        entries.insert(0, entry)
+    return _OwnDefaultsList(**fields)
 
 
 # Running a job.

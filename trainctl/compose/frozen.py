@@ -63,7 +63,7 @@ class FrozenRepository(ConfigRepository):
         return result
 
     def group_exists(self, config_path: str) -> bool:
-        """Say whether there is such a group, looked up once for all jobs where files are read for it."""
+        """Whether there is such a group, looked up once for all jobs where files are read for it."""
         return any(self._is_group(source, config_path) for source in self.sources)
 
     def _is_group(self, source: ConfigSource, config_path: str) -> bool:

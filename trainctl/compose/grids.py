@@ -14,6 +14,7 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
 from trainctl.config.grid import Axis, axis_of, check_number, choose, combine, read_grids, shuffling
+from trainctl.config.settings_node import has_settings, setting
 from trainctl.errors import SettingError
 
 Job = tuple[str, ...]
@@ -86,14 +87,14 @@ class GridJobs:
         seeds = check_number("seeds", self._options.get("seeds", 1), 1)
         if seeds == 1:
             return []
-        if OmegaConf.select(self._config, "trainctl") is None:
+        if not has_settings(self._config):
             raise SettingError(
                 f"hydra.sweeper.seeds={seeds} repeats jobs with values of {SEED}, but this app has no `trainctl` "
                 "settings; add `trainctl` to the defaults of its config, or sweep over a seed key of its own"
             )
         if SEED in keys:
             raise SettingError(f"hydra.sweeper.seeds={seeds} sets {SEED}, which is set otherwise too; leave one out")
-        first = OmegaConf.select(self._config, SEED)
+        first = setting(self._config, "seed")
         first = 0 if first is None else int(first)
         return [Axis((SEED,), tuple((f"{SEED}={seed}",) for seed in range(first, first + seeds)))]
 

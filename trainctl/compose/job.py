@@ -43,7 +43,7 @@ class TaskHooks(Protocol):
         """Return the file that is the program rather than the one with the task function, if there is one."""
 
     def is_finished(self, config: DictConfig, run: RunDir) -> bool:
-        """Say whether a run that is done has nothing left to do with this config."""
+        """Whether a run that is done has nothing left to do with this config."""
 
     def describe(self, config: DictConfig, run: RunDir) -> list[str]:
         """Say in lines what a job would do there."""
@@ -136,7 +136,7 @@ class ComposedJob:
     drawn: dict[str, Drawn]
 
     def is_finished(self, run: RunDir) -> bool:
-        """Say whether a run that is done leaves this job nothing to do."""
+        """Whether a run that is done leaves this job nothing to do."""
         return self.hooks.is_finished(self.config, run)
 
     def hydra_overrides(self, run: RunDir) -> list[str]:

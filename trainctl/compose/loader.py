@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from trainctl.compose import _hydra
 from trainctl.compose.pairs import FittingLoader
 from trainctl.config.overrides import parse_overrides, texts_of
+from trainctl.config.settings_node import leave_out_of_dirname, move_settings, put_back
 
 
 def share_compositions(context: Any) -> None:
@@ -76,7 +77,10 @@ class SharingLoader:
         if shared is None:
             return self._in_full(master_config, texts_of(overrides))
         config: DictConfig = pickle.loads(shared)
+        put_back(config)
         _hydra.apply_overrides(values, config)
+        leave_out_of_dirname(config, [each.key_or_group for each in values])
+        move_settings(config)
         config.hydra.overrides.task = texts_of(overrides)
         options = config.hydra.job.config.override_dirname
         config.hydra.job.override_dirname = _hydra.overrides_dirname(overrides, options)
@@ -88,7 +92,7 @@ class SharingLoader:
         return config
 
     def _must_be_whole(self, master: DictConfig, overrides: Sequence[Override]) -> bool:
-        """Say whether Hydra itself is changed by the job, or looks for groups in places that we do not know."""
+        """Whether Hydra itself is changed by the job, or looks for groups in places that we do not know."""
         return bool(master.hydra.searchpath) or any(override.is_hydra_override() for override in overrides)
 
     def _last_values(self, overrides: Sequence[Override]) -> list[Override]:

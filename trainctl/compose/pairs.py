@@ -12,16 +12,17 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Override
 from hydra.errors import CompactHydraException
 from hydra.utils import get_object
-from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf import DictConfig, open_dict, read_write
 
 from trainctl.compose import _hydra
-from trainctl.config._omegaconf import child, entries, is_none, is_open, plain, take_over
+from trainctl.config._omegaconf import entries, plain, take_over
 from trainctl.config.adopt import NEVER_LOADED
 from trainctl.config.given import check_missing, missing_keys
 from trainctl.config.keys import leaves, split
 from trainctl.config.loaded import kept_copies
 from trainctl.config.overrides import override_key, parse_overrides, texts_of
 from trainctl.config.pairs import PAIR_NODE, Pairs
+from trainctl.config.settings_node import move_settings, setting
 from trainctl.config.values import is_same
 from trainctl.errors import IncompatibleError, PairError, TrainctlError
 
@@ -89,6 +90,7 @@ class FittingLoader:
             Refused, HydraException: as `load_sweep_config`.
         """
         config = compose_parsed(self.loader, master_config, overrides)
+        move_settings(config)
         job = tuple(texts_of(overrides))
         try:
             fit(config)
@@ -166,7 +168,7 @@ def check_complete(config: DictConfig) -> None:
     Raises:
         MissingError: naming all of them.
     """
-    if OmegaConf.select(config, "trainctl.missing", default="allow") == "error":
+    if setting(config, "missing", "allow") == "error":
         check_missing(config, advice=_ADVICE)
 
 
@@ -227,7 +229,7 @@ def known_to_hydra(config: DictConfig) -> Iterator[None]:
 
 
 def _may_choose(override: str, master: DictConfig) -> bool:
-    """Say whether an override may change which options go into a config, or which registry judges them."""
+    """Whether an override may change which options go into a config, or which registry judges them."""
     key = override_key(override)
     return (
         override[:1] in "+~"
@@ -239,13 +241,8 @@ def _may_choose(override: str, master: DictConfig) -> bool:
 
 
 def _registry(config: DictConfig) -> str | None:
-    """Return `trainctl.pairs`; past OmegaConf's own access where it says nothing, as in nearly all configs."""
-    settings = child(config, "trainctl")
-    if isinstance(settings, DictConfig) and is_open(settings):
-        pairs = child(settings, "pairs")
-        if pairs is None or is_none(pairs):
-            return None
-    path = OmegaConf.select(config, "trainctl.pairs", default=None)
+    """Return `trainctl.pairs`, if it is set."""
+    path = setting(config, "pairs")
     return None if path is None else str(path)
 
 
@@ -268,5 +265,5 @@ def _keys_of_earlier_run(config: DictConfig) -> list[str]:
 
 
 def _is_taken(value: Any, loaded: Any) -> bool:
-    """Say whether a value may be what was loaded, which is text or has lost its type in some sources."""
+    """Whether a value may be what was loaded, which is text or has lost its type in some sources."""
     return bool(value == loaded or str(value).lower() == str(loaded).lower())

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from trainctl.compose.pairs import FittingLoader, Refused, known_to_hydra
 from trainctl.config.overrides import shared_texts
+from trainctl.config.settings_node import setting
 from trainctl.rundir import files
 from trainctl.rundir.sweep import left_out_file
 from trainctl.text import clean_line
@@ -31,7 +32,7 @@ class FittingSweep:
         self._launcher = launcher
         self._loader = loader
         self._config = config
-        self._is_strict = OmegaConf.select(config, "trainctl.incompatible", default="skip") == "error"
+        self._is_strict = setting(config, "incompatible", "skip") == "error"
         self._is_preview = bool(OmegaConf.select(config, "hydra.launcher.dry_run", default=False))
         with known_to_hydra(config):
             self._sweep_dir = Path(str(config.hydra.sweep.dir)).absolute()

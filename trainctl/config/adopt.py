@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import math
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -36,6 +36,7 @@ from trainctl.errors import SourceError
 
 UNKNOWN = ("error", "drop", "add")
 NEVER_LOADED = ("hydra", "trainctl")  # these say how a run is started and watched, not what it computes
+_OPTIONS = ("imports", "config_file", "wandb_config")  # of prefigure, which has them in its files and its runs
 _MOST = 20
 _OF_THE_MOMENT = re.compile(r"\$\{\s*(now|hydra)\s*[:.]")
 
@@ -46,6 +47,8 @@ class _Adoption:
     unknown: str
     protected: frozenset[tuple[str, ...]]
     strangers: list[str] = field(default_factory=list)
+    omitted: list[str] = field(default_factory=list)
+    options: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
 
 
@@ -60,7 +63,9 @@ def adopt(
 
     A value is taken as the config has its key: by its type where it has one, else by the type of its value, as far as
     `loaded.form` says that types were lost. `???` and what holds an `OMITTED` are left to the config, and so is all of
-    `hydra`, `trainctl` and what is protected. Lists are replaced whole.
+    `hydra`, `trainctl` and what is protected. Lists are replaced whole. A key with dashes is the config's key with
+    underscores where only that is there. prefigure's own options (`imports`, `config_file`, `wandb_config`) are left
+    out where the config does not have them.
 
     Args:
         config: changed in place; after an error it must be thrown away.
@@ -70,7 +75,7 @@ def adopt(
         above: where in the whole config `config` stands.
 
     Returns:
-        The keys that were dropped.
+        What was left out, as ends of sentences.
 
     Raises:
         SourceError: keys that the config does not have, or values that it cannot take; all are named.
@@ -84,7 +89,19 @@ def adopt(
         )
     if adoption.refused:
         raise SourceError(f"+from={loaded.source} does not fit this config: {_listed(adoption.refused, '; ')}")
-    return adoption.strangers
+    return list(_left_out(adoption))
+
+
+def _left_out(adoption: _Adoption) -> Iterator[str]:
+    if adoption.strangers and adoption.unknown == "drop":
+        yield f"left out, as this config does not have them: {', '.join(adoption.strangers)}"
+    if adoption.omitted:
+        yield f"left out, as they are secret there: {_listed(adoption.omitted)}"
+    if adoption.options:
+        followed = (
+            "; load each file that imports names with +from@KEY=json/FILE" if "imports" in adoption.options else ""
+        )
+        yield f"left out, as these are options of prefigure itself: {', '.join(adoption.options)}{followed}"
 
 
 def _listed(items: list[str], separator: str = ", ") -> str:
@@ -95,11 +112,21 @@ def _listed(items: list[str], separator: str = ", ") -> str:
 def _walk(target: DictConfig, values: Mapping[Any, Any], above: tuple[str, ...], adoption: _Adoption) -> None:
     there = {_text(key): (key, node) for key, node in entries(target)}
     for key, value in values.items():
-        path = (*above, str(key))
-        if path in adoption.protected or is_left_out(value, adoption.loaded):
+        name, node = there.get(str(key)) or there.get(str(key).replace("-", "_"), (None, None))
+        path = (*above, str(key) if node is None else _text(name))
+        if path in adoption.protected:
             continue
-        name, node = there.get(str(key), (None, None))
-        if node is None:
+        if is_left_out(value, adoption.loaded):
+            adoption.omitted += [keys.join(path)] if _is_omitted(value) else []
+        elif (
+            node is None
+            and not above
+            and key in _OPTIONS
+            and OmegaConf.get_type(target) is dict
+            and not adoption.loaded.choices
+        ):
+            adoption.options.append(key)
+        elif node is None:
             _meet_stranger(target, key, value, path, adoption)
         elif isinstance(node, DictConfig) and is_open(node) and isinstance(value, Mapping):
             _walk(node, value, path, adoption)
@@ -108,10 +135,17 @@ def _walk(target: DictConfig, values: Mapping[Any, Any], above: tuple[str, ...],
 
 
 def is_left_out(value: Any, loaded: Loaded) -> bool:
-    """Say whether a value is missing in the source, or was left out of it as a secret."""
+    """Whether a value is missing in the source, or was left out of it as a secret."""
     if isinstance(value, list):
         return any(is_left_out(item, loaded) for item in value)
-    return isinstance(value, str) and (value == MISSING or (OMITTED in value and not loaded.is_own))
+    return value == MISSING or (_is_omitted(value) and not loaded.is_own)
+
+
+def _is_omitted(value: Any) -> bool:
+    """Whether a value was left out of the source as a secret."""
+    if isinstance(value, list):
+        return any(map(_is_omitted, value))
+    return isinstance(value, str) and OMITTED in value
 
 
 def _text(key: Any) -> str:

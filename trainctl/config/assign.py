@@ -163,7 +163,7 @@ def _place(config: DictConfig, key: str) -> tuple[DictConfig, Any, Node]:
 
 
 def _takes_in_place(node: Node, value: Any) -> bool:
-    """Say whether the node itself takes the value; an untyped one is replaced when the kind of its value changes."""
+    """Whether the node itself takes the value; an untyped one is replaced when the kind of its value changes."""
     if isinstance(node, ListConfig):
         return isinstance(value, list) or declared_type(node) is not Any
     if isinstance(node, DictConfig):

@@ -31,6 +31,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from trainctl.config import keys
 from trainctl.config._omegaconf import declared_type, is_missing, is_open, is_optional, is_optional_type, resolved, walk
+from trainctl.config.settings_node import NODE, kept_node
 from trainctl.config.snapshot import recorded_by_value
 from trainctl.config.spec import ControlSpec, When, parse_spec
 from trainctl.errors import SettingError
@@ -125,7 +126,7 @@ def keys_of(config: DictConfig, controls: Mapping[str, Any], editable: bool) -> 
 
 
 def _controlled(name: str, key: Key, specs: Mapping[str, ControlSpec], editable: bool) -> Key:
-    if keys.split(name)[0] == "trainctl":
+    if keys.split(name)[0] == NODE:
         return dataclasses.replace(key, locked=FIXED)
     pattern = ruling(name, specs)
     if pattern is not None:
@@ -165,7 +166,9 @@ def _with_spec(name: str, key: Key, spec: ControlSpec, where: str) -> Key:
 
 
 def _leaves(config: DictConfig) -> Iterator[tuple[str, Key]]:
-    for path, parent, node in walk(config, skip=("hydra",), into_lists=False):
+    kept = kept_node(config)
+    settings = () if kept is None else walk(kept, into_lists=False, above=(NODE,))
+    for path, parent, node in (*walk(config, skip=("hydra",), into_lists=False), *settings):
         key = keys.join(getattr(name, "name", name) for name in path)  # an enum as key counts by its name
         yield key, key_of(parent, path[-1], node, key)
 

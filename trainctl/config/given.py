@@ -25,6 +25,7 @@ from trainctl.config._omegaconf import (
     walk,
 )
 from trainctl.config.keys import split
+from trainctl.config.settings_node import NODE
 from trainctl.errors import MissingError
 
 
@@ -34,6 +35,8 @@ def restore_given(
     """Give back to `adapted` what the overrides of the command line have set in `given`; `groups` are config groups."""
     for override in OverridesParser.create().parse_overrides(list(overrides)):
         key = override.key_or_group
+        if split(key)[0] == NODE:
+            continue  # a setting of the run: no pair changes it
         if "/" in key or override.package is not None or is_choice(override, given, groups):
             continue
         if override.is_delete():
@@ -61,7 +64,7 @@ def keys_given(override: Override) -> list[str]:
 
 
 def is_choice(override: Override, config: DictConfig, groups: Collection[object] = ()) -> bool:
-    """Say whether an override chose an option of a group: `task=digits` where `task` is one, or is a mapping."""
+    """Whether an override chose an option of a group: `task=digits` where `task` is one, or is a mapping."""
     value = override.value()
     if override.key_or_group in groups and not isinstance(value, dict):
         return True

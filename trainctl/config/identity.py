@@ -25,6 +25,7 @@ from trainctl.config._omegaconf import (
     text_of,
     walk,
 )
+from trainctl.config.settings_node import NODE, kept_node
 
 _NOTHING: Mapping[str, str] = {}
 
@@ -54,7 +55,7 @@ def identity(config: DictConfig, exclude: Sequence[str] = (), drawn: Mapping[str
     """
     lines = sorted(
         _line(path, value)
-        for path, value in _leaves(timeless(config, exclude, drawn), (), ())
+        for path, value in _leaves_with_settings(config, exclude, drawn)
         if counts(dotted(path), exclude)
     )
     return _digest(lines) if lines else ""
@@ -63,6 +64,21 @@ def identity(config: DictConfig, exclude: Sequence[str] = (), drawn: Mapping[str
 def dotted(path: Iterable[Any]) -> str:
     """Return the dotted key of a place in a config."""
     return keys.join(getattr(part, "name", part) for part in path)
+
+
+def _leaves_with_settings(
+    config: DictConfig, exclude: Sequence[str], drawn: Mapping[str, str]
+) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    """Yield the leaves of a task's config, those of its settings as if they stood in it."""
+    kept, own = kept_node(config), timeless(config, exclude, drawn)
+    for path, value in _leaves(own, (), ()):
+        if kept is None or path[0] != NODE:
+            yield path, value
+    if kept is not None:
+        settings: Any = OmegaConf.create(OmegaConf.to_container(kept, resolve=False))
+        _to_texts(settings)
+        set_parent(settings, own)  # where its references lead
+        yield from _leaves(settings, (NODE,), ())
 
 
 def environment_identity(config: DictConfig, exclude: Sequence[str] = (), drawn: Mapping[str, str] = _NOTHING) -> str:
@@ -102,9 +118,9 @@ def _line(path: tuple[Any, ...], value: Any) -> str:
 
 
 def counts(key: str, exclude: Sequence[str]) -> bool:
-    """Say whether the value of a dotted key makes a job another job."""
+    """Whether the value of a dotted key makes a job another job."""
     top = key.partition(".")[0]
-    if top == "trainctl" and not keys.is_within(key, OWN_KEYS_THAT_COUNT):
+    if top == NODE and not keys.is_within(key, OWN_KEYS_THAT_COUNT):
         return False
     return not _is_excluded(key, exclude)
 

@@ -49,7 +49,7 @@ def _escaped(part: str) -> str:
 
 
 def is_within(key: str, places: Iterable[str]) -> bool:
-    """Say whether a dotted key is one of some others, or lies below one.
+    """Whether a dotted key is one of some others, or lies below one.
 
     >>> is_within("optim.lr", ["optim"]), is_within("optimizer", ["optim"])
     (True, False)

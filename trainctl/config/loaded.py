@@ -31,6 +31,7 @@ class Loaded:
             that the target does not have itself is refused.
         is_record: a server's record of a run: what tells when and where that ran is left to the config.
         choices: config group -> option, of a run of Hydra; None where it had none.
+        help: dotted key -> what a comment in the file says of it.
     """
 
     source: str
@@ -40,6 +41,7 @@ class Loaded:
     is_own: bool = False
     is_record: bool = False
     choices: dict[str, str | None] = field(default_factory=dict)
+    help: dict[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the form in which `run.yaml` keeps it."""

@@ -46,7 +46,7 @@ class Masking:
             self.learn(key, value)
 
     def hides(self, key: str) -> bool:
-        """Say whether a dotted key's value is not to be shown.
+        """Whether a dotted key's value is not to be shown.
 
         >>> Masking({}).hides("api.KEY"), Masking({}, ["!max_tokens"]).hides("max_tokens"), Masking({}).hides("lr")
         (True, False, False)

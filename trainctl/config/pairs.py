@@ -101,7 +101,7 @@ class Pairs:
         self._rules[rule.first, rule.second] = rule
 
     def fit(self, first: str, second: str) -> Fit:
-        """Say whether two options go together.
+        """Whether two options go together.
 
         Raises:
             PairError: two patterns that say equally much fit.

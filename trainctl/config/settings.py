@@ -1,15 +1,16 @@
-"""The `trainctl:` node of a config: how one run is edited, replayed, seeded and shown."""
+"""The settings of one run, `trainctl:` in a config: how it is edited, replayed, seeded and shown."""
 
 from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
+from trainctl.config.settings_node import NODE, escaped, kept_node, merged, own_node
 from trainctl.errors import SettingError
 
 REPLAY_MODES = ("refuse", "follow", "fork")
@@ -132,19 +133,23 @@ class Settings:
 
 
 def settings_of(config: DictConfig) -> Settings:
-    """Read the `trainctl` node of a config; defaults for what it does not say, or when there is none.
+    """Read the settings of a task's config, in it or apart from it; defaults for what it does not say.
+
+    Where a config has a `trainctl` node besides, its values win.
 
     Raises:
         SettingError: an unknown key, or a value of the wrong type or not allowed.
     """
-    given = config.get("trainctl") if "trainctl" in config.keys() else None  # noqa: SIM118  # `in config` resolves
-    if given is None:
-        return Settings()
-    if not isinstance(given, DictConfig):
-        raise SettingError(f"trainctl={given!r} is not a mapping; allowed below it are {_known(Settings)}")
+    own = own_node(config)
+    if own is not None and not isinstance(own, DictConfig):
+        raise SettingError(f"{NODE}={own!r} is not a mapping; allowed below it are {_known(Settings)}")
     try:
-        # a typed node can hold unknown keys too: `+trainctl.x=1`
-        plain = _escaped(OmegaConf.to_container(given, resolve=True))
+        plain: dict[Any, Any] = {}
+        for given in (kept_node(config), own):
+            if given is not None:  # a typed node can hold unknown keys too: `+trainctl.x=1`
+                plain = merged(plain, escaped(OmegaConf.to_container(given, resolve=True)))
+        if not plain:
+            return Settings()
         _refuse_gone(plain)
         settings = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Settings), plain))
     except ConfigKeyError as error:
@@ -168,6 +173,16 @@ def settings_of(config: DictConfig) -> Settings:
     return settings
 
 
+def given_settings(settings: Settings) -> dict[str, Any]:
+    """Return what differs from the defaults, as plain values.
+
+    >>> given_settings(Settings(seed=3))
+    {'seed': 3}
+    """
+    default = asdict(Settings())
+    return {name: value for name, value in asdict(settings).items() if value != default[name]}
+
+
 def _refuse_gone(given: Any) -> None:
     panel = given.get("panel") if isinstance(given, dict) else None
     if isinstance(panel, dict) and "oauth" in panel:
@@ -187,15 +202,6 @@ def _check_words(settings: Settings) -> None:
     ):
         if value not in re.split(r", | and ", allowed):
             raise SettingError(f"trainctl.{name}={value!r} is not known; allowed are {allowed}")
-
-
-def _escaped(value: Any) -> Any:
-    """Return a resolved value as OmegaConf must be given it: a `${` in it is text, not an interpolation."""
-    if isinstance(value, dict):
-        return {key: _escaped(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_escaped(item) for item in value]
-    return re.sub(r"(\\*)\$\{", r"\1\1\\${", value) if isinstance(value, str) else value
 
 
 def _known(settings: Any) -> str:

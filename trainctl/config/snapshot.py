@@ -53,7 +53,7 @@ def recorded_by_value(config: DictConfig) -> dict[str, set[str]]:
     """
     found: dict[str, set[str]] = {}
     for leaf in walk(config, skip=("hydra",), into_lists=False):
-        names = {name for text in _texts(leaf.node) for span in _spans(text) for name in _called(span, config)}
+        names = {name for text in _texts(leaf.node) for span in spans(text) for name in _called(span, config)}
         if names:
             found[keys.join(map(_plain_key, leaf.path))] = names
     return found
@@ -112,7 +112,7 @@ def is_plain(value: Any) -> bool:
 
 def _interpolated(text: str, container: Container, root: DictConfig) -> Any:
     """Replace the calls in a text that are recorded by value; a text that is one such call keeps its value's type."""
-    for span in _spans(text):
+    for span in spans(text):
         if not _called(span, root):
             continue
         try:
@@ -133,7 +133,7 @@ def _called(span: str, root: DictConfig) -> set[str]:
         return set()
     name, arguments = match.groups()
     names = {str(name)}
-    for inner in _spans(arguments):
+    for inner in spans(arguments):
         called = _called(inner, root)
         if not called:
             return set()
@@ -149,7 +149,7 @@ def _words(arguments: str) -> list[str]:
 
 
 def _is_key(word: str, root: DictConfig) -> bool:
-    """Say whether a word of a call names what the config has, or what lies behind a reference or in a list of it."""
+    """Whether a word of a call names what the config has, or what lies behind a reference or in a list of it."""
     if not word or word.startswith("."):
         return bool(word) and not _NUMBER.fullmatch(word)
     node: Any = root
@@ -162,7 +162,7 @@ def _is_key(word: str, root: DictConfig) -> bool:
     return node is not None
 
 
-def _spans(text: str) -> list[str]:
+def spans(text: str) -> list[str]:
     r"""Return the outermost `${…}` of a text; an escaped `\${` begins none."""
     spans, start, depth, at = [], 0, 0, 0
     while at < len(text):

@@ -10,7 +10,7 @@ from typing import Any
 
 
 def is_same(one: Any, other: Any) -> bool:
-    """Say whether two plain values are the same in all their types: 1, 1.0 and true are three values.
+    """Whether two plain values are the same in all their types: 1, 1.0 and true are three values.
 
     >>> is_same([1, {"a": None}], [1, {"a": None}]), is_same([1], [1.0])
     (True, False)
@@ -41,7 +41,7 @@ def literal(value: Any) -> Any:
 
 
 def has_interpolation(value: Any) -> bool:
-    r"""Say whether OmegaConf would find something to resolve in a value, at any depth.
+    r"""Whether OmegaConf would find something to resolve in a value, at any depth.
 
     >>> has_interpolation(["${lr}"]), has_interpolation(r"\${lr}"), has_interpolation(r"\\${lr}")
     (True, False, True)

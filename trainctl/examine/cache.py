@@ -23,7 +23,7 @@ from trainctl.rundir import files
 from trainctl.rundir.paths import RunDir, own_dir
 from trainctl.track import tensorboard
 
-_READERS = ("config/*.py", "examine/*.py", "run/*.py", "track/tensorboard.py")
+_READERS = ("config/*.py", "examine/*.py", "rundir/*.py", "text.py", "track/tensorboard.py")
 _TICK_NS = 2_000_000_000  # of the coarsest file systems (FAT); others have milliseconds
 
 Signature = list[list[Any]]
@@ -118,7 +118,7 @@ def _clock_of(root: Path) -> int | None:
 
 
 def _is_json(value: Any) -> bool:
-    """Say whether a value comes back from JSON as it is."""
+    """Whether a value comes back from JSON as it is."""
     if isinstance(value, dict):
         return all(type(key) is str and _is_json(inner) for key, inner in value.items())
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""What stands in a cell of a table: exactly for programs, in few digits for people."""
+"""The text of a table's cells: all digits for programs, four significant digits for people."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, TypeGuard
 
 from trainctl.config import yaml
-from trainctl.text import clean
+from trainctl.text import clean, number
 
 _MOST_CONSTANTS = 40
 _SHORT = (1e-12, 1e12)  # deviations between these are written without an exponent
@@ -31,9 +31,14 @@ def exact(value: Any) -> str:
         return str(value)
 
 
+def plain(value: Any) -> str:
+    """Write any value exactly, on one line: the parameters that tell two rows apart."""
+    return clean(exact(value))
+
+
 def short(value: Any) -> str:
-    """Write a float in six significant digits, anything else exactly, on one line."""
-    return f"{value:.6g}" if isinstance(value, float) else clean(exact(value))
+    """Write a float in four significant digits, anything else exactly, on one line."""
+    return number(value) if isinstance(value, float) else plain(value)
 
 
 def mean_text(mean: float | None, deviation: float | None, sign: str = "±") -> str:
@@ -45,13 +50,13 @@ def mean_text(mean: float | None, deviation: float | None, sign: str = "±") -> 
     if mean is None or deviation is None:
         return short(mean)
     if not _SHORT[0] <= deviation < _SHORT[1]:
-        return f"{mean:.6g} {sign} {deviation:.3g}"
+        return f"{number(mean)} {sign} {deviation:.2g}"
     digits = max(0, 1 - int(f"{deviation:.1e}".partition("e")[2]))
     return f"{mean:.{digits}f} {sign} {deviation:.{digits}f}"
 
 
 def constants_line(constants: Mapping[str, Any]) -> str:
     """Write the parameters that are the same in all runs on one line; empty when there are none."""
-    pairs = [f"{clean(key)}={short(value)}" for key, value in constants.items()]
+    pairs = [f"{clean(key)}={plain(value)}" for key, value in constants.items()]
     more = f", and {len(pairs) - _MOST_CONSTANTS} more" if len(pairs) > _MOST_CONSTANTS else ""
     return f"the same in all: {', '.join(pairs[:_MOST_CONSTANTS])}{more}" if pairs else ""

@@ -37,7 +37,7 @@ def pair(override: str) -> tuple[str, str]:
 
 
 def is_seed(key: str) -> bool:
-    """Say whether runs that differ in this key only are repetitions of one another.
+    """Whether runs that differ in this key only are repetitions of one another.
 
     >>> is_seed("trainctl.seed"), is_seed("data.seed"), is_seed("seeds")
     (True, True, False)
@@ -83,7 +83,7 @@ class Parameters:
         return list(dict.fromkeys([*self.overridden, *self._config]))
 
     def knows(self, key: str) -> bool:
-        """Say whether `get` tells the value: a run that still waits has no config yet, only what was overridden."""
+        """Whether `get` tells the value: a run that still waits has no config yet, only what was overridden."""
         return bool(self._config) or key in self.overridden
 
     def get(self, key: str) -> Any:

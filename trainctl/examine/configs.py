@@ -9,12 +9,14 @@ from typing import Any
 from trainctl.config import changelog
 from trainctl.config.keys import leaves
 from trainctl.config.safe_yaml import read_document
+from trainctl.config.settings_node import NODE
 from trainctl.errors import ChangelogError, UnreadableError
 from trainctl.rundir import files
 from trainctl.rundir.paths import RunDir
 
 _BASE = re.compile(r"\A(?:#[^\n]*\n)*0:[^\n{]*\n((?:  [^\n]*\n|\n)+)#\.\n\Z")
 _BLOCK = re.compile(r"^  (?! |- |-$|\?|#|[\"'&*!|>%@`{\[])", re.MULTILINE)
+_SETTINGS = re.compile(rf"^  {NODE}:\n((?:    [^\n]*\n)*)", re.MULTILINE)
 _CHOICES = re.compile(r"^    choices:\n((?:      [^\n]*\n)*)", re.MULTILINE)
 
 
@@ -83,7 +85,18 @@ def _hydra_config(run: RunDir) -> dict[str, Any]:
         raise ChangelogError(str(error)) from error
     except ValueError as error:
         raise ChangelogError(f"{run.config}: {error}") from error
-    return leaves(config) if isinstance(config, dict) else {}
+    return {**leaves(config), **_settings(run)} if isinstance(config, dict) else {}
+
+
+def _settings(run: RunDir) -> dict[str, Any]:
+    """Return the settings of trainctl that a run had, which Hydra's record has apart from the task's config."""
+    try:
+        text = files.read_bytes(run.config.parent / "hydra.yaml").decode(errors="replace")
+        match = _SETTINGS.search(text)
+        settings = _whole(match[1]) if match else None
+    except (OSError, ValueError):
+        return {}
+    return leaves({NODE: settings}) if isinstance(settings, dict) else {}
 
 
 @lru_cache(maxsize=64)

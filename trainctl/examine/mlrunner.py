@@ -15,7 +15,7 @@ from trainctl.rundir.status import State
 
 
 def is_output(path: Path) -> bool:
-    """Say whether mlrunner made this directory, and no run of ours is there."""
+    """Whether mlrunner made this directory, and no run of ours is there."""
     return os.path.isfile(path / "param") and not RunDir(path).is_run()
 
 

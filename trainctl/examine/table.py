@@ -159,7 +159,7 @@ def _check_metrics(wanted: Sequence[str], rows: Sequence[Row]) -> None:
 
 
 def _is_own(name: str, rows: Sequence[Row]) -> bool:
-    """Say whether runs have it without any parser, return value or metric."""
+    """Whether runs have it without any parser, return value or metric."""
     return name in OWN or (name.endswith(AT_END) and any(row.value(name) is not None for row in rows))
 
 

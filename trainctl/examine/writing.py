@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from trainctl.errors import SettingError
-from trainctl.examine.cells import constants_line, exact, mean_text, short
+from trainctl.examine.cells import constants_line, exact, mean_text, plain, short
 from trainctl.examine.frame import values_of
 from trainctl.rundir import files
 from trainctl.text import clean
@@ -57,7 +57,7 @@ def to_json(table: pd.DataFrame) -> str:
 
 def to_markdown(table: pd.DataFrame) -> str:
     """Write a table as GitHub reads it; below it the parameters that are the same in all runs."""
-    columns = shown(table, short)
+    columns = shown(table)
     rule = ["---" if head in keys_of(table) else "---:" for head in columns]
     lines = [[clean(head) for head in columns], *zip(*columns.values(), strict=True)]
     escaped = [[_markdown(cell) for cell in line] for line in lines]
@@ -68,7 +68,7 @@ def to_markdown(table: pd.DataFrame) -> str:
 
 def to_latex(table: pd.DataFrame) -> str:
     """Write a tabular for the package booktabs, after a comment with the parameters that are the same in all runs."""
-    columns = shown(table, lambda value: _tex(short(value)), "$\\pm$")
+    columns = shown(table, "$\\pm$", escape=_tex)
     sides = "".join("l" if head in keys_of(table) else "r" for head in columns)
     lines = [[_tex(clean(head)) for head in columns], *zip(*columns.values(), strict=True)]
     # a row that begins with [ or * would be an argument of the command that ended the row before
@@ -87,15 +87,18 @@ FORMS: dict[str, Callable[[pd.DataFrame], str]] = {
 }
 
 
-def shown(table: pd.DataFrame, text: Callable[[Any], str], sign: str = "±") -> dict[str, list[str]]:
-    """Return the columns for people, the index first; a mean, its deviation and its count are one column."""
-    columns = values_of(table)
+def shown(table: pd.DataFrame, sign: str = "±", *, escape: Callable[[str], str] = str) -> dict[str, list[str]]:
+    """Return the columns for people, the index first; a mean, its deviation and its count are one column.
+
+    `sign` stands between a mean and its deviation; `escape` is applied to all other cells.
+    """
+    columns, keys = values_of(table), keys_of(table)
     means = [head for head in table.attrs.get("means", ()) if {head, f"{head} std", f"{head} count"} <= columns.keys()]
     deviations = {head: columns.pop(f"{head} std") for head in means if columns.pop(f"{head} count") is not None}
     return {
         head: [mean_text(*pair, sign) for pair in zip(values, deviations[head], strict=True)]
         if head in deviations
-        else [*map(text, values)]
+        else [escape((plain if head in keys else short)(value)) for value in values]
         for head, values in columns.items()
     }
 

@@ -11,9 +11,11 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from trainctl.compose import _hydra
+from trainctl.config._omegaconf import child
 from trainctl.config.keys import leaves
 from trainctl.config.overrides import task_overrides
 from trainctl.config.pairs import PAIR_NODE
+from trainctl.config.settings_node import NODE
 from trainctl.errors import RunDirError
 from trainctl.explain.origin import History, Source, check_key, rows, said_of_edit
 from trainctl.explain.trace import TraceError, note_overrides, trace
@@ -100,6 +102,10 @@ def explain_run(run: RunDir) -> Explanation:
 
 def _explain(final: Mapping[str, Any], hydra: DictConfig, loader: Any, otherwise: str) -> Explanation:
     unknown: list[str] = []
+    settings = child(hydra, NODE)
+    if settings is not None:
+        own: Any = OmegaConf.to_container(settings, resolve=False, enum_to_str=True)
+        final = {**final, **leaves({NODE: own})}
     try:
         history = trace(loader, hydra)
     except TraceError as error:

@@ -70,7 +70,7 @@ def _value(raw: str | None) -> Any:
 
 
 def _is_plain(value: Any) -> bool:
-    """Say whether YAML has such a value too."""
+    """Whether YAML has such a value too."""
     if isinstance(value, dict):
         return all(isinstance(key, str | int) and _is_plain(item) for key, item in value.items())
     if isinstance(value, list):

@@ -88,7 +88,7 @@ class Rates:
         return [group.over(float(options["lr"])) for group, options in self._pairs()]
 
     def _is_scheduled(self) -> bool:
-        """Say whether a scheduler has been made for the optimizer; it leaves its first value there."""
+        """Whether a scheduler has been made for the optimizer; it leaves its first value there."""
         return self._scheduler is not None or any("initial_lr" in options for options in self._optimizer.param_groups)
 
     def _notice(self) -> None:

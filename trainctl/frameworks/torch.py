@@ -65,7 +65,7 @@ class BufferBinding:
 
 
 def is_compiled(module: Any) -> bool:
-    """Say whether `torch.compile(module)` returned it, or `compile()` was called on it or on a part of it."""
+    """Whether `torch.compile(module)` returned it, or `compile()` was called on it or on a part of it."""
     return hasattr(module, "_orig_mod") or any(
         getattr(part, "_compiled_call_impl", None) is not None for part in module.modules()
     )

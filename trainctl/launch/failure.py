@@ -55,7 +55,7 @@ def cause_of(error: BaseException) -> Cause:
 
 
 def is_out_of_memory(error: BaseException | None) -> bool:
-    """Say whether an exception, or one that it was raised from, means that memory ran out, on the device or the host.
+    """Whether an exception, or one that it was raised from, means that memory ran out, on the device or the host.
 
     >>> is_out_of_memory(RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")), is_out_of_memory(ValueError())
     (True, False)
@@ -145,7 +145,7 @@ def record_failure(run: RunDir, pid: int | None, status: int, failure: Failure, 
 
 
 def is_done_by(path: Path | None, pid: int | None) -> bool:
-    """Say whether a process has written down, before it ended, that its run is done."""
+    """Whether a process has written down, before it ended, that its run is done."""
     status = None if path is None else read_status(RunDir.at(path))
     return status is not None and status.state == "done" and status.pid == pid
 

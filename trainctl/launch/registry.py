@@ -17,7 +17,7 @@ from typing import Any
 from trainctl.errors import RunDirError
 from trainctl.rundir import files
 from trainctl.rundir.fields import parse_time, whole
-from trainctl.rundir.lock import RunLock, is_locked
+from trainctl.rundir.lock import RunLock, is_locked, is_open_in
 from trainctl.rundir.paths import own_dir
 from trainctl.rundir.status import boot_id, format_time, process_started
 
@@ -86,7 +86,7 @@ class Presence:
         self.close()
 
     def is_alone(self) -> bool:
-        """Say whether no other launcher works in the sweep dir now."""
+        """Whether no other launcher works in the sweep dir now."""
         assert self._lock is not None
         try:
             others = [path for path in self._directory.glob("*.lock") if path != self._lock.path]
@@ -114,14 +114,15 @@ class Presence:
 def find(sweep_dir: Path) -> list[Launcher]:
     """Return the launchers that work in a sweep dir, the oldest first.
 
-    The evidence is that the lock is held and that the process lives which took it; on another host, the lock alone.
+    The evidence is that the lock is held and that the process lives which holds it; on another host, the lock alone.
     """
     found = []
     for path in _launchers(sweep_dir).glob("*.yaml"):
         launcher = _read(path)
-        if launcher is None or not is_locked(path.with_suffix(".lock")):
+        lock = path.with_suffix(".lock")
+        if launcher is None or not is_locked(lock):
             continue
-        if launcher.is_here or launcher.host != socket.gethostname():
+        if (launcher.is_here and is_open_in(launcher.pid, lock)) or launcher.host != socket.gethostname():
             found.append(launcher)
     return sorted(found, key=lambda launcher: (launcher.started or 0.0, launcher.pid))
 
@@ -187,7 +188,7 @@ def _forget_the_dead(directory: Path) -> None:
 
 
 def _is_left_over(directory: Path, name: str) -> bool:
-    """Say whether a launcher of this machine that is gone left a file before it had a record."""
+    """Whether a launcher of this machine that is gone left a file before it had a record."""
     whole = Path(files.leftover_of(name) or name)
     host, _, rest = whole.stem.rpartition("-")[0].rpartition("-")
     if host != socket.gethostname() or not rest.isdecimal() or (directory / whole.with_suffix(".yaml")).exists():

@@ -44,7 +44,7 @@ def name_sweep_dir(config: DictConfig, path: str) -> None:
 
 
 def _is_dated(config: DictConfig) -> bool:
-    """Say whether the name has `${now:…}` in it, be it by way of other keys."""
+    """Whether the name has `${now:…}` in it, be it by way of other keys."""
     before = OmegaConf.get_cache(config)
     kept = {name: values for name, values in before.items() if name != "now"}  # `hydra:` has no answer everywhere
     OmegaConf.set_cache(config, defaultdict(dict, kept))

@@ -169,7 +169,7 @@ def merged(events: Iterable[Event]) -> list[Event]:
 
 
 def _was_recorded(event: Event, recorded: Mapping[str, Any]) -> bool:
-    """Say whether the values of an edit that was being applied are those that the changelog has at its step."""
+    """Whether the values of an edit that was being applied are those that the changelog has at its step."""
     edits = event.edits or {}
     return bool(edits) and all(key in recorded and _as_json(recorded[key]) == _as_json(edits[key]) for key in edits)
 

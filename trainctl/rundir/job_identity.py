@@ -81,7 +81,7 @@ class JobIdentity:
         return {"identity": self.text, "program": program, **resolved}
 
     def owns(self, record: Mapping[str, Any], run: RunDir) -> bool:
-        """Say whether a run dir's `run.yaml` is of this job."""
+        """Whether a run dir's `run.yaml` is of this job."""
         expected = self.config if is_earlier(record) else self.text
         return record.get("identity") == expected and not self.difference(record, run)
 
@@ -127,7 +127,7 @@ class JobIdentity:
 
 
 def is_earlier(record: Mapping[str, Any]) -> bool:
-    """Say whether a `run.yaml` is of the time when the identity was a hash of the config alone."""
+    """Whether a `run.yaml` is of the time when the identity was a hash of the config alone."""
     return not isinstance(record.get("program"), dict)
 
 

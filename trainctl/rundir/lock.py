@@ -78,7 +78,7 @@ def take(descriptor: int) -> bool:
 
 
 def is_locked(path: Path) -> bool:
-    """Say whether some process holds the lock. Looks by sharing the lock for a moment: takers wait for that."""
+    """Whether some process holds the lock. Looks by sharing the lock for a moment: takers wait for that."""
     try:
         # whatever stands there: no link is followed, and nobody is waited for at the other end of a pipe
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -92,6 +92,27 @@ def is_locked(path: Path) -> bool:
         return False  # a file system without locks: no evidence that anything runs
     finally:
         os.close(descriptor)
+    return False
+
+
+def is_open_in(pid: int, path: Path) -> bool:
+    """Whether a process has the file of a lock open, as the kernel tells: a record may name any process.
+
+    True where the kernel does not tell it: there is no /proc, or the process is another user's, whom no signal reaches.
+    """
+    if not os.path.isdir("/proc/self/fd"):
+        return True
+    try:
+        lock = os.stat(path, follow_symlinks=False)
+        opened = list(os.scandir(f"/proc/{pid}/fd"))
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    for each in opened:
+        with contextlib.suppress(OSError):  # closed meanwhile
+            if os.path.samestat(os.stat(each.path), lock):
+                return True
     return False
 
 

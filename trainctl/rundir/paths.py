@@ -113,7 +113,7 @@ class RunDir:
             ) from error
 
     def is_run(self) -> bool:
-        """Say whether a run was ever started here: one of its files is there, whatever it is now."""
+        """Whether a run was ever started here: one of its files is there, whatever it is now."""
         return os.path.lexists(self.run) or os.path.lexists(self.status) or os.path.lexists(self.changelog)
 
     def shut(self) -> str | None:

@@ -89,7 +89,7 @@ def _name_of(inner: Any) -> str | None:
 
 
 def _is_first(task: Any, program: Program) -> bool:
-    """Say whether no other function has been launched under this name in this process.
+    """Whether no other function has been launched under this name in this process.
 
     Two closures that decorate one function differ in what they hold, and nothing tells them apart by name.
     """
@@ -112,7 +112,7 @@ def _real(path: str | None) -> str | None:
 
 @cache
 def _is_command(script: str) -> bool:
-    """Say whether a script is what an installer made of an entry point: the program is what it imports."""
+    """Whether a script is what an installer made of an entry point: the program is what it imports."""
     places = [sysconfig.get_path("scripts"), sysconfig.get_path("scripts", f"{os.name}_user"), *_beside_python()]
     return os.path.dirname(script) in map(os.path.realpath, places)
 

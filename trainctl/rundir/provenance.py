@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from trainctl.config.keys import leaves, split
+from trainctl.config.settings_node import hydra_config
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.summary import read_record
 from trainctl.text import clean_line
@@ -81,7 +82,7 @@ def git_facts(directory: str) -> dict[str, Any] | None:
 
 
 def code_change(run: RunDir) -> str:
-    """Say that a run was made with other code than what is there now, as far as git knows; empty if it was not."""
+    """Return the sentence that the code has changed since a run was made, as far as git knows; empty if it has not."""
     then, now = read_record(run, "git").get("git"), git_facts(str(original_cwd()))
     if now is None or not isinstance(then, dict) or then == now:
         return ""
@@ -100,14 +101,6 @@ def _git(directory: str, *arguments: str) -> bytes | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return answer.stdout if answer.returncode == 0 else None
-
-
-def hydra_config() -> Any:
-    """Return Hydra's own config when a Hydra application is running, else None; Hydra is never imported for this."""
-    module = sys.modules.get("hydra.core.hydra_config")
-    if module is None or not module.HydraConfig.initialized():
-        return None
-    return module.HydraConfig.get()
 
 
 def original_cwd() -> Path:

@@ -55,7 +55,7 @@ class Request:
 
 
 def is_filed(path: Path) -> bool:
-    """Say whether `file_request` made this file: then it is whole once it is there; others may be half written."""
+    """Whether `file_request` made this file: then it is whole once it is there; others may be half written."""
     return _FILED.fullmatch(path.stem) is not None
 
 

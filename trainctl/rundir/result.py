@@ -41,7 +41,7 @@ def read_result(run: RunDir) -> Any:
 
 
 def is_kept(run: RunDir) -> bool:
-    """Say whether the return value itself was stored, not only its type and repr."""
+    """Whether the return value itself was stored, not only its type and repr."""
     return "value" in files.read_mapping(run.result, most=MOST_BYTES)
 
 

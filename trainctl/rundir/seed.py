@@ -10,6 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, flag_override
 
+from trainctl.config.settings_node import NODE, kept_node, own_node
 from trainctl.rundir import files
 from trainctl.rundir.paths import RunDir
 
@@ -33,17 +34,27 @@ def recorded_seed(path: Path) -> int | None:
     else:
         changelog: dict[Any, Any] = files.read_mapping(path)
         base = changelog.get(0)
-        settings = base.get("trainctl") if isinstance(base, dict) else None
+        settings = base.get(NODE) if isinstance(base, dict) else None
         seed = settings.get("seed") if isinstance(settings, dict) else None
     return seed if isinstance(seed, int) else None
 
 
 def write_seed(config: DictConfig, seed: int) -> None:
-    """Write the seed into a config that has a `trainctl` node and no seed there."""
-    settings = config.get("trainctl")
-    if settings is not None and settings.get("seed") is None:
+    """Write the seed into a config that has a `trainctl` node and no seed there.
+
+    Where the settings lie apart from it, only for a reference: `${trainctl.seed}`.
+    """
+    settings = own_node(config)
+    if settings is not None and settings.get("seed") is None and ("seed" in settings or kept_node(config) is None):
         with flag_override(config, "readonly", False):
-            OmegaConf.update(config, "trainctl.seed", seed, force_add=True)
+            OmegaConf.update(config, f"{NODE}.seed", seed, force_add=True)
+
+
+def note_seed(base: dict[Any, Any], seed: int) -> None:
+    """Write the seed into a recorded config that has settings and no seed there."""
+    settings = base.get(NODE)
+    if isinstance(settings, dict) and settings.get("seed") is None:
+        settings["seed"] = seed
 
 
 def seed_libraries(seed: int, already: set[str]) -> None:

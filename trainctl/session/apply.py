@@ -65,14 +65,14 @@ class Applier:
         return {key: spec for key, spec in found.items() if spec is not None}
 
     def must_wait_for_epoch(self, request: Request) -> bool:
-        """Say whether a request has a key that changes only between epochs; then all of it waits for the next one.
+        """Whether a request has a key that changes only between epochs; then all of it waits for the next one.
 
         A request that would be refused now need not wait for that.
         """
         return self._has_epochs and any(key.when == "epoch" for key in self._touched(request))
 
     def wants_checkpoint(self, request: Request) -> bool:
-        """Say whether a request has a key before whose change a checkpoint is to be taken; as above."""
+        """Whether a request has a key before whose change a checkpoint is to be taken; as above."""
         return self._has_checkpoints and any(key.checkpoint_first for key in self._touched(request))
 
     def is_refused(self, request: Request) -> bool:

@@ -15,7 +15,7 @@ from trainctl.config.changelog import Changelog
 from trainctl.config.controls import Key
 from trainctl.config.editable import EditableKeys
 from trainctl.config.settings import Settings, settings_of
-from trainctl.config.snapshot import snapshot
+from trainctl.config.settings_node import recorded
 from trainctl.errors import RunDirError
 from trainctl.rundir.edits import applied_edits
 from trainctl.rundir.events import Answers, latest, read_events
@@ -23,7 +23,7 @@ from trainctl.rundir.metrics import MetricLog
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.provenance import original_cwd
 from trainctl.rundir.request import Request
-from trainctl.rundir.seed import write_seed
+from trainctl.rundir.seed import note_seed, write_seed
 from trainctl.rundir.summary import read_record
 from trainctl.session.actions import Actions
 from trainctl.session.apply import Applier
@@ -72,7 +72,8 @@ def open_session(
     drawn = take_recorded(config, [each for each in (own if run.changelog.exists() else None, replay) if each], before)
     keys = EditableKeys(config, settings.controls, editable=settings.editable)
     if not run.changelog.exists():
-        own = Changelog(snapshot(config))
+        own = Changelog(recorded(config))
+    note_seed(own.base, attempt.seed)
     said = read_events(run)
     record, answers = ChangelogFile(run.changelog, own, applied_edits(own, said)), Answers(run)
     try:

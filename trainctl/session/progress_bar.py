@@ -77,7 +77,7 @@ def line(
     """Write the line of a bar; where the training's total is not known, the bar is that of the loop that goes round.
 
     >>> line(812, 1000, 154.2, 1.2, {"loss": 0.12345, "note": "x"}, (812, 1000))
-    ' 81% ███████████████████▍     812/1000  154/s  ETA 1.2s  loss 0.1235'
+    ' 81% ███████████████████▍     812/1000  154/s  ETA 1.2 s  loss 0.1235'
     >>> line(1068, None, 154.2, None, {}, (18, 50))
     ' 36% ████████▋                1068 (18/50 of this loop)  154/s'
     >>> line(812, None, None, None, {}, (12, None))

@@ -21,6 +21,7 @@ from trainctl.config.identity import counts
 from trainctl.config.keys import at, is_within, leaves, split
 from trainctl.config.naming import current_swept
 from trainctl.config.settings import Settings, settings_of
+from trainctl.config.settings_node import recorded
 from trainctl.config.snapshot import moment_keys, recorded_by_value, snapshot
 from trainctl.config.values import is_same
 from trainctl.errors import DriftError, EditError, RunDirError
@@ -85,9 +86,9 @@ def own_changelog(run: RunDir, config: DictConfig, settings: Settings, *, is_com
     """
     own = read_own(run)
     if own is None:
-        return Changelog(snapshot(config))
-    recorded = _as_composed(own.base, run) if is_composed else own.base
-    check = Check(recorded, config, settings, run)
+        return Changelog(recorded(config))
+    base = _as_composed(own.base, run) if is_composed else own.base
+    check = Check(base, config, settings, run)
     check(str(run.changelog), _OWN_ADVICE, ignore=recorded_by_value(config), is_silent=is_composed)
     return own
 
@@ -109,11 +110,11 @@ def replayed_changelog(config: DictConfig, settings: Settings, *, is_composed: b
     is_alone = not path.is_dir() and run.changelog != path
     if is_composed and is_alone:  # nothing tells what the program had set there
         return replay
-    recorded = _as_composed(replay.base, run) if is_composed else replay.base
+    base = _as_composed(replay.base, run) if is_composed else replay.base
     ignore = {*moment_keys(config), *_keys_of_axes(replay.base, snapshot(config))}
     later = started_with(replay)
     ignore |= {key for key, value in leaves(snapshot(config)).items() if key in later and is_same(value, later[key])}
-    check = Check(recorded, config, settings, None if is_alone else run)
+    check = Check(base, config, settings, None if is_alone else run)
     check(f"the replayed {settings.replay}", _REPLAY_ADVICE, ignore=ignore, is_silent=is_composed)
     return replay
 

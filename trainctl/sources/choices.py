@@ -9,12 +9,14 @@ from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.errors import ConfigCompositionException
 
 from trainctl.config.keys import split
 from trainctl.config.loaded import Loaded
 from trainctl.config.overrides import quoted
 from trainctl.rundir.provenance import original_cwd
 from trainctl.sources.groups import GROUP, SCHEME, UNKNOWN_GROUP
+from trainctl.sources.reading import is_source, not_a_source
 
 _GROUPS = (GROUP, UNKNOWN_GROUP)
 _MOST_ROUNDS = 10  # options that choose options that choose options
@@ -83,11 +85,13 @@ class DefaultsListing:
     def _without_other_meanings(self, repo: Any) -> Any:
         """Return the repository without our groups where an override means a key of that name that the app has."""
         asked = [each for each in self._overrides if each.key_or_group in _GROUPS and not each.is_sweep_override()]
+        if not _has_group(repo, GROUP):
+            _check(asked)
         others = [each for each in self._overrides if each.key_or_group not in _GROUPS]
         hidden = set()
         for each in asked:
             if each.is_add():
-                is_meant = _is_ours(each)
+                is_meant = True
             else:
                 group = each.get_key_element().lstrip("~")
                 is_meant = group in self._make(repo, others, True).overrides.known_choices
@@ -97,16 +101,31 @@ class DefaultsListing:
             return repo
         twin = copy.copy(repo)
         twin.group_exists = lambda config_path: (
-            any(source.is_group(config_path) for source in repo.get_sources() if source.scheme() != SCHEME)
-            if config_path in hidden
-            else repo.group_exists(config_path)
+            _has_group(repo, config_path) if config_path in hidden else repo.group_exists(config_path)
         )
         return twin
 
 
-def _is_ours(override: Override) -> bool:
-    """Say whether a `+` means us; what has a kind that is misspelt does, so that it is refused and no new key."""
-    return override.key_or_group == UNKNOWN_GROUP or "/" in str(override.value())
+def _has_group(repo: Any, name: str) -> bool:
+    """Whether the app itself has a config group of this name."""
+    return any(source.is_group(name) for source in repo.get_sources() if source.scheme() != SCHEME)
+
+
+def _check(asked: Iterable[Override]) -> None:
+    """Refuse a `+from=` that names no source, and `++from=` where one is named: neither is to become a key.
+
+    Raises:
+        ConfigCompositionException: with one sentence, which Hydra prints without a traceback.
+    """
+    for each in asked:
+        if each.key_or_group != GROUP:
+            continue
+        text = each.value()
+        if each.is_force_add() and isinstance(text, str) and is_source(text):
+            raise ConfigCompositionException(f"++{GROUP}={text} would set a key; +{GROUP}={text} loads the source")
+        for one in (text if isinstance(text, list) else [text]) if each.is_add() else ():
+            if not (isinstance(one, str) and is_source(one)):
+                raise ConfigCompositionException(not_a_source(one))
 
 
 def runs_with_copies(overrides: Iterable[Override]) -> tuple[Path, ...]:

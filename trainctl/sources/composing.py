@@ -24,7 +24,7 @@ from trainctl.sources import choices
 from trainctl.sources.announcing import announce
 from trainctl.sources.choices import DefaultsListing
 from trainctl.sources.groups import GROUP, SCHEME, UNKNOWN_GROUP
-from trainctl.sources.reading import is_source, read_source, taking_copies
+from trainctl.sources.reading import FILE_KINDS, is_source, read_source, taking_copies
 
 
 class LoadedResult(ConfigResult):
@@ -34,7 +34,7 @@ class LoadedResult(ConfigResult):
 
 
 def is_config(config_path: str) -> bool:
-    """Say whether a path names a source, or what becomes of keys that the config does not have."""
+    """Whether a path names a source, or what becomes of keys that the config does not have."""
     group, _, name = config_path.partition("/")
     return (group == GROUP and is_source(name)) or (group == UNKNOWN_GROUP and name in UNKNOWN)
 
@@ -107,11 +107,11 @@ def compose(loader: Any, defaults: list[Any], repo: Any) -> DictConfig:
         target: Any = OmegaConf.select(config, package) if package else config
         protected = set(_protected(defaults, repo, each))
         try:
-            dropped = adopt(target, each, unknown, protected, tuple(split(package)) if package else ())
+            left_out = adopt(target, each, unknown, protected, tuple(split(package)) if package else ())
         except SourceError as error:
             raise ConfigCompositionException(str(error)) from error
-        if dropped and unknown == "drop":
-            announce(f"+from={each.source}: left out, as this config does not have them: {', '.join(dropped)}")
+        for what in left_out:
+            announce(f"+from={each.source}: {what}")
     if "hydra" in config:
         keep_copies(config.hydra, [each for each, _ in loaded])
     return config
@@ -129,8 +129,11 @@ def _loaded(defaults: Iterable[Any], repo: Any) -> Iterator[tuple[Loaded, str]]:
 def _protected(defaults: Any, repo: Any, loaded: Loaded) -> Iterator[tuple[str, ...]]:
     """Yield the keys that a source does not say: those of options that the command line has chosen, or a later source.
 
-    And those that the command line adds or takes away.
+    And those that the command line adds or takes away. A file says its keys whatever options are chosen.
     """
+    if loaded.source.partition("/")[0] in FILE_KINDS:
+        yield from defaults.settled if is_made(defaults) else ()
+        return
     chosen = (defaults.chosen if is_made(defaults) else frozenset()) - {GROUP, UNKNOWN_GROUP}
     yield from defaults.settled if is_made(defaults) else ()
     paths = {
@@ -152,7 +155,7 @@ def _protected(defaults: Any, repo: Any, loaded: Loaded) -> Iterator[tuple[str, 
 
 
 def _has_other_option(entry: Any, repo: Any, loaded: Loaded) -> bool:
-    """Say whether a group has another option than the source had, though that is still there."""
+    """Whether a group has another option than the source had, though that is still there."""
     option = loaded.choices.get(str(entry.override_key))
     if option is None:
         return False

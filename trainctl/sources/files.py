@@ -28,6 +28,9 @@ def read_file(source: str, kind: str) -> Loaded:
     """
     path = original_cwd() / Path(source.partition("/")[2]).expanduser()
     text = read_text(path, source)
+    if kind == "ini":
+        ini = read_ini(text, f"+from={source}")
+        return Loaded(source, str(path), literal(ini.values), form="plain", help=ini.help)
     parse, form, is_own = _PARSERS[kind]
     return Loaded(source, str(path), parse(text, f"+from={source}"), form=form, is_own=is_own)
 
@@ -96,14 +99,8 @@ def _parse_json(text: str, asked: str) -> dict[Any, Any]:
     return values
 
 
-def _parse_ini(text: str, asked: str) -> dict[Any, Any]:
-    values: dict[Any, Any] = literal(read_ini(text, asked).values)
-    return values
-
-
 _PARSERS: dict[str, tuple[Callable[[str, str], dict[Any, Any]], Form, bool]] = {
     "gin": (read_gin, "plain", True),
-    "ini": (_parse_ini, "plain", False),
     "json": (_parse_json, "plain", False),
     "yaml": (parse_yaml, "exact", True),
 }

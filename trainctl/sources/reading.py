@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import dataclasses
+import difflib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,24 +14,55 @@ from trainctl.config.adopt import NEVER_LOADED
 from trainctl.config.loaded import Loaded
 from trainctl.config.safe_yaml import MAX_DEPTH
 from trainctl.errors import SourceError
+from trainctl.rundir.provenance import original_cwd
 from trainctl.sources import remote
+from trainctl.sources.announcing import announce
 from trainctl.sources.copies import copy_of
 from trainctl.sources.files import read_file
 from trainctl.sources.runs import read_run
 
+FILE_KINDS = ("gin", "ini", "json", "yaml")
 KINDS = ("gin", "ini", "json", "mlflow", "run", "wandb", "wandb_offline", "yaml")
 
 _with_copies: contextvars.ContextVar[tuple[Path, ...]] = contextvars.ContextVar("with_copies", default=())
 
 
 def is_source(text: str) -> bool:
-    """Say whether a text is written as a source is.
+    """Whether a text is written as a source is.
 
     >>> is_source("run/outputs/train/Norm_new"), is_source("run/"), is_source("norm/new")
     (True, False, False)
     """
     kind, _, place = text.partition("/")
     return kind in KINDS and bool(place)
+
+
+def not_a_source(given: Any) -> str:
+    """Return the sentence about a `+from=` that names no source, with the spelling that was probably meant.
+
+    >>> not_a_source("defaults.ini")
+    '+from=defaults.ini names no kind of source; write +from=ini/defaults.ini'
+    """
+    text = "" if given is None else str(given)
+    first, _, place = text.partition("/")
+    suffix = Path(text).suffix.lstrip(".").lower()
+    kind = {"yml": "yaml"}.get(suffix, suffix)
+    near = difflib.get_close_matches(first, KINDS, n=1) if place else []
+    meant = ""
+    if near:
+        meant = f"{near[0]}/{place}"
+    elif kind in FILE_KINDS:
+        meant = f"{kind}/{text}"
+    elif text.startswith(("http://", "https://")):
+        meant = f"wandb/{text}"
+    elif text and (original_cwd() / text).is_dir():
+        meant = f"run/{text}"
+    if meant:
+        return f"+from={text} names no kind of source; write +from={meant}"
+    return (
+        f"+from={text} names no source; write +from=KIND/PLACE with one of the kinds {', '.join(KINDS)}, "
+        f"or ++from={text} if you mean a key of that name"
+    )
 
 
 def read_source(text: str) -> Loaded:
@@ -43,7 +75,7 @@ def read_source(text: str) -> Loaded:
         SourceError: there is none, it cannot be reached, or it is no config.
     """
     if not is_source(text):
-        raise SourceError(f"{text!r} names no source; one is given as KIND/PLACE, with the kinds {', '.join(KINDS)}")
+        raise SourceError(not_a_source(text))
     for run in _with_copies.get():
         copy = copy_of(text, run)
         if copy is not None:
@@ -52,6 +84,9 @@ def read_source(text: str) -> Loaded:
     if _depth(loaded.values) > MAX_DEPTH:
         raise SourceError(f"+from={text} is nested more than {MAX_DEPTH} deep, which is no config")
     values = {key: value for key, value in loaded.values.items() if key not in NEVER_LOADED}
+    if len(values) < len(loaded.values) and text.partition("/")[0] in FILE_KINDS:
+        left_out = ", ".join(key for key in loaded.values if key in NEVER_LOADED)
+        announce(f"+from={text}: left out, as they say how a run is started and watched: {left_out}")
     return dataclasses.replace(loaded, values=values)
 
 

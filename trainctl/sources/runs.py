@@ -12,8 +12,9 @@ from trainctl.config.changelog import Changelog
 from trainctl.config.keys import find, leaves, split
 from trainctl.config.loaded import Loaded
 from trainctl.config.values import has_interpolation, is_same
-from trainctl.errors import ChangelogError, SourceError
+from trainctl.errors import ChangelogError, RunDirError, SourceError
 from trainctl.rundir.edits import read_file
+from trainctl.rundir.owner import check_owner
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.provenance import original_cwd
 from trainctl.rundir.status import read_status
@@ -33,9 +34,13 @@ def read_run(source: str, place: str) -> Loaded:
     Interpolations are as the run had them, but for keys that were edited.
 
     Raises:
-        SourceError: there is no such run, or it has no config (at that step).
+        SourceError: there is no such run, it is another user's, or it has no config (at that step).
     """
     run, step = _find(source, place)
+    try:
+        check_owner(run)
+    except RunDirError as error:
+        raise SourceError(f"+from={source}: {error}") from None
     changelog = _changelog(run, source)
     composed = parse_yaml(read_text(run.config, source), f"+from={source}") if run.config.is_file() else {}
     composed.pop("hydra", None)

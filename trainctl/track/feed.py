@@ -114,7 +114,7 @@ class Feed:
             self._end(ended)
 
     def is_behind(self) -> bool:
-        """Say whether there is something to send: by the note, and if that says no, by what the tracker still has.
+        """Whether there is something to send: by the note, and if that says no, by what the tracker still has.
 
         Raises:
             Exception: whatever the tracker's library raises when that cannot be asked.

@@ -31,7 +31,7 @@ _OURS = ".trainctl-"
 
 @cache
 def is_installed() -> bool:
-    """Say whether event files can be read and written here."""
+    """Whether event files can be read and written here."""
     return importlib.util.find_spec("tensorboard") is not None
 
 
@@ -114,7 +114,7 @@ def make(run: RunDir) -> TensorBoard:
 
 
 def has_all(run: RunDir, kept: Mapping[str, Any]) -> bool:
-    """Say whether all that was written by the time of a note is still there: the event file, in its whole length."""
+    """Whether all that was written by the time of a note is still there: the event file, in its whole length."""
     file, size = _noted(run, kept), kept.get("size")
     return file is not None and type(size) is int and 0 < size <= file.stat().st_size
 

@@ -153,7 +153,7 @@ class Wandb:
         return wandb.init(**about, resume="allow", dir=str(self._dir), settings=settings)
 
     def _has_other_runs(self) -> bool:
-        """Say whether the client serves the task too: it is then not ours to kill."""
+        """Whether the client serves the task too: it is then not ours to kill."""
         setup = self._library.setup()
         runs = getattr(setup, "_active_runs", [self._library.run])  # private, there since 0.19
         return any(run is not None and not (run is self._run and self._is_ours_to_end) for run in runs)

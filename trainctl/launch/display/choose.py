@@ -48,7 +48,7 @@ def make_report(
 
 
 def _can_display(stream: TextIO, environment: Mapping[str, str]) -> bool:
-    """Say whether a stream is a terminal on which lines can be written over."""
+    """Whether a stream is a terminal on which lines can be written over."""
     try:
         is_terminal = stream.isatty()
     except ValueError:  # closed

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TextIO
 
 from trainctl.rundir.provenance import relative_to
-from trainctl.text import clean, clean_line
+from trainctl.text import clean, clean_line, duration
 
 _FOR_GOOD = (errno.EIO, errno.EPIPE, errno.EBADF, errno.ENXIO)  # a full disk may have room again
 
@@ -114,7 +114,7 @@ class Report:
 
     def done(self, position: int, path: Path, seconds: float) -> None:
         self.counts["done"] += 1
-        self._say(f"DONE  {self._of(position)} {_shown(path)} after {format_duration(seconds)}")
+        self._say(f"DONE  {self._of(position)} {_shown(path)} after {duration(seconds)}")
 
     def skip(self, position: int, path: Path, kept: bool, change: str = "", *, is_shared: bool = False) -> None:
         self.counts["skipped"] += 1
@@ -135,7 +135,7 @@ class Report:
     def fail(self, position: int, path: Path | None, seconds: float, reason: str, tail: str, log: Path | None) -> None:
         self.counts["failed"] += 1
         where = _shown(path) if path is not None else "(not started)"
-        self._say(f"FAIL  {self._of(position)} {where} after {format_duration(seconds)}: {reason}")
+        self._say(f"FAIL  {self._of(position)} {where} after {duration(seconds)}: {reason}")
         for line in tail.splitlines():
             self._say(f"{_INDENT}{clean_line(line)}")
         if log is not None:
@@ -152,7 +152,7 @@ class Report:
         parts = [f"{self.counts[word]} {word}" for word in ("done", "skipped", "failed") if self.counts[word]]
         if not_started:
             parts.append(f"{not_started} not finished: the same command resumes")
-        self._say(f"{self._total} jobs: {', '.join(parts) or 'nothing to do'} ({format_duration(seconds)})")
+        self._say(f"{self._total} jobs: {', '.join(parts) or 'nothing to do'} ({duration(seconds)})")
 
     def _of(self, position: int) -> str:
         width = len(str(self._total))
@@ -169,17 +169,3 @@ def _shown(path: Path) -> str:
         return relative_to(path, Path.cwd())
     except OSError:  # somebody removed the directory we are in
         return str(path)
-
-
-def format_duration(seconds: float) -> str:
-    """Write a duration as a person says it.
-
-    >>> [format_duration(s) for s in (0.42, 12.3, 75, 3725, 90061)]
-    ['0.4 s', '12.3 s', '1 min 15 s', '1 h 02 min', '25 h 01 min']
-    """
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    return f"{minutes // 60} h {minutes % 60:02d} min"

@@ -78,7 +78,7 @@ def find_claim(path: Path, own: JobIdentity, is_finished: Callable[[RunDir], boo
 
 
 def can_be_equal(job: ComposedJob) -> bool:
-    """Say whether a job may be the same as one of another name.
+    """Whether a job may be the same as one of another name.
 
     Not one without an identity, nor one that says itself what is done with it: two that run other commands of a
     pipeline differ, though their configs do not.
@@ -107,7 +107,7 @@ def claim_of(job: ComposedJob) -> Claim:
 
 
 def _has(job: ComposedJob, equal: IndexedJob) -> bool:
-    """Say whether a run dir is still what the index says: an equal job's."""
+    """Whether a run dir is still what the index says: an equal job's."""
     run = RunDir.at(job.sweep_dir / equal.run)
     record = files.read_mapping(run.run)
     return not is_earlier(record) and job.identity.owns(record, run)
@@ -158,7 +158,7 @@ def kept_draws(run: RunDir) -> dict[Any, Any]:
 
 
 def _is_unused(run: RunDir) -> bool:
-    """Say whether nothing stands there but what a job makes before its `run.yaml`, or leaves when killed writing it."""
+    """Whether nothing stands there but what a job makes before its `run.yaml`, or leaves when killed writing it."""
     names = {entry.name for entry in os.scandir(run.path) if files.leftover_of(entry.name) != run.run.name}
     return names <= {run.lock.name, run.inbox.name}
 

@@ -21,7 +21,7 @@ class Remains:
         self._exit_hooks = _count_exit_hooks()
 
     def are_none(self) -> bool:
-        """Say whether nothing of the task's will run any more, and nothing is left that ends only after us.
+        """Whether nothing of the task's will run any more, and nothing is left that ends only after us.
 
         That is: no thread and no exit hook since this was made, no children, and no hold on a device.
         """
@@ -58,7 +58,7 @@ def leave(code: int, channel: Channel, *, is_idle: bool = False) -> NoReturn:
 
 
 def _holds_anything() -> bool:
-    """Say whether something is left that ends only after us: children, or our hold on a device."""
+    """Whether something is left that ends only after us: children, or our hold on a device."""
     return bool(linux.children()) or linux.holds_device()
 
 

@@ -63,7 +63,7 @@ def oom_kills() -> int | None:
 
 
 def is_cuda_initialised() -> bool:
-    """Say whether this process has initialised the CUDA driver: a forked child could then not use it.
+    """Whether this process has initialised the CUDA driver: a forked child could then not use it.
 
     Asks the driver only if it is loaded: `cuDeviceGetCount` fails with CUDA_ERROR_NOT_INITIALIZED before `cuInit`.
     """
@@ -71,7 +71,7 @@ def is_cuda_initialised() -> bool:
 
 
 def holds_device() -> bool:
-    """Say whether this process may hold memory of a GPU, which is free only once the process has ended."""
+    """Whether this process may hold memory of a GPU, which is free only once the process has ended."""
     loaded = _loaded()
     if any(name in loaded for name in _OTHER_DRIVERS):
         return True

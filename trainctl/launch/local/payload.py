@@ -92,7 +92,7 @@ def _by_value(module: types.ModuleType) -> Iterator[None]:
 
 
 def _has_main() -> bool:
-    """Say whether `__main__` is a script, or a module by a name, that a fresh interpreter can import."""
+    """Whether `__main__` is a script, or a module by a name, that a fresh interpreter can import."""
     path, spec = script_path(), getattr(sys.modules["__main__"], "__spec__", None)
     if spec is not None:
         return str(spec.name).rpartition(".")[2] != "__main__"  # a package, a directory, an archive
@@ -100,7 +100,7 @@ def _has_main() -> bool:
 
 
 def _is_importable(module: str, name: str) -> bool:
-    """Say whether a fresh interpreter that imports the module gets what this one has there."""
+    """Whether a fresh interpreter that imports the module gets what this one has there."""
     if module == "__main__":
         return _has_main() and name.partition(".")[0] not in _left_out(str(script_path()))
     package = module.partition(".")[0]

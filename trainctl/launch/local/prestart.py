@@ -22,7 +22,7 @@ class NotStarted(BaseException):
 
 
 def may_run_ahead(context: HydraContext, config: DictConfig) -> bool:
-    """Say whether nobody but Hydra and we ourselves can tell that a job gets its slot late.
+    """Whether nobody but Hydra and we ourselves can tell that a job gets its slot late.
 
     A callback of the user could (it may start a tracker or touch a GPU), and so could a setting that reads the
     environment of the slot.
@@ -34,7 +34,7 @@ def may_run_ahead(context: HydraContext, config: DictConfig) -> bool:
 
 
 def changes_hydra(overrides: Sequence[Override]) -> bool:
-    """Say whether a job has a Hydra of its own."""
+    """Whether a job has a Hydra of its own."""
     return any(each.key_or_group.startswith("hydra") for each in overrides)
 
 

@@ -177,7 +177,7 @@ def _shown_mib(start: _Start, look: Look, need: int) -> int:
 
 
 def is_within(pid: int, root: int | None) -> bool:
-    """Say whether a process is `root` or one of its descendants."""
+    """Whether a process is `root` or one of its descendants."""
     try:
         while root is not None and pid > 0:
             if pid == root:

@@ -33,7 +33,7 @@ class Gpu:
     old_id: str | None = None
 
     def is_called(self, name: str) -> bool:
-        """Say whether a person may mean this device by a name: its index, its UUID or the beginning of that.
+        """Whether a person may mean this device by a name: its index, its UUID or the beginning of that.
 
         >>> [Gpu("0", "GPU-1f3a", "A100").is_called(name) for name in ("0", "GPU-1f", "GPU-", "1")]
         [True, True, False, False]
@@ -41,7 +41,7 @@ class Gpu:
         return name in (self.index, self.old_id) or (len(name) >= _LEAST_PREFIX and self.uuid.startswith(name))
 
     def is_part_of(self, name: str) -> bool:
-        """Say whether this is a MIG device of the GPU of that name."""
+        """Whether this is a MIG device of the GPU of that name."""
         if self.parent is None:
             return False
         return name == self.index.partition(":")[0] or (len(name) >= _LEAST_PREFIX and self.parent.startswith(name))

@@ -85,7 +85,7 @@ def make_slots(
 
 
 def asks_for_gpus(setting: str | int | Sequence[str]) -> bool:
-    """Say whether it matters which GPUs there are: not when every slot is `cpu`."""
+    """Whether it matters which GPUs there are: not when every slot is `cpu`."""
     return isinstance(setting, (str, int)) or any(entry.strip() != CPU for entry in setting)
 
 

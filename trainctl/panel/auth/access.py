@@ -44,11 +44,11 @@ class HttpRequest:
 class Admission:
     """`admit`: let it through; `welcome`: set the cookie and lead to `target`; `refuse`: answer with the reason.
 
-    `lead`: to `target`, without a cookie.
+    `lead`: to `target`, without a cookie. `check`: the request brings a user and a password; see `Access.entered`.
     `role` is what may be done: an editor may ask for changes, a reader may not. `who` is a name if one is known.
     """
 
-    kind: Literal["admit", "welcome", "refuse", "lead"]
+    kind: Literal["admit", "welcome", "refuse", "lead", "check"]
     status: int = 200
     reason: str = ""
     target: str = ""
@@ -64,19 +64,23 @@ def refuse(status: int, reason: str) -> Admission:
     return Admission("refuse", status, reason)
 
 
+NO_PASSWORD = refuse(401, "a user and a password are needed, or the link that trainctl printed")
+
+
 @dataclass(frozen=True, slots=True)
 class Access:
     """The words that open one server: made once per server, kept in memory and in a file of mode 0600.
 
     The cookie is another value than the token and never leads back to it; it follows from it, so that an open page goes
-    on when its server is started anew. The random prefix keeps the cookies of several servers apart: they know paths,
-    but no ports.
+    on when its server is started anew. Browsers keep one set of cookies for all ports of a host: the cookie's name has
+    the port and the random prefix of its server.
     """
 
     token: str
     prefix: str
     hosts: frozenset[str]
     scheme: str = "http"
+    port: int | None = None
     credentials: Credentials | None = None
     proxy: Proxy | None = None
 
@@ -97,11 +101,16 @@ class Access:
             known.add(proxy.host)
         token = dict(parse_qsl(parts.query))["token"]
         prefix = parts.path.strip("/")
-        return cls(token, prefix, frozenset(known), scheme=parts.scheme, credentials=credentials, proxy=proxy)
+        return cls(token, prefix, frozenset(known), parts.scheme, parts.port, credentials, proxy)
 
     @property
     def cookie_name(self) -> str:
-        return f"trainctl-{self.prefix}"
+        """With TLS its `__Host-` keeps other sites below the domain from setting it."""
+        return f"__Host-trainctl-{self.prefix}" if self.scheme == "https" else f"trainctl-{self.port}-{self.prefix}"
+
+    @property
+    def cookie_path(self) -> str:
+        return "/" if self.scheme == "https" else f"/{self.prefix}"  # `__Host-` wants the whole host
 
     @property
     def origins(self) -> frozenset[str]:
@@ -109,9 +118,11 @@ class Access:
         own = {f"{self.scheme}://{host}" for host in self.hosts if self.proxy is None or host != self.proxy.host}
         return frozenset(own if self.proxy is None else {*own, self.proxy.url})
 
-    def cookie_of(self, role: Role) -> str:
-        """Return what the cookie says of someone who has entered."""
-        return _derived(self.token, f"cookie of an {role}")
+    def cookie_of(self, role: Role, who: str | None = None) -> str:
+        """Return what the cookie says of someone who has entered: by a link, or under a name with a password."""
+        if who is None or self.credentials is None:
+            return _derived(self.token, f"cookie of an {role}")
+        return _derived(self.token, f"cookie of {who} with {self.credentials.digest}")
 
     @property
     def cookie(self) -> str:
@@ -130,17 +141,24 @@ class Access:
         if self.proxy is not None and self.proxy.sends(request.headers):
             return self._judge_proxied(self.proxy, request)
         by_token = self._role_of_link(request)
-        role, who = by_token or self._known_role(request), None
-        if role is None:
-            role, who = self._role_of_password(request) or (None, None)
-        if role is None:
+        role, who = (by_token, None) if by_token else self._known_person(request)
+        if role is None and not self._has_password(request):
             return self._stranger()
         refusal = self._about_target(request)
         if refusal is not None:
             return refusal
+        if role is None:
+            return Admission("check")
         if by_token is not None:
             return Admission("welcome", 302, target=_without_token(request), role=role)
         return Admission("admit", role=role, who=who)
+
+    def entered(self, request: HttpRequest, who: str) -> Admission:
+        """Decide on a request of `check` whose password was right; a browser gets a cookie, and need not ask again."""
+        is_browsing = request.method == "GET" and request.headers.get("sec-fetch-mode") == "navigate"
+        if is_browsing and not request.is_upgrade:
+            return Admission("welcome", 302, target=_without_token(request), role="editor", who=who)
+        return Admission("admit", role="editor", who=who)
 
     def _judge_proxied(self, proxy: Proxy, request: HttpRequest) -> Admission:
         """Decide on a request that names a person: by the name alone, once the proxy has proved itself."""
@@ -157,28 +175,25 @@ class Access:
     def _stranger(self) -> Admission:
         if self.credentials is None:
             return refuse(403, "not open without the link that trainctl printed (…/?token=…)")
-        if self.credentials.is_closed:
-            return refuse(429, "too many wrong passwords; wait a minute")
-        return refuse(401, "a user and a password are needed, or the link that trainctl printed")
+        return NO_PASSWORD
 
-    def _known_role(self, request: HttpRequest) -> Role | None:
+    def _known_person(self, request: HttpRequest) -> tuple[Role | None, str | None]:
         """Return who sends the cookie (a websocket: with an Origin), or a token as bearer, which alone counts then."""
         given = request.headers.get("authorization", "")
         kind, _, word = given.partition(" ")
         if given and (kind.lower() != "basic" or self.credentials is None):
-            return self._role_of_token(word.strip()) if kind.lower() == "bearer" else None
+            return (self._role_of_token(word.strip()) if kind.lower() == "bearer" else None), None
         if request.is_upgrade and "origin" not in request.headers:
-            return None
+            return None, None
         cookie = request.cookies.get(self.cookie_name, "")
-        return next((role for role in _ROLES if _equal(cookie, self.cookie_of(role))), None)
+        if self.credentials is not None and _equal(cookie, self.cookie_of("editor", self.credentials.user)):
+            return "editor", self.credentials.user
+        return next((role for role in _ROLES if _equal(cookie, self.cookie_of(role))), None), None
 
-    def _role_of_password(self, request: HttpRequest) -> tuple[Role, str] | None:
-        given = request.headers.get("authorization", "")
-        if self.credentials is None or not given.lower().startswith("basic "):
-            return None
-        if request.is_upgrade and "origin" not in request.headers:
-            return None
-        return ("editor", self.credentials.user) if self.credentials.admits(given) else None
+    def _has_password(self, request: HttpRequest) -> bool:
+        given = request.headers.get("authorization", "").lower()
+        is_open = not request.is_upgrade or "origin" in request.headers
+        return self.credentials is not None and given.startswith("basic ") and is_open
 
     def _role_of_link(self, request: HttpRequest) -> Role | None:
         given = [value for key, value in parse_qsl(request.query) if key == "token"]
@@ -221,7 +236,7 @@ def reader_url(url: str) -> str:
 
 
 def _is_foreign(request: HttpRequest, origins: frozenset[str]) -> bool:
-    """Say whether another site's page sends this. A person who follows a link from elsewhere is not foreign."""
+    """Whether another site's page sends this. A person who follows a link from elsewhere is not foreign."""
     origin = request.headers.get("origin")
     if origin is not None and origin not in origins:
         return True

@@ -6,6 +6,10 @@ files, components, websockets and whatever a later version adds are behind it by
 
 from __future__ import annotations
 
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from html import escape
 from typing import Any
 from urllib.parse import quote
@@ -18,9 +22,19 @@ from tornado.routing import Router
 from tornado.web import Application, RequestHandler
 
 from trainctl.errors import TrainctlError
-from trainctl.panel.auth.access import ROLE_HEADER, WHO_HEADER, Access, Admission, HttpRequest, refuse
+from trainctl.panel.auth.access import (
+    NO_PASSWORD,
+    ROLE_HEADER,
+    WHO_HEADER,
+    Access,
+    Admission,
+    HttpRequest,
+    refuse,
+)
+from trainctl.panel.auth.password import Credentials, Guesses, parse_basic
+from trainctl.panel.auth.peer import client_of
 from trainctl.panel.auth.rate_limit import Bucket
-from trainctl.panel.server._bokeh import OutputTransform
+from trainctl.panel.server._bokeh import OutputTransform, stream_of
 
 POLICY = "; ".join(
     (
@@ -42,6 +56,8 @@ MOST_AT_ONCE, MOST_PER_S = 3000, 300
 # over all others, so that none of them can use up the turns of those who may
 STRANGERS_AT_ONCE, STRANGERS_PER_S = 600, 60
 TOO_MANY = refuse(429, "too many requests; wait a moment")
+TOO_MANY_GUESSES = refuse(429, "too many wrong passwords; wait a minute")
+MOST_WAITING_OF_CLIENT, MOST_WAITING_CLIENTS = 4, 64  # whose passwords are to be checked
 
 HEADERS = {
     "Content-Security-Policy": POLICY,
@@ -54,12 +70,19 @@ HEADERS = {
 
 
 class Gate(Router):
-    """Leads a request to the application, or answers it itself."""
+    """Leads a request to the application, or answers it itself.
+
+    Attributes:
+        admitted: is told of each request that was let in.
+    """
+
+    admitted: Callable[[HTTPServerRequest], None] | None = None
 
     def __init__(self, application: Application, access: Access) -> None:
         application.add_transform(Manners)
         self._application = application
         self._access = access
+        self._passwords = None if access.credentials is None else PasswordCheck(access.credentials)
         self._turns = Bucket(MOST_AT_ONCE, MOST_PER_S)
         self._strangers = Bucket(STRANGERS_AT_ONCE, STRANGERS_PER_S)
         self._doorman = Application(transforms=[Manners], log_function=_log_nothing)
@@ -70,12 +93,87 @@ class Gate(Router):
         turns = self._strangers if verdict.kind == "refuse" else self._turns
         if not turns.take():
             verdict = TOO_MANY
+        if verdict.kind == "check" and self._passwords is not None:
+            return _Checked(self._verdict_of_password(self._passwords, request), request, self._led_by)
+        return self._led_by(verdict, request)
+
+    def _led_by(self, verdict: Admission, request: HTTPServerRequest) -> HTTPMessageDelegate | None:
+        if verdict.kind in ("admit", "welcome") and self.admitted is not None:
+            self.admitted(request)
         if verdict.kind == "admit":
             # in place of whatever was sent under these names
             request.headers[ROLE_HEADER] = verdict.role
             request.headers[WHO_HEADER] = quote(verdict.who or "")
-            return self._application.find_handler(request, **kwargs)
+            return self._application.find_handler(request)
         return self._doorman.get_handler_delegate(request, Answer, {"verdict": verdict, "access": self._access})
+
+    async def _verdict_of_password(self, passwords: PasswordCheck, request: HTTPServerRequest) -> Admission:
+        words = words_of(request)
+        who = await passwords.check(words.headers["authorization"], client_of(stream_of(request).socket))
+        return self._access.entered(words, who) if isinstance(who, str) else who
+
+
+class PasswordCheck:
+    """Checks passwords in a thread of its own, one at a time: each takes 50 ms, which no page is to wait for."""
+
+    def __init__(self, credentials: Credentials) -> None:
+        self._credentials = credentials
+        self._guesses = Guesses()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="trainctl-password")
+        self._waiting: Counter[str] = Counter()
+
+    async def check(self, header: str, client: str) -> str | Admission:
+        """Return the user's name if the password is right, else the refusal.
+
+        A client that has guessed too often lately is refused without a look; clients do not count for one another.
+        """
+        user, password = parse_basic(header)
+        if self._guesses.is_closed(client, user):
+            return TOO_MANY_GUESSES
+        if self._waiting[client] >= MOST_WAITING_OF_CLIENT or len(self._waiting) >= MOST_WAITING_CLIENTS:
+            return TOO_MANY
+        self._waiting[client] += 1
+        try:
+            loop = asyncio.get_running_loop()
+            if await loop.run_in_executor(self._thread, self._credentials.is_right, user, password):
+                return user
+        finally:
+            self._waiting[client] -= 1
+            if not self._waiting[client]:
+                del self._waiting[client]
+        self._guesses.note(client, user)
+        return NO_PASSWORD
+
+
+class _Checked(HTTPMessageDelegate):
+    """A request that waits for a verdict before it is led anywhere; Tornado waits for its headers to be received."""
+
+    def __init__(
+        self,
+        verdict: Awaitable[Admission],
+        request: HTTPServerRequest,
+        lead: Callable[[Admission, HTTPServerRequest], HTTPMessageDelegate | None],
+    ) -> None:
+        self._verdict, self._request, self._lead = verdict, request, lead
+        self._led: HTTPMessageDelegate | None = None
+
+    async def headers_received(self, start_line: Any, headers: HTTPHeaders) -> None:
+        self._led = self._lead(await self._verdict, self._request)
+        if self._led is not None:
+            done = self._led.headers_received(start_line, headers)
+            if done is not None:
+                await done
+
+    def data_received(self, chunk: bytes) -> Awaitable[None] | None:
+        return None if self._led is None else self._led.data_received(chunk)
+
+    def finish(self) -> None:
+        if self._led is not None:
+            self._led.finish()
+
+    def on_connection_close(self) -> None:
+        if self._led is not None:
+            self._led.on_connection_close()
 
 
 class GateError(TrainctlError, RuntimeError):
@@ -139,9 +237,11 @@ class Answer(RequestHandler):
         if verdict.kind == "lead":
             self.redirect(verdict.target, status=302)
             return
-        path = f"/{self._access.prefix}"
-        cookie, secure = self._access.cookie_of(verdict.role), self._access.scheme == "https"
-        self.set_cookie(self._access.cookie_name, cookie, path=path, httponly=True, samesite="Strict", secure=secure)
+        access = self._access
+        cookie, secure = access.cookie_of(verdict.role, verdict.who), access.scheme == "https"
+        self.set_cookie(
+            access.cookie_name, cookie, path=access.cookie_path, httponly=True, samesite="Strict", secure=secure
+        )
         if self.request.headers.get("Sec-Fetch-Site") == "cross-site":
             # a browser keeps strict cookies back from a redirect that another site began; our own page may go on
             url = escape(verdict.target, quote=True)

@@ -101,11 +101,11 @@ class RunView:
 
     @property
     def is_editable(self) -> bool:
-        """Say whether an edit could be asked for: the run trains, and its task takes edits."""
+        """Whether an edit could be asked for: the run trains, and its task takes edits."""
         return self.row.summary.state == "running" and bool(self.keys)
 
     def is_like(self, other: RunView) -> bool:
-        """Say whether both come from the same changelog and requests in the same state: only the row differs."""
+        """Whether both come from the same changelog and requests in the same state: only the row differs."""
         same_files = self.values is other.values and self.events is other.events
         now, then = self.row.summary, other.row.summary
         return same_files and (now.state, now.paused) == (then.state, then.paused)

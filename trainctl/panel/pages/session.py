@@ -78,7 +78,7 @@ def remember(**arguments: str | None) -> None:
 
 
 def may_ask() -> bool:
-    """Say whether this session may ask for changes. The header is the gate's own: what a browser sends is gone."""
+    """Whether this session may ask for changes. The header is the gate's own: what a browser sends is gone."""
     inline = INLINE.get()
     return inline.may_ask if inline is not None else _told(ROLE_HEADER) == "editor"
 

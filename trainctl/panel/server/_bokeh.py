@@ -18,6 +18,8 @@ from panel.io.document import hold
 from panel.io.resources import BASE_TEMPLATE
 from panel.io.server import build_applications
 from panel.util import edit_readonly
+from tornado.httputil import HTTPServerRequest
+from tornado.iostream import IOStream
 from tornado.web import OutputTransform
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ __all__ = [
     "extended_template",
     "hold",
     "is_open",
+    "stream_of",
     "unfollowed_busy",
 ]
 
@@ -63,6 +66,12 @@ def application_of(
         check_unused_sessions_milliseconds=5000,  # a closed page goes on ticking until it is noticed
         compress_response=True,
     )
+
+
+def stream_of(request: HTTPServerRequest) -> IOStream:
+    """Return the connection of a request whose headers have just been read."""
+    stream: IOStream = request.connection.stream  # type: ignore[union-attr]
+    return stream
 
 
 def is_open(application: BokehTornado, within_ms: int) -> bool:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
-import socket
 import ssl
 import webbrowser
 from collections.abc import Callable, Mapping
@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import panel
-from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
 from tornado.websocket import WebSocketClosedError
 
@@ -30,7 +29,9 @@ from trainctl.panel.pages.run import run_page
 from trainctl.panel.pages.sweep import overview_page
 from trainctl.panel.server._bokeh import BaseServer, application_of, is_open
 from trainctl.panel.server.browser import way_to
+from trainctl.panel.server.connections import BoundedServer, Listener
 from trainctl.panel.server.lifetime import Lifetime, step_back_as_session
+from trainctl.panel.server.server_log import log_handler
 from trainctl.panel.server.state import PanelDir
 
 
@@ -63,7 +64,8 @@ RELOAD_MS = 15_000  # for a page to come back; Bokeh keeps its session as long
 
 def run(start: Mapping[str, Any]) -> int:
     """Serve until the page is not used any more. `start` is what `trainctl.panel.server.handle` handed over."""
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    os.umask(0o077)  # for the log, which is begun anew when it is long
+    logging.basicConfig(level=logging.WARNING, handlers=[log_handler(PanelDir(Path(start["root"])).log)])
     logging.getLogger("trainctl").setLevel(logging.INFO)
     logging.getLogger("bokeh.server.views.ws").setLevel(logging.ERROR)  # a browser that has left is no news
     asyncio.run(_serve(start))
@@ -84,7 +86,8 @@ async def _serve(start: Mapping[str, Any]) -> None:
     application = application_of(pages_of(watcher), access.prefix, access.hosts, [ROLE_HEADER, WHO_HEADER])
     gate = Gate(application, access)
     await prove(gate, access)
-    http = HTTPServer(gate, max_body_size=MAX_BODY, max_header_size=MAX_HEADER, ssl_options=_tls(start))
+    http = BoundedServer(gate, max_body_size=MAX_BODY, max_header_size=MAX_HEADER, ssl_options=_tls(start))
+    gate.admitted = http.admitted
     server = BaseServer(IOLoop.current(), application, http)
     server.start()
     watcher.start()
@@ -93,7 +96,8 @@ async def _serve(start: Mapping[str, Any]) -> None:
         loop.call_soon_threadsafe(stopped.set)
 
     Lifetime(place, start["lock"], lambda: is_open(application, RELOAD_MS), stop).start()
-    listener = socket.socket(fileno=start["socket"])
+    listener = Listener(fileno=start["socket"])
+    listener.server = http
     listener.setblocking(False)
     http.add_socket(listener)
     step_back_as_session()

@@ -63,7 +63,7 @@ class PanelHandle:
 
     @property
     def is_used(self) -> bool:
-        """Say whether the page has not been given up."""
+        """Whether the page has not been given up."""
         return self._use is not None
 
     def failure(self) -> str | None:

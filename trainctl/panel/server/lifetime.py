@@ -44,14 +44,20 @@ class Lifetime(threading.Thread):
 
     def run(self) -> None:
         """Wait until the page is not used, then stop the server; one whose loop does not obey is ended hard."""
-        while not self._is_unused():
+        while not self._is_certainly_unused():
             time.sleep(LOOK_S)
         self._stop_server()
         time.sleep(STOP_S)
         os._exit(1)
 
+    def _is_certainly_unused(self) -> bool:
+        try:
+            return self._is_unused()
+        except OSError:  # no descriptor left, a file system that does not answer: the next look may tell
+            return False
+
     def _is_unused(self) -> bool:
-        """Say whether no user has held the lock for long enough; if so the server cannot be found any more."""
+        """Whether no user has held the lock for long enough; if so the server cannot be found any more."""
         if not self._place.path.is_dir():
             return True
         try:

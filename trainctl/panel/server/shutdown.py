@@ -39,7 +39,7 @@ def end_hung(place: PanelDir, record: ServerRecord) -> bool:
 
 
 def is_server(record: ServerRecord) -> bool:
-    """Say whether the process of a record is a page's server: while one is being made it is the one that makes it."""
+    """Whether the process of a record is a page's server: while one is being made it is the one that makes it."""
     import psutil  # for these rare cases only
 
     try:

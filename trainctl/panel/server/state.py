@@ -42,7 +42,7 @@ class ServerRecord:
         return cls(url, pid, process_started(pid), boot_id(), socket.gethostname(), keep_min, again, asked)
 
     def is_alive(self) -> bool:
-        """Say whether the very process lives: a pid alone may have been given to another since. True on other hosts."""
+        """Whether the very process lives: a pid alone may have been given to another since. True on other hosts."""
         if self.host != socket.gethostname():
             return True  # its lock is all that can be known from here
         if self.pid_started is not None:

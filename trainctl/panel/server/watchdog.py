@@ -40,7 +40,7 @@ class Patience:
         self._used_s: float | None = None
 
     def is_over(self) -> bool:
-        """Say whether the server hangs; to be asked again and again while it does not answer."""
+        """Whether the server hangs; to be asked again and again while it does not answer."""
         now, used_s = time.monotonic(), _used_s(self._pid)
         if used_s != self._used_s:
             self._worked, self._used_s = now, used_s
@@ -92,7 +92,7 @@ class Guard(threading.Thread):
 
     @property
     def has_answered(self) -> bool:
-        """Say whether the server has answered once: from then on it is known to hang when it does not."""
+        """Whether the server has answered once: from then on it is known to hang when it does not."""
         return self._answered is not None
 
     def close(self) -> None:
@@ -137,7 +137,7 @@ class Guard(threading.Thread):
 
 
 def answers(url: str, patience: Patience, over: threading.Event) -> bool:
-    """Say whether a server says anything at all while there is patience; one that refuses or is gone does not hang."""
+    """Whether a server says anything at all while there is patience; one that refuses or is gone does not hang."""
     parts = urlsplit(url)
     while not over.is_set():
         try:

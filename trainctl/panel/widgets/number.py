@@ -38,13 +38,13 @@ def nudged(text: str, spec: Key, *, up: bool) -> str | None:
 
 
 def has_slider(spec: Key) -> bool:
-    """Say whether a key has a slider: a number between two bounds that can be changed."""
+    """Whether a key has a slider: a number between two bounds that can be changed."""
     bounded = spec.min is not None and spec.max is not None and spec.min < spec.max
     return bounded and spec.type in ("int", "float") and spec.choices is None and spec.locked is None
 
 
 def is_log(spec: Key) -> bool:
-    """Say whether the slider runs in powers: asked for, and possible from its least value on."""
+    """Whether the slider runs in powers: asked for, and possible from its least value on."""
     return spec.log and spec.min is not None and spec.min > 0
 
 

@@ -55,7 +55,7 @@ class PendingBar:
 
     @property
     def is_ready(self) -> bool:
-        """Say whether what is listed can be asked for."""
+        """Whether what is listed can be asked for."""
         is_right = not any(change.error for change in self._changes) and not self._is_at_wrong
         return bool(self._changes) and is_right and not self._busy
 

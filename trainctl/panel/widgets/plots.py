@@ -187,7 +187,7 @@ def _last(found: list[tuple[int, float]]) -> list[float]:
 
 
 def _wants_log(view: RunView, key: str | None) -> bool:
-    """Say whether a key's values are shown on a log axis at first: its control says so, or they span a decade."""
+    """Whether a key's values are shown on a log axis at first: its control says so, or they span a decade."""
     values = [value for _, value in changes_of(view, key)] if key is not None else []
     if not values or min(values) <= 0 or key is None:
         return False

@@ -54,7 +54,7 @@ class Asking:
 
     @property
     def is_unheard(self) -> bool:
-        """Say whether the run has not yet taken up what was last asked."""
+        """Whether the run has not yet taken up what was last asked."""
         return any(not one.is_over and not one.waits for one in self._asked)
 
     def ask(

@@ -10,7 +10,6 @@ import pandas as pd
 import panel
 import panel_material_ui as pmui
 
-from trainctl.examine.cells import short
 from trainctl.examine.writing import keys_of, shown, write
 from trainctl.panel.data.results import results_of
 from trainctl.panel.data.run_view import RunRow
@@ -57,7 +56,7 @@ def table_of(results: pd.DataFrame) -> str:
     """Write the results as an HTML table."""
     if not len(results):
         return '<span class="dim">No run is done yet.</span>'
-    columns = shown(results, short)
+    columns = shown(results)
     kinds = ["mono" if head in keys_of(results) else "num" if head == "runs" else "num mono" for head in columns]
     heads = "".join(
         f'<th class="{kind.removesuffix("mono").strip()}">{html(head)}</th>'

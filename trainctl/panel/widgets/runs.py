@@ -18,7 +18,7 @@ from trainctl.panel.data.run_view import RunRow
 from trainctl.panel.html import chip, html, run_link
 from trainctl.panel.pages.theme import STYLE
 from trainctl.panel.widgets import summary
-from trainctl.text import long_duration, result
+from trainctl.text import duration, result
 
 TABLE_STYLE = (
     STYLE
@@ -60,7 +60,7 @@ def difference(old: pd.DataFrame, new: pd.DataFrame) -> dict[str, list[tuple[int
 
 
 def is_nan(cell: Any) -> bool:
-    """Say whether a cell is the number that equals nothing, which stands for none."""
+    """Whether a cell is the number that equals nothing, which stands for none."""
     return isinstance(cell, float) and math.isnan(cell)
 
 
@@ -161,10 +161,10 @@ def cells_of(name: str, row: RunRow, age: str) -> dict[str, Any]:
         "step": _number(run.step),
         "total": _number(run.total),
         "steps/s": _number(run.rate) if is_running else NONE,
-        "left": long_duration(run.eta_s),
+        "left": duration(run.eta_s),
         "result": html(result(run.result)),
         "edits": _number(run.edits or None),
-        "took": long_duration(run.duration_s) if not is_running else "",
+        "took": duration(run.duration_s) if not is_running else "",
         "last sign": age,
         "reason": html((run.why or "")[:120]),
     }

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from trainctl.panel.data.run_view import RunRow
 from trainctl.panel.html import chip, html, run_link
 from trainctl.rundir.status import FAILED, CommandState, Seen
-from trainctl.text import count, long_duration, number, rate, result
+from trainctl.text import count, duration, number, rate, result
 
 MAX_METRICS = 6
 
@@ -26,7 +26,7 @@ def facts(row: RunRow) -> str:
         of = f" / {count(run.total)}" if run.total else ""
         parts.append(f"<span>step <b>{count(run.step)}</b>{of}</span>")
     if run.state == "running" and run.rate:
-        left = f" · {long_duration(run.eta_s)} left" if run.eta_s is not None else ""
+        left = f" · {duration(run.eta_s)} left" if run.eta_s is not None else ""
         parts.append(f"<span>{rate(run.rate)}{left}</span>")
     parts += [
         f"<span>{html(name)} <b>{number(value)}</b></span>" for name, value in list(run.metrics.items())[:MAX_METRICS]
@@ -51,7 +51,7 @@ def age(row: RunRow) -> str:
     seconds = time.time() - row.seen
     if seconds < 60:
         return "just now" if seconds < 5 else "< 1 min ago"
-    return f"{long_duration(seconds // 60 * 60 if seconds < 3600 else seconds // 3600 * 3600)} ago"
+    return f"{duration(seconds // 60 * 60 if seconds < 3600 else seconds // 3600 * 3600)} ago"
 
 
 def took(command: CommandState) -> str:
@@ -59,7 +59,7 @@ def took(command: CommandState) -> str:
     seconds = command.duration_s
     if seconds is not None and command.state == "running":
         seconds = seconds // 60 * 60 or None
-    return long_duration(seconds)
+    return duration(seconds)
 
 
 def _command(command: CommandState) -> str:

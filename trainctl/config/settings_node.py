@@ -1,0 +1,212 @@
+"""Where the settings of a run lie: as `trainctl` while Hydra composes a config, then as `hydra.trainctl`.
+
+So the config that a task gets is the user's own. The node stays beside its copy where something refers to it.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from trainctl.config import keys
+from trainctl.config._omegaconf import child, is_open, plain, text_of, unlocked, walk
+from trainctl.config.snapshot import snapshot, spans
+
+NODE = "trainctl"
+
+_HANDED_DOWN = "TRAINCTL_SETTINGS"
+_MOST_HANDED_DOWN = 64 * 1024  # Linux takes 128 KiB in one variable, and starts no program at all beyond that
+
+# `trainctl` as the first word of a reference or of an argument, and the keys that follow it
+_REFERENCE = re.compile(r"""(?<![\w.\]/%-])\.*trainctl(?![\w:/-])(?P<keys>(?:\.\w+|\[\s*['"]?\w+['"]?\s*\])*)""")
+
+
+def move_settings(config: DictConfig) -> None:
+    """Move the node `trainctl` of a composed config into its `hydra` node, where Hydra takes it from the task's config.
+
+    What an interpolation refers to is left beside it: `seed: ${trainctl.seed}` goes on working. So is a field of that
+    name in a structured config. A second call changes nothing.
+
+    >>> config = OmegaConf.create({"lr": "${trainctl.seed}", "trainctl": {"seed": 3, "poll_s": 1}, "hydra": {}})
+    >>> move_settings(config)
+    >>> config
+    {'lr': '${trainctl.seed}', 'hydra': {'trainctl': {'seed': 3, 'poll_s': 1}}, 'trainctl': {'seed': 3}}
+    """
+    node, hydra = child(config, NODE), child(config, "hydra")
+    if not isinstance(node, DictConfig) or not isinstance(hydra, DictConfig) or child(hydra, NODE) is not None:
+        return
+    referred = list(_referred(config))
+    with unlocked(config), unlocked(hydra):
+        hydra[NODE] = node
+        if _is_declared(config) or not all(referred):
+            return
+        del config[NODE]
+        if is_open(node) and (left := _part(node, referred)):
+            config[NODE] = left
+
+
+def put_back(config: DictConfig) -> None:
+    """Undo `move_settings`, for overrides that are still to come."""
+    hydra = child(config, "hydra")
+    node = child(hydra, NODE) if isinstance(hydra, DictConfig) else None
+    if not isinstance(hydra, DictConfig) or node is None:
+        return
+    with unlocked(config), unlocked(hydra):
+        if child(config, NODE) is not None:
+            del config[NODE]
+        config[NODE] = node
+        del hydra[NODE]
+
+
+def leave_out_of_dirname(config: DictConfig, overridden: Iterable[str]) -> None:
+    """Leave our settings out of `hydra.job.override_dirname`, as Hydra leaves out its own.
+
+    Args:
+        config: with Hydra's node.
+        overridden: all keys that the command line sets.
+    """
+    ours = [key for key in overridden if keys.is_within(key, (NODE,))]
+    if not ours:
+        return
+    options = config.hydra.job.config.override_dirname
+    with unlocked(options):
+        options.exclude_keys = list(dict.fromkeys([*options.exclude_keys, *ours]))
+
+
+def kept_node(config: DictConfig) -> DictConfig | None:
+    """Return the settings that lie apart from a task's config; None where there are none.
+
+    They are in its `hydra` node, else in that of the Hydra application that runs, else with the process that has
+    started this one.
+    """
+    hydra = child(config, "hydra")
+    if hydra is None:
+        hydra = hydra_config()
+    if hydra is None:
+        return _handed_down()
+    node = child(hydra, NODE) if isinstance(hydra, DictConfig) else None
+    return hydra.get(NODE) if isinstance(node, DictConfig) else None  # type: ignore[union-attr]
+
+
+def own_node(config: DictConfig) -> Any:
+    """Return what stands at `trainctl` in a config itself; None where nothing does."""
+    return None if child(config, NODE) is None else config.get(NODE)
+
+
+def setting(config: DictConfig, name: str, default: Any = None) -> Any:
+    """Return one setting as it is given; where a config has it and the settings apart from it too, its own."""
+    for node in (own_node(config), kept_node(config)):
+        value = OmegaConf.select(node, name) if isinstance(node, DictConfig) else None
+        if value is not None:
+            return value
+    return default
+
+
+def recorded(config: DictConfig) -> dict[Any, Any]:
+    """Return the snapshot of a task's config with its settings, wherever they lie.
+
+    >>> config = OmegaConf.create({"lr": 0.1, "hydra": {"trainctl": {"seed": 3}}})
+    >>> recorded(config)
+    {'lr': 0.1, 'trainctl': {'seed': 3}}
+    """
+    base, kept = snapshot(config), kept_node(config)
+    if kept is not None:
+        own = base.get(NODE)
+        base[NODE] = merged(snapshot(kept), own if isinstance(own, dict) else {})
+    return base
+
+
+def has_settings(config: DictConfig) -> bool:
+    """Whether a config has settings, be it none of its own."""
+    return own_node(config) is not None or kept_node(config) is not None
+
+
+def hydra_config() -> Any:
+    """Return Hydra's own config when a Hydra application is running, else None; Hydra is never imported for this."""
+    module = sys.modules.get("hydra.core.hydra_config")
+    if module is None or not module.HydraConfig.initialized():
+        return None
+    return module.HydraConfig.get()
+
+
+def merged(below: Mapping[Any, Any], above: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Return plain mappings as one; `above` wins.
+
+    >>> merged({"a": {"x": 1, "y": 2}, "b": 3}, {"a": {"x": 0}})
+    {'a': {'x': 0, 'y': 2}, 'b': 3}
+    """
+    found = dict(below)
+    for key, value in above.items():
+        former = found.get(key)
+        both = isinstance(former, Mapping) and isinstance(value, Mapping)
+        found[key] = merged(former, value) if both else value  # type: ignore[arg-type]
+    return found
+
+
+def escaped(value: Any) -> Any:
+    """Return a resolved value as OmegaConf must be given it: a `${` in it is text, not an interpolation."""
+    if isinstance(value, dict):
+        return {key: escaped(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [escaped(item) for item in value]
+    return re.sub(r"(\\*)\$\{", r"\1\1\\${", value) if isinstance(value, str) else value
+
+
+def hand_down(settings: Mapping[str, Any] | None) -> None:
+    """Give settings to the processes that `multiprocessing` starts from now on; None takes them back.
+
+    A rank of `mp.spawn` gets the task's config, without Hydra and what is in its node.
+    """
+    os.environ.pop(_HANDED_DOWN, None)
+    text = json.dumps(settings, default=str) if settings else ""
+    if 0 < len(text) <= _MOST_HANDED_DOWN:
+        os.environ[_HANDED_DOWN] = text
+
+
+def _handed_down() -> DictConfig | None:
+    text = os.environ.get(_HANDED_DOWN)
+    if text is None or multiprocessing.parent_process() is None:
+        return None  # another program that the job runs has a run, and settings, of its own
+    try:
+        given = json.loads(text)
+    except ValueError:
+        return None
+    return OmegaConf.create(escaped(given)) if isinstance(given, dict) else None
+
+
+def _referred(config: DictConfig) -> Iterator[list[str]]:
+    """Yield the keys below `trainctl` that interpolations of a config name; no keys for the node as a whole."""
+    for leaf in walk(config):
+        text = text_of(leaf.node)
+        for span in spans(text) if text is not None else ():
+            for match in _REFERENCE.finditer(span):
+                is_whole = span[match.end() :][:1] in (".", "[")  # a key that is an interpolation itself
+                yield [] if is_whole else re.findall(r"\w+", match["keys"])
+
+
+def _part(node: DictConfig, paths: Iterable[list[str]]) -> dict[str, Any]:
+    """Return the entries of a node that paths lead to, as they are written."""
+    found: dict[str, Any] = {}
+    for path in paths:
+        entry: Any = node
+        for name in path:
+            entry = child(entry, name) if isinstance(entry, DictConfig) else entry
+        if entry is not None:
+            part = plain(entry)
+            for name in reversed(path):
+                part = {name: part}
+            found = merged(found, part)
+    return found
+
+
+def _is_declared(config: DictConfig) -> bool:
+    kind = OmegaConf.get_type(config)
+    fields = {*getattr(kind, "__dataclass_fields__", ()), *(each.name for each in getattr(kind, "__attrs_attrs__", ()))}
+    return NODE in fields
