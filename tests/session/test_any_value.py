@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf
 from session_fixtures import end_current_run
 
+from trainctl.config import yaml
 from trainctl.config.changelog import loads
 from trainctl.config.keys import join
 from trainctl.config.snapshot import snapshot
@@ -43,6 +44,19 @@ class Aug:
     sizes: list[int] = dataclasses.field(default_factory=lambda: [1])
 
 
+@dataclasses.dataclass
+class Strong(Aug):
+    times: int = 2
+
+
+@dataclasses.dataclass
+class Deep:
+    aug: Aug = dataclasses.field(default_factory=Strong)
+    maybe: Optional[Aug] = dataclasses.field(default_factory=Aug)  # noqa: UP045
+    named: dict[str, Aug] = dataclasses.field(default_factory=lambda: {"a": Strong()})
+    free: Any = dataclasses.field(default_factory=lambda: {"a": {"b": {"c": 1}, "d": [1, {"e": 2}]}, "f": None})
+
+
 @dataclasses.dataclass(frozen=True)
 class Kind:
     """A type as a structured config declares it, values of it, and how a request writes them."""
@@ -61,9 +75,27 @@ SCALARS = [
     Kind(bytes, st.binary(max_size=3)),
     Kind(Act, st.sampled_from(Act)),
 ]
-AUGS = Kind(
-    Aug, st.builds(Aug, st.sampled_from([0.5, 0.25]), st.sampled_from(Act), st.lists(st.integers(0, 9), max_size=2))
+AUG = (st.sampled_from([0.5, 0.25]), st.sampled_from(Act), st.lists(st.integers(0, 9), max_size=2))
+AUGS = Kind(Aug, st.builds(Aug, *AUG) | st.builds(Strong, *AUG, st.integers()))
+TREES = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | st.sampled_from([0.5, "a", "1", "", b"\xff"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["a", "b", "x.y", "1"]), inner, max_size=3)
+        | st.dictionaries(st.sampled_from([1, 30]), inner, max_size=2)
+    ),
+    max_leaves=6,
 )
+OTHERS = [
+    Kind(Any, TREES),
+    Kind(Any, TREES.filter(lambda tree: isinstance(tree, dict | list) and bool(tree))),
+    Kind(
+        Deep,
+        st.builds(Deep, AUGS.values, st.none() | AUGS.values, st.dictionaries(st.just("a"), AUGS.values))
+        | st.builds(Deep, free=TREES),
+    ),
+    Kind(Optional[Deep], st.none() | st.builds(Deep)),  # noqa: UP045
+]
 KEYS = [
     Kind(int, st.integers()), Kind(str, st.sampled_from(["a", "1", "a.b", "null"])), Kind(bool, st.booleans()),
     Kind(float, st.sampled_from([0.5, 1e300])), Kind(Act, st.sampled_from(Act)),
@@ -72,7 +104,11 @@ KEYS = [
 
 @st.composite
 def kinds(draw: st.DrawFn) -> Kind:
-    """Draw a scalar, a union or a dataclass, which may be null, or up to two lists or mappings of it in each other."""
+    """Draw a scalar, a union or a dataclass, which may be null, up to two lists or mappings of it in each other, or a
+    section or a tree without declared types.
+    """
+    if draw(st.integers(0, 3)) == 0:
+        return draw(st.sampled_from(OTHERS))
     kind, *others = draw(st.lists(st.sampled_from(SCALARS), min_size=1, max_size=2, unique_by=lambda each: each.hint))
     if draw(st.integers(0, 3)) == 0:
         kind, others = AUGS, []
@@ -97,7 +133,7 @@ def plain(value: Any) -> Any:
         return {plain(key): plain(inner) for key, inner in value.items()}
     if isinstance(value, list):
         return [plain(inner) for inner in value]
-    if isinstance(value, Aug):
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return plain(dataclasses.asdict(value))
     return value.name if isinstance(value, Enum) else str(value) if isinstance(value, Path) else value
 
@@ -124,11 +160,27 @@ def place(draw: st.DrawFn, key: str, default: Any, value: Any) -> tuple[str, Any
     return key, value
 
 
+def deeper(key: str, value: Any) -> list[str]:
+    """Return all places in a value."""
+    inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    below = [(f"{key}.{join([inner])}", one) for inner, one in inside]
+    return [found for name, one in below for found in (name, *deeper(name, one))]
+
+
+def inline(value: Any) -> Any:
+    """Write a value as a command line does."""
+    with contextlib.suppress(ValueError):  # too many digits
+        return yaml.inline(value)
+    return value
+
+
 @st.composite
 def cases(draw: st.DrawFn) -> tuple[type, list[dict[str, Any]]]:
     """Draw a structured config, and requests about its keys."""
     fields = draw(st.lists(kinds(), min_size=1, max_size=3))
     defaults = [draw(kind.values) for kind in fields]
+    if draw(st.integers(0, 4)) == 0:  # ??? until an edit gives it a value, or a reference
+        defaults[-1] = draw(st.sampled_from(["???", "${c.f0}"][: len(fields)]))
     cls = dataclasses.make_dataclass(
         "Conf",
         [
@@ -136,17 +188,25 @@ def cases(draw: st.DrawFn) -> tuple[type, list[dict[str, Any]]]:
             for number, (kind, value) in enumerate(zip(fields, defaults, strict=True))
         ],
     )
+    names = {
+        f"f{number}": (plain(value), kind) for number, (value, kind) in enumerate(zip(defaults, fields, strict=True))
+    }
     asked: list[dict[str, Any]] = []
-    for _ in range(draw(st.integers(1, 5))):
-        number = draw(st.integers(0, len(fields) - 1))
-        other = plain(draw(fields[number].values))
-        key, value = place(draw, f"f{number}", plain(defaults[number]), other)
-        if draw(st.integers(0, 3)) == 0:
-            key = draw(st.sampled_from(["+{}", "++{}", "+{}.new", "++{}.1", "++new", "{}.9", "{}.p"])).format(key)
-        edit = {"edits": {key: value}}
-        odd = {"edits": {key: draw(ANY)}}
-        others = [{"edits": {}, "undo": True}, {"edits": {}, "relative": {key: {"op": "*", "by": "1e300"}}}]
-        asked.append(draw(st.sampled_from([edit, edit, edit, odd, *others])))
+    for _ in range(draw(st.integers(1, 6))):
+        edits = {}
+        for _ in range(draw(st.sampled_from([1, 1, 1, 2]))):
+            name = draw(st.sampled_from(sorted(names)))
+            default, kind = names[name]
+            key, value = place(draw, name, default, plain(draw(kind.values)))
+            if draw(st.integers(0, 3)) == 0:
+                key = draw(st.sampled_from(["+{}", "++{}", "+{}.new", "++{}.1", "++new", "{}.9", "{}.p", "+{}.x.y"]))
+                key = key.format(draw(st.sampled_from([name, *deeper(name, default)])))
+            odd = draw(ANY) if draw(st.integers(0, 4)) == 0 else value
+            edits[key] = draw(st.sampled_from([odd, odd, odd, None, inline(odd)]))
+        by = {key: {"op": "*", "by": "1e300"} for key in edits}
+        undo = draw(st.sampled_from([True, 1, 2, 3]))
+        others: list[dict[str, Any]] = [{"edits": {}, "undo": undo}, {"edits": {}, "relative": by}]
+        asked.append(draw(st.sampled_from([{"edits": edits}] * 4 + others)))
     return cls, asked
 
 
@@ -175,7 +235,7 @@ def seen(config: DictConfig) -> str:
     return repr(OmegaConf.to_container(config.c, resolve=False))
 
 
-@settings(max_examples=examples(200), suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+@settings(max_examples=examples(200, 5_000), suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 @given(cases())
 def test_whatever_is_asked_training_goes_on_and_the_record_is_what_was_applied(
     case: tuple[type, list[dict[str, Any]]],

@@ -302,6 +302,18 @@ def copy_sharing(config: DictConfig, key: str) -> DictConfig:
     return twin
 
 
+def part_of(config: DictConfig, keys: Collection[Any]) -> DictConfig:
+    """Return a copy of some entries of a mapping in a mapping of the same types and flags; the mapping is only read."""
+    twin = DictConfig({})
+    twin.__dict__["_metadata"] = copy.deepcopy(config._metadata)
+    for key in keys:
+        node = child(config, key)
+        if node is not None:
+            twin._value()[key] = own = copy.deepcopy(node)  # type: ignore[index]
+            own._set_parent(twin)
+    return twin
+
+
 def replace(container: Any, key: Any, value: Any) -> None:
     """Put an untyped value at a key, whatever type the entry had."""
     container._value()[key] = AnyNode(value, key=key, parent=container)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Container as Collection
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from omegaconf import AnyNode, DictConfig, ListConfig, Node, OmegaConf
@@ -21,6 +21,7 @@ from trainctl.config._omegaconf import (
     item_type,
     key_named,
     mapping_at,
+    part_of,
     plain,
     set_value,
     structured_class,
@@ -29,6 +30,7 @@ from trainctl.config._omegaconf import (
 )
 from trainctl.config.keys import name_in, split
 from trainctl.config.snapshot import plain_value
+from trainctl.config.values import is_same
 from trainctl.errors import EditError
 
 
@@ -91,10 +93,9 @@ def assign(config: DictConfig, values: Mapping[str, Any], base: Collection[str] 
         *above, last = split(key)
         parent = mapping_at(config, above)
         is_gone = type(value) is str and value == MISSING
-        if parent is None and not is_gone:
-            parent = _refilled(config, above, key)
-        if parent is None:
+        if parent is None and is_gone:
             continue  # of a section that is null
+        parent = _opened(config, above, key) if parent is None else parent
         name = key_named(parent, last)
         with unlocked(parent):
             if name is None and not is_gone:
@@ -104,6 +105,32 @@ def assign(config: DictConfig, values: Mapping[str, Any], base: Collection[str] 
                     del parent[name]
             else:
                 _set(parent, name, value, key)
+
+
+def rehearse(config: DictConfig, values: Mapping[str, Any], base: Collection[str] = ()) -> None:
+    """Try `assign` on a copy of the sections that it changes.
+
+    Raises:
+        EditError: the config would not hold then what the record says.
+    """
+    tops = dict.fromkeys(split(key)[0] for key in values)
+    trial = part_of(config, [name for name in (key_named(config, top) for top in tops) if name is not None])
+    assign(trial, values, base)
+    for key, value in values.items():
+        found = _found(trial, split(key))
+        held = MISSING if found is None else plain_value(plain(found))
+        if not is_same(held, value):
+            raise EditError(f"{key}: the config would not hold the value as it is recorded; nothing was changed")
+
+
+def _found(config: DictConfig, parts: Iterable[str]) -> Node | None:
+    found: Node | None = config
+    for part in parts:
+        entry = entry_named(found, part)
+        if entry is None:
+            return None
+        found = entry[1]
+    return found
 
 
 def _set(parent: DictConfig, name: Any, value: Any, key: str) -> None:
@@ -121,15 +148,26 @@ def _add(target: DictConfig, like: DictConfig, name: str, value: Any) -> None:
     target[name_in(dict.fromkeys(like.keys()), name)] = _of_type(copy.deepcopy(value), item_type(like), None)
 
 
-def _refilled(config: DictConfig, above: list[str], key: str) -> DictConfig | None:
-    """Return the section in which a key lies, which was null and is of a structured type."""
-    holder = mapping_at(config, above[:-1]) if above else None
-    node = None if holder is None or (name := key_named(holder, above[-1])) is None else child(holder, name)
-    kind = None if node is None else structured_class(declared_type(node))
-    if node is None or kind is None:
-        raise EditError(f"{key}: the config has no such key")
-    set_value(node, OmegaConf.structured(kind))
-    return node if isinstance(node, DictConfig) else None
+def _opened(config: DictConfig, above: list[str], key: str) -> DictConfig:
+    """Return the section in which a key lies; those on the way to it that are null, or not there, are made anew."""
+    parent = config
+    for part in above:
+        name = key_named(parent, part)
+        node = None if name is None else child(parent, name)
+        with unlocked(parent):
+            if node is None:
+                _add(parent, parent, part, {})
+            elif not is_open(node):
+                kind = structured_class(declared_type(node))
+                if kind is None and declared_type(node) is Any:
+                    parent[name] = {}
+                else:
+                    set_value(node, {} if kind is None else OmegaConf.structured(kind))
+        found = entry_named(parent, part)
+        if found is None or not isinstance(found[1], DictConfig):
+            raise EditError(f"{key}: the config has no such key")
+        parent = found[1]
+    return parent
 
 
 def current(config: DictConfig, key: str) -> Any:
@@ -138,16 +176,13 @@ def current(config: DictConfig, key: str) -> Any:
     Raises:
         EditError: the config has no such key.
     """
-    above: Any = config
-    *parts, last = split(key)
-    for part in parts:
-        found = entry_named(above, part)
-        above = None if found is None else found[1]
-    found = None if above is None else entry_named(above, last)
+    *above, last = split(key)
+    parent: Any = _found(config, above)
+    found = None if parent is None else entry_named(parent, last)
     if found is None:
         raise EditError(f"{key}: the config has no such key")
     try:
-        return plain_value(above[found[0]])
+        return plain_value(parent[found[0]])
     except OmegaConfBaseException:
         return None
 

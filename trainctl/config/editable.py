@@ -236,7 +236,9 @@ def _section(config: DictConfig, units: Units, key: str, value: Any) -> dict[str
     """
     if value is not None and not isinstance(value, dict):
         raise EditError(f"{key}: that is a section, and takes a mapping of its keys; nothing was changed")
-    whole = fitted(config, key, value, asked=key)
+    above, name = _parent(config, key)
+    is_there = entry_named(above, name) is not None
+    whole = fitted(config, key, value, asked=key) if is_there else fitted_entry(above, name, value, key)
     return {key: None} if whole is None else dict(_leaves(whole, units.section(key), keys.split(key)))
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from trainctl.attempt.attempt import describe
-from trainctl.config.assign import assign, current
+from trainctl.config.assign import assign, current, rehearse
 from trainctl.config.changelog import Edit
 from trainctl.config.controls import Key
 from trainctl.config.edit import check_editable, check_inside, check_recorded, parse_edit, parse_edits
@@ -224,7 +224,8 @@ class Applier:
         return fit
 
     def _rehearse(self, values: Mapping[str, Any]) -> None:
-        """Ask the bindings whether they can follow the config as it will be; those that cannot tell are not asked."""
+        """Try an edit on a copy, and ask the bindings whether they can follow; those that cannot tell are not asked."""
+        rehearse(self._config, values, self._base)
         checks = [apply.check_values for apply in self.bindings if hasattr(apply, "check_values")]
         if checks:
             trial = copy.deepcopy(self._config)

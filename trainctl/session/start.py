@@ -224,7 +224,7 @@ def _give(config: DictConfig, key: str, value: Any, now: Any) -> None:
     if is_same(value, now):
         return
     try:
-        assign(config, {key: value})
+        assign(config, {key: value}, base={key})
     except Exception as error:  # noqa: BLE001  # what a record of another time holds may not fit any more
         log.warning("%s keeps the value that was drawn now: %s", key, error)
 
