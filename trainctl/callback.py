@@ -27,7 +27,8 @@ from trainctl.attempt import attempt as attempts
 from trainctl.attempt import environment
 from trainctl.attempt.output import Tee, keep_earlier_log
 from trainctl.attempt.rank import rank
-from trainctl.attempt.reservation import is_waiting, plain_facts
+from trainctl.attempt.reservation import is_waiting
+from trainctl.attempt.run_facts import plain_facts
 from trainctl.compose import _hydra
 from trainctl.compose.pairs import check_any_left, check_complete, fit, fit_sweep, known_to_hydra
 from trainctl.config.settings import Settings, settings_of
@@ -39,7 +40,7 @@ from trainctl.panel.server.launch import ssh_line
 from trainctl.panel.server.watchdog import Guard
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.provenance import relative_to
-from trainctl.session.start import check_start
+from trainctl.session.start_check import check_start
 
 log = logging.getLogger(__name__)
 

@@ -155,7 +155,7 @@ def place(draw: st.DrawFn, key: str, default: Any, value: Any) -> tuple[str, Any
         if isinstance(value, dict):
             value = value.get(inner)
         elif isinstance(value, list):
-            value = value[inner] if inner < len(value) else None
+            value = value[inner] if isinstance(inner, int) and inner < len(value) else None
         key = f"{key}.{join([inner])}"
     return key, value
 

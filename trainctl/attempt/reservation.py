@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import sys
 import time
 from collections.abc import Mapping
 from functools import lru_cache
@@ -15,19 +14,16 @@ from typing import Any, cast
 from omegaconf import DictConfig
 
 from trainctl.attempt.process import own
+from trainctl.attempt.run_facts import plain_facts
 from trainctl.config import yaml
 from trainctl.config.loaded import kept_copies
-from trainctl.config.overrides import task_overrides
 from trainctl.config.settings import Settings, settings_of
-from trainctl.config.settings_node import hydra_config
-from trainctl.config.snapshot import snapshot
+from trainctl.config.settings_node import hydra_config, recorded
 from trainctl.errors import RunDirError
 from trainctl.rundir import files
-from trainctl.rundir.job_identity import JobIdentity
 from trainctl.rundir.lock import RunLock
 from trainctl.rundir.paths import RunDir
-from trainctl.rundir.program import program_of
-from trainctl.rundir.provenance import machine_facts, original_cwd, program_argv
+from trainctl.rundir.provenance import original_cwd
 from trainctl.rundir.seed import choose_seed
 from trainctl.rundir.status import Status, read_status, write_status
 from trainctl.rundir.summary import PreviousAttempt
@@ -54,7 +50,7 @@ class Reservation:
         self.settings = settings
         self.seed = seed
         self.composed: dict[Any, Any] | None = None
-        self.previous = PreviousAttempt.from_record(record.get("previous"))
+        self.previous: PreviousAttempt | None = None
         self._record = record
         self._pid = os.getpid()
         self._earlier: Status | None = None
@@ -93,7 +89,7 @@ class Reservation:
             record = {"name": run.name, **facts, "seed": seed, "parent": replayed and str(replayed), **_loaded(config)}
             reservation = cls(run, lock, settings, seed, record)
             if "hydra" in config:
-                reservation.composed = snapshot(config)
+                reservation.composed = recorded(config)
             with _writing(run):
                 reservation._look_back()
         except BaseException:
@@ -109,7 +105,6 @@ class Reservation:
             self._write_record()
             return
         self.previous = PreviousAttempt.of(self.run, self._earlier)
-        self._record["previous"] = dataclasses.asdict(self.previous)
         if self._earlier.state == "running":  # we hold its lock: it was killed
             write_status(self.run, self._earlier.end("interrupted"))
 
@@ -229,19 +224,3 @@ def take_lock(run: RunDir) -> RunLock:
             raise
         raise RunDirError(f"the run dir {str(run.path)!r} cannot be locked: {error.strerror or error}") from error
     return lock
-
-
-def plain_facts(config: DictConfig, settings: Settings, run: RunDir, task: Any = None) -> dict[str, Any]:
-    """Return what `run.yaml` says of a run that no launcher started; a sweep knows it only by its task function."""
-    hydra = hydra_config()
-    return {
-        **JobIdentity.of(config, settings.identity.exclude, program_of(task), hidden=settings.hidden).record(run),
-        **({"overrides": [], "argv": list(sys.argv)} if hydra is None else given_facts(hydra)),
-        **machine_facts(),
-    }
-
-
-def given_facts(hydra: Any) -> dict[str, list[str]]:
-    """Return a job's overrides from its config's `hydra` node, and the command line that would run that job alone."""
-    overrides = task_overrides(hydra)
-    return {"overrides": overrides, "argv": [*program_argv(), *overrides]}

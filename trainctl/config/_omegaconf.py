@@ -309,7 +309,7 @@ def part_of(config: DictConfig, keys: Collection[Any]) -> DictConfig:
     for key in keys:
         node = child(config, key)
         if node is not None:
-            twin._value()[key] = own = copy.deepcopy(node)  # type: ignore[index]
+            twin._value()[key] = own = copy.deepcopy(node)
             own._set_parent(twin)
     return twin
 

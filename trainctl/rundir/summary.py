@@ -170,15 +170,6 @@ class PreviousAttempt:
         state = "interrupted" if status.state == "running" else status.state
         return cls(status.attempt, state, status.reason, last)
 
-    @classmethod
-    def from_record(cls, record: Any) -> PreviousAttempt | None:
-        """Return what `run.yaml` says of it."""
-        said = Fields(record if isinstance(record, dict) else {}, "run.yaml", None)
-        number, state = said.whole("number"), said.text("state")
-        if number is None or state is None:
-            return None
-        return cls(number, state, said.text("reason"), said.whole("last_step"))
-
 
 def last_metrics(run: RunDir, problems: list[str] | None = None) -> tuple[dict[str, float], int | None]:
     """Read the last value of each metric in the tail of `metrics.jsonl`, and the step of the last record."""

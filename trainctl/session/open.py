@@ -33,14 +33,8 @@ from trainctl.session.io_thread import Position, Pump
 from trainctl.session.recovery import recover
 from trainctl.session.replay import Replaying
 from trainctl.session.schedule import own_repeats, replayed_repeats
-from trainctl.session.start import (
-    COMPOSED,
-    changes_since,
-    own_changelog,
-    replayed_changelog,
-    set_by_program,
-    take_recorded,
-)
+from trainctl.session.start_check import COMPOSED, own_changelog, replayed_changelog
+from trainctl.session.start_values import changes_since, set_by_program, take_recorded
 from trainctl.session.step import Session
 from trainctl.session.values import Now
 

@@ -15,7 +15,8 @@ from hydra.core.utils import JobReturn, JobStatus
 
 from trainctl.attempt.attempt import Attempt, describe
 from trainctl.attempt.output import HeldOutput, keep_earlier_log, redirect_to
-from trainctl.attempt.reservation import Reservation, given_facts, take_lock
+from trainctl.attempt.reservation import Reservation, take_lock
+from trainctl.attempt.run_facts import given_facts
 from trainctl.compose._hydra import outcome_of
 from trainctl.compose.job import ComposedJob, JobSpec, SweepContext, compose_job, execute, skipped_return
 from trainctl.errors import CommandError, JobError, TrainctlError
