@@ -26,9 +26,10 @@ from trainctl.rundir.paths import RunDir
 from trainctl.rundir.provenance import original_cwd
 from trainctl.rundir.seed import choose_seed
 from trainctl.rundir.status import Status, read_status, write_status
-from trainctl.rundir.summary import PreviousAttempt
+from trainctl.rundir.summary import PreviousAttempt, read_record
 
 _LONG = ("packages",)
+_LASTING = ("drawn", "composed")  # what the first attempt began with, whatever becomes of later ones
 _LOCK_PATIENCE_S = 0.5  # a child that its last holder has just forked may still have a copy of it
 
 
@@ -105,6 +106,7 @@ class Reservation:
             self._write_record()
             return
         self.previous = PreviousAttempt.of(self.run, self._earlier)
+        self._record = {**read_record(self.run, *_LASTING), **self._record}
         if self._earlier.state == "running":  # we hold its lock: it was killed
             write_status(self.run, self._earlier.end("interrupted"))
 

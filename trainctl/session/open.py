@@ -61,11 +61,11 @@ def open_session(
     write_seed(config, attempt.seed)  # so that the changelog alone is enough to repeat the run
     own = own_changelog(run, config, settings)
     replay = replayed_changelog(config, settings)
-    earlier = read_record(run, "drawn").get("drawn")
-    before = list(earlier) if isinstance(earlier, dict) else []
-    drawn = take_recorded(config, [each for each in (own if run.changelog.exists() else None, replay) if each], before)
+    is_first, earlier = not run.changelog.exists(), read_record(run, "drawn", COMPOSED)
+    before = earlier["drawn"] if isinstance(earlier.get("drawn"), dict) else {}
+    drawn = take_recorded(config, [each for each in (None if is_first else own, replay) if each], before)
     keys = EditableKeys(config, settings.controls, editable=settings.editable)
-    if not run.changelog.exists():
+    if is_first:
         own = Changelog(recorded(config))
     note_seed(own.base, attempt.seed)
     said = read_events(run)
@@ -73,7 +73,8 @@ def open_session(
     try:
         metrics = MetricLog(run.metrics, is_further=run.metrics.exists() and run.metrics.stat().st_size > 0)
         replaying = _replaying(run, settings, replay)
-        facts = {"drawn": drawn, COMPOSED: set_by_program(attempt.composed, config, drawn)}
+        composed = set_by_program(attempt.composed, config, drawn) if is_first else earlier.get(COMPOSED)
+        facts = {"drawn": drawn, COMPOSED: composed}
         _write_start(attempt, record, keys, replaying, {name: values for name, values in facts.items() if values})
         seen = recover(run, record.applied, latest(said), attempt.left)
     except OSError as error:
