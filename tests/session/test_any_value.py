@@ -206,7 +206,8 @@ def cases(draw: st.DrawFn) -> tuple[type, list[dict[str, Any]]]:
         by = {key: {"op": "*", "by": "1e300"} for key in edits}
         undo = draw(st.sampled_from([True, 1, 2, 3]))
         others: list[dict[str, Any]] = [{"edits": {}, "undo": undo}, {"edits": {}, "relative": by}]
-        asked.append(draw(st.sampled_from([{"edits": edits}] * 4 + others)))
+        count = draw(st.sampled_from([1, 1, 2, 3]))
+        asked.append({**draw(st.sampled_from([{"edits": edits}] * 4 + others)), "count": count})
     return cls, asked
 
 
@@ -216,19 +217,23 @@ def made(cls: type, **chosen: Any) -> DictConfig:
     return config
 
 
-def ask(session: Live, run: RunDir, request: dict[str, Any]) -> None:
-    """File a request and train until it is answered."""
+def ask(session: Live, run: RunDir, *requests: dict[str, Any]) -> None:
+    """File requests at once and train until all are answered."""
+    names = [name for name in (filed(run, request) for request in requests) if name is not None]
+    deadline = time.monotonic() + 60
+    while any(answer(run, name) is None for name in names):
+        assert time.monotonic() < deadline
+        time.sleep(0.001)  # so that all are taken at one step, mostly
+        session.step()
+
+
+def filed(run: RunDir, request: dict[str, Any]) -> str | None:
     edits = {re.sub(r"^\+*", r"\g<0>c.", key): value for key, value in request["edits"].items()}
     relative = {f"c.{key}": change for key, change in request.get("relative", {}).items()}
     try:
-        name = file_request(run, edits, via="test", relative=relative, undo=request.get("undo"))
+        return file_request(run, edits, via="test", relative=relative, undo=request.get("undo"))
     except (EditError, ValueError):  # too long, or a number that cannot be written
-        return
-    deadline = time.monotonic() + 60
-    while answer(run, name) is None:
-        assert time.monotonic() < deadline
-        session.step()
-        time.sleep(0.0005)
+        return None
 
 
 def seen(config: DictConfig) -> str:
@@ -240,15 +245,17 @@ def seen(config: DictConfig) -> str:
 def test_whatever_is_asked_training_goes_on_and_the_record_is_what_was_applied(
     case: tuple[type, list[dict[str, Any]]],
 ) -> None:
-    cls, asked = case
+    cls, asked = case[0], [*map(dict, case[1])]
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         stack.callback(end_current_run)  # of one that fails too: the next example is to begin a run of its own
         run, again = RunDir.at(Path(folder) / "run"), RunDir.at(Path(folder) / "again")
         config = made(cls)
         session = live(config, run_dir=run.path)
         states = {}
-        for request in asked:
-            ask(session, run, request)
+        while asked:
+            count = asked[0].pop("count", 1)
+            ask(session, run, *asked[:count])
+            asked = asked[count:]
             states[session.step_number] = seen(config)
             now = snapshot(config)
             recorded = loads(run.changelog.read_bytes()).at(session.step_number)

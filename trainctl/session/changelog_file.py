@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from trainctl.config.changelog import Changelog, Edit, base_section, merge, put, section
-from trainctl.config.keys import leaves
+from trainctl.config.keys import is_within, leaves
+from trainctl.errors import EditError
 from trainctl.rundir import files
 from trainctl.rundir.edits import Applied, applied_edits, before_of, with_replaced
 
@@ -62,10 +63,15 @@ class ChangelogFile:
         """Record one edit, with the number that comes next; when this returns it is on disk.
 
         Raises:
-            OSError: it cannot be written; neither file nor memory has changed.
+            EditError: the record of the step cannot say it. OSError: it cannot be written.
+                Neither file nor memory has changed then.
         """
         edit = dataclasses.replace(edit, number=self._next_number)
         before = self._edits.get(edit.step)
+        nulls = [] if before is None else [key for key, value in before.values.items() if value is None]
+        for key in edit.values:
+            if key not in nulls and is_within(key, nulls):
+                raise EditError(f"{key}: its section became null at this step; ask again, nothing was changed")
         merged = edit if before is None else merge([before, edit])[0]
         text = section(merged, self._base)
         if edit.step > self._last and edit.comment and self._append(text):
