@@ -342,7 +342,7 @@ def test_declared_types_tell_what_is_optional_structured_and_inside() -> None:
 def test_empty_mapping_takes_what_another_one_takes(config: Any) -> None:
     twin = seam.empty_like(config.weights)
     assert len(twin) == 0
-    twin["RED"] = 1
+    twin["RED"] = 1.0
     assert list(twin.items()) == [(Color.RED, 1.0)]
     with pytest.raises(ValidationError, match="Float"):
         twin[Color.RED] = "x"

@@ -12,7 +12,7 @@ import functools
 import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, NamedTuple, get_args, get_origin
+from typing import Any, NamedTuple, TypeGuard, get_args, get_origin
 
 import omegaconf
 from omegaconf import (
@@ -35,6 +35,7 @@ from omegaconf.basecontainer import BaseContainer
 KNOWN = ("2.3.", "2.4.")
 IS_KNOWN = omegaconf.__version__.startswith(KNOWN)
 MISSING = "???"
+LISTS: tuple[type, ...] = (ListConfig, *filter(None, [getattr(omegaconf, "TupleConfig", None)]))  # that from 2.4 on
 _SINGLE = frozenset({AnyNode, BooleanNode, FloatNode, IntegerNode, StringNode})  # told in less time than by isinstance
 
 _log = logging.getLogger(__name__)
@@ -70,8 +71,7 @@ def walk(
             continue
         if type(node) not in _SINGLE:
             held: Any = node._value() if isinstance(node, UnionNode) else node
-            kinds = (DictConfig, ListConfig) if into_lists else (DictConfig,)
-            if isinstance(held, kinds) and len(held):
+            if (isinstance(held, DictConfig) or (into_lists and is_list(held))) and len(held):
                 yield from walk(held, into_lists=into_lists, above=(*above, key))
                 continue
         yield Leaf((*above, key), container, node)
@@ -106,7 +106,7 @@ def key_named(container: DictConfig, name: str) -> Any:
 
 def entry_named(container: Any, name: str) -> tuple[Any, Node] | None:
     """Return key and node of the entry or item whose key has this text; None where there is none."""
-    if isinstance(container, ListConfig):
+    if is_list(container):
         is_index = name.isascii() and name.isdigit() and (name == "0" or name[0] != "0")
         key = int(name) if is_index and len(name) < 10 and is_open(container) and int(name) < len(container) else None
     else:
@@ -132,6 +132,11 @@ def is_open(node: Any) -> bool:
         return False
     content: Any = node._value()
     return content is not None and not isinstance(content, str)
+
+
+def is_list(node: Any) -> TypeGuard[ListConfig]:
+    """Whether a node is a list or, from OmegaConf 2.4 on, a tuple."""
+    return isinstance(node, LISTS)
 
 
 def is_none(node: Node) -> bool:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Container as Collection
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from omegaconf import AnyNode, DictConfig, ListConfig, Node, OmegaConf
+from omegaconf import AnyNode, Container, DictConfig, Node, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from trainctl.config._omegaconf import (
@@ -17,6 +16,7 @@ from trainctl.config._omegaconf import (
     empty_like,
     entries,
     entry_named,
+    is_list,
     is_open,
     item_type,
     key_named,
@@ -199,7 +199,7 @@ def _place(config: DictConfig, key: str) -> tuple[DictConfig, Any, Node]:
 
 def _takes_in_place(node: Node, value: Any) -> bool:
     """Whether the node itself takes the value; an untyped one is replaced when the kind of its value changes."""
-    if isinstance(node, ListConfig):
+    if is_list(node):
         return isinstance(value, list) or declared_type(node) is not Any
     if isinstance(node, DictConfig):
         return isinstance(value, dict) or declared_type(node) is not Any
@@ -208,14 +208,14 @@ def _takes_in_place(node: Node, value: Any) -> bool:
 
 def _shaped(value: Any, node: Any) -> Any:
     """Return a plain value with its mappings made dataclasses where the node has or declares these."""
-    if not isinstance(node, DictConfig | ListConfig) or not isinstance(value, dict | list):
+    if not isinstance(node, Container) or not isinstance(value, dict | list):
         return copy.deepcopy(value)
     return _of_type(copy.deepcopy(value), declared_type(node), node)
 
 
 def _of_type(value: Any, kind: Any, old: Any) -> Any:
     """Return a plain value as a declared type has it; `old` is the node that is there, of a subclass perhaps."""
-    is_container = isinstance(old, DictConfig | ListConfig) and is_open(old)
+    is_container = is_open(old)
     if isinstance(value, dict):
         made = structured_class(kind)
         own = structured_class(OmegaConf.get_type(old)) if is_container and isinstance(old, DictConfig) else None
@@ -227,7 +227,7 @@ def _of_type(value: Any, kind: Any, old: Any) -> Any:
         return value
     inner = item_type(old) if is_container else types_inside(kind)
     if isinstance(value, list):
-        items = [node for _, node in entries(old)] if is_container and isinstance(old, ListConfig) else []
+        items = [node for _, node in entries(old)] if is_container and is_list(old) else []
         return [_of_type(one, inner, items[at] if at < len(items) else None) for at, one in enumerate(value)]
     return {name: _of_type(one, inner, _old(old, name) if is_container else None) for name, one in value.items()}
 
@@ -259,4 +259,4 @@ def resolved(parent: DictConfig, name: Any) -> Any:
         OmegaConfBaseException: it is missing or cannot be resolved.
     """
     value = parent[name]
-    return OmegaConf.to_container(value, resolve=True) if isinstance(value, ListConfig) else value
+    return OmegaConf.to_container(value, resolve=True) if is_list(value) else value

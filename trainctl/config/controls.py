@@ -20,7 +20,6 @@ from omegaconf import (
     EnumNode,
     FloatNode,
     IntegerNode,
-    ListConfig,
     Node,
     OmegaConf,
     PathNode,
@@ -30,7 +29,17 @@ from omegaconf import (
 from omegaconf.errors import OmegaConfBaseException
 
 from trainctl.config import keys
-from trainctl.config._omegaconf import declared_type, is_missing, is_open, is_optional, is_optional_type, resolved, walk
+from trainctl.config._omegaconf import (
+    LISTS,
+    declared_type,
+    is_list,
+    is_missing,
+    is_open,
+    is_optional,
+    is_optional_type,
+    resolved,
+    walk,
+)
 from trainctl.config.settings_node import NODE, kept_node
 from trainctl.config.snapshot import recorded_by_value
 from trainctl.config.spec import ControlSpec, When, parse_spec
@@ -43,10 +52,11 @@ FIXED = "settings of trainctl are fixed for a run"
 
 _NODE_TYPES: dict[type, Type] = {
     BooleanNode: "bool", IntegerNode: "int", FloatNode: "float", StringNode: "str", PathNode: "str", EnumNode: "str",
-    BytesNode: "bytes", ListConfig: "list", DictConfig: "dict", UnionNode: "any",
+    BytesNode: "bytes", DictConfig: "dict", UnionNode: "any", **dict.fromkeys(LISTS, "list"),
 }  # fmt: skip
 _VALUE_TYPES: dict[type, Type] = {
-    bool: "bool", int: "int", float: "float", str: "str", bytes: "bytes", ListConfig: "list", DictConfig: "dict",
+    bool: "bool", int: "int", float: "float", str: "str", bytes: "bytes", DictConfig: "dict",
+    **dict.fromkeys(LISTS, "list"),
 }  # fmt: skip
 _DECLARED: dict[Any, Type] = {
     bool: "bool", int: "int", float: "float", str: "str", Path: "str", bytes: "bytes", list: "list", tuple: "list",
@@ -177,7 +187,7 @@ def _inside(config: DictConfig) -> set[str]:
     """Return the keys of all items of lists, and of what is in these."""
     found = set()
     for leaf in walk(config, skip=("hydra",), into_lists=False):
-        if isinstance(leaf.node, ListConfig) and is_open(leaf.node):
+        if is_list(leaf.node) and is_open(leaf.node):
             for below in walk(leaf.node, above=leaf.path):
                 path = [getattr(part, "name", part) for part in below.path]
                 found |= {keys.join(path[:end]) for end in range(len(leaf.path) + 1, len(path) + 1)}
