@@ -14,7 +14,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from trainctl.config.drawn import NOT_KEPT, draw, drawn_texts
-from trainctl.config.identity import identity
+from trainctl.config.identity import environment_identity, identity
+from trainctl.config.settings_node import move_settings
 
 MADE = {
     "t_uuid": (lambda *_: uuid.uuid4().hex, False),
@@ -47,7 +48,7 @@ def resolvers() -> Iterator[None]:
 def test_drawn_value_is_given_once_and_followed(text: str) -> None:
     config = OmegaConf.create({"x": 1, "path": "/data/${id}", "id": text})
     assert drawn_texts(config) == {"id": text}
-    drawn = draw(config)
+    drawn = draw(config).found
     assert drawn["id"].text == text
     assert config.id == config.id == drawn["id"].value
     assert config.path == f"/data/{config.id}"
@@ -60,13 +61,13 @@ def test_drawn_value_is_given_once_and_followed(text: str) -> None:
 def test_value_that_is_not_drawn_stays_as_it_is_written(text: str) -> None:
     config = OmegaConf.create({"x": 1, "y": text})
     before = OmegaConf.to_yaml(config)
-    assert draw(config) == {} == drawn_texts(config)
+    assert draw(config).found == {} == drawn_texts(config)
     assert OmegaConf.to_yaml(config) == before
 
 
 def test_what_is_computed_from_a_drawn_value_is_of_the_one_that_is_kept() -> None:
     config = OmegaConf.create({"double": "${t_twice:${id}}", "id": "${t_uuid:}"})
-    assert set(draw(config)) == {"id"}
+    assert set(draw(config).found) == {"id"}
     assert config.double == 2 * config.id
 
 
@@ -74,7 +75,7 @@ def test_lists_and_texts_with_dollars_are_kept_as_they_are() -> None:
     config = OmegaConf.create({"a": "${t_numbers:}", "b": ["${t_odd:}"], "path": "${t_path:}"})
     OmegaConf.set_readonly(config, True)
     OmegaConf.set_struct(config, True)
-    drawn = draw(config)
+    drawn = draw(config).found
     assert config.a == config.a == drawn["a"].value
     assert config.b[0] == config.b[0]
     assert config.b[0].startswith("${oc.env:HOME}0.")
@@ -84,13 +85,13 @@ def test_lists_and_texts_with_dollars_are_kept_as_they_are() -> None:
 @pytest.mark.parametrize("earlier", [[1], {"a": 1}, object()])
 def test_earlier_value_that_does_not_fit_is_passed_over(earlier: Any) -> None:
     config = OmegaConf.structured(Typed)
-    drawn = draw(config)
+    drawn = draw(config).found
     assert drawn["name"].put_back(earlier).value == config.name == drawn["name"].value
 
 
 def test_earlier_value_is_never_an_interpolation() -> None:
     config = OmegaConf.create({"id": "${t_uuid:}"})
-    draw(config)["id"].put_back("${oc.env:HOME}")
+    draw(config).found["id"].put_back("${oc.env:HOME}")
     assert config.id == "${oc.env:HOME}"
 
 
@@ -104,3 +105,35 @@ def test_drawn_value_and_what_refers_to_it_do_not_tell_jobs_apart() -> None:
         assert identity(config, (), texts) == before
         seen.add(before)
     assert len(seen) == 2
+
+
+def test_settings_and_variables_that_are_drawn_do_not_count_and_have_one_value_each() -> None:
+    seen = set()
+    for x in (1, 1, 2):
+        variables = {"RUN": "${t_uuid:}", "KEPT": "a"}
+        config = OmegaConf.create(
+            {
+                "x": x,
+                "seed": "${trainctl.seed}",
+                "trainctl": {"seed": "${t_uuid:}"},
+                "hydra": {"job": {"env_set": variables}},
+            }
+        )
+        move_settings(config)
+        texts = drawn_texts(config)
+        before = identity(config, (), texts), environment_identity(config, (), texts)
+        draws = draw(config)
+        assert set(draws.found) == {"trainctl.seed", "hydra.job.env_set.RUN"} == set(texts)
+        assert config.seed == config.hydra.trainctl.seed == draws.found["trainctl.seed"].value
+        draws.put_back({"trainctl.seed": 3, "hydra.job.env_set.RUN": "r"})
+        assert (config.seed, config.hydra.trainctl.seed, config.hydra.job.env_set.RUN) == (3, 3, "r")
+        assert (identity(config, (), texts), environment_identity(config, (), texts)) == before
+        seen.add(before)
+    assert len(seen) == 2
+
+
+def test_drawn_value_that_may_be_a_secret_stays_as_it_is_written() -> None:
+    config = OmegaConf.create({"api_token": "${t_uuid:}", "mine": "${t_uuid:}", "x": "${t_uuid:password}"})
+    draws = draw(config, ["mine"])
+    assert draws.texts == OmegaConf.to_container(config)
+    assert draws.facts() == {}

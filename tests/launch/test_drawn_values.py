@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -22,7 +23,7 @@ trainctl: {panel: {enabled: false}}
 """
 APP = """
 import os, signal, uuid
-import hydra
+import hydra, trainctl
 from omegaconf import OmegaConf
 
 CACHED = os.environ.get("CACHED") == "1"
@@ -30,6 +31,7 @@ OmegaConf.register_new_resolver("uuid", lambda: uuid.uuid4().hex[:8], use_cache=
 
 @hydra.main(version_base=None, config_path=".", config_name="config")
 def main(cfg):
+    trainctl.live(cfg).step()
     print("seen", cfg.run_id, cfg.data.out, cfg.run_id, flush=True)
     if os.environ.get("DIE") and not os.path.exists("died"):
         open("died", "w").close()
@@ -46,9 +48,9 @@ def app(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def start(app: Path, *overrides: str, code: int = 0, **variables: str) -> str:
+def start(app: Path, *overrides: str, code: int = 0, multirun: bool = True, **variables: str) -> str:
     done = subprocess.run(
-        [sys.executable, "app.py", "-m", *overrides],
+        [sys.executable, "app.py", *(["-m"] if multirun else []), *overrides],
         cwd=app,
         env={**os.environ, **variables},
         capture_output=True,
@@ -97,6 +99,20 @@ def test_next_attempt_keeps_what_was_drawn(app: Path, cached: str, again: str) -
     assert first == second
 
 
+@pytest.mark.parametrize("cached", ["0", "1"])
+def test_single_run_that_was_killed_keeps_what_was_drawn_and_so_does_its_replay(app: Path, cached: str) -> None:
+    for code in (-signal.SIGKILL, 0):
+        start(app, "lr=0.1", "hydra.run.dir=o", DIE="1", CACHED=cached, code=code, multirun=False)
+    first, second = seen(app / "o")
+    assert first == second
+    assert record(app / "o")["drawn"]["run_id"] in first
+    start(app, "lr=0.1", "hydra.run.dir=p", "trainctl.replay=o", CACHED=cached, multirun=False)
+    assert seen(app / "p") == [first]
+    start(app, "lr=0.1", "hydra.run.dir=q", CACHED=cached, multirun=False)
+    assert seen(app / "q") != [first]
+    assert record(app / "q")["identity"] == record(app / "o")["identity"]
+
+
 def test_value_of_the_environment_makes_another_job_and_start_says_which(app: Path) -> None:
     start(app, "lr=0.1", DATA="/a")
     said = start(app, "lr=0.1", DATA="/b")
@@ -107,15 +123,18 @@ def test_value_of_the_environment_makes_another_job_and_start_says_which(app: Pa
 
 
 def test_excluded_key_covers_what_refers_to_it(app: Path) -> None:
+    (app / "config.yaml").write_text(CONFIG + "train: '${oc.decode:${data.path}}'\n")
     exclude = "trainctl.identity.exclude=[data.path]"
     start(app, "lr=0.1", exclude, DATA="/a")
     assert "1 skipped" in start(app, "lr=0.1", exclude, DATA="/b")
+    (app / "config.yaml").write_text((app / "config.yaml").read_text().replace("wd: 0.0", "wd: 0.5"))
+    assert "Lr_0.1 differs (wd: 0.0 -> 0.5)\n" in start(app, "lr=0.1", exclude, DATA="/b")
 
 
 def test_secret_of_the_environment_is_neither_recorded_nor_said(app: Path) -> None:
     start(app, "lr=0.1", SECRET="hunter2-1")
     said = start(app, "lr=0.1", SECRET="hunter2-2")
-    assert "Lr_0.1.2 on slot cpu\n" in said
+    assert "Lr_0.1.2 on slot cpu; Lr_0.1 differs in a value that is not recorded\n" in said
     runs = app / "outputs" / "app"
     assert "hunter2" not in said + "".join((runs / name / "run.yaml").read_text() for name in ("Lr_0.1", "Lr_0.1.2"))
 

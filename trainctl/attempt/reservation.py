@@ -14,7 +14,7 @@ from typing import Any, cast
 from omegaconf import DictConfig
 
 from trainctl.attempt.process import own
-from trainctl.attempt.run_facts import plain_facts
+from trainctl.attempt.run_facts import drawing_facts
 from trainctl.config import yaml
 from trainctl.config.loaded import kept_copies
 from trainctl.config.settings import Settings, settings_of
@@ -84,7 +84,7 @@ class Reservation:
         run.create()
         lock = lock or take_lock(run)
         try:
-            facts = facts if facts is not None else plain_facts(config, settings, run)
+            facts = facts if facts is not None else drawing_facts(config, settings, run)
             replayed = None if settings.replay is None else original_cwd() / Path(settings.replay).expanduser()
             seed = choose_seed(settings.seed, run, replayed)
             record = {"name": run.name, **facts, "seed": seed, "parent": replayed and str(replayed), **_loaded(config)}

@@ -5,17 +5,20 @@ from __future__ import annotations
 import re
 import time
 from collections import defaultdict
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import Container, DictConfig, OmegaConf
 
-from trainctl.config._omegaconf import Leaf, resolved, text_of, unlocked, walk
-from trainctl.config.identity import OF_THE_MOMENT, dotted
+from trainctl.config._omegaconf import Leaf, child, resolved, text_of, unlocked, walk
+from trainctl.config.identity import ENVIRONMENT, OF_THE_MOMENT, dotted
+from trainctl.config.masking import Masking
+from trainctl.config.settings_node import NODE
 from trainctl.config.snapshot import is_plain
 
 _CALLED = re.compile(r"\$\{\s*([A-Za-z_][\w.]*)\s*:")
+_WORD = re.compile(r"\w+")
 _REFERS = re.compile(r"\$\{\s*[^\s:{}]+\s*\}")
 _LOOKS, _PATIENCE_S = 8, 0.005  # a coin that falls the same way again and again is taken for a constant
 NOT_KEPT = object()
@@ -28,35 +31,66 @@ class Drawn:
 
     Attributes:
         text: of the interpolation.
-        value: what the key has for good; `NOT_KEPT` where YAML cannot hold it, or the key's type forbids it.
+        value: what the key has for good; `NOT_KEPT` where YAML cannot hold it, the key's type forbids it, or it may be
+            a secret.
+        leaves: where the key stands; our own settings may stand in the config and in Hydra's node.
     """
 
     text: str
     value: Any
-    leaf: Leaf
+    leaves: tuple[Leaf, ...]
 
     def put_back(self, earlier: Any) -> Drawn:
         """Give the key a value that was drawn for it before; one that does not fit changes nothing."""
-        if self.value is NOT_KEPT or not _set(self.leaf, earlier):
+        if self.value is NOT_KEPT or not all(_set(leaf, earlier) for leaf in self.leaves):
             return self
         return replace(self, value=earlier)
 
 
-def draw(config: DictConfig) -> dict[str, Drawn]:
-    """Give every key that a resolver draws its value for good, in place, and return these by dotted key.
+@dataclass(frozen=True, slots=True)
+class Draws:
+    """The values that resolvers have drawn for the keys of a config, by dotted key."""
+
+    found: dict[str, Drawn] = field(default_factory=dict)
+
+    @property
+    def texts(self) -> dict[str, str]:
+        """The interpolations that have drawn, by dotted key."""
+        return {key: each.text for key, each in self.found.items()}
+
+    def put_back(self, earlier: Mapping[Any, Any]) -> None:
+        """Give the keys what an earlier attempt has drawn for them; what nothing draws now stays."""
+        self.found.update({key: each.put_back(earlier[key]) for key, each in self.found.items() if key in earlier})
+
+    def facts(self) -> dict[str, Any]:
+        """Return what `run.yaml` says of them."""
+        values = {key: each.value for key, each in self.found.items() if each.value is not NOT_KEPT}
+        return {"drawn": values} if values else {}
+
+
+def draw(config: DictConfig, hidden: Sequence[str] = ()) -> Draws:
+    """Give every key that a resolver draws its value for good, in place.
 
     What only refers to such a key goes on following it. A drawn value is one that a second look finds changed, also
-    where the resolver's answers are cached (`use_cache=True`).
+    where the resolver's answers are cached (`use_cache=True`). What may be a secret (a token for an hour) stays as it
+    is written, and so do keys that match `hidden`.
     """
     found: dict[str, Drawn] = {}
+    masking = Masking({}, hidden)
     leaves = list(_candidates(config))
     leaves.sort(key=lambda leaf: _REFERS.search(text_of(leaf.node) or "") is not None)  # what others may refer to first
     for leaf in leaves:
-        text, value = str(text_of(leaf.node)), _drawn_value(config, leaf)
+        key, text = dotted(leaf.path), str(text_of(leaf.node))
+        if (known := found.get(key)) is not None:
+            _set(leaf, known.value)
+            found[key] = replace(known, leaves=(*known.leaves, leaf))
+            continue
+        value = _drawn_value(config, leaf)
         if value is _NONE:
             continue
-        found[dotted(leaf.path)] = Drawn(text, value if _set(leaf, value) else NOT_KEPT, leaf)
-    return found
+        is_secret = any(map(masking.hides, (key, *_WORD.findall(text))))
+        found[key] = Drawn(text, value if not is_secret and _set(leaf, value) else NOT_KEPT, (leaf,))
+    return Draws(found)
 
 
 def drawn_texts(config: DictConfig) -> dict[str, str]:
@@ -70,12 +104,24 @@ def drawn_texts(config: DictConfig) -> dict[str, str]:
 
 def _candidates(config: DictConfig) -> Iterator[Leaf]:
     """Yield the leaves that call a resolver which might draw: not one of OmegaConf's, Hydra's, or this package's."""
-    for leaf in walk(config, skip=("hydra",)):
-        text = text_of(leaf.node)
-        if text is None or OF_THE_MOMENT.search(text):
-            continue
-        if any(not name.startswith("oc.") for name in _CALLED.findall(text)):
-            yield leaf
+    for container, skip, above in _places(config):
+        for leaf in walk(container, skip=skip, above=above):
+            text = text_of(leaf.node)
+            if text is None or OF_THE_MOMENT.search(text):
+                continue
+            if any(not name.startswith("oc.") for name in _CALLED.findall(text)):
+                yield leaf
+
+
+def _places(config: DictConfig) -> Iterator[tuple[Container, Sequence[str], tuple[str, ...]]]:
+    """Yield what tells jobs apart: the task's config, its settings, the environment that it sets."""
+    yield config, ("hydra",), ()
+    for path, above in ((("hydra", NODE), (NODE,)), (ENVIRONMENT, ENVIRONMENT)):
+        node: Any = config
+        for name in path:
+            node = child(node, name) if isinstance(node, DictConfig) else None
+        if isinstance(node, DictConfig):
+            yield node, (), above
 
 
 def _drawn_value(config: DictConfig, leaf: Leaf) -> Any:

@@ -28,6 +28,7 @@ from trainctl.config._omegaconf import (
 from trainctl.config.settings_node import NODE, kept_node
 
 _NOTHING: Mapping[str, str] = {}
+ENVIRONMENT = ("hydra", "job", "env_set")
 
 # Interpolations whose value tells when or where a job runs, not what it computes.
 OF_THE_MOMENT = re.compile(r"\$\{\s*((now|hydra)\s*[:.]|trainctl)")
@@ -76,7 +77,7 @@ def _leaves_with_settings(
             yield path, value
     if kept is not None:
         settings: Any = OmegaConf.create(OmegaConf.to_container(kept, resolve=False))
-        _to_texts(settings)
+        _to_texts(settings, drawn, (NODE,))
         set_parent(settings, own)  # where its references lead
         yield from _leaves(settings, (NODE,), ())
 
@@ -86,11 +87,11 @@ def environment_identity(config: DictConfig, exclude: Sequence[str] = (), drawn:
 
     A pattern leaves a variable out by its key: `hydra.job.env_set.WANDB_*`.
     """
-    chosen = OmegaConf.select(config, "hydra.job.env_set")
+    chosen = OmegaConf.select(config, keys.join(ENVIRONMENT))
     if not chosen:
         return ""
     own: Any = OmegaConf.create(OmegaConf.to_container(chosen, resolve=False))
-    _to_texts(own)
+    _to_texts(own, drawn, ENVIRONMENT)
     set_parent(own, timeless(config, exclude, drawn))  # where other values refer to
     lines = sorted(
         _line(path, value)
@@ -152,11 +153,7 @@ def timeless(config: DictConfig, exclude: Sequence[str] = (), drawn: Mapping[str
     if not drawn and next(_interpolations(config, skip=("hydra",)), None) is None:
         return config
     own: DictConfig = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])  # type: ignore[misc]
-    if drawn:
-        for leaf in list(walk(own)):
-            if (text := drawn.get(dotted(leaf.path))) is not None:
-                replace(leaf.container, leaf.path[-1], _as_text(text))
-    _to_texts(own)
+    _to_texts(own, drawn)
     if exclude:
         _blank(own, (), exclude)
     return own
@@ -172,8 +169,11 @@ def _blank(container: Container, above: tuple[Any, ...], exclude: Sequence[str])
             _blank(node, path, exclude)
 
 
-def _to_texts(own: DictConfig) -> None:
-    """Put texts in the place of the interpolations of the moment."""
+def _to_texts(own: DictConfig, drawn: Mapping[str, str], above: tuple[str, ...] = ()) -> None:
+    """Put texts in the place of drawn values and of the interpolations of the moment."""
+    for leaf in list(walk(own, above=above)) if drawn else ():
+        if (text := drawn.get(dotted(leaf.path))) is not None:
+            replace(leaf.container, leaf.path[-1], _as_text(text))
     for leaf, text in list(_interpolations(own)):
         if OF_THE_MOMENT.search(text):
             replace(leaf.container, leaf.path[-1], _as_text(text))

@@ -21,6 +21,7 @@ from trainctl.text import clean_line, one_line
 
 _MOST, _LONGEST = 3, 60  # keys that are named, characters of a value
 _CALL, _WORD = re.compile(r"\$\{\s*[A-Za-z_][\w.]*\s*:"), re.compile(r"\w+")
+_REFERRED = re.compile(r"\$\{\s*([^\s:{}]+)\s*\}")
 _ABSENT = object()
 
 
@@ -47,7 +48,8 @@ class JobValues:
         resolved = {
             key: value
             for key, text, value in _called(config)
-            if key not in drawn and counts(key, exclude) and not any(map(masking.hides, (key, *_WORD.findall(text))))
+            if all(name not in drawn and counts(name, exclude) for name in (key, *_REFERRED.findall(text)))
+            and not any(map(masking.hides, (key, *_WORD.findall(text))))
         }
         return cls(config, exclude, drawn, masking, resolved)
 

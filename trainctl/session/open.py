@@ -59,11 +59,12 @@ def open_session(
     """
     run, settings = attempt.run, settings_of(config)
     write_seed(config, attempt.seed)  # so that the changelog alone is enough to repeat the run
-    own = own_changelog(run, config, settings)
-    replay = replayed_changelog(config, settings)
     is_first, earlier = not run.changelog.exists(), read_record(run, "drawn", COMPOSED)
     before = earlier["drawn"] if isinstance(earlier.get("drawn"), dict) else {}
-    drawn = take_recorded(config, [each for each in (None if is_first else own, replay) if each], before)
+    own = own_changelog(run, config, settings, before)
+    replay = replayed_changelog(config, settings, before)
+    records = [each for each in (None if is_first else own, replay) if each is not None]
+    drawn = take_recorded(config, records, before, settings.hidden)
     keys = EditableKeys(config, settings.controls, editable=settings.editable)
     if is_first:
         own = Changelog(recorded(config))

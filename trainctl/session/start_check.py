@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +36,11 @@ _REPLAY_ADVICE = (
 )
 
 
-def check_start(run: RunDir, config: DictConfig) -> Settings:
+def check_start(run: RunDir, config: DictConfig, drawn: Collection[str] = ()) -> Settings:
     """Refuse what would stop a run as soon as it has begun; nothing is made or changed for that.
 
-    What Hydra has composed now is compared with what it composed then: the program may set more before `live`.
+    What Hydra has composed now is compared with what it composed then: the program may set more before `live`, and keys
+    that were `drawn` may differ.
 
     Raises:
         SettingError: a setting of `trainctl:` is wrong.
@@ -55,12 +56,14 @@ def check_start(run: RunDir, config: DictConfig) -> Settings:
             )
     if is_locked(run.lock):
         raise RunDirError(in_use(run))
-    own_changelog(run, config, settings, is_composed=True)
-    replayed_changelog(config, settings, is_composed=True)
+    own_changelog(run, config, settings, drawn, is_composed=True)
+    replayed_changelog(config, settings, drawn, is_composed=True)
     return settings
 
 
-def own_changelog(run: RunDir, config: DictConfig, settings: Settings, *, is_composed: bool = False) -> Changelog:
+def own_changelog(
+    run: RunDir, config: DictConfig, settings: Settings, drawn: Collection[str] = (), *, is_composed: bool = False
+) -> Changelog:
     """Return the changelog that earlier attempts wrote, else a new one.
 
     Keys of `trainctl.identity.exclude` may differ, and values that a resolver gave; all may with
@@ -70,6 +73,7 @@ def own_changelog(run: RunDir, config: DictConfig, settings: Settings, *, is_com
         run: which.
         config: of the run that starts.
         settings: its `trainctl:` settings.
+        drawn: keys that a resolver has drawn a value for, which the config has for good.
         is_composed: the program has not run yet, so what it set then is left out.
 
     Raises:
@@ -80,11 +84,13 @@ def own_changelog(run: RunDir, config: DictConfig, settings: Settings, *, is_com
         return Changelog(recorded(config))
     base = _as_composed(own.base, run) if is_composed else own.base
     check = DriftCheck(base, config, settings, run)
-    check(str(run.changelog), _OWN_ADVICE, ignore=recorded_by_value(config), is_silent=is_composed)
+    check(str(run.changelog), _OWN_ADVICE, ignore={*recorded_by_value(config), *drawn}, is_silent=is_composed)
     return own
 
 
-def replayed_changelog(config: DictConfig, settings: Settings, *, is_composed: bool = False) -> Changelog | None:
+def replayed_changelog(
+    config: DictConfig, settings: Settings, drawn: Collection[str] = (), *, is_composed: bool = False
+) -> Changelog | None:
     """Return the changelog to replay; None when none is asked for.
 
     Where the schedule to replay is an axis of a sweep (`-m trainctl.replay=a,b norm=new,batch`), the keys of the other
@@ -102,7 +108,7 @@ def replayed_changelog(config: DictConfig, settings: Settings, *, is_composed: b
     if is_composed and is_alone:  # nothing tells what the program had set there
         return replay
     base = _as_composed(replay.base, run) if is_composed else replay.base
-    ignore = {*moment_keys(config), *_keys_of_axes(replay.base, snapshot(config))}
+    ignore = {*moment_keys(config), *drawn, *_keys_of_axes(replay.base, snapshot(config))}
     later = started_with(replay)
     ignore |= {key for key, value in leaves(snapshot(config)).items() if key in later and is_same(value, later[key])}
     check = DriftCheck(base, config, settings, None if is_alone else run)

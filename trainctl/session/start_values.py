@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from omegaconf import DictConfig
@@ -22,27 +22,34 @@ from trainctl.errors import EditError
 log = logging.getLogger(__name__)
 
 
-def take_recorded(config: DictConfig, records: Collection[Changelog], also: Collection[str] = ()) -> dict[str, Any]:
+def take_recorded(
+    config: DictConfig, records: Collection[Changelog], also: Collection[str] = (), hidden: Sequence[str] = ()
+) -> dict[str, Any]:
     """Give the config, for good, the values that its resolvers draw: those of a record where there is one.
+
+    What may be a secret stays as it is written.
 
     Args:
         config: changed in place.
         records: of this run, and of the one that it replays; the first that knows a key counts.
         also: keys that were drawn before.
+        hidden: patterns of further keys that may be secrets.
 
     Returns:
         The drawn values by dotted key.
     """
     called = {key for key, names in recorded_by_value(config).items() if not names & {"now", "hydra"}}
-    drawn = draw(config)
+    drawn = draw(config, hidden)
+    kept = {*drawn.facts().get("drawn", {}), *also}
     now = leaves(snapshot(config))
-    for key in sorted(called | {*also}):
+    for key in sorted((called - drawn.texts.keys()) | kept):
         for record in records:
             first = leaves(record.base)
             if key in first:
                 _give(config, key, first[key], now.get(key))
                 break
-    return {key: at(snapshot(config), key) for key in {*drawn, *also}}
+    values = snapshot(config)
+    return {key: at(values, key) for key in kept}
 
 
 def _give(config: DictConfig, key: str, value: Any, now: Any) -> None:
