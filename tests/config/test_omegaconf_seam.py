@@ -6,7 +6,7 @@ import copy
 import dataclasses
 import pickle
 from enum import Enum
-from typing import Any
+from typing import Any, Optional
 
 import omegaconf
 import pytest
@@ -409,3 +409,31 @@ def test_a_list_that_somebody_holds_tells_who_looks_into_it(untyped: Any) -> Non
     seen = watched(held)
     assert held[0] == 1
     assert seen == [1]
+
+
+def test_declared_types_tell_what_is_optional_structured_and_inside() -> None:
+    """`_resolve_optional` and `is_structured_config` of `omegaconf._utils`."""
+    assert seam.is_optional_type(Optional[int]) == (True, int)  # noqa: UP045
+    assert seam.is_optional_type(Any)[1] is Any
+    assert seam.structured_class(Optional[Inner]) is Inner  # noqa: UP045
+    assert [seam.structured_class(kind) for kind in (int, Any, dict[str, Inner])] == [None, None, None]
+    kinds = (list[int], tuple[Inner, ...], dict[str, float], Optional[list[str]], int, Any)  # noqa: UP045
+    assert [seam.types_inside(kind) for kind in kinds] == [int, Inner, float, str, Any, Any]
+
+
+def test_empty_mapping_takes_what_another_one_takes(config: Any) -> None:
+    twin = seam.empty_like(config.weights)
+    assert len(twin) == 0
+    twin["RED"] = 1.0
+    assert list(twin.items()) == [(Color.RED, 1.0)]
+    with pytest.raises(ValidationError, match="Float"):
+        twin[Color.RED] = "x"
+
+
+def test_entry_is_found_by_its_text_in_mappings_and_lists(config: Any, untyped: Any) -> None:
+    assert seam.entry_named(untyped.l, "0") == (0, seam.child(untyped.l, 0))
+    assert [seam.entry_named(untyped.l, name) for name in ("2", "-1", "00", "x", "\u0660")] == [None] * 5
+    found = seam.entry_named(config.weights, "RED")
+    assert found is not None
+    assert found[0] is Color.RED
+    assert seam.entry_named(untyped, "none") is not None

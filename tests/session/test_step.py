@@ -72,23 +72,25 @@ def test_replay_of_something_else_is_refused_before_anything_is_written(
     assert not run.changelog.exists()
 
 
-def test_keys_recorded_by_value_are_no_drift_in_a_second_attempt(
+def test_second_attempt_and_replay_have_the_values_that_were_drawn_first(
     open_live: OpenLive, run: RunDir, end_run: EndRun, tmp_path: Path
 ) -> None:
     OmegaConf.register_new_resolver("drawn_by_test", lambda: secrets.token_hex(8))
     try:
-        open_live(day="${now_of_test}", now_of_test="${drawn_by_test:}", n=1)
+        first = open_live(day="${now_of_test}", now_of_test="${drawn_by_test:}", n=1)
         end_run()
-        open_live(day="${now_of_test}", now_of_test="${drawn_by_test:}", n=1)  # a second attempt draws another value
+        second = open_live(day="${now_of_test}", now_of_test="${drawn_by_test:}", n=1)
+        assert second.config.day == first.config.day
         end_run()
-        with pytest.raises(DriftError, match="now_of_test: recorded"):  # a replay would not be the same run
-            live(
-                OmegaConf.create({
-                    "day": "${now_of_test}", "now_of_test": "${drawn_by_test:}", "n": 1,
-                    "trainctl": {"replay": str(run.path)},
-                }),
-                run_dir=tmp_path / "replay",
-            )  # fmt: skip
+        again = live(
+            OmegaConf.create({
+                "day": "${now_of_test}", "now_of_test": "${drawn_by_test:}", "n": 1,
+                "trainctl": {"replay": str(run.path)},
+            }),
+            run_dir=tmp_path / "replay",
+        )  # fmt: skip
+        recorded = loads(run.changelog.read_bytes()).base["now_of_test"]
+        assert [again.config.now_of_test, again.config.day] == [first.config.now_of_test, recorded] == [recorded] * 2
     finally:
         OmegaConf.clear_resolver("drawn_by_test")
 

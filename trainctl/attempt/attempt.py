@@ -65,6 +65,8 @@ class Attempt:
         run: where everything is written.
         number: 1 for the first execution of this run dir, then 2, …
         seed: the seed of the run, given, taken over, or drawn.
+        previous: what the attempt before has left; None for the first.
+        composed: the plain config as Hydra composed it; None where no Hydra app runs.
         seeded: names of the libraries that were seeded so far.
         left: names of files in the inbox that earlier attempts did not take.
         ends_with_job: Hydra's callback began it, and ends it when Hydra's job ends.
@@ -78,6 +80,8 @@ class Attempt:
         self.run = reservation.run
         self.settings = reservation.settings
         self.seed = reservation.seed
+        self.composed = reservation.composed
+        self.previous = reservation.previous
         self.seeded: set[str] = set()
         self.remark: str | None = None
         self.ends_with_job = self.is_settled = False

@@ -111,8 +111,8 @@ class Settings:
     # jobs of a sweep whose options do not go together: skip (leave them out), or error (start none)
     incompatible: str = "skip"
 
-    # values that are missing (???) when a run starts: error, or allow
-    missing: str = "error"
+    # values that are missing (???) when a run starts: allow (an error when one is read, as in Hydra), or error at once
+    missing: str = "allow"
 
     # true: say for every value where it comes from, and run nothing; or a key, to say it of all values there and below
     explain: Any = False

@@ -5,16 +5,20 @@ Taking an edit back: a new edit, with the values that the old one replaced.
 
 from __future__ import annotations
 
+import copy
 import itertools
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from trainctl.config import yaml
-from trainctl.config.changelog import Changelog, Edit, loads
-from trainctl.config.keys import leaves
+from trainctl.config._omegaconf import MISSING
+from trainctl.config.changelog import Changelog, Edit, loads, put
+from trainctl.config.keys import find, is_within, join, leaves, split
 from trainctl.errors import ChangelogError, EditError, UnreadableError
 from trainctl.rundir import files
 from trainctl.rundir.events import Event, told_beside
@@ -93,12 +97,22 @@ def read_changelog(run: RunDir) -> Changelog | None:
     Raises:
         ChangelogError: it cannot be read, or is not one.
     """
+    return read_file(run.changelog, "") if os.path.lexists(run.changelog) else None
+
+
+def read_file(path: Path, asked: str) -> Changelog:
+    """Read a changelog file, within bounds; `asked` names in an error who wanted it.
+
+    Raises:
+        ChangelogError: it is not there, cannot be read, or is not a changelog.
+    """
+    where = f"{asked}: " if asked else ""
     try:
-        return loads(files.read_bytes(run.changelog, files.MOST_CHANGELOG), str(run.changelog))
-    except FileNotFoundError:
-        return None
+        return loads(files.read_bytes(path, files.MOST_CHANGELOG), f"{where}{str(path)!r}" if asked else str(path))
+    except FileNotFoundError as error:
+        raise ChangelogError(f"{where}there is no {str(path)!r}; give a run dir or a changelog file") from error
     except UnreadableError as error:
-        raise ChangelogError(str(error)) from error
+        raise ChangelogError(f"{where}{str(path)!r} cannot be read ({error.why})" if asked else str(error)) from error
 
 
 def applied_edits(changelog: Changelog, events: Iterable[Event]) -> list[Applied]:
@@ -135,11 +149,33 @@ def applied_edits(changelog: Changelog, events: Iterable[Event]) -> list[Applied
 
 def with_replaced(base: Mapping[Any, Any], edits: Iterable[Applied]) -> list[Applied]:
     """Return edits in the order of their steps with what each of them replaced."""
-    current = leaves(base)
+    current, first = copy.deepcopy(dict(base)), leaves(base)
     found = []
     for one in edits:
-        found.append(replace(one, before={key: current[key] for key in one.values if key in current}))
-        current.update(one.values)
+        found.append(replace(one, before=before_of(current, one.values)))
+        for key, value in one.values.items():
+            put(current, key, copy.deepcopy(value), first)
+    return found
+
+
+def before_of(current: Mapping[Any, Any], values: Iterable[str]) -> dict[str, Any]:
+    """Return what an edit of keys replaces; one that is not there is left out, for one of a null section that stands.
+
+    >>> before_of({"a": None, "b": {"x": 1}}, ["a.p", "b.x", "b.new"])
+    {'a': None, 'b.x': 1}
+    """
+    found: dict[str, Any] = {}
+    for key in values:
+        parts, below = split(key), current
+        for number, part in enumerate(parts):
+            try:
+                value = below[find(below, part)]
+            except KeyError:
+                break
+            if number == len(parts) - 1 or not isinstance(value, Mapping):
+                found[join(parts[: number + 1])] = copy.deepcopy(value)
+                break
+            below = value
     return found
 
 
@@ -241,9 +277,8 @@ def to_undo(applied: Sequence[Applied], wanted: int | bool, *, force: bool = Fal
                 f"undo of edit {wanted}: it comes again at step {found.step}, and the run is at step {step}"
             )
     asked = f"undo of edit {found.number}"
-    missing = sorted(found.values.keys() - found.before.keys())
-    if missing:
-        raise EditError(f"{asked}: {missing[0]} had no value before; it cannot be taken away")
+    added = [key for key in found.values if not is_within(key, found.before)]
+    found = replace(found, before={**found.before, **dict.fromkeys(added, MISSING)})
     if force:
         return found
     if found.number in undone:
@@ -263,16 +298,21 @@ def _undone(applied: Sequence[Applied]) -> dict[int, int]:
 
 def _check_untouched(applied: Sequence[Applied], found: Applied, undone: dict[int, int], asked: str) -> None:
     """Refuse when a later edit set one of the keys; an edit and its undo, both later, are as if they were not."""
-    later = applied[applied.index(found) + 1 :]
+    place = next(place for place, one in enumerate(applied) if one.number == found.number)
+    later = applied[place + 1 :]
     numbers = {one.number for one in later}
     for one in reversed(later):
-        touched = sorted(one.values.keys() & found.values.keys())
+        touched = sorted(key for key in one.values if _overlaps(key, found.values))
         if touched and one.number not in undone and (one.undo is None or one.undo not in numbers):
             value = _short(one.values[touched[0]])
             raise EditError(
                 f"{asked}: {touched[0]} was changed again, to {value} by edit {one.number} at step {one.step}; "
                 "undo that first, or ask again with force"
             )
+
+
+def _overlaps(key: str, others: Iterable[str]) -> bool:
+    return any(is_within(key, [other]) or is_within(other, [key]) for other in others)
 
 
 def _short(value: Any) -> str:

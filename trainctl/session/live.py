@@ -12,11 +12,12 @@ from omegaconf import DictConfig
 
 from trainctl.attempt import attempt as attempts
 from trainctl.attempt.attempt import Attempt
-from trainctl.attempt.rank import distributed
+from trainctl.attempt.rank import distributed, rank, world_size
 from trainctl.config.settings import settings_of
 from trainctl.errors import SettingError
 from trainctl.rundir.compare import FINGERPRINT, fingerprint
 from trainctl.rundir.request import Request
+from trainctl.rundir.summary import PreviousAttempt
 from trainctl.session import checkpoint as resume
 from trainctl.session import values as binding
 from trainctl.session.flags import Flags
@@ -50,7 +51,7 @@ class Live:
 
     __slots__ = (
         *("_agree", "_engine", "_files", "_flags", "_goal", "_has_joined", "_loops", "_member", "_next", "_pid"),
-        *("_stretch", "_taken", "_told", "config", "now", "seed", "step_number"),
+        *("_previous", "_stretch", "_taken", "_told", "config", "now", "seed", "step_number"),
     )
 
     def __init__(self, config: DictConfig, attempt: Attempt | None, *, agree: Agree | None = None) -> None:
@@ -62,6 +63,7 @@ class Live:
         self._stretch = (0, 0)
         self._told: dict[str, Any] | None = {}
         self._pid = os.getpid()
+        self._previous = None if attempt is None else attempt.previous
         self._agree, self._has_joined = agree, False
         self._flags = Flags()
         self._next = 1  # the first step looks for other ranks
@@ -264,6 +266,32 @@ class Live:
         """
         if self._files is not None:
             self._files.asks.decline(action, reason)
+
+    @property
+    def resuming(self) -> bool:
+        """Whether an earlier attempt of this run has begun: then look for its checkpoint.
+
+        Raises:
+            SettingError: as `previous_attempt`.
+        """
+        return self.previous_attempt is not None
+
+    @property
+    def previous_attempt(self) -> PreviousAttempt | None:
+        """What the attempt before this one has left: `number`, `last_step`, and how it ended (`state`, `reason`).
+
+        Raises:
+            SettingError: this is another rank than 0, and it has not heard of rank 0 yet.
+        """
+        member = self._member
+        if not isinstance(member, Follower):
+            return self._previous
+        if member.agreement is None and world_size() > 1:
+            raise SettingError(
+                f"live.previous_attempt is not known yet on rank {rank()}: initialise torch.distributed before "
+                "trainctl.live(cfg), or give trainctl.live(cfg, agree=…)"
+            )
+        return member.previous
 
     @property
     def is_open(self) -> bool:

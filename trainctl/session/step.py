@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from trainctl.attempt.attempt import Attempt
 from trainctl.config.changelog import Edit
+from trainctl.config.controls import Key
+from trainctl.config.keys import at
+from trainctl.config.values import is_same
 from trainctl.errors import EditError, RunDirError
 from trainctl.rundir.events import Answers, Event
 from trainctl.rundir.metrics import MetricLog
@@ -27,7 +32,7 @@ from trainctl.session.reads import Reads
 from trainctl.session.recovery import reject
 from trainctl.session.replay import Replaying
 from trainctl.session.run_actions import Doing
-from trainctl.session.schedule import Schedule
+from trainctl.session.schedule import STARTED, Schedule
 
 log = logging.getLogger(__name__)
 
@@ -71,12 +76,14 @@ class Session:
         self.show_life: Callable[[], None] = lambda: None  # to the other ranks, while this one is paused
         self.doing = Doing(self.actions, flags, answers, asks)
         self.begun = 0
+        self.started_with: dict[str, Any] = {}  # what differs from step 0 in this attempt, until that is recorded
         self.pump: Pump
         self._trainer: str | None = None  # the keys that no binding follows are locked while it trains
         self._waiting = Waiting()
         self._taken = taken
         self._due: deque[tuple[Request, bool]] = deque()
         self._poll_s = min(attempt.settings.poll_s, _LOOK_S)
+        applier.publish = self._publish
 
     @property
     def next_step(self) -> int:
@@ -95,6 +102,7 @@ class Session:
         if step <= self.begun:
             return
         self.begun = step
+        self.note_start(step)
         if self.metrics.is_held:
             self.metrics.start_over()
         with self.reads.own():
@@ -113,8 +121,27 @@ class Session:
     def lock_unbound(self, trainer: str | None) -> None:
         """Lock what no binding follows while a trainer trains, and tell page and command line; None opens it again."""
         self._trainer = trainer
-        keys = self.applier.lock_unbound(trainer, self.attempt.settings.controls)
-        self.attempt.update_run_yaml(keys={name: key.to_dict() for name, key in keys.items()})
+        self.applier.lock_unbound(trainer, self.attempt.settings.controls)
+        self._publish(self.applier.keys)
+
+    def note_start(self, step: int) -> None:
+        """Record at a step what this attempt was started with in place of what step 0 says.
+
+        Raises:
+            RunDirError: it cannot be recorded.
+        """
+        now = self.record.changelog.at(step) if self.started_with else {}
+        values = {key: value for key, value in self.started_with.items() if not is_same(at(now, key), value)}
+        self.started_with = {}
+        if values:
+            number = self.attempt.number
+            edit = Edit(step, values, via="start", note=f"attempt {number} was started with", at=time.time())
+            self.applier.note(dataclasses.replace(edit, id=f"{STARTED}{number}"))
+
+    def _publish(self, keys: Mapping[str, Key]) -> None:
+        """Tell page and command line how keys may be edited now."""
+        with contextlib.suppress(OSError):  # a full disk: only they do not know of it
+            self.attempt.update_run_yaml(keys={name: key.to_dict() for name, key in keys.items()})
 
     def listen_anew(self) -> None:
         """Open what a binding or a hook follows that the task has just added."""

@@ -13,11 +13,11 @@ from trainctl.config.keys import find, leaves, split
 from trainctl.config.loaded import Loaded
 from trainctl.config.values import has_interpolation, is_same
 from trainctl.errors import ChangelogError, RunDirError, SourceError
+from trainctl.rundir.edits import read_file
 from trainctl.rundir.owner import check_owner
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.provenance import original_cwd
 from trainctl.rundir.status import read_status
-from trainctl.session.schedule import read_changelog
 from trainctl.sources.announcing import announce
 from trainctl.sources.files import parse_yaml, read_text
 from trainctl.sources.groups import GROUP, UNKNOWN_GROUP
@@ -59,7 +59,7 @@ def _changelog(run: RunDir, source: str) -> Changelog | None:
     if not run.changelog.is_file():
         return None
     try:
-        return read_changelog(run.changelog, f"+from={source}")
+        return read_file(run.changelog, f"+from={source}")
     except ChangelogError as error:
         raise SourceError(str(error)) from error
 

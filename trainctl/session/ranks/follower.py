@@ -12,8 +12,10 @@ from trainctl.attempt import environment
 from trainctl.config.assign import assign
 from trainctl.config.changelog import Edit
 from trainctl.config.settings import settings_of
+from trainctl.config.snapshot import leaves_of
 from trainctl.errors import RankError
 from trainctl.rundir.seed import seed_libraries, write_seed
+from trainctl.rundir.summary import PreviousAttempt
 from trainctl.session.actions import Actions
 from trainctl.session.flags import Flags
 from trainctl.session.listeners import Listeners
@@ -36,6 +38,7 @@ class Follower:
     Attributes:
         agreement: how it hears from rank 0; None while that is not known, and then it only counts steps.
         seed: of the run.
+        previous: what the attempt before has left, once rank 0 has told it.
     """
 
     def __init__(self, config: DictConfig, flags: Flags, show: Callable[[Now], None]) -> None:
@@ -44,8 +47,10 @@ class Follower:
         self.seed = settings_of(config).seed
         if self.seed is None:
             self.seed = environment.seed()
+        self.previous: PreviousAttempt | None = None
         self._seeded: set[str] = set()
         self._config = config
+        self._base = leaves_of(config)
         self._flags = flags
         self._actions = Actions()
         self._asked = LoopFlags(stop=False, checkpoint=0, evaluate=0)
@@ -91,7 +96,8 @@ class Follower:
 
     def _do(self, step: int, content: Whole | Edit | Task | LoopFlags | RankFailure) -> None:
         match content:
-            case Whole(seed, edit):
+            case Whole(seed, edit, previous):
+                self.previous = previous
                 self._take_seed(step, seed)
                 self._change(edit)
             case Edit():
@@ -104,7 +110,7 @@ class Follower:
                 raise RankError(f"rank 0 could not begin step {step}: {text}")
 
     def _change(self, edit: Edit) -> None:
-        assign(self._config, edit.values)
+        assign(self._config, edit.values, self._base)
         self.listeners.hear(edit, edit, build(self._config))
 
     def _call(self, name: str, arguments: dict[str, Any]) -> None:

@@ -89,7 +89,9 @@ class Leader:
         if self._must_tell_all:
             self._must_tell_all = False
             values = values_at(session.record.changelog, session.begun, session.applier.touched)
-            self._agreement.say(Whole(session.attempt.seed, Edit(session.begun, values, via="resume")))
+            self._agreement.say(
+                Whole(session.attempt.seed, Edit(session.begun, values, via="resume"), session.attempt.previous)
+            )
 
     def _ask(self, session: Session) -> None:
         flags = session.flags
