@@ -123,10 +123,10 @@ def test_plot_of_a_run_marks_where_a_metric_is_nan_and_goes_on(run: RunDir) -> N
         plots.follow(read_view(RunRow.of(run), []), curves)
 
     log(1.0, 0.5)
-    assert dict(plots._gaps.data) == {"first": [], "last": [], "text": []}
+    assert dict(plots._gaps.data) == {"first": [], "last": [], "what": []}
     log(math.nan, 0.25)
     log(math.inf, 0.2, 0.1)
-    assert dict(plots._gaps.data) == {"first": [3, 5], "last": [3, 5], "text": ["nan", "inf"]}
+    assert dict(plots._gaps.data) == {"first": [3, 5], "last": [3, 5], "what": ["nan", "inf"]}
     shown = {name: list(column) for name, column in plots._metric_data.data.items()}
     points = [(x, y) for x, y in zip(shown["step"], shown["value"], strict=True) if math.isfinite(y)]
     assert points == [

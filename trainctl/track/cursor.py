@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -59,16 +60,16 @@ class Cursor:
             return cls()
         new = cls()
         for one in fields(cls):
-            value = found.get(one.name)
-            if one.name == "t":
-                value = number(value)
-            elif type(getattr(new, one.name)) is int:
+            default, value = getattr(new, one.name), found.get(one.name)
+            if isinstance(default, float):
+                found_number = number(value)
+                value = None if found_number is None else float(found_number)
+            elif isinstance(default, int):
                 value = whole(value)
-            if value is not None and isinstance(
-                value, type(getattr(new, one.name)) if one.name != "t" else int | float
-            ):
+            if isinstance(value, type(default)):
                 setattr(new, one.name, value)
-        new.changes = [str(mark) for mark in new.changes]
+        new.offset = max(0, new.offset)
+        new.changes = [str(mark) for mark in new.changes if re.match(r"\d{1,18} ", str(mark))]
         return new
 
     def write(self, path: Path) -> None:

@@ -79,7 +79,8 @@ class Wandb:
             self._run = wandb.run
             self._kept["run"] = {"entity": self._run.entity, "project": self._run.project, "id": self._run.id}
         elif "run" in self._kept:
-            self._run = self._init(**self._kept["run"])
+            noted = self._kept["run"]
+            self._run = self._init(**{name: noted[name] for name in ("entity", "project", "id")})
         else:
             self._open_own(facts, kept["key"], config)
         self._is_own = "run" not in self._kept

@@ -85,11 +85,11 @@ def mark_edits(made: Any, source: ColumnDataSource) -> None:
 
 
 def mark_gaps(made: Any, source: ColumnDataSource) -> None:
-    """Shade where a curve has no point (`first`, `last`, `text`)."""
+    """Shade where a curve has no point (`first`, `last`, `what`)."""
     strips = made.vstrip(
         x0="first", x1="last", source=source, fill_color=GAP, fill_alpha=0.12, line_color=GAP, line_alpha=0.5
     )
-    made.add_tools(HoverTool(renderers=[strips], tooltips=[("value", "@text")], visible=False))
+    made.add_tools(HoverTool(renderers=[strips], tooltips=[("value", "@what")], visible=False))
 
 
 def hover(made: Any, renderers: Sequence[Any], *rows: tuple[str, str]) -> None:

@@ -17,7 +17,7 @@ from trainctl.panel.widgets import figures
 from trainctl.panel.widgets.pending import set_params
 from trainctl.text import one_line
 
-_NO_GAPS: dict[str, list[Any]] = {"first": [], "last": [], "text": []}
+_NO_GAPS: dict[str, list[Any]] = {"first": [], "last": [], "what": []}
 
 
 class Plots:
