@@ -197,6 +197,8 @@ class Attempt:
             log.error("%s", lost)
             if state == "done":  # nobody would know, so it will run again
                 self.status = self.status.end("failed", exit_code=1, reason=lost)
+                with contextlib.suppress(OSError):
+                    write_status(self.run, self.status)
 
 
 begin = Attempt.begin

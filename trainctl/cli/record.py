@@ -43,7 +43,10 @@ class Entry:
 def log(run: RunArgument, as_json: JsonOption = False) -> None:
     """Show who changed what, at which step, from which value to which, and which requests were rejected."""
     found = find_run(run)
-    entries = read_entries(found)
+    problems: list[str] = []
+    entries = read_entries(found, problems)
+    for problem in problems:
+        terminal.note(problem, style="yellow")
     if as_json:
         terminal.print_json([_as_record(entry) for entry in entries])
     elif not entries:
@@ -52,13 +55,15 @@ def log(run: RunArgument, as_json: JsonOption = False) -> None:
         print_grid(_columns(entries))
 
 
-def read_entries(run: RunDir) -> list[Entry]:
+def read_entries(run: RunDir, problems: list[str] | None = None) -> list[Entry]:
     """Read what happened, in order. The changelog says what was changed; the events say by whom, and what was refused.
+
+    What of the events cannot be read is added to `problems`.
 
     Raises:
         ChangelogError: the run's changelog is not one.
     """
-    events = read_events(run)
+    events = read_events(run, problems)
     entries = [
         Entry(edit.step, edit.t, edit.who, edit.via, edit.note, _changes(edit), number=edit.number, undo=edit.undo)
         for edit in applied_edits(read_changelog(run) or changelog.Changelog({}), events)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -77,15 +78,17 @@ def explain_run(run: RunDir) -> Explanation:
         RunDirError: it has recorded no config, or what it has is none.
         ChangelogError: its changelog is not one.
     """
-    hydra = _hydra_of(run)
-    recorded = files.read_mapping(run.path / ".hydra" / "config.yaml")
+    problems: list[str] = []
+    hydra = _hydra_of(run, problems)
+    recorded = files.read_mapping(run.config, problems)
     log = read_changelog(run)
     if not recorded and log is None:
-        raise RunDirError(f"{str(run.path)!r} has no config: neither .hydra/config.yaml nor changelog.yaml")
+        why = f" ({'; '.join(problems)})" if problems else ""
+        raise RunDirError(f"{str(run.path)!r} has no config: neither .hydra/config.yaml nor changelog.yaml{why}")
     final = leaves(recorded or (log.base if log else {}))
     if hydra is None:
-        unknown = ["what set the values at the start is unknown: there is no .hydra/hydra.yaml"]
-        explanation = Explanation(History(), unknown)
+        why = ".hydra/hydra.yaml does not say" if os.path.lexists(run.path / _HYDRA) else f"there is no {_HYDRA}"
+        explanation = Explanation(History(), [f"what set the values at the start is unknown: {why}"])
         explanation.history.settle(final, Source("unknown", "(not recorded)"))
     else:
         try:
@@ -95,6 +98,7 @@ def explain_run(run: RunDir) -> Explanation:
         except (OmegaConfBaseException, AttributeError, LookupError, TypeError, ValueError) as error:
             said = " ".join(str(error).split())
             raise RunDirError(f"{run.path / _HYDRA} is not what Hydra writes: {said}") from error
+    explanation.unknown.extend(problems)
     for edit in applied_edits(log, read_events(run)) if log is not None else ():
         explanation.history.set(edit.values, Source("edit", said_of_edit(edit.step, edit.who, edit.via, edit.note)))
     return explanation
@@ -120,11 +124,8 @@ def _explain(final: Mapping[str, Any], hydra: DictConfig, loader: Any, otherwise
     return Explanation(history, unknown)
 
 
-def _hydra_of(run: RunDir) -> DictConfig | None:
-    path = run.path / _HYDRA
-    if not path.is_file():
-        return None
-    node = OmegaConf.create(files.read_mapping(path)).get("hydra")
+def _hydra_of(run: RunDir, problems: list[str]) -> DictConfig | None:
+    node = OmegaConf.create(files.read_mapping(run.path / _HYDRA, problems)).get("hydra")
     return node if isinstance(node, DictConfig) else None
 
 

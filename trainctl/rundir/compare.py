@@ -14,9 +14,9 @@ from itertools import zip_longest
 from typing import Any
 
 from trainctl.config import yaml
-from trainctl.config.changelog import loads
 from trainctl.config.values import is_same
 from trainctl.rundir import files
+from trainctl.rundir.edits import read_file
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.result import read_result
 
@@ -132,7 +132,7 @@ def _record_difference(
 
 
 def _end_difference(one: RunDir, other: RunDir) -> str | None:
-    before, now = (loads(run.changelog.read_text(encoding="utf-8"), str(run.changelog)).edits for run in (one, other))
+    before, now = (read_file(run.changelog, "").edits for run in (one, other))
     for first, second in zip_longest(before, now):
         if first != second:
             edit = first or second

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from trainctl.config import yaml
@@ -52,12 +54,22 @@ def read_changelog(run: RunDir) -> Changelog | None:
     Raises:
         ChangelogError: it cannot be read, or is not one.
     """
+    return read_file(run.changelog, "") if os.path.lexists(run.changelog) else None
+
+
+def read_file(path: Path, asked: str) -> Changelog:
+    """Read a changelog file, within bounds; `asked` names in an error who wanted it.
+
+    Raises:
+        ChangelogError: it is not there, cannot be read, or is not a changelog.
+    """
+    where = f"{asked}: " if asked else ""
     try:
-        return loads(files.read_bytes(run.changelog, files.MOST_CHANGELOG), str(run.changelog))
-    except FileNotFoundError:
-        return None
+        return loads(files.read_bytes(path, files.MOST_CHANGELOG), f"{where}{str(path)!r}" if asked else str(path))
+    except FileNotFoundError as error:
+        raise ChangelogError(f"{where}there is no {str(path)!r}; give a run dir or a changelog file") from error
     except UnreadableError as error:
-        raise ChangelogError(str(error)) from error
+        raise ChangelogError(f"{where}{str(path)!r} cannot be read ({error.why})" if asked else str(error)) from error
 
 
 def applied_edits(changelog: Changelog, events: Iterable[Event]) -> list[Applied]:

@@ -87,13 +87,38 @@ def append(run: RunDir, events: Iterable[Event], *, durable: bool = False) -> No
         files.append_lines(run.events, records, durable=durable)
 
 
-def read_events(run: RunDir) -> list[Event]:
-    """Read all events, in order; torn and foreign lines are passed over.
+def read_events(run: RunDir, problems: list[str] | None = None) -> list[Event]:
+    """Read all events, in order; torn and foreign lines are passed over, and `problems` say how many.
 
     Raises:
         UnreadableError: the file is there and cannot be read.
     """
-    return _events(files.read_lines(run.events))
+    found: list[Event] = []
+    lost = 0
+    with contextlib.suppress(FileNotFoundError):
+        for block in files.read_blocks(run.events):
+            events = _events(files.parse_lines(block))
+            found += events
+            lost += count_lines(block) - len(events)
+    _tell_lost(run, max(lost, 0), problems)
+    return found
+
+
+def check_latest(run: RunDir, data: bytes, problems: list[str]) -> None:
+    """Say in `problems` how many of the latest lines, which were read already, are no events."""
+    events = _events(files.parse_together(data))
+    lines = count_lines(data) or int(b"\0" in data)  # of a machine that lost its power
+    _tell_lost(run, max(lines - len(events), 0), problems)
+
+
+def count_lines(data: bytes) -> int:
+    """Count the whole lines that have something in them."""
+    return sum(1 for line in data.split(b"\n")[:-1] if line.strip())
+
+
+def _tell_lost(run: RunDir, lost: int, problems: list[str] | None) -> None:
+    if lost and problems is not None:
+        problems.append(f"{run.events.name}: {'a line is no answer' if lost == 1 else f'{lost} lines are no answers'}")
 
 
 def _events(records: Iterable[Mapping[str, Any]]) -> list[Event]:

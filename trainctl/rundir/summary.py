@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import re
@@ -12,9 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from trainctl.config.changelog import loads
 from trainctl.config.safe_yaml import read_document
-from trainctl.errors import UnreadableError
-from trainctl.rundir import files
+from trainctl.errors import ChangelogError, UnreadableError
+from trainctl.rundir import events, files
 from trainctl.rundir.fields import Fields, number
 from trainctl.rundir.pace import read_progress
 from trainctl.rundir.paths import RunDir
@@ -23,6 +23,7 @@ from trainctl.rundir.status import CommandState, Seen, Status, command_states, s
 log = logging.getLogger(__name__)
 
 TAIL_BYTES = 64 * 1024
+MOST_CHECKED = 64 * 1024  # bytes of a changelog that every look at a table parses, in some 20 ms at worst
 
 _TOP_LEVEL_KEY = re.compile(r"^([A-Za-z_]\w*):", re.MULTILINE)
 _EDITED_STEP = re.compile(rb"^0*[1-9]\d*:", re.MULTILINE)
@@ -88,6 +89,7 @@ def _summarize(run: RunDir) -> Summary:
     progress = read_progress(run, problems, since=status.started if state == "running" else None)
     metrics, metrics_step = last_metrics(run, problems)
     result, edits = _result(run, problems), count_edits(run, problems)
+    events.check_latest(run, read_tail(run.events, problems=problems), problems)
     ended = None if state == "running" else status.ended
     return Summary(
         run=run,
@@ -150,29 +152,42 @@ def last_metrics(run: RunDir, problems: list[str] | None = None) -> tuple[dict[s
     """Read the last value of each metric in the tail of `metrics.jsonl`, and the step of the last record."""
     latest: dict[str, Any] = {}
     data = read_tail(run.metrics, problems=problems)
-    for record in parse_together(data):
+    for record in files.parse_together(data):
         latest.update(record)
-    if not latest and problems is not None and data.strip() and data.endswith(b"\n") and len(data) < TAIL_BYTES:
+    if not latest and problems is not None and _is_none(data):
         problems.append(f"{run.metrics.name}: none of its lines is a record")
     step = Fields(latest, run.metrics.name, problems).whole("step")
     numbers = ((key, number(value)) for key, value in latest.items() if key not in ("step", "t"))
     return {key: value for key, value in numbers if value is not None}, step
 
 
+def _is_none(data: bytes) -> bool:
+    """Whether the end of a file is whole lines, or the zeros that a machine which lost its power leaves."""
+    return bool(data.strip()) and (b"\0" in data or (data.endswith(b"\n") and len(data) < TAIL_BYTES))
+
+
 def count_edits(run: RunDir, problems: list[str] | None = None) -> int:
-    """Count the steps at which the changelog has edits, without parsing the config at its start."""
+    """Count the steps at which the changelog has edits, and say in `problems` why it is none.
+
+    One that is longer than `MOST_CHECKED` is not parsed for that: its parts are counted as they are.
+    """
+    name = run.changelog.name
     try:
-        return len(_EDITED_STEP.findall(files.read_bytes(run.changelog, files.MOST_CHANGELOG)))
+        data = files.read_bytes(run.changelog, files.MOST_CHANGELOG)
+        return len(_EDITED_STEP.findall(data)) if len(data) > MOST_CHECKED else len(loads(data, name).edits)
     except FileNotFoundError:
         return 0
-    except UnreadableError as error:
+    except (UnreadableError, ChangelogError) as error:
         if problems is not None:
-            problems.append(f"{run.changelog.name}: {error.why}")
+            problems.append(f"{name}: {error.why}" if isinstance(error, UnreadableError) else str(error))
         return 0
 
 
 def read_tail(path: Path, size: int = TAIL_BYTES, problems: list[str] | None = None) -> bytes:
-    """Read the whole lines within the last `size` bytes of a file; empty when it cannot be read."""
+    """Read the whole lines within the last `size` bytes of a file, the end of one that is longer.
+
+    Empty when the file cannot be read; why is added to `problems`.
+    """
     try:
         with files.open_regular(path) as file:
             start = max(0, os.fstat(file.fileno()).st_size - size)
@@ -186,16 +201,7 @@ def read_tail(path: Path, size: int = TAIL_BYTES, problems: list[str] | None = N
             why = error.why if isinstance(error, UnreadableError) else f"not readable: {error.strerror}"
             problems.append(f"{path.name}: {why}")
         return b""
-    return data if start == 0 else data.partition(b"\n")[2]
-
-
-def parse_together(data: bytes) -> list[dict[str, Any]]:
-    """Parse JSON lines in one call, five times as fast as line by line; one by one when a line is torn or foreign."""
-    try:
-        records: list[Any] = json.loads(b"[" + data.strip().replace(b"\n", b",") + b"]")
-    except (ValueError, RecursionError):
-        return list(files.parse_lines(data))
-    return [record for record in records if isinstance(record, dict)]
+    return data if start == 0 or b"\n" not in data else data.partition(b"\n")[2]
 
 
 def _entries(text: str, keys: tuple[str, ...], path: Path) -> dict[str, Any]:

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
 from collections import deque
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from trainctl.config.changelog import Changelog, Edit, loads, merge
+from trainctl.config.changelog import Changelog, Edit, merge
 from trainctl.config.values import is_same
-from trainctl.errors import ChangelogError
+from trainctl.rundir.edits import read_file
 from trainctl.rundir.events import Event, read_events
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.status import read_status
@@ -169,12 +170,13 @@ def forked_at(own: Changelog, replay: Changelog | None, mode: str) -> int:
 
 
 def read_replay(path: Path) -> Changelog:
-    """Read the changelog to replay: a file, or that of a run dir.
+    """Read the changelog to replay: a file, which may be named by a link, or that of a run dir.
 
     Raises:
         ChangelogError: there is none, it cannot be read, or it is not a changelog.
     """
-    return read_changelog(RunDir.at(path).changelog if path.is_dir() else path, f"trainctl.replay={str(path)!r}")
+    found = RunDir.at(path).changelog if path.is_dir() else Path(os.path.realpath(path))
+    return read_changelog(found, f"trainctl.replay={str(path)!r}")
 
 
 def read_changelog(path: Path, asked: str) -> Changelog:
@@ -183,13 +185,7 @@ def read_changelog(path: Path, asked: str) -> Changelog:
     Raises:
         ChangelogError: it is not there, cannot be read, or is not a changelog.
     """
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError as error:
-        raise ChangelogError(f"{asked}: there is no {str(path)!r}; give a run dir or a changelog file") from error
-    except OSError as error:
-        raise ChangelogError(f"{asked}: {str(path)!r} cannot be read ({error.strerror or error})") from error
-    changelog = loads(data, source=f"{asked}: {str(path)!r}")
+    changelog = read_file(path, asked)
     if changelog.cut_off is not None:
         log.warning("%s ends with an edit that its kill cut off; it never took effect: %.200r", path, changelog.cut_off)
     return changelog

@@ -85,7 +85,7 @@ def read_after(path: Path, cursor: Cursor, most: int) -> tuple[list[dict[str, An
     were sent already come first: they are as old as the last one that was sent, or older.
     """
     try:
-        with path.open("rb") as file:
+        with files.open_regular(path) as file:
             stat = os.fstat(file.fileno())
             is_new = bool(cursor.inode) and (stat.st_ino != cursor.inode or stat.st_size < cursor.offset)
             offset = 0 if is_new else cursor.offset
@@ -93,7 +93,9 @@ def read_after(path: Path, cursor: Cursor, most: int) -> tuple[list[dict[str, An
             records: list[dict[str, Any]] = []
             kept = 0
             while len(records) < most:
-                line = file.readline()
+                line = file.readline(files.MOST_LINE + 1)
+                if len(line) > files.MOST_LINE:
+                    raise files.unreadable(path, f"a line is longer than {files.MOST_LINE / 2**20:g} MiB")
                 if not line.endswith(b"\n"):
                     break  # the rest is still being written
                 offset += len(line)

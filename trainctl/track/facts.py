@@ -15,6 +15,7 @@ from trainctl.config.keys import leaves
 from trainctl.config.masking import OMITTED, Masking, patterns_of
 from trainctl.config.naming import job_name
 from trainctl.config.overrides import override_key
+from trainctl.rundir import files
 from trainctl.rundir.edits import applied_edits
 from trainctl.rundir.events import read_events
 from trainctl.rundir.paths import RunDir, own_dir
@@ -36,7 +37,7 @@ class Told:
 
     def __init__(self, run: RunDir) -> None:
         self.run = run
-        self.log = changelog.loads(run.changelog.read_bytes(), str(run.changelog))
+        self.log = changelog.loads(files.read_bytes(run.changelog, files.MOST_CHANGELOG), str(run.changelog))
         base = self.log.base
         self.masking = Masking(base, [*patterns_of(base), *patterns_of(base, "omit")], mask=OMITTED)
         self.masking.learn_edits(self.log)
