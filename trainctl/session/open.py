@@ -6,6 +6,7 @@ What a run starts from: its own changelog, and the one that it shall repeat. Bot
 from __future__ import annotations
 
 import logging
+import os
 from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -75,7 +76,7 @@ def own_changelog(run: RunDir, config: DictConfig) -> Changelog:
         ChangelogError, DriftError: what stands there is not a changelog, or of another config.
     """
     base = recorded(config)
-    if not run.changelog.exists():
+    if not os.path.lexists(run.changelog):
         return Changelog(base)
     own = read_changelog(run.changelog, f"the run dir {str(run.path)!r}")
     drift.check(
