@@ -156,7 +156,7 @@ def readers(run: RunDir, whole: RunDir) -> dict[str, Callable[[], object]]:
 
 
 @settings(
-    max_examples=drawn.examples(25),
+    max_examples=drawn.examples(25, 300),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

@@ -12,8 +12,10 @@ from trainctl.cli import terminal
 from trainctl.cli.grid import Column, print_grid
 from trainctl.cli.place import JsonOption, RunArgument, find_run
 from trainctl.config import changelog, yaml
+from trainctl.config.masking import Masking
 from trainctl.rundir.edits import Applied, applied_edits, merged, read_changelog
 from trainctl.rundir.events import read_events
+from trainctl.rundir.masked import masking_of, texts
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.status import format_time
 from trainctl.session.actions import said
@@ -56,17 +58,19 @@ def log(run: RunArgument, as_json: JsonOption = False) -> None:
 
 
 def read_entries(run: RunDir, problems: list[str] | None = None) -> list[Entry]:
-    """Read what happened, in order. The changelog says what was changed; the events say by whom, and what was refused.
+    """Read what happened, in order, secrets masked.
 
+    The changelog says what was changed; the events say by whom, and what was refused.
     What of the events cannot be read is added to `problems`.
 
     Raises:
         ChangelogError: the run's changelog is not one.
     """
-    events = read_events(run, problems)
+    events, log = read_events(run, problems), read_changelog(run)
+    masking = masking_of(run, log)
     entries = [
         Entry(edit.step, edit.t, edit.who, edit.via, edit.note, _changes(edit), number=edit.number, undo=edit.undo)
-        for edit in applied_edits(read_changelog(run) or changelog.Changelog({}), events)
+        for edit in applied_edits(log or changelog.Changelog({}), events)
     ]
     for event in merged(events):
         action = said(event.action, event.arguments or {}) if event.action is not None else None
@@ -75,7 +79,17 @@ def read_entries(run: RunDir, problems: list[str] | None = None) -> list[Entry]:
             reason = (event.reason or "no reason was recorded") if event.state == "rejected" else None
             source = (event.step, event.t, event.who, event.via, event.note)
             entries.append(Entry(*source, asked, reason, undo=event.undo, action=action))
-    return _in_order(entries)
+    return [_masked(entry, masking) for entry in _in_order(entries)]
+
+
+def _masked(entry: Entry, masking: Masking) -> Entry:
+    said = {name: texts(masking, getattr(entry, name)) for name in ("note", "rejected", "action")}
+
+    def value(key: str, value: Any) -> Any:
+        return value if value is _MISSING else masking.value(key, value)
+
+    changes = [(key, value(key, old), value(key, new)) for key, old, new in entry.changes]
+    return dataclasses.replace(entry, changes=changes, **said)
 
 
 def _changes(edit: Applied) -> list[tuple[str, Any, Any]]:

@@ -11,11 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from trainctl.config.changelog import loads
+from trainctl.config.changelog import Changelog, loads
+from trainctl.config.masking import Masking
 from trainctl.config.safe_yaml import read_document
 from trainctl.errors import ChangelogError, UnreadableError
 from trainctl.rundir import events, files
 from trainctl.rundir.fields import Fields, number
+from trainctl.rundir.masked import masking_of, texts
 from trainctl.rundir.pace import read_progress
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.status import CommandState, Seen, Status, command_states, seen_of, stopped_by
@@ -35,7 +37,7 @@ class Summary:
 
     `metrics` holds the last value of each metric among the latest records (`TAIL_BYTES` of them). `result` is the
     return value, or the text of its `repr` when it is not a plain value. `age_s` counts from the last sign of life.
-    `problems` say which files could not be read, and why.
+    `problems` say which files could not be read, and why. What is secret is masked, as `masking` knows it.
     """
 
     run: RunDir
@@ -61,6 +63,7 @@ class Summary:
     paused: bool = False
     commands: list[CommandState] = field(default_factory=list)  # of a pipeline
     problems: list[str] = field(default_factory=list)
+    masking: Masking = field(default_factory=lambda: Masking({}), repr=False, compare=False)
 
     @property
     def why(self) -> str | None:
@@ -88,14 +91,15 @@ def _summarize(run: RunDir) -> Summary:
     record = read_record(run, "name", "overrides", problems=problems)
     progress = read_progress(run, problems, since=status.started if state == "running" else None)
     metrics, metrics_step = last_metrics(run, problems)
-    result, edits = _result(run, problems), count_edits(run, problems)
+    result, (changelog, edits) = _result(run, problems), _read_edits(run, problems)
+    masking = masking_of(run, changelog)
     events.check_latest(run, read_tail(run.events, problems=problems), problems)
     ended = None if state == "running" else status.ended
     return Summary(
         run=run,
         name=Fields(record, run.run.name, problems).text("name") or run.name,
         state=state if is_known or not problems else "unreadable",
-        overrides=_texts(record.get("overrides")),
+        overrides=[masking.text(each) for each in _texts(record.get("overrides"))],
         slot=status.slot,
         host=status.host,
         pid=status.pid,
@@ -104,17 +108,18 @@ def _summarize(run: RunDir) -> Summary:
         rate=progress.rate,
         eta_s=progress.eta_s if state == "running" else None,
         metrics=metrics,
-        result=result,
+        result=masking.value(run.result.stem, result),
         edits=edits,
         started=status.started,
         ended=ended,
         duration_s=_duration_s(state, status.started, ended, now),
         age_s=_age_s(run, now),
         attempt=status.attempt,
-        reason=_reason(run, state, status),
+        reason=texts(masking, _reason(run, state, status)),
         paused=state == "running" and progress.is_paused,
         commands=command_states(status, state, now),
-        problems=problems,
+        problems=texts(masking, problems),
+        masking=masking,
     )
 
 
@@ -166,21 +171,25 @@ def _is_none(data: bytes) -> bool:
     return bool(data.strip()) and (b"\0" in data or (data.endswith(b"\n") and len(data) < TAIL_BYTES))
 
 
-def count_edits(run: RunDir, problems: list[str] | None = None) -> int:
-    """Count the steps at which the changelog has edits, and say in `problems` why it is none.
+def _read_edits(run: RunDir, problems: list[str]) -> tuple[Changelog | None, int]:
+    """Return the changelog, and at how many steps it has edits; `problems` say why it is none.
 
     One that is longer than `MOST_CHECKED` is not parsed for that: its parts are counted as they are.
     """
     name = run.changelog.name
     try:
         data = files.read_bytes(run.changelog, files.MOST_CHANGELOG)
-        return len(_EDITED_STEP.findall(data)) if len(data) > MOST_CHECKED else len(loads(data, name).edits)
+        if len(data) > MOST_CHECKED:
+            return None, len(_EDITED_STEP.findall(data))
+        log = loads(data, name)
+        return log, len(log.edits)
     except FileNotFoundError:
-        return 0
-    except (UnreadableError, ChangelogError) as error:
-        if problems is not None:
-            problems.append(f"{name}: {error.why}" if isinstance(error, UnreadableError) else str(error))
-        return 0
+        return None, 0
+    except UnreadableError as error:
+        problems.append(f"{name}: {error.why}")
+    except ChangelogError as error:
+        problems.append(str(error))
+    return None, 0
 
 
 def read_tail(path: Path, size: int = TAIL_BYTES, problems: list[str] | None = None) -> bytes:
