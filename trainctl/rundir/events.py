@@ -20,11 +20,14 @@ from typing import Any, Literal, get_args
 from trainctl.errors import UnreadableError
 from trainctl.rundir import files
 from trainctl.rundir.fields import unix_time, whole
+from trainctl.rundir.inbox import list_inbox, names_in_inbox
 from trainctl.rundir.paths import RunDir
-from trainctl.rundir.request import Request, short
+from trainctl.rundir.request import Request, request_id, short
 from trainctl.rundir.status import state_of
 
 EventState = Literal["pending", "applying", "applied", "rejected"]  # `applying`: of older versions
+
+RUN_ENDED = "the run ended"
 
 _LOOK_S = 0.02
 
@@ -245,6 +248,26 @@ class Answers:
         if source is not None:
             remove(source)
         return True
+
+
+def reject_left(run: RunDir) -> None:
+    """Answer what lies in the inbox of a run whose status says already that it has ended: nobody takes it any more.
+
+    Whoever files a request later finds that the run does not run.
+    """
+    if not names_in_inbox(run):
+        return
+    answers, known = Answers(run), latest(read_events(run))
+    for path in list_inbox(run):
+        try:
+            request = request_id(path)
+        except FileNotFoundError:
+            continue  # taken back by who filed it
+        said = known.get(request, Event(request, "pending"))
+        if said.is_final:
+            remove(path)
+        else:
+            answers.give(dataclasses.replace(said, state="rejected", step=None, reason=RUN_ENDED, t=time.time()), path)
 
 
 def remove(source: Path) -> None:
