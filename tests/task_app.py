@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from trainctl.rundir.paths import RunDir, find_runs
+from trainctl.rundir.finding import find_runs
+from trainctl.rundir.paths import RunDir
 from trainctl.rundir.status import Status, read_status
 
 TASK = """

@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from trainctl.examine.parsers import latest_log
     from trainctl.frameworks.modelscript import ConfigModelScript
     from trainctl.panel.pages.notebook import panel_app
-    from trainctl.rundir.paths import RunDir, find_runs
+    from trainctl.rundir.finding import find_runs
+    from trainctl.rundir.paths import RunDir
     from trainctl.session.api import current, live
     from trainctl.session.live import Live
 
@@ -72,7 +73,7 @@ _HOMES = {
     "build": "trainctl.config.build",
     "current": "trainctl.session.api",
     "deep_replace": "trainctl.config.micro_config",
-    "find_runs": "trainctl.rundir.paths",
+    "find_runs": "trainctl.rundir.finding",
     "latest_log": "trainctl.examine.parsers",
     "live": "trainctl.session.api",
     "panel_app": "trainctl.panel.pages.notebook",

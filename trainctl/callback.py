@@ -27,9 +27,11 @@ from trainctl.attempt import attempt as attempts
 from trainctl.attempt import environment
 from trainctl.attempt.output import Tee, keep_earlier_log
 from trainctl.attempt.rank import rank
-from trainctl.attempt.reservation import is_waiting, plain_facts
+from trainctl.attempt.reservation import is_waiting
+from trainctl.attempt.run_facts import earlier_draws, plain_facts
 from trainctl.compose import _hydra
 from trainctl.compose.pairs import check_any_left, check_complete, fit, fit_sweep, known_to_hydra
+from trainctl.config.drawn import Draws, draw
 from trainctl.config.settings import Settings, settings_of
 from trainctl.config.settings_node import move_settings, setting
 from trainctl.errors import JobError, SettingError, TrainctlError
@@ -48,11 +50,12 @@ _FORKING = "hydra_plugins.hydra_trainctl."  # our launchers
 
 @dataclass(slots=True)
 class _Around:
-    """What lies around the runs of this process: the copy of its output, the page, and who looks after the page."""
+    """What lies around the runs of this process: its output, the page and who looks after it, drawn values."""
 
     tee: Tee | None = None
     page: panel.PanelHandle | None = None
     guard: Guard | None = None
+    draws: Draws | None = None
 
 
 _around = _Around()
@@ -80,6 +83,7 @@ class TrainctlCallback(Callback):
             check_complete(config)
         except TrainctlError as error:
             _refuse(error)
+        _draw(config)
         if rank() != 0 or environment.offered(config.hydra.run.dir) is not None:
             with flag_override(config, ["readonly", "struct"], False):
                 config.hydra.output_subdir = None
@@ -180,10 +184,19 @@ def _explain_if_asked(config: DictConfig) -> None:
     raise SystemExit(0)
 
 
+def _draw(config: DictConfig) -> None:
+    """Give a single run's config the values that its resolvers draw, or have drawn for its run dir before."""
+    with known_to_hydra(config):
+        _around.draws = draw(config, setting(config, "hidden") or ())
+        if _around.draws.found:
+            _around.draws.put_back(earlier_draws(RunDir.at(str(config.hydra.run.dir)), setting(config, "replay")))
+
+
 def _begin(config: DictConfig, task: Any) -> None:
     run = RunDir.at(config.hydra.runtime.output_dir)
     settings = settings_of(config)
-    facts = plain_facts(config, settings, run, task)
+    draws = _around.draws if config.hydra.mode == RunMode.RUN else None
+    facts = plain_facts(config, settings, run, task, draws)
     attempt = attempts.begin(run, config=config, settings=settings, facts=facts, left_by_exit="failed")
     attempt.ends_with_job = True
     try:

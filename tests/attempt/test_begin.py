@@ -5,13 +5,14 @@ import sys
 from pathlib import Path
 
 from trainctl.rundir import files
-from trainctl.rundir.paths import RunDir, find_runs
+from trainctl.rundir.finding import find_runs
+from trainctl.rundir.paths import RunDir
 from trainctl.rundir.status import read_status
 
 PLAIN = """
 import trainctl
 from omegaconf import OmegaConf
-live = trainctl.live(OmegaConf.create({"lr": 0.1}))
+live = trainctl.live(OmegaConf.create({"lr": 0.1}), run_dir="outputs/task")
 for _ in live.track(range(3)):
     live.log(lr=live.now.lr)
 """
@@ -44,11 +45,11 @@ def only_run(folder: Path) -> RunDir:
     return run
 
 
-def test_script_without_hydra_is_a_full_run_in_outputs(tmp_path: Path) -> None:
+def test_script_without_hydra_is_a_full_run_in_the_dir_that_it_names(tmp_path: Path) -> None:
     done = start(tmp_path, PLAIN)
     assert done.returncode == 0, done.stderr
     run = only_run(tmp_path)
-    assert run.path.parent == tmp_path / "outputs" / "task"
+    assert run.path == tmp_path / "outputs" / "task"
     status = read_status(run)
     assert status is not None
     assert (status.state, status.attempt) == ("done", 1)

@@ -13,6 +13,7 @@ from pseudo_terminal import on_terminal
 
 from trainctl import text
 from trainctl.cli import grid, place, terminal
+from trainctl.cli.app import app
 from trainctl.cli.grid import Column
 from trainctl.errors import RunDirError
 from trainctl.examine import varying
@@ -210,3 +211,41 @@ def test_no_text_of_a_run_reaches_a_terminal_as_a_control_sequence(tmp_path: Pat
         for sequence in ("\x1b]", "\x1b[2J", "\x9b", "\x07", "\u202e"):
             assert sequence not in seen, (words, sequence)
         assert "tail" in seen or words == ["ls"], words
+
+
+def test_ls_and_table_show_the_runs_that_are_asked_for(cli: Cli, tmp_path: Path) -> None:
+    for number, state in enumerate(("done", "failed", "done")):
+        run = finished(tmp_path / "outputs" / f"r{number}", state=state, result=number)
+        files.append_lines(run.metrics, [{"step": 11, "score": -number, "t": 1.0}])
+
+    def names(*words: str) -> list[str]:
+        said = cli(*words, "--json")
+        assert said.returncode == 0, said.stderr
+        return [row["name"] for row in json.loads(said.stdout)]
+
+    assert names("ls", "--state", "failed,running") == ["r1"]
+    assert names("ls", "--where", "score<0 state=done") == ["r2"]
+    assert names("ls", "--sort", "score") == names("table", "--sort", "score") == ["r2", "r1", "r0"]
+    assert names("ls", "--sort", "-result") == ["r2", "r0", "r1"]  # the failed one has none
+    assert names("table", "--where", "score<0", "--where", "state!=failed") == ["r2"]
+    said = cli("ls", "--where", "score<0")
+    assert "r0" not in said.stdout
+    assert "2 of 3 runs" in said.stderr
+    assert cli("ls", "--where", "score>0").stdout == "no such runs below outputs\n"
+    table = cli("table", "--where", "score<0", "--sort", "-score")
+    assert [line.split()[0] for line in table.stdout.splitlines()] == ["name", "r1", "r2"]
+    assert_refused(cli("ls", "--state", "fail"), "--state 'fail' is no state; allowed are queued, running")
+    assert_refused(cli("table", "--where", "scor>1"), "none of 3 runs has 'scor'; did you mean score?")
+
+
+def test_help_lists_all_commands_whole_and_by_what_they_are_for(cli: Cli) -> None:
+    said = cli("-h").stdout
+    assert said == cli("--help").stdout
+    assert "..." not in said.partition("[ARGS]...")[2]
+    for section in ("Look:", "Change a running run:", "Start:", "Configs:", "Other tools:", "Examples:"):
+        assert f"\n{section}\n" in said or f"\n  {section}\n" in said
+    listed = re.findall(r"^  ([a-z]+)  +[A-Z]", said, re.MULTILINE)
+    assert sorted(listed) == sorted(set(listed))
+    assert {"ls", "set", "replay", "run", "import"} <= set(listed)
+    assert len(listed) == len(app.registered_commands) + len(app.registered_groups)
+    assert cli("ls", "-h").stdout.startswith("Usage: trainctl ls")

@@ -52,9 +52,9 @@ def test_failed_command_stops_the_run_and_names_itself_and_a_second_run_finishes
     assert pipeline.status()["commands"]["avg"]["exit_code"] == 1
     assert "why" in (pipeline.run_dir() / "job.log").read_text()
     shown = pipeline.call("show", str(pipeline.run_dir())).stdout
-    assert re.search(r"commands   train done [\d.]+s, avg failed \(1\) [\d.]+s, test queued\n", shown)
+    assert re.search(r"commands   train done [\d.]+ s, avg failed \(1\) [\d.]+ s, test queued\n", shown)
     assert re.search(
-        r"failed .* train done [\d.]+s, avg failed \(1\) [\d.]+s, test queued  ", pipeline.call("ls").stdout
+        r"failed .* train done [\d.]+ s, avg failed \(1\) [\d.]+ s, test queued  ", pipeline.call("ls").stdout
     )
     (pipeline.path / "fixed").touch()
     done = pipeline.run()

@@ -191,6 +191,19 @@ def test_excluded_keys_do_not_count(pattern: str, without: list[str]) -> None:
         assert (of(base, pattern) == identity(changed, [pattern])) == (key in without)
 
 
+@pytest.mark.parametrize(
+    "reference",
+    ["${data.path}", "${data.path}/train", "${oc.select:data.path}", "${.up}", "${data}", "${oc.dict.values:data}"],
+)
+def test_what_refers_to_an_excluded_key_does_not_count_either(reference: str) -> None:
+    one, other = ({"data": {"path": path}, "up": "${data.path}", "x": reference} for path in ("/a", "/b"))
+    assert of(one, "data.path") == of(other, "data.path")
+    assert of(one) != of(other)
+    assert of(one, "data.path") != of({**one, "x": "/elsewhere"}, "data.path")
+    whole = {**one, "data": {"path": "/a", "more": 1}}
+    assert of(one, "data") == of(whole, "data")
+
+
 def test_identity_is_empty_when_nothing_is_left_to_tell_jobs_apart() -> None:
     assert of({}) == of({"hydra": {"x": 1}}) == of({"trainctl": {"panel": {"port": 1}}}) == of({"x": 1}, "x") == ""
 

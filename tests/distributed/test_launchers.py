@@ -13,7 +13,8 @@ import pytest
 from rank_processes import LOOPBACK, PATIENCE_S, StartRanks, app_command, ask
 
 from trainctl.config.yaml import loads
-from trainctl.rundir.paths import RunDir, find_runs
+from trainctl.rundir.finding import find_runs
+from trainctl.rundir.paths import RunDir
 from trainctl.rundir.status import state_of
 
 pytest.importorskip("torch", reason="PyTorch is not installed")

@@ -23,7 +23,7 @@ from sweep_app import App, wait_until
 from training_app import result_of
 
 from trainctl.rundir.paths import RunDir
-from trainctl.rundir.result import is_kept, read_result
+from trainctl.rundir.result import read_result, stored_result
 from trainctl.rundir.status import read_status, state_of
 
 FIRST = int(os.environ.get("TRAINCTL_FAULT_SEED", "0"))
@@ -138,7 +138,7 @@ class Round:
         }
         for x in self._all:
             run = RunDir.at(self.app.sweep / str(x))
-            assert is_kept(run)
+            assert not stored_result(run).loss
             assert read_result(run) == result_of(x)
         check_files(self.app.sweep, hydra_too=True)
         leftovers = [str(path) for path in self.app.sweep.rglob("*") if path.name.endswith(".tmp")]
@@ -152,7 +152,7 @@ class Round:
             status = read_status(run)
             if status is not None and status.state == "done":
                 assert state_of(run) == "done"
-                assert is_kept(run), f"{run.path} is done and has no value"
+                assert not stored_result(run).loss, f"{run.path} is done and has no value"
                 done.add(x)
         return done
 

@@ -9,7 +9,8 @@ from example_runs import answers, asked_beforehand, metric, run_example, start, 
 
 from trainctl.config.changelog import loads
 from trainctl.config.yaml import loads as read
-from trainctl.rundir.paths import RunDir, find_runs
+from trainctl.rundir.finding import find_runs
+from trainctl.rundir.paths import RunDir
 from trainctl.rundir.status import state_of
 
 pytest.importorskip("torch", reason="PyTorch is not installed")

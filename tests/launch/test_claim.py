@@ -50,7 +50,7 @@ def test_directory_with_something_in_it_is_passed_over(run: RunDir, name: str) -
 def test_directory_of_another_config_is_passed_over(run: RunDir) -> None:
     recorded(run, job(lr=0.2))
     claim = find_claim(run.path, job(lr=0.1))
-    assert (claim.run.name, claim.passed) == ("Norm_new.2", "")
+    assert (claim.run.name, claim.passed) == ("Norm_new.2", "Norm_new differs in a value that is not recorded")
     assert find_claim(run.path, job(lr=0.2)).run == run
 
 

@@ -57,7 +57,7 @@ def test_sweep_on_a_terminal(app: Any) -> None:
 
     screen = on_pty(app.command("x=1,2", "mode=wait", "hydra.launcher.slots=2"), app.path, 80, 24, act)
     rows = re.compile(
-        r"cpu +[12]/2 +[01] +[\d.]+s\ncpu +[12]/2 +[01] "
+        r"cpu +[12]/2 +[01] +[\d.]+ s\ncpu +[12]/2 +[01] "
     )  # two jobs may say in either order that they run
     assert any(rows.search(picture) for picture in pictures)
     lines = screen.shown()

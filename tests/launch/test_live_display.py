@@ -238,7 +238,7 @@ def test_many_events_between_two_ticks_are_one_picture(tmp_path: Path, clock: Cl
     report = make_display(terminal, total=3000)
     assert report.tick_s == 0.5
     for number in range(1000):
-        report.skip(number, tmp_path / str(number), True)
+        report.skip(number, tmp_path / str(number), "")
     assert report.tick_s is not None
     assert report.tick_s <= 0.1
     tick(report, clock)

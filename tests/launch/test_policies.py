@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 WaitUntil = Callable[..., Any]
+
+
+def files_of(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
 
 
 def starts(app: Any) -> int:
@@ -93,6 +98,24 @@ def test_pending_jobs_are_immune_to_edits_of_yaml_and_code(app: Any, wait_until:
     output, _ = launcher.communicate(timeout=60)
     assert launcher.returncode == 0, output
     assert [app.yaml(f"{number}/result.yaml")["value"] for number in range(4)] == ["new", "new", "batch", "batch"]
+
+
+@pytest.mark.parametrize("subdir", [".", "..", "../out", "a/../..", "/tmp/out"])
+def test_job_dir_outside_of_the_sweep_dir_is_refused_and_nothing_written_there(app: Any, subdir: str) -> None:
+    before = {path.name for path in app.path.iterdir()}
+    done = app.run("mode=ok", f"hydra.sweep.subdir={subdir}")
+    assert done.returncode == 1
+    assert f"hydra.sweep.subdir='{subdir}' is not below the sweep dir" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert app.ran() == []
+    assert {path.name for path in app.path.iterdir()} - before <= {app.sweep.name, "ran.txt"}
+    assert {path.name for path in app.sweep.iterdir()} <= {".trainctl", "multirun.yaml"}
+
+
+def test_sweep_dir_may_be_the_working_directory(app: Any) -> None:
+    done = app.run("mode=ok", "hydra.sweep.dir=.")
+    assert done.returncode == 0, done.stderr
+    assert files_of(app.path / "0") >= {"status.yaml", "result.yaml"}
 
 
 def test_dry_run_lists_jobs_and_writes_nothing(app: Any) -> None:

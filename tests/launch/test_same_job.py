@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -57,6 +58,21 @@ if __name__ == "__main__":
     for number in range(3):
         print(launch(lambda cfg: cfg.x + number, "x=1,2", *sys.argv[1:]))
 """
+
+
+# one named task function, whose returns a caller of Hydra as a library gets
+RETURNS = (
+    LOOP[: LOOP.index("if __name__")]
+    + """
+import numpy as np
+
+def returning(cfg):
+    return {1: (0.5, [np.float32(0.25)], np.arange(3)), 2: {1, 2}, 3: np.str_("a")}[cfg.x]
+
+if __name__ == "__main__":
+    print(launch(returning, "x=1,2,3", "hydra.sweep.dir=kept"))
+"""
+)
 
 
 def start(project: Path, *arguments: str) -> str:
@@ -132,6 +148,43 @@ def test_function_without_a_name_is_never_taken_for_another(project: Path, sweep
     assert len(list(project.glob("multirun/*/multirun.yaml"))) == (0 if sweep_dir == "kept" else 6)
 
 
+def test_sweep_that_does_not_resume_runs_what_it_is_given(project: Path) -> None:
+    program(project / "train.py")
+    start(project, "train.py", "-m", "lr=0.1")
+    said = start(project, "train.py", "-m", "lr=0.1,0.1", "hydra.launcher.resume=false")
+    assert "Lr_0.1.2 on slot cpu; Lr_0.1 is of an earlier sweep (hydra.launcher.resume=false)\n" in said
+    assert "2 jobs: 1 done, 1 skipped" in said  # equal jobs of one sweep run once all the same
+    assert "Lr_0.1.3 on slot" in start(project, "train.py", "-m", "lr=0.1", "hydra.launcher.resume=false")
+    assert "SKIP  1/1 outputs/train/Lr_0.1: finished earlier" in start(project, "train.py", "-m", "lr=0.1")
+
+
+def test_retry_of_a_sweep_that_does_not_resume_goes_on_where_it_was(app: Any) -> None:
+    app.run("x=1")
+    (app.path / "ran.txt").write_text("")
+    done = app.run("x=1", "mode=second_time", "hydra.launcher.resume=false", "hydra.launcher.retries=1")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"START 1/1 sweep/0\.2 on slot \w+, attempt 2", done.stderr)
+
+
+@pytest.mark.parametrize(("resume", "skipped"), [("auto", 0), ("true", 1), ("false", 0)])
+def test_sweep_dir_with_the_time_in_its_name_is_shared_on_request_only(
+    project: Path, resume: str, skipped: int
+) -> None:
+    program(project / "train.py")
+    dated = ["hydra.sweep.dir=multirun/${now:%Y}", f"hydra.launcher.resume={resume}"]
+    start(project, "train.py", "-m", "lr=0.1", *dated)
+    assert start(project, "train.py", "-m", "lr=0.1", *dated).count("SKIP") == skipped
+    assert len(list(project.glob("multirun/*/multirun.yaml"))) == 2 - skipped
+
+
+def test_other_words_for_resume_are_refused(project: Path) -> None:
+    program(project / "train.py")
+    command = [sys.executable, "train.py", "-m", "lr=0.1", "hydra.launcher.resume=never"]
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 1
+    assert "hydra.launcher.resume must be auto, true or false but got 'never'" in done.stderr
+
+
 def test_code_that_has_changed_is_said_of_a_skipped_job(project: Path) -> None:
     program(project / "train.py")
     git = ["git", "-c", "user.name=a", "-c", "user.email=a@b.example", "-c", "commit.gpgsign=false"]
@@ -143,6 +196,39 @@ def test_code_that_has_changed_is_said_of_a_skipped_job(project: Path) -> None:
     sha = subprocess.run([*git, "rev-parse", "HEAD"], cwd=project, check=True, capture_output=True, text=True).stdout
     expected = f"finished earlier; the code has changed since {sha[:7]}; hydra.launcher.rerun=all runs it again"
     assert expected in start(project, "train.py", "-m", "lr=0.1")
+
+
+def test_skipped_job_returns_what_it_returned_or_says_that_it_cannot(project: Path) -> None:
+    (project / "loop.py").write_text(RETURNS)
+    (project / "plain.yaml").write_text("x: 0\n")
+    first, again = start(project, "loop.py"), start(project, "loop.py")
+    same = "(0.5, [np.float32(0.25)], array([0, 1, 2]))"
+    assert f"[{same}, {{1, 2}}, np.str_('a')]" in first
+    assert f"[{same}, None, 'a']" in again
+    assert "SKIP  1/3 kept/0: finished earlier\n" in again
+    assert "kept/1: finished earlier; its return value could not be stored, so None is given back\n" in again
+    lost = "its return value is given back as plain Python, since numpy.str_ cannot be restored"
+    assert f"kept/2: finished earlier; {lost}\n" in again
+
+
+@pytest.mark.parametrize("flag", ["--experimental-rerun=", "--exp "])
+def test_rerun_by_hydra_leaves_the_run_that_it_repeats_as_it_is(project: Path, flag: str) -> None:
+    program(
+        project / "train.py",
+        TRAIN.replace("main(cfg): ", "main(cfg): trainctl.live(cfg).step(); ").replace(
+            "hydra\n", "hydra, trainctl\n", 1
+        ),
+    )
+    pickling = "hydra.experimental.callbacks.PickleJobInfoCallback"
+    sweep = ["train.py", "-m", "lr=0.1", f"+hydra.callbacks.pickling._target_={pickling}"]
+    start(project, *sweep)
+    run = project / "outputs" / "train" / "Lr_0.1"
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file() and path.suffix != ".log"}
+    for name in ("Lr_0.1.rerun", "Lr_0.1.rerun.2"):
+        start(project, "train.py", *f"{flag}{run / '.hydra' / 'config.pickle'}".split())
+        assert "state: done" in (run.with_name(name) / "status.yaml").read_text()
+    assert {path: path.read_bytes() for path in before} == before
+    assert "SKIP  1/1 outputs/train/Lr_0.1: finished earlier\n" in start(project, *sweep)
 
 
 # -- runs of the time when the identity was a hash of the config alone -------------------------------------------------

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from trainctl.launch.sweep_dir import settle_sweep_dir
@@ -67,3 +69,33 @@ def test_dir_without_the_time_in_its_name_is_shared(tmp_path: Path, monkeypatch:
     settle_sweep_dir(own)
     assert OmegaConf.to_container(own.hydra, resolve=False)["sweep"] == {"dir": path}  # type: ignore[call-overload, index]
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "stable"),
+    [
+        ("logs/${hydra.job.name}/${now:%Y/%m}_${now:%H}", "logs/${hydra.job.name}"),
+        ("/data/run_${now:%H}/sweeps", "/data/sweeps"),
+        ("${now:%H}", "outputs/${hydra.job.name}"),
+        ("${stamp}", "outputs/${hydra.job.name}"),
+    ],
+)
+def test_dated_dir_of_a_project_is_told_once_with_the_lines_that_resume(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, path: str, stable: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    own = config(path.replace("/data", str(tmp_path)), stamp="${now:%S}")
+    settle_sweep_dir(own)
+    settle_sweep_dir(own)
+    (told,) = caplog.messages
+    assert f"dir: {stable.replace('/data', str(tmp_path))}, subdir: '${{trainctl_name:}}'" in told
+
+
+def test_hydras_own_dated_dir_is_not_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    own = yaml.safe_load((files("hydra.conf") / "hydra/output/default.yaml").read_text())["sweep"]["dir"]
+    settle_sweep_dir(config(own))
+    assert caplog.messages == []
+    assert [each.name for each in tmp_path.iterdir()] == ["multirun"]

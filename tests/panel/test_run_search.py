@@ -10,10 +10,13 @@ from pathlib import Path
 import pytest
 from made_sweep import make_run
 
-from trainctl.panel.data import run_view, watcher
+from trainctl.cli.runs import tell_left_out
+from trainctl.examine import examiner
+from trainctl.panel.data import run_view
 from trainctl.panel.data.run_view import RunFiles
 from trainctl.panel.data.watcher import Search
-from trainctl.rundir.paths import find_runs
+from trainctl.rundir import finding
+from trainctl.rundir.finding import find_runs
 from trainctl.rundir.status import Status, write_status
 
 
@@ -56,7 +59,7 @@ def test_directory_that_is_as_it_was_is_not_listed_again(tmp_path: Path, monkeyp
     again = Search(tmp_path)
     first = again.runs()
     listed: list[str] = []
-    monkeypatch.setattr(watcher, "directories_in", listed.append)
+    monkeypatch.setattr(finding, "directories_in", listed.append)
     assert again.runs() == first
     assert listed == []
 
@@ -86,3 +89,37 @@ def test_file_that_grows_is_noticed_though_its_directory_does_not_change(tmp_pat
     with run.metrics.open("a") as file:
         file.write('{"step": 101, "loss": 7.0}\n')
     assert any(known.row().summary.metrics["loss"] == 7.0 for _ in range(20))
+
+
+def test_runs_are_found_at_any_depth(tmp_path: Path) -> None:
+    deep = tmp_path.joinpath(*["logs", "train", "multiruns", "2026", "11", "29", "12-00-00", "optim", "lr"])
+    run = make_run(deep, "0", [])
+    assert find_runs(tmp_path) == Search(tmp_path).runs() == examiner.find(tmp_path).runs == [run]
+
+
+def test_search_of_many_foreign_directories_ends_and_says_where(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(finding, "MOST_DIRS", 50)
+    near = make_run(tmp_path / "outputs" / "train", "a", [])
+    for number in range(40):
+        (tmp_path / "data" / f"{number:02}" / "images").mkdir(parents=True)
+    far = make_run(tmp_path / "data" / "39" / "images", "far", [])
+    found = finding.search(tmp_path, finding.list_at)
+    assert found.runs == [near]
+    assert len(found.beyond) > 10
+    assert tmp_path / "data" / "39" / "images" in found.beyond
+    tell_left_out(found)
+    assert "and did not look into" in capsys.readouterr().err
+    again = Search(tmp_path)
+    assert again.runs() == [near]
+    assert again.passed_over == found.beyond
+    assert find_runs(tmp_path / "data" / "39") == [far]
+
+
+def test_runs_do_not_count_as_foreign_directories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(finding, "MOST_DIRS", 5)
+    made = [make_run(tmp_path / "sweep", f"{number:02}", []) for number in range(20)]
+    for number in range(4):
+        (tmp_path / "sweep" / f"a{number}").mkdir()
+    assert find_runs(tmp_path) == made

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 from broken_runs import GOOD, make_broken_runs, make_run
 
-from trainctl.rundir.paths import RunDir, find_runs
+from trainctl.rundir.finding import find_runs
+from trainctl.rundir.paths import RunDir
 
 READING = Path(__file__).with_name("reading_runs.py")
 PATIENCE_S = 400.0  # of all commands together, on a busy machine
@@ -198,7 +199,7 @@ def test_what_another_user_keeps_is_a_row_or_passed_over(open_dir: Path) -> None
     assert set(above["page",]["rows"]) == {"sweep/good-0", "sweep/closed", "sweep/theirs", "sweep/listed"}
     assert above["page",]["passed_over"] == [str(open_dir / "private")]
     for words in (("ls",), ("ls", "--json"), ("table",), ("table", "--json")):
-        assert f"passed over 1 directory that may not be read: {open_dir}/private" in above[words]["err"]
+        assert f"passed over 1 directory ({open_dir}/private) that may not be read" in above[words]["err"]
 
 
 def test_a_directory_with_any_file_of_a_run_is_one(tmp_path: Path) -> None:

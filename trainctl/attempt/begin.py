@@ -6,6 +6,7 @@ Also the session of a run that another process began: a job that starts its rank
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 import sys
 import time
@@ -14,8 +15,10 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from trainctl.attempt import attempt as attempts
 from trainctl.attempt import environment
 from trainctl.attempt.attempt import Attempt
+from trainctl.attempt.rank import is_one_of_several
 from trainctl.attempt.reservation import Reservation
 from trainctl.config.settings import settings_of
 from trainctl.config.settings_node import hydra_config
@@ -23,8 +26,11 @@ from trainctl.errors import RunDirError
 from trainctl.rundir import files
 from trainctl.rundir.lock import RunLock, is_locked
 from trainctl.rundir.paths import RunDir
+from trainctl.rundir.provenance import is_rerun
 from trainctl.rundir.seed import choose_seed
 from trainctl.rundir.status import State, Status, read_status
+
+log = logging.getLogger(__name__)
 
 
 class Guest(Attempt):
@@ -61,10 +67,25 @@ class Guest(Attempt):
         self.status: Status = dataclasses.replace(self.status, state=state, exit_code=exit_code, reason=reason)
 
 
-def begin_plain(config: DictConfig, run_dir: str | os.PathLike[str] | None) -> Attempt:
-    """Begin an attempt in `run_dir`; else in Hydra's output dir; else in `outputs/<script name>/<date>_<time>`.
+def is_outside_any_run(run_dir: str | os.PathLike[str] | None = None) -> bool:
+    """Whether nothing says where to record: no run has begun, no run dir, no Hydra app, no launcher of ranks."""
+    is_told = (
+        attempts.current() is not None
+        or run_dir is not None
+        or hydra_config() is not None
+        or environment.offered() is not None
+    )
+    return not is_told and not is_one_of_several()
 
-    A rank that a job has started begins nothing where its job runs already: it opens the session there.
+
+def begin_plain(config: DictConfig, run_dir: str | os.PathLike[str] | None) -> Attempt:
+    """Begin an attempt in `run_dir`; else in Hydra's output dir.
+
+    Ranks of a script that are told neither have their run in `outputs/<script name>/<date>_<time>`.
+
+    A rank that a job has started begins nothing where its job runs already: it opens the session there. A function that
+    Hydra calls for `--experimental-rerun` gets a run dir beside the one that it repeats, `NAME.rerun`: that one stays
+    the record of what ran there.
 
     Raises:
         RunDirError: another process runs there, or it cannot be made.
@@ -74,19 +95,26 @@ def begin_plain(config: DictConfig, run_dir: str | os.PathLike[str] | None) -> A
     host = environment.offered(path)
     if host is not None and is_locked(host.lock):
         return Guest.enter(host, config)
-    return Attempt.begin(RunDir.at(path or _new_dir()), config=config)
+    if path is not None and run_dir is None and is_rerun():
+        repeated, path = path, _new_dir(path.with_name(f"{path.name}.rerun"))
+        log.info("--experimental-rerun: %s stays as it is; this run is recorded in %s", repeated, path)
+    return Attempt.begin(RunDir.at(path or _new_dir(_dated())), config=config)
 
 
-def _new_dir() -> Path:
+def _dated() -> Path:
     script = Path(getattr(sys.modules.get("__main__"), "__file__", None) or "python").stem
-    path = Path("outputs") / script / time.strftime("%Y-%m-%d_%H-%M-%S")
+    return Path("outputs") / script / time.strftime("%Y-%m-%d_%H-%M-%S")
+
+
+def _new_dir(path: Path) -> Path:
+    """Make a directory that nobody else has: this one, else `NAME.2`, `NAME.3`, …"""
     for number in range(1, 1000):
         numbered = path if number == 1 else path.with_name(f"{path.name}.{number}")
         try:
             numbered.mkdir(parents=True, mode=0o700)
         except FileExistsError:
-            continue  # another run that started in this second
+            continue  # another run's
         except OSError as error:
             raise RunDirError(f"the run dir {str(numbered)!r} cannot be made: {error.strerror or error}") from error
         return numbered
-    raise RunDirError(f"the run dir {str(path)!r} cannot be made: 999 runs started in this second")
+    raise RunDirError(f"the run dir {str(path)!r} cannot be made: 999 of that name are there")

@@ -32,6 +32,15 @@ def world_size() -> int:
     return int(torch.get_world_size()) if torch is not None else _number("WORLD_SIZE") or 1
 
 
+def is_one_of_several() -> bool:
+    """Whether PyTorch or a launcher of ranks says that this process trains together with others, or would say it.
+
+    The answer is the same on all ranks. Those that Lightning starts by itself are told nothing on rank 0 before they
+    meet, and count here as alone on every rank.
+    """
+    return distributed() is not None or any(os.environ.get(name) for name in _RANKS)
+
+
 def distributed() -> Any:
     """Return `torch.distributed` if this process has initialised it, else None; torch is not imported for this."""
     torch = sys.modules.get("torch.distributed")

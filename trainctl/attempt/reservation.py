@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import sys
 import time
 from collections.abc import Mapping
 from functools import lru_cache
@@ -15,18 +14,16 @@ from typing import Any, cast
 from omegaconf import DictConfig
 
 from trainctl.attempt.process import own
+from trainctl.attempt.run_facts import drawing_facts
 from trainctl.config import yaml
 from trainctl.config.loaded import kept_copies
-from trainctl.config.overrides import task_overrides
 from trainctl.config.settings import Settings, settings_of
 from trainctl.config.settings_node import hydra_config
 from trainctl.errors import RunDirError
 from trainctl.rundir import files
-from trainctl.rundir.job_identity import JobIdentity
 from trainctl.rundir.lock import RunLock
 from trainctl.rundir.paths import RunDir
-from trainctl.rundir.program import program_of
-from trainctl.rundir.provenance import machine_facts, original_cwd, program_argv
+from trainctl.rundir.provenance import original_cwd
 from trainctl.rundir.seed import choose_seed
 from trainctl.rundir.status import Status, read_status, write_status
 
@@ -81,7 +78,7 @@ class Reservation:
         run.create()
         lock = lock or take_lock(run)
         try:
-            facts = facts if facts is not None else plain_facts(config, settings, run)
+            facts = facts if facts is not None else drawing_facts(config, settings, run)
             replayed = None if settings.replay is None else original_cwd() / Path(settings.replay).expanduser()
             seed = choose_seed(settings.seed, run, replayed)
             record = {"name": run.name, **facts, "seed": seed, "parent": replayed and str(replayed), **_loaded(config)}
@@ -218,19 +215,3 @@ def take_lock(run: RunDir) -> RunLock:
             raise
         raise RunDirError(f"the run dir {str(run.path)!r} cannot be locked: {error.strerror or error}") from error
     return lock
-
-
-def plain_facts(config: DictConfig, settings: Settings, run: RunDir, task: Any = None) -> dict[str, Any]:
-    """Return what `run.yaml` says of a run that no launcher started; a sweep knows it only by its task function."""
-    hydra = hydra_config()
-    return {
-        **JobIdentity.of(config, settings.identity.exclude, program_of(task)).record(run),
-        **({"overrides": [], "argv": list(sys.argv)} if hydra is None else given_facts(hydra)),
-        **machine_facts(),
-    }
-
-
-def given_facts(hydra: Any) -> dict[str, list[str]]:
-    """Return a job's overrides from its config's `hydra` node, and the command line that would run that job alone."""
-    overrides = task_overrides(hydra)
-    return {"overrides": overrides, "argv": [*program_argv(), *overrides]}

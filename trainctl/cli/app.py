@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from trainctl.cli import (
     commands,
@@ -33,12 +34,43 @@ from trainctl.cli import (
 )
 from trainctl.errors import TrainctlError
 
+_EXAMPLES = """Examples:
+
+\b
+  trainctl ls outputs --state running,failed
+  trainctl set outputs/train/Norm_new optim.lr=0.02 --note calmer
+  trainctl log outputs/train/Norm_new
+  trainctl table outputs --where 'lr>0.01 norm=new' --sort -accuracy
+  trainctl replay outputs/train/Norm_new --verify
+"""
+
+_SECTIONS = {
+    "Look": ("ls", "show", "tail", "log", "table", "diff", "panel"),
+    "Change a running run": ("set", "undo", "edit", "do", "stop"),
+    "Start": ("replay", "run"),
+    "Configs": ("config", "explain", "pairs", "pull"),
+    "Other tools": ("sync", "import"),
+}
+
+
+class _Sections(TyperGroup):
+    """Lists the commands by what they are for, each with its whole first sentence."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:  # of click, or of the copy of it that typer has
+        for title, names in _SECTIONS.items():
+            rows = [(name, self.commands[name].get_short_help_str(limit=200)) for name in names]
+            with formatter.section(title):
+                formatter.write_dl(rows)
+
+
 app = typer.Typer(
+    cls=_Sections,
     help="See, change and replay training runs; all by the files in their run dirs.",
+    epilog=_EXAMPLES,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("ls")(runs.ls)
 app.command("show")(details.show)

@@ -9,11 +9,19 @@ from typing import Annotated
 import typer
 
 from trainctl.errors import RunDirError
-from trainctl.rundir.paths import RunDir, find_runs
+from trainctl.rundir.finding import find_runs
+from trainctl.rundir.paths import RunDir
 
 ROOT = Path("outputs")
 
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run dir, or a name below outputs/ if it is unique.")]
+WhereOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="KEY>VALUE", help="Only runs that meet it: lr>0.01, norm=new, state!=done. May be repeated."),
+]
+SortOption = Annotated[
+    str | None, typer.Option(metavar="KEY", help="Sort by a parameter, metric or state; -KEY sorts downwards.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 

@@ -12,12 +12,21 @@ import typer
 from trainctl import text as amount
 from trainctl.cli import terminal
 from trainctl.cli.grid import Column, print_grid
-from trainctl.cli.place import ROOT, JsonOption, find_root, name_below
-from trainctl.cli.runs import as_record, read_summaries, result_cell, shortened_reason, state_style, tell_passed_over
+from trainctl.cli.place import ROOT, JsonOption, SortOption, WhereOption, find_root, name_below
+from trainctl.cli.runs import (
+    as_record,
+    choose,
+    read_summaries,
+    result_cell,
+    shortened_reason,
+    state_style,
+    tell_left_out,
+)
 from trainctl.examine.cells import constants_line
 from trainctl.examine.columns import parameters, varying
 from trainctl.examine.examiner import Examiner
 from trainctl.examine.row import Row
+from trainctl.examine.where import chosen, in_order, terms_of
 from trainctl.rundir.summary import Summary
 from trainctl.rundir.sweep import left_out
 
@@ -39,17 +48,27 @@ def table(
     form: Annotated[str | None, typer.Option("--format", help="csv, json, latex, md, text, tsv.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw it into this file, .png, .pdf or .svg.")] = None,
     regex: Annotated[str, typer.Option(help="Only runs whose path has this pattern in it.")] = ".*",
+    where: WhereOption = None,
+    sort: SortOption = None,
     workers: Annotated[int | None, typer.Option(help="Processes that read.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Compare the runs below a directory: the parameters they differ in, their results and last metrics."""
     if as_json:
-        terminal.print_json(_records(sorted(read_summaries(root), key=lambda row: name_below(row.run, root))))
+        by_name = sorted(read_summaries(root), key=lambda row: name_below(row.run, root))
+        terminal.print_json(_records(choose(by_name, root, None, where or [], sort)))
         return
     examiner = Examiner().exam(find_root(root), regex, workers=workers)
-    tell_passed_over(examiner.passed_over)
+    tell_left_out(examiner.found)
+    rows, terms = list(examiner.rows.values()), terms_of(where or [])
+    kept = chosen(rows, terms) if terms else rows
+    if sort is not None:
+        kept = in_order(kept, sort)
+    examiner.rows = {row.run.path: row for row in kept}
+    if len(kept) < len(rows):
+        terminal.note(f"{len(kept)} of {len(rows)} runs", style="dim")
     if not examiner.rows and form in (None, "text"):
-        terminal.print_line(f"no runs below {root}")
+        terminal.print_line(f"no such runs below {root}" if rows else f"no runs below {root}")
         return
     asked = [part for one in metric or [] for part in one.split(",")]
     is_plain, is_printed = by is None and best is None and not asked, form in (None, "text")
@@ -65,7 +84,7 @@ def table(
             sys.stdout.write(_as_shown(write(made, form)))
             return
     if is_plain:
-        named = dict(sorted(examiner.named().items()))
+        named = examiner.named() if sort is not None else dict(sorted(examiner.named().items()))
         differing, constants = parameters([row.parameters for row in named.values()])
         print_grid(_columns(named, differing))
     else:

@@ -5,16 +5,20 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 
 from trainctl import text as amount
 from trainctl.cli import terminal
 from trainctl.cli.grid import Column, print_grid
-from trainctl.cli.place import ROOT, JsonOption, find_root, name_below, shown
+from trainctl.cli.place import ROOT, JsonOption, SortOption, WhereOption, find_root, name_below, shown
+from trainctl.errors import SettingError
+from trainctl.examine.examiner import Examiner
+from trainctl.examine.where import chosen, in_order, terms_of
 from trainctl.launch import registry
-from trainctl.rundir.paths import RunDir, find_runs
+from trainctl.rundir.finding import MOST_DIRS, FoundRuns, list_at, search
+from trainctl.rundir.paths import RunDir
 from trainctl.rundir.status import FAILED, Seen, format_time
 from trainctl.rundir.summary import Summary, summarize
 
@@ -26,15 +30,20 @@ _MOST_CELLS = 32
 
 def ls(
     root: Annotated[Path, typer.Argument(metavar="[DIR]", help="Where to look.", show_default=True)] = ROOT,
+    state: Annotated[
+        str | None, typer.Option(metavar="STATES", help="Only runs in these states: failed,running.")
+    ] = None,
+    where: WhereOption = None,
+    sort: SortOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """List the runs below a directory: what each is doing, how far it is, and what came out."""
-    summaries = read_summaries(root)
+    summaries = choose(read_summaries(root), root, state, where or [], sort)
     if as_json:
         pages = _pages(root, summaries)
         terminal.print_json([{**as_record(one), "page": pages[one.run.path.parent]} for one in summaries])
     elif not summaries:
-        terminal.print_line(f"no runs below {root}")
+        terminal.print_line(f"no runs below {root}" if state is None and not where else f"no such runs below {root}")
     else:
         print_grid(_columns(summaries, root))
     if not as_json:
@@ -42,6 +51,28 @@ def ls(
         for page in dict.fromkeys(_pages(root, summaries).values()):
             if page is not None:
                 terminal.note(f"page: {page}", style="dim")
+
+
+def choose(
+    summaries: list[Summary], root: Path, state: str | None, where: Sequence[str], sort: str | None
+) -> list[Summary]:
+    """Return the summaries that were asked for, in the order asked for.
+
+    Raises:
+        SettingError: a state or a condition is none, or no run has what is asked about.
+    """
+    terms, states = terms_of(where), None if state is None else state.split(",")
+    for each in states or ():
+        if each not in get_args(Seen):
+            raise SettingError(f"--state {each!r} is no state; allowed are {', '.join(get_args(Seen))}")
+    kept = [one for one in summaries if states is None or one.state in states]
+    if terms or sort is not None:
+        known = {one.run.path: one for one in kept}
+        rows = chosen([row for path, row in Examiner().exam(root).rows.items() if path in known], terms)
+        kept = [known[row.run.path] for row in (rows if sort is None else in_order(rows, sort))]
+    if len(kept) < len(summaries):
+        terminal.note(f"{len(kept)} of {len(summaries)} runs", style="dim")
+    return kept
 
 
 def as_record(summary: Summary) -> dict[str, Any]:
@@ -70,18 +101,27 @@ def shortened_reason(reason: str | None) -> str:
 
 def read_summaries(root: Path) -> list[Summary]:
     """Read the runs at and below a directory, and say beside them what was passed over."""
-    passed_over: list[Path] = []
-    runs = find_runs(find_root(root), passed_over=passed_over)
-    tell_passed_over(passed_over)
-    return [summarize(run) for run in runs]
+    found = search(find_root(root), list_at)
+    tell_left_out(found)
+    return [summarize(run) for run in found.runs]
 
 
-def tell_passed_over(directories: Sequence[Path]) -> None:
+def tell_left_out(found: FoundRuns) -> None:
     """Say, beside the runs, where others may be."""
-    if directories:
-        some = ", ".join(shown(RunDir(path)) for path in directories[:3]) + (", …" if len(directories) > 3 else "")
-        what = "1 directory" if len(directories) == 1 else f"{len(directories)} directories"
-        terminal.note(f"passed over {what} that may not be read: {some}", style="yellow")
+    if found.passed_over:
+        terminal.note(f"passed over {_some(found.passed_over)} that may not be read", style="yellow")
+    if found.beyond:
+        terminal.note(
+            f"stopped after {MOST_DIRS:,} directories without runs, and did not look into {_some(found.beyond)}; "
+            "name a directory nearer to the runs",
+            style="yellow",
+        )
+
+
+def _some(directories: Sequence[Path]) -> str:
+    what = "1 directory" if len(directories) == 1 else f"{len(directories):,} directories"
+    shortened = ", …" if len(directories) > 3 else ""
+    return f"{what} ({', '.join(shown(RunDir(path)) for path in directories[:3])}{shortened})"
 
 
 def state_style(state: Seen) -> str:

@@ -18,8 +18,9 @@ from trainctl.cli.place import ROOT, find_run, shown
 from trainctl.errors import RunDirError
 from trainctl.launch import registry
 from trainctl.launch.registry import Launcher, send_signal
+from trainctl.rundir.finding import find_runs
 from trainctl.rundir.lock import is_locked, is_open_in
-from trainctl.rundir.paths import RunDir, find_runs
+from trainctl.rundir.paths import RunDir
 from trainctl.rundir.status import Status, boot_id, note_stop, process_started, read_status, state_of
 
 _POLL_S = 0.05

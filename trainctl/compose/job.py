@@ -6,6 +6,7 @@ What a task function may tell the launcher about its jobs, as its attribute `tra
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,9 +22,12 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from trainctl.compose import _hydra
 from trainctl.compose.pairs import compose_parsed
 from trainctl.config._omegaconf import registered_resolvers
+from trainctl.config.drawn import Draws, draw
 from trainctl.config.naming import naming_swept
 from trainctl.config.overrides import quoted, task_overrides, texts_of
 from trainctl.config.settings import Settings, settings_of
+from trainctl.config.settings_node import setting
+from trainctl.errors import RunDirError
 from trainctl.rundir.job_identity import JobIdentity
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.program import NO_PROGRAM, Program
@@ -83,6 +87,7 @@ class JobSpec:
         threads: the job's share of cores, as `Slot.threads`, which is the same for all slots.
         ahead: run it up to its task function before it has a slot.
         launch: nobody else's; tells the jobs of this `launch()` from those of others.
+        resumes: false passes over what other launchers have left in the sweep dir.
     """
 
     number: int
@@ -92,6 +97,7 @@ class JobSpec:
     threads: Mapping[str, str] = field(default_factory=dict, hash=False)
     ahead: bool = False
     launch: str = ""
+    resumes: bool = True
 
     @property
     def texts(self) -> list[str]:
@@ -122,6 +128,8 @@ class ComposedJob:
     Attributes:
         config: with the `hydra` node.
         path: where the job would like to run: sweep dir and name.
+        draws: values of the config that resolvers have drawn.
+        launcher: `SweepContext.token`.
     """
 
     spec: JobSpec
@@ -131,6 +139,8 @@ class ComposedJob:
     identity: JobIdentity
     settings: Settings
     hooks: TaskHooks
+    draws: Draws
+    launcher: str = ""
 
     def is_finished(self, run: RunDir) -> bool:
         """Whether a run that is done leaves this job nothing to do."""
@@ -163,14 +173,36 @@ def compose_job(context: SweepContext, spec: JobSpec) -> ComposedJob:
         config.hydra.job.num = spec.number
     hydra_config: Any = HydraConfig.instance()
     hydra_config.cfg = config  # for `${hydra:…}`; Hydra itself checks and closes it when the job runs
+    draws = draw(config, setting(config, "hidden") or ())
     sweep_dir = Path(str(OmegaConf.select(config, "hydra.sweep.dir"))).absolute()
     with naming_swept(spec.swept):
         subdir = str(OmegaConf.select(config, "hydra.sweep.subdir"))
     settings = settings_of(config)
     hooks = hooks_of(context.task_function)
-    exclude = [*settings.identity.exclude, *hooks.apart]
-    own = JobIdentity.of(config, exclude, context.program, only=f"{context.token} {spec.number}")
-    return ComposedJob(spec, config, sweep_dir, sweep_dir / subdir, own, settings, hooks)
+    own = JobIdentity.of(
+        config,
+        [*settings.identity.exclude, *hooks.apart],
+        context.program,
+        only=f"{context.token} {spec.number}",
+        drawn=draws.texts,
+        hidden=settings.hidden,
+    )
+    return ComposedJob(spec, config, sweep_dir, _below(sweep_dir, subdir), own, settings, hooks, draws, context.token)
+
+
+def _below(sweep_dir: Path, subdir: str) -> Path:
+    """Return the directory of a job; a name that leads out of the sweep dir, or is the sweep dir itself, is refused.
+
+    Raises:
+        RunDirError: as above.
+    """
+    path = Path(os.path.normpath(sweep_dir / subdir))
+    if Path(os.path.normpath(sweep_dir)) not in path.parents:
+        raise RunDirError(
+            f"hydra.sweep.subdir={subdir!r} is not below the sweep dir {str(sweep_dir)!r}, where a job has its own "
+            "directory; ${trainctl_name:} and ${hydra.job.num} are such names"
+        )
+    return path
 
 
 def execute(context: SweepContext, job: ComposedJob, task: TaskFunction) -> JobReturn:

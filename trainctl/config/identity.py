@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import Enum
 from fnmatch import fnmatchcase
 from typing import Any
@@ -27,6 +27,9 @@ from trainctl.config._omegaconf import (
 )
 from trainctl.config.settings_node import NODE, kept_node
 
+_NOTHING: Mapping[str, str] = {}
+ENVIRONMENT = ("hydra", "job", "env_set")
+
 # Interpolations whose value tells when or where a job runs, not what it computes.
 OF_THE_MOMENT = re.compile(r"\$\{\s*((now|hydra)\s*[:.]|trainctl)")
 
@@ -34,12 +37,14 @@ OF_THE_MOMENT = re.compile(r"\$\{\s*((now|hydra)\s*[:.]|trainctl)")
 OWN_KEYS_THAT_COUNT = ("trainctl.seed", "trainctl.replay", "trainctl.controls", "trainctl.editable")
 
 
-def identity(config: DictConfig, exclude: Sequence[str] = ()) -> str:
+def identity(config: DictConfig, exclude: Sequence[str] = (), drawn: Mapping[str, str] = _NOTHING) -> str:
     """Return a hash of the resolved task config: equal for equal values, however they were given.
 
     Left out are the `hydra` node, keys that match a pattern of `exclude` (`data.path`, `log.*`; a pattern covers all
-    below it), and those of our own settings that change nothing about the result. An interpolation of the moment
-    (`now:`, `hydra:`) or one that cannot be resolved before the run counts by its text, wherever it is referred to.
+    below it), and those of our own settings that change nothing about the result. What refers to an excluded key counts
+    as if that had the same value always. An interpolation of the moment (`now:`, `hydra:`), one that draws its value
+    (`drawn` has its text, by dotted key), and one that cannot be resolved before the run count by their text, wherever
+    they are referred to.
 
     Returns:
         16 hexadecimal digits; an empty text when nothing is left to tell jobs apart: such a job is never taken for
@@ -51,36 +56,43 @@ def identity(config: DictConfig, exclude: Sequence[str] = ()) -> str:
     """
     lines = sorted(
         _line(path, value)
-        for path, value in _leaves_with_settings(config)
-        if counts(keys.join(getattr(part, "name", part) for part in path), exclude)
+        for path, value in _leaves_with_settings(config, exclude, drawn)
+        if counts(dotted(path), exclude)
     )
     return _digest(lines) if lines else ""
 
 
-def _leaves_with_settings(config: DictConfig) -> Iterator[tuple[tuple[Any, ...], Any]]:
+def dotted(path: Iterable[Any]) -> str:
+    """Return the dotted key of a place in a config."""
+    return keys.join(getattr(part, "name", part) for part in path)
+
+
+def _leaves_with_settings(
+    config: DictConfig, exclude: Sequence[str], drawn: Mapping[str, str]
+) -> Iterator[tuple[tuple[Any, ...], Any]]:
     """Yield the leaves of a task's config, those of its settings as if they stood in it."""
-    kept = kept_node(config)
-    for path, value in _leaves(timeless(config), (), ()):
+    kept, own = kept_node(config), timeless(config, exclude, drawn)
+    for path, value in _leaves(own, (), ()):
         if kept is None or path[0] != NODE:
             yield path, value
     if kept is not None:
-        own: Any = OmegaConf.create(OmegaConf.to_container(kept, resolve=False))
-        _to_texts(own)
-        set_parent(own, config)  # where its references lead
-        yield from _leaves(own, (NODE,), ())
+        settings: Any = OmegaConf.create(OmegaConf.to_container(kept, resolve=False))
+        _to_texts(settings, drawn, (NODE,))
+        set_parent(settings, own)  # where its references lead
+        yield from _leaves(settings, (NODE,), ())
 
 
-def environment_identity(config: DictConfig, exclude: Sequence[str] = ()) -> str:
+def environment_identity(config: DictConfig, exclude: Sequence[str] = (), drawn: Mapping[str, str] = _NOTHING) -> str:
     """Return a hash of what `hydra.job.env_set` sets, as `identity` does for the task config; empty for nothing.
 
     A pattern leaves a variable out by its key: `hydra.job.env_set.WANDB_*`.
     """
-    chosen = OmegaConf.select(config, "hydra.job.env_set")
+    chosen = OmegaConf.select(config, keys.join(ENVIRONMENT))
     if not chosen:
         return ""
     own: Any = OmegaConf.create(OmegaConf.to_container(chosen, resolve=False))
-    _to_texts(own)
-    set_parent(own, timeless(config))  # where other values refer to
+    _to_texts(own, drawn, ENVIRONMENT)
+    set_parent(own, timeless(config, exclude, drawn))  # where other values refer to
     lines = sorted(
         _line(path, value)
         for path, value in _leaves(own, ("env_set",), ())
@@ -111,7 +123,11 @@ def counts(key: str, exclude: Sequence[str]) -> bool:
     top = key.partition(".")[0]
     if top == NODE and not keys.is_within(key, OWN_KEYS_THAT_COUNT):
         return False
-    return not any(fnmatchcase(key, pattern) or fnmatchcase(key, pattern + ".*") for pattern in exclude)
+    return not _is_excluded(key, exclude)
+
+
+def _is_excluded(key: str, exclude: Sequence[str]) -> bool:
+    return any(fnmatchcase(key, pattern) or fnmatchcase(key, pattern + ".*") for pattern in exclude)
 
 
 def _exact(part: Any) -> Any:
@@ -129,23 +145,42 @@ class _Index(int):
     """A place in a list."""
 
 
-def timeless(config: DictConfig) -> DictConfig:
-    """Return the config without its `hydra` node, and with texts for the values of the moment's interpolations.
+def timeless(config: DictConfig, exclude: Sequence[str] = (), drawn: Mapping[str, str] = _NOTHING) -> DictConfig:
+    """Return the config without its `hydra` node, and with texts for values of the moment, drawn and excluded ones.
 
-    Its `hydra` node stays where no interpolation is that could refer to it.
+    Its `hydra` node stays, and excluded values do, where no interpolation is that could refer to them.
     """
-    if next(_interpolations(config, skip=("hydra",)), None) is None:
+    if not drawn and next(_interpolations(config, skip=("hydra",)), None) is None:
         return config
     own: DictConfig = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])  # type: ignore[misc]
-    _to_texts(own)
+    _to_texts(own, drawn)
+    if exclude:
+        _blank(own, (), exclude)
     return own
 
 
-def _to_texts(own: DictConfig) -> None:
-    """Put texts in the place of the interpolations of the moment."""
+def _blank(container: Container, above: tuple[Any, ...], exclude: Sequence[str]) -> None:
+    """Give all that is excluded one value, so that nothing that refers to it tells jobs apart."""
+    for key, node in list(entries(container)):
+        path = (*above, key)
+        if _is_excluded(dotted(path), exclude):
+            replace(container, key, "(excluded)")
+        elif isinstance(node, Container):
+            _blank(node, path, exclude)
+
+
+def _to_texts(own: DictConfig, drawn: Mapping[str, str], above: tuple[str, ...] = ()) -> None:
+    """Put texts in the place of drawn values and of the interpolations of the moment."""
+    for leaf in list(walk(own, above=above)) if drawn else ():
+        if (text := drawn.get(dotted(leaf.path))) is not None:
+            replace(leaf.container, leaf.path[-1], _as_text(text))
     for leaf, text in list(_interpolations(own)):
         if OF_THE_MOMENT.search(text):
-            replace(leaf.container, leaf.path[-1], text.replace("${", "{"))
+            replace(leaf.container, leaf.path[-1], _as_text(text))
+
+
+def _as_text(interpolation: str) -> str:
+    return interpolation.replace("${", "{")
 
 
 def _interpolations(config: DictConfig, skip: Sequence[str] = ()) -> Iterator[tuple[Leaf, str]]:

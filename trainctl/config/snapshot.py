@@ -103,10 +103,11 @@ def plain_value(value: Any) -> Any:
     return str(value) if isinstance(value, PurePath) else value
 
 
-def _is_plain(value: Any) -> bool:
+def is_plain(value: Any) -> bool:
+    """Whether YAML can hold a value as it is."""
     if isinstance(value, dict):
-        return all(_is_plain(key) and _is_plain(inner) for key, inner in value.items())
-    return all(map(_is_plain, value)) if isinstance(value, list) else value is None or type(value) in _PLAIN
+        return all(is_plain(key) and is_plain(inner) for key, inner in value.items())
+    return all(map(is_plain, value)) if isinstance(value, list) else value is None or type(value) in _PLAIN
 
 
 def _interpolated(text: str, container: Container, root: DictConfig) -> Any:
@@ -120,7 +121,7 @@ def _interpolated(text: str, container: Container, root: DictConfig) -> Any:
             continue  # ${hydra:…} outside Hydra: its text is all there is
         if span != text:
             text = text.replace(span, str(value).replace("${", "\\${"))
-        elif _is_plain(value):
+        elif is_plain(value):
             return value.replace("${", "\\${") if isinstance(value, str) else value
     return text
 

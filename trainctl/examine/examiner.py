@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,8 @@ from trainctl.examine import mlrunner, work
 from trainctl.examine.cache import Cache, signature_of
 from trainctl.examine.parsers import Experiment, Parser, apply, arity
 from trainctl.examine.row import Row
-from trainctl.rundir.paths import RunDir, directories_in, find_runs
+from trainctl.rundir.finding import FoundRuns, Listed, list_at, search
+from trainctl.rundir.paths import RunDir
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,7 +43,7 @@ class Examiner:
     What is in a run dir anyhow needs no parser: parameters, return value, metrics, state, times, edits.
 
     Attributes:
-        passed_over: directories that may not be read, of the last look.
+        found: what the last look has found, and where it has not looked.
         rows: of the runs that were read, by path: sorted, directory by directory in the order of the first look at it.
         caches: what parsers of three arguments share.
     """
@@ -53,7 +54,7 @@ class Examiner:
         self._parsers: list[Parser] = []
         self._roots: dict[Path, _Root] = {}
         self._experiments: dict[Path, Experiment] = {}
-        self.passed_over: list[Path] = []
+        self.found = FoundRuns()
         self.rows: dict[Path, Row] = {}
         self.caches: dict[str, Any] = {}
 
@@ -94,8 +95,8 @@ class Examiner:
             pattern = re.compile(regex)
         except re.error as error:
             raise SettingError(f"regex={regex!r} is not a regular expression: {error}") from error
-        self.passed_over = []
-        found = find(root, self.passed_over)
+        self.found = find(root)
+        found = self.found.runs
         runs = [run for run in found if pattern.search(_below(run.path, root))]
         there = {run.path for run in found}
         for path in [path for path, of in self._roots.items() if of.path == root and path not in there]:
@@ -192,25 +193,16 @@ class Examiner:
         return rows
 
 
-def find(root: Path, passed_over: list[Path] | None = None) -> list[RunDir]:
-    """List the run dirs at and below a directory, and those that mlrunner made, sorted by path; see `find_runs`."""
-    runs = {run.path: run for run in find_runs(root, passed_over=passed_over)}
-    theirs = {path: RunDir.at(path) for path in _mlrunners(root, runs, 4)}
-    return [run for _, run in sorted({**runs, **theirs}.items(), key=lambda item: item[0].parts)]
+def find(root: Path) -> FoundRuns:
+    """Find the runs at and below a directory, and those that mlrunner made; see `search`."""
 
+    def look(path: str, is_listed: bool) -> Listed:
+        listed = list_at(path, is_listed)
+        if listed.run is None and mlrunner.is_output(Path(path)):
+            return Listed(RunDir(Path(path)))
+        return listed
 
-def _mlrunners(path: Path, runs: dict[Path, RunDir], depth: int) -> Iterator[Path]:
-    if path in runs:
-        return
-    if mlrunner.is_output(path):
-        yield path
-        return
-    try:
-        names = directories_in(path) if depth else []
-    except OSError:
-        return  # unreadable or gone: nothing to list
-    for name in names:
-        yield from _mlrunners(path / name, runs, depth - 1)
+    return search(root, look)
 
 
 def _below(path: Path, root: Path) -> str:

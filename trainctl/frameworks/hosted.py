@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from trainctl.attempt.begin import is_outside_any_run
 from trainctl.errors import SettingError
 from trainctl.session.api import current
+from trainctl.session.idle import IdleLive
 from trainctl.session.live import Live
 
 # What a framework measures of time: it differs in each repetition of a run, and says nothing about the training.
@@ -14,13 +16,13 @@ _CLOCKED = ("_runtime", "_per_second")
 
 
 def session(given: Live | None, asker: str) -> Live:
-    """Return the session that was given to a callback, else the one that is open in this process.
+    """Return the session that was given to a callback, else that of this process; outside any run one that is idle.
 
     Raises:
-        SettingError: there is none.
+        SettingError: there is none, in a process that has a run.
     """
     opened = given or current()
-    if opened is None:
+    if isinstance(opened, IdleLive) and not is_outside_any_run():
         raise SettingError(
             f"{asker}: there is no live session; call trainctl.live(cfg) before the training starts, on every rank"
         )

@@ -88,9 +88,18 @@ class SlotSweeps:
     def _specs(self, jobs: Sequence[Sequence[Override]], first: int, threads: Mapping[str, str]) -> list[JobSpec]:
         rerun, shared = self._settings.rerun, shared_texts(self._context.config.hydra)
         ahead = may_run_ahead(self._context.hydra_context, self._context.config)
-        own = secrets.token_hex(8)
+        own, resumes = secrets.token_hex(8), self._settings.resume is not False
         return [
-            JobSpec(number, tuple(job), swept_keys(job, shared), rerun, threads, ahead and not changes_hydra(job), own)
+            JobSpec(
+                number,
+                tuple(job),
+                swept_keys(job, shared),
+                rerun,
+                threads,
+                ahead and not changes_hydra(job),
+                own,
+                resumes,
+            )
             for number, job in enumerate(jobs, start=first)
         ]
 

@@ -65,6 +65,10 @@ class SlotLauncherConf:
     # which jobs that ran before run again: none (only those that never ended), failed (all that are not done), all
     rerun: str = "failed"
 
+    # whether what earlier sweeps have left in the sweep dir counts: true, false (every job gets a directory of its own
+    # and runs), auto (true where the sweep dir has the same name each time; one with the time in it is never shared)
+    resume: Any = "auto"
+
     # go on in the background: the terminal may close; `trainctl ls` and `trainctl stop` reach the sweep by its dir
     detach: bool = False
 
@@ -94,6 +98,7 @@ class LauncherSettings:
     stop_after_failures: int | None
     first: int | None
     rerun: str
+    resume: bool | str
     detach: bool
     dry_run: bool
     progress: str
@@ -155,6 +160,13 @@ def flag(name: str, value: Any) -> Any:
     return value
 
 
+def check_resume(name: str, value: Any) -> Any:
+    """Check for auto, true or false."""
+    if value != "auto" and not isinstance(value, bool):
+        raise SettingError(f"{name} must be auto, true or false but got {value!r}")
+    return value
+
+
 def _causes(name: str, value: Any) -> frozenset[str]:
     causes = [value] if isinstance(value, str) else value
     if not isinstance(causes, Iterable) or any(cause not in CAUSES for cause in causes):
@@ -212,6 +224,7 @@ _CHECKS: dict[str, Check] = {
     "stop_after_failures": number(1, whole=True, optional=True),
     "first": number(1, whole=True, optional=True),
     "rerun": one_of(RERUNS),
+    "resume": check_resume,
     "detach": flag,
     "dry_run": flag,
     "progress": one_of(PROGRESS),

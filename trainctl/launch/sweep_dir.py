@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import itertools
+import logging
 import os
+import re
 from collections import defaultdict
 from pathlib import Path
 
@@ -14,18 +16,27 @@ from trainctl.config.overrides import quoted
 from trainctl.errors import RunDirError
 from trainctl.rundir.paths import own_dir
 
+log = logging.getLogger(__name__)
+
+# of hydra/conf/hydra/output/default.yaml; who leaves it so has asked for no resuming
+_HYDRAS_OWN = "multirun/${now:%Y-%m-%d}/${now:%H-%M-%S}"
+_NAMES_TIME = re.compile(r"\$\{now:[^}]*\}")
+
 
 def settle_sweep_dir(config: DictConfig) -> None:
     """Make a sweep dir with the time in its name for this launcher alone, and have all configs of the sweep name it.
 
     The one that the config names, else `NAME.2`, `NAME.3`, … while other launchers have the name: two that start in
-    one second are two sweeps. Nothing is done where the name has no time in it: launchers may share such a dir.
+    one second are two sweeps. Nothing is done where the name has no time in it, and with `hydra.launcher.resume=true`:
+    launchers may share such a dir.
 
     Raises:
         RunDirError: it cannot be made.
     """
-    if not _is_dated(config):
+    if OmegaConf.select(config, "hydra.launcher.resume") is True or not _is_dated(config):
         return
+    if OmegaConf.select(config, "hydra.launcher.resume") is not False:
+        _tell_what_is_lost(config)
     path = Path(str(config.hydra.sweep.dir))
     for number in itertools.count(1):
         own = path if number == 1 else path.with_name(f"{path.name}.{number}")
@@ -41,6 +52,23 @@ def name_sweep_dir(config: DictConfig, path: str) -> None:
         config.hydra.sweep.dir = path
     with read_write(config.hydra.overrides), open_dict(config.hydra.overrides):  # from which jobs are composed
         config.hydra.overrides.hydra.append(f"hydra.sweep.dir={quoted(path)}")
+
+
+def _tell_what_is_lost(config: DictConfig) -> None:
+    """Warn that a project's own dated sweep dir is new each time, and name the lines with which a sweep resumes."""
+    written = str(OmegaConf.to_container(config.hydra.sweep, resolve=False)["dir"])  # type: ignore[call-overload, index]
+    if written == _HYDRAS_OWN:
+        return
+    parts = _NAMES_TIME.sub("\0", written).split("/")  # the format of a time may have slashes too
+    stable = "/".join(part for part in parts if "\0" not in part)
+    if stable in ("", written):
+        stable = "outputs/${hydra.job.name}"  # the time comes from another key, or nothing else is there
+    log.warning(
+        "the same command will not resume this sweep: hydra.sweep.dir=%s is a new directory each time; to resume, set "
+        "hydra: {sweep: {dir: %s, subdir: '${trainctl_name:}'}}",
+        written,
+        stable,
+    )
 
 
 def _is_dated(config: DictConfig) -> bool:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from trainctl.config.drawn import drawn_texts
 from trainctl.config.identity import combined, environment_identity, identity
 from trainctl.rundir import files
+from trainctl.rundir.job_values import JobValues
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.program import Program, relative
 from trainctl.rundir.provenance import original_cwd
@@ -28,6 +30,7 @@ class JobIdentity:
         text: a hash of all of it; empty when its config has nothing to tell jobs apart.
         config: a hash of the config alone, which was the whole identity before `run.yaml` named the program.
         environment: a hash of `hydra.job.env_set`; empty when it sets nothing.
+        values: what tells the job's config apart.
     """
 
     text: str
@@ -35,9 +38,18 @@ class JobIdentity:
     program: Program
     environment: str
     raw_environment: Any
+    values: JobValues
 
     @classmethod
-    def of(cls, config: DictConfig, exclude: list[str], program: Program, only: str = "") -> JobIdentity:
+    def of(
+        cls,
+        config: DictConfig,
+        exclude: list[str],
+        program: Program,
+        only: str = "",
+        drawn: Mapping[str, str] | None = None,
+        hidden: Sequence[str] = (),
+    ) -> JobIdentity:
         """Return the identity of a job.
 
         Args:
@@ -45,13 +57,16 @@ class JobIdentity:
             exclude: patterns of keys that do not count, as `identity` takes them.
             program: what runs it.
             only: what no other job has; makes a job that cannot be told from others equal to itself alone.
+            drawn: the interpolations whose values are drawn, by dotted key; looked for where it is None.
+            hidden: patterns of keys whose values are not to be recorded.
         """
-        own, environment = identity(config, exclude), environment_identity(config, exclude)
+        drawn = drawn_texts(config) if drawn is None else drawn
+        own, environment = identity(config, exclude, drawn), environment_identity(config, exclude, drawn)
         raw = OmegaConf.select(config, "hydra.job.env_set")
         raw = OmegaConf.to_container(raw) if raw else {}
         is_named = program.function is not None
         text = combined(own, program.name, program.function or only, environment) if own or not is_named else ""
-        return cls(text, own, program, environment, raw)
+        return cls(text, own, program, environment, raw, JobValues.of(config, exclude, drawn, hidden))
 
     def record(self, run: RunDir) -> dict[str, Any]:
         """Return what `run.yaml` says of it in a run dir."""
@@ -62,7 +77,8 @@ class JobIdentity:
             "function": self.program.function,
             "env_set": self.environment or None,
         }
-        return {"identity": self.text, "program": program}
+        resolved = {"resolved": self.values.resolved} if self.values.resolved else {}
+        return {"identity": self.text, "program": program, **resolved}
 
     def owns(self, record: Mapping[str, Any], run: RunDir) -> bool:
         """Whether a run dir's `run.yaml` is of this job."""
@@ -90,6 +106,10 @@ class JobIdentity:
             other = known.get("function") or "one that cannot be imported by name"
             return f"is of another task function, {other} (this is {self.program.function})"
         return "" if (known.get("env_set") or "") == self.environment else _ENVIRONMENT
+
+    def why_not(self, record: Mapping[str, Any], run: RunDir) -> str:
+        """Say why a recorded run is not this job's: what `difference` says, or which keys have other values."""
+        return self.difference(record, run) or self.values.difference(record.get("resolved"), run)
 
     def _is_program(self, record: Mapping[str, Any], known: Mapping[str, Any], file: Any, run: RunDir) -> bool:
         ours, theirs = self.program.script, file

@@ -127,46 +127,6 @@ class RunDir:
         return None
 
 
-def find_runs(root: Path, depth: int = 4, *, passed_over: list[Path] | None = None) -> list[RunDir]:
-    """List the run dirs at or below `root`, sorted by path; directories inside a run dir are not looked into.
-
-    A directory that may not be read is taken for a run where one beside it is a run. Elsewhere it is passed over, and
-    added to `passed_over`.
-    """
-    found: list[RunDir] = []
-    path, shut = Path(os.path.abspath(root)), [] if passed_over is None else passed_over
-    if _look(path, depth, found, shut):
-        shut.append(path)
-    return found
-
-
-def _look(path: Path, left: int, found: list[RunDir], passed_over: list[Path]) -> bool:
-    """Add the runs at and below a directory; say whether it may not be read."""
-    run = RunDir(path)
-    if run.is_run():
-        found.append(run)
-        return False
-    try:
-        names = directories_in(path)
-    except PermissionError:
-        return True
-    except OSError:
-        return False  # gone: nothing of ours to list
-    begin = len(found)
-    shut = [path / name for name in names if left and _look(path / name, left - 1, found, passed_over)]
-    take_in(shut, path, found, begin, passed_over)
-    return False
-
-
-def take_in(shut: list[Path], path: Path, found: list[RunDir], begin: int, passed_over: list[Path]) -> None:
-    """Add what may not be read of a directory, whose runs stand in `found` from `begin` on, to them or elsewhere."""
-    if any(run.path.parent == path for run in found[begin:] if shut):
-        found += map(RunDir, shut)
-        found[begin:] = sorted(found[begin:], key=lambda run: run.path.parts)
-    else:
-        passed_over += shut
-
-
 def directories_in(path: str | os.PathLike[str]) -> list[str]:
     """List the directories that may hold runs, sorted: no links, nothing hidden, not what file systems keep for root.
 

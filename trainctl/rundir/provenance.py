@@ -128,6 +128,15 @@ def program_argv() -> list[str]:
     return [sys.argv[0], *flags]
 
 
+def is_rerun() -> bool:
+    """Whether Hydra was asked to call the task with the pickled config of an earlier run, by `--experimental-rerun`.
+
+    Nothing else tells: it calls the task function alone, without callbacks. A flag may be given in part.
+    """
+    flags = (argument.partition("=")[0] for argument in sys.argv[1:])
+    return any(flag.startswith("--e") and "--experimental-rerun".startswith(flag) for flag in flags)
+
+
 def relative_to(path: Path, base: Path) -> str:
     """Return `path` as a person at `base` would write it: relative when it lies below, else absolute."""
     try:

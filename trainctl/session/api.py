@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+import logging
 import os
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from trainctl.attempt import attempt as attempts
 from trainctl.attempt import environment, trackers
-from trainctl.attempt.begin import begin_plain
+from trainctl.attempt.begin import begin_plain, is_outside_any_run
 from trainctl.attempt.process import own
 from trainctl.attempt.rank import rank
 from trainctl.errors import SettingError, TrainctlError
 from trainctl.rundir.seed import seed_libraries
+from trainctl.session.idle import IdleLive
 from trainctl.session.live import Live
 from trainctl.session.ranks import leader
 from trainctl.session.ranks.protocol import Agree
+
+log = logging.getLogger(__name__)
 
 
 def live(config: DictConfig, *, run_dir: str | os.PathLike[str] | None = None, agree: Agree | None = None) -> Live:
     """Open the live session of this run, once; asked again with the same config, return it again.
 
-    Under the launcher or the callback the run has begun already. Else one begins here: in `run_dir`; else in Hydra's
-    output dir; else in `outputs/<script name>/<date>_<time>`. It ends with the process.
+    Under the launcher or the callback the run has begun already. Else one begins here, in `run_dir`, else in Hydra's
+    output dir, and ends with the process. Outside any Hydra app and without `run_dir`, as in a unit test, the session
+    counts steps and records nothing (`IdleLive`).
 
     In a distributed run every rank calls this; rank 0 alone has a run dir, and all of them apply its edits at the same
     steps. They agree through torch.distributed, found here or at the first step.
@@ -40,14 +45,18 @@ def live(config: DictConfig, *, run_dir: str | os.PathLike[str] | None = None, a
     """
     if not isinstance(config, DictConfig):
         raise TypeError(f"trainctl.live() takes the task's DictConfig but got {type(config).__name__}")
-    opened = current()
-    if opened is not None and opened.config is config:
+    opened: Live | None = own.session
+    if opened is not None and opened.config is config and (opened.is_open or isinstance(opened, IdleLive)):
         return opened
+    if agree is None and is_outside_any_run(run_dir):
+        log.info("trainctl.live(cfg) outside of Hydra and without run_dir: nothing is recorded")
+        own.session = idle = IdleLive(config)
+        return idle
     if rank() != 0:  # it has nothing to end
         own.session = follower = Live(config, None, agree=agree)
         follower.meet()
         return follower
-    if opened is not None and attempts.current() is not None:
+    if opened is not None and opened.is_open and attempts.current() is not None:
         raise SettingError("this run has a live session with another config; use trainctl.current() to get it")
     try:
         own.session = session = _open(config, run_dir, agree)
@@ -79,7 +88,12 @@ def _open(config: DictConfig, run_dir: str | os.PathLike[str] | None, agree: Agr
     return opened
 
 
-def current() -> Live | None:
-    """Return the open live session of this process; None before `live(cfg)`, after the run, and in a forked child."""
+def current() -> Live:
+    """Return the live session of this process; never an error, so that code which binds or logs runs anywhere.
+
+    Before `live(cfg)`, after the run, and in a forked child it is one that counts steps and records nothing.
+    """
     session: Live | None = own.session
-    return session if session is not None and session.is_open else None
+    if session is None or not (session.is_open or isinstance(session, IdleLive)):
+        own.session = session = IdleLive(OmegaConf.create())
+    return session

@@ -176,10 +176,28 @@ class Live:
         return declare
 
     def bind(self, target: Any, *path: str, **options: Any) -> Any:
-        """Let an optimizer's options, `lr="optim.lr"`, or an object's attribute, `"dropout.p", "key"`, follow keys.
+        """Let options of a PyTorch optimizer, or an attribute of any object, follow keys of the config.
+
+        `live.bind(optimizer, lr="optim.lr", weight_decay="optim.wd", scheduler=scheduler)`;
+        `live.bind(model, "dropout.p", "model.dropout")`. What is bound is set after each edit, before the step's code
+        runs, and after a resume. Learning rate and weight decay keep their ratios between parameter groups.
+
+        Args:
+            target: the optimizer, or any object.
+            path: for an object, its attribute (dotted) and the key that this follows.
+            options: for an optimizer, options of its parameter groups (`lr`, `betas`, `momentum`, …), each with the key
+                that it follows, and with `lr` also
+                scheduler: the learning-rate scheduler; needed for `mode="base"` and for ReduceLROnPlateau;
+                mode: what an edit does under a scheduler: `"scale"` (default) multiplies the schedule by new / first
+                value, `"pin"` uses the new value whatever the scheduler says, `"base"` is as if the schedule had begun
+                with the new value;
+                log: the metric's name for the learning rate in use, default `"lr"`; None logs nothing.
+
+        Returns:
+            What sets the target, called with `live.now`; that of an optimizer has `lr`, the rates in use.
 
         Raises:
-            SettingError: there is no such attribute, option, or key.
+            SettingError: there is no such attribute, option, or key, or the value now cannot be followed.
         """
         bound = binding.bind(target, path, options, now=self.now, log=self.log)
         self.add_binding(bound)

@@ -125,8 +125,8 @@ class Display(Report):
         super().wait(position, path, is_equal=is_equal)
         self._take_off(position)
 
-    def skip(self, position: int, path: Path, kept: bool, change: str = "", *, is_shared: bool = False) -> None:
-        super().skip(position, path, kept, change, is_shared=is_shared)
+    def skip(self, position: int, path: Path, loss: str, change: str = "", *, is_shared: bool = False) -> None:
+        super().skip(position, path, loss, change, is_shared=is_shared)
         self._take_off(position)
 
     def same(self, position: int, path: Path) -> None:

@@ -116,10 +116,10 @@ class Report:
         self.counts["done"] += 1
         self._say(f"DONE  {self._of(position)} {_shown(path)} after {duration(seconds)}")
 
-    def skip(self, position: int, path: Path, kept: bool, change: str = "", *, is_shared: bool = False) -> None:
+    def skip(self, position: int, path: Path, loss: str, change: str = "", *, is_shared: bool = False) -> None:
         self.counts["skipped"] += 1
         same = "same as " if is_shared else ""
-        lost = "" if kept else "; its return value could not be stored, so None is given back"
+        lost = f"; {loss}" if loss else ""
         again = f"; {change}; hydra.launcher.rerun=all runs it again" if change else ""
         self._say(f"SKIP  {self._of(position)} {same}{_shown(path)}: finished earlier{lost}{again}")
 

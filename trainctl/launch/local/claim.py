@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from trainctl.compose.job import ComposedJob
 from trainctl.config.keys import is_within
@@ -21,6 +21,7 @@ from trainctl.rundir.lock import is_locked
 from trainctl.rundir.paths import RunDir, own_dir
 from trainctl.rundir.status import FAILED, read_status
 
+_UNKNOWN = "differs in a value that is not recorded"  # a secret, say
 _APART = ("hydra", "trainctl.run")  # settings that say what is done with a job, not what job it is
 
 
@@ -35,7 +36,7 @@ class Claim:
         state: `free` (never run, or interrupted), `busy` (running now), `failed` (by itself), `done`, or `same`: an
             equal job of this `launch()` has taken it.
         is_earlier: its `run.yaml` is of the time when it did not name program and function.
-        passed: why the first directory that was passed over is another program's or function's.
+        passed: why the first directory that was passed over is another job's.
         is_new: nothing of the job is there.
         equal: the number of the equal job, where the state is `same`.
         is_shared: the job would have another name; an equal one of an earlier `launch()` is there.
@@ -50,12 +51,17 @@ class Claim:
     is_shared: bool = False
 
 
-def find_claim(path: Path, own: JobIdentity, is_finished: Callable[[RunDir], bool] = lambda _: True) -> Claim:
+def find_claim(
+    path: Path,
+    own: JobIdentity,
+    is_finished: Callable[[RunDir], bool] = lambda _: True,
+    launcher: str | None = None,
+) -> Claim:
     """Return the run dir of the job called `path`: that one, or `NAME.2`, `NAME.3`, … while others have the name.
 
     A directory belongs to the job that `run.yaml` names in it; an empty one to nobody; one with anything else in it is
     somebody's work and is passed over. A job without an identity is never `done`: what ran there may have been another;
-    nor is one whose task says that something is left to do.
+    nor is one whose task says that something is left to do. With `launcher` only its own directories count.
 
     Raises:
         RunDirError: something that is not a directory has the name.
@@ -69,11 +75,15 @@ def find_claim(path: Path, own: JobIdentity, is_finished: Callable[[RunDir], boo
         if not run.path.is_dir():
             raise RunDirError(f"{str(run.path)!r} is to be a run dir, but a file stands there; move it away")
         record = files.read_mapping(run.run)
-        if own.owns(record, run):
+        is_foreign = launcher is not None and _launcher_of(record) != launcher
+        if own.owns(record, run) and not is_foreign:
             return Claim(run, _left(run, own, is_finished), is_earlier(record), passed)
         if record.get("identity") is None and _is_unused(run):
             return Claim(run, "busy" if is_locked(run.lock) else "free", passed=passed, is_new=True)
-        why = own.difference(record, run) if record.get("identity") is not None else ""
+        why = ""
+        if record.get("identity") is not None:
+            unknown = "is of an earlier sweep (hydra.launcher.resume=false)" if is_foreign else _UNKNOWN
+            why = own.why_not(record, run) or unknown
         passed = passed or (why and f"{run.name} {why}")
 
 
@@ -97,7 +107,8 @@ def claim_of(job: ComposedJob) -> Claim:
     for each in indexed:
         if each.launch == job.spec.launch and each.number != job.spec.number and _has(job, each):
             return Claim(RunDir.at(job.sweep_dir / each.run), "same", equal=each.number)
-    claim = find_claim(job.path, job.identity, job.is_finished)
+    only = None if job.spec.resumes else job.launcher
+    claim = find_claim(job.path, job.identity, job.is_finished, only)
     if claim.is_new:
         for each in indexed:
             if _has(job, each):
@@ -110,7 +121,14 @@ def _has(job: ComposedJob, equal: IndexedJob) -> bool:
     """Whether a run dir is still what the index says: an equal job's."""
     run = RunDir.at(job.sweep_dir / equal.run)
     record = files.read_mapping(run.run)
-    return not is_earlier(record) and job.identity.owns(record, run)
+    is_ours = job.spec.resumes or _launcher_of(record) == job.launcher
+    return is_ours and not is_earlier(record) and job.identity.owns(record, run)
+
+
+def _launcher_of(record: Mapping[str, Any]) -> Any:
+    """Return which launcher a run was started by, as its `run.yaml` has it."""
+    job = record.get("job")
+    return job.get("launcher") if isinstance(job, dict) else None
 
 
 def find_or_adopt(job: ComposedJob) -> Claim:

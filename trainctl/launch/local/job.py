@@ -15,7 +15,8 @@ from hydra.core.utils import JobReturn, JobStatus
 
 from trainctl.attempt.attempt import Attempt, describe
 from trainctl.attempt.output import HeldOutput, keep_earlier_log, redirect_to
-from trainctl.attempt.reservation import Reservation, given_facts, take_lock
+from trainctl.attempt.reservation import Reservation, take_lock
+from trainctl.attempt.run_facts import earlier_draws, given_facts
 from trainctl.compose._hydra import outcome_of
 from trainctl.compose.job import ComposedJob, JobSpec, SweepContext, compose_job, execute, skipped_return
 from trainctl.errors import CommandError, JobError, TrainctlError
@@ -33,7 +34,7 @@ from trainctl.rundir.job_index import JobIndex
 from trainctl.rundir.lock import is_locked
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.provenance import code_change, machine_facts
-from trainctl.rundir.result import is_kept, read_result
+from trainctl.rundir.result import stored_result
 from trainctl.rundir.status import State, read_status
 
 _BUSY_POLL_S = 0.2
@@ -45,7 +46,7 @@ def become_job(channel: Channel, load_context: Callable[[], SweepContext], *, pa
     """Be a job until it is over, then leave the process.
 
     Messages to the launcher: `armed(path)`, `waiting(path)`, `started(path, attempt, passed)`,
-    `same(number, path)`, `skipped(path, kept, return, change, is_shared)`, `idle()`, `ended(failure or None, return)`,
+    `same(number, path)`, `skipped(path, loss, return, change, is_shared)`, `idle()`, `ended(failure or None, return)`,
     `leaving()`. From it: the `JobSpec`, then `Slot`s.
     """
     code, job = 1, None
@@ -155,6 +156,7 @@ class Job:
             self._passed = claim.passed
             claim.run.create()
             lock = take_lock(claim.run)
+            job.draws.put_back(earlier_draws(claim.run, job.settings.replay))
             job.place(claim.run.path)
             reservation = Reservation.make(
                 claim.run,
@@ -163,7 +165,12 @@ class Job:
                 lock=lock,
                 facts={
                     **job.identity.record(claim.run),
-                    "job": {"num": job.spec.number, "id": str(job.config.hydra.job.id)},
+                    **job.draws.facts(),
+                    "job": {
+                        "num": job.spec.number,
+                        "id": str(job.config.hydra.job.id),
+                        "launcher": job.launcher,
+                    },
                     **given_facts(job.config.hydra),
                     **facts,
                 },
@@ -280,9 +287,9 @@ class Job:
 
     def _skip(self, job: ComposedJob, claim: Claim) -> int:
         run = claim.run
-        returned = skipped_return(job, run.path, read_result(run))
-        packed = pack_return(returned, self._forked)
-        values = str(run.path), is_kept(run), packed, code_change(run), claim.is_shared
+        stored = stored_result(run)
+        packed = pack_return(skipped_return(job, run.path, stored.value), self._forked)
+        values = str(run.path), stored.loss, packed, code_change(run), claim.is_shared
         self._channel.send("skipped", *values)
         return 0
 

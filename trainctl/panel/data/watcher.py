@@ -12,26 +12,15 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from trainctl.panel.data.curves import Curves
 from trainctl.panel.data.run_view import RunFiles, RunRow, RunView
-from trainctl.rundir.paths import RunDir, directories_in, take_in
+from trainctl.rundir.finding import Listed, list_at, search
+from trainctl.rundir.paths import RunDir
 from trainctl.rundir.sweep import Memory, read_memory
 
-DEPTH = 4
 SETTLED_S = 2.0  # a directory changed less long ago may change again within one tick of its file system's clock
-
-
-@dataclass(slots=True)
-class _ListedDir:
-    """A directory as it was last listed: a run, or the names of the directories in it. No `changed`: list it again."""
-
-    changed: int | None = None
-    run: RunDir | None = None
-    inside: list[str] = field(default_factory=list)
-    is_shut: bool = False
 
 
 class Search:
@@ -40,56 +29,41 @@ class Search:
     What is added to a directory or removed from it changes that directory's own time, and a run dir stays one.
 
     Attributes:
-        passed_over: the directories that may not be read, as of the last look.
+        passed_over: the directories that may not be read, and those that were too many to be looked into.
     """
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._seen: dict[str, _ListedDir] = {}
+        self._seen: dict[str, tuple[int | None, Listed]] = {}  # with the time at which it changed; None: look again
         self.passed_over: list[Path] = []
 
     def runs(self) -> list[RunDir]:
         """List the run dirs at or below the root."""
         before, self._seen = self._seen, {}
-        found: list[RunDir] = []
-        self.passed_over = []
-        if self._look(os.path.abspath(self._root), DEPTH, before, found):
-            self.passed_over.append(self._root)
-        return found
 
-    def _look(self, path: str, left: int, before: dict[str, _ListedDir], found: list[RunDir]) -> bool:
-        seen = before.get(path)
-        if seen is None or seen.run is None:
-            seen = _list(path, seen, left)
-        self._seen[path] = seen
-        if seen.run is not None:
-            found.append(seen.run)
-            return False
-        begin = len(found)
-        inside = [f"{path}/{name}" for name in seen.inside]
-        shut = [Path(each) for each in inside if self._look(each, left - 1, before, found)]
-        if shut:
-            take_in(shut, Path(path), found, begin, self.passed_over)
-        return seen.is_shut
+        def look(path: str, is_listed: bool) -> Listed:
+            if not is_listed:
+                return list_at(path, is_listed)
+            self._seen[path] = seen = _look(path, before.get(path))
+            return seen[1]
+
+        found = search(self._root, look)
+        self.passed_over = [*found.passed_over, *found.beyond]
+        return found.runs
 
 
-def _list(path: str, seen: _ListedDir | None, left: int) -> _ListedDir:
+def _look(path: str, seen: tuple[int | None, Listed] | None) -> tuple[int | None, Listed]:
+    if seen is not None and seen[1].run is not None:
+        return seen
     try:
         changed = os.stat(path).st_mtime_ns
     except OSError:
-        return _ListedDir()
-    if seen is not None and seen.changed == changed:
+        return None, Listed()
+    if seen is not None and seen[0] == changed:
         return seen
-    run = RunDir.at(path)
-    if run.is_run():
-        return _ListedDir(None, run)
-    try:
-        inside = directories_in(path)
-    except PermissionError:
-        return _ListedDir(is_shut=True)
-    except OSError:
-        return _ListedDir()
-    return _ListedDir(changed if time.time_ns() - changed > SETTLED_S * 1e9 else None, None, inside if left else [])
+    listed = list_at(path)
+    is_settled = not listed.is_shut and time.time_ns() - changed > SETTLED_S * 1e9
+    return changed if is_settled else None, listed
 
 
 log = logging.getLogger("trainctl.panel")
@@ -137,7 +111,7 @@ class Watcher:
 
     @property
     def passed_over(self) -> list[Path]:
-        """The directories that may not be read."""
+        """The directories that may not be read, and those that were too many to be looked into."""
         return self._search.passed_over
 
     def memory(self) -> Memory:

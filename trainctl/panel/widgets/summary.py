@@ -87,8 +87,8 @@ MAX_FAILURES = 200
 
 
 def counts(rows: Mapping[str, RunRow], passed_over: int = 0) -> str:
-    """Say how many runs are in which state, and how many directories may not be read."""
-    shut = f'<span class="dim">directories that may not be read: {passed_over}</span>' if passed_over else ""
+    """Say how many runs are in which state, and how many directories were not looked into."""
+    shut = f'<span class="dim">directories not looked into: {passed_over}</span>' if passed_over else ""
     if not rows:
         return f"No runs here yet; this page shows them as they start. {shut}"
     states = [row.summary.state for row in rows.values()]

@@ -1,0 +1,57 @@
+"""What `run.yaml` says of a run when it begins: which job it is, what was drawn for it, how it was started."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from trainctl.config.drawn import Draws, draw
+from trainctl.config.overrides import task_overrides
+from trainctl.config.settings import Settings
+from trainctl.config.settings_node import hydra_config
+from trainctl.rundir import files
+from trainctl.rundir.job_identity import JobIdentity
+from trainctl.rundir.paths import RunDir
+from trainctl.rundir.program import program_of
+from trainctl.rundir.provenance import machine_facts, original_cwd, program_argv
+
+
+def drawing_facts(config: DictConfig, settings: Settings, run: RunDir) -> dict[str, Any]:
+    """Give a config its drawn values, those of before where there are any, and return the facts of its run."""
+    draws = draw(config, settings.hidden)
+    draws.put_back(earlier_draws(run, settings.replay))
+    return plain_facts(config, settings, run, draws=draws)
+
+
+def plain_facts(
+    config: DictConfig, settings: Settings, run: RunDir, task: Any = None, draws: Draws | None = None
+) -> dict[str, Any]:
+    """Return what `run.yaml` says of a run that no launcher started; a sweep knows it only by its task function."""
+    hydra = hydra_config()
+    drawn = None if draws is None else draws.texts
+    own = JobIdentity.of(config, settings.identity.exclude, program_of(task), drawn=drawn, hidden=settings.hidden)
+    return {
+        **own.record(run),
+        **({} if draws is None else draws.facts()),
+        **({"overrides": [], "argv": list(sys.argv)} if hydra is None else given_facts(hydra)),
+        **machine_facts(),
+    }
+
+
+def earlier_draws(run: RunDir, replay: str | None) -> dict[Any, Any]:
+    """Return what was drawn before, by dotted key: by an earlier attempt in a run dir, else by a replayed run."""
+    found: dict[Any, Any] = {}
+    replayed = None if replay is None else original_cwd() / Path(replay).expanduser()
+    for path in (replayed if replayed is None or replayed.is_dir() else replayed.parent, run.path):
+        kept = None if path is None else files.read_mapping(RunDir.at(path).run).get("drawn")
+        found |= kept if isinstance(kept, dict) else {}
+    return found
+
+
+def given_facts(hydra: Any) -> dict[str, list[str]]:
+    """Return a job's overrides from its config's `hydra` node, and the command line that would run that job alone."""
+    overrides = task_overrides(hydra)
+    return {"overrides": overrides, "argv": [*program_argv(), *overrides]}

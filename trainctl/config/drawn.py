@@ -1,0 +1,173 @@
+"""Values that a resolver draws (`${uuid:}`, `${random:}`): each look gives another, so they tell no two jobs apart."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from omegaconf import Container, DictConfig, OmegaConf
+
+from trainctl.config._omegaconf import Leaf, child, resolved, text_of, unlocked, walk
+from trainctl.config.identity import ENVIRONMENT, OF_THE_MOMENT, dotted
+from trainctl.config.masking import Masking
+from trainctl.config.settings_node import NODE
+from trainctl.config.snapshot import is_plain
+
+_CALLED = re.compile(r"\$\{\s*([A-Za-z_][\w.]*)\s*:")
+_WORD = re.compile(r"\w+")
+_REFERS = re.compile(r"\$\{\s*[^\s:{}]+\s*\}")
+_LOOKS, _PATIENCE_S = 8, 0.005  # a coin that falls the same way again and again is taken for a constant
+NOT_KEPT = object()
+_NONE = object()
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A value that was drawn for a key.
+
+    Attributes:
+        text: of the interpolation.
+        value: what the key has for good; `NOT_KEPT` where YAML cannot hold it, the key's type forbids it, or it may be
+            a secret.
+        leaves: where the key stands; our own settings may stand in the config and in Hydra's node.
+    """
+
+    text: str
+    value: Any
+    leaves: tuple[Leaf, ...]
+
+    def put_back(self, earlier: Any) -> Drawn:
+        """Give the key a value that was drawn for it before; one that does not fit changes nothing."""
+        if self.value is NOT_KEPT or not all(_set(leaf, earlier) for leaf in self.leaves):
+            return self
+        return replace(self, value=earlier)
+
+
+@dataclass(frozen=True, slots=True)
+class Draws:
+    """The values that resolvers have drawn for the keys of a config, by dotted key."""
+
+    found: dict[str, Drawn] = field(default_factory=dict)
+
+    @property
+    def texts(self) -> dict[str, str]:
+        """The interpolations that have drawn, by dotted key."""
+        return {key: each.text for key, each in self.found.items()}
+
+    def put_back(self, earlier: Mapping[Any, Any]) -> None:
+        """Give the keys what an earlier attempt has drawn for them; what nothing draws now stays."""
+        self.found.update({key: each.put_back(earlier[key]) for key, each in self.found.items() if key in earlier})
+
+    def facts(self) -> dict[str, Any]:
+        """Return what `run.yaml` says of them."""
+        values = {key: each.value for key, each in self.found.items() if each.value is not NOT_KEPT}
+        return {"drawn": values} if values else {}
+
+
+def draw(config: DictConfig, hidden: Sequence[str] = ()) -> Draws:
+    """Give every key that a resolver draws its value for good, in place.
+
+    What only refers to such a key goes on following it. A drawn value is one that a second look finds changed, also
+    where the resolver's answers are cached (`use_cache=True`). What may be a secret (a token for an hour) stays as it
+    is written, and so do keys that match `hidden`.
+    """
+    found: dict[str, Drawn] = {}
+    masking = Masking({}, hidden)
+    leaves = list(_candidates(config))
+    leaves.sort(key=lambda leaf: _REFERS.search(text_of(leaf.node) or "") is not None)  # what others may refer to first
+    for leaf in leaves:
+        key, text = dotted(leaf.path), str(text_of(leaf.node))
+        if (known := found.get(key)) is not None:
+            _set(leaf, known.value)
+            found[key] = replace(known, leaves=(*known.leaves, leaf))
+            continue
+        value = _drawn_value(config, leaf)
+        if value is _NONE:
+            continue
+        is_secret = any(map(masking.hides, (key, *_WORD.findall(text))))
+        found[key] = Drawn(text, value if not is_secret and _set(leaf, value) else NOT_KEPT, (leaf,))
+    return Draws(found)
+
+
+def drawn_texts(config: DictConfig) -> dict[str, str]:
+    """Return the interpolations that draw a value, by dotted key; the config is left as it is."""
+    found: dict[str, str] = {}
+    for leaf in _candidates(config):
+        if _drawn_value(config, leaf) is not _NONE:
+            found[dotted(leaf.path)] = str(text_of(leaf.node))
+    return found
+
+
+def _candidates(config: DictConfig) -> Iterator[Leaf]:
+    """Yield the leaves that call a resolver which might draw: not one of OmegaConf's, Hydra's, or this package's."""
+    for container, skip, above in _places(config):
+        for leaf in walk(container, skip=skip, above=above):
+            text = text_of(leaf.node)
+            if text is None or OF_THE_MOMENT.search(text):
+                continue
+            if any(not name.startswith("oc.") for name in _CALLED.findall(text)):
+                yield leaf
+
+
+def _places(config: DictConfig) -> Iterator[tuple[Container, Sequence[str], tuple[str, ...]]]:
+    """Yield what tells jobs apart: the task's config, its settings, the environment that it sets."""
+    yield config, ("hydra",), ()
+    for path, above in ((("hydra", NODE), (NODE,)), (ENVIRONMENT, ENVIRONMENT)):
+        node: Any = config
+        for name in path:
+            node = child(node, name) if isinstance(node, DictConfig) else None
+        if isinstance(node, DictConfig):
+            yield node, (), above
+
+
+def _drawn_value(config: DictConfig, leaf: Leaf) -> Any:
+    """Return what a leaf gives if another look gives something else."""
+    first = _look(leaf)
+    if first is _NONE:
+        return _NONE
+    before, deadline = OmegaConf.get_cache(config), time.monotonic() + _PATIENCE_S
+    try:
+        for number in range(_LOOKS):
+            if number and time.monotonic() > deadline:
+                break
+            OmegaConf.set_cache(config, defaultdict(dict))
+            again = _look(leaf)
+            if again is not _NONE and repr(again) != repr(first):
+                return first
+    finally:
+        OmegaConf.set_cache(config, before)
+    return _NONE
+
+
+def _look(leaf: Leaf) -> Any:
+    try:
+        value = resolved(leaf.container, leaf.path[-1], leaf.node)
+        return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+    except Exception:  # noqa: BLE001  # a resolver is the user's code; whoever reads the key meets what it raises
+        return _NONE
+
+
+def _set(leaf: Leaf, value: Any) -> bool:
+    """Give a key a plain value instead of its interpolation; whether its type allows that."""
+    container: Any = leaf.container
+    if not is_plain(value):
+        return False
+    try:
+        with unlocked(container):
+            container[leaf.path[-1]] = _literal(value)
+    except Exception:  # noqa: BLE001  # what a record of another time holds may not fit any more
+        return False
+    return True
+
+
+def _literal(value: Any) -> Any:
+    """Return a value in which no text is an interpolation."""
+    if isinstance(value, str):
+        return value.replace("${", "\\${")
+    if isinstance(value, dict):
+        return {key: _literal(inner) for key, inner in value.items()}
+    return [_literal(inner) for inner in value] if isinstance(value, list) else value

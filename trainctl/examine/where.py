@@ -1,0 +1,143 @@
+"""Choosing and sorting runs by what they have: `lr>0.01 norm=new state=failed`, for `trainctl ls` and `table`."""
+
+from __future__ import annotations
+
+import difflib
+import operator
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from trainctl.errors import SettingError
+from trainctl.examine.row import Row
+
+_TERM = re.compile(r"\s*(?P<name>[^=!<>]+?)\s*(?P<sign>!=|<=|>=|=|<|>)\s*(?P<value>.*?)\s*", re.DOTALL)
+_ORDERS: Mapping[str, Callable[[Any, Any], bool]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+_WORDS: Mapping[str, bool | None] = {"true": True, "false": False, "null": None, "none": None}
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One condition.
+
+    Attributes:
+        name: as `value_of` takes it.
+        sign: `=`, `!=`, `<`, `<=`, `>` or `>=`; the last four are of numbers.
+        value: a number, text, bool or None.
+    """
+
+    name: str
+    sign: str
+    value: Any
+
+    def holds(self, row: Row) -> bool:
+        """Whether a run meets the condition; one that does not have the value meets `!=` alone."""
+        found = value_of(row, self.name)
+        if self.sign in ("=", "!="):
+            return (found == self.value or str(found) == str(self.value)) is (self.sign == "=")
+        return _is_number(found) and _ORDERS[self.sign](found, self.value)
+
+
+def terms_of(texts: Iterable[str]) -> list[Term]:
+    """Parse conditions; a text may hold several, separated by spaces, and all of them must be met.
+
+    >>> terms_of(["lr>0.01 norm=new"])
+    [Term(name='lr', sign='>', value=0.01), Term(name='norm', sign='=', value='new')]
+
+    Raises:
+        SettingError: one is none.
+    """
+    terms = []
+    for text in (each for whole in texts for each in re.split(r"\s+(?=[^\s=!<>]+\s*[=!<>])", whole.strip())):
+        match = _TERM.fullmatch(text)
+        if match is None:
+            raise SettingError(
+                f"{text!r} is no condition; one is KEY=VALUE, or KEY with !=, <, <=, > or >=, such as lr>0.01"
+            )
+        name, sign, value = match["name"], match["sign"], _parsed(match["value"])
+        if sign in _ORDERS and not _is_number(value):
+            raise SettingError(f"{text!r}: {sign} compares numbers, and {value!r} is none; = and != take any value")
+        terms.append(Term(name, sign, value))
+    return terms
+
+
+def chosen(rows: Sequence[Row], terms: Sequence[Term]) -> list[Row]:
+    """Return the runs that meet all conditions.
+
+    Raises:
+        SettingError: no run at all has what a condition is about.
+    """
+    check_names(rows, [term.name for term in terms])
+    return [row for row in rows if all(term.holds(row) for term in terms)]
+
+
+def in_order(rows: Sequence[Row], name: str) -> list[Row]:
+    """Return the runs sorted by a value, downwards for `-name`; numbers before text, those without it last.
+
+    Raises:
+        SettingError: no run has it.
+    """
+    key, is_down = name.removeprefix("-"), name.startswith("-")
+    check_names(rows, [key])
+    having = {id(row): value_of(row, key) for row in rows}
+    numbers = [row for row in rows if _is_number(having[id(row)])]
+    texts = [row for row in rows if having[id(row)] is not None and not _is_number(having[id(row)])]
+    numbers.sort(key=lambda row: having[id(row)], reverse=is_down)
+    texts.sort(key=lambda row: str(having[id(row)]), reverse=is_down)
+    return [*numbers, *texts, *(row for row in rows if having[id(row)] is None)]
+
+
+def value_of(row: Row, name: str) -> Any:
+    """Return what a run has by that name: `name`, what `Row.value` knows, an option, or a key at the run's end.
+
+    A key may be given by its last parts where that leaves no doubt: `lr` for `optim.lr`.
+    """
+    if name == "name":
+        return row.run.name
+    for value in (row.value(name), row.choices.get(name), row.end.get(name, row.start.get(name))):
+        if value is not None:
+            return value
+    keys = [key for key in row.start if key.endswith(f".{name}")]
+    return row.end.get(keys[0], row.start[keys[0]]) if len(keys) == 1 else None
+
+
+def check_names(rows: Sequence[Row], names: Iterable[str]) -> None:
+    """Refuse names of what no run has; nothing is asked where there are no runs.
+
+    Raises:
+        SettingError: as above.
+    """
+    for name in names:
+        if rows and all(value_of(row, name) is None for row in rows):
+            known = sorted({key for row in rows for key in _names(row)})
+            close = difflib.get_close_matches(name, known, n=3) or [key for key in known if key.endswith(f".{name}")]
+            hint = f"; did you mean {' or '.join(close)}?" if close else f"; they have {', '.join(known[:20])}"
+            raise SettingError(f"none of {len(rows)} runs has {name!r}{hint}")
+
+
+def _names(row: Row) -> Iterable[str]:
+    keys = [key for key in row.start if not key.startswith("trainctl.")]
+    options = [group for group in row.choices if group.split("/")[0] not in ("hydra", "trainctl")]
+    return ("name", "state", "started", "took_s", "edits", *row.results(), *row.metrics, *options, *keys)
+
+
+def _parsed(text: str) -> Any:
+    """Return a value as a command line has it; what is in quotes is text."""
+    if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'":
+        return text[1:-1]
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            pass
+    return _WORDS.get(text.lower(), text)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
