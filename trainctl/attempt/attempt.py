@@ -25,6 +25,7 @@ from trainctl.config.settings import given_settings
 from trainctl.config.settings_node import hand_down
 from trainctl.errors import JobError, TrainctlError
 from trainctl.rundir import files
+from trainctl.rundir.events import reject_left
 from trainctl.rundir.inbox import names_in_inbox
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.result import read_result, write_result
@@ -240,6 +241,13 @@ class Attempt:
         for hook in self._after_end:
             hook()
 
+    def _answer_late(self) -> None:
+        """Look into the inbox once more, now that the status says that the run has ended."""
+        try:
+            reject_left(self.run)
+        except OSError as error:
+            log.warning("requests that came last could not be answered: %s", error.strerror or error)
+
     def write_end(self, state: State, value: Any, exit_code: int | None, reason: str | None) -> None:
         """Write result and status; what cannot be written is logged."""
         try:
@@ -255,6 +263,9 @@ class Attempt:
             log.error("%s", lost)
             if state == "done":  # nobody would know, so it will run again
                 self.status = self.status.end("failed", exit_code=1, reason=lost)
+                with contextlib.suppress(OSError):
+                    write_status(self.run, self.status)
+        self._answer_late()
 
 
 begin = Attempt.begin

@@ -13,8 +13,10 @@ from trainctl.cli import terminal
 from trainctl.cli.grid import Column, print_grid
 from trainctl.cli.place import JsonOption, RunArgument, find_run
 from trainctl.config import changelog, yaml
+from trainctl.config.masking import Masking
 from trainctl.rundir.edits import Applied, applied_edits, merged, read_changelog, reading
 from trainctl.rundir.events import outcome, read_events
+from trainctl.rundir.masked import masking_of, texts
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.status import format_time
 from trainctl.session.actions import said
@@ -48,7 +50,10 @@ class Entry:
 def log(run: RunArgument, as_json: JsonOption = False) -> None:
     """Show who changed what, at which step, from which value to which, and which requests were rejected."""
     found = find_run(run)
-    entries = read_entries(found)
+    problems: list[str] = []
+    entries = read_entries(found, problems)
+    for problem in problems:
+        terminal.note(problem, style="yellow")
     if as_json:
         terminal.print_json([_as_record(entry) for entry in entries])
     elif not entries:
@@ -57,13 +62,17 @@ def log(run: RunArgument, as_json: JsonOption = False) -> None:
         print_grid(_columns(entries))
 
 
-def read_entries(run: RunDir) -> list[Entry]:
-    """Read what happened, in order. The changelog says what was changed; the events say by whom, and what was refused.
+def read_entries(run: RunDir, problems: list[str] | None = None) -> list[Entry]:
+    """Read what happened, in order, secrets masked.
+
+    The changelog says what was changed; the events say by whom, and what was refused.
+    What of the events cannot be read is added to `problems`.
 
     Raises:
         ChangelogError: the run's changelog is not one.
     """
-    events = read_events(run)
+    events, log = read_events(run, problems), read_changelog(run)
+    masking = masking_of(run, log)
     entries = [
         Entry(
             *(edit.step, edit.t, edit.who, edit.via, edit.note, _changes(edit)),
@@ -72,7 +81,7 @@ def read_entries(run: RunDir) -> list[Entry]:
             read=edit.read,
             watched=edit.watched,
         )
-        for edit in applied_edits(read_changelog(run) or changelog.Changelog({}), events)
+        for edit in applied_edits(log or changelog.Changelog({}), events)
     ]
     for event in merged(events):
         action = said(event.action, event.arguments or {}) if event.action is not None else None
@@ -81,7 +90,17 @@ def read_entries(run: RunDir) -> list[Entry]:
             reason = (event.reason or "no reason was recorded") if event.state == "rejected" else None
             source = (event.step, event.t, event.who, event.via, event.note)
             entries.append(Entry(*source, asked, reason, undo=event.undo, action=action, outcome=outcome(event)))
-    return _in_order(entries)
+    return [_masked(entry, masking) for entry in _in_order(entries)]
+
+
+def _masked(entry: Entry, masking: Masking) -> Entry:
+    said = {name: texts(masking, getattr(entry, name)) for name in ("note", "rejected", "action")}
+
+    def value(key: str, value: Any) -> Any:
+        return value if value is _MISSING else masking.value(key, value)
+
+    changes = [(key, value(key, old), value(key, new)) for key, old, new in entry.changes]
+    return dataclasses.replace(entry, changes=changes, **said)
 
 
 def _changes(edit: Applied) -> list[tuple[str, Any, Any]]:

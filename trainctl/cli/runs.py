@@ -80,6 +80,7 @@ def as_record(summary: Summary) -> dict[str, Any]:
     """Return a summary for JSON: the run by its path, times in ISO 8601."""
     record = {field.name: getattr(summary, field.name) for field in dataclasses.fields(summary)}
     record["path"] = str(record.pop("run").path)
+    del record["masking"]
     record["commands"] = [dataclasses.asdict(each) for each in summary.commands]
     for key in ("started", "ended"):
         record[key] = None if record[key] is None else format_time(record[key])

@@ -20,8 +20,9 @@ from typing import Any, Literal, get_args
 from trainctl.errors import UnreadableError
 from trainctl.rundir import files
 from trainctl.rundir.fields import unix_time, whole
+from trainctl.rundir.inbox import list_inbox, names_in_inbox
 from trainctl.rundir.paths import RunDir
-from trainctl.rundir.request import Request, short
+from trainctl.rundir.request import Request, request_id, short
 from trainctl.rundir.status import state_of
 
 # `applying`: of older versions. Beside the answer: `read`, who has taken the values of an edit, and `done`, what has
@@ -31,6 +32,8 @@ _BESIDE = {"read": ("read", "watched"), "done": ("done", "reason", "settled")}
 
 # The actions that the loop does itself, and what it looks at for them.
 LOOKS = {"checkpoint": "live.should_checkpoint", "evaluate": "live.should_evaluate", "stop": "live.should_stop"}
+
+RUN_ENDED = "the run ended"
 
 _LOOK_S = 0.02
 
@@ -101,13 +104,38 @@ def append(run: RunDir, events: Iterable[Event], *, durable: bool = False) -> No
         files.append_lines(run.events, records, durable=durable)
 
 
-def read_events(run: RunDir) -> list[Event]:
-    """Read all events, in order; torn and foreign lines are passed over.
+def read_events(run: RunDir, problems: list[str] | None = None) -> list[Event]:
+    """Read all events, in order; torn and foreign lines are passed over, and `problems` say how many.
 
     Raises:
         UnreadableError: the file is there and cannot be read.
     """
-    return _events(files.read_lines(run.events))
+    found: list[Event] = []
+    lost = 0
+    with contextlib.suppress(FileNotFoundError):
+        for block in files.read_blocks(run.events):
+            events = _events(files.parse_lines(block))
+            found += events
+            lost += count_lines(block) - len(events)
+    _tell_lost(run, max(lost, 0), problems)
+    return found
+
+
+def check_latest(run: RunDir, data: bytes, problems: list[str]) -> None:
+    """Say in `problems` how many of the latest lines, which were read already, are no events."""
+    events = _events(files.parse_together(data))
+    lines = count_lines(data) or int(b"\0" in data)  # of a machine that lost its power
+    _tell_lost(run, max(lines - len(events), 0), problems)
+
+
+def count_lines(data: bytes) -> int:
+    """Count the whole lines that have something in them."""
+    return sum(1 for line in data.split(b"\n")[:-1] if line.strip())
+
+
+def _tell_lost(run: RunDir, lost: int, problems: list[str] | None) -> None:
+    if lost and problems is not None:
+        problems.append(f"{run.events.name}: {'a line is no answer' if lost == 1 else f'{lost} lines are no answers'}")
 
 
 def _events(records: Iterable[Mapping[str, Any]]) -> list[Event]:
@@ -276,6 +304,26 @@ class Answers:
         if source is not None:
             remove(source)
         return True
+
+
+def reject_left(run: RunDir) -> None:
+    """Answer what lies in the inbox of a run whose status says already that it has ended: nobody takes it any more.
+
+    Whoever files a request later finds that the run does not run.
+    """
+    if not names_in_inbox(run):
+        return
+    answers, known = Answers(run), latest(read_events(run))
+    for path in list_inbox(run):
+        try:
+            request = request_id(path)
+        except FileNotFoundError:
+            continue  # taken back by who filed it
+        said = known.get(request, Event(request, "pending"))
+        if said.is_final:
+            remove(path)
+        else:
+            answers.give(dataclasses.replace(said, state="rejected", step=None, reason=RUN_ENDED, t=time.time()), path)
 
 
 def remove(source: Path) -> None:

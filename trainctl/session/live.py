@@ -16,6 +16,7 @@ from trainctl.attempt.rank import distributed, rank, world_size
 from trainctl.config.settings import settings_of
 from trainctl.errors import SettingError
 from trainctl.rundir.compare import FINGERPRINT, fingerprint
+from trainctl.rundir.events import RUN_ENDED
 from trainctl.rundir.request import Request
 from trainctl.rundir.summary import PreviousAttempt
 from trainctl.session import checkpoint as resume
@@ -30,7 +31,6 @@ from trainctl.session.ranks import leader
 from trainctl.session.ranks.follower import Follower
 from trainctl.session.ranks.leader import Leader
 from trainctl.session.ranks.protocol import Agree
-from trainctl.session.recovery import RUN_ENDED
 from trainctl.session.schedule import NEVER
 from trainctl.session.step import Session, lost_error, missed_error
 from trainctl.session.values import Now, build

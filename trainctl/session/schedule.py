@@ -176,12 +176,13 @@ def forked_at(own: Changelog, replay: Changelog | None, mode: str) -> int:
 
 
 def read_replay(path: Path) -> Changelog:
-    """Read the changelog to replay: a file, or that of a run dir.
+    """Read the changelog to replay: a file, which may be named by a link, or that of a run dir.
 
     Raises:
         ChangelogError: there is none, it cannot be read, or it is not a changelog.
     """
-    return _read(RunDir.at(path).changelog if path.is_dir() else path, f"trainctl.replay={str(path)!r}")
+    found = RunDir.at(path).changelog if path.is_dir() else Path(os.path.realpath(path))
+    return _read(found, f"trainctl.replay={str(path)!r}")
 
 
 def read_own(run: RunDir) -> Changelog | None:
