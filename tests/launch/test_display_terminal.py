@@ -57,11 +57,12 @@ def test_sweep_on_a_terminal(app: Any) -> None:
 
     screen = on_pty(app.command("x=1,2", "mode=wait", "hydra.launcher.slots=2"), app.path, 80, 24, act)
     rows = re.compile(
-        r"cpu +[12]/2 +[01] +[\d.]+ s\ncpu +[12]/2 +[01] "
+        r"cpu +[12]/2 +[01] x=[12] +[\d.]+ s\ncpu +[12]/2 +[01] x=[12] "
     )  # two jobs may say in either order that they run
     assert any(rows.search(picture) for picture in pictures)
     lines = screen.shown()
     assert [line.split()[0] for line in lines[:2]] == ["START", "START"]
+    assert {line.partition(" on ")[0].partition("sweep/")[2] for line in lines[:2]} == {"0 (x=1)", "1 (x=2)"}
     assert sum(line.startswith("DONE ") for line in lines) == 2
     assert lines[-1].startswith("2 jobs: 2 done (")
     assert not any("left" in line for line in lines)

@@ -139,7 +139,16 @@ class Sweep:
             job.oom_kills = linux.oom_kills()
             if self._settings.timeout_min is not None:
                 job.act_at = time.monotonic() + self._settings.timeout_min * 60
-            self._report.start(job.position, job.path, job.slot.name, values[1], values[2])
+            overrides = self._untold(job.position, job.path)
+            self._report.start(job.position, job.path, job.slot.name, values[1], values[2], overrides=overrides)
+
+    def _untold(self, position: int, path: Path) -> str:
+        """Return the swept overrides of a job whose directory is named by its number only."""
+        if not path.name.partition(".")[0].isdigit():
+            return ""
+        spec = self._specs[position]
+        keys = (each.get_key_element().lstrip("+~") for each in spec.overrides)
+        return " ".join(text for key, text in zip(keys, spec.texts, strict=True) if key in spec.swept)
 
     def _hear_zygote(self) -> None:
         report = self._starter.report()

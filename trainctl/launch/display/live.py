@@ -101,10 +101,12 @@ class Display(Report):
         self._paint()
         self._become_plain()
 
-    def start(self, position: int, path: Path, slot: str, attempt: int, passed: str = "") -> None:
-        super().start(position, path, slot, attempt, passed)
+    def start(
+        self, position: int, path: Path, slot: str, attempt: int, passed: str = "", *, overrides: str = ""
+    ) -> None:
+        super().start(position, path, slot, attempt, passed, overrides=overrides)
         shown = relative_to(path, self._sweep_dir) if self._sweep_dir is not None else path.name
-        job = _Job(position, clean(shown), time.monotonic(), Glance(RunDir.at(path)))
+        job = _Job(position, clean(f"{shown} {overrides}".rstrip()), time.monotonic(), Glance(RunDir.at(path)))
         self._jobs[self._free_line(slot)] = job
 
     def idle(self, position: int) -> None:

@@ -105,9 +105,13 @@ class Report:
     def close(self) -> None:
         """Give the terminal back."""
 
-    def start(self, position: int, path: Path, slot: str, attempt: int, passed: str = "") -> None:
+    def start(
+        self, position: int, path: Path, slot: str, attempt: int, passed: str = "", *, overrides: str = ""
+    ) -> None:
+        """A job's task begins; `overrides` are those that its path does not tell."""
         again = f", attempt {attempt}" if attempt > 1 else f"; {clean_line(passed)}" if passed else ""
-        self._say(f"START {self._of(position)} {_shown(path)} on slot {slot}{again}")
+        what = f" ({clean_line(overrides)})" if overrides else ""
+        self._say(f"START {self._of(position)} {_shown(path)}{what} on slot {slot}{again}")
 
     def idle(self, position: int) -> None:
         """A job's task is over and its slot is free; what became of it is still being written down."""
