@@ -22,7 +22,7 @@ FAULT_JOBS ?= 1000
 FAULTS = TRAINCTL_FAULT_SEED=$(FAULT_SEED) TRAINCTL_FAULT_ROUNDS=$(FAULT_ROUNDS) TRAINCTL_FAULT_JOBS=$(FAULT_JOBS)
 
 .NOTPARALLEL:
-.PHONY: help venv demo lock test test-main test-all test-hydra14 test-hydra14-all test-newest test-oldest test-page test-faults check format format-check lint types bench screenshots chromium clean
+.PHONY: help venv demo lock test test-main test-all test-hydra14 test-hydra14-all test-newest test-oldest test-page test-faults test-attack check format format-check lint types bench screenshots chromium clean
 
 help: ## say what each target does
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -91,6 +91,10 @@ test-all: test-hydra14-all $(VENV)/.installed-dev chromium ## run everything, wi
 
 test-page: $(VENV)/.installed-dev chromium ## all tests of the page, with a browser's whole tours
 	$(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS) tests/panel tests/security
+
+# What of it takes minutes (a page under load, whole tours) is left to `make test-page`.
+test-attack: $(VENV)/.installed-dev chromium ## what others may do: broken and hostile run dirs, another user, the page's gate
+	$(BIN)/python -m pytest -n $(WORKERS) -m 'not long' $(PYTEST_ARGS) tests/security tests/panel/test_stored_script.py
 
 test-hydra14: $(VENV14)/.installed ## run Hydra's own suites, and ours of configs, on the newest pre-release of Hydra 1.4
 	$(VENV14)/bin/python -m pytest -n $(WORKERS) -m 'not long' $(PYTEST_ARGS) $(ON_HYDRA14) \

@@ -50,7 +50,7 @@ ROWS: list[dict[str, set[str]]] = [
         "sources": {"track"},
         "panel": {"examine"},
     },
-    {"callback": set(), "preset": set()},
+    {"callback": set(), "micro_config": set(), "preset": set()},
     {"cli": set(), "hydra_plugins": set()},
 ]
 PUBLIC = "trainctl"  # trainctl/__init__.py names what is public and imports nothing until it is asked for

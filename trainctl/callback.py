@@ -42,7 +42,7 @@ from trainctl.panel.server.launch import ssh_line
 from trainctl.panel.server.watchdog import Guard
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.provenance import relative_to
-from trainctl.session.open import check_start, own_changelog
+from trainctl.session.start_check import check_start, own_changelog
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +94,7 @@ class TrainctlCallback(Callback):
         with known_to_hydra(config):
             run = RunDir.at(str(config.hydra.run.dir))
             try:
-                settings = check_start(run, config)
+                settings = check_start(run, config, () if _around.draws is None else _around.draws.texts)
             except TrainctlError as error:
                 _refuse(error)
         _show_page(run.path.parent, settings)
@@ -183,7 +183,8 @@ def _join_host(config: DictConfig) -> None:
     rendezvous.join(tried, host)
     _draw(tried)
     with known_to_hydra(tried), contextlib.suppress(TrainctlError):
-        own_changelog(host, tried)
+        drawn = () if _around.draws is None else _around.draws.texts
+        own_changelog(host, tried, settings_of(tried), drawn, is_composed=True)
         rendezvous.join(config, host)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -144,12 +145,14 @@ def test_run_is_done_when_there_is_room_again_before_its_end(tmp_path: Path, dis
 
 
 @pytest.mark.parametrize("way", ["callback", "live alone", "no hydra", "fork", "spawn"])
-def test_run_that_cannot_even_write_its_status_fails_and_is_never_done(tmp_path: Path, disk: Path, way: str) -> None:
+def test_run_on_a_disk_without_any_room_says_that_it_failed_and_why(tmp_path: Path, disk: Path, way: str) -> None:
     run = prepared(tmp_path, disk, way)
     done = run(PAGES="0")
     assert (done.returncode, (tmp_path / "trained").read_text()) == (1, "trained "), done.stderr
     assert "No space left on device" in done.stdout + done.stderr
-    assert status(disk)["state"] == "running"
+    reason = str(status(disk)["reason"])
+    assert status(disk)["state"] == "failed"
+    assert re.fullmatch(REASON.replace("step 4", r"step \d").replace("(", r"\(").replace(")", r"\)"), reason), reason
     assert not (disk / "run" / "result.yaml").exists()
     (disk / "filler").unlink()
     again = run()

@@ -130,7 +130,7 @@ def test_scheduler_made_after_an_edit_begins_with_the_edited_rate(open_live: Ope
     assert used == pytest.approx([0.2, 0.1, 0.1, 0.05])
 
 
-def test_step_that_raises_leaves_the_scheduled_rate(open_live: OpenLive) -> None:
+def test_step_that_raises_leaves_the_rate_as_it_was(open_live: OpenLive) -> None:
     live = open_live({1: {"optim": {"lr": 0.2}}}, optim=OPTIM)
     weight = weights()[0]
     optimizer = torch.optim.SGD([weight], lr=0.1)
@@ -145,7 +145,7 @@ def test_step_that_raises_leaves_the_scheduled_rate(open_live: OpenLive) -> None
         optimizer.step(fail)
     optimizer.step()
     scheduler.step()
-    assert optimizer.param_groups[0]["lr"] == 0.1
+    assert optimizer.param_groups[0]["lr"] == 0.2
     assert weight.tolist() == pytest.approx([0.8, 0.8])
 
 

@@ -17,6 +17,7 @@ GOOD = ("good-0", "good-1", "good-2")
 YAML = ("status.yaml", "run.yaml", "result.yaml", "progress.yaml", "changelog.yaml")
 LINES = ("metrics.jsonl", "events.jsonl")
 OTHERS = ("run.lock", "job.log", ".hydra/config.yaml", ".hydra/hydra.yaml", "stop.yaml")
+FOLDERS = ("inbox", ".hydra", ".track", "tensorboard")
 TO_MANY = 10**400
 
 BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
@@ -49,6 +50,9 @@ TEXTS: dict[str, bytes] = {
     "list": b"- 1\n- 2\n",
     "digits": b"state: 0x" + b"f" * 6000 + b"\nvalue: 0x" + b"f" * 6000 + b"\n0: {a: 0x" + b"f" * 6000 + b"}\n",
     "key": b"{[1]: 2, state: done}\n",
+    "spaces": b"state: done" + b" " * 32_000 + b"x: 1\n",
+    "zeros": bytes(4096),
+    "long": b'state: "' + b"x" * 2_000_000 + b'"\n',
 }
 STATUS = {
     "null": b"state: null\n",
@@ -69,6 +73,7 @@ RECORDS = {
     "float": b'{"id": "a", "state": "rejected", "t": 1e300, "step": 1e300, "loss": 1e400}\n',
     "no-text": bytes(range(256)) * 3 + b"\n",
     "none": b"no record\n" * 3,
+    "spaces": b'{"id": "a",' + b" " * 32_000 + b'"state": 3}\n',
 }
 CHANGELOG = {
     "spaces": b"0: {lr: 0.1}\n5: {lr: 0.2}  # " + b" " * 32_000 + b"x\n",
@@ -103,14 +108,17 @@ def make_broken_runs(root: Path) -> dict[str, RunDir]:
         run = make_run(root, f"{file.replace('/', '-').lstrip('.')}:{fault}", 0.7)
         path = run.path / file
         path.parent.mkdir(exist_ok=True)
-        path.unlink(missing_ok=True)
+        path.rmdir() if path.is_dir() else path.unlink(missing_ok=True)
         place(path)
         found[run.name] = run
 
     for file in (*YAML, *LINES, *OTHERS):
         for fault, place in PLACED.items():
             broken(file, fault, place)
-    texts = [(file, TEXTS) for file in (*YAML, ".hydra/config.yaml")]
+    for file in FOLDERS:
+        for fault in ("fifo", "zero", "nowhere", "socket", "huge"):
+            broken(file, fault, PLACED[fault])
+    texts = [(file, TEXTS) for file in (*YAML, ".hydra/config.yaml", ".hydra/hydra.yaml")]
     texts += [("status.yaml", STATUS), ("progress.yaml", PROGRESS), ("changelog.yaml", CHANGELOG)]
     for file, contents in [*texts, *((file, RECORDS) for file in LINES)]:
         for fault, content in contents.items():

@@ -22,6 +22,7 @@ from trainctl.rundir.paths import RunDir
 READING = Path(__file__).with_name("reading_runs.py")
 PATIENCE_S = 400.0  # of all commands together, on a busy machine
 MOST_S = 30.0  # of one: each takes a fraction of a second, and one that hangs would take for ever
+MOST_BYTES = 200 * 2**20  # that memory grows by, with all commands one after the other
 OTHER_UID = 65534
 
 REASONS = {
@@ -44,6 +45,14 @@ WHY = {
     "progress.yaml:text": r"progress\.yaml: step 'many' is not a whole number",
     "metrics.jsonl:deep": r"metrics\.jsonl: none of its lines is a record",
     "metrics.jsonl:text": r"metrics\.jsonl: step 'many' is not a whole number",
+    "metrics.jsonl:huge": r"metrics\.jsonl: none of its lines is a record",
+    "changelog.yaml:words": r"changelog\.yaml is not a changelog: 'five' is not a step",
+    "changelog.yaml:bomb": r"changelog\.yaml is not a changelog: its YAML aliases make it larger than",
+    "changelog.yaml:deep": r"changelog\.yaml is not a changelog: it is nested more than 100 deep",
+    "events.jsonl:none": r"events\.jsonl: 3 lines are no answers",
+    "events.jsonl:text": r"events\.jsonl: a line is no answer",
+    "events.jsonl:huge": r"events\.jsonl: a line is no answer",
+    "events.jsonl:fifo": r"events\.jsonl: not a regular file",
 }
 
 
@@ -71,7 +80,9 @@ def open_dir() -> Iterator[Path]:
 
 @pytest.mark.timeout(PATIENCE_S + 60)
 def test_every_command_shows_the_good_runs_and_says_what_is_wrong_with_the_broken(tmp_path: Path) -> None:
-    names = {*GOOD, *make_broken_runs(tmp_path)}
+    broken = make_broken_runs(tmp_path)
+    assert len(broken) >= 200
+    names = {*GOOD, *broken}
     said = read_by_all(tmp_path)
     for words, one in said.items():
         assert one["code"] in (0, 1), (words, one)
@@ -95,6 +106,8 @@ def test_every_command_shows_the_good_runs_and_says_what_is_wrong_with_the_broke
         assert re.search(r"3 .* me +cli +lr: 0\.\d+ -> 0\.5", said["log", name]["out"])
     assert re.search(r"lr +0\.5 +0\.5|no value differs", said["diff", "good-0", "good-1"]["out"])
     check_reasons(rows, page, said)
+    check_sources(said)
+    assert said["memory",]["grown"] < MOST_BYTES
 
 
 def check_reasons(rows: dict[str, Any], page: dict[str, Any], said: dict[tuple[str, ...], dict[str, Any]]) -> None:
@@ -118,6 +131,35 @@ def check_reasons(rows: dict[str, Any], page: dict[str, Any], said: dict[tuple[s
             assert re.search(f"events.jsonl: {why}", said["log", f"events.jsonl:{fault}"]["err"])
             assert re.search(f"job.log: {why}", said["tail", f"job.log:{fault}"]["err"])
     assert re.search("not a changelog: its YAML aliases make it larger", said["log", "changelog.yaml:bomb"]["err"])
+
+
+def check_sources(said: dict[tuple[str, ...], dict[str, Any]]) -> None:
+    """A run that cannot be read is no source of a config, and is neither replayed nor sent; the reason is said."""
+    for name in GOOD:
+        assert said["+from", name]["out"] == {"lr": 0.5, "norm": "new"}
+        assert said["replay", name]["out"] == [[{"lr": 0.5}], 0]
+        assert re.search(r"lr +0\.5 +edit at step 3 by me, cli", said["explain", name]["out"])
+        assert "5 records, 1 edits" in said["sync", "--to", "tensorboard", name]["out"]
+    assert said["verify", "good-0"]["out"] is None
+    for fault, why in REASONS.items():
+        name = f"changelog.yaml:{fault}"
+        for command in ("+from", "replay", "verify", "explain"):
+            assert said[command, name]["code"] == 1
+            assert re.search(why, said[command, name]["err"]), said[command, name]
+        assert re.search(why, said["sync", "--to", "tensorboard", name]["err"])
+        for command, file, reason in (
+            ("+from", "hydra-config.yaml", why),
+            ("explain", "hydra-config.yaml", why),
+            ("explain", "hydra-hydra.yaml", why),
+            ("verify", "metrics.jsonl", "line is longer than 16 MiB" if fault == "huge" else why),
+            ("replay", "events.jsonl", "line is longer than 16 MiB" if fault == "huge" else why),
+        ):
+            assert re.search(reason, said[command, f"{file}:{fault}"]["err"]), (command, file, fault)
+    for name, why in WHY.items():
+        if name.startswith("changelog.yaml:"):
+            assert re.search(why.partition(": ")[2], said["replay", name]["err"]), name
+            assert re.search(why.partition(": ")[2], said["+from", name]["err"]), name
+    assert "events.jsonl: 3 lines are no answers" in said["log", "events.jsonl:none"]["err"]
 
 
 @pytest.mark.timeout(PATIENCE_S + 60)

@@ -25,6 +25,7 @@ from trainctl.config.settings import given_settings
 from trainctl.config.settings_node import hand_down
 from trainctl.errors import JobError, TrainctlError
 from trainctl.rundir import files
+from trainctl.rundir.events import reject_left
 from trainctl.rundir.inbox import names_in_inbox
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.result import read_result, write_result
@@ -65,22 +66,28 @@ class Attempt:
         run: where everything is written.
         number: 1 for the first execution of this run dir, then 2, …
         seed: the seed of the run, given, taken over, or drawn.
+        previous: what the attempt before has left; None for the first.
+        composed: the plain config as Hydra composed it; None where no Hydra app runs.
         seeded: names of the libraries that were seeded so far.
         left: names of files in the inbox that earlier attempts did not take.
         ends_with_job: Hydra's callback began it, and ends it when Hydra's job ends.
         is_settled: result and status say how it ended, though the process may go on for a while.
         value: what the run returns, once it is settled.
         remark: what the status of a run that is done says beside that: who stopped it.
+        ending: how it ends, once that is known.
     """
 
     def __init__(self, reservation: Reservation, status: Status, left: frozenset[str], begun: float) -> None:
         self.run = reservation.run
         self.settings = reservation.settings
         self.seed = reservation.seed
+        self.composed = reservation.composed
+        self.previous = reservation.previous
         self.seeded: set[str] = set()
         self.remark: str | None = None
         self.ends_with_job = self.is_settled = False
         self.value: Any = None
+        self.ending: State | None = None
         self.status = status
         self.left = left
         self._begun = begun  # monotonic seconds
@@ -219,7 +226,7 @@ class Attempt:
     def _close(self, state: State, value: Any, exit_code: int | None, reason: str | None) -> None:
         if self.is_settled:
             return
-        self.is_settled = True
+        self.is_settled, self.ending = True, state
         for hook in reversed(self._at_end):
             try:
                 hook()
@@ -233,6 +240,13 @@ class Attempt:
     def _tell_of_end(self) -> None:
         for hook in self._after_end:
             hook()
+
+    def _answer_late(self) -> None:
+        """Look into the inbox once more, now that the status says that the run has ended."""
+        try:
+            reject_left(self.run)
+        except OSError as error:
+            log.warning("requests that came last could not be answered: %s", error.strerror or error)
 
     def write_end(self, state: State, value: Any, exit_code: int | None, reason: str | None) -> None:
         """Write result and status; what cannot be written is logged."""
@@ -249,6 +263,9 @@ class Attempt:
             log.error("%s", lost)
             if state == "done":  # nobody would know, so it will run again
                 self.status = self.status.end("failed", exit_code=1, reason=lost)
+                with contextlib.suppress(OSError):
+                    write_status(self.run, self.status)
+        self._answer_late()
 
 
 begin = Attempt.begin

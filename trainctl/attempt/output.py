@@ -28,6 +28,19 @@ def keep_earlier_log(run: RunDir, attempt: int) -> None:
             run.log.rename(earlier)
 
 
+def open_missing_streams() -> None:
+    """Let a standard stream that was closed when this process was started lead nowhere, for it and its children."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is not None:
+            continue
+        stream = Path(os.devnull).open(mode, encoding="utf-8")  # noqa: SIM115  # for as long as the process lives
+        setattr(sys, name, stream)
+        try:
+            os.fstat(number)  # a file that was opened since has this number, and keeps it
+        except OSError:
+            os.dup2(stream.fileno(), number)
+
+
 def redirect_to(path: Path) -> None:
     """Send stdout and stderr of this process to a file, for good; stdin is empty from here on."""
     _flush()

@@ -14,8 +14,10 @@ from trainctl.cli import terminal
 from trainctl.cli.place import JsonOption, RunArgument, find_run, shown
 from trainctl.cli.runs import as_record, commands_cell, state_style
 from trainctl.cli.traces import last_traceback
+from trainctl.config.masking import Masking
 from trainctl.rundir import files
 from trainctl.rundir.logs import earlier_logs
+from trainctl.rundir.masked import texts
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.summary import Summary, read_tail, summarize
 
@@ -27,9 +29,10 @@ _LABEL_WIDTH = 11
 def show(run: RunArgument, as_json: JsonOption = False) -> None:
     """Show everything that is known about a run, and why it failed if it did."""
     found = find_run(run)
-    summary, record, status = summarize(found), files.read_mapping(found.run), files.read_mapping(found.status)
+    summary = summarize(found)
+    record, status = (texts(summary.masking, files.read_mapping(path)) for path in (found.run, found.status))
     ended_badly = summary.state not in ("queued", "running", "done")
-    log = _log_lines(found) if ended_badly else []
+    log = _log_lines(found, summary.masking) if ended_badly else []
     trace, lines = last_traceback(log), log[-_LOG_LINES:]
     if as_json:
         more = {"status": status, "run": record, "log": _log_path(found), "earlier_logs": _earlier_logs(found)}
@@ -112,9 +115,10 @@ def _git(facts: Any) -> str:
     return f"{facts['sha']}{' with uncommitted changes' if facts.get('dirty') else ''}"
 
 
-def _log_lines(run: RunDir) -> list[str]:
+def _log_lines(run: RunDir, masking: Masking) -> list[str]:
     tail = read_tail(run.log)
-    return terminal.clean_lines(tail.decode(errors="replace"), _MOST_LINES) if tail else []
+    lines = terminal.clean_lines(tail.decode(errors="replace"), _MOST_LINES) if tail else []
+    return [masking.text(line) for line in lines]
 
 
 def _log_path(run: RunDir) -> str | None:

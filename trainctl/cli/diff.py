@@ -13,8 +13,10 @@ from trainctl.cli.place import JsonOption, find_run, shown
 from trainctl.config import yaml
 from trainctl.config.drift import differing_keys
 from trainctl.config.keys import leaves
+from trainctl.config.masking import Masking
 from trainctl.errors import RunDirError
 from trainctl.rundir.edits import read_changelog
+from trainctl.rundir.masked import masking_of
 from trainctl.rundir.paths import RunDir
 
 _AT = re.compile(r"(?P<run>.+)@(?P<step>[0-9]{1,18})", re.DOTALL)
@@ -25,10 +27,13 @@ Side = Annotated[str, typer.Argument(metavar="RUN[@STEP]", help="A run, after it
 
 def diff(one: Side, other: Side, as_json: JsonOption = False) -> None:
     """Show the values in which two runs differ, or one run at two steps. Settings of trainctl do not count."""
-    left_name, left = _config(one)
-    right_name, right = _config(other)
+    left_name, left, hidden = _config(one)
+    right_name, right, also_hidden = _config(other)
     differing = differing_keys(left, right)
-    before, after = leaves(left), leaves(right)
+    before, after = (
+        {key: hidden.value(key, also_hidden.value(key, value)) for key, value in leaves(side).items()}
+        for side in (left, right)
+    )
     if as_json:
         terminal.print_json([_record(key, before, after) for key in differing])
         return
@@ -44,8 +49,8 @@ def diff(one: Side, other: Side, as_json: JsonOption = False) -> None:
     )
 
 
-def _config(text: str) -> tuple[str, dict[Any, Any]]:
-    """Return what to call a side, and its config.
+def _config(text: str) -> tuple[str, dict[Any, Any], Masking]:
+    """Return what to call a side, its config, and what of that is secret.
 
     Raises:
         RunDirError: there is no such run, or it has no changelog.
@@ -58,7 +63,7 @@ def _config(text: str) -> tuple[str, dict[Any, Any]]:
             f"{shown(run)} has no changelog.yaml: its script has not called trainctl.live, or not got that far"
         )
     name = shown(run) if step is None else f"{shown(run)}@{step}"
-    return name, log.at(log.last_step if step is None else step)
+    return name, log.at(log.last_step if step is None else step), masking_of(run, log)
 
 
 def _side(text: str) -> tuple[RunDir, int | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated, Any
 
 import typer
@@ -42,7 +43,7 @@ def explain(
 def _run(text: str) -> RunDir:
     """Return a run; or the output dir of any Hydra program, which has the config too."""
     run = RunDir.at(text)
-    return run if (run.path / ".hydra" / "hydra.yaml").is_file() else find_run(text)
+    return run if os.path.lexists(run.path / ".hydra" / "hydra.yaml") else find_run(text)
 
 
 def split_words(words: list[str]) -> tuple[list[str], list[str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +13,10 @@ from trainctl.cli import terminal
 from trainctl.cli.grid import Column, print_grid
 from trainctl.cli.place import JsonOption, RunArgument, find_run
 from trainctl.config import changelog, yaml
-from trainctl.rundir.edits import Applied, applied_edits, merged, read_changelog
-from trainctl.rundir.events import read_events
+from trainctl.config.masking import Masking
+from trainctl.rundir.edits import Applied, applied_edits, merged, read_changelog, reading
+from trainctl.rundir.events import outcome, read_events
+from trainctl.rundir.masked import masking_of, texts
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.status import format_time
 from trainctl.session.actions import said
@@ -25,7 +28,8 @@ _MISSING = object()
 class Entry:
     """One request that was answered: what it changed (key, old, new), what was done, or why it was refused.
 
-    `number` is that of an edit, for `trainctl undo`; `undo` the number of the edit that was to be taken back.
+    `number` is that of an edit, for `trainctl undo`; `undo` the number of the edit that was to be taken back. `read`
+    and `watched` say who has read the new values, as `Event` has them, `outcome` what has come of an action.
     """
 
     step: int | None
@@ -38,12 +42,18 @@ class Entry:
     number: int | None = None
     undo: int | bool | None = None
     action: str | None = None
+    read: Mapping[str, int | None] | None = None
+    watched: int | None = None
+    outcome: str | None = None
 
 
 def log(run: RunArgument, as_json: JsonOption = False) -> None:
     """Show who changed what, at which step, from which value to which, and which requests were rejected."""
     found = find_run(run)
-    entries = read_entries(found)
+    problems: list[str] = []
+    entries = read_entries(found, problems)
+    for problem in problems:
+        terminal.note(problem, style="yellow")
     if as_json:
         terminal.print_json([_as_record(entry) for entry in entries])
     elif not entries:
@@ -52,16 +62,26 @@ def log(run: RunArgument, as_json: JsonOption = False) -> None:
         print_grid(_columns(entries))
 
 
-def read_entries(run: RunDir) -> list[Entry]:
-    """Read what happened, in order. The changelog says what was changed; the events say by whom, and what was refused.
+def read_entries(run: RunDir, problems: list[str] | None = None) -> list[Entry]:
+    """Read what happened, in order, secrets masked.
+
+    The changelog says what was changed; the events say by whom, and what was refused.
+    What of the events cannot be read is added to `problems`.
 
     Raises:
         ChangelogError: the run's changelog is not one.
     """
-    events = read_events(run)
+    events, log = read_events(run, problems), read_changelog(run)
+    masking = masking_of(run, log)
     entries = [
-        Entry(edit.step, edit.t, edit.who, edit.via, edit.note, _changes(edit), number=edit.number, undo=edit.undo)
-        for edit in applied_edits(read_changelog(run) or changelog.Changelog({}), events)
+        Entry(
+            *(edit.step, edit.t, edit.who, edit.via, edit.note, _changes(edit)),
+            number=edit.number,
+            undo=edit.undo,
+            read=edit.read,
+            watched=edit.watched,
+        )
+        for edit in applied_edits(log or changelog.Changelog({}), events)
     ]
     for event in merged(events):
         action = said(event.action, event.arguments or {}) if event.action is not None else None
@@ -69,8 +89,18 @@ def read_entries(run: RunDir) -> list[Entry]:
             asked = [(key, None, value) for key, value in (event.edits or {}).items()]
             reason = (event.reason or "no reason was recorded") if event.state == "rejected" else None
             source = (event.step, event.t, event.who, event.via, event.note)
-            entries.append(Entry(*source, asked, reason, undo=event.undo, action=action))
-    return _in_order(entries)
+            entries.append(Entry(*source, asked, reason, undo=event.undo, action=action, outcome=outcome(event)))
+    return [_masked(entry, masking) for entry in _in_order(entries)]
+
+
+def _masked(entry: Entry, masking: Masking) -> Entry:
+    said = {name: texts(masking, getattr(entry, name)) for name in ("note", "rejected", "action")}
+
+    def value(key: str, value: Any) -> Any:
+        return value if value is _MISSING else masking.value(key, value)
+
+    changes = [(key, value(key, old), value(key, new)) for key, old, new in entry.changes]
+    return dataclasses.replace(entry, changes=changes, **said)
 
 
 def _changes(edit: Applied) -> list[tuple[str, Any, Any]]:
@@ -128,6 +158,11 @@ def _lines(entry: Entry) -> list[tuple[str, str]]:
         lines = [(f"{key}: {_shown(old)} -> {_shown(new)}", "") for key, old, new in entry.changes]
     if entry.undo is not None and entry.rejected is None:
         lines.append((f"# undo of edit {entry.undo}", "dim"))
+    read = reading(entry.read, entry.watched)
+    if read is not None and set((entry.read or {}).values()) != {entry.step}:
+        lines.append((f"# {read}", "yellow" if None in (entry.read or {}).values() else "dim"))
+    if entry.outcome is not None:
+        lines.append((f"# {entry.outcome}", "yellow" if entry.outcome.startswith("not") else "dim"))
     return [*lines, (f"# {entry.note}", "dim")] if entry.note else lines
 
 

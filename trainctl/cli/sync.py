@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 import typer
@@ -22,7 +23,7 @@ def sync(
 ) -> None:
     """Send to trackers what they have not got of a run: after a kill, or when a server was away."""
     run = find_run(name)
-    names = to or (trackers_of(run) if run.changelog.exists() else [])
+    names = to or (trackers_of(run) if os.path.lexists(run.changelog) else [])
     if not names:
         raise SettingError(f"{shown(run)} names no tracker in trainctl.track; say which with --to mlflow, say")
     has_failed = False

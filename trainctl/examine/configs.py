@@ -36,7 +36,7 @@ def configs_of(run: RunDir) -> tuple[dict[str, Any], dict[str, Any], int]:
     base = base_of(text)
     if base is not None:
         return base, {}, 0
-    log = changelog.loads(text.encode(), str(run.changelog))
+    log = changelog.loads(text.encode(), run.changelog.name)
     start, end = leaves(log.base), leaves(log.at(log.last_step))
     changed = {key for edit in log.edits for key in edit.values}
     below = tuple(f"{key}." for key in changed)

@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from trainctl.config.masking import Masking
 from trainctl.errors import TrainctlError, UnreadableError
 from trainctl.examine import mlrunner
 from trainctl.examine.columns import Parameters
 from trainctl.examine.configs import choices_of, configs_of
 from trainctl.examine.curve import MetricSummary, Part, read_curves
+from trainctl.rundir.masked import texts
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.status import Seen, format_time
 from trainctl.rundir.summary import summarize
@@ -102,7 +104,7 @@ def read_row(run: RunDir) -> Row:
         with _problem_of(row, "the run"):
             row.state, row.reason, row.start = mlrunner.read_output(run.path, row.problems)
         return row
-    _read_summary(row)
+    masking = _read_summary(row)
     if row.run.shut():
         return row
     if row.state == "queued" and row.result is not None and not row.run.status.exists():
@@ -120,15 +122,18 @@ def read_row(run: RunDir) -> Row:
             if name not in row.metrics and values:
                 row.metrics[name] = MetricSummary()
                 row.metrics[name].add(values)
-    row.problems = list(dict.fromkeys(row.problems))  # two readers of one file say the same
+    row.problems = list(dict.fromkeys(texts(masking, row.problems)))  # two readers of one file say the same
+    row.start, row.end = masking.values(row.start), masking.values(row.end)
     return row
 
 
-def _read_summary(row: Row) -> None:
+def _read_summary(row: Row) -> Masking:
+    """Take over what a table shows, which is without secrets; return what knows them."""
     summary = summarize(row.run)
     row.state, row.reason, row.problems = summary.state, summary.reason, summary.problems
     row.attempt, row.started, row.took_s = summary.attempt, summary.started, summary.duration_s
     row.overrides, row.edits, row.result = summary.overrides, summary.edits, summary.result
+    return summary.masking
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,7 @@ from trainctl.explain.trace import TraceError, note_overrides, trace
 from trainctl.rundir import files
 from trainctl.rundir.edits import applied_edits, read_changelog
 from trainctl.rundir.events import read_events
+from trainctl.rundir.masked import masking_of, texts
 from trainctl.rundir.paths import RunDir
 from trainctl.text import clean
 
@@ -71,21 +73,23 @@ def written(explanation: Explanation, key: str | None) -> str:
 
 
 def explain_run(run: RunDir) -> Explanation:
-    """Explain the config of a run up to its last edit. Nothing of the run's program is imported.
+    """Explain the config of a run up to its last edit, secrets masked. Nothing of the run's program is imported.
 
     Raises:
         RunDirError: it has recorded no config, or what it has is none.
         ChangelogError: its changelog is not one.
     """
-    hydra = _hydra_of(run)
-    recorded = files.read_mapping(run.path / ".hydra" / "config.yaml")
+    problems: list[str] = []
+    hydra = _hydra_of(run, problems)
+    recorded = files.read_mapping(run.config, problems)
     log = read_changelog(run)
     if not recorded and log is None:
-        raise RunDirError(f"{str(run.path)!r} has no config: neither .hydra/config.yaml nor changelog.yaml")
+        why = f" ({'; '.join(problems)})" if problems else ""
+        raise RunDirError(f"{str(run.path)!r} has no config: neither .hydra/config.yaml nor changelog.yaml{why}")
     final = leaves(recorded or (log.base if log else {}))
     if hydra is None:
-        unknown = ["what set the values at the start is unknown: there is no .hydra/hydra.yaml"]
-        explanation = Explanation(History(), unknown)
+        why = ".hydra/hydra.yaml does not say" if os.path.lexists(run.path / _HYDRA) else f"there is no {_HYDRA}"
+        explanation = Explanation(History(), [f"what set the values at the start is unknown: {why}"])
         explanation.history.settle(final, Source("unknown", "(not recorded)"))
     else:
         try:
@@ -93,11 +97,12 @@ def explain_run(run: RunDir) -> Explanation:
             with _hydra.as_of(None if base is None else str(base)):
                 explanation = _explain(final, hydra, _loader(hydra), "(the config files have changed since)")
         except (OmegaConfBaseException, AttributeError, LookupError, TypeError, ValueError) as error:
-            said = " ".join(str(error).split())
-            raise RunDirError(f"{run.path / _HYDRA} is not what Hydra writes: {said}") from error
+            raise _not_hydras(run, error) from error
+    explanation.unknown.extend(problems)
     for edit in applied_edits(log, read_events(run)) if log is not None else ():
         explanation.history.set(edit.values, Source("edit", said_of_edit(edit.step, edit.who, edit.via, edit.note)))
-    return explanation
+    masking = masking_of(run, log)
+    return Explanation(explanation.history.masked(masking), texts(masking, explanation.unknown))
 
 
 def _explain(final: Mapping[str, Any], hydra: DictConfig, loader: Any, otherwise: str) -> Explanation:
@@ -120,12 +125,16 @@ def _explain(final: Mapping[str, Any], hydra: DictConfig, loader: Any, otherwise
     return Explanation(history, unknown)
 
 
-def _hydra_of(run: RunDir) -> DictConfig | None:
-    path = run.path / _HYDRA
-    if not path.is_file():
-        return None
-    node = OmegaConf.create(files.read_mapping(path)).get("hydra")
+def _hydra_of(run: RunDir, problems: list[str]) -> DictConfig | None:
+    try:
+        node = OmegaConf.create(files.read_mapping(run.path / _HYDRA, problems)).get("hydra")
+    except (OmegaConfBaseException, ValueError) as error:
+        raise _not_hydras(run, error) from error
     return node if isinstance(node, DictConfig) else None
+
+
+def _not_hydras(run: RunDir, error: Exception) -> RunDirError:
+    return RunDirError(f"{run.path / _HYDRA} is not what Hydra writes: {' '.join(str(error).split())[:300]}")
 
 
 def _loader(hydra: DictConfig) -> Any:

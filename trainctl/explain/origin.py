@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from trainctl.config import keys, yaml
+from trainctl.config.masking import Masking
 from trainctl.config.values import is_same
 from trainctl.errors import SettingError
 
@@ -97,6 +98,20 @@ class History:
         different = {key: value for key, value in final.items() if key not in known or not is_same(known[key], value)}
         now = {**{key: value for key, value in last.items() if key in final}, **different}
         self.note(now, different, source)
+
+    def masked(self, masking: Masking) -> History:
+        """Return it without secrets, in values and in what is told of their sources."""
+        found = History()
+        for key, settings in self._settings.items():
+            found._settings[key] = [
+                Setting(
+                    masking.value(key, each.value),
+                    Source(each.source.kind, masking.text(each.source.text)),
+                    each.is_gone,
+                )
+                for each in settings
+            ]
+        return found
 
     def _last(self, key: str) -> Any:
         settings = self._settings.get(key)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from trainctl.attempt.output import open_missing_streams
 from trainctl.errors import RunDirError, SettingError
 from trainctl.launch.display.report import Outlet
 from trainctl.launch.registry import find
@@ -57,6 +58,7 @@ def detach(sweep_dir: Path) -> None:
             f"{str(path)!r} cannot be written: {error.strerror or error}; choose another sweep dir"
         ) from error
     begin = os.fstat(log).st_size
+    open_missing_streams()
     sys.stdout.flush()
     sys.stderr.flush()
     process = subprocess.Popen(

@@ -13,6 +13,7 @@ from typing import Literal
 
 from trainctl.attempt.reservation import take_lock
 from trainctl.errors import CommandError
+from trainctl.rundir import files
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.status import State, read_status, write_status
 
@@ -155,7 +156,7 @@ def is_done_by(path: Path | None, pid: int | None) -> bool:
 def last_lines(path: Path) -> str:
     """Return the last lines of a text file; empty when it cannot be read."""
     try:
-        with path.open("rb") as file:
+        with files.open_regular(path) as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL_BYTES))
             text = file.read().decode(errors="replace")
     except OSError:

@@ -97,13 +97,15 @@ def _ended(commands: dict[str, dict[str, Any]] | None) -> dict[str, dict[str, An
 def write_status(run: RunDir, status: Status) -> None:
     """Write `status.yaml`, leaving out what is not known.
 
-    That a run is running need not outlast the machine: nobody believes it without the lock.
+    That a run is running need not outlast the machine: nobody believes it without the lock. How it ended is written
+    on a full disk too.
     """
     record = {key: value for key, value in dataclasses.asdict(status).items() if value is not None}
     for key in ("started", "ended"):
         if key in record:
             record[key] = format_time(record[key])
-    files.write_yaml(run.status, record, durable=status.state != "running")
+    is_over = status.state != "running"
+    files.write_yaml(run.status, record, durable=is_over, needs_no_room=is_over)
 
 
 def read_status(run: RunDir, problems: list[str] | None = None) -> Status | None:

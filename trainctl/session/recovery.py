@@ -9,12 +9,10 @@ from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 
 from trainctl.rundir.edits import Applied
-from trainctl.rundir.events import Answers, Event, remove
+from trainctl.rundir.events import RUN_ENDED, Answers, Event, remove
 from trainctl.rundir.inbox import list_inbox
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.request import Request, request_id
-
-RUN_ENDED = "the run ended"
 
 
 def reject(request: Request, answers: Answers, reason: str) -> None:

@@ -7,20 +7,23 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
 from collections import deque
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from trainctl.config.changelog import Changelog, Edit, loads, merge
+from trainctl.config.changelog import Changelog, Edit, merge
 from trainctl.config.values import is_same
-from trainctl.errors import ChangelogError
+from trainctl.rundir.edits import read_file
 from trainctl.rundir.events import Event, read_events
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.status import read_status
 
 log = logging.getLogger(__name__)
+
+STARTED = "start-"  # begins the id of an edit: what a further attempt was started with
 
 # Later than the steps that anybody makes, and an int that CPython compares fastest: a run that gets there only looks at
 # each step anew.
@@ -42,7 +45,10 @@ class Scheduled:
 
 @dataclass(frozen=True, slots=True)
 class Repeat:
-    """One action to be done again at its step; one that is not recorded yet is a replayed run's."""
+    """One action to be done again at its step; one that is not recorded yet is a replayed run's.
+
+    `is_done` says that this run's own record tells already what has come of it.
+    """
 
     step: int
     id: str
@@ -50,6 +56,7 @@ class Repeat:
     arguments: dict[str, Any]
     source: str
     is_recorded: bool
+    is_done: bool = False
 
 
 class Schedule:
@@ -169,27 +176,28 @@ def forked_at(own: Changelog, replay: Changelog | None, mode: str) -> int:
 
 
 def read_replay(path: Path) -> Changelog:
-    """Read the changelog to replay: a file, or that of a run dir.
+    """Read the changelog to replay: a file, which may be named by a link, or that of a run dir.
 
     Raises:
         ChangelogError: there is none, it cannot be read, or it is not a changelog.
     """
-    return read_changelog(RunDir.at(path).changelog if path.is_dir() else path, f"trainctl.replay={str(path)!r}")
+    found = RunDir.at(path).changelog if path.is_dir() else Path(os.path.realpath(path))
+    return _read(found, f"trainctl.replay={str(path)!r}")
 
 
-def read_changelog(path: Path, asked: str) -> Changelog:
-    """Read a changelog file; `asked` names in an error who wanted it.
+def read_own(run: RunDir) -> Changelog | None:
+    """Read what earlier attempts of a run wrote; None when there is nothing.
 
     Raises:
-        ChangelogError: it is not there, cannot be read, or is not a changelog.
+        ChangelogError: it cannot be read, or is not a changelog.
     """
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError as error:
-        raise ChangelogError(f"{asked}: there is no {str(path)!r}; give a run dir or a changelog file") from error
-    except OSError as error:
-        raise ChangelogError(f"{asked}: {str(path)!r} cannot be read ({error.strerror or error})") from error
-    changelog = loads(data, source=f"{asked}: {str(path)!r}")
+    if not os.path.lexists(run.changelog):
+        return None
+    return _read(run.changelog, f"the run dir {str(run.path)!r}")
+
+
+def _read(path: Path, asked: str) -> Changelog:
+    changelog = read_file(path, asked)
     if changelog.cut_off is not None:
         log.warning("%s ends with an edit that its kill cut off; it never took effect: %.200r", path, changelog.cut_off)
     return changelog
@@ -221,9 +229,11 @@ def replayed_repeats(path: Path, own: Collection[Repeat]) -> list[Repeat]:
 
 def _repeats(events: list[Event], source: str, leave_out: Collection[str], *, is_recorded: bool) -> list[Repeat]:
     prefix = "" if is_recorded else _PREFIX
+    done = {event.id for event in events if event.done is not None} if is_recorded else set()
     return [
         Repeat(
-            event.step, prefix + event.id.removeprefix(prefix), event.action, event.arguments or {}, source, is_recorded
+            *(event.step, prefix + event.id.removeprefix(prefix), event.action, event.arguments or {}, source),
+            *(is_recorded, event.id in done),
         )
         for event in events
         if event.state == "applied" and event.action is not None and event.step is not None

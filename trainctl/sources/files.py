@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
@@ -11,13 +12,12 @@ from typing import Any
 from trainctl.config.loaded import Form, Loaded
 from trainctl.config.safe_yaml import read_document
 from trainctl.config.values import literal
-from trainctl.errors import SourceError
+from trainctl.errors import SourceError, UnreadableError
 from trainctl.formats.gin import read_gin
 from trainctl.formats.ini import read_ini
+from trainctl.rundir import files
 from trainctl.rundir.provenance import original_cwd
 from trainctl.text import clean
-
-MOST_BYTES = 16 * 2**20
 
 
 def read_file(source: str, kind: str) -> Loaded:
@@ -27,7 +27,7 @@ def read_file(source: str, kind: str) -> Loaded:
         SourceError: it is not there, too large, or not of that kind.
     """
     path = original_cwd() / Path(source.partition("/")[2]).expanduser()
-    text = read_text(path, source)
+    text = read_text(Path(os.path.realpath(path)), source)  # a person's own file may be named by a link
     if kind == "ini":
         ini = read_ini(text, f"+from={source}")
         return Loaded(source, str(path), literal(ini.values), form="plain", help=ini.help)
@@ -36,22 +36,17 @@ def read_file(source: str, kind: str) -> Loaded:
 
 
 def read_text(path: Path, source: str) -> str:
-    """Read a text file of bounded size.
+    """Read a text file as a run's are read: a regular file of bounded size, no link.
 
     Raises:
         SourceError: it cannot be read.
     """
     try:
-        with path.open("rb") as file:
-            data = file.read(MOST_BYTES + 1)
+        return files.read_bytes(path).decode()
     except FileNotFoundError:
         raise SourceError(f"+from={source}: there is no file {str(path)!r}") from None
-    except OSError as error:
-        raise SourceError(f"+from={source}: {str(path)!r} cannot be read ({error.strerror or error})") from error
-    if len(data) > MOST_BYTES:
-        raise SourceError(f"+from={source}: {str(path)!r} has more than {MOST_BYTES >> 20} MiB, which is no config")
-    try:
-        return data.decode()
+    except UnreadableError as error:
+        raise SourceError(f"+from={source}: {str(path)!r} cannot be read ({error.why})") from error
     except UnicodeDecodeError:
         raise SourceError(f"+from={source}: {str(path)!r} is not UTF-8 text") from None
 

@@ -13,11 +13,11 @@ from trainctl.config.keys import find, leaves, split
 from trainctl.config.loaded import Loaded
 from trainctl.config.values import has_interpolation, is_same
 from trainctl.errors import ChangelogError, RunDirError, SourceError
+from trainctl.rundir.edits import read_file
 from trainctl.rundir.owner import check_owner
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.provenance import original_cwd
 from trainctl.rundir.status import read_status
-from trainctl.session.schedule import read_changelog
 from trainctl.sources.announcing import announce
 from trainctl.sources.files import parse_yaml, read_text
 from trainctl.sources.groups import GROUP, UNKNOWN_GROUP
@@ -42,9 +42,10 @@ def read_run(source: str, place: str) -> Loaded:
     except RunDirError as error:
         raise SourceError(f"+from={source}: {error}") from None
     changelog = _changelog(run, source)
-    composed = parse_yaml(read_text(run.config, source), f"+from={source}") if run.config.is_file() else {}
+    is_composed = os.path.lexists(run.config)
+    composed = parse_yaml(read_text(run.config, source), f"+from={source}") if is_composed else {}
     composed.pop("hydra", None)
-    if changelog is None and (step is not None or not run.config.is_file()):
+    if changelog is None and (step is not None or not is_composed):
         wanted = "a changelog.yaml, without which nothing is known of its steps" if step is not None else "a config"
         raise SourceError(f"+from={source}: {str(run.path)!r} does not have {wanted}")
     values = composed
@@ -56,10 +57,10 @@ def read_run(source: str, place: str) -> Loaded:
 
 
 def _changelog(run: RunDir, source: str) -> Changelog | None:
-    if not run.changelog.is_file():
+    if not os.path.lexists(run.changelog):
         return None
     try:
-        return read_changelog(run.changelog, f"+from={source}")
+        return read_file(run.changelog, f"+from={source}")
     except ChangelogError as error:
         raise SourceError(str(error)) from error
 
@@ -140,7 +141,7 @@ def _why_none(path: Path) -> str:
 
 def _is_run(path: Path) -> bool:
     run = RunDir.at(path)
-    return run.changelog.is_file() or run.config.is_file()
+    return os.path.lexists(run.changelog) or os.path.lexists(run.config)
 
 
 def _runs_below(path: Path, depth: int) -> list[RunDir]:
@@ -164,5 +165,5 @@ def _started(run: RunDir) -> float:
     status = read_status(run)
     if status is not None and status.started is not None:
         return status.started
-    record = run.config if run.config.is_file() else run.changelog
-    return record.stat().st_mtime
+    record = run.config if os.path.lexists(run.config) else run.changelog
+    return record.lstat().st_mtime

@@ -14,15 +14,17 @@ from wandb.proto import wandb_internal_pb2
 from trainctl.config.keys import nested
 from trainctl.config.loaded import Loaded
 from trainctl.config.values import literal
-from trainctl.errors import SourceError
+from trainctl.errors import SourceError, UnreadableError
 from trainctl.formats.leveldb_log import read_records
-from trainctl.sources.files import MOST_BYTES, parse_yaml, read_text, unread
+from trainctl.rundir import files
+from trainctl.sources.files import parse_yaml, read_text, unread
 from trainctl.sources.records import FILES, read_record
 from trainctl.sources.wandb_url import parse_wandb
 from trainctl.track.net import check_reachable
 
 _OWN_KEYS = ("_wandb", "_trainctl")  # in a config, but none of it
 _TIMEOUT_S = 20
+_MOST_LOG = 2**30  # bytes of an offline run's records
 
 
 def read_wandb(source: str, place: str) -> Loaded:
@@ -54,7 +56,7 @@ def _download(run: Any) -> dict[str, str]:
     with TemporaryDirectory() as directory:
         for file in run.files(names=list(FILES)):
             if file.name in FILES and file.size:
-                if file.size > MOST_BYTES:
+                if file.size > files.MOST_BYTES:
                     raise ValueError(f"its {file.name} has {file.size} bytes, which is no config")
                 file.download(root=directory, replace=True).close()
                 texts[file.name] = read_text(Path(directory, file.name), run.id)
@@ -68,11 +70,11 @@ def read_wandb_offline(source: str, place: str) -> Loaded:
         SourceError: it is no such directory, or nothing of a config is in it.
     """
     path = Path(place).expanduser().absolute()
-    texts = {name: read_text(path / "files" / name, source) for name in FILES if (path / "files" / name).is_file()}
+    texts = {name: read_text(path / "files" / name, source) for name in FILES if os.path.lexists(path / "files" / name)}
     written = path / "files" / "config.yaml"
     logs = sorted(path.glob("*.wandb"))
     values: dict[str, Any] = {}
-    if written.is_file():
+    if os.path.lexists(written):
         content = parse_yaml(read_text(written, source), f"+from={source}", aliases=False)
         values = {key: value["value"] for key, value in content.items() if isinstance(value, dict) and "value" in value}
     elif logs:
@@ -94,9 +96,9 @@ def _logged_config(path: Path, source: str) -> dict[str, Any]:
     """Return the config that the records of a `.wandb` file lead to."""
     values: dict[str, Any] = {}
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise SourceError(f"+from={source}: {str(path)!r} cannot be read ({error.strerror or error})") from error
+        data = files.read_bytes(path, _MOST_LOG)
+    except UnreadableError as error:
+        raise SourceError(f"+from={source}: {str(path)!r} cannot be read ({error.why})") from error
     if not data.startswith(b":W&B"):
         raise SourceError(f"+from={source}: {str(path)!r} is not a log of W&B")
     for part in read_records(data):

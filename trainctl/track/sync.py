@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass
 
@@ -45,7 +46,7 @@ def sync(run: RunDir, names: list[str]) -> list[Synced]:
         SettingError: there is no such tracker, or its package is not installed; nothing was sent.
     """
     check(names)
-    if not run.changelog.exists():
+    if not os.path.lexists(run.changelog):
         raise SettingError(f"{str(run.path)!r} has no changelog, so its config is not known; nothing was sent")
     return [_sync(run, name) for name in dict.fromkeys(names)]
 

@@ -8,6 +8,7 @@ import socket
 import sys
 from typing import NoReturn
 
+from trainctl.attempt.output import open_missing_streams
 from trainctl.launch.local.channel import Channel
 from trainctl.launch.local.zygote import Zygote
 
@@ -28,6 +29,7 @@ def become_interpreter(connection: socket.socket, parent: int) -> NoReturn:
 
 def main() -> None:
     """Be the zygote, or a job."""
+    open_missing_streams()
     connection = socket.socket(fileno=int(sys.argv[2]))
     if sys.argv[1] == "zygote":
         Zygote(connection, become_interpreter).serve()

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
+from trainctl.attempt.output import open_missing_streams
 from trainctl.compose.job import SweepContext
 from trainctl.errors import TrainctlError
 from trainctl.launch.local.channel import Channel
@@ -48,6 +49,7 @@ def start_zygote(context: SweepContext, start: str) -> tuple[Starter, Greet]:
     Returns:
         The hold on it, and what sends a new job's process what it has not been forked with.
     """
+    open_missing_streams()
     machine_facts()  # looked up once, before the fork: git and the list of packages take a while
     _import_late_parts()
     obstacle = why_not_fork()

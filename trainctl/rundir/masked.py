@@ -1,0 +1,48 @@
+"""A run's values without its secrets: in front of all rows and commands, so that no view has to think of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from trainctl.config.changelog import Changelog
+from trainctl.config.masking import Masking, patterns_of
+from trainctl.config.safe_yaml import read_document
+from trainctl.config.settings_node import NODE
+from trainctl.rundir import files
+from trainctl.rundir.paths import RunDir
+
+_SETTINGS = re.compile(rf"^  {NODE}:\n((?:    [^\n]*\n)*)", re.MULTILINE)
+
+
+def masking_of(run: RunDir, log: Changelog | None) -> Masking:
+    """Return what is secret in a run, by its changelog; where it has none, or none that can be read, by Hydra's record.
+
+    What cannot be read hides what looks like a secret, and no more.
+    """
+    if log is not None:
+        masking = Masking(log.base, patterns_of(log.base))
+        masking.learn_edits(log)
+        return masking
+    config = files.read_mapping(run.config)
+    return Masking(config, patterns_of({**config, NODE: _settings(run)}))
+
+
+def _settings(run: RunDir) -> Any:
+    """Return the settings of trainctl in Hydra's record, which has them apart from the task's config."""
+    try:
+        text = files.read_bytes(run.config.parent / "hydra.yaml").decode(errors="replace")
+        match = _SETTINGS.search(text)
+        return read_document(match[1], ValueError) if match else None
+    except (OSError, ValueError):
+        return None
+
+
+def texts(masking: Masking, value: Any) -> Any:
+    """Return a foreign record without secrets: whatever its keys are called, its texts may repeat some."""
+    if isinstance(value, str):
+        return masking.text(value)
+    if isinstance(value, Mapping):
+        return {key: texts(masking, inner) for key, inner in value.items()}
+    return [texts(masking, inner) for inner in value] if isinstance(value, list | tuple) else value
