@@ -164,8 +164,9 @@ class TrainctlCallback(Callback):
             if attempt.status.state != "done":  # a replay that was not the same run, say
                 job_return.status = JobStatus.FAILED
                 job_return.return_value = JobError(str(attempt.status.reason))
+        elif isinstance(error := _hydra.outcome_of(job_return), SystemExit):  # as Hydra 1.4 gives it
+            _leave_run(error)
         else:
-            error = _hydra.outcome_of(job_return)
             if config.hydra.mode != RunMode.RUN:  # in a single run Hydra prints it, through the tee
                 traceback.print_exception(error)
             attempt.end("failed", exit_code=1, reason=attempts.describe(error))
