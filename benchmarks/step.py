@@ -27,6 +27,7 @@ from rivals import RIVALS, measure
 
 import trainctl
 from trainctl.attempt import attempt as attempts
+from trainctl.rundir.inbox import file_request
 
 CONFIG: dict[str, Any] = {
     "seed": 1,
@@ -102,6 +103,15 @@ def own_costs(folder: Path) -> dict[str, float]:
     found = cost_ns(ways)
     attempt = attempts.current()
     assert attempt is not None  # live() began it
+    file_request(attempt.run, {"optim.lr": 2e-4}, via="benchmark")
+    while live.config.optim.lr != 2e-4:  # this reads the key, so what is measured then is every later read
+        live.step()
+    found |= cost_ns(
+        {
+            "cfg.optim.lr after an edit, in a lambda": lambda: live.config.optim.lr,
+            "live.now.optim.lr after an edit, in a lambda": lambda: live.now.optim.lr,
+        }
+    )
     attempt.end("done", exit_code=0)
     return found
 

@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from trainctl.attempt import attempt
 from trainctl.config.changelog import loads
 from trainctl.rundir import files
-from trainctl.rundir.events import Event, answer
+from trainctl.rundir.events import Event, answer, read_events
 from trainctl.rundir.inbox import file_request
 from trainctl.rundir.paths import RunDir
 from trainctl.session.api import live
@@ -53,6 +53,11 @@ def end_current_run() -> None:
 
 def edits(run: RunDir) -> list[tuple[int, dict[str, Any]]]:
     return [(edit.step, edit.values) for edit in loads(run.changelog.read_bytes()).edits]
+
+
+def answers(run: RunDir) -> list[Event]:
+    """Return what was answered, but for who has read the values of edits, which is told later."""
+    return [event for event in read_events(run) if event.state != "read"]
 
 
 def metrics(run: RunDir) -> list[dict[str, Any]]:

@@ -102,10 +102,7 @@ def test_traceback_of_a_failed_task_is_in_the_log(task: Task) -> None:
 def test_task_left_by_sys_exit_is_failed(task: Task) -> None:
     assert task.run("mode=exit").returncode == 3
     status = status_of(task.only_run())
-    assert (status.state, status.reason) == (
-        "failed",
-        "the program ended inside the task, by sys.exit or the like",
-    )
+    assert (status.state, status.reason) == ("failed", "the job called sys.exit(3)")
 
 
 def test_ctrl_c_is_an_interrupted_run(task: Task) -> None:

@@ -50,7 +50,7 @@ ROWS: list[dict[str, set[str]]] = [
         "sources": {"track"},
         "panel": {"examine"},
     },
-    {"callback": set(), "preset": set()},
+    {"callback": set(), "micro_config": set(), "preset": set()},
     {"cli": set(), "hydra_plugins": set()},
 ]
 PUBLIC = "trainctl"  # trainctl/__init__.py names what is public and imports nothing until it is asked for
@@ -95,8 +95,6 @@ SEAM = "trainctl/config/_omegaconf.py"  # the only file that uses private names 
 BY_NAME = {
     "hydra_plugins.hydra_trainctl.sources": {"trainctl.preset", "trainctl.sources.hooks"},
     "trainctl.attempt.trackers": {"trainctl.track.following"},
-    "trainctl.launch.local.client": {"trainctl.launch.local.spawn"},
-    "trainctl.launch.local.spawn": {"trainctl.launch.local.spawn"},
     "trainctl.session.ranks.leader": {"trainctl.frameworks.ranks"},
     "trainctl.session.values": {"trainctl.frameworks.torch"},
     "trainctl.sources.remote": {"trainctl.sources.fetching"},

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from trainctl.config.build import BuildError, build
     from trainctl.config.changelog import Changelog, Edit
-    from trainctl.config.micro_config import (
+    from trainctl.config.pairs import Pairs
+    from trainctl.config.script import (
         ConfigScript,
         ConfigScriptDict,
         ConfigScriptList,
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
         parse_args,
         unroll,
     )
-    from trainctl.config.pairs import Pairs
     from trainctl.errors import (
         ChangelogError,
         DriftError,
@@ -49,10 +49,10 @@ _HOMES = {
     "Changelog": "trainctl.config.changelog",
     "ChangelogError": "trainctl.errors",
     "ConfigModelScript": "trainctl.frameworks.modelscript",
-    "ConfigScript": "trainctl.config.micro_config",
-    "ConfigScriptDict": "trainctl.config.micro_config",
-    "ConfigScriptList": "trainctl.config.micro_config",
-    "ConfigScriptNoCache": "trainctl.config.micro_config",
+    "ConfigScript": "trainctl.config.script",
+    "ConfigScriptDict": "trainctl.config.script",
+    "ConfigScriptList": "trainctl.config.script",
+    "ConfigScriptNoCache": "trainctl.config.script",
     "DriftError": "trainctl.errors",
     "Edit": "trainctl.config.changelog",
     "EditError": "trainctl.errors",
@@ -60,7 +60,7 @@ _HOMES = {
     "IncompatibleError": "trainctl.errors",
     "JobError": "trainctl.errors",
     "Live": "trainctl.session.live",
-    "MetaConfig": "trainctl.config.micro_config",
+    "MetaConfig": "trainctl.config.script",
     "MissingError": "trainctl.errors",
     "PairError": "trainctl.errors",
     "Pairs": "trainctl.config.pairs",
@@ -72,13 +72,13 @@ _HOMES = {
     "TrainctlError": "trainctl.errors",
     "build": "trainctl.config.build",
     "current": "trainctl.session.api",
-    "deep_replace": "trainctl.config.micro_config",
+    "deep_replace": "trainctl.config.script",
     "find_runs": "trainctl.rundir.finding",
     "latest_log": "trainctl.examine.parsers",
     "live": "trainctl.session.api",
     "panel_app": "trainctl.panel.pages.notebook",
-    "parse_args": "trainctl.config.micro_config",
-    "unroll": "trainctl.config.micro_config",
+    "parse_args": "trainctl.config.script",
+    "unroll": "trainctl.config.script",
 }
 
 __all__ = [

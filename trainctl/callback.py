@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import copy
 import logging
 import os
 import shlex
@@ -24,8 +25,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, flag_override
 
 from trainctl.attempt import attempt as attempts
-from trainctl.attempt import environment
-from trainctl.attempt.output import Tee, keep_earlier_log
+from trainctl.attempt import environment, rendezvous
+from trainctl.attempt.output import Tee, keep_earlier_log, write_once
 from trainctl.attempt.rank import rank
 from trainctl.attempt.reservation import is_waiting
 from trainctl.attempt.run_facts import earlier_draws, plain_facts
@@ -41,7 +42,7 @@ from trainctl.panel.server.launch import ssh_line
 from trainctl.panel.server.watchdog import Guard
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.provenance import relative_to
-from trainctl.session.open import check_start
+from trainctl.session.start_check import check_start, own_changelog
 
 log = logging.getLogger(__name__)
 
@@ -77,12 +78,14 @@ class TrainctlCallback(Callback):
         What Hydra writes down is for the first process of a run alone.
         """
         move_settings(config)
+        rendezvous.share_time(config)
         try:
             fit(config)
             _explain_if_asked(config)
             check_complete(config)
         except TrainctlError as error:
             _refuse(error)
+        _join_host(config)
         _draw(config)
         if rank() != 0 or environment.offered(config.hydra.run.dir) is not None:
             with flag_override(config, ["readonly", "struct"], False):
@@ -91,11 +94,13 @@ class TrainctlCallback(Callback):
         with known_to_hydra(config):
             run = RunDir.at(str(config.hydra.run.dir))
             try:
-                settings = check_start(run, config)
+                settings = check_start(run, config, () if _around.draws is None else _around.draws.texts)
             except TrainctlError as error:
                 _refuse(error)
         _show_page(run.path.parent, settings)
         _guard_page()
+
+        _hydra.hear_exits(_leave_run)
 
     def on_run_end(self, config: DictConfig, **kwargs: Any) -> None:
         _leave_page()
@@ -117,6 +122,7 @@ class TrainctlCallback(Callback):
             except TrainctlError as error:
                 _refuse(error)
             root = Path(str(config.hydra.sweep.dir)).absolute()
+        _hydra.hear_exits(_leave_run)
         if not is_preview:
             _show_page(root, settings)
             if launcher.startswith(_FORKING):
@@ -153,7 +159,8 @@ class TrainctlCallback(Callback):
         if attempt is None or not attempt.ends_with_job:
             return
         if job_return.status is JobStatus.COMPLETED:
-            attempt.end("done", value=job_return.return_value, exit_code=0)
+            job_return.return_value = value = attempt.outcome(job_return.return_value)
+            attempt.end("done", value=value, exit_code=0)
             if attempt.status.state != "done":  # a replay that was not the same run, say
                 job_return.status = JobStatus.FAILED
                 job_return.return_value = JobError(str(attempt.status.reason))
@@ -164,6 +171,20 @@ class TrainctlCallback(Callback):
             attempt.end("failed", exit_code=1, reason=attempts.describe(error))
         if config.hydra.mode != RunMode.RUN:
             _close_tee()
+
+
+def _join_host(config: DictConfig) -> None:
+    """Have a rank run in the run dir of the job that has started it, unless the job has a run with another config."""
+    host = rendezvous.host_of_ranks(config)
+    if host is None:
+        return
+    tried = copy.deepcopy(config)
+    rendezvous.join(tried, host)
+    _draw(tried)
+    with known_to_hydra(tried), contextlib.suppress(TrainctlError):
+        drawn = () if _around.draws is None else _around.draws.texts
+        own_changelog(host, tried, settings_of(tried), drawn, is_composed=True)
+        rendezvous.join(config, host)
 
 
 def _explain_if_asked(config: DictConfig) -> None:
@@ -202,10 +223,23 @@ def _begin(config: DictConfig, task: Any) -> None:
     try:
         keep_earlier_log(run, attempt.number)
         _around.tee = Tee(run.log)
+        write_once(run.log)
     except OSError as error:
         log.warning("there is no %s: %s", run.log, error)
         return
     atexit.register(_close_tee)
+
+
+def _leave_run(leaving: SystemExit) -> None:
+    """End a run whose task has called `sys.exit`: with 0 it is done, as on a slot; any other code is a failure."""
+    attempt = attempts.current()
+    if attempt is None or not attempt.ends_with_job:
+        return
+    if leaving.code in (None, 0):
+        attempt.end("done", value=attempt.outcome(None), exit_code=0)
+    else:
+        code = leaving.code if isinstance(leaving.code, int) else 1
+        attempt.end("failed", exit_code=code, reason=f"the job called sys.exit({leaving.code!r})")
 
 
 def _close_tee() -> None:

@@ -31,6 +31,7 @@ while not Path("stop").exists() and not live.should_stop:
     if not Path("pause").exists():
         live.step()
         live.log(lr=cfg.optim.lr)
+        live.should_evaluate  # and nothing to do for it
     else:
         Path("paused").touch()
     time.sleep(0.001)

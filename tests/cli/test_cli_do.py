@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 
 from made import Cli, assert_refused, finished
@@ -13,11 +15,25 @@ from trainctl.rundir.paths import RunDir
 
 
 def test_do_asks_for_an_action_and_says_at_which_step_it_was_done(cli: Cli, trainer: RunDir) -> None:
-    answer = cli("do", "Norm_new", "checkpoint", "--note", "before lunch")
+    answer = cli("do", "Norm_new", "evaluate", "--note", "before lunch")
     assert answer.returncode == 0, answer.stderr
-    found = next(event for event in read_events(trainer) if event.action == "checkpoint" and event.is_final)
-    assert answer.stdout == f"done at step {found.step}\n"
+    found = next(event for event in read_events(trainer) if event.action == "evaluate" and event.is_final)
+    assert answer.stdout == f"asked at step {found.step}\ndone at step {found.step}\n"
     assert (found.via, found.note) == ("cli", "before lunch")
+    assert f"# done at step {found.step}" in cli("log", "Norm_new").stdout
+
+
+def test_do_says_that_the_loop_has_not_looked(cli: Cli, trainer: RunDir) -> None:
+    answer = cli("do", "Norm_new", "checkpoint", "--wait", "1")
+    assert re.fullmatch(r"asked at step \d+\n", answer.stdout), answer.stderr
+    assert answer.returncode == 1
+    assert answer.stderr.startswith(
+        "not done within 1 s: the loop has not looked at live.should_checkpoint (`trainctl log`"
+    )
+    shown = " ".join(cli("log", "Norm_new").stdout.split())
+    assert "checkpoint # not done: the loop has not looked at live.should_checkpoint" in shown
+    (entry,) = json.loads(cli("log", "Norm_new", "--json").stdout)
+    assert entry["outcome"] == "not done: the loop has not looked at live.should_checkpoint"
 
 
 def test_do_pauses_and_resumes(cli: Cli, trainer: RunDir) -> None:
@@ -31,7 +47,7 @@ def test_do_pauses_and_resumes(cli: Cli, trainer: RunDir) -> None:
 
 def test_do_stop_lets_the_loop_end_by_itself(cli: Cli, trainer: RunDir) -> None:
     answer = cli("do", "Norm_new", "stop")
-    assert answer.stdout.startswith("done at step ")
+    assert re.fullmatch(r"asked at step (\d+)\ndone at step \1\n", answer.stdout), answer.stderr
     wait_until(lambda: files.read_mapping(trainer.status)["state"] == "done")
     assert "done: stopped by " in cli("show", "Norm_new").stdout
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,12 +15,12 @@ from waiting import wait_until
 from trainctl.config.changelog import Changelog, Edit, dumps
 from trainctl.rundir.events import Event, append
 from trainctl.rundir.paths import RunDir
-from trainctl.rundir.status import Status, write_status
+from trainctl.rundir.status import Status, state_of, write_status
 
 
 def test_set_is_applied_at_a_step_and_recorded_with_the_note(cli: Cli, trainer: RunDir) -> None:
     answer = cli("set", "Norm_new", "optim.lr=2e-4", "optim.betas=[0.8, 0.99]", "--note", "calmer")
-    applied = re.fullmatch(r"applied at step (\d+)\n", answer.stdout)
+    applied = re.match(r"applied at step (\d+), ", answer.stdout)
     assert applied is not None, answer.stderr
     assert answer.returncode == 0
 
@@ -35,7 +37,45 @@ def test_set_is_applied_at_a_step_and_recorded_with_the_note(cli: Cli, trainer: 
     assert lines[1].split()[:2] == ["1", applied[1]]
     assert lines[1].endswith("optim.lr: 0.1 -> 0.0002")
     assert lines[2].strip() == "optim.betas: [0.9, 0.999] -> [0.8, 0.99]"
-    assert lines[3].strip() == "# calmer"
+    assert re.fullmatch(
+        rf" +# optim\.lr read at step {applied[1]}, optim\.betas not read within 20 steps: {UNREAD}", lines[3]
+    )
+    assert lines[4].strip() == "# calmer"
+
+
+UNREAD = re.escape("what was built before does not follow; bind it (live.bind(…)) or start a run with it")
+
+
+def test_set_tells_who_reads_the_key(cli: Cli, trainer: RunDir) -> None:
+    read = cli("set", "Norm_new", "optim.lr=0.05")
+    assert re.fullmatch(r"applied at step (\d+), read at step \1\n", read.stdout), read.stderr
+    unread = cli("set", "Norm_new", "optim.betas=[0.5]")
+    assert unread.returncode == 0
+    assert re.fullmatch(rf"applied at step \d+, not read within 20 steps: {UNREAD}\n", unread.stdout)
+    table = cli("table").stdout.splitlines()
+    assert "edits" in table[0].split()
+    assert "2 (1 not read)" in table[1]
+    assert "2 (1 not read)" in cli("ls").stdout
+
+
+def test_set_does_not_wait_for_a_read_that_takes_long(cli: Cli, tmp_path: Path) -> None:
+    script = tmp_path / "slow.py"
+    script.write_text(
+        "import sys, time, trainctl\nfrom omegaconf import OmegaConf\ncfg = OmegaConf.create({'n': 1})\n"
+        "live = trainctl.live(cfg, run_dir=sys.argv[1])\nlive.on_edit(lambda edit: print('edited', flush=True))\n"
+        "asked = []\nlive.on_edit(asked.append)\n"
+        "while not asked:\n    live.step()\n    time.sleep(0.01)\n"
+        "sys.stdin.readline()\n"  # a step that takes as long as it likes
+    )
+    run = RunDir.at(tmp_path / "slow")
+    pipe = subprocess.PIPE
+    process = subprocess.Popen([sys.executable, script, run.path], stdin=pipe, stdout=pipe, text=True)
+    try:
+        wait_until(lambda: state_of(run) == "running" and run.changelog.exists())
+        answer = cli("set", str(run.path), "n=2")
+        assert re.fullmatch(r"applied at step \d+; not read yet\n", answer.stdout), answer.stderr
+    finally:
+        process.communicate("\n", timeout=60)
 
 
 @pytest.mark.parametrize(

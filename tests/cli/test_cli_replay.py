@@ -130,3 +130,14 @@ def test_verify_names_the_first_difference_and_what_may_have_made_it(cli: Cli, a
 def test_verify_of_a_run_that_is_not_done_is_refused(cli: Cli, app_run: RunDir) -> None:
     files.write_yaml(app_run.status, {**files.read_mapping(app_run.status), "state": "failed"})
     assert_refused(cli("replay", "--verify", str(app_run.path)), "is failed; only a run that is done can be verified")
+
+
+@pytest.mark.parametrize("launcher", [{}, {"torchrun": {"nnodes": 2, "nproc_per_node": 2}}])
+def test_run_of_ranks_that_cannot_be_started_here_names_the_command(
+    cli: Cli, app_run: RunDir, launcher: dict[str, object]
+) -> None:
+    files.write_yaml(app_run.run, {**files.read_mapping(app_run.run), "world_size": 4, **launcher})
+    for options in ([], ["--verify"]):
+        answer = cli("replay", str(app_run.path), *options)
+        assert_refused(answer, "was a run of 4 ranks, which this command cannot start; start it as it was started")
+        assert "app.py --config-dir confs --config-name special steps=60" in answer.stderr

@@ -9,11 +9,11 @@ SECRET = "it's a $wordfish"
 
 def test_secret_is_only_in_the_command_and_what_it_prints(pipeline: Pipeline) -> None:
     pipeline.write({"train": 'echo ${api_key} "${url}" ${flag:pin_token}; exit 1'},
-                   api_key=SECRET, url="https://me:${api_key}@host", pin_token=1234)  # fmt: skip
+                   api_key=SECRET, url="https://me:${api_key}@host", pin_token="my-pin")  # fmt: skip
     done = pipeline.run()
     assert done.returncode == 1
     run = pipeline.run_dir()
-    printed = f"{SECRET} https://me:{SECRET}@host --pin_token 1234\n"
+    printed = f"{SECRET} https://me:{SECRET}@host --pin_token my-pin\n"
     assert (run / "train.log").read_text() == printed  # what it prints is its own
     shown = "echo '•••' \"https://me:•••@host\" --pin_token '•••'; exit 1"
     assert pipeline.status()["commands"]["train"]["command"] == shown

@@ -100,7 +100,7 @@ def test_single_run_is_adapted_before_it_is_recorded(start: Start, tmp_path: Pat
         (["task=image"], "task=image and model=rnn do not go together; task=image goes with model=mlp"),
         (["trainctl.pairs=app.not_pairs"], "trainctl.pairs=app.not_pairs is a int, not a trainctl.Pairs"),
         (
-            ["trainctl.pairs=null", "+a.b=???", "lr=???"],
+            ["trainctl.pairs=null", "+a.b=???", "lr=???", "trainctl.missing=error"],
             "these values are missing: a.b, lr, model.inputs; give them in a",
         ),
     ],
@@ -176,11 +176,11 @@ def test_sweep_of_which_nothing_is_left_does_not_end_well(start: Start) -> None:
 
 
 def test_sweep_names_all_missing_values_before_anything_runs(start: Start, tmp_path: Path) -> None:
-    done = start("-m", "trainctl.pairs=null", "+a=???", "lr=1,2", code=1)
+    done = start("-m", "trainctl.pairs=null", "+a=???", "lr=1,2", "trainctl.missing=error", code=1)
     assert "these values are missing: a, model.inputs; give them in a file or as KEY=VALUE" in done.stderr
     assert "Traceback" not in done.stderr
     assert [path.name for path in (tmp_path / "outputs" / "app").iterdir()] == ["multirun.yaml"]
-    start("-m", "trainctl.pairs=null", "+a=???", "trainctl.missing=allow", "model=mlp", "lr=1,2")
+    start("-m", "trainctl.pairs=null", "+a=???", "model=mlp", "lr=1,2")
 
 
 def test_registry_that_cannot_be_imported_is_named() -> None:

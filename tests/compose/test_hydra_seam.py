@@ -300,6 +300,25 @@ def test_outcome_of_a_job_is_had_without_being_printed_or_raised(capfd: pytest.C
     assert capfd.readouterr() == ("", "")
 
 
+@proves("hydra", "basic_launcher")
+def test_exit_of_a_task_is_heard_in_runs_of_hydras_own(
+    loader: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hydra._internal import hydra as single
+    from hydra._internal.core_plugins import basic_launcher
+
+    for module in (single, basic_launcher):
+        monkeypatch.setattr(module, "run_job", getattr(module, "run_job"))  # noqa: B009  # put back at the end
+    heard: list[SystemExit] = []
+    _hydra.hear_exits(heard.append)
+    app: Any = GlobalHydra.instance().hydra
+    quiet = ["hydra/job_logging=disabled", "hydra/hydra_logging=disabled"]
+    for start, place in ((app.run, "hydra.run.dir"), (app.multirun, "hydra.sweep.dir")):
+        with pytest.raises(SystemExit, match="3"):
+            start("config", lambda config: sys.exit(3), [f"{place}={tmp_path}/out", *quiet])
+    assert [leaving.code for leaving in heard] == [3, 3]
+
+
 @proves("_get_version")
 def test_hydra_behaves_as_of_a_version_and_then_as_before() -> None:
     before = version.getbase()

@@ -11,10 +11,10 @@ from trainctl.config.edit import check_recorded, parse_edit, parse_edits
 from trainctl.errors import EditError
 
 KEYS = {
-    "flag": Key("bool"), "n": Key("int", min=1, max=64), "optim.lr": Key("float"), "name": Key("str"),
+    "flag": Key("bool"), "n": Key("int", declared=True, min=1, max=64), "optim.lr": Key("float"), "name": Key("str"),
     "betas": Key("list"), "extra": Key("dict"), "any": Key("any", optional=True), "depth": Key("int", optional=True),
     "act": Key("str", choices=["RELU", "GELU"]), "size": Key("int", choices=[1, 2]),
-    "model.depth": Key("int", locked="locked by trainctl.controls"), r"odd\.key": Key("int"),
+    "model.depth": Key("int", locked="locked by trainctl.controls"), r"odd\.key": Key("int"), "blob": Key("bytes"),
 }  # fmt: skip
 
 
@@ -24,11 +24,13 @@ KEYS = {
         ("flag", "true", True), ("flag", "False", False), ("flag", True, True),
         ("n", "16", 16), ("n", " +1_0 ", 10), ("n", 64, 64),
         ("optim.lr", "1e-4", 1e-4), ("optim.lr", "1", 1.0), ("optim.lr", ".5", 0.5), ("optim.lr", 2, 2.0),
-        ("name", "1e-4", "1e-4"), ("name", "null", "null"), ("name", "", ""), ("name", "a: [b", "a: [b"),
+        ("name", "1e-4", "1e-4"), ("name", "null", None), ("optim.lr", None, None),
+        ("name", "'null'", "null"), ("name", "", ""), ("name", "a: [b", "a: [b"),
         ("betas", "[0.9, 1e-3]", [0.9, 1e-3]), ("betas", [1, {"a": None}], [1, {"a": None}]), ("betas", "[]", []),
         ("extra", "{a: {b: [1]}}", {"a": {"b": [1]}}), ("extra", {}, {}),
         ("any", "null", None), ("any", "1", 1), ("any", "2026-01-01", "2026-01-01"), ("any", [True], [True]),
         ("depth", "null", None), ("depth", None, None), ("depth", "3", 3),
+        ("blob", "ab", b"ab"), ("blob", "!!binary AP8=", b"\0\xff"), ("blob", b"ab", b"ab"), ("betas", [b"x"], [b"x"]),
         ("act", "GELU", "GELU"), ("size", "2", 2), (r"odd\.key", 5, 5),
     ],
 )  # fmt: skip
@@ -72,7 +74,9 @@ def test_edit_is_read_by_the_type_of_its_key(key: str, raw: Any, value: Any) -> 
         ("betas", "[" * 60_000, "it is nested more than 100 deep"),
         ("betas", "[&a [1], *a]", "it has a YAML alias"),
         ("betas", "[!!python/object/apply:os.system [ls]]", "it is not YAML"),
-        ("betas", [b"x"], "a value of type bytes is not allowed"),
+        ("betas", [{1, 2}], "a value of type set is not allowed"),
+        ("blob", "!!binary a", "after !!binary the key takes base64"),
+        ("blob", 3, r"the key takes bytes \(bytes\), and this is an int"),
         ("extra", "{'${k}': 1}", "interpolations"),
         ("extra", "[1]", "the key takes a mapping such as"),
         ("act", "relu", "allowed are RELU, GELU"),
@@ -82,7 +86,11 @@ def test_edit_is_read_by_the_type_of_its_key(key: str, raw: Any, value: Any) -> 
             "3",
             r"model\.depth=3: the key is locked \(locked by trainctl\.controls\); nothing was changed",
         ),
-        ("optim.rl", "3", r"there is no such key; did you mean optim\.lr\?; known keys are act, any, betas, depth"),
+        (
+            "optim.rl",
+            "3",
+            r"there is no such key; did you mean optim\.lr\?; known keys are act, any, betas, blob, depth",
+        ),
         ("optim", "3", r"there is no such key; did you mean optim\.lr\?"),
         ("name", "x" * (10 * 1024 * 1024), "the value of 10485760 characters is too long; at most 65536"),
         ("betas", ["x" * 40_000, "y" * 40_000], "the value is too long; at most 65536"),

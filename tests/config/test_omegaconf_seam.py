@@ -6,7 +6,7 @@ import copy
 import dataclasses
 import pickle
 from enum import Enum
-from typing import Any
+from typing import Any, Optional
 
 import omegaconf
 import pytest
@@ -327,3 +327,113 @@ def test_take_over_moves_nodes_with_their_types(config: Any) -> None:
     assert isinstance(mine.names, ListConfig)
     assert isinstance(mine.inner, DictConfig)
     assert mine.inner._get_parent() is mine
+
+
+def watched(node: Any, *, counts: bool = True) -> list[int]:
+    """Watch a node; return a list that gets an entry per read."""
+    seen: list[int] = []
+
+    def is_read() -> bool:
+        seen.append(1)
+        return counts
+
+    seam.watch(node, is_read)
+    return seen
+
+
+KEYS = ("size", "maybe", "either", "names", "weights", "inner")
+READS: dict[str, Any] = {
+    "attribute": getattr, "item": lambda config, key: config[key], "get": lambda config, key: config.get(key),
+    "items": lambda config, key: list(config.items()), "values": lambda config, key: list(config.values()),
+    "container": lambda config, key: OmegaConf.to_container(config, throw_on_missing=False),
+    "yaml": lambda config, key: OmegaConf.to_yaml(config), "select": OmegaConf.select,
+    "copy": lambda config, key: copy.deepcopy(config), "pickle": lambda config, key: pickle.loads(pickle.dumps(config)),
+    "merge": lambda config, key: OmegaConf.merge(config, {}), "comparison": lambda config, key: config == config.copy(),
+    "unpacking": lambda config, key: dict(**config), "text": lambda config, key: str(config),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("way", READS)
+def test_a_watched_node_tells_of_its_first_read_and_is_an_ordinary_one_then(key: str, way: str) -> None:
+    config: Any = OmegaConf.structured(Schema(late=Inner()))
+    node, expected = config._get_node(key), READS[way](config, key)
+    kind, attributes = type(node), set(vars(node))
+    seen = watched(node)
+    assert READS[way](config, key) == expected
+    assert (seen, type(node), set(vars(node))) == ([1], kind, attributes)
+    assert READS[way](config, key) == expected
+    assert seen == [1]
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_a_watched_node_is_not_read_by_what_takes_no_value(key: str) -> None:
+    config: Any = OmegaConf.structured(Schema(late=Inner()))
+    config._get_node(key)._get_flag("struct")
+    seen = watched(config._get_node(key))
+    for other in KEYS:
+        assert other == key or getattr(config, other) != 0
+    assert (list(config), len(config)) == (list(config.keys()), 7)
+    OmegaConf.set_struct(config, True)
+    OmegaConf.set_readonly(config, True)
+    config._invalidate_flags_cache()
+    assert seen == []
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_a_watched_node_stays_one_while_reads_do_not_count(key: str) -> None:
+    config: Any = OmegaConf.structured(Schema(late=Inner()))
+    node = config._get_node(key)
+    kind, seen = type(node), watched(node, counts=False)
+    twin = copy.deepcopy(config)
+    assert seen
+    assert twin == config
+    assert type(node) is not kind
+    assert type(twin._get_node(key)) is kind
+    assert seam.unwatch(node) is not None
+    assert type(node) is kind
+
+
+def test_a_watched_value_can_be_set_and_tells_who_reads_it_through_a_reference(untyped: Any) -> None:
+    node = untyped.a._get_node("b")
+    seen = watched(node)
+    seam.set_value(node, 5)
+    assert seen == []
+    assert node.__dict__["_val"] == 5
+    assert untyped.a.r == 5
+    assert seen == [1]
+
+
+def test_a_list_that_somebody_holds_tells_who_looks_into_it(untyped: Any) -> None:
+    held = untyped.l
+    seen = watched(held)
+    assert held[0] == 1
+    assert seen == [1]
+
+
+def test_declared_types_tell_what_is_optional_structured_and_inside() -> None:
+    """`_resolve_optional` and `is_structured_config` of `omegaconf._utils`."""
+    assert seam.is_optional_type(Optional[int]) == (True, int)  # noqa: UP045
+    assert seam.is_optional_type(Any)[1] is Any
+    assert seam.structured_class(Optional[Inner]) is Inner  # noqa: UP045
+    assert [seam.structured_class(kind) for kind in (int, Any, dict[str, Inner])] == [None, None, None]
+    kinds = (list[int], tuple[Inner, ...], dict[str, float], Optional[list[str]], int, Any)  # noqa: UP045
+    assert [seam.types_inside(kind) for kind in kinds] == [int, Inner, float, str, Any, Any]
+
+
+def test_empty_mapping_takes_what_another_one_takes(config: Any) -> None:
+    twin = seam.empty_like(config.weights)
+    assert len(twin) == 0
+    twin["RED"] = 1.0
+    assert list(twin.items()) == [(Color.RED, 1.0)]
+    with pytest.raises(ValidationError, match="Float"):
+        twin[Color.RED] = "x"
+
+
+def test_entry_is_found_by_its_text_in_mappings_and_lists(config: Any, untyped: Any) -> None:
+    assert seam.entry_named(untyped.l, "0") == (0, seam.child(untyped.l, 0))
+    assert [seam.entry_named(untyped.l, name) for name in ("2", "-1", "00", "x", "\u0660")] == [None] * 5
+    found = seam.entry_named(config.weights, "RED")
+    assert found is not None
+    assert found[0] is Color.RED
+    assert seam.entry_named(untyped, "none") is not None

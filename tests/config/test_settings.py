@@ -46,6 +46,7 @@ def test_controls_are_taken_as_they_are() -> None:
         ({"replay": "${nowhere}"}, "trainctl.replay: Interpolation key 'nowhere' not found"),
         ({"drift": "maybe"}, "trainctl.drift='maybe' is not known; allowed are error and allow"),
         ({"incompatible": "no"}, "trainctl.incompatible='no' is not known; allowed are skip and error"),
+        ({"track_metrics": "no"}, "trainctl.track_metrics='no' is not known; allowed are auto, true and false"),
         ({"missing": "no"}, "trainctl.missing='no' is not known; allowed are error and allow"),
         ({"poll_s": 0}, "trainctl.poll_s must be at least 0.001 but got 0.0"),
         ({"sync_every": 0}, "trainctl.sync_every must be at least 1 but got 0"),

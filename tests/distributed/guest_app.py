@@ -19,7 +19,7 @@ def main(run_dir: str, go: str) -> None:
     cfg = OmegaConf.create({"lr": 0.1, "trainctl": {"seed": None}})
     live = trainctl.live(cfg, run_dir=None if run_dir == "-" else run_dir)
     opened = attempt.current()
-    print(opened.run.path, live.seed, type(opened).__name__, flush=True)
+    print(opened and opened.run.path, live.seed, type(opened or live).__name__, flush=True)
     while not Path(go).exists() or len(live._taken) < int(Path(go).read_text()):  # not the events: they come before
         time.sleep(0.02)
     live.log(step_of_guest=live.step(), lr=cfg.lr)

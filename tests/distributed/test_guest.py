@@ -118,12 +118,13 @@ def test_run_that_has_its_session_itself_has_no_guests(
     assert "is in use by a run that is still going" in failed(start_guest(run.path))
 
 
-def test_program_that_is_no_rank_has_a_run_of_its_own(
-    host: attempt.Attempt, start_guest: StartGuest, run: RunDir
+def test_program_that_is_not_a_rank_does_not_get_the_run_of_its_job(
+    host: attempt.Attempt, start_guest: StartGuest, run: RunDir, tmp_path: Path
 ) -> None:
     path, _, kind = said(start_guest("-", rank=""))
-    assert kind == "Attempt"
-    assert Path(path).parent.parent.parent.name == "elsewhere"
+    assert (path, kind) == ("None", "IdleLive")
+    path, _, kind = said(start_guest(tmp_path / "own", rank=""))
+    assert (path, kind) == (str(tmp_path / "own"), "Attempt")
 
 
 def test_run_that_has_ended_offers_nothing(host: attempt.Attempt) -> None:

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import re
 import statistics
 import struct
 from pathlib import Path
@@ -190,6 +191,16 @@ def test_a_plot_has_a_point_with_its_deviation_for_each_row(sweep: Examiner, tmp
     svg = tmp_path / "out.svg"
     plot(sweep.table(by="norm", metrics="result"), svg)
     assert "<svg" in svg.read_text()
+
+
+def test_plot_says_where_a_run_has_diverged(tmp_path: Path) -> None:
+    for name, loss in (("a", 0.5), ("b", math.nan), ("c", math.inf)):
+        make(tmp_path / "sweep" / name, {"name": name})
+        run = RunDir.at(tmp_path / "sweep" / name)
+        files.append_lines(run.metrics, [{"step": 1, "t": 1.0, "loss": loss}])
+    drawn = tmp_path / "out.svg"
+    plot(Examiner().exam(tmp_path / "sweep").table(metrics="loss"), drawn)
+    assert {"<!-- nan -->", "<!-- inf -->"} <= set(re.findall("<!-- .* -->", drawn.read_text()))
 
 
 _scalars = st.one_of(

@@ -16,7 +16,7 @@ JOBS = int(os.environ.get("TRAINCTL_FAULT_JOBS", "200"))
 WAYS = {
     "raise": ("failed", "RuntimeError: drawn"),
     "exit": ("failed", "the job called sys.exit(7)"),
-    "leave": ("failed", "exited with code 9 without an answer"),
+    "leave": ("failed", "ended its process with exit code 9 before its task returned"),
     "kill": ("failed", "was killed by SIGKILL (9)"),
     "segv": ("failed", "was killed by SIGSEGV (11)"),
 }

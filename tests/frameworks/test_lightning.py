@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,18 +10,21 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 from open_sessions import OpenLive
+from session_fixtures import EndRun
 
 pytest.importorskip("lightning", reason="Lightning is not installed")
 pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning's own, about loggers, workers and PyTorch
 
 import torch  # noqa: E402
 from lightning.pytorch import LightningModule, Trainer  # noqa: E402
-from lightning.pytorch.callbacks import ModelCheckpoint  # noqa: E402
+from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelCheckpoint  # noqa: E402
+from lightning.pytorch.loggers import CSVLogger  # noqa: E402
 from torch.utils.data import DataLoader  # noqa: E402
 
 import trainctl  # noqa: E402
 from trainctl.errors import SettingError  # noqa: E402
 from trainctl.frameworks.lightning import TrainctlCallback  # noqa: E402
+from trainctl.rundir.events import answer  # noqa: E402
 from trainctl.rundir.inbox import file_request  # noqa: E402
 from trainctl.rundir.paths import RunDir  # noqa: E402
 
@@ -114,6 +118,47 @@ def test_edit_changes_the_optimizer_and_the_metrics_say_so(
     assert sorted(logged("loss")) == [1, 2, 3, 4, 5, 6]
 
 
+class Scheduled(Line):
+    """Shows the learning rate in the progress bar, as a module does that reads it from its optimizer."""
+
+    def configure_optimizers(self) -> Any:
+        optimizer = torch.optim.SGD(self.parameters(), lr=self.config.lr)
+        scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 2, 0.5)
+        trainctl.current().bind(optimizer, lr="lr")
+        self.used: list[float] = []
+        optimizer.register_step_pre_hook(lambda *_: self.used.append(optimizer.param_groups[0]["lr"]))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        self.log("shown", self.optimizers().param_groups[0]["lr"], prog_bar=True)
+        self.log("scheduled", self.lr_schedulers().get_last_lr()[0], prog_bar=True)
+        return super().training_step(batch, batch_idx)
+
+
+class Noted(Callback):
+    """Notes what the progress bar shows."""
+
+    def __init__(self) -> None:
+        self.shown: list[float] = []
+        self.scheduled: list[float] = []
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any) -> None:
+        self.shown.append(float(trainer.progress_bar_metrics["shown"]))
+        self.scheduled.append(float(trainer.progress_bar_metrics["scheduled"]))
+
+
+def test_everybody_reads_the_rate_that_is_used(open_live: OpenLive, tmp_path: Path) -> None:
+    live = open_live({3: {"lr": 0.4}, 5: {"lr": 0.05}}, lr=0.1)
+    model, noted, logger = Scheduled(live.config), Noted(), CSVLogger(tmp_path)
+    callbacks = LearningRateMonitor("step"), TrainctlCallback(), noted  # whichever is first
+    trainer(tmp_path, *callbacks, logger=logger, log_every_n_steps=1, enable_checkpointing=False).fit(model, data())
+    assert model.used == pytest.approx([0.1, 0.1, 0.2, 0.2, 0.0125, 0.0125])
+    assert noted.shown == noted.scheduled == pytest.approx(model.used)
+    with (Path(logger.log_dir) / "metrics.csv").open() as file:
+        monitored = [float(row["lr-SGD"]) for row in csv.DictReader(file) if row.get("lr-SGD")]
+    assert monitored == pytest.approx(model.used)
+
+
 def test_config_in_hyper_parameters_is_the_config_and_loggers_get_it_as_it_was(
     open_live: OpenLive, tmp_path: Path
 ) -> None:
@@ -153,6 +198,63 @@ def test_trainer_does_what_the_run_is_asked(open_live: OpenLive, run: RunDir, tm
     saved = torch.load(tmp_path / "trainctl-step=2.ckpt", weights_only=False)
     (state,) = saved["callbacks"].values()
     assert state["live"]["step"] == 2
+
+
+def validating(model: Line, steps: list[int]) -> Line:
+    def validation_step(batch: Any, batch_idx: int) -> None:
+        if batch_idx == 0:
+            steps.append(trainctl.current().step_number)
+
+    model.validation_step = validation_step
+    return model
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {}, {"val_check_interval": 4, "check_val_every_n_epoch": None}, {"check_val_every_n_epoch": 5},
+        {"accumulate_grad_batches": 2},
+    ],
+    ids=["each_epoch", "each_4_batches", "each_5_epochs", "accumulated"],
+)  # fmt: skip
+def test_trainer_evaluates_when_the_run_is_asked_and_goes_on_as_before(
+    open_live: OpenLive, run: RunDir, tmp_path: Path, end_run: EndRun, options: dict[str, Any]
+) -> None:
+    def train(live: Any, path: Path) -> tuple[list[int], list[float]]:
+        steps: list[int] = []
+        torch.manual_seed(0)
+        model = validating(Line(live.config), steps)
+        quiet = {"max_epochs": 3, "num_sanity_val_steps": 0, "enable_checkpointing": False, "limit_val_batches": 1}
+        trainer(path, **{**quiet, **options}).fit(model, data(), data())
+        return steps, [float(each) for each in model.parameters()]
+
+    usual, weights = train(open_live(at=tmp_path / "usual", lr=0.1), tmp_path)
+    run.create()
+    requests = [file_request(run, {}, via="test", action="evaluate", at=step) for step in (2, 5)]
+    steps, same = train(open_live(lr=0.1), tmp_path)
+    end_run()
+    assert steps == sorted([*usual, 2, 5])
+    assert same == weights
+    assert [answer(run, request).done for request in requests] == [2, 5]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("at", [2, BATCHES])
+@pytest.mark.parametrize("has_data", [False, True])
+def test_evaluation_that_lightning_does_not_do_is_not_said_to_be_done(
+    open_live: OpenLive, run: RunDir, tmp_path: Path, end_run: EndRun, has_data: bool, at: int
+) -> None:
+    run.create()
+    request = file_request(run, {}, via="test", action="evaluate", at=at)
+    live = open_live(lr=0.1)
+    options = {"val_check_interval": "00:01:00:00", "check_val_every_n_epoch": None} if has_data else {}
+    fitted = trainer(tmp_path, enable_checkpointing=False, num_sanity_val_steps=0, **options)
+    fitted.fit(validating(Line(live.config), []), data(), data() if has_data else None)
+    assert live.step_number == BATCHES
+    end_run()
+    found = answer(run, request)
+    assert found is not None
+    why = "did not validate when it was asked to" if has_data else "has nothing to validate with"
+    assert (found.done, found.reason) == (None, f"the Trainer {why}")
 
 
 def test_edits_for_the_next_epoch_take_effect_as_it_begins(open_live: OpenLive, run: RunDir, tmp_path: Path) -> None:

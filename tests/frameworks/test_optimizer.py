@@ -130,7 +130,7 @@ def test_scheduler_made_after_an_edit_begins_with_the_edited_rate(open_live: Ope
     assert used == pytest.approx([0.2, 0.1, 0.1, 0.05])
 
 
-def test_step_that_raises_leaves_the_scheduled_rate(open_live: OpenLive) -> None:
+def test_step_that_raises_leaves_the_rate_as_it_was(open_live: OpenLive) -> None:
     live = open_live({1: {"optim": {"lr": 0.2}}}, optim=OPTIM)
     weight = weights()[0]
     optimizer = torch.optim.SGD([weight], lr=0.1)
@@ -145,7 +145,7 @@ def test_step_that_raises_leaves_the_scheduled_rate(open_live: OpenLive) -> None
         optimizer.step(fail)
     optimizer.step()
     scheduler.step()
-    assert optimizer.param_groups[0]["lr"] == 0.1
+    assert optimizer.param_groups[0]["lr"] == 0.2
     assert weight.tolist() == pytest.approx([0.8, 0.8])
 
 
@@ -236,6 +236,25 @@ def test_resumed_run_ends_with_the_weights_of_one_that_was_not_stopped(open_live
     assert {name: value.tolist() for name, value in resumed.items()} == {
         name: value.tolist() for name, value in whole.items()
     }
+
+
+def test_resumed_run_logs_its_rates_at_the_steps_of_one_that_was_not_stopped(
+    open_live: OpenLive, logged: Callable[[str], dict[int, Any]]
+) -> None:
+    edits: dict[int, dict[str, Any]] = {3: {"optim": {"lr": 0.05}}, 9: {"optim": {"lr": 0.1}}}
+
+    def run_on(live: Any, last: int, goes_on_after: int | None = None) -> None:
+        optimizer = torch.optim.SGD(weights(), lr=0.1)
+        live.bind(optimizer, lr="optim.lr")
+        if goes_on_after is not None:
+            live.resume(goes_on_after)
+        while live.step_number < last:
+            live.step()
+            optimizer.step()
+
+    run_on(open_live(edits, optim=OPTIM), 7)
+    run_on(open_live(edits, optim=OPTIM), 11, goes_on_after=5)
+    assert logged("lr") == {1: 0.1, 3: 0.05, 9: 0.1}
 
 
 def test_scheduler_of_the_task_itself_is_scaled_too(open_live: OpenLive) -> None:

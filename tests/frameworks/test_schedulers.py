@@ -54,9 +54,11 @@ def used_rates(name: str, mode: str, *, tensors: bool) -> list[list[float]]:
     for step in range(STEPS):
         if step in EDITS:
             binding(now(EDITS[step]))
-        expected = binding.lr
         rates.append(training.moved())
-        assert rates[-1] == pytest.approx(expected, rel=1e-12)
+        read = [float(group["lr"]) for group in training.optimizer.param_groups]
+        assert rates[-1] == binding.lr == read  # whoever reads it sees what is used
+        if step > 0:  # a scheduler that waits for a plateau tells no rate before its first step
+            assert [float(rate) for rate in scheduler.get_last_lr()] == read
         if step < STEPS - 1:
             case.step(scheduler)
     return rates
@@ -93,6 +95,104 @@ def test_base_goes_on_from_the_reduced_rate_on_a_plateau() -> None:
     assert rates[:9] == pytest.approx([0.1, 0.1, *halved, 5e-4, 5e-4], rel=1e-7)  # the last two are the floor
     raised = 5e-4 * 0.2 / 0.03
     assert rates[10:13] == pytest.approx([5e-4, raised, raised / 2], rel=1e-7)
+
+
+def with_added_group(name: str, *, tensors: bool, mode: str | None) -> list[list[float]]:
+    """Return the rates of a training to which a group is added at step 4; None for the mode binds nothing."""
+    case, training = CASES[name], Training(tensors=tensors)
+    scheduler = case.make(training.optimizer)
+    options = {"lr": "optim.lr", "mode": mode, "scheduler": scheduler}
+    binding: Any = None
+    if mode is not None:
+        binding = bind(training.optimizer, (), options, now=now(0.1), log=lambda values: None)
+    rates = []
+    for step in range(STEPS):
+        if step == 4:
+            first = training.optimizer.param_groups[0]["lr"]
+            training.parameters.append(torch.zeros(1, dtype=torch.float64, requires_grad=True))
+            training.optimizer.add_param_group({"params": [training.parameters[-1]], "lr": first / 4})
+            if name == "ReduceLROnPlateau":
+                scheduler.min_lrs.append(5e-5)
+        if step in EDITS and binding is not None:
+            before = ratio(training)
+            binding(now(EDITS[step]))
+            assert mode == "pin" or step < 4 or ratio(training) == pytest.approx(before, rel=1e-9)
+        rates.append(training.moved())
+        if step < STEPS - 1:
+            case.step(scheduler)
+    return rates
+
+
+def ratio(training: Training) -> float:
+    groups = training.optimizer.param_groups
+    return float(groups[-1]["lr"] / groups[0]["lr"])
+
+
+@pytest.mark.parametrize("mode", ["scale", "pin", "base"])
+@pytest.mark.parametrize("tensors", [False, True], ids=["floats", "tensors"])
+@pytest.mark.parametrize("name", CASES)
+def test_group_that_is_added_later_keeps_its_ratio(name: str, tensors: bool, mode: str) -> None:
+    try:
+        free = with_added_group(name, tensors=tensors, mode=None)
+    except (KeyError, ValueError, IndexError) as error:
+        with pytest.raises(type(error)):
+            with_added_group(name, tensors=tensors, mode=mode)
+        return  # PyTorch itself steps no group that this scheduler has not begun with
+    rates = with_added_group(name, tensors=tensors, mode=mode)
+    for step, (used, own) in enumerate(zip(rates, free, strict=True)):
+        is_pinned = mode == "pin" and value_at(step) != 0.1
+        if step >= 4 and mode != "base":  # with another floor PyTorch itself lets it drift otherwise
+            assert used[-1] / used[0] == pytest.approx(0.25 if is_pinned else own[-1] / own[0], rel=1e-9)
+    assert rates[4][-1] / rates[4][0] == pytest.approx(0.25)
+
+
+class Foreign:
+    """A scheduler that is none of PyTorch's: it sets the rates from those at the beginning, as timm's do."""
+
+    def __init__(self, optimizer: Any) -> None:
+        self.optimizer, self.times = optimizer, 0
+        self.base = [group.setdefault("initial_lr", group["lr"]) for group in optimizer.param_groups]
+
+    def step(self) -> None:
+        self.times += 1
+        for group, base in zip(self.optimizer.param_groups, self.base, strict=True):
+            group["lr"] = base * 0.9**self.times
+
+
+def test_rate_of_a_scheduler_that_is_not_pytorchs_is_the_one_that_is_used() -> None:
+    training = Training(tensors=False)
+    scheduler = Foreign(training.optimizer)
+    binding = bind(training.optimizer, (), {"lr": "lr", "scheduler": scheduler}, now=rate_alone(0.1), log=log_nowhere)
+    binding(rate_alone(0.2))
+    for step in range(4):
+        read = [group["lr"] for group in training.optimizer.param_groups]
+        assert training.moved() == read == pytest.approx([2 * base * 0.9**step for base in BASES])
+        scheduler.step()
+
+
+def test_class_that_is_defined_after_the_binding_is_followed_too() -> None:
+    training = Training(tensors=False)
+    binding = bind(training.optimizer, (), {"lr": "lr"}, now=rate_alone(0.1), log=log_nowhere)
+
+    class Late(torch.optim.lr_scheduler.LRScheduler):
+        def step(self, epoch: int | None = None) -> None:
+            for group in self.optimizer.param_groups:
+                group["lr"] = group["lr"] * 0.5
+            self.last_epoch += 1
+
+    scheduler = Late(training.optimizer)
+    binding(rate_alone(0.2))
+    for step in range(4):
+        assert training.moved() == pytest.approx([base * 0.5**step for base in BASES])
+        scheduler.step()
+
+
+def log_nowhere(values: Any) -> None:
+    pass
+
+
+def rate_alone(rate: float) -> Now:
+    return build(OmegaConf.create({"lr": rate}))
 
 
 def test_every_scheduler_of_pytorch_is_in_the_table() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from open_sessions import OpenLive
+from session_fixtures import EndRun
 
 pytest.importorskip("transformers", reason="Transformers is not installed")
 pytest.importorskip("accelerate", reason="Accelerate is not installed")
@@ -18,6 +19,7 @@ from transformers import PretrainedConfig, PreTrainedModel, Trainer, TrainerCall
 
 from trainctl.errors import SettingError  # noqa: E402
 from trainctl.frameworks.transformers import TrainctlTrainerCallback  # noqa: E402
+from trainctl.rundir.events import read_events  # noqa: E402
 from trainctl.rundir.inbox import file_request  # noqa: E402
 from trainctl.rundir.paths import RunDir  # noqa: E402
 
@@ -137,14 +139,17 @@ def test_trainer_does_what_the_run_is_asked(open_live: OpenLive, run: RunDir, tm
 
 
 def test_evaluation_that_a_trainer_does_not_have_ends_nothing(
-    open_live: OpenLive, run: RunDir, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    open_live: OpenLive, run: RunDir, tmp_path: Path, end_run: EndRun
 ) -> None:
     run.create()
     file_request(run, {}, via="test", action="evaluate", at=2)
     live = open_live(optim=OPTIM)
     trainer(tmp_path, TrainctlTrainerCallback()).train()
     assert live.step_number == STEPS
-    assert "an evaluation was asked for, but the Trainer has none" in caplog.text
+    end_run()
+    assert [event.reason for event in read_events(run) if event.settled] == [
+        "the Trainer evaluates nothing: its eval_strategy is 'no'"
+    ]
 
 
 @pytest.mark.parametrize("restores", [False, True], ids=["callback_is_new", "callback_is_restored"])

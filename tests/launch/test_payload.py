@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -56,11 +57,45 @@ sys.modules["lib"] = lib = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(lib)
 if __name__ == "__main__": run(lambda cfg: lib.times(cfg))()
 """
+SEEN = """
+import json, logging, os, pickle, subprocess, threading
+log = logging.getLogger(__name__)
+part = logging.getLogger(f"{__name__}.part")
+calls = 0
+
+def count():
+    global calls
+    calls += 1
+
+def seen(cfg):
+    count()
+    code = "import os, sys; print(os.environ.get('PYTHONPATH'), [name for name in os.environ if 'IMPORTING' in name])"
+    log.info("from %s", Thing.__module__)
+    part.info("a part")
+    return json.dumps({
+        "names": [__name__, log.name, part.name, logging.getLogger(__name__).name, part.parent.name, seen.__module__],
+        "main": [sys.modules["__main__"].calls, sys.modules["__main__"].__file__, sys.argv[0], sys.path],
+        "environment": {name: os.environ.get(name) for name in ("PYTHONPATH", "PWD")},
+        "child": subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout,
+        "pickle": pickle.dumps(THING).decode("latin1"),
+    })
+
+if __name__ == "__main__": run(seen)()
+"""
+NOTEBOOK = """
+import threading
+threading.Thread(target=threading.Event().wait, daemon=True).start()  # as a kernel has
+from pack.lib import run, times
+def task(cfg): return times(cfg)
+run(times if {imported} else task)()
+"""
 FROM_LIB = "from pack.lib import run, times; run(times)()"
 
 
-def launch(folder: Path, program: tuple[str, ...], *overrides: str) -> subprocess.CompletedProcess[str]:
-    sweep = ["-m", "hydra/launcher=slots", "hydra.launcher.start=spawn", "hydra.launcher.slots=2"]
+def launch(
+    folder: Path, program: tuple[str, ...], *overrides: str, start: str = "spawn"
+) -> subprocess.CompletedProcess[str]:
+    sweep = ["-m", "hydra/launcher=slots", f"hydra.launcher.start={start}", "hydra.launcher.slots=2"]
     return subprocess.run(
         [sys.executable, *program, *sweep, "hydra.sweep.dir=sweep", *overrides],
         cwd=folder, env=os.environ, capture_output=True, text=True, timeout=120, check=False,
@@ -75,6 +110,7 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "wrapped.py").write_text(HEAD + TASK + 'main = run(times)\nif __name__ == "__main__": main()\n')
     (tmp_path / "closure.py").write_text(HEAD + TASK + CLOSURE)
     (tmp_path / "guarded.py").write_text(HEAD + TASK + GUARDED)
+    (tmp_path / "seen.py").write_text(HEAD + TASK + SEEN)
     (tmp_path / "by_path.py").write_text(HEAD + BY_PATH)
     (tmp_path / "pack").mkdir()
     (tmp_path / "pack" / "__init__.py").touch()
@@ -104,6 +140,52 @@ def test_task_function_is_found_in_a_fresh_interpreter(folder: Path, program: tu
     done = launch(folder, program, "x=1,2")
     assert done.returncode == 0, done.stderr
     assert [yaml.loads((folder / f"sweep/{job}/result.yaml").read_text())["value"] for job in (0, 1)] == [3, 6]
+
+
+def test_task_sees_in_a_fresh_interpreter_what_it_sees_in_a_forked_one(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(folder / "elsewhere"))
+    seen = {}
+    for start in ("fork", "spawn"):
+        done = launch(folder, ("seen.py",), f"hydra.sweep.dir={start}", start=start)
+        assert done.returncode == 0, done.stderr
+        seen[start] = json.loads(yaml.loads((folder / start / "0/result.yaml").read_text())["value"])
+        log = (folder / start / "0/seen.log").read_text()
+        assert "[__main__][INFO] - from __main__" in log
+        assert "[__main__.part][INFO] - a part" in log
+    assert seen["spawn"] == seen["fork"]
+    assert seen["spawn"]["child"].startswith(str(folder / "elsewhere"))
+
+
+@pytest.mark.parametrize("imported", [True, False])
+def test_function_of_a_notebook_runs_in_jobs_without_being_asked_for_spawn(folder: Path, imported: bool) -> None:
+    done = launch(folder, ("-c", NOTEBOOK.format(imported=imported)), "x=1,2", start="auto")
+    assert done.returncode == 0, done.stderr
+    assert [yaml.loads((folder / f"sweep/{job}/result.yaml").read_text())["value"] for job in (0, 1)] == [3, 6]
+
+
+@pytest.mark.parametrize("start", ["fork", "spawn"])
+def test_terminal_shows_of_a_failure_the_last_frames_of_the_program_alone(folder: Path, start: str) -> None:
+    text = """
+from omegaconf import OmegaConf
+def load(cfg): return OmegaConf.create("{a: [")
+
+def task(cfg): return load(cfg)
+
+if __name__ == "__main__": run(task)()
+"""
+    (folder / "app.py").write_text(HEAD + text)
+    done = launch(folder, ("app.py",), start=start)
+    shown = done.stderr.partition("FAIL  1/1")[2].partition("full log:")[0]
+    assert 'return OmegaConf.create("{a: [")' in shown
+    frames = [line for line in shown.splitlines() if line.strip().startswith("File ") and ".py" in line]
+    assert all(f'"{folder / "app.py"}"' in frame for frame in frames), shown
+    assert frames[-1].endswith("in load")
+    log = (folder / "sweep/0/job.log").read_text()
+    assert "omegaconf" in log  # the way down is there
+    assert "/trainctl/" not in log
+    assert "hydra/core/utils.py" not in log
 
 
 @pytest.mark.parametrize(

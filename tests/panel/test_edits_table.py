@@ -8,7 +8,7 @@ import pytest
 
 from trainctl.config.changelog import Changelog, Edit
 from trainctl.panel.data.run_view import Ahead, RunRow, RunView
-from trainctl.panel.widgets.edits import MAX_ROWS, EditRow, applied, lines_of, open_requests, table
+from trainctl.panel.widgets.edits import MAX_ROWS, EditRow, _marked, applied, lines_of, open_requests, table
 from trainctl.rundir.events import Event
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.summary import summarize
@@ -33,6 +33,33 @@ def test_applied_lines_follow_the_changelog_with_the_value_before(row: RunRow) -
         EditRow(5, "optim.lr", "0.2", "0.3", "applied", note="hand", number=1),
         EditRow(5, "n", "1", "2", "applied", note="hand"),
     ]
+
+
+def test_an_edit_that_nobody_has_read_is_marked(row: RunRow) -> None:
+    log = Changelog({"n": 1, "m": 1}, [Edit(3, {"n": 2}), Edit(5, {"m": 2})])
+    told = [
+        *(Event("a", "applied", 3, {"n": 2}), Event("b", "applied", 5, {"m": 2}, note="<b>")),
+        *(Event("a", "read", 3, read={"n": 4}), Event("b", "read", 5, read={"m": None}, watched=20)),
+    ]
+    view = RunView(row, changelog=log, events=told)
+    read, unread = applied(view)
+    assert (read.status, read.note) == ("applied", "")
+    assert unread.status == "applied, not read"
+    assert unread.note.startswith("<b>: not read within 20 steps: what was built before does not follow")
+    shown = [_marked(status) for status in table(lines_of(view), may_undo=False)["status"]]
+    assert shown == ['<span class="unread">applied, not read</span>', "applied"]
+
+
+def test_what_the_loop_was_asked_for_is_marked_until_it_is_done(row: RunRow) -> None:
+    asked = [Event(name, "applied", 3, action="stop", reason="the loop has not looked") for name in "abc"]
+    told = [
+        Event("b", "done", reason="there is no such thing", settled=True), Event("c", "done", done=5, settled=True)
+    ]  # fmt: skip
+    lines = open_requests(RunView(row, events=[*asked, *told]))
+    assert [(line.status, line.note) for line in lines] == [
+        ("asked", "the loop has not looked"), ("asked", "there is no such thing"), ("done", "")
+    ]  # fmt: skip
+    assert _marked("asked") == '<span class="unread">asked</span>'
 
 
 def test_refused_and_waiting_requests_are_lines_too(row: RunRow) -> None:

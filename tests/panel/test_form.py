@@ -131,6 +131,8 @@ def test_filter_waits_until_nothing_more_is_typed(tmp_path: Path) -> None:
 def test_section_opens_though_another_attempt_has_other_keys(tmp_path: Path) -> None:
     form = form_of(view_of(tmp_path, MANY["deep"]))
     form.follow(view_of(tmp_path, ["seed"]))
+    assert list(form.fields) == ["seed"]
+    form.follow(view_of(tmp_path, MANY["deep"]))
     form._sections[5].card.collapsed = False
     assert len(form.fields) == FIELDS
 
@@ -151,3 +153,24 @@ def test_groups_hold_each_key_once_with_the_rest_of_its_name(keys: list[str]) ->
 @pytest.mark.parametrize("keys", MANY.values(), ids=MANY)
 def test_groups_are_not_too_many(keys: list[str]) -> None:
     assert len(grouped([*keys, "trainctl.seed"])) <= MAX_SECTIONS + 1
+
+
+def test_entry_that_an_edit_has_added_gets_a_field_and_what_was_typed_stays(tmp_path: Path) -> None:
+    before = view_of(tmp_path, ["opt.lr", "opt.wd", "model.depth"])
+    form = form_of(before)
+    form._section_of["opt.wd"].field("opt.wd").type("0.25")
+    after = view_of(tmp_path, ["opt.lr", "opt.wd", "model.depth", "opt.momentum"])
+    form.follow(after)
+    assert list(form.fields) == ["opt.lr", "opt.wd", "model.depth", "opt.momentum"]
+    assert [(change.key, change.new) for change in form.changes()] == [("opt.wd", "0.25")]
+    assert form._cards[0] in form.view.objects
+    form.follow(before)
+    assert "opt.momentum" not in form.fields
+
+
+def test_list_of_mappings_is_one_field_of_yaml(tmp_path: Path) -> None:
+    form = form_of(view_of(tmp_path, ["datasets"], Key("list"), [{"name": "a", "fraction": 0.5}]))
+    field = form.fields["datasets"]
+    assert field.text == "[{name: a, fraction: 0.5}]"
+    field.type("[{name: a, fraction: 1}, {name: b}]")
+    assert form.changes() == [PendingEdit("datasets", field.shown, "[{name: a, fraction: 1}, {name: b}]")]

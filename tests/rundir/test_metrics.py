@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import errno
+import json
 import logging
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -9,8 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from trainctl.examine.curve import read_curves
+from trainctl.panel.data.curves import Curves, Mark
 from trainctl.rundir import files, metrics
 from trainctl.rundir.metrics import MetricLog
+from trainctl.rundir.paths import RunDir
+from trainctl.rundir.summary import last_metrics
 
 
 def test_metrics_are_written_by_step_as_plain_values(tmp_path: Path) -> None:
@@ -122,3 +128,46 @@ def test_disk_with_little_room_gets_the_records_for_which_there_is_room(
     log.flush()
     assert [record["step"] for record in files.read_lines(path)] == list(range(1, 101))
     assert log.loss is None
+
+
+def strict(line: str) -> Any:
+    """Read JSON as other languages do, which know no `NaN`."""
+
+    def refuse(constant: str) -> Any:
+        raise ValueError(f"{constant} is not JSON")
+
+    return json.loads(line, parse_constant=refuse)
+
+
+def test_nan_and_infinities_are_valid_json_and_numbers_for_every_reader(tmp_path: Path) -> None:
+    run = RunDir.at(tmp_path)
+    log = MetricLog(run.metrics)
+    values = [1.0, math.nan, math.inf, -math.inf, 0.5, math.nan]
+    for step, value in enumerate(values, 1):
+        log.add(step, {"loss": value, "nan": 1.0, "word": 'is "nan", NaN', "list": [value, 1]})
+    log.flush()
+    lines = run.metrics.read_text().splitlines()
+    assert [strict(line)["loss"] for line in lines] == [1.0, "nan", "inf", "-inf", 0.5, "nan"]
+    before = run.metrics.read_bytes()
+    for _ in range(2):
+        read = metrics.read_metrics(run.metrics)
+        assert [repr(one["loss"]) for one in read] == [repr(value) for value in values]
+        assert {(one["nan"], one["word"]) for one in read} == {(1.0, 'is "nan", NaN')}
+        assert repr(read[1]["list"]) == "[nan, 1]"
+        assert math.isnan(last_metrics(run)[0]["loss"])
+        curve = read_curves(run.metrics)["loss"]
+        assert (curve.count, curve.min, curve.max) == (6, -math.inf, math.inf)
+        curves = Curves(run)
+        curves.look()
+        assert [repr(value) for value in curves.after("loss", Mark(0, 0))[3]] == [repr(value) for value in values]
+        assert [one.get("word") for one in files.parse_lines(before)] == 6 * ['is "nan", NaN']
+        run.metrics.write_bytes(metrics.with_numbers(before))  # as earlier versions have written it
+
+
+def test_superseded_records_stay_valid_json(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(
+        '{"step": 1, "loss": NaN, "t": 1.0}\n{"step": 2, "loss": "inf", "t": 2.0}\n{"step": 3, "loss": 1}\n'
+    )
+    metrics.supersede(path, 2)
+    assert [strict(line)["loss"] for line in path.read_text().splitlines()] == ["nan", "inf"]

@@ -48,6 +48,48 @@ def view_of(run: RunDir) -> RunView:
     return read_view(RunRow.of(run), read_events(run))
 
 
+@pytest.mark.parametrize(
+    "key",
+    [
+        "token", "hf_token", "hub.token", "auth-token", "accessToken", "HF_TOKEN", "api_key", "wandb.api_key", "apiKey",
+        "api.key", "openai_api_key", "aws_access_key", "password", "db.password_file", "db_passwd", "client_secret",
+        "secrets.wandb", "aws.secret_access_key", "my_credentials.user",
+    ],
+)  # fmt: skip
+def test_text_of_a_credential_is_hidden(key: str) -> None:
+    assert Masking({}).value(key, "abc") == MASK
+    assert Masking({}).value(key, ["abc", "def"]) == MASK
+    assert Masking({}).text(f"--{key}=abc") == f"--{key}={MASK}"
+    assert Masking({}).value(key, 512) == 512
+    assert Masking({}).text(f"{key}=512") == f"{key}=512"
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("max_tokens", 512), ("max_tokens", "all"), ("tokenizer_name", "gpt2"), ("tokenizer.name", "gpt2"),
+        ("num_key_value_heads", 8), ("keypoints", "coco"), ("keypoints", [1, 2]), ("sort_key", "name"), ("key", "C"),
+        ("monkey", "x"), ("tokens_per_batch", "4k"), ("eos_token", "</s>"), ("tokenizer.pad_token", "<pad>"),
+        ("primary_key", "user_id"), ("keys", ["image", "label"]), ("model.key_dim", "64"), ("num_tokens", 3),
+    ],
+)  # fmt: skip
+def test_what_is_no_credential_is_shown(key: str, value: object) -> None:
+    config: dict[str, object] = {key: value, "told": f"uses {value}"}
+    masking = Masking(config)
+    assert masking.nested(config) == config
+    assert masking.text(f"{key}={value}") == f"{key}={value}"
+
+
+def test_random_text_of_any_key_is_hidden() -> None:
+    assert Masking({}).value("wandb_key", "0123456789abcdef0123456789abcdef01234567") == MASK
+    assert Masking({}).value("openai.key", "sk-proj-0123456789abcdefghij") == MASK
+
+
+def test_given_pattern_hides_numbers_too() -> None:
+    config = {"pin": 123456, "told": "uses 123456", "max_tokens": 512}
+    assert Masking(config, ["pin"]).nested(config) == {"pin": MASK, "told": f"uses {MASK}", "max_tokens": 512}
+
+
 def test_view_holds_no_secret(run: RunDir) -> None:
     view = view_of(run)
     told = str((view.values, view.changelog, view.events))
@@ -81,4 +123,4 @@ def test_files_of_a_run_lead_nowhere_else(run: RunDir, tmp_path: Path) -> None:
 def test_long_word_takes_no_more_than_its_length() -> None:
     word = "y" * 1_000_000  # a log may have a line of any length, and pages follow it: its square would take hours
     assert Masking({}).text(word) == word
-    assert Masking({}).text("a-b--my_token=1,c") == f"a-b--my_token={MASK},c"
+    assert Masking({}).text("a-b--my_token=x,c") == f"a-b--my_token={MASK},c"

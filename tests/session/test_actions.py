@@ -46,8 +46,10 @@ def test_action_of_the_task_is_described_for_page_and_command_line(session: Live
     assert record["sample"] == {
         "help": "Draw some samples.",
         "arguments": {
-            "n": {"type": "int", "default": 4}, "mode": {"type": "str", "choices": ["fast", "slow"], "default": "fast"},
-            "text": {"type": "str", "optional": True, "default": None}, "share": {"type": "float", "default": 0.5},
+            "n": {"type": "int", "declared": True, "default": 4},
+            "mode": {"type": "str", "declared": True, "choices": ["fast", "slow"], "default": "fast"},
+            "text": {"type": "str", "optional": True, "declared": True, "default": None},
+            "share": {"type": "float", "declared": True, "default": 0.5},
         },
     }  # fmt: skip
 

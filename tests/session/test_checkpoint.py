@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 from omegaconf import DictConfig, OmegaConf
-from session_fixtures import EndRun, OpenLive, edits, end_current_run
+from session_fixtures import EndRun, OpenLive, answers, edits, end_current_run
 
 from trainctl.config.changelog import Edit
 from trainctl.errors import EditError, SettingError
 from trainctl.rundir import files
-from trainctl.rundir.events import answer, read_events
+from trainctl.rundir.events import answer
 from trainctl.rundir.paths import RunDir
 from trainctl.session.api import live
 from trainctl.session.live import Live
@@ -61,7 +61,7 @@ def test_state_is_plain_and_says_step_and_edited_keys(edited: dict[str, Any], ru
 def test_resume_folds_the_changelog_and_repeats_later_edits_at_their_steps(
     edited: dict[str, Any], open_live: OpenLive, run: RunDir
 ) -> None:
-    before, told = run.changelog.read_text(), len(read_events(run))
+    before, told = run.changelog.read_text(), answers(run)
     session = open_live(config())
     assert (session.now.lr, session.now.n) == (0.1, 1)
     session.load_state_dict(edited)
@@ -71,7 +71,7 @@ def test_resume_folds_the_changelog_and_repeats_later_edits_at_their_steps(
     assert (session.now.lr, session.now.end, session.now.n, session.now.list) == (0.2, 0.2, 2, [])
     assert session.step() == 8
     assert (cfg.lr, cfg.end, session.now.lr, session.now.end) == (0.3, 0.5, 0.3, 0.5)
-    assert (run.changelog.read_text(), len(read_events(run))) == (before, told)
+    assert (run.changelog.read_text(), answers(run)) == (before, told)
 
 
 def test_resume_by_step_alone_is_the_same(edited: dict[str, Any], open_live: OpenLive) -> None:

@@ -13,14 +13,17 @@ from omegaconf import DictConfig, OmegaConf
 from session_fixtures import Answered, OpenLive
 
 from trainctl.config.changelog import Changelog, loads
-from trainctl.config.controls import keys_of
+from trainctl.config.editable import EditableKeys
+from trainctl.config.snapshot import snapshot
 from trainctl.rundir.events import Answers, Event, read_events
 from trainctl.rundir.inbox import file_request
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.request import Request
 from trainctl.session.apply import Applier
 from trainctl.session.changelog_file import ChangelogFile
+from trainctl.session.listeners import Listeners
 from trainctl.session.live import Live
+from trainctl.session.reads import Reads
 
 Ask = Callable[..., Event]
 
@@ -118,7 +121,9 @@ def applier(tmp_path: Path) -> Applier:
     run = RunDir.at(tmp_path / "alone")
     run.create()
     cfg = config()
-    return Applier(run, cfg, keys_of(cfg, CONTROLS, True), ChangelogFile(run.changelog, Changelog({})), Answers(run))
+    record, answers = ChangelogFile(run.changelog, Changelog(snapshot(cfg))), Answers(run)
+    listeners, reads = Listeners(lambda now: None), Reads(cfg, lambda: 0, answers.give)
+    return Applier(run, cfg, EditableKeys(cfg, CONTROLS, editable=True), record, answers, listeners, reads)
 
 
 def request(tmp_path: Path, edits: dict[str, Any] | None = None, **more: Any) -> Request:

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 from omegaconf import DictConfig, OmegaConf
-from session_fixtures import EndRun, OpenLive, edits, end_current_run
+from session_fixtures import EndRun, OpenLive, answers, edits, end_current_run
 
 from trainctl.config.changelog import loads
 from trainctl.rundir import files
-from trainctl.rundir.events import answer, read_events
+from trainctl.rundir.events import answer
 from trainctl.rundir.inbox import file_request, list_inbox
 from trainctl.rundir.paths import RunDir
 from trainctl.session.api import live
@@ -44,12 +44,12 @@ def test_restarting_applies_old_requests_neither_at_once_nor_twice(
     ask(session, action="stop")
     session.step()
     end_run()
-    told, recorded = len(read_events(run)), run.changelog.read_text()
+    told, recorded = answers(run), run.changelog.read_text()
     session = open_live(config())
     assert values(session, 6) == [1, 1, 1, 1, 2, 2]  # at their step, not at the start
     assert not session.should_stop
     end_run()
-    assert (len(read_events(run)), run.changelog.read_text()) == (told, recorded)
+    assert (answers(run), run.changelog.read_text()) == (told, recorded)
 
 
 def test_replay_that_is_resumed_skips_no_edit(open_live: OpenLive, run: RunDir, ask: Ask, tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """A training that is followed by trackers: `followed_training.py RUN_DIR TRACKERS STEPS`; killed at will by tests.
 
 It begins at the step after the last one in metrics.jsonl, as if it had a checkpoint of each step. Its environment may
-say FAREWELL_S, which trackers get at the end, and OPENED: the task opens a W&B run of its own, and leaves it open.
+say FAREWELL_S, which trackers get at the end, and OPENED: the task opens a W&B run of its own, and leaves it open;
+metrics are sent into that too.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ def main() -> None:
     run = RunDir.at(sys.argv[1])
     steps = int(sys.argv[3])
     logged = files.read_lines(run.metrics)
-    live = trainctl.live(OmegaConf.create({"lr": 0.1, "trainctl": {"track": sys.argv[2].split(",")}}), run_dir=run.path)
+    settings = {"track": sys.argv[2].split(","), "track_metrics": True if "OPENED" in os.environ else "auto"}
+    live = trainctl.live(OmegaConf.create({"lr": 0.1, "trainctl": settings}), run_dir=run.path)
     if logged:
         live.resume(logged[-1]["step"])
     while live.step() <= steps:

@@ -110,7 +110,7 @@ def test_only_one_sends_at_a_time(run: RunDir) -> None:
 class Heard:
     """A tracker that keeps what it is told."""
 
-    has_lost_all = False
+    has_lost_all = is_attached = is_over = False
 
     def __init__(self, _run: RunDir) -> None:
         self.records: list[MetricRecord] = []

@@ -143,18 +143,26 @@ def test_a_dead_server_leaves_all_to_sync(
     assert series(client, run, "loss") == [(step, float(step)) for step in range(1, 6)]
 
 
-def test_the_active_run_of_the_task_is_used_and_not_ended(client: Any, train: Any, finish: Any, run: RunDir) -> None:
+@pytest.mark.parametrize(
+    ("asked", "sent"), [("auto", [(1, 0.25)]), (False, [(1, 0.25)]), (True, [(1, 0.25), (1, 0.5)])]
+)
+def test_the_active_run_of_the_task_is_used_and_not_ended(
+    client: Any, train: Any, edit: Any, finish: Any, run: RunDir, at_once: None, asked: Any, sent: list[Any]
+) -> None:
     mlflow.set_experiment("the task's own")
     with mlflow.start_run(run_name="mine") as active:
-        mlflow.log_param("lr", "said by the task")
-        session = train("mlflow", lr=0.1, depth=3)
+        session = train("mlflow", lr=0.1, depth=3, flag=True, trainctl={"track_metrics": asked})
         session.step()
         session.log(loss=0.5)
+        mlflow.log_metric("loss", 0.25, step=1)
+        edit(session, {"depth": 4})
+        mlflow.log_params({"lr": "said by the task", "flag": True})  # which MLflow refuses if another said otherwise
         finish()
         assert run_id(run) == active.info.run_id
         found = client.get_run(active.info.run_id)
         assert found.info.status == "RUNNING"
         assert found.data.params["lr"] == "said by the task"
         assert found.data.params["depth"] == "3"
-        assert series(client, run, "loss") == [(1, 0.5)]
+        assert series(client, run, "loss") == sent
+        assert [value for _, value in series(client, run, "hparams/depth")] == [3.0, 4.0]
         assert found.data.tags["trainctl.state"] == "done"

@@ -14,7 +14,7 @@ from trainctl.rundir.paths import RunDir
 from trainctl.track.facts import Told
 
 CONFIG: dict[str, Any] = {
-    "api_key": "sesame street", "pin_token": 1234, "lr": 0.1,
+    "api_key": "sesame street", "pin_token": "one two", "lr": 0.1,
     "data": {"path": "/private", "owner": "bob", "parts": [{"url": "ftp"}]},
     "db": {"host": "h", "password": "abc"},
     "trainctl": {"omit": ["data"]},
@@ -39,7 +39,8 @@ def test_a_key_that_is_omitted_is_omitted_with_all_below_it(run: RunDir) -> None
     ("override", "shown"),
     [
         ("api_key='sesame street'", "api_key=OMITTED"),
-        ("+pin_token=1234", "+pin_token=OMITTED"),
+        ("+pin_token=abc", "+pin_token=OMITTED"),
+        ("+pin_token=1234", "+pin_token=1234"),
         ("data.owner=bob", "data.owner=OMITTED"),
         ("api_key=abc def ghi", "api_key=OMITTED"),
         ("+data={path:/x,owner:bob}", "+data={path: OMITTED, owner: OMITTED}"),
@@ -58,7 +59,7 @@ def test_an_override_is_told_without_what_is_secret_in_it(run: RunDir, override:
 @pytest.mark.parametrize(
     ("overrides", "name"),
     [
-        (["pin_token=1234", "lr=0.1"], r"Lr_0\.1-PinToken_OMITTED"),
+        (["pin_token=onetwo", "lr=0.1"], r"Lr_0\.1-PinToken_OMITTED"),
         (["api_key=a-b_c", "lr=0.1", "zoom=2"], r"ApiKey_OMITTED-Lr_0\.1-Zoom_2-[0-9a-f]{8}"),
         (["api_key=Ab", "lr=0.1"], r"ApiKey_OMITTED-Lr_0\.1-[0-9a-f]{8}"),
         (["lr=0.1"], r"Lr_0\.1"),

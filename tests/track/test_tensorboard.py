@@ -216,7 +216,7 @@ def test_event_file_that_was_deleted_beside_those_of_a_logger_is_written_there_a
 ) -> None:
     monkeypatch.setattr(following, "_PATIENCE_S", 60)  # else the tracker may open its run before the logger's is noted
     directory = run.path / "lightning_logs" / "version_0"
-    session = train("tensorboard", lr=0.5)
+    session = train("tensorboard", lr=0.5, trainctl={"track_metrics": True})
     net.note("tensorboard", directory=str(directory))
     session.log(loss=float(session.step()))
     finish()

@@ -92,9 +92,7 @@ def test_a_run_that_the_task_has_opened_is_used_and_not_ended(opened_by_task: An
         assert (mine.config["lr"], mine.config["depth"]) == ("the task's", 3)
         assert mine.summary["trainctl/state"] == "done"
     wait_until_written(tmp_path)
-    assert [row for row in rows(tmp_path) if "loss" in row or "own" in row] == [
-        {"own": 1}, {"trainctl/step": 1, "loss": 0.5}, {"own": 2},
-    ]  # fmt: skip
+    assert rows(tmp_path) == [{"own": 1}, {"own": 2}]
     assert not (run.path / "wandb").exists()
 
 
@@ -108,3 +106,40 @@ def test_a_training_killed_at_any_moment_is_sent_once(run: RunDir) -> None:
         time.sleep(0.02)
     counted = Counter(row["trainctl/step"] for row in rows(run.path) if "loss" in row)
     assert counted == dict.fromkeys(range(1, last + 1), 1)
+
+
+def test_end_of_a_run_that_the_task_ends_itself_is_no_failure(
+    train: Any, edit: Any, finish: Any, run: RunDir, tmp_path: Path, caplog: pytest.LogCaptureFixture, wait_until: Any
+) -> None:
+    caplog.set_level("INFO", "trainctl")
+    mine = wandb.init(project="mine", dir=tmp_path, config={"lr": "the task's"})
+    session = train("wandb", "tensorboard", lr=0.1, api_key="sesame-street", hf_token="0123456789", max_tokens=5)
+    for _ in range(3):
+        step = session.step()
+        session.log(loss=1 / step)
+        mine.log({"loss": 1 / step}, step=step)
+    edit(session, {"lr": 0.5}, note="faster")
+    wait_until(lambda: changes_of(run), "the edit")
+    mine.config.update({"max_tokens": 6})  # which W&B refuses if another has said 5
+    mine.log({"loss": 0.25}, step=session.step_number + 1)
+    wandb.finish()
+    session.log(loss=float(session.step()))
+    finish()
+    wait_until_written(tmp_path)
+    found = rows(tmp_path)
+    assert [row["loss"] for row in found if "loss" in row] == [1.0, 0.5, pytest.approx(1 / 3), 0.25]
+    assert [row["hparams/lr"] for row in found if "hparams/lr" in row] == [0.5]
+    warned = [record.getMessage() for record in caplog.records if record.levelname in ("WARNING", "ERROR")]
+    assert [text for text in warned if "wandb" in text or "tensorboard" in text] == []
+    omitted = [text for text in caplog.messages if "OMITTED" in text]
+    assert [text.partition(" for ")[2].partition(":")[0] for text in omitted] == ["api_key, hf_token"]
+    (done,) = sync(run, ["wandb"])
+    assert (done.problem, done.sent.records, done.sent.changes) == (None, 0, 0)
+    assert not (run.path / "wandb").exists()
+    assert wandb.run is None
+
+
+def changes_of(run: RunDir) -> list[str]:
+    """Return the edits that W&B has been sent, by the note."""
+    found: list[str] = json.loads((run.path / ".track" / "wandb.json").read_text())["changes"]
+    return found

@@ -8,6 +8,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import logging
+import multiprocessing.util
 import os
 import sys
 import time
@@ -22,12 +23,12 @@ from trainctl.attempt.process import own
 from trainctl.attempt.reservation import Reservation
 from trainctl.config.settings import given_settings
 from trainctl.config.settings_node import hand_down
-from trainctl.errors import TrainctlError
+from trainctl.errors import JobError, TrainctlError
 from trainctl.rundir import files
 from trainctl.rundir.events import reject_left
 from trainctl.rundir.inbox import names_in_inbox
 from trainctl.rundir.paths import RunDir
-from trainctl.rundir.result import write_result
+from trainctl.rundir.result import read_result, write_result
 from trainctl.rundir.seed import seed_libraries
 from trainctl.rundir.status import State, Status, write_status
 
@@ -65,19 +66,28 @@ class Attempt:
         run: where everything is written.
         number: 1 for the first execution of this run dir, then 2, …
         seed: the seed of the run, given, taken over, or drawn.
+        previous: what the attempt before has left; None for the first.
+        composed: the plain config as Hydra composed it; None where no Hydra app runs.
         seeded: names of the libraries that were seeded so far.
         left: names of files in the inbox that earlier attempts did not take.
         ends_with_job: Hydra's callback began it, and ends it when Hydra's job ends.
+        is_settled: result and status say how it ended, though the process may go on for a while.
+        value: what the run returns, once it is settled.
         remark: what the status of a run that is done says beside that: who stopped it.
+        ending: how it ends, once that is known.
     """
 
     def __init__(self, reservation: Reservation, status: Status, left: frozenset[str], begun: float) -> None:
         self.run = reservation.run
         self.settings = reservation.settings
         self.seed = reservation.seed
+        self.composed = reservation.composed
+        self.previous = reservation.previous
         self.seeded: set[str] = set()
         self.remark: str | None = None
-        self.ends_with_job = False
+        self.ends_with_job = self.is_settled = False
+        self.value: Any = None
+        self.ending: State | None = None
         self.status = status
         self.left = left
         self._begun = begun  # monotonic seconds
@@ -92,6 +102,16 @@ class Attempt:
     @property
     def number(self) -> int:
         return self.status.attempt
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether `end` was called."""
+        return self._ended
+
+    @property
+    def is_done(self) -> bool:
+        """Whether result and status say that the run is done."""
+        return self.is_settled and self.status.state == "done"
 
     @classmethod
     def begin(cls, run: RunDir, *, left_by_exit: State = "done", **options: Any) -> Attempt:
@@ -144,7 +164,7 @@ class Attempt:
         self._at_end.append(hook)
 
     def after_end(self, hook: Callable[[], None]) -> None:
-        """Call `hook` once the status says how the attempt ended and the lock is given back; it must not raise."""
+        """Call `hook` once the status says how the attempt ended; it must not raise."""
         self._after_end.append(hook)
 
     def update_run_yaml(self, **entries: Any) -> None:
@@ -161,11 +181,52 @@ class Attempt:
     ) -> None:
         """Write down how the run ended and give back its lock; a second call, or one by a forked child, does nothing.
 
-        `done` is written only after `result.yaml`, so a run that says done can answer with its value.
+        `done` is written only after `result.yaml`, so a run that says done can answer with its value. A run that was
+        `settle`d stays done; what went wrong since is added as a remark.
         """
         if self._ended or os.getpid() != self._pid:
             return
         self._ended = True
+        was_settled = self.is_settled
+        try:
+            self._close(state, value, exit_code, reason)
+            if was_settled and self.status.state == "done" and state != "done":
+                self.remark = f"after live.done: {reason or state}"
+                self.write_end("done", self.value, 0, None)
+        finally:
+            self._lock.release()
+            for finish in self._at_exit:
+                atexit.unregister(finish)
+            if own.attempt is self:
+                own.attempt = None
+                environment.withdraw()
+                hand_down(None)
+            if not was_settled:
+                self._tell_of_end()
+
+    def settle(self, value: Any) -> None:
+        """Write down that the run is done with this value, whatever becomes of the process, which keeps the lock.
+
+        Raises:
+            JobError: it is not done: a replay that was not the same run, a disk that is full.
+        """
+        if self._ended or self.is_settled or os.getpid() != self._pid:
+            return
+        self._close("done", value, 0, None)
+        self._tell_of_end()
+        if self.status.state != "done":
+            raise JobError(str(self.status.reason))
+
+    def outcome(self, returned: Any) -> Any:
+        """Return the run's value: what `live.done` got, here or in a rank that we have started, else `returned`."""
+        if self.is_settled or self._ended:
+            return self.value
+        return read_result(self.run) if returned is None else returned
+
+    def _close(self, state: State, value: Any, exit_code: int | None, reason: str | None) -> None:
+        if self.is_settled:
+            return
+        self.is_settled, self.ending = True, state
         for hook in reversed(self._at_end):
             try:
                 hook()
@@ -173,14 +234,10 @@ class Attempt:
                 log.error("closing the run failed: %s", describe(error), exc_info=not isinstance(error, TrainctlError))
                 if state == "done":
                     state, exit_code, reason = "failed", 1, describe(error)
-        try:
-            self.write_end(state, value, exit_code, reason)
-        finally:
-            self._lock.release()
-            if own.attempt is self:
-                own.attempt = None
-                environment.withdraw()
-                hand_down(None)
+        self.value = value
+        self.write_end(state, value, exit_code, reason)
+
+    def _tell_of_end(self) -> None:
         for hook in self._after_end:
             hook()
 
@@ -196,7 +253,8 @@ class Attempt:
         try:
             if state == "done":
                 reason = reason or self.remark
-                write_result(self.run, value)
+                if value is not None or not self.run.result.exists():  # else a rank in another process has written it
+                    write_result(self.run, value)
             after_s = time.monotonic() - self._begun
             self.status = self.status.end(state, after_s=after_s, exit_code=exit_code, reason=reason)
             write_status(self.run, self.status)
@@ -259,4 +317,5 @@ def _watch_exit(attempt: Attempt, left_by_exit: State) -> None:
     sys.excepthook = note
     atexit.register(finish)
     attempt._at_exit.append(finish)
-    attempt.at_end(lambda: atexit.unregister(finish))
+    if multiprocessing.parent_process() is not None:  # one that was forked leaves without exit handlers
+        multiprocessing.util.Finalize(None, finish, exitpriority=0)

@@ -27,6 +27,7 @@ from trainctl.rundir import files
 from trainctl.rundir.lock import RunLock, is_locked
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.provenance import is_rerun
+from trainctl.rundir.result import write_result
 from trainctl.rundir.seed import choose_seed
 from trainctl.rundir.status import State, Status, read_status
 
@@ -63,7 +64,9 @@ class Guest(Attempt):
         return guest
 
     def write_end(self, state: State, value: Any, exit_code: int | None, reason: str | None) -> None:
-        """Remember how it ended here; what became of the run is for its own process to say."""
+        """Write a result and remember how it ended here; what became of the run is for its own process to say."""
+        if state == "done" and value is not None:
+            write_result(self.run, value)
         self.status: Status = dataclasses.replace(self.status, state=state, exit_code=exit_code, reason=reason)
 
 

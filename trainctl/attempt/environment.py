@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 
+from trainctl.attempt.rank import distributed
 from trainctl.rundir.paths import RunDir
+from trainctl.rundir.status import read_status
 
 _RUN, _SEED = "TRAINCTL_RUN", "TRAINCTL_SEED"
 
@@ -26,10 +29,21 @@ def offered(path: str | os.PathLike[str] | None = None) -> RunDir | None:
 
     Who names no path gets it as a rank: another program of the same job has a run of its own.
     """
-    host = os.environ.get(_RUN)
-    if host is None or (path is None and not os.environ.get("RANK")):
+    text = os.environ.get(_RUN)
+    if text is None:
         return None
-    return RunDir.at(host) if path is None or os.path.realpath(path) == os.path.realpath(host) else None
+    host = RunDir.at(text)
+    if path is None:
+        return host if _is_rank_of(host) else None
+    return host if os.path.realpath(path) == os.path.realpath(host.path) else None
+
+
+def _is_rank_of(host: RunDir) -> bool:
+    """Whether this is a rank that a job's program has started: by torchrun, or by itself as `mp.spawn` does."""
+    if os.environ.get("RANK") or distributed() is not None:
+        return True
+    starter, status = multiprocessing.parent_process(), read_status(host)
+    return starter is not None and status is not None and starter.pid == status.pid
 
 
 def seed() -> int | None:

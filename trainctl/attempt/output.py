@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import logging
 import os
 import pty
 import subprocess
@@ -145,6 +146,50 @@ def _terminal_like(descriptor: int) -> tuple[int, int]:
     with contextlib.suppress(OSError):
         fcntl.ioctl(writer, termios.TIOCSWINSZ, fcntl.ioctl(descriptor, termios.TIOCGWINSZ, bytes(8)))
     return reader, writer
+
+
+def write_once(path: Path) -> None:
+    """Have log records that are printed not be written by `logging` into `job.log` too, where all that is printed goes.
+
+    For a program called `job`, whose log Hydra calls `job.log`. A record that no handler prints is written as before.
+    """
+    known = [
+        logging.root,
+        *(each for each in logging.root.manager.loggerDict.values() if isinstance(each, logging.Logger)),
+    ]
+    for handler in {id(each): each for logger in known for each in logger.handlers}.values():
+        if isinstance(handler, logging.FileHandler) and os.path.realpath(handler.baseFilename) == os.path.realpath(
+            path
+        ):
+            _reopen(handler)
+            if _is_not_printed not in handler.filters:
+                handler.addFilter(_is_not_printed)
+
+
+def _reopen(handler: logging.FileHandler) -> None:
+    """Have a handler open its file anew by name: an earlier attempt's may have been moved away under it."""
+    handler.acquire()
+    try:
+        if handler.stream is not None:
+            handler.stream.close()
+            handler.mode, handler.stream = "a", None  # it opens one at the next record
+    finally:
+        handler.release()
+
+
+def _is_not_printed(record: logging.LogRecord) -> bool:
+    logger: logging.Logger | None = logging.getLogger(record.name)
+    while logger is not None:
+        for handler in logger.handlers:
+            if _prints(handler) and record.levelno >= handler.level and handler.filter(record):
+                return False
+        logger = logger.parent if logger.propagate else None
+    return True
+
+
+def _prints(handler: logging.Handler) -> bool:
+    stream = getattr(handler, "stream", None) or getattr(getattr(handler, "console", None), "file", None)  # of Rich
+    return stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)
 
 
 def _flush() -> None:

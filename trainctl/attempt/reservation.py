@@ -18,7 +18,7 @@ from trainctl.attempt.run_facts import drawing_facts
 from trainctl.config import yaml
 from trainctl.config.loaded import kept_copies
 from trainctl.config.settings import Settings, settings_of
-from trainctl.config.settings_node import hydra_config
+from trainctl.config.settings_node import hydra_config, recorded
 from trainctl.errors import RunDirError
 from trainctl.rundir import files
 from trainctl.rundir.lock import RunLock
@@ -26,8 +26,10 @@ from trainctl.rundir.paths import RunDir
 from trainctl.rundir.provenance import original_cwd
 from trainctl.rundir.seed import choose_seed
 from trainctl.rundir.status import Status, read_status, write_status
+from trainctl.rundir.summary import PreviousAttempt, read_record
 
 _LONG = ("packages",)
+_LASTING = ("drawn", "composed")  # what the first attempt began with, whatever becomes of later ones
 _LOCK_PATIENCE_S = 0.5  # a child that its last holder has just forked may still have a copy of it
 
 
@@ -39,6 +41,8 @@ class Reservation:
 
     Attributes:
         seed: the seed of the run, given, taken over, or drawn.
+        previous: what the attempt before has left; None for the first.
+        composed: the plain config as Hydra composed it; None where no Hydra app runs.
     """
 
     def __init__(self, run: RunDir, lock: RunLock, settings: Settings, seed: int, record: dict[str, Any]) -> None:
@@ -46,6 +50,8 @@ class Reservation:
         self.lock = lock
         self.settings = settings
         self.seed = seed
+        self.composed: dict[Any, Any] | None = None
+        self.previous: PreviousAttempt | None = None
         self._record = record
         self._pid = os.getpid()
         self._earlier: Status | None = None
@@ -83,6 +89,8 @@ class Reservation:
             seed = choose_seed(settings.seed, run, replayed)
             record = {"name": run.name, **facts, "seed": seed, "parent": replayed and str(replayed), **_loaded(config)}
             reservation = cls(run, lock, settings, seed, record)
+            if "hydra" in config:
+                reservation.composed = recorded(config)
             with _writing(run):
                 reservation._look_back()
         except BaseException:
@@ -96,7 +104,10 @@ class Reservation:
         self._earlier = read_status(self.run)
         if self._earlier is None:
             self._write_record()
-        elif self._earlier.state == "running":  # we hold its lock: it was killed
+            return
+        self.previous = PreviousAttempt.of(self.run, self._earlier)
+        self._record = {**read_record(self.run, *_LASTING), **self._record}
+        if self._earlier.state == "running":  # we hold its lock: it was killed
             write_status(self.run, self._earlier.end("interrupted"))
 
     def _write_record(self) -> None:

@@ -11,7 +11,7 @@ from trainctl.cli.grid import Column, print_grid
 from trainctl.cli.place import RunArgument, find_run, shown
 from trainctl.cli.request import parse_pairs
 from trainctl.config import yaml
-from trainctl.rundir.events import wait_for_answer
+from trainctl.rundir.events import LOOKS, wait_for_answer
 from trainctl.rundir.inbox import file_request
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.status import state_of
@@ -26,7 +26,9 @@ def do(
     arguments: Annotated[list[str] | None, typer.Argument(metavar="[NAME=VALUE]...", help="Its arguments.")] = None,
     at: Annotated[int | None, typer.Option(min=1, metavar="STEP", help="Do it at this step, not at the next.")] = None,
     note: Annotated[str | None, typer.Option(help="Why, for the record.")] = None,
-    wait: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="How long to wait for the answer.")] = 10.0,
+    wait: Annotated[
+        float, typer.Option(min=0, metavar="SECONDS", help="How long to wait for the answer, and for the loop.")
+    ] = 10.0,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="File the request and end.")] = False,
 ) -> None:
     """Let a running run do something at its next step: pause, resume, checkpoint, evaluate, stop, or what it declares.
@@ -51,6 +53,9 @@ def do(
 def _report(run: RunDir, request: str, wait_s: float, at: int | None) -> int:
     """Wait for the answer, print it, and return the exit code."""
     answer = wait_for_answer(run, request, wait_s if at is None else min(wait_s, _REFUSAL_S))
+    if answer is not None and answer.state == "applied" and answer.action in LOOKS:
+        terminal.print_line(f"asked at step {answer.step}")
+        return _report_loop(run, request, wait_s)
     if answer is not None and answer.state == "applied":
         terminal.print_line(f"done at step {answer.step}")
         return 0
@@ -66,6 +71,18 @@ def _report(run: RunDir, request: str, wait_s: float, at: int | None) -> int:
         f"no answer from {shown(run)} within {wait_s:g} s; the request lies in its inbox and is done at its next step, "
         "or rejected when it ends (`trainctl log` will tell)"
     )
+
+
+def _report_loop(run: RunDir, request: str, wait_s: float) -> int:
+    """Wait until the training loop has done what it was asked, print that, and return the exit code."""
+    answer = wait_for_answer(run, request, wait_s, lambda event: bool(event.settled))
+    if answer is not None and answer.done is not None:
+        terminal.print_line(f"done at step {answer.done}")
+        return 0
+    reason = answer.reason if answer is not None else "its answer cannot be read any more"
+    if state_of(run) != "running" or (answer is not None and answer.settled):
+        return terminal.complain(f"not done: {reason}")
+    return terminal.complain(f"not done within {wait_s:g} s: {reason} (`trainctl log` will tell when it is)")
 
 
 def _list(run: RunDir) -> None:

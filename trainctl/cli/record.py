@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +14,8 @@ from trainctl.cli.grid import Column, print_grid
 from trainctl.cli.place import JsonOption, RunArgument, find_run
 from trainctl.config import changelog, yaml
 from trainctl.config.masking import Masking
-from trainctl.rundir.edits import Applied, applied_edits, merged, read_changelog
-from trainctl.rundir.events import read_events
+from trainctl.rundir.edits import Applied, applied_edits, merged, read_changelog, reading
+from trainctl.rundir.events import outcome, read_events
 from trainctl.rundir.masked import masking_of, texts
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.status import format_time
@@ -27,7 +28,8 @@ _MISSING = object()
 class Entry:
     """One request that was answered: what it changed (key, old, new), what was done, or why it was refused.
 
-    `number` is that of an edit, for `trainctl undo`; `undo` the number of the edit that was to be taken back.
+    `number` is that of an edit, for `trainctl undo`; `undo` the number of the edit that was to be taken back. `read`
+    and `watched` say who has read the new values, as `Event` has them, `outcome` what has come of an action.
     """
 
     step: int | None
@@ -40,6 +42,9 @@ class Entry:
     number: int | None = None
     undo: int | bool | None = None
     action: str | None = None
+    read: Mapping[str, int | None] | None = None
+    watched: int | None = None
+    outcome: str | None = None
 
 
 def log(run: RunArgument, as_json: JsonOption = False) -> None:
@@ -69,7 +74,13 @@ def read_entries(run: RunDir, problems: list[str] | None = None) -> list[Entry]:
     events, log = read_events(run, problems), read_changelog(run)
     masking = masking_of(run, log)
     entries = [
-        Entry(edit.step, edit.t, edit.who, edit.via, edit.note, _changes(edit), number=edit.number, undo=edit.undo)
+        Entry(
+            *(edit.step, edit.t, edit.who, edit.via, edit.note, _changes(edit)),
+            number=edit.number,
+            undo=edit.undo,
+            read=edit.read,
+            watched=edit.watched,
+        )
         for edit in applied_edits(log or changelog.Changelog({}), events)
     ]
     for event in merged(events):
@@ -78,7 +89,7 @@ def read_entries(run: RunDir, problems: list[str] | None = None) -> list[Entry]:
             asked = [(key, None, value) for key, value in (event.edits or {}).items()]
             reason = (event.reason or "no reason was recorded") if event.state == "rejected" else None
             source = (event.step, event.t, event.who, event.via, event.note)
-            entries.append(Entry(*source, asked, reason, undo=event.undo, action=action))
+            entries.append(Entry(*source, asked, reason, undo=event.undo, action=action, outcome=outcome(event)))
     return [_masked(entry, masking) for entry in _in_order(entries)]
 
 
@@ -147,6 +158,11 @@ def _lines(entry: Entry) -> list[tuple[str, str]]:
         lines = [(f"{key}: {_shown(old)} -> {_shown(new)}", "") for key, old, new in entry.changes]
     if entry.undo is not None and entry.rejected is None:
         lines.append((f"# undo of edit {entry.undo}", "dim"))
+    read = reading(entry.read, entry.watched)
+    if read is not None and set((entry.read or {}).values()) != {entry.step}:
+        lines.append((f"# {read}", "yellow" if None in (entry.read or {}).values() else "dim"))
+    if entry.outcome is not None:
+        lines.append((f"# {entry.outcome}", "yellow" if entry.outcome.startswith("not") else "dim"))
     return [*lines, (f"# {entry.note}", "dim")] if entry.note else lines
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,8 +41,9 @@ def replay(
     """
     found = find_run(run)
     check_owner(found)
-    record = read_record(found, "executable", "script", "module", "argv", "overrides", "cwd")
-    command = [_interpreter(record), *command_of(found, record), *(overrides or [])]
+    record = read_record(found, "executable", "script", "module", "argv", "overrides", "cwd", "world_size", "torchrun")
+    program = [*command_of(found, record), *(overrides or [])]
+    command = [_interpreter(record), *_launcher(found, record, program), *program]
     cwd = record.get("cwd")
     if not isinstance(cwd, str) or not Path(cwd).is_dir():
         raise RunDirError(
@@ -93,6 +95,25 @@ def _program(run: RunDir, record: dict[str, Any]) -> list[str]:
             f"{run.path} was started by the script {script!r}, which is not there any more; bring it back"
         )
     return [script]
+
+
+def _launcher(run: RunDir, record: dict[str, Any], program: Sequence[str]) -> list[str]:
+    """Return the arguments for Python that start the program on as many ranks as were recorded; none for one rank.
+
+    Raises:
+        RunDirError: it ran on several machines, or the ranks were started by something other than torchrun.
+    """
+    size = record.get("world_size")
+    if not isinstance(size, int) or size <= 1:
+        return []
+    recorded = record.get("torchrun")
+    known = recorded if isinstance(recorded, dict) else {}
+    if known.get("nnodes") == 1 and known.get("nproc_per_node") == size:
+        return ["-m", "torch.distributed.run", "--standalone", "--local-addr=127.0.0.1", f"--nproc-per-node={size}"]
+    raise RunDirError(
+        f"{run.path} was a run of {size} ranks, which this command cannot start; start it as it was started, "
+        f"with the command {shlex.join(program)}"
+    )
 
 
 def _interpreter(record: dict[str, Any]) -> str:

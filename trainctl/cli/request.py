@@ -13,12 +13,14 @@ from trainctl.config import yaml
 from trainctl.config.controls import Key
 from trainctl.config.relative import take_apart
 from trainctl.errors import EditError, RunDirError
+from trainctl.rundir.edits import reading
 from trainctl.rundir.events import Event, wait_for_answer
 from trainctl.rundir.inbox import file_request
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.status import state_of
 from trainctl.rundir.summary import read_record
 
+READ_S = 3.0  # how long to wait, once an edit is applied, for who reads it: a step may take minutes
 REFUSAL_S = 1.0  # how long to wait for a refusal of what is asked for a later step
 
 AtOption = Annotated[
@@ -125,7 +127,9 @@ def tell(run: RunDir, request: str, *, wait_s: float | None, at: int | None = No
         return 0
     answer = wait_for_answer(run, request, wait_s if at is None else min(wait_s, REFUSAL_S))
     if answer is not None and answer.state == "applied":
-        terminal.print_line(_applied(answer, shows_values))
+        told = wait_for_answer(run, request, READ_S, lambda event: event.read is not None) or answer
+        is_unread = told.read is not None and None in told.read.values()
+        terminal.print_line(_applied(told, shows_values), style="yellow" if is_unread else "")
         return 0
     if answer is not None:
         return terminal.complain(f"rejected: {answer.reason}")
@@ -145,7 +149,11 @@ def tell(run: RunDir, request: str, *, wait_s: float | None, at: int | None = No
 def _applied(answer: Event, shows_values: bool) -> str:
     what = "" if answer.undo is None else f", undoing edit {answer.undo}"
     values = ", ".join(f"{key}={_short(value)}" for key, value in (answer.edits or {}).items())
-    return f"applied at step {answer.step}{what}" + (f": {values}" if shows_values and values else "")
+    shown_values = f": {values}" if shows_values and values else ""
+    read = reading(answer.read, answer.watched)
+    if read is None:
+        return f"applied at step {answer.step}{what}{shown_values}; not read yet"
+    return f"applied at step {answer.step}{what}{shown_values}{'; ' if shown_values else ', '}{read}"
 
 
 def _short(value: Any) -> str:

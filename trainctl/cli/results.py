@@ -16,6 +16,7 @@ from trainctl.cli.place import ROOT, JsonOption, SortOption, WhereOption, find_r
 from trainctl.cli.runs import (
     as_record,
     choose,
+    edits_column,
     read_summaries,
     result_cell,
     shortened_reason,
@@ -148,7 +149,7 @@ def _columns(named: Mapping[str, Row], differing: Mapping[str, Sequence[Any]]) -
         columns.append(Column(name, cells, rank=3 + place if place < 3 else 100 + place, is_right=True))
     return [
         *columns,
-        Column("edits", [str(row.edits or "") for row in rows], rank=7, is_right=True),
+        edits_column([(row.run, row.edits) for row in rows], rank=7),
         Column("took", [amount.duration(row.took_s) for row in rows], rank=8, is_right=True),
     ]
 

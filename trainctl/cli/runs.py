@@ -17,6 +17,7 @@ from trainctl.errors import SettingError
 from trainctl.examine.examiner import Examiner
 from trainctl.examine.where import chosen, in_order, terms_of
 from trainctl.launch import registry
+from trainctl.rundir.events import count_unread
 from trainctl.rundir.finding import MOST_DIRS, FoundRuns, list_at, search
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.status import FAILED, Seen, format_time
@@ -206,6 +207,16 @@ def _columns(summaries: Sequence[Summary], root: Path) -> list[Column]:
         Column("result", [result_cell(row.result) for row in summaries], rank=3, is_right=True),
         *_commands_column(summaries),
         reason_column(summaries, rank=6),
-        Column("edits", [str(row.edits or "") for row in summaries], rank=9, is_right=True),
+        edits_column([(row.run, row.edits) for row in summaries], rank=9),
         Column("age", [amount.duration(row.age_s) for row in summaries], rank=10, is_right=True),
     ]
+
+
+def edits_column(edits: Sequence[tuple[RunDir, int]], rank: int) -> Column:
+    """Return how many edits each run has, and in yellow how many of them nobody has read."""
+    unread = [count_unread(run) if count else 0 for run, count in edits]
+    cells = [
+        f"{count or ''}" + (f" ({lost} not read)" if lost else "")
+        for (_, count), lost in zip(edits, unread, strict=True)
+    ]
+    return Column("edits", cells, rank=rank, is_right=True, styles=["yellow" if lost else "" for lost in unread])

@@ -142,7 +142,7 @@ class Templates:
 
     def _words(self, value: Any, text: str, source: str) -> list[tuple[str, str]]:
         """Return a value as words, each with what people may see of it."""
-        is_secret = any(map(self.masking.hides, _KEY.findall(text)))
+        is_secret = any(self.masking.conceals(key, value) for key in _KEY.findall(text))
         return [(word, MASK if is_secret else self.masking.text(word)) for word in words_of(value, source)]
 
     def _value(self, name: str, text: str, place: Place) -> Any:

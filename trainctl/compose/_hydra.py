@@ -310,6 +310,27 @@ def execute_job(
     )
 
 
+def hear_exits(hear: Callable[[SystemExit], object]) -> None:
+    """Have `hear` called when a task leaves a run of Hydra's own by `sys.exit`, which Hydra tells no callback of.
+
+    It is called once each time, before the program ends by it.
+    """
+    if not IS_KNOWN:
+        return
+    from hydra._internal import hydra as single
+    from hydra._internal.core_plugins import basic_launcher as sweep
+
+    def run(*arguments: Any, **options: Any) -> JobReturn:
+        try:
+            return run_job(*arguments, **options)
+        except SystemExit as leaving:
+            hear(leaving)
+            raise
+
+    for module in cast("tuple[Any, Any]", (single, sweep)):
+        module.run_job = run
+
+
 OUTCOME = "_return_value"  # the field of a `JobReturn` that holds it
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -16,7 +17,7 @@ from omegaconf import DictConfig, open_dict, read_write
 from trainctl.compose import _hydra
 from trainctl.config._omegaconf import entries, plain, take_over
 from trainctl.config.adopt import NEVER_LOADED
-from trainctl.config.given import check_missing
+from trainctl.config.given import check_missing, missing_keys
 from trainctl.config.keys import leaves, split
 from trainctl.config.loaded import kept_copies
 from trainctl.config.overrides import override_key, parse_overrides, texts_of
@@ -27,6 +28,12 @@ from trainctl.errors import IncompatibleError, PairError, TrainctlError
 
 _LAUNCHER = {"_target_": "hydra_plugins.hydra_trainctl.fitting.FittingLauncher"}
 _ADVICE = "; give them in a file or as KEY=VALUE, or let them be missing with trainctl.missing=allow"
+_WARNING = (
+    "the first job of the sweep has no value for %s: a task that reads one of them fails unless the program sets it "
+    "before (trainctl.missing=error refuses such a sweep)"
+)
+
+log = logging.getLogger(__name__)
 _ABSENT = object()
 
 
@@ -51,6 +58,7 @@ class FittingLoader:
         self.launcher = launcher
         self.left_out: dict[tuple[str, ...], str] = {}
         self.counts: Counter[str] = Counter()
+        self._has_warned = False
         self._complete: set[tuple[str, ...]] = set()
         self._obstacles: dict[tuple[str, ...], str | None] = {}
 
@@ -61,7 +69,7 @@ class FittingLoader:
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave behind what is known of other jobs."""
-        return {**self.__dict__, "left_out": {}, "_complete": set(), "_obstacles": {}}
+        return {**self.__dict__, "left_out": {}, "_complete": set(), "_obstacles": {}, "_has_warned": True}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -88,6 +96,7 @@ class FittingLoader:
             fit(config)
             if job not in self._complete:
                 check_complete(config)
+                self._warn_once(config)
                 self._complete.add(job)
         except IncompatibleError as error:
             if self.launcher is None:
@@ -96,6 +105,14 @@ class FittingLoader:
         except TrainctlError as error:
             raise Refused(str(error)) from error
         return config
+
+    def _warn_once(self, config: DictConfig) -> None:
+        """Say which values the first job lacks, before it starts."""
+        if self._has_warned:
+            return
+        self._has_warned = True
+        if missing := missing_keys(config):
+            log.warning(_WARNING, ", ".join(missing))
 
     def obstacle(self, master: DictConfig, overrides: Sequence[str]) -> str | None:
         """Return why a job is to be left out, if it is; jobs with the same options are composed once."""
@@ -146,12 +163,12 @@ def check_any_left() -> None:
 
 
 def check_complete(config: DictConfig) -> None:
-    """Refuse a config that lacks values, unless it may.
+    """Refuse a config that lacks values, if it may not.
 
     Raises:
         MissingError: naming all of them.
     """
-    if setting(config, "missing", "error") != "allow":
+    if setting(config, "missing", "allow") == "error":
         check_missing(config, advice=_ADVICE)
 
 

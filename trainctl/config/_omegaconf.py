@@ -7,12 +7,14 @@ nothing unless its name says so. `tests/config/test_omegaconf_seam.py` says what
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 import logging
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+import types
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard, get_args, get_origin
 
 import omegaconf
 from omegaconf import (
@@ -29,11 +31,13 @@ from omegaconf import (
     UnionNode,
     flag_override,
 )
+from omegaconf._utils import _resolve_optional, is_structured_config
 from omegaconf.basecontainer import BaseContainer
 
 KNOWN = ("2.3.", "2.4.")
 IS_KNOWN = omegaconf.__version__.startswith(KNOWN)
 MISSING = "???"
+LISTS: tuple[type, ...] = (ListConfig, *filter(None, [getattr(omegaconf, "TupleConfig", None)]))  # that from 2.4 on
 _SINGLE = frozenset({AnyNode, BooleanNode, FloatNode, IntegerNode, StringNode})  # told in less time than by isinstance
 
 _log = logging.getLogger(__name__)
@@ -69,8 +73,7 @@ def walk(
             continue
         if type(node) not in _SINGLE:
             held: Any = node._value() if isinstance(node, UnionNode) else node
-            kinds = (DictConfig, ListConfig) if into_lists else (DictConfig,)
-            if isinstance(held, kinds) and len(held):
+            if (isinstance(held, DictConfig) or (into_lists and is_list(held))) and len(held):
                 yield from walk(held, into_lists=into_lists, above=(*above, key))
                 continue
         yield Leaf((*above, key), container, node)
@@ -103,6 +106,17 @@ def key_named(container: DictConfig, name: str) -> Any:
     return next((key for key, _ in entries(container) if str(getattr(key, "name", key)) == name), None)
 
 
+def entry_named(container: Any, name: str) -> tuple[Any, Node] | None:
+    """Return key and node of the entry or item whose key has this text; None where there is none."""
+    if is_list(container):
+        is_index = name.isascii() and name.isdigit() and (name == "0" or name[0] != "0")
+        key = int(name) if is_index and len(name) < 10 and is_open(container) and int(name) < len(container) else None
+    else:
+        key = key_named(container, name) if isinstance(container, DictConfig) else None
+    node = None if key is None else child(container, key)
+    return None if node is None else (key, node)
+
+
 def mapping_at(config: DictConfig, names: Sequence[str]) -> DictConfig | None:
     """Return the mapping with entries that names lead to; None where something else is there or on the way."""
     found: Any = config
@@ -122,6 +136,11 @@ def is_open(node: Any) -> bool:
     return content is not None and not isinstance(content, str)
 
 
+def is_list(node: Any) -> TypeGuard[ListConfig]:
+    """Whether a node is a list or, from OmegaConf 2.4 on, a tuple."""
+    return isinstance(node, LISTS)
+
+
 def is_none(node: Node) -> bool:
     """Whether a node is None."""
     return node._is_none()
@@ -138,6 +157,18 @@ def text_of(node: Node) -> str | None:
     value = node._value()
     is_text = isinstance(value, str) and "${" in value and OmegaConf.is_interpolation(node)
     return str(value) if is_text else None
+
+
+def text_at(config: DictConfig, names: Sequence[str]) -> str | None:
+    """Return the text of the interpolation that names lead to; None where something else is, or nothing."""
+    found: tuple[Any, Node] | None = None
+    node: Any = config
+    for name in names:
+        found = entry_named(node, name)
+        if found is None:
+            return None
+        node = found[1]
+    return text_of(node)
 
 
 def raw(node: Node) -> Any:
@@ -181,6 +212,12 @@ def is_optional(node: Node) -> bool:
     return bool(node._is_optional())
 
 
+def is_optional_type(hint: Any) -> tuple[bool, Any]:
+    """Say whether a declared type allows None, and return it without that."""
+    found: tuple[bool, Any] = _resolve_optional(hint)
+    return found
+
+
 def declared_type(node: Node) -> Any:
     """Return the type that a structured config gives a node; `Any` for none."""
     return node._metadata.ref_type
@@ -189,6 +226,29 @@ def declared_type(node: Node) -> Any:
 def item_type(container: Any) -> Any:
     """Return the type that entries of a container must have; `Any` for none."""
     return container._metadata.element_type
+
+
+def types_inside(kind: Any) -> Any:
+    """Return the type that a declared container's entries have; `Any` for none."""
+    _, kind = _resolve_optional(kind)
+    if get_origin(kind) in (list, tuple, dict):
+        arguments = get_args(kind)
+        return arguments[-1] if arguments and arguments[-1] is not Ellipsis else arguments[0] if arguments else Any
+    return Any
+
+
+def structured_class(kind: Any) -> type | None:
+    """Return the dataclass or attrs class that a declared type is, whether or not it may be None; None for all else."""
+    _, kind = _resolve_optional(kind)
+    return kind if isinstance(kind, type) and is_structured_config(kind) else None
+
+
+def empty_like(container: DictConfig) -> DictConfig:
+    """Return a mapping without entries, which takes the keys and values that another one takes."""
+    meta = container._metadata
+    twin = DictConfig({}, key_type=meta.key_type, element_type=meta.element_type)
+    twin._set_parent(container)
+    return twin
 
 
 def parent_of(node: Node) -> Any:
@@ -249,6 +309,18 @@ def copy_sharing(config: DictConfig, key: str) -> DictConfig:
     return twin
 
 
+def part_of(config: DictConfig, keys: Collection[Any]) -> DictConfig:
+    """Return a copy of some entries of a mapping in a mapping of the same types and flags; the mapping is only read."""
+    twin = DictConfig({})
+    twin.__dict__["_metadata"] = copy.deepcopy(config._metadata)
+    for key in keys:
+        node = child(config, key)
+        if node is not None:
+            twin._value()[key] = own = copy.deepcopy(node)
+            own._set_parent(twin)
+    return twin
+
+
 def replace(container: Any, key: Any, value: Any) -> None:
     """Put an untyped value at a key, whatever type the entry had."""
     container._value()[key] = AnyNode(value, key=key, parent=container)
@@ -269,6 +341,79 @@ def take_over(config: Any, other: DictConfig, keep: Collection[Any]) -> None:
 def registered_resolvers() -> Mapping[str, Any]:
     """Return the registry of resolvers, as Hydra's launchers hand it to the processes of jobs."""
     return BaseContainer._resolvers
+
+
+def watch(node: Node, is_read: Callable[[], bool]) -> None:
+    """Call `is_read` whenever somebody takes the value of a node, until it returns true; a later watch replaces this.
+
+    Meanwhile the node is of a subclass of its class, and then of its own again: a read costs what it cost before. A
+    container is read by whoever fetches it from its parent or looks into it, a copied or pickled node by who does that.
+    """
+    unwatch(node)
+    node.__dict__[_IS_READ] = is_read
+    object.__setattr__(node, "__class__", _watched(type(node)))
+
+
+def unwatch(node: Node) -> Callable[[], bool] | None:
+    """Make a node one that is not watched; return what was called when it was read."""
+    kind = type(node)
+    if "_unwatched" in vars(kind):
+        object.__setattr__(node, "__class__", vars(kind)["_unwatched"])
+    is_read: Callable[[], bool] | None = _DICT(node).pop(_IS_READ, None)
+    return is_read
+
+
+_IS_READ = "_trainctl_is_read"
+_DICT: Callable[[Node], dict[str, Any]] = vars(Node)["__dict__"].__get__  # the attribute itself may be watched
+
+
+@functools.cache
+def _watched(kind: type[Any]) -> type[Any]:
+    """Return the class of watched nodes: all of OmegaConf reads a value from `_val`, a content from `__dict__`."""
+
+    def take(node: Any) -> Any:
+        _notice(node)
+        return _DICT(node) if has_content else _DICT(node)["_val"]
+
+    def put(node: Any, value: Any) -> None:
+        _DICT(node)["_val"] = value
+
+    def copied(node: Any, memo: dict[int, Any]) -> Any:
+        _notice(node)
+        with _bare(node):
+            return kind.__deepcopy__(node, memo)
+
+    def pickled(node: Any, protocol: Any) -> Any:
+        _notice(node)
+        unwatch(node)  # pickle compares the class of the node with the one that it was given
+        return node.__reduce_ex__(protocol)
+
+    def invalidate(node: Any) -> None:  # a flag of a container above was set, which takes no value
+        with _bare(node):
+            kind._invalidate_flags_cache(node)
+
+    has_content = issubclass(kind, Container | UnionNode)
+    body: dict[str, Any] = {"__dict__": property(take)} if has_content else {"_val": property(take, put)}
+    body |= {"__deepcopy__": copied, "__reduce_ex__": pickled, "_invalidate_flags_cache": invalidate}
+    body |= {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "_unwatched": kind}
+    made: type[Any] = types.new_class(kind.__name__, (kind,), exec_body=lambda space: space.update(body))
+    return made
+
+
+def _notice(node: Node) -> None:
+    is_read = _DICT(node).get(_IS_READ)
+    if is_read is None or is_read():
+        unwatch(node)
+
+
+@contextlib.contextmanager
+def _bare(node: Node) -> Iterator[None]:
+    is_read = unwatch(node)
+    try:
+        yield
+    finally:
+        if is_read is not None:
+            watch(node, is_read)
 
 
 @functools.cache

@@ -6,13 +6,14 @@ import copy
 import re
 import textwrap
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import quote, unquote
 
 from trainctl.config import yaml
-from trainctl.config.keys import find, join, split
+from trainctl.config._omegaconf import MISSING
+from trainctl.config.keys import is_within, join, leaves, name_in, split
 from trainctl.config.safe_yaml import read_document
 from trainctl.config.values import is_same
 from trainctl.errors import ChangelogError
@@ -103,23 +104,48 @@ class Changelog:
         >>> Changelog({"lr": 1.0}, [Edit(5, {"lr": 0.1})]).at(5)
         {'lr': 0.1}
         """
-        state = copy.deepcopy(self.base)
+        state, first = copy.deepcopy(self.base), leaves(self.base)
         for edit in self.edits:
             if edit.step <= step:
                 for key, value in edit.values.items():
-                    put(state, key, copy.deepcopy(value))
+                    put(state, key, copy.deepcopy(value), first)
         return state
 
 
-def put(container: dict[Any, Any], key: str, value: Any) -> None:
-    """Set a dotted key in nested plain mappings, making those that are not there."""
+def put(container: dict[Any, Any], key: str, value: Any, base: Container[str] = ()) -> None:
+    """Set a dotted key in nested plain mappings, making those that are not there.
+
+    An entry that is not in `base`, the keys at step 0, is taken away by `???`.
+    """
     *above, last = split(key)
+    is_gone = type(value) is str and value == MISSING and key not in base
     for part in above:
-        name = _name(container, part)
+        name = name_in(container, part)
         if not isinstance(container.get(name), dict):
+            if is_gone:
+                return
             container[name] = {}
         container = container[name]
-    container[_name(container, last)] = value
+    if is_gone:
+        container.pop(name_in(container, last), None)
+    else:
+        container[name_in(container, last)] = value
+
+
+def together(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what two edits of one step come to: of a section that became null, or is that no more, the later counts.
+
+    >>> together({"a.x": 1, "b": None}, {"a": None, "b.y": 2})
+    {'a': None, 'b.y': 2}
+    """
+    if None not in before.values() and None not in after.values():
+        return {**before, **after}
+    kept = {
+        key: value
+        for key, value in before.items()
+        if not any(is_within(key, [other]) or is_within(other, [key]) for other in after if other != key)
+    }
+    return {**kept, **after}
 
 
 def merge(edits: Iterable[Edit]) -> list[Edit]:
@@ -136,7 +162,7 @@ def merge(edits: Iterable[Edit]) -> list[Edit]:
             parts = (*before.each, *edit.each)
             if not any(part.id for part in parts):
                 parts = ()
-            merged[edit.step] = Edit(edit.step, {**before.values, **edit.values}, note=note or None, parts=parts)
+            merged[edit.step] = Edit(edit.step, together(before.values, edit.values), note=note or None, parts=parts)
     return [merged[step] for step in sorted(merged)]
 
 
@@ -193,15 +219,15 @@ def _with_parts(edit: Edit, lines: str) -> Edit:
     Only then would its parts not add up to its values.
     """
     parts: list[Edit] = []
-    together: dict[str, Any] = {}
+    whole: dict[str, Any] = {}
     try:
         for comment, text in _PART_LINES.findall(lines):
             values = {str(key): value for key, value in read_document(text, ValueError).items()}
             parts.append(_commented(Edit(edit.step, values), "" if comment == _NOTHING else comment))
-            together |= values
+            whole = together(whole, values)
     except ValueError:
         return edit
-    return merge(parts)[0] if parts and is_same(together, edit.values) else edit
+    return merge(parts)[0] if parts and is_same(whole, edit.values) else edit
 
 
 def loads(text: str | bytes, source: str = "the changelog") -> Changelog:
@@ -293,19 +319,12 @@ def _put_like(nested: dict[Any, Any], key: str, value: Any, base: Any) -> None:
     for number, part in enumerate(parts):
         name: Any = part
         if isinstance(base, dict):
-            name = _name(base, part)
+            name = name_in(base, part)
             base = base.get(name)
         if number == len(parts) - 1:
             nested[name] = value
         else:
             nested = nested.setdefault(name, {})
-
-
-def _name(container: dict[Any, Any], part: str) -> Any:
-    try:
-        return find(container, part)
-    except KeyError:
-        return part
 
 
 def _against(changes: Any, base: Any, above: tuple[object, ...], state: Any) -> Iterable[tuple[str, Any]]:

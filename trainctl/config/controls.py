@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any, Literal
 
 from omegaconf import (
@@ -19,7 +20,6 @@ from omegaconf import (
     EnumNode,
     FloatNode,
     IntegerNode,
-    ListConfig,
     Node,
     OmegaConf,
     PathNode,
@@ -29,23 +29,38 @@ from omegaconf import (
 from omegaconf.errors import OmegaConfBaseException
 
 from trainctl.config import keys
-from trainctl.config._omegaconf import declared_type, is_missing, is_optional, resolved, walk
+from trainctl.config._omegaconf import (
+    LISTS,
+    declared_type,
+    is_list,
+    is_missing,
+    is_open,
+    is_optional,
+    is_optional_type,
+    resolved,
+    walk,
+)
 from trainctl.config.settings_node import NODE, kept_node
 from trainctl.config.snapshot import recorded_by_value
 from trainctl.config.spec import ControlSpec, When, parse_spec
 from trainctl.errors import SettingError
 
-Type = Literal["bool", "int", "float", "str", "list", "dict", "any"]
+Type = Literal["bool", "int", "float", "str", "bytes", "list", "dict", "any"]
 
-_NOT_EDITABLE = "trainctl.editable is false"
+NOT_EDITABLE = "trainctl.editable is false"
 FIXED = "settings of trainctl are fixed for a run"
 
 _NODE_TYPES: dict[type, Type] = {
     BooleanNode: "bool", IntegerNode: "int", FloatNode: "float", StringNode: "str", PathNode: "str", EnumNode: "str",
-    ListConfig: "list", DictConfig: "dict", UnionNode: "any",
+    BytesNode: "bytes", DictConfig: "dict", UnionNode: "any", **dict.fromkeys(LISTS, "list"),
 }  # fmt: skip
 _VALUE_TYPES: dict[type, Type] = {
-    bool: "bool", int: "int", float: "float", str: "str", ListConfig: "list", DictConfig: "dict",
+    bool: "bool", int: "int", float: "float", str: "str", bytes: "bytes", DictConfig: "dict",
+    **dict.fromkeys(LISTS, "list"),
+}  # fmt: skip
+_DECLARED: dict[Any, Type] = {
+    bool: "bool", int: "int", float: "float", str: "str", Path: "str", bytes: "bytes", list: "list", tuple: "list",
+    dict: "dict",
 }  # fmt: skip
 
 
@@ -54,6 +69,8 @@ class Key:
     """What an edit of one key must be.
 
     Attributes:
+        optional: null is taken.
+        declared: a structured config or a control gives the type, so null is taken only where `optional` says so.
         locked: the reason why there can be none.
         when: an edit takes effect at the next step (`live`), at the next `live.epoch()` (`epoch`), or only in a run
             that is started anew (`restart`).
@@ -63,6 +80,7 @@ class Key:
 
     type: Type
     optional: bool = False
+    declared: bool = False
     locked: str | None = None
     choices: list[Any] | None = None
     min: float | None = None
@@ -104,8 +122,9 @@ def keys_of(config: DictConfig, controls: Mapping[str, Any], editable: bool) -> 
     """
     specs = {str(pattern): parse_spec(spec, str(pattern)) for pattern, spec in controls.items()}
     found = dict(_leaves(config))
+    inside = _inside(config) if any(not any(matches(name, pattern) for name in found) for pattern in specs) else ()
     for pattern in specs:
-        if not any(_matches(name, pattern) for name in found):
+        if not any(matches(name, pattern) for name in (*found, *inside)):
             below = any(name.startswith(f"{pattern}.") for name in found)
             hint = f"did you mean {pattern}.*?" if below else f"keys are {_some(sorted(found))}"
             raise SettingError(f"trainctl.controls: the pattern {pattern!r} matches no key of the config; {hint}")
@@ -119,15 +138,51 @@ def keys_of(config: DictConfig, controls: Mapping[str, Any], editable: bool) -> 
 def _controlled(name: str, key: Key, specs: Mapping[str, ControlSpec], editable: bool) -> Key:
     if keys.split(name)[0] == NODE:
         return dataclasses.replace(key, locked=FIXED)
-    matching = [pattern for pattern in specs if _matches(name, pattern)]
-    if matching:
-        # max takes the first of equals: reversed, so that the later of two equally long ones rules
-        pattern = max(reversed(matching), key=lambda pattern: (len(pattern.replace("*", "")), pattern == name))
+    pattern = ruling(name, specs)
+    if pattern is not None:
         key = _with_spec(name, key, specs[pattern], f"trainctl.controls: {pattern!r}")
-    return key if editable else dataclasses.replace(key, locked=_NOT_EDITABLE)
+    return key if editable else dataclasses.replace(key, locked=NOT_EDITABLE)
 
 
-def _matches(name: str, pattern: str) -> bool:
+def is_controlled(name: str, controls: Iterable[str]) -> bool:
+    """Whether one of the patterns of `trainctl.controls` is about a key."""
+    return any(matches(name, str(pattern)) for pattern in controls)
+
+
+def lock_unbound(
+    keys: Mapping[str, Key], bound: Collection[str], controls: Collection[str], trainer: str
+) -> dict[str, Key]:
+    """Return the keys with those locked that nothing follows while a trainer trains with objects built before it.
+
+    What `trainctl.controls` says of a key goes before.
+    """
+    return {
+        name: key
+        if key.locked is not None or name in bound or is_controlled(name, controls)
+        else dataclasses.replace(
+            key,
+            locked=f"nothing follows it while {trainer} trains: bind it with live.bind(…), or open it with "
+            f"trainctl.controls: {{{name}: {{}}}}",
+        )
+        for name, key in keys.items()
+    }
+
+
+def ruling(name: str, patterns: Iterable[str]) -> str | None:
+    """Return the most specific of the patterns that match a key; None where none does."""
+    matching = [pattern for pattern in patterns if matches(name, pattern)]
+    # max takes the first of equals: reversed, so that the later of two equally long ones rules
+    return max(reversed(matching), key=lambda one: (len(one.replace("*", "")), one == name)) if matching else None
+
+
+def with_flags(key: Key, spec: ControlSpec, *, is_own: bool) -> Key:
+    """Return what a key in a list becomes by its own control, or by that of what it lies in: its locks and delays."""
+    given = {field.name: getattr(spec, field.name) for field in dataclasses.fields(spec)}
+    wanted = given if is_own else {name: given[name] for name in ("locked", "hidden", "when", "checkpoint_first")}
+    return dataclasses.replace(key, **{name: value for name, value in wanted.items() if value is not None})
+
+
+def matches(name: str, pattern: str) -> bool:
     """Match a key by its own name, whatever letters it has, or by a pattern, as names of files are."""
     return name == pattern or fnmatchcase(name, pattern)
 
@@ -135,7 +190,7 @@ def _matches(name: str, pattern: str) -> bool:
 def _with_spec(name: str, key: Key, spec: ControlSpec, where: str) -> Key:
     given = {field.name: getattr(spec, field.name) for field in dataclasses.fields(spec)}
     given = {name: value for name, value in given.items() if value is not None}
-    key = dataclasses.replace(key, **given)
+    key = dataclasses.replace(key, **given, declared=key.declared or "type" in given)
     for bound in ("min", "max", "step", "log", "max_change"):
         if given.get(bound, False) is not False and key.type not in ("int", "float", "any"):
             raise SettingError(
@@ -149,13 +204,24 @@ def _leaves(config: DictConfig) -> Iterator[tuple[str, Key]]:
     settings = () if kept is None else walk(kept, into_lists=False, above=(NODE,))
     for path, parent, node in (*walk(config, skip=("hydra",), into_lists=False), *settings):
         key = keys.join(getattr(name, "name", name) for name in path)  # an enum as key counts by its name
-        yield key, _with_field(key, parent, path[-1], _key_of(parent, path[-1], node))
+        yield key, key_of(parent, path[-1], node, key)
+
+
+def _inside(config: DictConfig) -> set[str]:
+    """Return the keys of all items of lists, and of what is in these."""
+    found = set()
+    for leaf in walk(config, skip=("hydra",), into_lists=False):
+        if is_list(leaf.node) and is_open(leaf.node):
+            for below in walk(leaf.node, above=leaf.path):
+                path = [getattr(part, "name", part) for part in below.path]
+                found |= {keys.join(path[:end]) for end in range(len(leaf.path) + 1, len(path) + 1)}
+    return found
 
 
 def _with_field(path: str, parent: Container, name: Any, key: Key) -> Key:
     """Add what the field of a structured config says: the choices of its Literal, the control in its metadata."""
     cls = OmegaConf.get_type(parent)
-    if not isinstance(cls, type) or not isinstance(name, str):
+    if not isinstance(cls, type) or not isinstance(name, str) or not isinstance(parent, DictConfig):
         return key
     fields = {field.name: field for field in getattr(cls, "__attrs_attrs__", ())}
     if dataclasses.is_dataclass(cls):
@@ -165,7 +231,8 @@ def _with_field(path: str, parent: Container, name: Any, key: Key) -> Key:
     choices = _choices(typing.get_type_hints(cls)[name])
     if choices is not None:
         optional = None in choices or key.optional
-        key = dataclasses.replace(key, choices=[one for one in choices if one is not None], optional=optional)
+        known = [one for one in choices if one is not None]
+        key = dataclasses.replace(key, choices=known, optional=optional, declared=True)
     if "trainctl" in fields[name].metadata:
         where = f"the field {name!r} of {cls.__name__}, in its metadata"
         key = _with_spec(path, key, parse_spec(fields[name].metadata["trainctl"], where=where), where)
@@ -187,18 +254,31 @@ def _choices(hint: Any) -> list[Any] | None:
     return found if None not in parts and found != [None] else None
 
 
-def _key_of(parent: Container, name: Any, node: Any) -> Key:
+def key_of(parent: Container, name: Any, node: Any, path: str) -> Key:
+    """Return what an entry or item takes, by its declared type, else by that of its value, and by its field."""
     value = _value(parent, name, node)
-    if isinstance(node, BytesNode) or isinstance(value, bytes):
-        return Key("any", locked="bytes cannot be edited")
     kind = next((kind for cls, kind in _NODE_TYPES.items() if isinstance(node, cls)), None)
     is_typed = kind is not None and declared_type(node) is not Any
     optional = is_optional(node) if is_typed else value is None
+    key = Key(kind or _VALUE_TYPES.get(type(value), "any"), optional, is_typed)
     if isinstance(node, EnumNode):
-        return Key("str", optional, choices=[member.name for member in node.enum_type])
-    if isinstance(value, Enum):
-        return Key("str", optional, choices=[member.name for member in type(value)])
-    return Key(kind or _VALUE_TYPES.get(type(value), "any"), optional)
+        key = dataclasses.replace(key, type="str", choices=[member.name for member in node.enum_type])
+    elif isinstance(value, Enum):
+        key = dataclasses.replace(key, type="str", choices=[member.name for member in type(value)])
+    return _with_field(path, parent, name, key)
+
+
+def key_of_type(hint: Any) -> Key:
+    """Return what a value of a declared type must be.
+
+    >>> key_of_type(float) == Key("float", declared=True), key_of_type(Any) == Key("any")
+    (True, True)
+    """
+    optional, kind = is_optional_type(hint)
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return Key("str", optional, True, choices=[member.name for member in kind])
+    named = _DECLARED.get(typing.get_origin(kind) or kind)
+    return Key(named, optional, True) if named is not None else Key("any")
 
 
 def _value(parent: Container, name: Any, node: Node) -> Any:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import base64
 import difflib
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from typing import Any
 
 from trainctl.config import yaml
+from trainctl.config._omegaconf import MISSING
 from trainctl.config.controls import FIXED, Key
-from trainctl.config.keys import join
+from trainctl.config.editable import EditableKeys
+from trainctl.config.keys import is_within, join
+from trainctl.config.relative import check_jump
 from trainctl.config.safe_yaml import MAX_DEPTH, read_document
 from trainctl.config.values import is_same
 from trainctl.errors import EditError
@@ -22,18 +26,23 @@ _TOO_LARGE = 10**_MOST_DIGITS
 _INT = re.compile(r"[-+]?[0-9]+(?:_[0-9]+)*")
 _FLOAT = re.compile(r"[-+]?(?:[0-9]+(?:_[0-9]+)*\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
 _NOT_FINITE = re.compile(r"[-+]?\.?(?:nan|inf|infinity)", re.IGNORECASE)
+QUOTED_NULL = ("'null'", '"null"')  # the text, and not null
+_BINARY = "!!binary"
+_PLUS = re.compile(r"\+{0,2}")
 _TAKES = {
-    "bool": "true or false", "int": "a whole number", "float": "a number", "str": "text",
+    "bool": "true or false", "int": "a whole number", "float": "a number", "str": "text", "bytes": "bytes",
     "list": "a list such as [1, 2]", "dict": "a mapping such as {a: 1}", "any": "a value",
 }  # fmt: skip
 
 _NAMES: dict[type, str] = {
-    bool: "a bool", int: "an int", float: "a float", str: "text", list: "a list", dict: "a mapping",
+    bool: "a bool", int: "an int", float: "a float", str: "text", bytes: "bytes", list: "a list", dict: "a mapping",
 }  # fmt: skip
 
 
 def parse_edits(edits: Mapping[Any, Any], keys: Mapping[str, Key]) -> dict[str, Any]:
     """Check all edits of one request; nested mappings are flattened to dotted keys, the first error wins.
+
+    A key that begins with `+` is a new entry of a mapping, with `++` a new one or one that is there, as in Hydra.
 
     Raises:
         EditError: one of the edits is refused, so all are.
@@ -42,27 +51,31 @@ def parse_edits(edits: Mapping[Any, Any], keys: Mapping[str, Key]) -> dict[str, 
     {'optim.lr': 0.0001, 'n': 2}
     """
     parsed: dict[str, Any] = {}
-    for key, raw in _flatten(edits, "", keys, 0):
-        if key in parsed:
-            raise EditError(f"{_asked(key, raw)}: the key is given twice in one request")
-        parsed[key] = parse_edit(key, raw, keys)
+    for written, given in edits.items():
+        name = str(written)
+        plus = "" if name in keys else _PLUS.match(name)[0]  # type: ignore[index]  # it matches the empty text
+        for key, raw in _flatten({name[len(plus) :]: given}, "", keys, 0):
+            if any(is_within(key, [other]) or is_within(other, [key]) for other in parsed):
+                raise EditError(f"{_asked(key, raw)}: the key is given twice in one request")
+            parsed[key] = parse_edit(key, raw, keys, plus="++" if plus and key != name[len(plus) :] else plus)
     if not parsed:
         raise EditError("the request has no edits; give at least one key=value")
     return parsed
 
 
-def parse_edit(key: str, raw: Any, keys: Mapping[str, Key]) -> Any:
+def parse_edit(key: str, raw: Any, keys: Mapping[str, Key], *, plus: str = "") -> Any:
     """Return the value that an edit gives to a key.
 
     Args:
         key: a dotted key.
         raw: text, which is read by the key's type, or a value that has a type already and must fit the key's.
         keys: all keys of the config.
+        plus: `+` where the key is to be a new one, `++` where it may be.
 
     Raises:
         EditError: unknown or locked key, wrong type, not finite, out of bounds, not a choice, interpolation, too long.
     """
-    spec = check_editable(key, raw, keys)
+    spec = check_editable(key, raw, keys, plus=plus)
     try:
         _check_size(raw)
         value = _from_text(raw, spec) if isinstance(raw, str) else raw
@@ -71,15 +84,29 @@ def parse_edit(key: str, raw: Any, keys: Mapping[str, Key]) -> Any:
         raise EditError(f"{_asked(key, raw)}: {refused}") from refused
 
 
-def check_editable(key: str, raw: Any, keys: Mapping[str, Key]) -> Key:
+def check_editable(key: str, raw: Any, keys: Mapping[str, Key], *, plus: str = "") -> Key:
     """Return what an edit of a key must be; `raw` is what was asked for, for the error.
 
     Raises:
-        EditError: the key is unknown, is locked, or takes effect only when a run starts.
+        EditError: the key is unknown, is locked, or takes effect only when a run starts; or it is there and is to be
+            a new one.
     """
     spec = keys.get(key)
-    if spec is None:
-        raise EditError(_unknown(key, raw, keys))
+    if plus == "+" and spec is not None:
+        raise EditError(f"+{_asked(key, raw)}: the key is there already; leave out the +, nothing was changed")
+    if plus and spec is None:
+        spec = _addable(key, keys)
+    if spec is None or (isinstance(keys, EditableKeys) and not plus and not keys.is_there(key)):
+        raise EditError(_unknown(key, raw, keys, plus))
+    return check_open(key, raw, spec)
+
+
+def check_open(key: str, raw: Any, spec: Key) -> Key:
+    """Return what an edit of a key must be, unless it is locked.
+
+    Raises:
+        EditError: the key is locked, or takes effect only when a run starts.
+    """
     if spec.locked is not None:
         raise EditError(f"{_asked(key, raw)}: the key is locked ({spec.locked}); nothing was changed")
     if spec.when == "restart":
@@ -90,23 +117,40 @@ def check_editable(key: str, raw: Any, keys: Mapping[str, Key]) -> Key:
     return spec
 
 
-def check_recorded(key: str, value: Any, keys: Mapping[str, Key], base: Mapping[str, Any] | None = None) -> Any:
+def check_inside(key: str, old: Any, new: Any, spec: Key, *, force: bool) -> None:
+    """Refuse a new value of a key, in a list perhaps that an edit replaces, which the key's own control forbids.
+
+    Raises:
+        EditError: it is locked, out of bounds or not a choice; or it changes by too much, and that is not wanted.
+    """
+    check_open(key, new, spec)
+    try:
+        _check_control(new, spec)
+    except _Refused as refused:
+        raise EditError(f"{_asked(key, new)}: {refused}") from refused
+    if not force:
+        check_jump(key, old, new, spec)
+
+
+def check_recorded(
+    key: str, value: Any, keys: Mapping[str, Key], base: Mapping[str, Any] | None = None, *, may_add: bool = True
+) -> Any:
     """Return a recorded value that is to be applied again: its key must exist and its type fit.
 
     Locks and bounds are for people who edit now, so they do not keep a recorded edit from being repeated. A value that
     the run started with (`base`, by dotted keys) always fits: it may be a reference to another key, which an undo
-    brings back.
+    brings back. So may what stands in a list of that kind, whose other items an edit leaves as they are.
 
     Raises:
         EditError: the key is not there (any more), or takes another type.
     """
-    spec = keys.get(key)
+    spec = keys.get(key) or (_addable(key, keys) if may_add and key not in (base or ()) else None)
+    if base is not None and is_same(value, base.get(key, MISSING)):
+        return value  # an added entry that is taken away, or what was there at the start
     if spec is None:
         raise EditError(_unknown(key, value, keys))
-    if base is not None and key in base and is_same(value, base[key]):
-        return value
     try:
-        return fit(value, spec)
+        return fit(value, spec, own=_texts(base.get(key)) if base is not None else ())
     except _Refused as refused:
         raise EditError(f"{_asked(key, value)}: {refused}") from refused
 
@@ -115,11 +159,14 @@ class _Refused(ValueError):
     """Why a value is refused, without the key: whoever knows it puts it in front."""
 
 
-def fit(value: Any, spec: Key) -> Any:
-    """Return a value that fits a key's type: ints widen to float, a bool is never a number, text is always text."""
-    _check_content(value)
+def fit(value: Any, spec: Key, own: Container[str] = ()) -> Any:
+    """Return a value that fits a key's type: ints widen to float, a bool is never a number, text is always text.
+
+    A text in `own` may be a reference: the config had it at the start.
+    """
+    _check_content(value, own)
     if value is None:
-        if spec.optional or spec.type == "any":
+        if _takes_null(spec):
             return None
         raise _Refused(f"the key takes {_TAKES[spec.type]} and cannot be null")
     if spec.type == "float" and type(value) is int:
@@ -127,16 +174,45 @@ def fit(value: Any, spec: Key) -> Any:
             return float(value)
         except OverflowError as error:
             raise _Refused("the number is too large for a float") from error
-    expected = {"bool": bool, "int": int, "float": float, "str": str, "list": list, "dict": dict}.get(spec.type)
+    expected = _TYPES.get(spec.type)
     if expected is not None and type(value) is not expected:
         raise _Refused(f"the key takes {_TAKES[spec.type]} ({spec.type}), and this is {_type_name(value)}")
     return value
 
 
+_TYPES = {"bool": bool, "int": int, "float": float, "str": str, "bytes": bytes, "list": list, "dict": dict}
+
+
+def _takes_null(spec: Key) -> bool:
+    return spec.optional or spec.type == "any" or not spec.declared
+
+
+def _addable(key: str, keys: Mapping[str, Key]) -> Key | None:
+    return keys.addable(key) if isinstance(keys, EditableKeys) else None
+
+
+def _texts(value: Any) -> set[str]:
+    return {item for item in _inside(value) if isinstance(item, str)} if isinstance(value, list | dict) else set()
+
+
 def _from_text(text: str, spec: Key) -> Any:
-    if spec.optional and text.strip() == "null":
+    if text.strip() == "null" and _takes_null(spec):
         return None
     return _READERS[spec.type](text)
+
+
+def _read_text(text: str) -> str:
+    return text[1:-1] if text in QUOTED_NULL else text
+
+
+def _read_bytes(text: str) -> bytes:
+    """Read bytes as YAML writes them (`!!binary YWI=`); any other text stands for its own."""
+    if not text.startswith(_BINARY):
+        return text.encode(errors="surrogatepass")
+    try:
+        return base64.b64decode(text[len(_BINARY) :].strip(' "'), validate=True)
+    except ValueError as error:
+        raise _Refused("after !!binary the key takes base64") from error
 
 
 def _read_bool(text: str) -> bool:
@@ -170,7 +246,7 @@ def _read_yaml(text: str) -> Any:
 
 
 _READERS: dict[str, Callable[[str], Any]] = {
-    "bool": _read_bool, "int": _read_int, "float": _read_float, "str": str,
+    "bool": _read_bool, "int": _read_int, "float": _read_float, "str": _read_text, "bytes": _read_bytes,
     "list": _read_yaml, "dict": _read_yaml, "any": _read_yaml,
 }  # fmt: skip
 
@@ -185,7 +261,7 @@ def _check_size(raw: Any) -> None:
             raise _Refused(f"the value{length} is too long; at most {MAX_LENGTH} characters are allowed")
 
 
-def _check_content(value: Any) -> None:
+def _check_content(value: Any, own: Container[str] = ()) -> None:
     for item in _inside(value):
         if isinstance(item, dict) and None in item:
             raise _Refused("a mapping cannot have null as a key")
@@ -194,8 +270,9 @@ def _check_content(value: Any) -> None:
         if isinstance(item, int) and abs(item) >= _TOO_LARGE:
             raise _Refused(f"a whole number may have {_MOST_DIGITS} digits at most")
         if isinstance(item, str):
-            _check_text(item)
-        elif item is not None and not isinstance(item, bool | int | float | list | dict):
+            if item not in own:
+                _check_text(item)
+        elif item is not None and not isinstance(item, bool | int | float | bytes | list | dict):
             raise _Refused(f"a value of type {type(item).__name__} is not allowed in a config")
 
 
@@ -244,20 +321,43 @@ def _flatten(edits: Mapping[Any, Any], prefix: str, keys: Mapping[str, Key], dep
             if name in keys or any(known.startswith(f"{name}.") for known in keys):
                 key = name
                 break
-        if key not in keys and isinstance(raw, Mapping) and raw and depth < MAX_DEPTH:
+        if key not in keys and isinstance(raw, str) and _is_section(key, keys):
+            raw = _read_section(key, raw)
+        if key not in keys and isinstance(raw, Mapping) and raw and depth < MAX_DEPTH and not _is_whole(key, keys):
             yield from _flatten(raw, f"{key}.", keys, depth + 1)
         else:
             yield key, raw
 
 
-def _unknown(key: str, raw: Any, keys: Mapping[str, Key]) -> str:
+def _is_section(key: str, keys: Mapping[str, Key]) -> bool:
+    """Whether a key has others below it: a section, or a mapping in a list or in an entry that was added."""
+    spec = keys.get(key)
+    return spec is not None and spec.type == "dict"
+
+
+def _is_whole(key: str, keys: Mapping[str, Key]) -> bool:
+    """Whether a mapping is the value of the key itself, which has no entries that it could be merged into."""
+    return isinstance(keys, EditableKeys) and keys.get(key) is not None and not keys.has_entries(key)
+
+
+def _read_section(key: str, text: str) -> Any:
+    try:
+        _check_size(text)
+        return _read_yaml(text)
+    except _Refused as refused:
+        raise EditError(f"{_asked(key, text)}: {refused}") from refused
+
+
+def _unknown(key: str, raw: Any, keys: Mapping[str, Key], plus: str = "") -> str:
     if key.startswith("trainctl."):
         return f"{_asked(key, raw)}: {FIXED}; nothing was changed"
     ours = sorted(name for name in keys if not name.startswith("trainctl."))
     close = [name for name in ours if name.startswith(f"{key}.")][:3] or difflib.get_close_matches(key, ours, n=3)
     hint = f"; did you mean {' or '.join(close)}?" if close else ""
     known = f"; known keys are {', '.join(ours)}" if len(ours) <= 20 else ""
-    return f"{_asked(key, raw)}: there is no such key{hint}{known}"
+    if not plus and _addable(key, keys) is not None:
+        known += f"; a new entry is written with a plus: +{_cut(key, 200)}"
+    return f"{plus}{_asked(key, raw)}: there is no such key{hint}{known}"
 
 
 def _asked(key: str, raw: Any) -> str:

@@ -12,6 +12,8 @@ from typing import Any
 from trainctl.errors import SourceError
 
 _SPECIAL = re.compile(r"([.\\])")
+_WHOLE = re.compile(r"-?(?:0|[1-9][0-9]{0,17})")
+_DECIMAL = re.compile(r"-?[0-9]{1,17}\.[0-9]{1,17}")
 _PART = re.compile(r"(?:[^.\\]|\\.|\\$)*", re.DOTALL)
 
 
@@ -84,6 +86,42 @@ def find(container: Mapping[Any, Any], part: str) -> Any:
         if str(key) == part:
             return key
     raise KeyError(part)
+
+
+def at(container: Any, key: str, default: Any = None) -> Any:
+    """Return the value of a dotted key in nested plain mappings and lists.
+
+    >>> at({"a": [{"b": 1}]}, "a.0.b"), at({"a": 1}, "a.b")
+    (1, None)
+    """
+    for part in split(key):
+        if isinstance(container, list) and part.isascii() and part.isdigit() and int(part) < len(container):
+            container = container[int(part)]
+        elif isinstance(container, Mapping):
+            try:
+                container = container[find(container, part)]
+            except KeyError:
+                return default
+        else:
+            return default
+    return container
+
+
+def name_in(container: Mapping[Any, Any], part: str) -> Any:
+    """Return the key that a part of a dotted key means in a mapping: one that is there, else a new one like the others.
+
+    >>> name_in({10: 0.1}, "10"), name_in({10: 0.1}, "20"), name_in({"a": 1}, "20"), name_in({}, "20")
+    (10, 20, '20', '20')
+    """
+    try:
+        return find(container, part)
+    except KeyError:
+        kinds = {type(key) for key in container}
+    if kinds == {int} and _WHOLE.fullmatch(part):
+        return int(part)
+    if kinds == {float} and _DECIMAL.fullmatch(part):
+        return float(part)
+    return part == "True" if kinds == {bool} and part in ("True", "False") else part
 
 
 def nested(values: Mapping[str, Any], source: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What is shown to nobody: values of keys that look like secrets, and of `trainctl.hidden`, wherever they stand.
+"""What is shown to nobody: texts that look like credentials, and values of `trainctl.hidden`, wherever they stand.
 
 What a tracker is given in place of a value that it must not see.
 """
@@ -14,7 +14,14 @@ from typing import Any
 from trainctl.config.changelog import Changelog, Edit
 from trainctl.config.keys import leaves
 
-SECRET = ("*key*", "*token*", "*password*", "*secret*")
+# names of credentials: the last part of a key, `api.key` like `api_key`; the second also of a section
+_CREDENTIAL = re.compile(r"(?:.*_)?(?:token|api_?keys?|access_key|private_key|passphrase)")
+_SECRET = re.compile(r".*(?:password|passwd|secret|credential).*")
+_OF_A_TOKENIZER = re.compile(r"(?:bos|eos|unk|sep|pad|cls|mask)_token")  # `eos_token: </s>`
+_KEY = re.compile(r"(?:.*_)?keys?")
+_RANDOM = re.compile(r"(?=\D*\d)[\w\-+/=]{20,}", re.ASCII)  # a text that is a credential where the name says `…_key`
+_NUMBER = re.compile(r"[-+]?(?:[\d_]*\.?[\d_]+(?:e[-+]?\d+)?|\.?inf|\.?nan)|true|false|null|none", re.IGNORECASE)
+_WORDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")  # `apiKey`
 MASK = "•••"
 WHY = "may be a secret (trainctl.hidden)"
 SHORTEST = 6  # of a text that is hidden wherever it stands: shorter ones stand anywhere by chance
@@ -29,6 +36,10 @@ _ASSIGNED = re.compile(
 class Masking:
     """Knows which keys of a config are secret, and the texts that stand there.
 
+    A key that looks like a credential's (`token`, `hf_token`, `api_key`, anything with `password` or `secret`) hides
+    text, never a number: `max_tokens`, `tokenizer_name` and `num_key_value_heads` are no secrets. Given patterns hide
+    any value.
+
     Args:
         config: of the run, with nested mappings.
         patterns: further patterns of dotted keys, each covers all below it; one that begins with `!` takes keys out
@@ -39,29 +50,50 @@ class Masking:
     def __init__(self, config: Mapping[Any, Any], patterns: Iterable[object] = (), *, mask: str = MASK) -> None:
         self._mask = mask
         given = [str(pattern).lower() for pattern in patterns]
-        self._hidden = (*SECRET, *_with_all_below(pattern for pattern in given if not pattern.startswith("!")))
+        self._hidden = _with_all_below(pattern for pattern in given if not pattern.startswith("!"))
         self._shown = _with_all_below(pattern[1:] for pattern in given if pattern.startswith("!"))
         self._texts: set[str] = set()
         for key, value in leaves(dict(config)).items():
             self.learn(key, value)
 
     def hides(self, key: str) -> bool:
-        """Whether a dotted key's value is not to be shown.
+        """Whether a text at this dotted key is not to be shown.
 
-        >>> Masking({}).hides("api.KEY"), Masking({}, ["!max_tokens"]).hides("max_tokens"), Masking({}).hides("lr")
+        >>> Masking({}).hides("api.KEY"), Masking({}, ["!hf_token"]).hides("hf_token"), Masking({}).hides("max_tokens")
         (True, False, False)
         >>> Masking({}, ["data"]).hides("data.path"), Masking({}, ["data"]).hides("database")
         (True, False)
         """
-        name = key.lower()
-        if name == "trainctl.hidden" or any(fnmatchcase(name, pattern) for pattern in self._shown):
+        return not self._is_shown(key) and (self._is_named(key) or _is_credential(key))
+
+    def conceals(self, key: str, value: Any) -> bool:
+        """Whether this value of a dotted key is not to be shown; an unset one of a credential is not either.
+
+        >>> Masking({}).conceals("pin_token", 1234), Masking({}).conceals("pin_token", "x")
+        (False, True)
+        """
+        if self._is_shown(key):
             return False
-        return any(fnmatchcase(name, pattern) for pattern in self._hidden)
+        texts = [text for text in _leaves_of(value) if isinstance(text, str)]
+        if self._is_named(key):
+            return True
+        if _is_credential(key):
+            return bool(texts) or value is None
+        return bool(_KEY.fullmatch(_names(key)[-1])) and any(map(_RANDOM.fullmatch, texts))
+
+    def _is_shown(self, key: str) -> bool:
+        name = key.lower()
+        return name == "trainctl.hidden" or any(fnmatchcase(name, pattern) for pattern in self._shown)
+
+    def _is_named(self, key: str) -> bool:
+        return any(fnmatchcase(key.lower(), pattern) for pattern in self._hidden)
 
     def learn(self, key: str, value: Any) -> None:
         """Remember the texts of a key's value if it is secret."""
-        if self.hides(key):
-            self._texts |= {text for text in _texts(value) if len(text) >= SHORTEST}
+        if self.conceals(key, value):
+            hidden = (each for each in _leaves_of(value) if isinstance(each, str) or self._is_named(key))
+            texts = (str(each) for each in hidden if each is not None and not isinstance(each, bool))
+            self._texts |= {text for text in texts if len(text) >= SHORTEST}
 
     def learn_edits(self, changelog: Changelog) -> None:
         """Remember the texts of all secret values that a run was given."""
@@ -72,7 +104,7 @@ class Masking:
 
     def value(self, key: str, value: Any) -> Any:
         """Return a key's value, or the mask."""
-        return self._mask if value is not None and self.hides(key) else self._within(value)
+        return self._mask if value is not None and self.conceals(key, value) else self._within(value)
 
     def values(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return values by dotted key with the secret ones masked."""
@@ -104,8 +136,9 @@ class Masking:
 
     def _assigned(self, found: re.Match[str]) -> str:
         key = found["key"].lstrip("+~-")
-        is_word = found["value"] in ("null", "|", ">") or found["value"][:1] in "{[" or key.endswith("Error")
-        if is_word or not self.hides(key):
+        value = found["value"]
+        is_word = value in ("null", "|", ">") or value[:1] in "{[" or key.endswith("Error")
+        if is_word or not self.hides(key) or (_NUMBER.fullmatch(value) and not self._is_named(key)):
             return found[0]
         return f"{found['key']}{found['mid']}{self._mask}"
 
@@ -129,15 +162,28 @@ def _with_all_below(patterns: Iterable[str]) -> tuple[str, ...]:
     return tuple(each for pattern in patterns for each in (pattern, f"{pattern}.*"))
 
 
-def _texts(value: Any) -> Iterable[str]:
-    if isinstance(value, Mapping):
-        for inner in value.values():
-            yield from _texts(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _texts(inner)
-    elif value is not None and not isinstance(value, bool):
-        yield str(value)
+def _names(key: str) -> list[str]:
+    """Return the parts of a key in one spelling.
+
+    >>> _names("login.API-key"), _names("apiKey")
+    (['login', 'api_key'], ['api_key'])
+    """
+    return [_WORDS.sub("_", part).replace("-", "_").lower() for part in re.split(r"[./@]", key)]
+
+
+def _is_credential(key: str) -> bool:
+    names = _names(key)
+    last = "_".join(names[-2:]) if names[-1] in ("key", "keys") else names[-1]
+    is_credential = _CREDENTIAL.fullmatch(last) and not _OF_A_TOKENIZER.fullmatch(last)
+    return bool(is_credential) or any(map(_SECRET.fullmatch, names))
+
+
+def _leaves_of(value: Any) -> Iterable[Any]:
+    if isinstance(value, Mapping | list):
+        for inner in value.values() if isinstance(value, Mapping) else value:
+            yield from _leaves_of(inner)
+    else:
+        yield value
 
 
 OMITTED = "OMITTED"

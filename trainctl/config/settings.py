@@ -111,8 +111,8 @@ class Settings:
     # jobs of a sweep whose options do not go together: skip (leave them out), or error (start none)
     incompatible: str = "skip"
 
-    # values that are missing (???) when a run starts: error, or allow
-    missing: str = "error"
+    # values that are missing (???) when a run starts: allow (an error when one is read, as in Hydra), or error at once
+    missing: str = "allow"
 
     # true: say for every value where it comes from, and run nothing; or a key, to say it of all values there and below
     explain: Any = False
@@ -121,12 +121,15 @@ class Settings:
 
     panel: PanelSettings = field(default_factory=PanelSettings)
 
-    # keys whose values the page shows to nobody, patterns with *; what looks like a secret (*key*, *token*, *password*,
-    # *secret*) need not be named, and "!max_tokens" shows what only looks like one
+    # keys whose values the page shows to nobody, patterns with *; texts of what looks like a credential (token,
+    # *_token, api_key, *password*, *secret*) need not be named, and "!join_token" shows what only looks like one
     hidden: list[str] = field(default_factory=list)
 
     # trackers that get config, metrics and edits: mlflow, tensorboard, wandb
     track: list[str] = field(default_factory=list)
+
+    # metrics to trackers: auto (not into a run that the task has opened itself and logs to), true, or false
+    track_metrics: Any = "auto"
 
     # keys whose values trackers do not get, patterns with *; what looks like a secret or is `hidden` need not be named
     omit: list[str] = field(default_factory=list)
@@ -199,6 +202,7 @@ def _check_words(settings: Settings) -> None:
         ("missing", settings.missing, "error and allow"),
         ("run.flags", settings.run.flags, ", ".join(FLAG_NAMES)),
         ("replay_mode", settings.replay_mode, ", ".join(REPLAY_MODES)),
+        ("track_metrics", str(settings.track_metrics).lower(), "auto, true and false"),
     ):
         if value not in re.split(r", | and ", allowed):
             raise SettingError(f"trainctl.{name}={value!r} is not known; allowed are {allowed}")

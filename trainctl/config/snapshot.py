@@ -31,6 +31,11 @@ _NUMBER = re.compile(r"\.\d[\d_]*(?:[eE][-+]?\d+)?")  # all other words with a d
 _PLAIN = (bool, int, float, str, bytes)
 
 
+def leaves_of(config: DictConfig) -> dict[str, Any]:
+    """Return the leaves of the snapshot, by dotted key."""
+    return keys.leaves(snapshot(config))
+
+
 def snapshot(config: DictConfig) -> dict[Any, Any]:
     """Return the config as plain values, its `hydra` node left out.
 

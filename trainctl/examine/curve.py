@@ -11,6 +11,7 @@ from typing import Literal, get_args
 from trainctl.errors import SettingError
 from trainctl.rundir import files
 from trainctl.rundir.fields import as_float
+from trainctl.rundir.metrics import with_numbers
 
 Part = Literal["last", "min", "max", "mean", "first", "count"]
 PARTS: tuple[str, ...] = get_args(Part)
@@ -80,7 +81,7 @@ def read_curves(path: Path) -> dict[str, MetricSummary]:
 def _add(curves: dict[str, MetricSummary], lines: bytes) -> int:
     values: dict[str, list[float]] = {}
     number = 0
-    for record in files.parse_together(lines):
+    for record in files.parse_together(with_numbers(lines)):
         number += 1
         for name, value in record.items():
             if type(value) is float:

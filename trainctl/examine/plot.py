@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +43,10 @@ def plot(table: pd.DataFrame, path: Path) -> None:
         axes: Any = figure.add_subplot(len(heads), 1, number + 1)
         errors = [one if one and math.isfinite(one) else 0.0 for one in columns.get(f"{head} std", [0.0] * len(labels))]
         points = zip(places, columns[head], errors, strict=True)
-        xs, ys, sizes = zip(*sorted(point for point in points if is_number(point[1])), strict=True)
+        drawn = sorted(point for point in points if is_number(point[1]) and math.isfinite(point[1]))
+        xs, ys, sizes = zip(*drawn, strict=True) if drawn else ((), (), ())
         axes.errorbar(xs, ys, yerr=sizes, fmt="o-" if is_line else "o", capsize=3)
+        _mark_not_finite(axes, places, columns[head])
         axes.set_ylabel(_label(head))
         axes.grid(alpha=0.3)
         if is_line:
@@ -54,6 +57,15 @@ def plot(table: pd.DataFrame, path: Path) -> None:
         figure.savefig(path)
     except (ValueError, OSError) as error:
         raise SettingError(f"{str(path)!r} cannot be drawn: {error}") from error
+
+
+def _mark_not_finite(axes: Any, places: Sequence[Any], values: Sequence[Any]) -> None:
+    """Write `nan` or `inf` at the foot of the plot where a value has no place in it."""
+    foot = axes.get_xaxis_transform()
+    for place, value in zip(places, values, strict=True):
+        if is_number(value) and not math.isfinite(value):
+            axes.plot([place], [0.04], "x", color="tab:red", transform=foot)
+            axes.text(place, 0.08, str(float(value)), color="tab:red", ha="center", transform=foot)
 
 
 def _drawn(table: pd.DataFrame, columns: dict[str, list[Any]]) -> list[str]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from omegaconf import DictConfig
+
 from trainctl.attempt.begin import is_outside_any_run
 from trainctl.errors import SettingError
-from trainctl.session.api import current
+from trainctl.session.api import current, live
 from trainctl.session.idle import IdleLive
 from trainctl.session.live import Live
 
@@ -15,16 +17,19 @@ from trainctl.session.live import Live
 _CLOCKED = ("_runtime", "_per_second")
 
 
-def session(given: Live | None, asker: str) -> Live:
-    """Return the session that was given to a callback, else that of this process; outside any run one that is idle.
+def session(given: Live | DictConfig | None, asker: str) -> Live:
+    """Return the session that was given to a callback, or that of a config; else that of this process.
+
+    Outside any run that one is idle.
 
     Raises:
         SettingError: there is none, in a process that has a run.
     """
-    opened = given or current()
+    opened = live(given) if isinstance(given, DictConfig) else given or current()
     if isinstance(opened, IdleLive) and not is_outside_any_run():
         raise SettingError(
-            f"{asker}: there is no live session; call trainctl.live(cfg) before the training starts, on every rank"
+            f"{asker}: there is no live session; call trainctl.live(cfg) before the training starts, on every rank; "
+            f"where the training itself starts the ranks (ddp_spawn), do not call it but give the config: {asker}(cfg)"
         )
     return opened
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from trainctl.config.micro_config import ConfigScript, MetaConfig
+from trainctl.config.script import ConfigScript, MetaConfig
 from trainctl.errors import ScriptError
 
 
@@ -41,3 +41,6 @@ class ConfigModelScript(ConfigScript):
                     f"{type(self).__name__}.checkpoint_path={path}: {type(error).__name__}: {text}"
                 ) from error
         return built.to(self.device or metaconfig.device)
+
+
+ConfigScriptModel = ModelConfigScript = ConfigModelScript  # as versions of micro_config call it

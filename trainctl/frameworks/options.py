@@ -1,4 +1,4 @@
-"""One option of one parameter group of a PyTorch optimizer: its part of a key's value, and how it is written."""
+"""The options of one parameter group of a PyTorch optimizer: their parts of a key's value, and how they are written."""
 
 from __future__ import annotations
 
@@ -24,3 +24,10 @@ def write(options: dict[str, Any], name: str, value: Any) -> None:
             each.fill_(new)
     else:
         options[name] = value
+
+
+def inner(optimizer: Any) -> Any:
+    """Return the optimizer that does the steps: Accelerate's and Lightning's wrap it."""
+    while isinstance(getattr(optimizer, "optimizer", None), torch.optim.Optimizer):
+        optimizer = optimizer.optimizer
+    return optimizer

@@ -2,14 +2,15 @@
 
 A scheduler computes the next learning rate from the one that it finds in the parameter groups (StepLR and most others)
 or from the one that it started with (LambdaLR, OneCycleLR, CosineAnnealingWarmRestarts). An edit written into the
-groups is multiplied on by the first kind and erased by the second. So nothing is written there: the groups hold what
-the scheduler says, and the edit is laid over it for the time of each `optimizer.step()`. This is right for every
-scheduler, and a checkpoint of optimizer and scheduler is the one of a run that was never edited.
+groups is multiplied on by the first kind and erased by the second. So the groups hold the rate that is used, for
+whoever reads it there, and the scheduler's own is put back for as long as it steps, and into checkpoints. This is right
+for every scheduler, and a checkpoint of optimizer and scheduler is the one of a run that was never edited.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import torch
@@ -63,56 +64,102 @@ class Rates:
         self._emitted: dict[str, float] = {}
         if mode == "base":
             schedules.check(self._scheduler)
+        self._depth = 0  # of the scheduler's steps that are on
+        self._stepped = self._scheduler  # the one that has stepped last
         self._notice()
         optimizer.register_step_pre_hook(self._begin)
-        optimizer.register_step_post_hook(self._end)
+        optimizer.register_state_dict_post_hook(self._save)
+        optimizer.register_load_state_dict_post_hook(self._loaded)
+        schedules.follow_steps(optimizer, self, self._scheduler)
 
     def set(self, value: float) -> None:
         """Take over a new value of the key."""
-        self._notice()
-        self._value = value
-        if self._mode == "base":
-            schedules.rebase(self._scheduler, [group.target(value) for group in self._groups])
+        schedules.wrap_steps()  # of classes that were defined since
+        with self.lifted(self._stepped):
+            self._value = value
+            if self._mode == "base":
+                schedules.rebase(self._scheduler, [group.target(value) for group in self._groups])
+                for group in self._groups:
+                    group.stand_for(value)
+            elif not self._is_scheduled():
+                for group, options in self._pairs():
+                    write(options, "lr", group.target(value))
+                    group.stand_for(value)
             for group in self._groups:
-                group.stand_for(value)
-        elif not self._is_scheduled():
+                group.ask(value, is_pin=self._mode == "pin")
+
+    @contextlib.contextmanager
+    def lifted(self, scheduler: Any) -> Iterator[None]:
+        """Let the groups hold what the scheduler says; after that they and the scheduler tell the rate that is used."""
+        if self._depth == 0:
+            self._stepped = scheduler
+            self._notice()
             for group, options in self._pairs():
-                write(options, "lr", group.target(value))
-                group.stand_for(value)
-        for group in self._groups:
-            group.ask(value, is_pin=self._mode == "pin")
+                group.lift(options)
+        self._depth += 1
+        try:
+            yield
+        finally:
+            self._depth -= 1
+            if self._depth == 0:
+                for group, options in self._pairs():
+                    group.lay(options)
+                if hasattr(scheduler, "_last_lr"):
+                    scheduler._last_lr = [_copied(options["lr"]) for options in self._optimizer.param_groups]
 
     def effective(self) -> list[float]:
         """Return the learning rate of each group that the next `optimizer.step()` will use."""
-        self._notice()
-        return [group.over(float(options["lr"])) for group, options in self._pairs()]
+        self._hold()
+        return [float(options["lr"]) for options in self._optimizer.param_groups]
 
     def _is_scheduled(self) -> bool:
         """Whether a scheduler has been made for the optimizer; it leaves its first value there."""
         return self._scheduler is not None or any("initial_lr" in options for options in self._optimizer.param_groups)
 
     def _notice(self) -> None:
-        """Take in groups that were added since: they stand to the key's value as they are now."""
-        for options in self._optimizer.param_groups[len(self._groups) :]:
-            start = options.get("max_lr", options.get("initial_lr", options["lr"]))
-            if self._mode == "base":
-                start = schedules.base(self._scheduler, len(self._groups))
-            self._groups.append(_ParamGroup(float(start), self._value, options["lr"]))
+        """Take in groups that were added since: as they are now they stand to the key's value, beside the others."""
+        groups = self._optimizer.param_groups
+        if not self._groups:
+            self._groups = [_ParamGroup(self._beginning(index), self._value) for index in range(len(groups))]
+        for options in groups[len(self._groups) :]:
+            self._groups.append(self._groups[0].beside(options, groups[0], self._value))
+
+    def _beginning(self, index: int) -> float:
+        """Return the rate of a group that belongs to the key's value."""
+        options = self._optimizer.param_groups[index]
+        if self._mode == "base":
+            return schedules.base(self._scheduler, index)
+        return float(options.get("max_lr", options.get("initial_lr", options["lr"])))
 
     def _pairs(self) -> list[tuple[_ParamGroup, dict[str, Any]]]:
         return list(zip(self._groups, self._optimizer.param_groups, strict=True))
 
-    def _begin(self, *_: object) -> None:
+    def _hold(self) -> None:
+        """Lay the edit over rates that the task has set by hand since: they are taken for a schedule's."""
         if len(self._groups) != len(self._optimizer.param_groups):
             self._notice()
         for group, options in self._pairs():
-            group.begin(options)
+            group.hold(options)
+
+    def _begin(self, *_: object) -> None:
+        self._hold()
         if self._log is not None:
             self._say()
 
-    def _end(self, *_: object) -> None:
+    def _save(self, optimizer: Any, state: dict[str, Any]) -> None:
+        """Put the scheduler's rates into a checkpoint."""
+        if self._depth == 0:
+            self._hold()
+            for group, saved in zip(self._groups, state["param_groups"], strict=False):
+                saved["lr"] = group.scheduled(saved["lr"])
+
+    def _loaded(self, optimizer: Any) -> None:
+        """Lay the edit over the scheduler's rates, which a checkpoint has."""
+        for group in self._groups:
+            group.forget()
+        self._notice()
         for group, options in self._pairs():
-            group.end(options)
+            group.lay(options)
 
     def _say(self) -> None:
         rates = {}
@@ -127,22 +174,29 @@ class Rates:
 
 
 class _ParamGroup:
-    """One parameter group: how it stands to the key, and what is laid over its learning rate.
+    """One parameter group: how it stands to the key, and what is laid over its scheduled learning rate.
 
-    The rate that is used is `times * rate + plus`: an edit that scales has no `plus`, one that pins has no `times`. For
-    a rate that is a tensor both are tensors beside it, made before any graph is captured, so that a graph does the
-    same arithmetic and sees an edit when it is replayed.
+    The rate that is used is `times * rate + plus`: an edit that scales has no `plus`, one that pins has no `times`. A
+    rate that is a tensor is filled in place, so that a captured graph sees an edit when it is replayed.
     """
 
-    def __init__(self, start: float, first: float, rate: Any) -> None:
+    def __init__(self, start: float, first: float) -> None:
         self._start, self._first = start, first
         self._stands_for = first  # the key's value to which the scheduled rate belongs
         self._times, self._plus = 1.0, 0.0
-        self._saved: Any = None
+        self._scheduled: Any = None  # the scheduler's rate, while another one is laid over it
         self._used: Any = None
-        self._tensors: Any = None
-        if isinstance(rate, torch.Tensor):
-            self._tensors = torch.ones_like(rate), torch.zeros_like(rate), torch.empty_like(rate)
+
+    def beside(self, options: dict[str, Any], own: dict[str, Any], value: float) -> _ParamGroup:
+        """Return the group of options that were added when this group had its own: their ratio is kept from then on."""
+        new = _ParamGroup(float(options["lr"]), value or self._first)
+        new._stands_for = self._stands_for
+        if self._scheduled is not None:
+            used = float(own["lr"])
+            new._times, new._plus = self._times, (float(options["lr"]) if self._plus else 0.0)
+            new._used = _copied(options["lr"])
+            new._scheduled = _copied(options["lr"]) * (float(self._scheduled) / used if used else 1.0)
+        return new
 
     def target(self, value: float) -> float:
         """Return the group's part of a value: it keeps the ratio with which it began."""
@@ -153,42 +207,46 @@ class _ParamGroup:
         self._stands_for = value
 
     def ask(self, value: float, *, is_pin: bool) -> None:
-        """Lay a value over the rate in the group."""
+        """Take a value that is to be laid over the rate in the group."""
         if value == self._stands_for:
             self._times, self._plus = 1.0, 0.0
         elif is_pin or self._stands_for == 0:
             self._times, self._plus = 0.0, self.target(value)
         else:
             self._times, self._plus = value / self._stands_for, 0.0
-        if self._tensors is not None:
-            self._tensors[0].fill_(self._times)
-            self._tensors[1].fill_(self._plus)
 
-    def over(self, rate: float) -> float:
-        """Return the rate that is used where the scheduler says `rate`."""
-        return self._times * rate + self._plus
+    def lay(self, options: dict[str, Any]) -> None:
+        """Put the rate that is used in the place of the scheduled one."""
+        if (self._times, self._plus) != (1.0, 0.0):
+            self._scheduled = _copied(options["lr"])
+            write(options, "lr", self._times * options["lr"] + self._plus)
+            self._used = _copied(options["lr"])
 
-    def begin(self, options: dict[str, Any]) -> None:
-        """Put the rate to use into the group, and keep the scheduled one."""
-        self._take_back(options)
+    def lift(self, options: dict[str, Any]) -> None:
+        """Put the scheduled rate back, unless the task has set another one since: then that is the scheduled one."""
+        if self._scheduled is not None and not self._is_set_by_hand(options):
+            write(options, "lr", self._scheduled)
+        self.forget()
+
+    def hold(self, options: dict[str, Any]) -> None:
+        """Lay the edit over a rate that the task has set by hand."""
+        if self._scheduled is not None and self._is_set_by_hand(options):
+            self.lay(options)
+
+    def scheduled(self, rate: Any) -> Any:
+        """Return the scheduled rate where `rate` is in the group."""
+        return rate if self._scheduled is None else _copied(self._scheduled)
+
+    def forget(self) -> None:
+        """Let the rate in the group be the scheduled one."""
+        self._scheduled = self._used = None
+
+    def _is_set_by_hand(self, options: dict[str, Any]) -> bool:
         rate = options["lr"]
-        if self._tensors is not None:
-            times, plus, saved = self._tensors
-            saved.copy_(rate)
-            rate.mul_(times).add_(plus)
-            self._saved = saved
-        elif (self._times, self._plus) != (1.0, 0.0):
-            self._saved = rate
-            self._used = options["lr"] = self.over(rate)
+        if isinstance(rate, torch.Tensor) and rate.device.type != "cpu":
+            return False  # looking would make the processor wait for the device at each step
+        return bool(rate != self._used)
 
-    def end(self, options: dict[str, Any]) -> None:
-        """Put the scheduled rate back."""
-        if self._saved is not None:
-            write(options, "lr", self._saved)
-            self._saved = None
 
-    def _take_back(self, options: dict[str, Any]) -> None:
-        """Undo what a step that raised has left in the group, unless it was changed since."""
-        if self._saved is not None and (self._tensors is not None or options["lr"] == self._used):
-            write(options, "lr", self._saved)
-        self._saved = None
+def _copied(rate: Any) -> Any:
+    return rate.clone() if isinstance(rate, torch.Tensor) else rate

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import inspect
 import math
-from typing import Any
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
 
 import torch
 from torch.optim import lr_scheduler
 
 from trainctl.errors import SettingError
+from trainctl.frameworks.options import inner
 
 # Those in which the learning rate is in proportion to the one that they began with.
 _PROPORTIONAL = (
@@ -27,6 +33,57 @@ _PROPORTIONAL = (
 _COSINES = (lr_scheduler.CosineAnnealingLR, lr_scheduler.CosineAnnealingWarmRestarts)  # down to a floor that stays
 _COMPOSED = (lr_scheduler.ChainedScheduler, lr_scheduler.SequentialLR)
 _KNOWN = (*_PROPORTIONAL, *_COSINES, *_COMPOSED)
+
+
+class Lifted(Protocol):
+    """What gives a scheduler its own learning rates back for as long as it steps."""
+
+    def lifted(self, scheduler: Any) -> AbstractContextManager[None]:
+        """Give them back for the length of a `with` block."""
+
+
+def follow_steps(optimizer: Any, follower: Lifted, scheduler: Any) -> None:
+    """Let schedulers of an optimizer find their own rates in it when they step, whoever has made them, and when.
+
+    Args:
+        optimizer: whose.
+        follower: what gives them back.
+        scheduler: one that may be of any class; None for those of PyTorch's classes alone.
+    """
+    optimizer.__dict__.setdefault(_FOLLOWERS, []).append(follower)
+    wrap_steps(type(scheduler))
+
+
+_FOLLOWERS = "_trainctl_followers"  # an attribute of the optimizer, which neither pickles nor checkpoints take
+
+
+def wrap_steps(*kinds: type[Any]) -> None:
+    """Wrap `step` of all classes of schedulers that there are, and of others, once each.
+
+    An optimizer does not know its schedulers, so their classes are changed, in a process that binds one. For the
+    schedulers of other optimizers `step` does what it did.
+    """
+    waiting: list[type[Any]] = [lr_scheduler.LRScheduler, lr_scheduler.ReduceLROnPlateau, *kinds]
+    while waiting:
+        kind = waiting.pop()
+        waiting += kind.__subclasses__()
+        for name in ("step", "step_update"):  # the second is timm's, for each batch
+            step = vars(kind).get(name)
+            if inspect.isfunction(step) and not hasattr(step, "_is_trainctl"):
+                setattr(kind, name, _wrapped(step))
+
+
+def _wrapped(step: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(step)
+    def stepped(scheduler: Any, *args: Any, **options: Any) -> Any:
+        with contextlib.ExitStack() as stack:
+            followers: list[Lifted] = getattr(inner(getattr(scheduler, "optimizer", None)), _FOLLOWERS, [])
+            for follower in followers:
+                stack.enter_context(follower.lifted(scheduler))
+            return step(scheduler, *args, **options)
+
+    stepped._is_trainctl = True  # type: ignore[attr-defined]
+    return stepped
 
 
 def check(scheduler: Any) -> None:
@@ -62,33 +119,45 @@ def parts(scheduler: Any) -> list[Any]:
 
 def base(scheduler: Any, index: int) -> float:
     """Return what a group began with: the peak of OneCycleLR, the bottom of CyclicLR, else the optimizer's own rate."""
-    options = scheduler.optimizer.param_groups[index]
-    options.setdefault("initial_lr", _number(options["lr"]))  # ReduceLROnPlateau alone does not keep it
-    rate = options["max_lr"] if type(scheduler) is lr_scheduler.OneCycleLR else options["initial_lr"]
-    return float(rate)
+    groups = scheduler.optimizer.param_groups
+    if "initial_lr" not in groups[0]:  # ReduceLROnPlateau alone does not keep it
+        for options in groups:
+            options["initial_lr"] = _number(options["lr"])
+    name = "max_lr" if type(scheduler) is lr_scheduler.OneCycleLR else "initial_lr"
+    return float(groups[index].get(name, groups[index]["lr"]))
 
 
 def rebase(scheduler: Any, targets: list[float]) -> None:
     """Make a scheduler go on as though it had begun with other rates, one for each group.
 
-    What it began with is read from where a checkpoint keeps it, so after a resume the same call changes nothing.
+    What it began with is read from where a checkpoint keeps it, so after a resume the same call changes nothing. A
+    group that was added later has no beginning: it keeps its ratio to the first one.
     """
+    groups = scheduler.optimizer.param_groups
+    before = float(groups[0]["lr"])
     for index, target in enumerate(targets):
-        options = scheduler.optimizer.param_groups[index]
-        start = base(scheduler, index)
-        factor = target / start
-        if factor == 1:
-            continue
-        options["lr"] = _changed(options["lr"], _rate_now(scheduler, index, factor))
-        for name in ("initial_lr", "max_lr", "min_lr"):  # the last two are OneCycleLR's
-            if name in options:
-                options[name] = _changed(options[name], target if options[name] == start else options[name] * factor)
-        for part in parts(scheduler):
-            for name in ("base_lrs", "max_lrs"):
-                rates = getattr(part, name, None)
-                if rates is not None:
-                    rate = rates[index]
-                    rates[index] = _changed(rate, target if rate == start else rate * factor)
+        if "initial_lr" in groups[index]:
+            _begin_with(scheduler, index, target)
+        elif before:
+            groups[index]["lr"] = _changed(groups[index]["lr"], groups[index]["lr"] * float(groups[0]["lr"]) / before)
+
+
+def _begin_with(scheduler: Any, index: int, target: float) -> None:
+    options = scheduler.optimizer.param_groups[index]
+    start = base(scheduler, index)
+    factor = target / start
+    if factor == 1:
+        return
+    options["lr"] = _changed(options["lr"], _rate_now(scheduler, index, factor))
+    for name in ("initial_lr", "max_lr", "min_lr"):  # the last two are OneCycleLR's
+        if name in options:
+            options[name] = _changed(options[name], target if options[name] == start else options[name] * factor)
+    for part in parts(scheduler):
+        for name in ("base_lrs", "max_lrs"):
+            rates = getattr(part, name, None)
+            if rates is not None:
+                rate = rates[index]
+                rates[index] = _changed(rate, target if rate == start else rate * factor)
 
 
 def _rate_now(scheduler: Any, index: int, factor: float) -> float:

@@ -10,6 +10,7 @@ import torch
 
 from trainctl.errors import SettingError
 from trainctl.frameworks.optimizer import OptimizerBinding
+from trainctl.frameworks.options import inner
 from trainctl.session.values import AttributeBinding, Now, place_of, value_of
 
 logger = logging.getLogger(__name__)
@@ -34,13 +35,6 @@ def bind(target: Any, path: tuple[str, ...], options: dict[str, Any], *, now: No
             'an attribute is bound by live.bind(module, "attribute", "key")'
         )
     return _attribute(target, path, now)
-
-
-def inner(optimizer: Any) -> Any:
-    """Return the optimizer that does the steps: Accelerate's and Lightning's wrap it."""
-    while isinstance(getattr(optimizer, "optimizer", None), torch.optim.Optimizer):
-        optimizer = optimizer.optimizer
-    return optimizer
 
 
 class BufferBinding:

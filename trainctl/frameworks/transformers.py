@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 from transformers import TrainerCallback
 from transformers.trainer_callback import ExportableState
 
 from trainctl.frameworks.hosted import numbers, session
-from trainctl.frameworks.optimizer import OptimizerBinding
-from trainctl.frameworks.options import write
-from trainctl.frameworks.torch import inner
+from trainctl.frameworks.options import inner, write
 from trainctl.session.live import Live
-
-logger = logging.getLogger(__name__)
 
 
 class TrainctlTrainerCallback(TrainerCallback, ExportableState):  # type: ignore[misc]  # untyped
@@ -23,7 +18,8 @@ class TrainctlTrainerCallback(TrainerCallback, ExportableState):  # type: ignore
     Call `trainctl.live(cfg)` first. A step of the session is an optimizer step, however many batches are accumulated
     for it; edits take effect before its first batch. `stop`, `checkpoint` and `evaluate` are handed to the Trainer. An
     edit of the learning rate goes together with the Trainer's scheduler as `live.bind` says, and the Trainer logs the
-    rate that was used. The state of the session is in the Trainer's checkpoints.
+    rate that was used. The state of the session is in the checkpoints. Keys that nothing is bound to are locked
+    meanwhile; `trainctl.controls` opens those that your code reads at each step.
 
     Args:
         live: the session; by default the one that is open when the training starts.
@@ -34,9 +30,7 @@ class TrainctlTrainerCallback(TrainerCallback, ExportableState):  # type: ignore
     def __init__(self, live: Live | None = None, *, mode: str = "scale", **options: str) -> None:
         self._given, self._mode, self._options = live, mode, options
         self._live: Live | None = None
-        self._binding: OptimizerBinding | None = None
         self._starts: dict[str, list[Any]] = {}  # what the options were, by group, when they were first bound
-        self._used: float | None = None
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Bind the optimizer, and go on from the checkpoint if there is one.
@@ -52,27 +46,22 @@ class TrainctlTrainerCallback(TrainerCallback, ExportableState):  # type: ignore
             optimizer = inner(kwargs["optimizer"])
             self._remember(optimizer, saved["starts"] if is_resumed else None)
             scheduler = {"scheduler": kwargs["lr_scheduler"], "mode": self._mode} if "lr" in self._options else {}
-            self._binding = live.bind(optimizer, **self._options, **scheduler)
+            live.bind(optimizer, **self._options, **scheduler)
         if is_resumed:
             live.load_state_dict(saved["saved"])
         elif state.global_step > 0:
             live.resume(state.global_step)
         state.stateful_callbacks[type(self).__name__] = self.state()  # where the Trainer will look for it
+        live.lock_unbound("the Trainer")
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._session.lock_unbound(None)
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._session.epoch()
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._session.step()
-
-    def on_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Let the Trainer read the rate that was used where it is about to read the scheduler's."""
-        if self._binding is not None and "lr" in self._options:
-            rates = self._binding.lr
-            self._used = rates[0]
-            scheduler = getattr(kwargs["lr_scheduler"], "scheduler", kwargs["lr_scheduler"])
-            if hasattr(scheduler, "_last_lr"):
-                scheduler._last_lr = rates
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Hand to the Trainer what the session was asked for."""
@@ -83,19 +72,13 @@ class TrainctlTrainerCallback(TrainerCallback, ExportableState):  # type: ignore
             control.should_save = True
         if live.should_evaluate:
             if str(getattr(args.eval_strategy, "value", args.eval_strategy)) == "no":
-                logger.warning("an evaluation was asked for, but the Trainer has none: eval_strategy is 'no'")
+                live.decline("evaluate", "the Trainer evaluates nothing: its eval_strategy is 'no'")
             else:
                 control.should_evaluate = True
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
-        """Log the Trainer's metrics; with ReduceLROnPlateau it has read its rate elsewhere, which is corrected."""
-        if self._live is None or not logs:
-            return
-        if self._used is not None and "learning_rate" in logs:
-            logs["learning_rate"] = self._used
-            if state.log_history:
-                state.log_history[-1]["learning_rate"] = self._used
-        self._live.log(numbers(logs))
+        if self._live is not None and logs:
+            self._live.log(numbers(logs))
 
     def state(self) -> dict[str, Any]:
         """Return what the Trainer writes into its checkpoint."""

@@ -74,12 +74,14 @@ def describe_exit(status: int) -> str:
     """Say how a process ended, from its wait status.
 
     >>> describe_exit(9), describe_exit(3 << 8)
-    ('was killed by SIGKILL (9)', 'exited with code 3 without an answer')
+    ('was killed by SIGKILL (9)', 'ended its process with exit code 3 before its task returned')
     """
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
         return f"was killed by {signal_name(number)} ({number})"
-    return f"exited with code {os.waitstatus_to_exitcode(status)} without an answer"
+    code = os.waitstatus_to_exitcode(status)
+    hint = "" if code else "; a task that does not return calls live.done(value) first"
+    return f"ended its process with exit code {code} before its task returned{hint}"
 
 
 def signal_name(number: int) -> str:

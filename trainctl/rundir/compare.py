@@ -15,8 +15,9 @@ from typing import Any
 
 from trainctl.config import yaml
 from trainctl.config.values import is_same
-from trainctl.rundir import files
 from trainctl.rundir.edits import read_file
+from trainctl.rundir.events import read_events
+from trainctl.rundir.metrics import read_metrics
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.result import read_result
 
@@ -107,8 +108,8 @@ def compare(one: RunDir, other: RunDir, ignore: Collection[str] = ()) -> Compari
     records = 0
     weights: str | None = None
     left_out = {"t", *ignore}
-    for before, now in zip_longest(files.read_lines(one.metrics), files.read_lines(other.metrics)):
-        difference = _record_difference(before, now, left_out)
+    for before, now in zip_longest(_rows(one, left_out), _rows(other, left_out)):
+        difference = _record_difference(before, now)
         if difference is not None:
             return Comparison(records, None, difference)
         records += 1
@@ -116,17 +117,23 @@ def compare(one: RunDir, other: RunDir, ignore: Collection[str] = ()) -> Compari
     return Comparison(records, weights, _end_difference(one, other))
 
 
-def _record_difference(
-    before: Mapping[str, Any] | None, now: Mapping[str, Any] | None, left_out: Collection[str]
-) -> str | None:
+def _rows(run: RunDir, left_out: Collection[str]) -> Iterator[dict[str, Any]]:
+    """Yield the records that have something to compare, without what is left out."""
+    for record in read_metrics(run.metrics):
+        kept = {key: value for key, value in record.items() if key not in left_out}
+        if kept.keys() - {"step"}:
+            yield kept
+
+
+def _record_difference(before: Mapping[str, Any] | None, now: Mapping[str, Any] | None) -> str | None:
     if now is None or before is None:
         which, record = ("only the recorded run", before) if now is None else ("only the repetition", now)
         assert record is not None  # one of the two has a record
-        return f"step {record.get('step')}: {which} has logged {', '.join(sorted(record.keys() - {'step', 't'}))}"
+        return f"step {record.get('step')}: {which} has logged {', '.join(sorted(record.keys() - {'step'}))}"
     if before.get("step") != now.get("step"):
         return f"step {before.get('step')}: recorded next was a record of this step, now one of step {now.get('step')}"
     for key in {**before, **now}:
-        if key not in left_out and not _is_equal(before.get(key, _MISSING), now.get(key, _MISSING)):
+        if not _is_equal(before.get(key, _MISSING), now.get(key, _MISSING)):
             return f"step {before.get('step')}: {key} was {_said(before, key)}, now {_said(now, key)}"
     return None
 
@@ -138,9 +145,30 @@ def _end_difference(one: RunDir, other: RunDir) -> str | None:
             edit = first or second
             assert edit is not None
             return f"step {edit.step}: the recorded edits differ"
+    unread = _reading_difference(one, other)
+    if unread is not None:
+        return unread
     if not _is_equal(read_result(one), read_result(other)):
         return f"the return value was {read_result(one)!r}, now {read_result(other)!r}"
     return None
+
+
+def _reading_difference(one: RunDir, other: RunDir) -> str | None:
+    """Return the first edited key that the recorded run has read and the repetition has not, or the other way round."""
+    before, now = (_readings(run) for run in (one, other))
+    for place in sorted(before.keys() & now.keys()):
+        step, key = place
+        if (before[place] is None) != (now[place] is None):
+            said = ["not read" if found is None else f"read at step {found}" for found in (before[place], now[place])]
+            return f"step {step}: the edited {key} was {said[0]}, now {said[1]}"
+    return None
+
+
+def _readings(run: RunDir) -> dict[tuple[int, str], int | None]:
+    """Return when each edited key was first read after its edit, where that is known."""
+    events = read_events(run) if run.events.exists() else []
+    told = {event.id: event for event in events if event.state == "read"}
+    return {(event.step or 0, key): step for event in told.values() for key, step in (event.read or {}).items()}
 
 
 def _is_equal(one: Any, other: Any) -> bool:

@@ -5,6 +5,7 @@ Taking an edit back: a new edit, with the values that the old one replaced.
 
 from __future__ import annotations
 
+import copy
 import itertools
 import json
 import os
@@ -15,11 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from trainctl.config import yaml
-from trainctl.config.changelog import Changelog, Edit, loads
-from trainctl.config.keys import leaves
+from trainctl.config._omegaconf import MISSING
+from trainctl.config.changelog import Changelog, Edit, loads, put
+from trainctl.config.keys import find, is_within, join, leaves, split
 from trainctl.errors import ChangelogError, EditError, UnreadableError
 from trainctl.rundir import files
-from trainctl.rundir.events import Event
+from trainctl.rundir.events import Event, told_beside
 from trainctl.rundir.paths import RunDir
 
 _COMMENT = re.compile(r"(?:\d\d:\d\d:\d\d )?([^\s:]+)(?: ([^\s:]+))?(?:: (.*))?")  # as `Edit.comment` writes it
@@ -34,6 +36,8 @@ class Applied:
         before: the values that it replaced; a key that was not there is not in it.
         undo: the number of the edit that it took back.
         request: the id of the request that asked for it; None where that is not known.
+        read: who has taken its values, and `watched` how long that was watched, as `Event` has them; None where that
+            is not known.
     """
 
     number: int
@@ -46,6 +50,45 @@ class Applied:
     t: float | None = None
     undo: int | None = None
     request: str | None = None
+    read: Mapping[str, int | None] | None = None
+    watched: int | None = None
+
+    @property
+    def reading(self) -> str | None:
+        """Who has read the new values, in a sentence; None where that is not known."""
+        return reading(self.read, self.watched)
+
+    @property
+    def is_unread(self) -> bool:
+        """Whether one of the new values was not taken by anybody."""
+        return self.read is not None and None in self.read.values()
+
+
+def reading(read: Mapping[str, int | None] | None, watched: int | None) -> str | None:
+    """Say who has read the keys of an edit; None where that is not known.
+
+    >>> reading({"lr": 8, "wd": 8}, None)
+    'read at step 8'
+    >>> reading({"lr": 8, "wd": 9}, None)
+    'lr read at step 8, wd read at step 9'
+    >>> reading({"lr": None}, 20)[:24]
+    'not read within 20 steps'
+    """
+    if not read:
+        return None
+    inner = sorted(read.items(), key=lambda one: one[1] is None)
+    said = {key: "not read" if step is None else f"read at step {step}" for key, step in inner}
+    if len(set(said.values())) == 1:
+        text = next(iter(said.values()))
+    else:
+        text = ", ".join(f"{key} {one}" for key, one in said.items())
+    if None not in read.values():
+        return text
+    steps = "" if watched is None else f" within {watched} step{'s' * (watched != 1)}"
+    return f"{text}{steps}: {NOT_FOLLOWED}"
+
+
+NOT_FOLLOWED = "what was built before does not follow; bind it (live.bind(…)) or start a run with it"
 
 
 def read_changelog(run: RunDir) -> Changelog | None:
@@ -106,11 +149,33 @@ def applied_edits(changelog: Changelog, events: Iterable[Event]) -> list[Applied
 
 def with_replaced(base: Mapping[Any, Any], edits: Iterable[Applied]) -> list[Applied]:
     """Return edits in the order of their steps with what each of them replaced."""
-    current = leaves(base)
+    current, first = copy.deepcopy(dict(base)), leaves(base)
     found = []
     for one in edits:
-        found.append(replace(one, before={key: current[key] for key in one.values if key in current}))
-        current.update(one.values)
+        found.append(replace(one, before=before_of(current, one.values)))
+        for key, value in one.values.items():
+            put(current, key, copy.deepcopy(value), first)
+    return found
+
+
+def before_of(current: Mapping[Any, Any], values: Iterable[str]) -> dict[str, Any]:
+    """Return what an edit of keys replaces; one that is not there is left out, for one of a null section that stands.
+
+    >>> before_of({"a": None, "b": {"x": 1}}, ["a.p", "b.x", "b.new"])
+    {'a': None, 'b.x': 1}
+    """
+    found: dict[str, Any] = {}
+    for key in values:
+        parts, below = split(key), current
+        for number, part in enumerate(parts):
+            try:
+                value = below[find(below, part)]
+            except KeyError:
+                break
+            if number == len(parts) - 1 or not isinstance(value, Mapping):
+                found[join(parts[: number + 1])] = copy.deepcopy(value)
+                break
+            below = value
     return found
 
 
@@ -122,7 +187,8 @@ def _applied(part: Edit, values: dict[str, Any], event: Event | None) -> Applied
         return Applied(number, part.step, values, {}, who, via, note, part.at, undo, request)
     if part.number is None:  # the event is all that names the request
         undo, request = (None if event.undo is None else int(event.undo)), event.id
-    return Applied(number, part.step, values, {}, event.who, event.via, event.note, event.t, undo, request)
+    source = (event.who, event.via, event.note, event.t, undo, request)
+    return Applied(number, part.step, values, {}, *source, event.read, event.watched)
 
 
 def merged(events: Iterable[Event]) -> list[Event]:
@@ -133,15 +199,17 @@ def merged(events: Iterable[Event]) -> list[Event]:
     known: dict[str, dict[str, Any]] = {}
     taken: dict[str, None] = {}
     ended: set[str] = set()
+    events = list(events)
+    told = told_beside(events)
     for event in events:
-        if event.id in ended:
+        if event.state in ("read", "done") or event.id in ended:
             continue
         known[event.id] = known.get(event.id, {}) | event.said
         if event.state != "pending":
             taken[event.id] = None
         if event.is_final:
             ended.add(event.id)
-    return [Event(**known[request]) for request in {**taken, **known}]
+    return [Event(**{**known[request], **told.get(request, {})}) for request in {**taken, **known}]
 
 
 def _was_recorded(event: Event, recorded: Mapping[str, Any]) -> bool:
@@ -209,9 +277,8 @@ def to_undo(applied: Sequence[Applied], wanted: int | bool, *, force: bool = Fal
                 f"undo of edit {wanted}: it comes again at step {found.step}, and the run is at step {step}"
             )
     asked = f"undo of edit {found.number}"
-    missing = sorted(found.values.keys() - found.before.keys())
-    if missing:
-        raise EditError(f"{asked}: {missing[0]} had no value before; it cannot be taken away")
+    added = [key for key in found.values if not is_within(key, found.before)]
+    found = replace(found, before={**found.before, **dict.fromkeys(added, MISSING)})
     if force:
         return found
     if found.number in undone:
@@ -231,16 +298,21 @@ def _undone(applied: Sequence[Applied]) -> dict[int, int]:
 
 def _check_untouched(applied: Sequence[Applied], found: Applied, undone: dict[int, int], asked: str) -> None:
     """Refuse when a later edit set one of the keys; an edit and its undo, both later, are as if they were not."""
-    later = applied[applied.index(found) + 1 :]
+    place = next(place for place, one in enumerate(applied) if one.number == found.number)
+    later = applied[place + 1 :]
     numbers = {one.number for one in later}
     for one in reversed(later):
-        touched = sorted(one.values.keys() & found.values.keys())
+        touched = sorted(key for key in one.values if _overlaps(key, found.values))
         if touched and one.number not in undone and (one.undo is None or one.undo not in numbers):
             value = _short(one.values[touched[0]])
             raise EditError(
                 f"{asked}: {touched[0]} was changed again, to {value} by edit {one.number} at step {one.step}; "
                 "undo that first, or ask again with force"
             )
+
+
+def _overlaps(key: str, others: Iterable[str]) -> bool:
+    return any(is_within(key, [other]) or is_within(other, [key]) for other in others)
 
 
 def _short(value: Any) -> str:

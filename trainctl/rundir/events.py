@@ -25,7 +25,13 @@ from trainctl.rundir.paths import RunDir
 from trainctl.rundir.request import Request, request_id, short
 from trainctl.rundir.status import state_of
 
-EventState = Literal["pending", "applying", "applied", "rejected"]  # `applying`: of older versions
+# `applying`: of older versions. Beside the answer: `read`, who has taken the values of an edit, and `done`, what has
+# come of an action that the training loop does itself.
+EventState = Literal["pending", "applying", "applied", "rejected", "read", "done"]
+_BESIDE = {"read": ("read", "watched"), "done": ("done", "reason", "settled")}
+
+# The actions that the loop does itself, and what it looks at for them.
+LOOKS = {"checkpoint": "live.should_checkpoint", "evaluate": "live.should_evaluate", "stop": "live.should_stop"}
 
 RUN_ENDED = "the run ended"
 
@@ -40,6 +46,10 @@ class Event:
         step: where it was applied; `at` is the step that was asked for.
         edits: as asked for while it is pending, and as recorded once it is applied.
         undo: which edit is taken back: its number, True for the last one while that is not known.
+        read: the step at which each key of an edit was first read after it; None for a key that was not read in
+            `watched` steps. A key that another edit has set before anybody read it is not in it.
+        done: the step in which the training loop has done an action; until then `reason` says why it has not, and
+            `settled` that it will not.
     """
 
     id: str
@@ -55,6 +65,10 @@ class Event:
     action: str | None = None
     arguments: dict[str, Any] | None = None
     undo: int | bool | None = None
+    read: dict[str, int | None] | None = None
+    watched: int | None = None
+    done: int | None = None
+    settled: bool | None = None
 
     @classmethod
     def about(cls, request: Request, state: EventState, **more: Any) -> Event:
@@ -154,7 +168,9 @@ def _is_whole(value: Any) -> bool:
 _FIELDS: dict[str, Callable[[Any], bool]] = {
     **dict.fromkeys(("id", "state", "who", "via", "note", "reason", "action"), _is_text),
     **dict.fromkeys(("edits", "arguments"), _is_mapping),
-    **dict.fromkeys(("step", "at"), _is_whole),
+    **dict.fromkeys(("step", "at", "watched", "done"), _is_whole),
+    "read": lambda value: isinstance(value, dict) and all(one is None or _is_whole(one) for one in value.values()),
+    "settled": lambda value: isinstance(value, bool),
     "undo": lambda value: value is True or _is_whole(value),
     "t": lambda value: unix_time(value) is not None,
 }
@@ -162,11 +178,46 @@ _FIELDS: dict[str, Callable[[Any], bool]] = {
 
 def latest(events: Iterable[Event]) -> dict[str, Event]:
     """Return the state of each request by id: its last event, in order of the first ones; a final one stays."""
+    events = list(events)
     found: dict[str, Event] = {}
     for event in events:
-        if event.id not in found or not found[event.id].is_final:
+        if event.state not in _BESIDE and (event.id not in found or not found[event.id].is_final):
             found[event.id] = event
-    return found
+    beside = told_beside(events)
+    return {request: dataclasses.replace(event, **beside.get(request, {})) for request, event in found.items()}
+
+
+def told_beside(events: Iterable[Event]) -> dict[str, dict[str, Any]]:
+    """Return by request what the last lines beside its answer say: fields of the event."""
+    told: dict[str, dict[str, Any]] = {}
+    for event in events:
+        if event.state in _BESIDE:
+            told[event.id] = told.get(event.id, {}) | {name: getattr(event, name) for name in _BESIDE[event.state]}
+    return told
+
+
+def outcome(event: Event) -> str | None:
+    """Say what has come of an action that the loop was asked for; None for others, and of runs of older versions.
+
+    >>> outcome(Event("1", "applied", 34, action="evaluate", done=40))
+    'done at step 40'
+    >>> outcome(Event("1", "applied", 34, action="stop", reason="the loop has not looked at live.should_stop"))
+    'not done: the loop has not looked at live.should_stop'
+    """
+    if event.state != "applied" or event.action not in LOOKS:
+        return None
+    if event.done is not None:
+        return f"done at step {event.done}"
+    return f"not done: {event.reason}" if event.reason else None
+
+
+def count_unread(run: RunDir) -> int:
+    """Count the edits of a run of which a value was not read by anybody; 0 where that cannot be read."""
+    try:
+        told = {event.id: event.read or {} for event in read_events(run) if event.state == "read"}
+    except UnreadableError:
+        return 0
+    return sum(None in read.values() for read in told.values())
 
 
 def answer(run: RunDir, request: str) -> Event | None:
@@ -181,17 +232,22 @@ def answer(run: RunDir, request: str) -> Event | None:
     return event if event is not None and event.is_final else None
 
 
-def wait_for_answer(run: RunDir, request: str, timeout_s: float) -> Event | None:
-    """Wait until a request has ended; None when it has not in time, or the run has ended and left it unanswered."""
+def wait_for_answer(
+    run: RunDir, request: str, timeout_s: float, is_enough: Callable[[Event], bool] = lambda _: True
+) -> Event | None:
+    """Wait until a request has ended; None when it has not in time, or the run has ended and left it unanswered.
+
+    An answer that is not enough yet (it may come to tell who has read the edit) is returned when the time is over.
+    """
     deadline = time.monotonic() + timeout_s
-    size = -1
+    size, found = -1, None
     while True:
         # the state first: what a run answered before it ended is in the file by then
         running = state_of(run) == "running"
         now = _size(run)
-        found = answer(run, request) if now != size else None
+        found = answer(run, request) if now != size else found
         size = now
-        if found is not None or not running or time.monotonic() >= deadline:
+        if (found is not None and is_enough(found)) or not running or time.monotonic() >= deadline:
             return found
         time.sleep(_LOOK_S)
 

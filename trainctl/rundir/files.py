@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import math
 import os
 import re
 import stat
@@ -262,8 +263,19 @@ _encode = json.JSONEncoder(ensure_ascii=False, default=str).encode
 
 
 def json_line(record: Mapping[str, Any]) -> str:
-    """Write one record as one line of JSON; what JSON does not know is written as text."""
-    return _encode(record) + "\n"
+    """Write one record as one line of JSON; what JSON does not know is written as text, `"nan"` and `"inf"` too."""
+    line = _encode(record)
+    if "NaN" in line or "Infinity" in line:
+        line = _encode(_without_nan(record))
+    return line + "\n"
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {key: _without_nan(inner) for key, inner in value.items()}
+    return [_without_nan(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def append_lines(path: Path, records: Iterable[Mapping[str, Any]], *, durable: bool = False) -> None:

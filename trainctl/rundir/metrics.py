@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import re
 import threading
 import time
 from collections import deque
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from trainctl.errors import UnreadableError
 from trainctl.rundir import files
 
 log = logging.getLogger(__name__)
@@ -17,6 +21,8 @@ log = logging.getLogger(__name__)
 _PATIENCE_S = 5.0
 _MOST_KEPT = 64 << 20  # bytes of lines that wait for a disk with room
 _ONE_WRITE = 1 << 20
+_NOT_FINITE = re.compile(rb'(?:(?<=: )|(?<=, )|(?<=\[))"(nan|-?inf)"(?=[,\]}])')
+_NUMBERS = {b"nan": b"NaN", b"inf": b"Infinity", b"-inf": b"-Infinity"}  # as Python's reader of JSON takes them
 _PLAIN = frozenset((float, int, bool, str, type(None)))
 
 
@@ -69,6 +75,16 @@ class MetricLog:
             self._added.clear()
         self._added.append((step, None, 0.0))
         self.is_held = False
+
+    def values_until(self, step: int) -> dict[str, Any]:
+        """Return the last value of each metric in the file, of records until a step; none where it cannot be read."""
+        self.flush()
+        found: dict[str, Any] = {}
+        with contextlib.suppress(UnreadableError):
+            for record in files.read_lines(self._path):
+                if isinstance(record.get("step"), int) and record["step"] <= step:
+                    found |= record
+        return found
 
     def flush(self, *, is_last: bool = False) -> None:
         """Write what was added since. What cannot be written is kept for the next time, up to 64 MiB, and said once."""
@@ -147,6 +163,34 @@ class MetricLog:
         for _ in lines:
             self._unwritten.popleft()
         self._size -= size
+
+
+def with_numbers(lines: bytes) -> bytes:
+    """Return lines of `metrics.jsonl` in which NaN and infinities are numbers again; JSON knows them as text only.
+
+    >>> with_numbers(b'{"step": 1, "loss": "nan", "nan": "inf", "word": "is nan"}')
+    b'{"step": 1, "loss": NaN, "nan": Infinity, "word": "is nan"}'
+    """
+    if b'nan"' not in lines and b'inf"' not in lines:
+        return lines
+    return _NOT_FINITE.sub(lambda found: _NUMBERS[found[1]], lines)
+
+
+def parse_metrics(lines: bytes) -> Iterator[dict[str, Any]]:
+    """Yield the records of lines of `metrics.jsonl`; a torn, foreign or deeply nested line is passed over."""
+    return files.parse_lines(with_numbers(lines))
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """Read all records of a `metrics.jsonl`; empty when it is not there.
+
+    Raises:
+        UnreadableError: it is there and cannot be read.
+    """
+    try:
+        return [record for block in files.read_blocks(path) for record in parse_metrics(block)]
+    except FileNotFoundError:
+        return []
 
 
 def supersede(path: Path, step: int) -> None:

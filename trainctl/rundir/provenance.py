@@ -38,8 +38,17 @@ def machine_facts() -> dict[str, Any]:
         "executable": sys.executable,
         "host": socket.gethostname(),
         "world_size": int(os.environ.get("WORLD_SIZE", "1")),
+        **_torchrun(),
         "packages": packages(),
     }
+
+
+def _torchrun() -> dict[str, Any]:
+    """Return on how many machines torchrun has started this rank's run, and how many ranks on each; else nothing."""
+    counts = {"nnodes": os.environ.get("GROUP_WORLD_SIZE"), "nproc_per_node": os.environ.get("LOCAL_WORLD_SIZE")}
+    if "TORCHELASTIC_RUN_ID" not in os.environ or not all(text and text.isdecimal() for text in counts.values()):
+        return {}
+    return {"torchrun": {name: int(str(text)) for name, text in counts.items()}}
 
 
 def script_path() -> str | None:

@@ -18,6 +18,7 @@ from trainctl.errors import ChangelogError, UnreadableError
 from trainctl.rundir import events, files
 from trainctl.rundir.fields import Fields, number
 from trainctl.rundir.masked import masking_of, texts
+from trainctl.rundir.metrics import with_numbers
 from trainctl.rundir.pace import read_progress
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.status import CommandState, Seen, Status, command_states, seen_of, stopped_by
@@ -153,11 +154,36 @@ def read_record(run: RunDir, *keys: str, problems: list[str] | None = None) -> d
         return {}
 
 
+@dataclass(frozen=True, slots=True)
+class PreviousAttempt:
+    """What an attempt of a run has left to the next one.
+
+    Attributes:
+        number: 1 for the first.
+        state: how it ended: `interrupted` if it was killed, `failed`, `timeout`, `oom`, or `done`.
+        reason: why, as far as that is known.
+        last_step: the last step that it is known to have reached; None if it is not known to have begun one.
+    """
+
+    number: int
+    state: str
+    reason: str | None = None
+    last_step: int | None = None
+
+    @classmethod
+    def of(cls, run: RunDir, status: Status) -> PreviousAttempt:
+        """Return what is known of the last attempt of a run that does not run."""
+        steps = (read_progress(run).step, last_metrics(run)[1])
+        last = max((step for step in steps if step is not None), default=None)
+        state = "interrupted" if status.state == "running" else status.state
+        return cls(status.attempt, state, status.reason, last)
+
+
 def last_metrics(run: RunDir, problems: list[str] | None = None) -> tuple[dict[str, float], int | None]:
     """Read the last value of each metric in the tail of `metrics.jsonl`, and the step of the last record."""
     latest: dict[str, Any] = {}
     data = read_tail(run.metrics, problems=problems)
-    for record in files.parse_together(data):
+    for record in files.parse_together(with_numbers(data)):
         latest.update(record)
     if not latest and problems is not None and _is_none(data):
         problems.append(f"{run.metrics.name}: none of its lines is a record")

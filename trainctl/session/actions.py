@@ -144,12 +144,12 @@ def _key(annotation: Any) -> Key | None:
             return None
         annotation, optional = inner[0], True
     if annotation in _TYPES:
-        return Key(_TYPES[annotation], optional)
+        return Key(_TYPES[annotation], optional, declared=True)
     if typing.get_origin(annotation) is Literal:
         choices = list(typing.get_args(annotation))
         kinds = {type(choice) for choice in choices}
         if kinds <= _TYPES.keys():
-            return Key(_TYPES[kinds.pop()] if len(kinds) == 1 else "any", optional, choices=choices)
+            return Key(_TYPES[kinds.pop()] if len(kinds) == 1 else "any", optional, declared=True, choices=choices)
     return None
 
 

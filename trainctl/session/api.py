@@ -70,6 +70,8 @@ def live(config: DictConfig, *, run_dir: str | os.PathLike[str] | None = None, a
 def _open(config: DictConfig, run_dir: str | os.PathLike[str] | None, agree: Agree | None) -> Live:
     """Open the session of rank 0, in the attempt that has begun or in one that begins here."""
     attempt = attempts.current()
+    if attempt is not None and attempt.is_settled:
+        raise SettingError(f"this process has said live.done() in {str(attempt.run.path)!r}; a run has one session")
     if attempt is not None and run_dir is not None:
         raise SettingError(f"this process runs {str(attempt.run.path)!r} already; leave run_dir={str(run_dir)!r} out")
     is_plain = attempt is None

@@ -6,51 +6,89 @@ import contextlib
 import copy
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 from omegaconf import DictConfig
 
 from trainctl.attempt.attempt import describe
-from trainctl.config.assign import assign, current, fitted
+from trainctl.config.assign import assign, current, rehearse
 from trainctl.config.changelog import Edit
-from trainctl.config.controls import Key
-from trainctl.config.edit import check_editable, check_recorded, parse_edit, parse_edits
-from trainctl.config.keys import leaves
+from trainctl.config.controls import Key, lock_unbound
+from trainctl.config.edit import check_editable, check_inside, check_recorded, parse_edit, parse_edits
+from trainctl.config.editable import EditableKeys, Units, differences, units_of
 from trainctl.config.relative import check_jump, resolve
-from trainctl.config.values import is_same
 from trainctl.errors import EditError, RunDirError
 from trainctl.rundir.edits import Applied, to_undo
 from trainctl.rundir.events import Answers, Event
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.request import Request
 from trainctl.session.changelog_file import ChangelogFile
+from trainctl.session.listeners import Listeners
+from trainctl.session.reads import Reads
 from trainctl.session.recovery import reject
 from trainctl.session.schedule import Scheduled
 from trainctl.session.values import Now, build
 
 log = logging.getLogger(__name__)
 
-Hook = Callable[[Edit], object]
-
 
 class Applier:
-    """Applies requests and scheduled edits to one config. Runs in the training thread, inside `live.step()`."""
+    """Applies requests and scheduled edits to one config. Runs in the training thread, inside `live.step()`.
+
+    Attributes:
+        now: the current values.
+        touched: all keys that were edited.
+        publish: called with how each key may be edited, when entries have come or gone.
+    """
 
     def __init__(
-        self, run: RunDir, config: DictConfig, keys: Mapping[str, Key], record: ChangelogFile, answers: Answers
+        self,
+        run: RunDir,
+        config: DictConfig,
+        keys: EditableKeys,
+        record: ChangelogFile,
+        answers: Answers,
+        listeners: Listeners,
+        reads: Reads,
     ) -> None:
         self._run = run
         self._config = config
-        self._keys = keys
-        self._has_epochs = any(key.when == "epoch" for key in keys.values())
-        self._has_checkpoints = any(key.checkpoint_first for key in keys.values())
+        self._all_keys = self._keys = keys
+        inside: list[Any] = list(keys.controls.values())
+        self._has_epochs = any(key.when == "epoch" for key in (*keys.values(), *inside))
+        self._has_checkpoints = any(key.checkpoint_first for key in (*keys.values(), *inside))
         self._record = record
         self._answers = answers
-        self._base = leaves(record.changelog.base)
-        self.hooks: list[Hook] = []
-        self.bindings: list[Callable[[Now], object]] = []
+        self._units = Units(record.changelog.base)
+        self._base = self._units.leaves
+        self._listeners = listeners
+        self._reads = reads
+        self._latest: Edit | None = None
+        self._added: dict[str, Key] = {}
+        self.touched: set[str] = set()
+        self.publish: Callable[[dict[str, Key]], object] = lambda _: None
         self.now: Now = build(config)
+
+    @property
+    def keys(self) -> dict[str, Key]:
+        """How the keys of the run may be edited now, and the entries that were added and are there."""
+        return {**self._keys, **self._added}
+
+    def take_latest(self) -> Edit | None:
+        """Return the edit that has changed the config since this was last asked."""
+        latest, self._latest = self._latest, None
+        return latest
+
+    def lock_unbound(self, trainer: str | None, controls: Collection[str]) -> None:
+        """Lock the keys that no binding follows, or with None for the trainer open them; a hook follows all of them."""
+        self._keys = self._all_keys
+        if trainer is not None and not self._listeners.hooks:
+            names = [name for name, key in self._all_keys.items() if key.locked is None]
+            followed = [self._reads.followed(names, apply) for apply in self._listeners.bindings]
+            self._keys = self._all_keys.replaced(
+                lock_unbound(self._all_keys, set().union(*followed), controls, trainer)
+            )
 
     def must_wait_for_epoch(self, request: Request) -> bool:
         """Whether a request has a key that changes only between epochs; then all of it waits for the next one.
@@ -116,9 +154,11 @@ class Applier:
         """
         recorded = scheduled.edit
         try:
-            values = self._fitted(
-                {key: check_recorded(key, value, self._keys, self._base) for key, value in recorded.values.items()}
-            )
+            # a new entry is one that was asked for; in a schedule written by hand it is a misspelt key
+            may_add = any(part.id is not None for part in recorded.each)
+            for key, value in recorded.values.items():
+                check_recorded(key, value, self._keys, self._base, may_add=may_add)
+            values = self._fitted(recorded.values)
         except EditError as error:
             message = f"the edit at step {recorded.step} of {scheduled.source} cannot be applied: {error}"
             log.error("%s", message)
@@ -129,24 +169,33 @@ class Applier:
         via = recorded.via or "replay"  # a changelog's edits have none
         note = (recorded.note if recorded.via else recorded.comment) or None
         edit = Edit(step, values, via=via, note=note, at=time.time(), id=f"{via}-{step}")
-        try:
-            self._record.add(edit)
-        except Exception as error:
-            raise RunDirError(
-                f"the edit at step {step} of {scheduled.source} cannot be recorded in {str(self._run.changelog)!r}: "
-                f"{_reason(error)}; it was not applied"
-            ) from error
+        self.note(edit, f"the edit at step {step} of {scheduled.source}")
         try:
             self._change(edit)
         finally:
             self._answers.give(Event(f"{via}-{step}", "applied", step=step, edits=values, via=via))
             log.info("step %d: %s (%s)", step, _said(values), via)
 
-    def _touched(self, request: Request) -> list[Key]:
+    def note(self, edit: Edit, what: str = "what the run was started with") -> None:
+        """Record an edit that is not asked for here.
+
+        Raises:
+            RunDirError: it cannot be recorded.
+        """
         try:
-            return [self._keys[key] for key in self._resolved(request)[0]]
+            self._record.add(edit)
+        except Exception as error:
+            raise RunDirError(
+                f"{what} cannot be recorded in {str(self._run.changelog)!r}: {_reason(error)}; it was not applied"
+            ) from error
+
+    def _touched(self, request: Request) -> list[Key]:
+        """Return the keys that a request would change, those in lists too."""
+        try:
+            values = self._resolved(request)[0]
         except EditError:
             return []
+        return [self._keys.control(key) for key, _, _ in self._changes(values)]
 
     def _resolved(self, request: Request, step: int | None = None) -> tuple[dict[str, Any], Applied | None]:
         """Return the values that a request comes to now, and the edit that it undoes."""
@@ -163,43 +212,78 @@ class Applier:
                 raise EditError(f"{key}{change['op']}={change['by']}: the key is given twice in one request")
             spec = check_editable(key, change["by"], self._keys)
             values[key] = parse_edit(key, resolve(key, change, current(self._config, key), spec), self._keys)
-        values = self._fitted(values)
-        for key, value in values.items():
-            if not request.force:
-                check_jump(key, current(self._config, key), value, self._keys[key])
-        return values, None
+        fit = self._fitted(values)
+        for key, old, new in self._changes(fit):
+            if self._keys.has_controls:
+                check_inside(key, old, new, self._keys.control(key), force=request.force)
+            elif key in self._keys and not request.force:
+                check_jump(key, old, new, self._keys[key])
+        return fit, None
+
+    def _changes(self, values: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+        """Yield what units would change: key, old and new value of each leaf, item and entry in them."""
+        for unit, new in values.items():
+            try:
+                old = current(self._config, unit)
+            except EditError:  # a new entry
+                old = None
+            yield from (
+                differences(unit, old, new)
+                if isinstance(new, list | dict) or isinstance(old, list | dict)
+                else ((unit, old, new),)
+            )
 
     def _undone(self, wanted: int | bool, force: bool, step: int | None) -> Applied:
         undone = to_undo(self._record.applied, wanted, force=force, step=step)
         for key, value in undone.before.items():
-            check_editable(key, value, self._keys)
+            check_editable(key, value, self._keys, plus="++")
             check_recorded(key, value, self._keys, self._base)
         return undone
 
     def _fitted(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return the values as the config will hold them and a replay will take them; references of the start stay."""
-        fit = {}
-        for key, value in values.items():
-            is_first = key in self._base and is_same(value, self._base[key])
-            fit[key] = fitted(self._config, key, value, as_it_is=is_first)
-            check_recorded(key, fit[key], self._keys, self._base)
+        fit = units_of(self._config, self._units, values)
+        for key, value in fit.items():
+            check_recorded(key, value, self._keys, self._base)
         return fit
 
     def _rehearse(self, values: Mapping[str, Any]) -> None:
-        """Ask the bindings whether they can follow the config as it will be; those that cannot tell are not asked."""
-        checks = [apply.check_values for apply in self.bindings if hasattr(apply, "check_values")]
+        """Try an edit on a copy, and ask the bindings whether they can follow; those that cannot tell are not asked."""
+        rehearse(self._config, values, self._base)
+        checks = [apply.check_values for apply in self._listeners.bindings if hasattr(apply, "check_values")]
         if checks:
             trial = copy.deepcopy(self._config)
-            assign(trial, values)
+            assign(trial, values, self._base)
             now = build(trial)
             for check in checks:
                 check(now)
 
     def _change(self, edit: Edit) -> None:
-        assign(self._config, edit.values)
-        self.now = build(self._config)
-        for hook in self.hooks:
-            hook(edit)
+        assign(self._config, edit.values, self._base)
+        self._latest = edit
+        self._note_keys(edit)
+        told, self.now = self._reads.changed(edit)
+        with self._reads.task():
+            self._listeners.hear(edit, told, self.now)
+
+    def go_back(self, step: int, values: Mapping[str, Any]) -> None:
+        """Set keys to the values that they had after `step`, which a checkpoint was of; nothing of it is recorded."""
+        edit = Edit(step, dict(values), via="resume")
+        assign(self._config, edit.values, self._base)
+        self._note_keys(edit)
+        self._reads.arm()
+        self.now = build(self._config, self._reads)
+        with self._reads.task():
+            self._listeners.hear(edit, edit, self.now)
+
+    def _note_keys(self, edit: Edit) -> None:
+        """Note which keys were edited, and tell of the entries that have come or gone."""
+        self.touched.update(edit.values)
+        new = (key for key in self.touched if key not in self._keys and not self._units.is_section(key))
+        found = {key: self._keys.get(key) for key in new}
+        before, self._added = self._added, {key: spec for key, spec in found.items() if spec is not None}
+        if before.keys() != self._added.keys():
+            self.publish(self.keys)
 
 
 @contextlib.contextmanager

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import bisect
 import contextlib
+import copy
 import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from trainctl.config.changelog import Changelog, Edit, base_section, merge, section
-from trainctl.config.keys import leaves
+from trainctl.config.changelog import Changelog, Edit, base_section, merge, put, section
+from trainctl.config.keys import is_within, leaves
+from trainctl.errors import EditError
 from trainctl.rundir import files
-from trainctl.rundir.edits import Applied, applied_edits, with_replaced
+from trainctl.rundir.edits import Applied, applied_edits, before_of, with_replaced
 
 
 class ChangelogFile:
@@ -35,7 +37,7 @@ class ChangelogFile:
     def __init__(self, path: Path, changelog: Changelog, applied: Sequence[Applied] | None = None) -> None:
         self.has_rest = changelog.cut_off is not None
         self._path = path
-        self._base = changelog.base
+        self._base, self._first = changelog.base, leaves(changelog.base)
         self._edits = {edit.step: edit for edit in merge(changelog.edits)}
         self._head = base_section(changelog.base)
         self._sections = {step: section(edit, self._base) for step, edit in self._edits.items()}
@@ -61,10 +63,15 @@ class ChangelogFile:
         """Record one edit, with the number that comes next; when this returns it is on disk.
 
         Raises:
-            OSError: it cannot be written; neither file nor memory has changed.
+            EditError: the record of the step cannot say it. OSError: it cannot be written.
+                Neither file nor memory has changed then.
         """
         edit = dataclasses.replace(edit, number=self._next_number)
         before = self._edits.get(edit.step)
+        nulls = [] if before is None else [key for key, value in before.values.items() if value is None]
+        for key in edit.values:
+            if key not in nulls and is_within(key, nulls):
+                raise EditError(f"{key}: its section became null at this step; ask again, nothing was changed")
         merged = edit if before is None else merge([before, edit])[0]
         text = section(merged, self._base)
         if edit.step > self._last and edit.comment and self._append(text):
@@ -79,21 +86,22 @@ class ChangelogFile:
 
     def _add_applied(self, edit: Edit) -> None:
         source = (edit.who, edit.via, edit.note, edit.at, edit.undo, edit.id)
-        before = {key: self._values[key] for key in edit.values if key in self._values}
-        one = Applied(self._next_number - 1, edit.step, edit.values, before, *source)
+        one = Applied(self._next_number - 1, edit.step, edit.values, before_of(self._values, edit.values), *source)
         if self.applied and edit.step < self.applied[-1].step:  # what later ones replaced changes too
             bisect.insort_right(self.applied, one, key=lambda other: other.step)
             self.applied = with_replaced(self._base, self.applied)
             self._values = self._last_values()
         else:
             self.applied.append(one)
-            self._values.update(edit.values)
+            for key, value in edit.values.items():
+                put(self._values, key, copy.deepcopy(value), self._first)
 
-    def _last_values(self) -> dict[str, Any]:
-        """Return the value of each key after all edits."""
-        values = leaves(self._base)
+    def _last_values(self) -> dict[Any, Any]:
+        """Return the config after all edits."""
+        values = copy.deepcopy(self._base)
         for one in self.applied:
-            values.update(one.values)
+            for key, value in one.values.items():
+                put(values, key, copy.deepcopy(value), self._first)
         return values
 
     def _append(self, text: str) -> bool:

@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from omegaconf import DictConfig
-
-from trainctl.config.assign import assign
+from trainctl.config._omegaconf import MISSING
 from trainctl.config.changelog import Changelog, Edit
-from trainctl.config.keys import find, split
+from trainctl.config.keys import find, leaves, split
 from trainctl.config.values import is_same
 from trainctl.errors import SettingError
 from trainctl.session import rng as random_states
 from trainctl.session.schedule import Scheduled
 from trainctl.session.step import Session
-from trainctl.session.values import build
 
 _VERSION = 1
 
@@ -29,7 +26,11 @@ def state_dict(session: Session | None, step: int, seed: int | None, *, rng: boo
     if session is not None:
         session.metrics.flush()
         own = session.record.changelog
-        state |= {"run": str(session.attempt.run.path), "edited": values_at(own, step)}
+        edited = values_at(own, step)
+        first = leaves(own.base)
+        state |= {"run": str(session.attempt.run.path), "edited": edited}
+        if added := [key for key in edited if key not in first]:
+            state["added"] = added
     if rng:
         state["rng"] = random_states.take()
     return state
@@ -63,16 +64,16 @@ def values_at(changelog: Changelog, step: int, also: Collection[str] = ()) -> di
 
 
 def value_of(config: Any, key: str) -> Any:
-    """Return the value of a dotted key in nested plain mappings; None where there is none."""
+    """Return the value of a dotted key in nested plain mappings; `???` for an entry that is not there."""
     for part in split(key):
         try:
-            config = config[find(config, part)] if isinstance(config, dict) else None
+            config = config[find(config, part)] if isinstance(config, dict) else MISSING
         except KeyError:
-            return None
+            return MISSING
     return config
 
 
-def resume(session: Session, step: int, state: Mapping[str, Any], config: DictConfig) -> None:
+def resume(session: Session, step: int, state: Mapping[str, Any]) -> None:
     """Let a session go on after `step`: fold the changelog, run bindings and hooks, plan what is still to come.
 
     Edits of a replayed run until then are recorded as its replay would have done, those of a checkpoint from another
@@ -81,28 +82,26 @@ def resume(session: Session, step: int, state: Mapping[str, Any], config: DictCo
     Raises:
         EditError: an edit cannot be applied to this config. RunDirError: it cannot be recorded.
     """
-    for scheduled in session.schedule.take(step):
-        if not scheduled.is_recorded:
-            session.applier.scheduled(scheduled.step, scheduled)
-    foreign = _foreign(session.record.changelog, step, state)
-    if foreign is not None:
-        session.applier.scheduled(step, Scheduled(foreign, f"the checkpoint of {state.get('run')}", is_recorded=False))
-    own = session.record.changelog
-    edit = Edit(step, values_at(own, step, session.touched), via="resume")
-    assign(config, edit.values)
-    session.applier.now = build(config)
-    session.schedule = session.replaying.plan(own, after=step)
-    session.metrics.go_on_after(step)
-    session.begun = step
-    session.changed(edit)
-    if edit.values:
-        for hook in session.applier.hooks[1:]:
-            hook(edit)
+    source = f"the checkpoint of {state.get('run')}"
+    with session.reads.own():
+        for scheduled in session.schedule.take(step):
+            if not scheduled.is_recorded:
+                session.applier.scheduled(scheduled.step, scheduled)
+        session.note_start(step)
+        foreign = _foreign(session.record.changelog, step, state)
+        if foreign is not None:
+            session.applier.scheduled(step, Scheduled(foreign, source, is_recorded=False))
+        own = session.record.changelog
+        session.schedule = session.replaying.plan(own, after=step)
+        session.metrics.go_on_after(step)
+        session.begun = step
+        session.applier.go_back(step, values_at(own, step, session.applier.touched))
 
 
 def _foreign(own: Changelog, step: int, state: Mapping[str, Any]) -> Edit | None:
     """Return what a checkpoint of another run dir has changed and our changelog does not tell of."""
     config = own.at(step)
     values = {key: value for key, value in state.get("edited", {}).items() if not is_same(value_of(config, key), value)}
-    note = f"as in the checkpoint of {state.get('run')}"
-    return Edit(step, values, via="resume", note=note) if values else None
+    note, first = f"as in the checkpoint of {state.get('run')}", leaves(own.base)
+    is_known = all(key in first or key in state.get("added", ()) for key in values)
+    return Edit(step, values, via="resume", note=note, id=f"resume-{step}" if is_known else None) if values else None

@@ -10,13 +10,14 @@ class Flag:
     in two steps.
     """
 
-    __slots__ = ("_is_up", "seen", "times", "was_looked_at")
+    __slots__ = ("_is_up", "looks", "seen", "times", "was_looked_at")
 
     def __init__(self) -> None:
         self._is_up = False
         self.seen: int | None = None
         self.was_looked_at = False
         self.times = 0  # how often it was put up
+        self.looks: list[tuple[int, int]] = []  # each first look while it was up: that number, and the step
 
     def put_up(self) -> None:
         """Ask once more; asked twice before the loop has looked, it is told once."""
@@ -29,6 +30,7 @@ class Flag:
         self.was_looked_at = True
         if self._is_up and self.seen is None:
             self.seen = step
+            self.looks.append((self.times, step))
         self._is_up = self._is_up and self.seen == step
         return self._is_up
 
@@ -36,9 +38,16 @@ class Flag:
 class Flags:
     """All that a loop may be asked: `stop` stays, the others are asked for anew each time."""
 
-    __slots__ = ("checkpoint", "evaluate", "stop")
+    __slots__ = ("checkpoint", "evaluate", "stop", "stop_seen")
 
     def __init__(self) -> None:
         self.stop = False
+        self.stop_seen: int | None = None  # the step in which the loop first saw it
         self.checkpoint = Flag()
         self.evaluate = Flag()
+
+    def look_at_stop(self, step: int) -> bool:
+        """Return `stop` for the loop, which is at `step`."""
+        if self.stop and self.stop_seen is None:
+            self.stop_seen = step
+        return self.stop

@@ -19,6 +19,8 @@ from trainctl.rundir.metrics import MetricLog
 from trainctl.rundir.pace import Pace, Progress, write_progress
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.request import Request, is_filed, read_request, request_id
+from trainctl.session.asks import Asks
+from trainctl.session.reads import Reads
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +52,8 @@ class Pump:
         taken: where requests are put for the training thread.
         seen: ids of requests that have an answer already.
         position: returns where the training is.
+        reads: knows who has read the keys of edits.
+        asks: knows what the loop has done of what it was asked.
     """
 
     def __init__(
@@ -62,6 +66,8 @@ class Pump:
         answers: Answers,
         metrics: MetricLog,
         position: Callable[[], Position],
+        reads: Reads,
+        asks: Asks,
     ) -> None:
         self._run = run
         self._poll_s = poll_s
@@ -70,6 +76,8 @@ class Pump:
         self._answers = answers
         self._metrics = metrics
         self._position = position
+        self._reads = reads
+        self._asks = asks
         self._unsettled: dict[Path, tuple[object, float]] = {}
         self._flushed = self._progressed = time.monotonic()
         self._stretch = (0, 0)
@@ -149,6 +157,8 @@ class Pump:
     def _round(self) -> None:
         self.look()
         self._answers.try_again()
+        self._reads.write()
+        self._asks.write()
         now = time.monotonic()
         if now - self._flushed >= _FLUSH_S:
             self._flushed = now

@@ -10,18 +10,20 @@ from typing import Any, TypeVar
 
 from omegaconf import DictConfig
 
+from trainctl.attempt import attempt as attempts
 from trainctl.attempt.attempt import Attempt
-from trainctl.attempt.rank import distributed
+from trainctl.attempt.rank import distributed, rank, world_size
 from trainctl.config.settings import settings_of
 from trainctl.errors import SettingError
 from trainctl.rundir.compare import FINGERPRINT, fingerprint
 from trainctl.rundir.events import RUN_ENDED
 from trainctl.rundir.request import Request
+from trainctl.rundir.summary import PreviousAttempt
 from trainctl.session import checkpoint as resume
 from trainctl.session import values as binding
-from trainctl.session.apply import Hook
 from trainctl.session.flags import Flags
 from trainctl.session.io_thread import Position
+from trainctl.session.listeners import Hook
 from trainctl.session.loops import Loops
 from trainctl.session.open import open_session
 from trainctl.session.progress_bar import tracked
@@ -49,7 +51,7 @@ class Live:
 
     __slots__ = (
         *("_agree", "_engine", "_files", "_flags", "_goal", "_has_joined", "_loops", "_member", "_next", "_pid"),
-        *("_stretch", "_taken", "config", "now", "seed", "step_number"),
+        *("_previous", "_stretch", "_taken", "_told", "config", "now", "seed", "step_number"),
     )
 
     def __init__(self, config: DictConfig, attempt: Attempt | None, *, agree: Agree | None = None) -> None:
@@ -59,7 +61,9 @@ class Live:
         self._goal: int | None = None
         self._loops = Loops()
         self._stretch = (0, 0)
+        self._told: dict[str, Any] | None = {}
         self._pid = os.getpid()
+        self._previous = None if attempt is None else attempt.previous
         self._agree, self._has_joined = agree, False
         self._flags = Flags()
         self._next = 1  # the first step looks for other ranks
@@ -145,7 +149,8 @@ class Live:
         the values of all keys that were edited until then.
         """
         if self._member is not None:
-            self._member.hooks.append(hook)
+            self._member.listeners.hooks.append(hook)
+            self._member.listen_anew()
         return hook
 
     def add_binding(self, apply: Callable[[Now], object]) -> None:
@@ -154,8 +159,19 @@ class Live:
         In the training thread. For what must always agree with the config although nobody reads it there at each step.
         """
         if self._member is not None:
-            self._member.bindings.append(apply)
+            self._member.listeners.bindings.append(apply)
         apply(self.now)
+        if self._member is not None:
+            self._member.listen_anew()
+
+    def lock_unbound(self, trainer: str | None) -> None:
+        """Lock the keys that no binding follows while `trainer` (its name) trains; None opens them again.
+
+        For callbacks of frameworks, whose objects are built before the training. Keys that `trainctl.controls` names
+        stay as it says, and with a hook (`on_edit`), which gets every edit, all of them stay open.
+        """
+        if self._member is not None:
+            self._member.lock_unbound(trainer)
 
     def action(self, name: str) -> Callable[[CallType], CallType]:
         """Let `name` be asked for by page and command line: a decorator for the function that does it.
@@ -199,9 +215,19 @@ class Live:
         Raises:
             SettingError: there is no such attribute, option, or key, or the value now cannot be followed.
         """
-        bound = binding.bind(target, path, options, now=self.now, log=self.log)
+        bound = binding.bind(target, path, options, now=self.now, log=self._log_change)
         self.add_binding(bound)
         return bound
+
+    def _log_change(self, values: Mapping[str, Any]) -> None:
+        """Log what a binding tells, unless it stands in the record already: a run that went on has no other rows."""
+        if self._files is None:
+            return
+        if self._told is None:
+            self._told = self._files.metrics.values_until(self._stretch[1])
+        if any(name not in self._told or self._told[name] != value for name, value in values.items()):
+            self._told |= values
+            self.log(values)
 
     def fingerprint(self, model: Any) -> str:
         """Return a hash of a model's weights and log it: `trainctl replay --verify` compares it with the repetition's.
@@ -218,7 +244,7 @@ class Live:
     @property
     def should_stop(self) -> bool:
         """Whether somebody asked the run to stop; the loop then ends by itself, and the run is done."""
-        return self._flags.stop
+        return self._flags.look_at_stop(self.step_number)
 
     @property
     def should_checkpoint(self) -> bool:
@@ -232,6 +258,40 @@ class Live:
     def should_evaluate(self) -> bool:
         """Whether an evaluation is asked for: true until the end of the first step in which the loop looks."""
         return self._flags.evaluate.look(self.step_number)
+
+    def decline(self, action: str, reason: str) -> None:
+        """Say why the loop cannot do what it was asked for and has looked at; `action` is "evaluate" or "checkpoint".
+
+        Otherwise what it has looked at counts as done once it begins another step.
+        """
+        if self._files is not None:
+            self._files.asks.decline(action, reason)
+
+    @property
+    def resuming(self) -> bool:
+        """Whether an earlier attempt of this run has begun: then look for its checkpoint.
+
+        Raises:
+            SettingError: as `previous_attempt`.
+        """
+        return self.previous_attempt is not None
+
+    @property
+    def previous_attempt(self) -> PreviousAttempt | None:
+        """What the attempt before this one has left: `number`, `last_step`, and how it ended (`state`, `reason`).
+
+        Raises:
+            SettingError: this is another rank than 0, and it has not heard of rank 0 yet.
+        """
+        member = self._member
+        if not isinstance(member, Follower):
+            return self._previous
+        if member.agreement is None and world_size() > 1:
+            raise SettingError(
+                f"live.previous_attempt is not known yet on rank {rank()}: initialise torch.distributed before "
+                "trainctl.live(cfg), or give trainctl.live(cfg, agree=…)"
+            )
+        return member.previous
 
     @property
     def is_open(self) -> bool:
@@ -272,14 +332,28 @@ class Live:
 
     def _resume(self, step: int, state: Mapping[str, Any]) -> None:
         self._stretch = (self._stretch[0] + 1, step)
+        self._told = None
         self.step_number = step
         self._next = step + 1  # where ranks that have not met yet hear of it
         files = self._files
         if isinstance(self._engine, Follower):
             self._engine.begin_step(step)
         elif files is not None:
-            go_on = functools.partial(resume.resume, files, step, state, self.config)
+            go_on = functools.partial(resume.resume, files, step, state)
             self._engine.meet_for(step, go_on) if isinstance(self._engine, Leader) else go_on()
+
+    def done(self, value: Any = None) -> None:
+        """Write down that the run is done, with its return value; for a program whose process ends before it returns.
+
+        Call it last: the session is closed, and how the process ends no longer matters. On other ranks than 0 it does
+        nothing.
+
+        Raises:
+            JobError: the run is not done: a replay that was not the same run, a disk that is full.
+        """
+        attempt = attempts.current()
+        if attempt is not None:
+            attempt.settle(value)
 
     def close(self, reason: str = RUN_ENDED) -> None:
         """End the session: requests that are left are rejected with `reason`, metrics and progress are written.
@@ -298,6 +372,8 @@ class Live:
         else:
             self._engine, self._next = None, NEVER
         if opened.pump.stop():
+            opened.reads.end(self.step_number)
+            opened.end_asks(self.step_number)
             opened.reject_left(reason)
             opened.note_environment()
         error = missed_error(opened, self.step_number) or lost_error(opened)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from trainctl.attempt.attempt import Attempt, describe
+from trainctl.attempt.attempt import describe
 from trainctl.errors import EditError
-from trainctl.rundir.events import Answers, Event
+from trainctl.rundir.events import LOOKS, Answers, Event
 from trainctl.rundir.request import Request
 from trainctl.session import rng
 from trainctl.session.actions import Action, Actions, said
+from trainctl.session.asks import Asks
 from trainctl.session.flags import Flags
 from trainctl.session.ranks.protocol import Task
 from trainctl.session.recovery import reject
@@ -24,13 +26,13 @@ log = logging.getLogger(__name__)
 class Doing:
     """Does actions in the order in which they come, after the edits of their step, and answers who asked."""
 
-    def __init__(self, attempt: Attempt, actions: Actions, flags: Flags, answers: Answers) -> None:
+    def __init__(self, actions: Actions, flags: Flags, answers: Answers, asks: Asks) -> None:
         self.is_paused = False
         self.tell: Callable[[Task], None] = lambda _: None  # the other ranks, who do it too
-        self._attempt = attempt
         self._actions = actions
         self._flags = flags
         self._answers = answers
+        self._asks = asks
         self._due: deque[Request | Repeat] = deque()
 
     @property
@@ -65,17 +67,19 @@ class Doing:
 
     def _request(self, step: int, request: Request) -> None:
         try:
-            arguments = self._do(step, str(request.action), request.arguments, request.who or "somebody")
+            arguments = self._do(str(request.action), request.arguments)
         except EditError as error:
             reject(request, self._answers, str(error))
             return
-        event = Event.about(request, "applied", step=step, arguments=arguments or None)
+        reason = _not_yet(str(request.action))
+        event = Event.about(request, "applied", step=step, arguments=arguments or None, reason=reason)
         self._answers.give(event, request.source)
+        self._asks.add(request.id, str(request.action), request.who or "somebody", step)
         log.info("step %d: %s (%s %s)", step, said(str(request.action), arguments), request.via, request.who)
 
     def _repeat(self, step: int, repeat: Repeat) -> None:
         try:
-            arguments = self._do(step, repeat.action, repeat.arguments, "the replay")
+            arguments = self._do(repeat.action, repeat.arguments)
         except EditError as error:
             message = f"the action at step {repeat.step} of {repeat.source} cannot be done again: {error}"
             log.error("%s", message)
@@ -84,10 +88,12 @@ class Doing:
             return
         if not repeat.is_recorded:
             done = Event(repeat.id, "applied", step, via="replay", action=repeat.action, arguments=arguments or None)
-            self._answers.give(done)
+            self._answers.give(dataclasses.replace(done, reason=_not_yet(repeat.action)))
+        if not repeat.is_done:
+            self._asks.add(repeat.id, repeat.action, "the replay", step)
         log.info("step %d: %s (again)", step, said(repeat.action, arguments))
 
-    def _do(self, step: int, name: str, given: Mapping[str, Any], who: str) -> dict[str, Any]:
+    def _do(self, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
         """Do one action and return its arguments as they were read.
 
         Raises:
@@ -110,8 +116,12 @@ class Doing:
             self._flags.evaluate.put_up()
         else:
             self._flags.stop, self.is_paused = True, False
-            self._attempt.remark = f"stopped by {who} at step {step}"
         return arguments
+
+
+def _not_yet(action: str) -> str | None:
+    """Say why an action that the loop does itself is not done when it was asked for."""
+    return f"the loop has not looked at {LOOKS[action]}" if action in LOOKS else None
 
 
 def _call(action: Action, arguments: Mapping[str, Any]) -> None:

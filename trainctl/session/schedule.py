@@ -23,6 +23,8 @@ from trainctl.rundir.status import read_status
 
 log = logging.getLogger(__name__)
 
+STARTED = "start-"  # begins the id of an edit: what a further attempt was started with
+
 # Later than the steps that anybody makes, and an int that CPython compares fastest: a run that gets there only looks at
 # each step anew.
 NEVER = 2**30 - 1
@@ -43,7 +45,10 @@ class Scheduled:
 
 @dataclass(frozen=True, slots=True)
 class Repeat:
-    """One action to be done again at its step; one that is not recorded yet is a replayed run's."""
+    """One action to be done again at its step; one that is not recorded yet is a replayed run's.
+
+    `is_done` says that this run's own record tells already what has come of it.
+    """
 
     step: int
     id: str
@@ -51,6 +56,7 @@ class Repeat:
     arguments: dict[str, Any]
     source: str
     is_recorded: bool
+    is_done: bool = False
 
 
 class Schedule:
@@ -176,15 +182,21 @@ def read_replay(path: Path) -> Changelog:
         ChangelogError: there is none, it cannot be read, or it is not a changelog.
     """
     found = RunDir.at(path).changelog if path.is_dir() else Path(os.path.realpath(path))
-    return read_changelog(found, f"trainctl.replay={str(path)!r}")
+    return _read(found, f"trainctl.replay={str(path)!r}")
 
 
-def read_changelog(path: Path, asked: str) -> Changelog:
-    """Read a changelog file; `asked` names in an error who wanted it.
+def read_own(run: RunDir) -> Changelog | None:
+    """Read what earlier attempts of a run wrote; None when there is nothing.
 
     Raises:
-        ChangelogError: it is not there, cannot be read, or is not a changelog.
+        ChangelogError: it cannot be read, or is not a changelog.
     """
+    if not os.path.lexists(run.changelog):
+        return None
+    return _read(run.changelog, f"the run dir {str(run.path)!r}")
+
+
+def _read(path: Path, asked: str) -> Changelog:
     changelog = read_file(path, asked)
     if changelog.cut_off is not None:
         log.warning("%s ends with an edit that its kill cut off; it never took effect: %.200r", path, changelog.cut_off)
@@ -217,9 +229,11 @@ def replayed_repeats(path: Path, own: Collection[Repeat]) -> list[Repeat]:
 
 def _repeats(events: list[Event], source: str, leave_out: Collection[str], *, is_recorded: bool) -> list[Repeat]:
     prefix = "" if is_recorded else _PREFIX
+    done = {event.id for event in events if event.done is not None} if is_recorded else set()
     return [
         Repeat(
-            event.step, prefix + event.id.removeprefix(prefix), event.action, event.arguments or {}, source, is_recorded
+            *(event.step, prefix + event.id.removeprefix(prefix), event.action, event.arguments or {}, source),
+            *(is_recorded, event.id in done),
         )
         for event in events
         if event.state == "applied" and event.action is not None and event.step is not None

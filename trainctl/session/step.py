@@ -3,29 +3,36 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from trainctl.attempt.attempt import Attempt
 from trainctl.config.changelog import Edit
+from trainctl.config.controls import Key
+from trainctl.config.keys import at
+from trainctl.config.values import is_same
 from trainctl.errors import EditError, RunDirError
 from trainctl.rundir.events import Answers, Event
 from trainctl.rundir.metrics import MetricLog
 from trainctl.rundir.provenance import environment
 from trainctl.rundir.request import Request
 from trainctl.session.actions import Actions
-from trainctl.session.apply import Applier, Hook
+from trainctl.session.apply import Applier
+from trainctl.session.asks import Asks
 from trainctl.session.changelog_file import ChangelogFile
 from trainctl.session.deferred import Waiting
 from trainctl.session.flags import Flags
 from trainctl.session.io_thread import Pump
+from trainctl.session.listeners import Listeners
+from trainctl.session.reads import Reads
 from trainctl.session.recovery import reject
 from trainctl.session.replay import Replaying
 from trainctl.session.run_actions import Doing
-from trainctl.session.schedule import Schedule
-from trainctl.session.values import Now
+from trainctl.session.schedule import STARTED, Schedule
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +57,9 @@ class Session:
         answers: Answers,
         taken: deque[Request],
         flags: Flags,
-        show: Callable[[Now], None],
+        listeners: Listeners,
+        reads: Reads,
+        asks: Asks,
     ) -> None:
         self.attempt = attempt
         self.applier = applier
@@ -61,26 +70,27 @@ class Session:
         self.answers = answers
         self.flags = flags
         self.actions = Actions()
-        self.bindings = applier.bindings
-        self.tell: Callable[[Edit | None], None] = lambda _: None  # the other ranks; None: this one still lives
-        self.doing = Doing(attempt, self.actions, flags, answers)
+        self.listeners = listeners
+        self.reads = reads
+        self.asks = asks
+        self.show_life: Callable[[], None] = lambda: None  # to the other ranks, while this one is paused
+        self.doing = Doing(self.actions, flags, answers, asks)
         self.begun = 0
-        self.touched: set[str] = set()
+        self.started_with: dict[str, Any] = {}  # what differs from step 0 in this attempt, until that is recorded
         self.pump: Pump
-        self._show = show
+        self._trainer: str | None = None  # the keys that no binding follows are locked while it trains
         self._waiting = Waiting()
         self._taken = taken
         self._due: deque[tuple[Request, bool]] = deque()
-        self._edits: list[Edit] = []
         self._poll_s = min(attempt.settings.poll_s, _LOOK_S)
-        applier.hooks.append(self.changed)
+        applier.publish = self._publish
 
     @property
     def next_step(self) -> int:
         """The next step at which there is something to do; what comes in meanwhile is not counted."""
         if self.metrics.is_held or self._due or self.doing.is_due:
             return 0
-        return min(self.schedule.next_step, self._waiting.next_step)
+        return min(self.schedule.next_step, self._waiting.next_step, self.reads.next_step)
 
     def begin_step(self, step: int, *, is_epoch: bool = False) -> None:
         """Let all that is due at `step` take effect; what comes after the first call for a step waits for the next one.
@@ -92,32 +102,51 @@ class Session:
         if step <= self.begun:
             return
         self.begun = step
+        self.note_start(step)
         if self.metrics.is_held:
             self.metrics.start_over()
-        for scheduled in self.schedule.take(step):
-            self.applier.scheduled(step, scheduled)
-        for repeat in self.schedule.take_repeats(step):
-            self.doing.repeat(step, repeat)
-        self._take_waiting(step, is_epoch=is_epoch)
-        self._work_off(step, is_epoch=is_epoch)
-        while self.doing.is_paused:
-            time.sleep(self._poll_s)
-            self.tell(None)
+        with self.reads.own():
+            self.reads.look(step)
+            for scheduled in self.schedule.take(step):
+                self.applier.scheduled(step, scheduled)
+            for repeat in self.schedule.take_repeats(step):
+                self.doing.repeat(step, repeat)
+            self._take_waiting(step, is_epoch=is_epoch)
             self._work_off(step, is_epoch=is_epoch)
+            while self.doing.is_paused:
+                time.sleep(self._poll_s)
+                self.show_life()
+                self._work_off(step, is_epoch=is_epoch)
 
-    def changed(self, edit: Edit) -> None:
-        """Show the new values to the task, before its own hooks see the edit."""
-        self._edits.append(edit)
-        self.touched.update(edit.values)
-        self.tell(edit)
-        self._show(self.applier.now)
-        for apply in self.bindings:
-            apply(self.applier.now)
+    def lock_unbound(self, trainer: str | None) -> None:
+        """Lock what no binding follows while a trainer trains, and tell page and command line; None opens it again."""
+        self._trainer = trainer
+        self.applier.lock_unbound(trainer, self.attempt.settings.controls)
+        self._publish(self.applier.keys)
 
-    @property
-    def hooks(self) -> list[Hook]:
-        """The task's own hooks are added here."""
-        return self.applier.hooks
+    def note_start(self, step: int) -> None:
+        """Record at a step what this attempt was started with in place of what step 0 says.
+
+        Raises:
+            RunDirError: it cannot be recorded.
+        """
+        now = self.record.changelog.at(step) if self.started_with else {}
+        values = {key: value for key, value in self.started_with.items() if not is_same(at(now, key), value)}
+        self.started_with = {}
+        if values:
+            number = self.attempt.number
+            edit = Edit(step, values, via="start", note=f"attempt {number} was started with", at=time.time())
+            self.applier.note(dataclasses.replace(edit, id=f"{STARTED}{number}"))
+
+    def _publish(self, keys: Mapping[str, Key]) -> None:
+        """Tell page and command line how keys may be edited now."""
+        with contextlib.suppress(OSError):  # a full disk: only they do not know of it
+            self.attempt.update_run_yaml(keys={name: key.to_dict() for name, key in keys.items()})
+
+    def listen_anew(self) -> None:
+        """Open what a binding or a hook follows that the task has just added."""
+        if self._trainer is not None:
+            self.lock_unbound(self._trainer)
 
     def declare(self, name: str, call: Callable[..., object]) -> None:
         """Add an action of the task, and tell page and command line of it.
@@ -132,6 +161,11 @@ class Session:
         """Write into `run.yaml` what the numbers may depend on; at the end, since the task sets flags as it goes."""
         with contextlib.suppress(OSError):  # a full disk: there is a record of the run without it
             self.attempt.update_run_yaml(environment=environment(self.record.changelog.base))
+
+    def end_asks(self, step: int) -> None:
+        """Tell what the loop has done of what it was asked, and note in the status who has stopped it."""
+        remark = self.asks.end(step, has_failed=self.attempt.ending not in (None, "done"))
+        self.attempt.remark = remark or self.attempt.remark
 
     def reject_left(self, reason: str) -> None:
         """Answer all requests that are left when the run ends."""
@@ -171,7 +205,8 @@ class Session:
                 request = self._taken.popleft()
                 if not self._is_over(step, request):
                     self._request(step, request, False, is_epoch=is_epoch)
-        self.doing.work_off(step)
+        with self.reads.task():
+            self.doing.work_off(step)
 
     def _is_over(self, step: int, request: Request) -> bool:
         """Refuse a request for a step that has gone by; say whether it was one."""
@@ -203,15 +238,15 @@ class Session:
             self._edit(step, request)
 
     def _edit(self, step: int, request: Request) -> None:
-        self._edits.clear()
+        self.applier.take_latest()
         try:
             self.applier.request(step, request)
         finally:
-            if self._edits:  # it was not rejected
-                keys = self._edits[-1].values.keys()
-                dropped = self.replaying.diverge(step, keys, self.schedule, self.attempt)
-                for edit in dropped:
-                    self.answers.give(_superseded(edit, step, request))
+            edit = self.applier.take_latest()
+            if edit is not None:  # it was not rejected
+                dropped = self.replaying.diverge(step, edit.values.keys(), self.schedule, self.attempt)
+                for other in dropped:
+                    self.answers.give(_superseded(other, step, request))
 
 
 def _superseded(edit: Edit, step: int, request: Request) -> Event:

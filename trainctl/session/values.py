@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import importlib
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Protocol
 
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
@@ -48,30 +48,106 @@ class Now:
     def __getattr__(self, key: str) -> Any:
         raise AttributeError(
             f"live.now has no {key!r} here, or it is missing or cannot be resolved; "
-            f"keys are {', '.join(sorted(map(str, self.__dict__)))}"
+            f"keys are {', '.join(sorted(map(str, self)))}"
         )
 
 
-def build(config: DictConfig) -> Now:
-    """Return the values that the config has now; its `hydra` node is left out.
+class Watch(Protocol):
+    """What notes who takes values of edited keys."""
+
+    seen: set[str]  # the edited keys that were looked at while a value was read from the config
+
+    def take(self, key: str) -> bool:
+        """Note that somebody has taken the value of a key."""
+
+
+_DICT: Callable[[Now], dict[Any, Any]] = vars(Now)["__dict__"].__get__  # the attribute itself is watched below
+
+
+class UnreadNow(Now):
+    """A mapping in which values hang on edited keys: each is noted when it is taken, and an ordinary one from then on.
+
+    Until then it is no attribute of the object, so Python asks `__getattr__` for it.
+    """
+
+    __slots__ = ("_trainctl_names", "_trainctl_unread", "_trainctl_watch")
+
+    def __init__(self, values: dict[Any, Any], unread: dict[Any, frozenset[str]], watch: Watch) -> None:
+        self._trainctl_watch, self._trainctl_names = watch, tuple(values)
+        self._trainctl_unread = {name: (values[name], keys) for name, keys in unread.items()}
+        _DICT(self).update({name: value for name, value in values.items() if name not in unread})
+
+    def _trainctl_take(self, name: Any) -> None:
+        found = self._trainctl_unread.pop(name, None)
+        if found is not None:
+            value, keys = found
+            _DICT(self)[name] = value
+            for key in keys:
+                self._trainctl_watch.take(key)
+
+    @property  # whoever asks for the whole takes all of it
+    def __dict__(self) -> dict[Any, Any]:  # type: ignore[override]
+        for name in list(self._trainctl_unread):
+            self._trainctl_take(name)
+        values = _DICT(self)
+        if tuple(values) != self._trainctl_names:
+            ordered = {name: values[name] for name in self._trainctl_names}
+            values.clear()
+            values.update(ordered)
+        return values
+
+    def __getattr__(self, key: str) -> Any:
+        if key in self._trainctl_unread:
+            self._trainctl_take(key)
+            return _DICT(self)[key]
+        return super().__getattr__(key)
+
+    def __getitem__(self, key: Any) -> Any:
+        self._trainctl_take(key)
+        return _DICT(self)[key]
+
+    def __contains__(self, key: object) -> bool:
+        return key in _DICT(self) or key in self._trainctl_unread
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._trainctl_names)
+
+    def __len__(self) -> int:
+        return len(self._trainctl_names)
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        return Now, (), self.__dict__
+
+
+def build(config: DictConfig, watch: Watch | None = None) -> Now:
+    """Return the values that the config has now; its `hydra` node is left out. `watch` is told who takes edited ones.
 
     >>> from omegaconf import OmegaConf
     >>> build(OmegaConf.create({"optim": {"lr": 0.1}, "lr": "${optim.lr}", "weird-key": [1, {"a": 2}]}))
     Now(optim=Now(lr=0.1), lr=0.1, weird-key=[1, Now(a=2)])
     """
-    now = _build(config)
-    now.__dict__.pop("hydra", None)
-    return now
+    return _build(config, watch, skip="hydra")
 
 
-def _build(config: DictConfig) -> Now:
-    now = Now()
+def _build(config: DictConfig, watch: Watch | None, skip: str | None = None) -> Now:
+    values: dict[Any, Any] = {}
+    unread: dict[Any, frozenset[str]] = {}
     for name in config:
+        if name == skip:
+            continue
+        if watch is not None:
+            watch.seen.clear()
         try:
             value = resolved(config, name)
-            now.__dict__[name] = _build(value) if isinstance(value, DictConfig) else _plain(value)  # type: ignore[index]
         except OmegaConfBaseException:
             continue  # ??? or unresolvable here: it must not keep the rest from being read
+        if watch is not None and watch.seen:
+            unread[name] = frozenset(watch.seen)
+        values[name] = _build(value, watch) if isinstance(value, DictConfig) else _plain(value)
+    if unread and watch is not None:
+        return UnreadNow(values, unread, watch)
+    now = Now()
+    now.__dict__.update(values)
     return now
 
 

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from trainctl.rundir import files
+from trainctl.rundir.fields import number, whole
 from trainctl.rundir.lock import RunLock
+from trainctl.rundir.metrics import parse_metrics
 from trainctl.rundir.paths import RunDir
 
 
@@ -43,15 +46,31 @@ class Cursor:
 
     @classmethod
     def read(cls, path: Path) -> Cursor:
-        """Read a cursor; a new one when there is none."""
+        """Read a cursor; a new one when there is none, or nothing in the file that is one.
+
+        Raises:
+            UnreadableError: something else than a file is there, or one that is too long.
+        """
         try:
-            found = json.loads(path.read_bytes())
-        except (OSError, ValueError):
+            data = files.read_bytes(path, files.MOST_CHANGELOG)
+            found = json.loads(data)
+        except (FileNotFoundError, ValueError, RecursionError):
             return cls()
-        if not isinstance(found, dict):
+        if not isinstance(found, dict) or files.is_deep_json(data, found):
             return cls()
-        names = {one.name for one in fields(cls)}
-        return cls(**{name: value for name, value in found.items() if name in names})
+        new = cls()
+        for one in fields(cls):
+            default, value = getattr(new, one.name), found.get(one.name)
+            if isinstance(default, float):
+                found_number = number(value)
+                value = None if found_number is None else float(found_number)
+            elif isinstance(default, int):
+                value = whole(value)
+            if isinstance(value, type(default)):
+                setattr(new, one.name, value)
+        new.offset = max(0, new.offset)
+        new.changes = [str(mark) for mark in new.changes if re.match(r"\d{1,18} ", str(mark))]
+        return new
 
     def write(self, path: Path) -> None:
         """Replace the file.
@@ -70,6 +89,8 @@ def place_of(run: RunDir, tracker: str) -> Path:
     """
     directory = run.path / ".track"
     directory.mkdir(mode=0o700, exist_ok=True)
+    if directory.is_symlink():
+        raise files.unreadable(directory, "it is a link, which is not followed")
     return directory / f"{tracker}.json"
 
 
@@ -99,7 +120,7 @@ def read_after(path: Path, cursor: Cursor, most: int) -> tuple[list[dict[str, An
                 if not line.endswith(b"\n"):
                     break  # the rest is still being written
                 offset += len(line)
-                found = next(iter(files.parse_lines(line)), None)
+                found = next(iter(parse_metrics(line)), None)
                 if found is not None and is_new and not records and _is_sent(found, cursor):
                     kept = max(kept, found["step"])
                 elif found is not None:

@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from trainctl.config import changelog, yaml
 from trainctl.config.changelog import Changelog
@@ -42,6 +42,19 @@ class Told:
         self.masking = Masking(base, [*patterns_of(base), *patterns_of(base, "omit")], mask=OMITTED)
         self.masking.learn_edits(self.log)
 
+    @property
+    def omitted(self) -> list[str]:
+        """The keys whose values nobody is told."""
+        found = leaves(self.log.base)
+        return [key for key, value in found.items() if value is not None and self.masking.conceals(key, value)]
+
+    @property
+    def tells_metrics(self) -> bool | None:
+        """Whether metrics are sent, by `trainctl.track_metrics`; None: only into runs that the task has not opened."""
+        own = self.log.base.get("trainctl")
+        said = str(own.get("track_metrics", "auto") if isinstance(own, dict) else "auto").lower()
+        return {"true": True, "false": False}.get(said)
+
     def facts(self) -> Facts:
         """Return what is told at the start."""
         base = self.masking.nested(self.log.base)
@@ -62,7 +75,7 @@ class Told:
         """Return the name of the run dir, which may have the values of overrides in it."""
         name = self.run.name
         for text in overrides:
-            if self.masking.hides(override_key(text)):
+            if self._override(text) != text and self.masking.hides(override_key(text)):
                 part = job_name([text]).partition("_")[0]
                 name = re.sub(rf"(?<![^-]){part}_.*?(?=-[A-Z]\w*_|-[0-9a-f]{{8}}\Z|\Z)", f"{part}_{OMITTED}", name)
         return self.masking.text(name)
@@ -118,8 +131,10 @@ def page_url(run: RunDir) -> str | None:
     """Return where the page shows this run, without the token that opens it; None when it has none."""
     for root in list(run.path.parents)[:_UP]:
         try:
-            url = json.loads((own_dir(root) / "panel.json").read_text(encoding="utf-8"))["url"]
-        except (OSError, ValueError, KeyError, TypeError):
+            url = json.loads(files.read_bytes(own_dir(root) / "panel.json", files.MOST_SMALL))["url"]
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             continue
-        return f"{str(url).partition('?')[0]}run/{quote(run.path.relative_to(root).as_posix(), safe='')}"
+        if not isinstance(url, str) or urlsplit(url).scheme not in ("http", "https"):
+            continue
+        return f"{url.partition('?')[0]}run/{quote(run.path.relative_to(root).as_posix(), safe='')}"
     return None

@@ -5,22 +5,26 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib.util
+import logging
 import os
 import time
 from dataclasses import dataclass
 from typing import Any
 
 from trainctl.config import yaml
-from trainctl.config.masking import Masking
+from trainctl.config.masking import OMITTED, Masking
 from trainctl.errors import SettingError
 from trainctl.rundir import files
 from trainctl.rundir.fields import unix_time
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.status import Seen, Status, read_status, state_of
 from trainctl.rundir.summary import summarize
+from trainctl.track import net
 from trainctl.track.cursor import Cursor, lock_of, place_of, read_after
 from trainctl.track.facts import Told
 from trainctl.track.tracker import NAMES, MetricRecord, Tracker, ValueChange
+
+log = logging.getLogger(__name__)
 
 _BATCH = 500
 _CHANGELOG_S = 30.0  # between two copies of the changelog, while edits come
@@ -57,6 +61,14 @@ def make_tracker(name: str, run: RunDir) -> Tracker:
     return tracker
 
 
+def has_open_run(name: str) -> bool:
+    """Whether the task has opened a run of its own on a tracker; the tracker's library is imported."""
+    try:
+        return bool(net.noted(name)) or bool(_module(name).task_has_run())
+    except Exception:  # noqa: BLE001  # of a library that is not ours; it is said when the run is opened
+        return False
+
+
 def _module(name: str) -> Any:
     if name == "mlflow":
         from trainctl.track import mlflow
@@ -74,8 +86,12 @@ def _module(name: str) -> Any:
 class Feed:
     """One run and one tracker. Used by one thread; nothing is open before the first `round`."""
 
-    def __init__(self, run: RunDir, name: str) -> None:
+    def __init__(self, run: RunDir, name: str, *, says_omitted: bool = False) -> None:
+        """Make a feed; with `says_omitted` it is the one of all trackers that says what they are not told."""
         self.run, self.name = run, name
+        self._says_omitted = says_omitted
+        self._tells_metrics = True
+        self._is_live = self._was_over = False
         self.sent = Sent()
         self.tracker: Tracker | None = None
         self._lock = lock_of(run, name)
@@ -88,8 +104,8 @@ class Feed:
         self._copied = float("-inf")
 
     def load(self) -> None:
-        """Import the tracker's library: that must be done before a program ends."""
-        self._made = make_tracker(self.name, self.run)
+        """Import the tracker's library in the training itself: that must be done before a program ends."""
+        self._made, self._is_live = make_tracker(self.name, self.run), True
 
     def take(self) -> bool:
         """Take the lock; say whether nobody else is sending."""
@@ -107,6 +123,20 @@ class Feed:
         """
         if self.tracker is None:
             self._open()
+        try:
+            if not self._is_over():
+                self._send(is_last=is_last, ended=ended)
+        except Exception:
+            if not self._is_over():
+                raise
+
+    def _is_over(self) -> bool:
+        """Whether the task has ended its own run: then that has all that was meant for it, but for metrics of ours."""
+        assert self.tracker is not None
+        self._was_over = self._was_over or (not self._tells_metrics and self.tracker.is_over)
+        return self._was_over
+
+    def _send(self, *, is_last: bool, ended: Status | None) -> None:
         while self._metrics():
             pass
         self._changes(is_last=is_last)
@@ -120,6 +150,8 @@ class Feed:
             Exception: whatever the tracker's library raises when that cannot be asked.
         """
         cursor = Cursor.read(self._path)
+        if cursor.kept.get("over") is True:
+            return False
         try:
             stat = os.stat(self.run.metrics)
             is_whole = (stat.st_ino, stat.st_size) == (cursor.inode, cursor.offset)
@@ -134,7 +166,7 @@ class Feed:
         """Let go of the tracker and the lock."""
         if self.tracker is not None:
             self.tracker.close()
-            self._cursor.kept = self.tracker.kept()
+            self._cursor.kept = {**self.tracker.kept(), **({"over": True} if self._was_over else {})}
             with contextlib.suppress(OSError):  # the disk is full: what it says is true, only not the latest
                 self._cursor.write(self._path)
             self.tracker = None
@@ -151,17 +183,40 @@ class Feed:
         self._masking = told.masking
         tracker, self._made = self._made or make_tracker(self.name, self.run), None
         try:
-            kept = {"key": self._cursor.key, **self._cursor.kept}
+            kept = {"key": self._cursor.key, **self._cursor.kept, "live": self._is_live}
             self._cursor.kept = tracker.open(told.facts(), kept)
             self._cursor.write(self._path)
         except BaseException:
             tracker.close()
+            self._note_place(tracker)
             raise
+        said = told.tells_metrics
+        self._tells_metrics = not tracker.is_attached if said is None else said
+        if self._is_live and not self._tells_metrics and said is None:
+            log.info(
+                "%s: the task has opened this run itself, so it is sent edits, config and status, but no metrics "
+                "(trainctl.track_metrics=true sends them too)", self.name,
+            )  # fmt: skip
+        if self._says_omitted and told.omitted:
+            self._says_omitted = False
+            log.info(
+                "trackers are sent %s for %s: they look like secrets, or trainctl.hidden or trainctl.omit names them "
+                "(trainctl.hidden=['!KEY'] sends one that is none)",
+                OMITTED, ", ".join(told.omitted),
+            )  # fmt: skip
         if tracker.has_lost_all:
             self._cursor = Cursor(self._cursor.key, self._cursor.kept)
         self._cursor.changelog = ""  # a client that was killed may not have sent on what it was given
         self.tracker = tracker
         self._looked = None
+
+    def _note_place(self, tracker: Tracker) -> None:
+        """Note where a run that cannot be opened now is to be sent later."""
+        uri = tracker.kept().get("uri")
+        if uri and self._is_live and not self._cursor.kept.get("run_id"):
+            self._cursor.kept = {**self._cursor.kept, "uri": uri}
+            with contextlib.suppress(OSError):
+                self._cursor.write(self._path)
 
     def _metrics(self) -> bool:
         """Send one batch; say whether there may be more."""
@@ -172,9 +227,10 @@ class Feed:
         if rewound is not None:
             self._rewind(rewound)
         if records:
-            self.tracker.metrics(records)
+            if self._tells_metrics:
+                self.tracker.metrics(records)
+                self.sent.records += len(records)
             cursor.step, cursor.t = records[-1].step, records[-1].t
-            self.sent.records += len(records)
         if (cursor.inode, cursor.offset) != (inode, offset):
             cursor.inode, cursor.offset, cursor.kept = inode, offset, self.tracker.kept()
             cursor.write(self._path)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import subprocess
 import sys
 import threading
@@ -17,7 +18,8 @@ from trainctl.attempt.attempt import Attempt
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.status import Status
 from trainctl.track import net
-from trainctl.track.feed import Feed, check
+from trainctl.track.feed import Feed, check, has_open_run
+from trainctl.track.task_writers import forget_open
 from trainctl.track.tracker import said
 
 log = logging.getLogger(__name__)
@@ -36,7 +38,7 @@ def follow(attempt: Attempt, names: list[str]) -> None:
     """
     check(names)
     net.forget()  # what an earlier run of this process had open
-    followers = [TrackerThread(attempt.run, name) for name in dict.fromkeys(names)]
+    followers = [TrackerThread(attempt.run, name, is_first=name == names[0]) for name in dict.fromkeys(names)]
     for follower in followers:
         follower.start()
 
@@ -47,6 +49,7 @@ def follow(attempt: Attempt, names: list[str]) -> None:
         for follower in followers:
             follower.join(max(0.0, deadline - time.monotonic()))
         net.forget()
+        forget_open()
 
     attempt.after_end(stop)
 
@@ -54,8 +57,8 @@ def follow(attempt: Attempt, names: list[str]) -> None:
 class TrackerThread:
     """The thread of one tracker. Whatever happens to it is said once, and never reaches the training."""
 
-    def __init__(self, run: RunDir, name: str) -> None:
-        self._run, self._name = run, name
+    def __init__(self, run: RunDir, name: str, *, is_first: bool) -> None:
+        self._run, self._name, self._is_first = run, name, is_first
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work, name=f"trainctl-{name}", daemon=True)
         self._ended: Status | None = None
@@ -84,15 +87,18 @@ class TrackerThread:
     def _leave_to_another(self, seconds: float) -> bool:
         """Let another process send all of a run that was too short: a program that ends can open nothing any more."""
         command = [sys.executable, "-m", "trainctl.track.sync", str(self._run.path), self._name]
+        environment = {**os.environ, **(net.place_in_environment() if self._name == "mlflow" else {})}
         try:
-            done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds, check=False)
+            done = subprocess.run(
+                command, stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds, check=False, env=environment
+            )
         except (OSError, subprocess.TimeoutExpired):
             return False
         return done.returncode == 0
 
     def _work(self) -> None:
         try:
-            feed = Feed(self._run, self._name)
+            feed = Feed(self._run, self._name, says_omitted=self._is_first)
             if not feed.take():
                 log.warning("%s is being sent this run by another process already", self._name)
                 self._is_done = True
@@ -111,7 +117,9 @@ class TrackerThread:
 
     def _wait_for_training(self) -> None:
         deadline = time.monotonic() + _PATIENCE_S
-        while not self._stop.is_set() and time.monotonic() < deadline and not self._has_metrics():
+        while not self._stop.is_set() and time.monotonic() < deadline:
+            if self._has_metrics() or has_open_run(self._name):
+                return
             self._stop.wait(_LOOK_S / 5)
 
     def _has_metrics(self) -> bool:

@@ -6,6 +6,7 @@ Runs of trackers that the task has opened itself, where that cannot be seen from
 from __future__ import annotations
 
 import socket
+import sys
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
@@ -33,6 +34,13 @@ def note(tracker: str, **place: str) -> None:
 def noted(tracker: str) -> dict[str, str]:
     """Return where this process has a run open on a tracker; empty when nobody has said so."""
     return _opened.get(tracker, {})
+
+
+def place_in_environment() -> dict[str, str]:
+    """Return what another process needs to send to the MLflow server that this one sends to."""
+    mlflow = sys.modules.get("mlflow")
+    uri = noted("mlflow").get("uri") or (str(mlflow.get_tracking_uri()) if mlflow is not None else None)
+    return {} if uri is None else {"MLFLOW_TRACKING_URI": uri}
 
 
 def forget() -> None:

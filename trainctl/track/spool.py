@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from trainctl.rundir import files
+from trainctl.rundir.metrics import parse_metrics
 
 Row = Mapping[str, Any]
 
@@ -86,10 +87,11 @@ class Spool:
         return {"rows": self._end, "known": sorted(self._known.elements())}
 
     def _read(self) -> Iterator[tuple[int, Row]]:
-        with contextlib.suppress(FileNotFoundError), self._path.open("rb") as file:
-            for line in file:
-                for one in files.parse_lines(line):
-                    yield one["n"], one["row"]
+        with contextlib.suppress(FileNotFoundError):
+            for block in files.read_blocks(self._path):
+                for one in parse_metrics(block):
+                    if type(one.get("n")) is int and isinstance(one.get("row"), dict):
+                        yield one["n"], one["row"]
 
     def _write(self, rows: Sequence[Row]) -> None:
         if not rows:

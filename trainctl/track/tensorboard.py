@@ -21,7 +21,9 @@ from trainctl.rundir import files
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.status import State
 from trainctl.track import net
+from trainctl.track.facts import run_started
 from trainctl.track.names import to_tensorboard
+from trainctl.track.task_writers import open_directory, written_directory
 from trainctl.track.tracker import Facts, MetricRecord, ValueChange
 
 _DEPTH = 3  # Lightning has them in lightning_logs/version_0/
@@ -113,6 +115,11 @@ def make(run: RunDir) -> TensorBoard:
     return TensorBoard(run)
 
 
+def task_has_run() -> bool:
+    """Whether a `SummaryWriter` is open in this process."""
+    return open_directory() is not None
+
+
 def has_all(run: RunDir, kept: Mapping[str, Any]) -> bool:
     """Whether all that was written by the time of a note is still there: the event file, in its whole length."""
     file, size = _noted(run, kept), kept.get("size")
@@ -134,12 +141,16 @@ class TensorBoard:
         self._size = 0
         self._kinds: dict[str, str] = {}  # of values, by tag: TensorBoard takes one kind for each
         self.has_lost_all = False
+        self.is_attached = False
+        self.is_over = False  # whoever has closed its writer: the file is ours
 
     def open(self, facts: Facts, kept: Mapping[str, Any]) -> dict[str, Any]:
         is_known = has_all(self._run, kept)
         self.has_lost_all = "file" in kept and not is_known
         self._kinds = dict(kept.get("kinds", {})) if is_known else {}
-        self._path = _place(self._run, kept)
+        theirs = net.noted("tensorboard").get("directory") or open_directory() or self._written(kept)
+        self.is_attached = theirs is not None or kept.get("attached") is True
+        self._path = _place(self._run, kept, None if theirs is None else Path(theirs))
         if is_known:
             self._file = self._path.open("r+b", buffering=0)
             self._file.truncate(kept["size"])
@@ -156,6 +167,14 @@ class TensorBoard:
         if facts.url:
             self._say("trainctl/page", facts.url)
         return self.kept()
+
+    def _written(self, kept: Mapping[str, Any]) -> Path | None:
+        """Return where the task has written scalars of its own, of a run that was sent nothing yet."""
+        found = find_event_files(self._run.path)
+        if "file" in kept or any(_OURS in file.name for file in found):
+            return None
+        curves = (file for file in found if any(tag is not None for tag, _, _ in read_events(file)))
+        return written_directory(curves, run_started(self._run))
 
     def metrics(self, records: Sequence[MetricRecord]) -> None:
         self._write([_scalars(one.step, one.t, one.numbers) for one in records if one.numbers])
@@ -180,6 +199,8 @@ class TensorBoard:
     def rewind(self, step: int) -> bool:
         from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 
+        if self.is_attached:
+            return False  # it would take back what the task has written
         start = SessionLog(status=SessionLog.START)  # what has a step from here on is not shown any more
         self._write([Event(wall_time=time.time(), step=step + 1, session_log=start)])
         return True
@@ -191,9 +212,12 @@ class TensorBoard:
         self._say("trainctl/status", f"{state}: {reason}" if reason else state)
 
     def kept(self) -> dict[str, Any]:
-        if self._file is not None and not self._file.closed:
+        if self._file is None:
+            return {}
+        if not self._file.closed:
             self._size = self._file.tell()
-        return {"file": os.path.relpath(self._path, self._run.path), "size": self._size, "kinds": dict(self._kinds)}
+        found = {"file": os.path.relpath(self._path, self._run.path), "size": self._size, "kinds": dict(self._kinds)}
+        return {**found, "attached": True} if self.is_attached else found
 
     def address(self) -> str | None:
         return str(self._path.parent)
@@ -236,13 +260,16 @@ def _noted(run: RunDir, kept: Mapping[str, Any]) -> Path | None:
     return path if path.name.startswith(_NAME) and _OURS in path.name and _is_plain(path) else None
 
 
-def _place(run: RunDir, kept: Mapping[str, Any]) -> Path:
-    """Return the file that was noted, else that was begun before its name was, else a new one where it was to be."""
+def _place(run: RunDir, kept: Mapping[str, Any], theirs: Path | None) -> Path:
+    """Return the file that was noted, else that was begun before its name was, else a new one where it was to be.
+
+    That is beside the files that the task writes itself, in `theirs`, if it writes any.
+    """
     noted = _noted(run, kept)
     if noted is not None:
         return noted
     own = run.path / "tensorboard"
-    directory = Path(net.noted("tensorboard").get("directory") or _directory_noted(run, kept) or own)
+    directory = theirs or _directory_noted(run, kept) or own
     key = re.sub(r"\W", "", str(kept["key"]))
     begun = _ours_in(directory, key)
     if begun:

@@ -103,18 +103,27 @@ class Tracker(Protocol):
     """One run on one tracker. Every method may raise whatever its library raises: it is then called again, later.
 
     Called by one thread. A call that is repeated must not do twice what it had done already. Beside it its module has
-    `make(run)`, and `has_all(run, kept)`: whether all that was sent until then is still there, for `trainctl sync`.
+    `make(run)`, `task_has_run()`: whether the task has one open in this process, and `has_all(run, kept)`: whether all
+    that was sent until then is still there, for `trainctl sync`.
     """
 
     has_lost_all: bool
     """After `open`: whether nothing is there of what it was sent before, so that it is to be sent all again."""
+
+    is_attached: bool
+    """After `open`: whether the task has opened the run, which it then logs to itself."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the task has ended the run that it opened: it takes no more, and nothing is missing in it."""
 
     def open(self, facts: Facts, kept: Mapping[str, Any]) -> dict[str, Any]:
         """Open the run, or the one that the process has open already, and send config and overrides.
 
         Args:
             facts: of the run.
-            kept: what an earlier `open` of this run returned; has at least `key`, a text that is this run's own.
+            kept: what an earlier `open` of this run returned; has at least `key`, a text that is this run's own, and
+                `live`: whether this is the process that trains.
 
         Returns: what is needed to find the run on the tracker again, as plain values.
         """

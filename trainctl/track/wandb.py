@@ -11,6 +11,7 @@ from typing import Any
 from trainctl.attempt import attempt
 from trainctl.config import yaml
 from trainctl.formats.leveldb_log import read_records
+from trainctl.rundir import files
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.status import State
 from trainctl.track.client import Client
@@ -23,12 +24,20 @@ STEP = "trainctl/step"  # rows are counted by W&B and never go back; this is wha
 _INIT_S, _FINISH_S = 30, 300  # how long `trainctl sync` waits
 _PATIENCE_S = 24 * 3600
 _CONNECT_S = 5
+_LONGEST_LOG = 1 << 32
 _LOOKS, _STILL = 100, 10  # a tenth of a second apart
 
 
 def make(run: RunDir) -> Wandb:
     """Make the tracker of a run."""
     return Wandb(run)
+
+
+def task_has_run() -> bool:
+    """Whether a run is open in this process."""
+    import wandb
+
+    return wandb.run is not None
 
 
 def has_all(_run: RunDir, _kept: Mapping[str, Any]) -> bool:
@@ -52,6 +61,8 @@ class Wandb:
         self._spool = Spool(run.path / ".track" / "wandb.rows")
         self._run: Any = None
         self._is_own = self._is_ours_to_end = self._is_open = False
+        self.is_attached = False
+        self._config: dict[str, Any] = {}
         self._defined: set[str] = set()
         self._kept: dict[str, Any] = {}
         self._client = Client("wandb-core", self._has_other_runs, wandb.teardown)
@@ -59,21 +70,20 @@ class Wandb:
 
     def open(self, facts: Facts, kept: Mapping[str, Any]) -> dict[str, Any]:
         wandb = self._library
-        config = yaml.loads(facts.document)
-        self._kept = {name: value for name, value in kept.items() if name != "key"}
+        config = self._config = yaml.loads(facts.document)
+        self._kept = {name: value for name, value in kept.items() if name not in ("key", "over", "live")}
         self._is_ours_to_end = wandb.run is None
+        self.is_attached = wandb.run is not None or "run" in self._kept
         if wandb.run is not None:
             self._client.started()
             self._run = wandb.run
             self._kept["run"] = {"entity": self._run.entity, "project": self._run.project, "id": self._run.id}
         elif "run" in self._kept:
-            self._run = self._init(**self._kept["run"])
+            noted = self._kept["run"]
+            self._run = self._init(**{name: noted[name] for name in ("entity", "project", "id")})
         else:
             self._open_own(facts, kept["key"], config)
         self._is_own = "run" not in self._kept
-        if not self._is_own:
-            missing = {key: value for key, value in config.items() if key not in self._run.config}
-            self._run.config.update(missing)
         self._is_open = True
         about = {"sweep": facts.group, "overrides": facts.overrides, "page": facts.url}
         self._run.config.update({"_trainctl": about}, allow_val_change=True)
@@ -84,11 +94,11 @@ class Wandb:
         self._rows([(record.step, record.values) for record in records])
 
     def changes(self, changes: Sequence[ValueChange]) -> None:
-        rows = []
+        rows: list[tuple[int, Mapping[str, Any]]] = []
         for change in changes:
             row = {f"hparams/{key}": value for key, value in change.values.items()}
             rows.append((change.step, {**row, "trainctl/note": change.note} if change.note else row))
-        self._rows(rows)
+        self._rows(rows, commit=not self.is_attached)  # a row counts a step, and then the task's own is too late
 
     def rewind(self, step: int) -> bool:
         return False  # rows only ever come after one another, and both are drawn
@@ -97,7 +107,13 @@ class Wandb:
         self._file("changelog.yaml", text)
 
     def end(self, state: State, reason: str | None) -> None:
-        """Say how the run ended; a run of the task is ended by the task."""
+        """Say how the run ended; a run of the task is ended by the task.
+
+        That gets its config only now: a value of ours would end the task if it gave the key another.
+        """
+        if not self._is_own:
+            missing = {key: value for key, value in self._config.items() if key not in self._run.config}
+            self._run.config.update(missing)
         self._run.summary["trainctl/state"] = f"{state}: {reason}" if reason else state
         if self._is_ours_to_end:
             self._run.finish(exit_code=0 if state in FINISHED else 1)
@@ -107,6 +123,11 @@ class Wandb:
     def kept(self) -> dict[str, Any]:
         spooled = self._spool.kept() if self._is_own else {}
         return {**self._kept, **spooled, "open": self._is_open and self._is_own}
+
+    @property
+    def is_over(self) -> bool:
+        is_theirs = self.is_attached and not self._is_ours_to_end
+        return is_theirs and self._run is not None and self._library.run is not self._run
 
     def address(self) -> str | None:
         return str(self._run.url or self._run.dir)
@@ -158,12 +179,12 @@ class Wandb:
         runs = getattr(setup, "_active_runs", [self._library.run])  # private, there since 0.19
         return any(run is not None and not (run is self._run and self._is_ours_to_end) for run in runs)
 
-    def _rows(self, steps: Sequence[tuple[int, Mapping[str, Any]]]) -> None:
+    def _rows(self, steps: Sequence[tuple[int, Mapping[str, Any]]], *, commit: bool = True) -> None:
         rows = [{STEP: step, **{to_wandb(name): value for name, value in values.items()}} for step, values in steps]
         if not self._is_own:
             for row in rows:
                 self._define(row)
-                self._log(row)
+                self._run.log(row, commit=commit)
         else:
             self._spool.send(rows, self._log)
 
@@ -200,6 +221,6 @@ def _count_rows(directory: Path, key: str) -> int:
     """Count the rows in the logs of an offline run; what the last writer left half-written does not count."""
     from wandb.proto import wandb_internal_pb2
 
-    logs = (read_records(path.read_bytes()) for path in directory.glob(_logs(key)))
+    logs = (read_records(files.read_bytes(path, _LONGEST_LOG)) for path in directory.glob(_logs(key)))
     kinds = (wandb_internal_pb2.Record.FromString(data).WhichOneof("record_type") for log in logs for data in log)
     return sum(kind == "history" for kind in kinds)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from trainctl.rundir import files
 from trainctl.rundir.fields import number
+from trainctl.rundir.metrics import parse_metrics
 from trainctl.rundir.pace import Progress, read_progress
 from trainctl.rundir.paths import RunDir
 
@@ -58,7 +59,7 @@ class Glance:
         if start > self._offset:
             whole = whole.partition(b"\n")[2]
         self._offset = start + data.rfind(b"\n") + 1
-        for record in files.parse_lines(whole):
+        for record in parse_metrics(whole):
             self.metrics.update(
                 (str(key), found)
                 for key, value in record.items()

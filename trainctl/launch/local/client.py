@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 from trainctl.errors import JobError
 from trainctl.launch.local.channel import Channel
 from trainctl.launch.local.linux import is_cuda_initialised
+from trainctl.launch.local.spawn import command_of
 from trainctl.launch.local.zygote import Zygote
 
 _MESSAGE_BYTES = 1 << 16
@@ -57,10 +58,7 @@ class Starter:
         """Start the zygote as a fresh interpreter; its jobs are fresh interpreters too (`local.spawn`)."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         process = subprocess.Popen(
-            [sys.executable, "-m", "trainctl.launch.local.spawn", "zygote", str(theirs.fileno())],
-            pass_fds=[theirs.fileno()],
-            start_new_session=True,
-            env=spawn_environment(),
+            command_of("zygote", theirs.fileno()), pass_fds=[theirs.fileno()], start_new_session=True
         )
         process.returncode = 0  # ours to reap, by `close`; Popen would warn about a process that still runs
         theirs.close()
@@ -128,8 +126,3 @@ def why_not_fork() -> str | None:
     if is_cuda_initialised():
         return "CUDA is initialised already"
     return None
-
-
-def spawn_environment() -> dict[str, str]:
-    """Return the environment of a fresh interpreter: ours, with our import path."""
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}

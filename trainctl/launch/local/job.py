@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import select
 import sys
@@ -14,7 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus
 
 from trainctl.attempt.attempt import Attempt, describe
-from trainctl.attempt.output import HeldOutput, keep_earlier_log, redirect_to
+from trainctl.attempt.output import HeldOutput, keep_earlier_log, redirect_to, write_once
 from trainctl.attempt.reservation import Reservation, take_lock
 from trainctl.attempt.run_facts import earlier_draws, given_facts
 from trainctl.compose._hydra import outcome_of
@@ -26,6 +27,7 @@ from trainctl.launch.local.claim import Claim, claim_of, claiming, find_or_adopt
 from trainctl.launch.local.exit import Remains, leave
 from trainctl.launch.local.linux import adopt_orphans, die_with_parent
 from trainctl.launch.local.prestart import NotStarted, when_started
+from trainctl.launch.local.tracebacks import full_text, short_text
 from trainctl.launch.returns import failed_return, pack_config, pack_return
 from trainctl.launch.slots.host_locks import keep
 from trainctl.launch.slots.slot import Slot
@@ -37,8 +39,9 @@ from trainctl.rundir.provenance import code_change, machine_facts
 from trainctl.rundir.result import stored_result
 from trainctl.rundir.status import State, read_status
 
+log = logging.getLogger(__name__)
+
 _BUSY_POLL_S = 0.2
-_TAIL_LINES = 8
 _LEFT: State = "interrupted"  # a run that its process leaves before `_finish` has its answer
 
 
@@ -82,6 +85,7 @@ class Job:
         self._spec = spec
         self._forked = forked
         self._attempt: Attempt | None = None
+        self._job: ComposedJob | None = None
         self._own_environment: frozenset[str] = frozenset()
         self._remains = Remains()
         self._has_succeeded = self.is_idle = False
@@ -179,7 +183,7 @@ class Job:
 
     def _execute(self, context: SweepContext, job: ComposedJob, reservation: Reservation, slot: Slot | None) -> int:
         """Run the job; without a slot up to its task function, where it waits for one."""
-        run = reservation.run
+        run, self._job = reservation.run, job
         sys.argv = [*given_facts(job.config.hydra)["argv"], *job.hydra_overrides(run)]
         task = context.task_function
         if slot is None:
@@ -188,6 +192,7 @@ class Job:
         else:
             self._start(reservation, slot)
             redirect_to(run.log)
+            task = when_started(task, lambda: write_once(run.log))
         try:
             returned = execute(context, job, task)
         except NotStarted as ending:
@@ -207,6 +212,7 @@ class Job:
             self._hydra_config = pack_config(HydraConfig.instance().cfg)  # of which Hydra gives back a copy
             self._start(reservation, self._get_slot(reservation.run))
             output.give_to(reservation.run.log)
+            write_once(reservation.run.log)
         except Exception as error:
             raise NotStarted from error
 
@@ -217,6 +223,7 @@ class Job:
         self._attempt = Attempt.start(reservation, slot=slot.name, left_by_exit=_LEFT)
         self._remains = Remains()
         self._attempt.at_end(self._give_slot_back)
+        self._attempt.after_end(self._answer_early)
         keep_earlier_log(self._attempt.run, self._attempt.number)
         passed = self._passed if self._attempt.number == 1 else ""
         self._channel.send("started", str(self._attempt.run.path), self._attempt.number, passed)
@@ -228,6 +235,19 @@ class Job:
             with contextlib.suppress(ChannelClosed):
                 self._channel.send("idle")
 
+    def _answer_early(self) -> None:
+        """Answer at `live.done(value)`: the process may end at any moment."""
+        attempt = self._attempt
+        if self._job is None or attempt is None or attempt.has_ended or not attempt.is_done:
+            return
+        try:
+            data = pack_return(skipped_return(self._job, attempt.run.path, attempt.value), self._forked)
+        except JobError as error:
+            log.warning("%s; the sweep gets None", error)
+            data = pack_return(skipped_return(self._job, attempt.run.path, None), self._forked)
+        with contextlib.suppress(ChannelClosed):
+            self._channel.send("ended", None, data)
+
     def _after_exit(self, job: ComposedJob, leaving: SystemExit) -> JobReturn:
         """`sys.exit()` or `sys.exit(0)` is a normal end without a value; any other code is a failure."""
         if leaving.code in (None, 0):
@@ -236,7 +256,11 @@ class Job:
         return failed_return(self._spec.texts, error.with_traceback(leaving.__traceback__))
 
     def _finish(self, attempt: Attempt, returned: JobReturn) -> int:
+        if attempt.is_done:
+            return self._finish_late(attempt, returned)
         self._has_succeeded = returned.status is JobStatus.COMPLETED
+        if self._has_succeeded:
+            returned.return_value = attempt.outcome(outcome_of(returned))
         self._give_slot_back()  # or, if the live session is still open, once it is closed
         try:
             data = pack_return(returned, self._forked, self._hydra_config)
@@ -256,12 +280,20 @@ class Job:
             return self._answer(returned, Failure("error", str(attempt.status.reason)))
         return self._fail(attempt, returned, outcome_of(returned))
 
+    def _finish_late(self, attempt: Attempt, returned: JobReturn) -> int:
+        """End a run that is done since `live.done`, which has answered: what went wrong since is only written down."""
+        if returned.status is JobStatus.COMPLETED:
+            attempt.end("done")
+        else:
+            raised = outcome_of(returned)
+            sys.stderr.write(full_text(raised))
+            attempt.end("failed", reason=describe(raised))
+        return 0
+
     def _fail(self, attempt: Attempt, returned: JobReturn, raised: BaseException) -> int:
         reason = describe(raised)
-        is_said = isinstance(raised, CommandError) or not raised.__traceback__  # our own frames would tell nobody more
-        text = f"{reason}\n" if is_said else "".join(traceback.format_exception(raised))
-        sys.stderr.write(text)
-        tail = raised.output if isinstance(raised, CommandError) else "\n".join(text.splitlines()[-_TAIL_LINES:])
+        sys.stderr.write(full_text(raised))
+        tail = raised.output if isinstance(raised, CommandError) else short_text(raised)
         failure = Failure(cause_of(raised), reason, tail)
         if isinstance(raised, KeyboardInterrupt):
             failure = Failure("interrupted", reason, tail)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import contextlib
 import importlib
+import importlib.util
+import logging
 import os
 import pickle
 import sys
@@ -13,6 +15,7 @@ import types
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from importlib.abc import InspectLoader
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,7 @@ from trainctl.formats.pickles import Pickler, dumps_with
 from trainctl.rundir.provenance import module_name, script_path
 
 IMPORTING = "TRAINCTL_IMPORTING_MAIN"
+_IMPORTED = "__mp_main__"  # the name of a program that is imported by a process of its own
 
 
 def pack_context(context: SweepContext) -> bytes:
@@ -45,7 +49,7 @@ def unpack_context(data: bytes) -> SweepContext:
         TrainctlError: the program ran on being imported, or something that it refers to is not there.
     """
     program, payload = pickle.loads(data)
-    sys.path[:0] = [path for path in program["sys_path"] if path not in sys.path]
+    sys.path[:] = program["sys_path"]
     sys.argv = program["argv"]
     context: SweepContext
     try:
@@ -144,27 +148,52 @@ def _find(module: str, name: str, depth: int) -> Any:
 
 def _import_main(program: dict[str, Any]) -> None:
     with _importing():
-        _fix_up(program)
+        try:
+            main = _load_main(program["module"], program["script"])
+        except SystemExit as leaving:
+            raise TrainctlError(
+                f"the program {program['script']} ends when it is imported (exit code {leaving.code}); "
+                'call main() below `if __name__ == "__main__":`, as start=spawn needs it'
+            ) from leaving
+    if main is not None:
+        _call_main(main)
 
 
-def _fix_up(program: dict[str, Any]) -> None:
-    """Import the program as `__mp_main__` and make it `__main__`.
+def _load_main(module: str | None, script: str | None) -> types.ModuleType | None:
+    """Import the program as `__mp_main__`, for which it does not run, and make it `__main__`.
 
-    Raises:
-        TrainctlError: it ran, or ended, on being imported.
+    As the standard library's spawn does it, which leaves functions with other globals than those of their module.
     """
-    from multiprocessing import spawn
+    main = types.ModuleType(_IMPORTED)
+    if module is not None:
+        spec = importlib.util.find_spec(module)
+        if spec is None or not isinstance(spec.loader, InspectLoader):
+            raise ImportError(f"no module named {module!r}")
+        code = spec.loader.get_code(module)
+        vars(main).update(__file__=spec.origin, __spec__=spec, __package__=spec.parent, __loader__=spec.loader)
+    elif script is not None:
+        code = compile(Path(script).read_bytes(), script, "exec", dont_inherit=True)
+        main.__file__ = script
+    else:
+        return None
+    sys.modules["__main__"] = sys.modules[_IMPORTED] = main
+    assert code is not None
+    exec(code, vars(main))  # noqa: S102  # the user's own program
+    return main
 
-    try:
-        if program["module"] is not None:
-            spawn._fixup_main_from_name(program["module"])  # type: ignore[attr-defined]  # private, stable since 3.4
-        elif program["script"] is not None:
-            spawn._fixup_main_from_path(program["script"])  # type: ignore[attr-defined]  # private, stable since 3.4
-    except SystemExit as leaving:
-        raise TrainctlError(
-            f"the program {program['script']} ends when it is imported (exit code {leaving.code}); "
-            'call main() below `if __name__ == "__main__":`, as start=spawn needs it'
-        ) from leaving
+
+def _call_main(main: types.ModuleType) -> None:
+    """Call the imported program `__main__` as in a forked job: what it logs, pickles and says names it so."""
+    main.__name__ = "__main__"
+    for value in vars(main).values():
+        if isinstance(value, (types.FunctionType, type)) and value.__module__ == _IMPORTED:
+            value.__module__ = "__main__"
+    loggers = logging.root.manager.loggerDict
+    for name in [each for each in loggers if each.partition(".")[0] == _IMPORTED]:
+        called = name.replace(_IMPORTED, "__main__", 1)
+        logger = loggers.setdefault(called, loggers[name])
+        if isinstance(logger, logging.Logger):
+            logger.name = called
 
 
 @contextmanager

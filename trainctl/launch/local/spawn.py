@@ -1,7 +1,8 @@
-"""What a fresh interpreter does for `start=spawn`: `python -m trainctl.launch.local.spawn zygote|job …`."""
+"""A fresh interpreter for `start=spawn`: the zygote, or a job."""
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import sys
@@ -11,12 +12,19 @@ from trainctl.attempt.output import open_missing_streams
 from trainctl.launch.local.channel import Channel
 from trainctl.launch.local.zygote import Zygote
 
+# The interpreter gets its import path as an argument, so that PYTHONPATH of the job's children is the user's.
+_BEGIN = f"import json, sys; sys.path[:] = json.loads(sys.argv.pop(1)); from {__name__} import main; main()"
+
+
+def command_of(role: str, *arguments: int) -> list[str]:
+    """Return the command of a fresh interpreter with the import path of this process."""
+    return [sys.executable, "-c", _BEGIN, json.dumps(sys.path, default=os.fspath), role, *map(str, arguments)]
+
 
 def become_interpreter(connection: socket.socket, parent: int) -> NoReturn:
     """Replace this child of the zygote by a fresh interpreter that becomes the job."""
     connection.set_inheritable(True)
-    arguments = ["-m", "trainctl.launch.local.spawn", "job", str(connection.fileno()), str(parent)]
-    os.execv(sys.executable, [sys.executable, *arguments])
+    os.execv(sys.executable, command_of("job", connection.fileno(), parent))
 
 
 def main() -> None:
@@ -33,7 +41,3 @@ def main() -> None:
     channel = Channel(connection)
     parent = int(sys.argv[3])
     become_job(channel, lambda: unpack_context(channel.receive_bytes()), parent=parent, forked=False)
-
-
-if __name__ == "__main__":
-    main()

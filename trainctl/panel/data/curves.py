@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import os
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from trainctl.rundir import files
 from trainctl.rundir.fields import number, whole
+from trainctl.rundir.metrics import parse_metrics
 from trainctl.rundir.paths import RunDir
 
 MAX_POINTS = 2000
@@ -61,6 +65,39 @@ class Curve:
         return Mark(self.generation, len(self.steps)), is_whole, self.steps[start:], self.values[start:]
 
 
+_DOT = 1e-3  # of a step: half the length of the line that a point alone is drawn as
+
+
+def dotted(steps: Sequence[float], values: Sequence[float]) -> tuple[list[float], list[float]]:
+    """Return a line in which a point between two that are not finite is a dot; else nothing of it is drawn.
+
+    >>> dotted([1, 2, 3], [math.nan, 0.5, math.nan])
+    ([1, 1.999, 2.001, 3], [nan, 0.5, 0.5, nan])
+    """
+    xs: list[float] = []
+    ys: list[float] = []
+    is_finite = [False, *map(math.isfinite, values), False]
+    for at, (step, value) in enumerate(zip(steps, values, strict=True), 1):
+        is_alone = is_finite[at] and not (is_finite[at - 1] or is_finite[at + 1])
+        xs += [step - _DOT, step + _DOT] if is_alone else [step]
+        ys += [value, value] if is_alone else [value]
+    return xs, ys
+
+
+def not_finite(steps: Sequence[int], values: Sequence[float]) -> list[tuple[int, int, str]]:
+    """Return where a curve has no point: first step, last step, and what stands there, `nan` or `inf`.
+
+    >>> not_finite([1, 2, 3, 4], [0.5, math.nan, math.inf, 0.5])
+    [(2, 3, 'nan, inf')]
+    """
+    found: list[tuple[int, int, str]] = []
+    for is_gap, points in itertools.groupby(zip(steps, values, strict=True), lambda point: not math.isfinite(point[1])):
+        if is_gap:
+            at, what = zip(*points, strict=True)
+            found.append((at[0], at[-1], ", ".join(dict.fromkeys(map(str, what)))))
+    return found
+
+
 class Curves:
     """All metrics of one run. `look` is for the watcher's thread, the others for any."""
 
@@ -101,7 +138,7 @@ class Curves:
             whole = len(data)  # no record of ours is that long
         self._offset += whole
         with self._lock:
-            for record in files.parse_lines(data[:whole]):
+            for record in parse_metrics(data[:whole]):
                 self._take(record)
 
     def _start_over(self, inode: int) -> None:

@@ -196,7 +196,7 @@ def read_view(row: RunRow, requests: list[Event]) -> RunView:
     record = read_record(run, "keys", "actions", "cwd")
     masking = Masking(recorded.base, patterns_of(recorded.base))
     masking.learn_edits(recorded)
-    known = _known(record.get("keys"), masking)
+    known = _known(record.get("keys"), masking, recorded.at(recorded.last_step))
     masked = _masked(recorded, masking)
     now = masked.at(masked.last_step)
     values = {key: value_at(now, key) for key in known} if known else keys.leaves(now)
@@ -214,11 +214,11 @@ def read_view(row: RunRow, requests: list[Event]) -> RunView:
     )
 
 
-def _known(controls: Any, masking: Masking) -> dict[str, Key]:
+def _known(controls: Any, masking: Masking, now: Mapping[str, Any]) -> dict[str, Key]:
     """Return the keys of a run; the secret ones are locked, since nobody can change well what is not shown."""
     known = {key: Key.from_dict(record) for key, record in _mappings(controls).items()}
     return {
-        key: dataclasses.replace(spec, locked=WHY, choices=None) if masking.hides(key) else spec
+        key: dataclasses.replace(spec, locked=WHY, choices=None) if masking.conceals(key, value_at(now, key)) else spec
         for key, spec in known.items()
     }
 

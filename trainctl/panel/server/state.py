@@ -12,6 +12,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from trainctl.rundir import files
 from trainctl.rundir.lock import take
 from trainctl.rundir.paths import own_dir
 from trainctl.rundir.status import boot_id, process_started
@@ -150,8 +151,8 @@ class PanelDir:
         try:
             if os.lstat(self.path).st_uid != os.geteuid():
                 return None
-            return ServerRecord(**json.loads(self.record.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):
+            return ServerRecord(**json.loads(files.read_bytes(self.record, files.MOST_SMALL)))
+        except (OSError, ValueError, TypeError, RecursionError):
             return None
 
     def forget(self) -> None:

@@ -15,13 +15,16 @@ import panel
 import panel_material_ui as pmui
 
 from trainctl.panel.data.run_view import RunView
+from trainctl.panel.html import html
 from trainctl.panel.pages.theme import STYLE
 from trainctl.panel.widgets.runs import TABLE_STYLE, show_frame
 from trainctl.rundir.edits import applied_edits, merged
-from trainctl.rundir.events import Event
+from trainctl.rundir.events import Event, outcome
 from trainctl.text import one_line
 
 MAX_ROWS = 300
+UNREAD = ", not read"
+UNDONE = "asked"
 HEADS = ("step", "key", "old", "new", "undo", "status", "who", "note", "time")
 
 
@@ -51,11 +54,12 @@ def applied(view: RunView) -> list[EditRow]:
         return []
     lines = []
     for edit in applied_edits(view.changelog, view.events):
-        status = "applied" if edit.undo is None else f"undo of {edit.undo}"
+        status = ("applied" if edit.undo is None else f"undo of {edit.undo}") + (UNREAD if edit.is_unread else "")
         for place, (key, value) in enumerate(edit.values.items()):
             old = one_line(edit.before[key]) if key in edit.before else ""
             number = edit.number if place == 0 else None
-            who, note = " ".join(word for word in (edit.via, edit.who) if word), edit.note or ""
+            who = " ".join(word for word in (edit.via, edit.who) if word)
+            note = ": ".join(word for word in (edit.note, edit.reading if edit.is_unread else None) if word)
             lines.append(EditRow(edit.step, key, old, one_line(value), status, who, note, edit.t, number))
     return lines
 
@@ -68,6 +72,8 @@ def open_requests(view: RunView) -> list[EditRow]:
         if event.id in recorded or (event.state == "applied" and event.action is None):
             continue
         status = {"applied": "done", "rejected": "rejected"}.get(event.state, "waiting")
+        if (outcome(event) or "").startswith("not"):
+            status = UNDONE
         note = ": ".join(word for word in (event.note, event.reason) if word)
         step = event.step if event.step is not None else event.at
         lines += [EditRow(step, key, "", new, status, _who(event), note, event.t) for key, new in _asked(event)]
@@ -133,7 +139,7 @@ class ChangeTable:
             page_size=PAGE_ROWS,
             # hiding the table while it is empty instead disturbs the browser while it is made
             configuration={"placeholder": "No edits."},
-            formatters={"undo": {"type": "html"}},
+            formatters={"undo": {"type": "html"}, "status": {"type": "html"}},
             text_align={"step": "right"},
             sizing_mode="stretch_width",
             stylesheets=[TABLE_STYLE],
@@ -149,11 +155,18 @@ class ChangeTable:
         self._lines = lines_of(view)
         new = table(self._lines, may_undo=may_undo)
         new["undo"] = [_button(number) for number in new["undo"]]
+        new["status"] = [_marked(status) for status in new["status"]]
         show_frame(self._table, new)
 
     def _clicked(self, event: Any) -> None:
         if 0 <= event.row < len(self._lines) and self._lines[event.row].number is not None:
             self._undo(self._lines[event.row])
+
+
+def _marked(status: str) -> str:
+    """Return a status as HTML, yellow where nobody has read the new value, or the loop has not done it."""
+    shown = html(status)
+    return f'<span class="unread">{shown}</span>' if status.endswith((UNREAD, UNDONE)) else shown
 
 
 def _button(number: str) -> str:

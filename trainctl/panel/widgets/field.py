@@ -10,7 +10,7 @@ import panel_material_ui as pmui
 
 from trainctl.config import yaml
 from trainctl.config.controls import Key
-from trainctl.config.edit import parse_edit
+from trainctl.config.edit import QUOTED_NULL, parse_edit
 from trainctl.config.keys import split
 from trainctl.errors import EditError
 from trainctl.panel.pages.theme import CHANGED, NUDGE, READABLE
@@ -227,7 +227,7 @@ def text_of(value: Any, spec: Key) -> str:
     ('1e-4', '0.0001', '[a]')
     """
     if isinstance(value, str) and spec.type == "str":
-        return value
+        return QUOTED_NULL[0] if value == "null" else value
     text = yaml.inline(value)
     return text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + " …"
 

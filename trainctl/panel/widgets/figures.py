@@ -21,6 +21,7 @@ from bokeh.plotting import figure
 
 LINE = "#4c7fb8"  # seen on white and on near-black alike
 EDIT = "#d98200"
+GAP = "#c8504b"
 GREY = "#88888855"
 COLOURS = (
     "#4c7fb8", "#d9822b", "#3f9c53", "#c8504b", "#8d6bb8", "#8c6d52", "#d26fae", "#7f8790", "#a7a02f", "#2fa3ad",
@@ -81,6 +82,14 @@ def mark_edits(made: Any, source: ColumnDataSource) -> None:
     """Draw a line over the whole height of a plot at each edit of `source` (`step`, `text`)."""
     spans = made.vspan(x="step", source=source, line_color=EDIT, line_dash="dashed", line_width=1.2, line_alpha=0.8)
     made.add_tools(HoverTool(renderers=[spans], tooltips=[("step", "@step{0,0}"), ("edit", "@text")], visible=False))
+
+
+def mark_gaps(made: Any, source: ColumnDataSource) -> None:
+    """Shade where a curve has no point (`first`, `last`, `what`)."""
+    strips = made.vstrip(
+        x0="first", x1="last", source=source, fill_color=GAP, fill_alpha=0.12, line_color=GAP, line_alpha=0.5
+    )
+    made.add_tools(HoverTool(renderers=[strips], tooltips=[("value", "@what")], visible=False))
 
 
 def hover(made: Any, renderers: Sequence[Any], *rows: tuple[str, str]) -> None:

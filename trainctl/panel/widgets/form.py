@@ -23,20 +23,37 @@ class Form:
 
     def __init__(self, view: RunView, on_change: Callable[[], None]) -> None:
         self._view = view
-        self._keys = view.keys  # another attempt of the run may have others
         self._on_change = on_change
         self._may_edit = view.is_editable
-        specs = {key: spec for key, spec in view.keys.items() if not spec.hidden}
+        self._typed = self._filtered = ""
+        self._filter = pmui.TextInput(label="Filter keys", size="small", width=240, max_length=200, margin=(6, 8))
+        self._said = panel.pane.HTML("", stylesheets=[STYLE], margin=(4, 12), visible=False)
+        self._lay_out()
+        self.view = pmui.Column(self._filter, self._said, *self._cards, sizing_mode="stretch_width", margin=0)
+
+    def _lay_out(self) -> None:
+        """Make the sections for the keys that the run has: another attempt may have others, and an edit may add one."""
+        self._keys = self._view.keys
+        specs = {key: spec for key, spec in self._keys.items() if not spec.hidden}
         self._order = {key: place for place, key in enumerate(specs)}
         self._sections = [Section(group, specs, self._make) for group in grouped(specs)]
         self._section_of = {key: section for section in self._sections for key in section.found}
         self._open_unfiltered: set[Section] | None = None  # while there is a filter
-        self._typed = self._filtered = ""
-        self._filter = pmui.TextInput(label="Filter keys", size="small", width=240, max_length=200, margin=(6, 8))
-        self._said = panel.pane.HTML("", stylesheets=[STYLE], margin=(4, 12), visible=False)
         self._turn(to_open({section: section.size for section in self._sections if section.title != OWN}))
-        cards = [section.card for section in self._sections]
-        self.view = pmui.Column(self._filter, self._said, *cards, sizing_mode="stretch_width", margin=0)
+        self._cards = [section.card for section in self._sections]
+
+    def _lay_out_again(self) -> None:
+        """Lay the form out for other keys; what is open stays so, and so does what was typed."""
+        opened = {section.title for section in self._sections if section.is_open}
+        typed = {change.key: change.new for change in self.changes()}
+        self._lay_out()
+        self._turn({section for section in self._sections if section.is_open or section.title in opened})
+        for key, text in typed.items():
+            if (section := self._section_of.get(key)) is not None:
+                section.field(key).type(text)
+        if self._filtered:
+            self._show_found(self._filtered.lower().split())
+        set_params(self.view, objects=[self._filter, self._said, *self._cards])
 
     @property
     def fields(self) -> dict[str, Field]:
@@ -58,6 +75,8 @@ class Form:
     def follow(self, view: RunView, *, may_ask: bool = True) -> None:
         """Take over the run's values, without touching what is being typed."""
         self._view, self._may_edit = view, view.is_editable and may_ask
+        if view.keys.keys() != self._keys.keys():
+            self._lay_out_again()
         for section in self._sections:
             section.follow(view.values)
         for field in self.fields.values():

@@ -13,7 +13,7 @@ import panel
 import panel_material_ui as pmui
 from bokeh.models import ColumnDataSource
 
-from trainctl.panel.data.curves import UNSEEN, Mark
+from trainctl.panel.data.curves import UNSEEN, Mark, dotted
 from trainctl.panel.data.watcher import Watcher
 from trainctl.panel.html import run_link
 from trainctl.panel.pages.theme import STYLE
@@ -126,7 +126,8 @@ class Overlay:
     def _take(self, place: int, name: str, steps: list[int], values: list[float]) -> None:
         """Keep a line and its marks; of a long line so many points as a screen can show."""
         every = slice(None, None, -(-len(steps) // MAX_DRAWN) or 1)
-        self._drawn_lines[place] = (np.array(steps[every], float), np.array(values[every], float))
+        xs, ys = dotted(steps[every], values[every])
+        self._drawn_lines[place] = (np.array(xs, float), np.array(ys, float))
         view = self._watcher.view(name)
         edits = edits_of(view) if view is not None and steps else []
         self._edited[name] = {
@@ -139,7 +140,9 @@ class Overlay:
     def _drawn(self) -> Any:
         """Make the plot with as many lines as it will ever have."""
         made = figures.plot(height=300)
-        lines = made.multi_line("step", "value", source=self._lines, line_color="color", line_width=1.8)
+        lines = made.multi_line(
+            "step", "value", source=self._lines, line_color="color", line_width=1.8, line_cap="round"
+        )
         marks = made.scatter(
             "step", "value", source=self._marks, size=9, fill_color=figures.EDIT, line_color="color", line_width=1.5
         )

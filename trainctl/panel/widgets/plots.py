@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,13 @@ import panel
 import panel_material_ui as pmui
 from bokeh.models import ColumnDataSource
 
-from trainctl.panel.data.curves import UNSEEN, Curves, Mark
+from trainctl.panel.data.curves import UNSEEN, Curves, Mark, dotted, not_finite
 from trainctl.panel.data.run_view import RunView, value_at
 from trainctl.panel.widgets import figures
 from trainctl.panel.widgets.pending import set_params
 from trainctl.text import one_line
+
+_NO_GAPS: dict[str, list[Any]] = {"first": [], "last": [], "what": []}
 
 
 class Plots:
@@ -26,6 +29,7 @@ class Plots:
         self._smoothed: float | None = None
         self._view = view
         self._metric_data = ColumnDataSource({"step": [], "raw": [], "value": []})
+        self._gaps = ColumnDataSource(_NO_GAPS)
         self._value_data = ColumnDataSource({"step": [], "value": []})
         self._points = ColumnDataSource({"step": [], "value": [], "text": []})
         self._edits = ColumnDataSource({"step": [], "text": []})
@@ -74,9 +78,10 @@ class Plots:
     def _drawn(self) -> tuple[Any, Any]:
         top = figures.plot()
         raw = top.line("step", "raw", source=self._metric_data, color=figures.LINE, alpha=0.3)
-        line = top.line("step", "value", source=self._metric_data, color=figures.LINE, line_width=1.8)
+        line = top.line("step", "value", source=self._metric_data, color=figures.LINE, line_width=1.8, line_cap="round")
         figures.hover(top, [raw, line], ("step", "@step{0,0}"), ("value", "@raw{0.[000000]}"))
         figures.mark_edits(top, self._edits)
+        figures.mark_gaps(top, self._gaps)
         low = figures.plot(x_range=top.x_range)
         low.step("step", "value", source=self._value_data, mode="after", color=figures.LINE, line_width=2)
         points = low.scatter("step", "value", source=self._points, color=figures.EDIT, size=8)
@@ -103,10 +108,25 @@ class Plots:
             return
         before = self._mark
         self._mark, is_whole, steps, values = self._curves.after(self._metric.value, before)
+        if not is_whole and not steps:
+            return
+        if not is_whole and (self._gaps.data["first"] or not all(map(math.isfinite, values))):
+            self._mark, is_whole, steps, values = self._curves.after(self._metric.value, UNSEEN)
         if is_whole:
             self._smoothed = None
-        elif not steps:
-            return
+        columns: Sequence[Sequence[float]] = (steps, values, self._smooth_more(values))
+        if is_whole and self._mark_gaps(steps, values):
+            columns = (*dotted(steps, values), dotted(steps, columns[2])[1])
+        # arrays are sent as they are, lists number by number
+        names = ("step", "raw", "value")
+        new: dict[str, Any] = {name: np.array(one, float) for name, one in zip(names, columns, strict=True)}
+        if is_whole:
+            self._metric_data.data = new
+        else:
+            self._metric_data.stream(new)
+
+    def _smooth_more(self, values: Sequence[float]) -> list[float]:
+        """Go on with the moving average, which begins anew after what is not finite."""
         weight = self._smooth.value
         smooth: list[float] = []
         for value in values:
@@ -115,13 +135,14 @@ class Plots:
             else:
                 self._smoothed = weight * self._smoothed + (1 - weight) * value
             smooth.append(self._smoothed)
-        # arrays are sent as they are, lists number by number
-        new: dict[str, Any] = {"step": steps, "raw": values, "value": smooth}
-        new = {name: np.array(column, float) for name, column in new.items()}
-        if is_whole:
-            self._metric_data.data = new
-        else:
-            self._metric_data.stream(new)
+        return smooth
+
+    def _mark_gaps(self, steps: Sequence[int], values: Sequence[float]) -> bool:
+        """Mark where the metric is NaN or infinite; return whether it is anywhere."""
+        gaps = not_finite(steps, values)
+        if gaps or self._gaps.data["first"]:
+            self._gaps.data = {name: [gap[at] for gap in gaps] for at, name in enumerate(_NO_GAPS)}
+        return bool(gaps)
 
     def _show_value(self) -> None:
         """Show the steps at which the chosen key changed, and its value until now."""

@@ -10,7 +10,7 @@ from trainctl.panel.auth.rate_limit import Bucket
 from trainctl.panel.data.run_view import RunView
 from trainctl.panel.html import html
 from trainctl.panel.pages.session import who_asks
-from trainctl.rundir.events import Event, latest
+from trainctl.rundir.events import LOOKS, Event, latest
 from trainctl.rundir.inbox import file_request
 from trainctl.rundir.paths import RunDir
 
@@ -120,7 +120,7 @@ def _follow(asked: SentRequest, event: Event | None, view: RunView) -> None:
     if event is not None and event.is_final:
         if event.state == "applied":
             asked.is_applied = True
-            _over(asked, f"applied at step {event.step}", "ok")
+            _over(asked, f"{'asked' if event.action in LOOKS else 'applied'} at step {event.step}", "ok")
         else:
             _over(asked, f"rejected: {event.reason}", "bad")
     elif view.row.summary.state != "running":

@@ -33,6 +33,7 @@ TABLE_STYLE = (
   color: inherit !important; font-size: 12.5px; font-weight: normal; }
 .tabulator .tabulator-row.tabulator-selected, .tabulator .tabulator-row.tabulator-selected:hover {
   background: color-mix(in srgb, #4c7fb8 24%, transparent) !important; color: inherit !important; }
+.tabulator .unread { background: #f5d76e; color: #222; border-radius: 3px; padding: 0 4px; }
 """
 )
 

@@ -12,10 +12,13 @@ from trainctl.attempt import environment
 from trainctl.config.assign import assign
 from trainctl.config.changelog import Edit
 from trainctl.config.settings import settings_of
+from trainctl.config.snapshot import leaves_of
 from trainctl.errors import RankError
 from trainctl.rundir.seed import seed_libraries, write_seed
+from trainctl.rundir.summary import PreviousAttempt
 from trainctl.session.actions import Actions
 from trainctl.session.flags import Flags
+from trainctl.session.listeners import Listeners
 from trainctl.session.ranks.protocol import Agreement, LoopFlags, RankFailure, Task, Whole
 from trainctl.session.rng import kept
 from trainctl.session.schedule import NEVER
@@ -35,19 +38,20 @@ class Follower:
     Attributes:
         agreement: how it hears from rank 0; None while that is not known, and then it only counts steps.
         seed: of the run.
+        previous: what the attempt before has left, once rank 0 has told it.
     """
 
     def __init__(self, config: DictConfig, flags: Flags, show: Callable[[Now], None]) -> None:
         self.agreement: Agreement | None = None
-        self.hooks: list[Callable[[Edit], object]] = []
-        self.bindings: list[Callable[[Now], object]] = []
+        self.listeners = Listeners(show)
         self.seed = settings_of(config).seed
         if self.seed is None:
             self.seed = environment.seed()
+        self.previous: PreviousAttempt | None = None
         self._seeded: set[str] = set()
         self._config = config
+        self._base = leaves_of(config)
         self._flags = flags
-        self._show = show
         self._actions = Actions()
         self._asked = LoopFlags(stop=False, checkpoint=0, evaluate=0)
         if self.seed is not None:
@@ -65,6 +69,12 @@ class Follower:
             SettingError: the name is none or taken, or an argument cannot be given from outside.
         """
         self._actions.declare(name, call)
+
+    def lock_unbound(self, trainer: str | None) -> None:
+        """Leave to rank 0 what may be edited."""
+
+    def listen_anew(self) -> None:
+        """Leave to rank 0 what may be edited."""
 
     def begin_step(self, step: int, *, is_epoch: bool = False) -> None:
         """Do what rank 0 says at `step`; if a hook raises, the rest is still done, since rank 0 does it too.
@@ -86,7 +96,8 @@ class Follower:
 
     def _do(self, step: int, content: Whole | Edit | Task | LoopFlags | RankFailure) -> None:
         match content:
-            case Whole(seed, edit):
+            case Whole(seed, edit, previous):
+                self.previous = previous
                 self._take_seed(step, seed)
                 self._change(edit)
             case Edit():
@@ -99,13 +110,8 @@ class Follower:
                 raise RankError(f"rank 0 could not begin step {step}: {text}")
 
     def _change(self, edit: Edit) -> None:
-        assign(self._config, edit.values)
-        now = build(self._config)
-        self._show(now)
-        for apply in self.bindings:
-            apply(now)
-        for hook in self.hooks if edit.values else ():
-            hook(edit)
+        assign(self._config, edit.values, self._base)
+        self.listeners.hear(edit, edit, build(self._config))
 
     def _call(self, name: str, arguments: dict[str, Any]) -> None:
         call = self._actions.find(name).call

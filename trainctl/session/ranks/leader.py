@@ -31,7 +31,8 @@ class Leader:
         self._agreement = agreement
         self._asked = LoopFlags(stop=False, checkpoint=0, evaluate=0)
         self._must_tell_all = True
-        session.tell = session.doing.tell = self._tell
+        session.listeners.tell = session.doing.tell = self._tell
+        session.show_life = lambda: self._tell(None)
 
     @property
     def next_step(self) -> int:
@@ -87,8 +88,10 @@ class Leader:
     def _tell_all(self, session: Session) -> None:
         if self._must_tell_all:
             self._must_tell_all = False
-            values = values_at(session.record.changelog, session.begun, session.touched)
-            self._agreement.say(Whole(session.attempt.seed, Edit(session.begun, values, via="resume")))
+            values = values_at(session.record.changelog, session.begun, session.applier.touched)
+            self._agreement.say(
+                Whole(session.attempt.seed, Edit(session.begun, values, via="resume"), session.attempt.previous)
+            )
 
     def _ask(self, session: Session) -> None:
         flags = session.flags

@@ -11,6 +11,7 @@ from typing import Any
 
 from trainctl.config.changelog import Edit
 from trainctl.errors import RankError
+from trainctl.rundir.summary import PreviousAttempt
 
 # Called by all ranks in the same order: it takes bytes, and returns everywhere those that it was given on rank 0.
 Agree = Callable[[bytes], bytes]
@@ -24,6 +25,7 @@ class Whole:
 
     seed: int
     edit: Edit  # all that was ever edited, with its values now
+    previous: PreviousAttempt | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from trainctl import ConfigScript, ConfigScriptList, MetaConfig, ScriptError, deep_replace, parse_args
+from trainctl import ScriptError, micro_config
+from trainctl.micro_config import ConfigScript, ConfigScriptList, MetaConfig, convert_path, deep_replace, parse_args
 
 
 def test_walk_through_of_micro_config_works_on_digits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -14,7 +17,7 @@ def test_walk_through_of_micro_config_works_on_digits(tmp_path: Path, capsys: py
     torch = pytest.importorskip("torch")
     from sklearn.datasets import load_digits
 
-    from trainctl import ConfigModelScript as ModelConfigScript
+    from trainctl.micro_config import ModelConfigScript
 
     loaded = []
 
@@ -102,3 +105,63 @@ def test_walk_through_of_micro_config_works_on_digits(tmp_path: Path, capsys: py
     assert all(torch.equal(a, b) for a, b in zip(again.parameters(), model.parameters(), strict=True))
     with pytest.raises(ScriptError, match=r"NetConfig\.checkpoint_path=.*model\.pt: RuntimeError: .*size mismatch"):
         NetConfig(checkpoint_path="model.pt", hidden_config=HiddenConfig(8)).unroll(metaconfig)
+
+
+def test_model_class_of_its_demo_loads_its_checkpoint(tmp_path: Path) -> None:
+    """Its `base_configs.py` loads by overriding `meta_unroll`; random weights would pass for trained ones."""
+    torch = pytest.importorskip("torch")
+
+    @dataclass
+    class DemoModel(ConfigScript):
+        checkpoint_path: Any
+        strict_load: bool
+        device: Any
+
+        def meta_unroll(unroll: Any) -> Any:
+            def new_unroll(self: Any, metaconfig: Any) -> Any:
+                if metaconfig.unrolled is None:
+                    metaconfig.unrolled = {}
+                if id(self) in metaconfig.unrolled:
+                    return metaconfig.unrolled[id(self)]
+                model = unroll(self, metaconfig).to(self.device)
+                if self.checkpoint_path is not None:
+                    path = metaconfig.convert_path(self.checkpoint_path)
+                    model.load_state_dict(torch.load(path, map_location="cpu"), strict=self.strict_load)
+                metaconfig.unrolled[id(self)] = model
+                return model
+
+            return new_unroll
+
+    @dataclass
+    class Net(DemoModel):
+        dim: int = 3
+
+        def unroll(self, metaconfig: MetaConfig) -> Any:
+            return torch.nn.Linear(self.dim, 1)
+
+    trained = torch.nn.Linear(3, 1)
+    torch.save(trained.state_dict(), tmp_path / "model.pkl")
+    script, meta = Net("model.pkl", True, "cpu"), MetaConfig(project_root=str(tmp_path))
+    model = script.unroll(meta)
+    assert torch.equal(model.weight, trained.weight)
+    assert script.unroll(meta) is model
+    with pytest.raises(FileNotFoundError, match=r"none\.pkl"):
+        Net("none.pkl", True, "cpu").unroll(meta)
+
+
+def test_names_of_all_versions_are_there() -> None:
+    pytest.importorskip("torch")
+    names = {
+        *("MetaConfig", "ConfigScript", "ConfigScriptNoCache", "ConfigScriptList", "ConfigScriptDict"),
+        *("ConfigScriptModel", "ModelConfigScript", "convert_path", "deep_replace", "parse_args"),
+    }
+    assert names <= set(micro_config.__all__)
+    assert all(getattr(micro_config, name) for name in micro_config.__all__)
+    assert (convert_path("a"), convert_path("/a"), convert_path(None)) == (str(Path.cwd() / "a"), "/a", None)
+    with pytest.raises(AttributeError, match="has no attribute 'unrolls'"):
+        micro_config.unrolls  # noqa: B018
+
+
+def test_names_are_imported_without_torch() -> None:
+    code = "import sys; from trainctl.micro_config import ConfigScript, deep_replace; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gc
 import os
+import weakref
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import MissingMandatoryValue
 
-from trainctl.config.micro_config import (
+from trainctl.config.script import (
     ConfigScript,
     ConfigScriptDict,
     ConfigScriptList,
@@ -258,3 +259,125 @@ def test_graph_of_what_is_built_is_the_graph_of_configs(drawn: list[list[int]]) 
     for node in nodes:
         assert [id(part) for part in built[id(node)].parts] == [id(built[id(each)]) for each in node.below]
     assert len({id(each) for each in built.values()}) == len(nodes)
+
+
+def moved(unroll: Any) -> Any:
+    """Do what the demo of micro_config does in `ConfigScriptModel.meta_unroll`, with its own use of the cache."""
+
+    def new_unroll(self: Any, metaconfig: MetaConfig) -> Any:
+        if metaconfig.unrolled is None:
+            metaconfig.unrolled = {}
+        if id(self) in metaconfig.unrolled:
+            return metaconfig.unrolled[id(self)]
+        built = [self.mark, unroll(self, metaconfig)]
+        metaconfig.unrolled[id(self)] = built
+        return built
+
+    return new_unroll
+
+
+@dataclass
+class Moved(ConfigScript):
+    mark: str = "moved"
+
+    meta_unroll = moved
+
+
+@dataclass
+class Part(Moved):
+    dim: int = 1
+
+    def unroll(self, metaconfig: MetaConfig) -> Any:
+        return self.dim
+
+
+@dataclass
+class BiggerPart(Part):
+    def unroll(self, metaconfig: MetaConfig) -> Any:
+        return super().unroll(metaconfig) + 1
+
+
+@dataclass
+class PartAsItIs(Part):
+    pass
+
+
+@dataclass
+class CountedPart(Part):
+    @classmethod
+    def meta_unroll(cls, unroll: Any) -> Any:
+        return ConfigScript.meta_unroll(lambda self, metaconfig: ("counted", unroll(self, metaconfig)))
+
+
+@dataclass
+class CountedAsItIs(CountedPart):
+    pass
+
+
+class Loud:
+    @staticmethod
+    def meta_unroll(unroll: Any) -> Any:
+        return lambda self, metaconfig: ("loud", unroll(self, metaconfig))
+
+
+@dataclass
+class LoudData(Loud, Data):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("kind", "built"),
+    [
+        (Part, ["moved", 1]),
+        (BiggerPart, ["moved", 2]),
+        (PartAsItIs, ["moved", 1]),
+        (CountedPart, ("counted", ["moved", 1])),
+        (CountedAsItIs, ("counted", ["moved", 1])),
+        (dataclass(slots=True)(type("SlottedPart", (Part,), {"unroll": lambda self, metaconfig: 5})), ["moved", 5]),
+    ],
+)
+def test_meta_unroll_of_a_class_is_called_once_for_each_object(kind: Any, built: Any) -> None:
+    script, meta = kind(), MetaConfig()
+    result = script.unroll(meta)
+    assert result == built
+    assert script.unroll(meta) is result
+    assert meta.unrolled is not None
+    assert meta.unrolled[id(script)] is result
+    assert script.unroll(MetaConfig()) is not result
+    assert unroll({"a": script}, meta) == {"a": result}
+
+
+def test_meta_unroll_of_a_mixin_is_called_and_need_not_keep_what_was_built() -> None:
+    meta = MetaConfig()
+    kind, built = LoudData(path="/x").unroll(meta)
+    assert (kind, built.parts) == ("loud", ("/x",))
+
+
+def test_results_of_a_meta_unroll_that_keeps_by_id_are_not_lent_to_others() -> None:
+    meta = MetaConfig()
+    for dim in range(200):
+        assert Part(dim=dim).unroll(meta) == ["moved", dim]
+        gc.collect(0)
+
+
+def test_uncached_configs_are_not_kept() -> None:
+    meta = MetaConfig()
+    alive = weakref.ref(script := Step())
+    script.unroll(meta)
+    del script
+    gc.collect()
+    assert alive() is None
+
+
+def test_plain_mapping_is_a_value_that_is_replaced_whole() -> None:
+    @dataclass
+    class Options(ConfigScript):
+        options: dict[str, Any] = field(default_factory=lambda: {"a": 1})
+        named: ConfigScriptDict = field(default_factory=lambda: ConfigScriptDict(a=Data()))
+
+        def unroll(self, metaconfig: MetaConfig) -> Any:
+            return self.options
+
+    assert deep_replace(Options(), options={"b": 2}).options == {"b": 2}
+    assert deep_replace(Options(), named={"a": {"length": 1}}).named["a"].length == 1
+    assert list(deep_replace(Options(), named=ConfigScriptDict(b=Data())).named) == ["b"]

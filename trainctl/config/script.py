@@ -1,7 +1,7 @@
 """Dataclasses that are a config and build what they describe: `unroll`.
 
-The interface is that of micro_config (https://github.com/Sea-Snell/micro_config); its walk-through works with the
-imports changed. A config that is referred to several times is unrolled once.
+The interface is that of micro_config (https://github.com/Sea-Snell/micro_config), whose names are in
+`trainctl.micro_config`. A config that is referred to several times is unrolled once.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, NamedTuple
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
@@ -21,7 +21,7 @@ from trainctl.config._omegaconf import is_none
 from trainctl.config.node_path import Place, place_of
 from trainctl.errors import ScriptError
 
-_WRAPPED = "_trainctl_wrapped"
+_Unroll = Callable[[Any, Any], Any]
 
 
 @dataclass
@@ -32,13 +32,17 @@ class MetaConfig:
         project_root: what relative paths are relative to.
         verbose: print each `unroll`.
         device: where models go that do not say so themselves.
+        unrolled: the results so far, by the `id` of their config.
     """
 
     project_root: str = ""
     verbose: bool = False
     device: str = "cpu"
-    _unrolled: dict[int, tuple[ConfigScript, Any]] = field(default_factory=dict, init=False, repr=False, compare=False)
-    _open: list[tuple[ConfigScript, Any]] = field(default_factory=list, init=False, repr=False, compare=False)
+    unrolled: dict[int, Any] | None = field(default=None, repr=False, compare=False)
+    _kept: dict[int, ConfigScript] = field(  # no other object gets the id of one that is kept
+        default_factory=dict, repr=False, compare=False, kw_only=True
+    )
+    _open: list[_Call] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def path(self, path: str | None) -> str | None:
         """Return a path of the project as an absolute one; None is None.
@@ -55,36 +59,39 @@ class MetaConfig:
             sys.stdout.write(f"{text}\n")
 
 
-def _once(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-    if getattr(function, "__isabstractmethod__", False) or hasattr(function, _WRAPPED):
-        return function
+class _Call(NamedTuple):
+    """One `unroll` that runs: whose, which class's, and the `meta_unroll` around it."""
+
+    script: ConfigScript
+    function: _Unroll
+    meta: Any
+
+
+def _guarded(function: _Unroll, wrapped: _Unroll, meta: Any) -> _Unroll:
+    """Return `wrapped`, which `meta` has made of `function`; a `super().unroll()` under the same `meta` is bare."""
 
     @functools.wraps(function)
     def unroll(self: ConfigScript, metaconfig: MetaConfig) -> Any:
-        kept = metaconfig._unrolled.get(id(self))  # it keeps the object too, so no other can get its id
-        if kept is not None:
-            metaconfig._say(f"{type(self).__name__}: unrolled before")
-            return kept[1]
-        entry = (self, function)
-        if metaconfig._open and metaconfig._open[-1][0] is self and metaconfig._open[-1][1] is not function:
-            return function(self, metaconfig)  # super().unroll()
-        _refuse_cycle(self, metaconfig)
-        metaconfig._say(f"{type(self).__name__}: unrolling")
-        metaconfig._open.append(entry)
+        above = metaconfig._open[-1] if metaconfig._open else None
+        is_super = above is not None and above.script is self and above.function is not function
+        if is_super and above is not None and above.meta == meta:
+            return function(self, metaconfig)
+        if not is_super:
+            _refuse_cycle(self, metaconfig)
+        metaconfig._open.append(_Call(self, function, meta))
         try:
-            result = self.finish(metaconfig, function(self, metaconfig))
+            result = wrapped(self, metaconfig)
         finally:
             metaconfig._open.pop()
-        if not isinstance(self, ConfigScriptNoCache):
-            metaconfig._unrolled[id(self)] = (self, result)
+        if id(self) in (metaconfig.unrolled or ()):
+            metaconfig._kept[id(self)] = self
         return result
 
-    setattr(unroll, _WRAPPED, True)
     return unroll
 
 
 def _refuse_cycle(script: ConfigScript, metaconfig: MetaConfig) -> None:
-    scripts = [each for each, _ in metaconfig._open]
+    scripts = [call.script for call in metaconfig._open]
     for index, each in enumerate(scripts):
         if each is script:
             names = [type(one).__name__ for one in (*scripts[index:], script)]
@@ -100,8 +107,32 @@ class ConfigScript(ABC):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        if "unroll" in cls.__dict__:
-            setattr(cls, "unroll", _once(cls.__dict__["unroll"]))  # noqa: B010  # mypy takes it for a method's name
+        function, meta = cls.unroll, cls.meta_unroll
+        key = getattr(meta, "__func__", meta)  # a class method's is the same for all classes that have it
+        known = getattr(cls, "_guard", None)  # what was done for the class above, or for this one before it got slots
+        if known != (function, key) and not getattr(function, "__isabstractmethod__", False):
+            guarded = _guarded(function, meta(function), key)
+            setattr(cls, "unroll", guarded)  # noqa: B010  # mypy takes it for a method's name
+            setattr(cls, "_guard", (guarded, key))  # noqa: B010  # a class attribute, not a field
+
+    @staticmethod
+    def meta_unroll(unroll: _Unroll) -> _Unroll:
+        """Return what is called for a class's `unroll`; override it to load, move or keep what that builds.
+
+        An override is called once for each class that defines an `unroll`, with that function of (self, metaconfig).
+        """
+
+        def kept(self: ConfigScript, metaconfig: MetaConfig) -> Any:
+            if metaconfig.unrolled is None:
+                metaconfig.unrolled = {}
+            if id(self) in metaconfig.unrolled:
+                metaconfig._say(f"{type(self).__name__}: unrolled before")
+                return metaconfig.unrolled[id(self)]
+            metaconfig._say(f"{type(self).__name__}: unrolling")
+            result = metaconfig.unrolled[id(self)] = self.finish(metaconfig, unroll(self, metaconfig))
+            return result
+
+        return kept
 
     @abstractmethod
     def unroll(self, metaconfig: MetaConfig) -> Any:
@@ -115,6 +146,16 @@ class ConfigScript(ABC):
 @dataclass
 class ConfigScriptNoCache(ConfigScript):
     """A config that is unrolled anew each time."""
+
+    @staticmethod
+    def meta_unroll(unroll: _Unroll) -> _Unroll:
+        """Return what is called for a class's `unroll`; an override keeps results only if it says so."""
+
+        def anew(self: ConfigScript, metaconfig: MetaConfig) -> Any:
+            metaconfig._say(f"{type(self).__name__}: unrolling")
+            return self.finish(metaconfig, unroll(self, metaconfig))
+
+        return anew
 
     @abstractmethod
     def unroll(self, metaconfig: MetaConfig) -> Any:
@@ -204,9 +245,10 @@ class _Objects:
 
 
 def deep_replace(config: Any, **overrides: Any) -> Any:
-    """Return a copy of a config with other values; nested ones are given as mappings: `model={"dim": 256}`.
+    """Return a copy of a config with other values; those of nested configs are given as mappings: `model={"dim": 256}`.
 
-    References stay shared: what two configs refer to is changed for both.
+    A mapping that holds no configs is a value, and is replaced whole. References stay shared: what two configs refer to
+    is changed for both.
 
     Raises:
         ScriptError: naming the key that is not there.
@@ -220,7 +262,7 @@ def _replace(config: Any, overrides: Mapping[str, Any], above: str) -> None:
     for key, value in overrides.items():
         name = f"{above}{key}"
         now = _item(config, key, name)
-        if isinstance(value, Mapping) and isinstance(now, ConfigScript | list | dict):
+        if isinstance(value, Mapping) and not isinstance(value, ConfigScriptDict) and _has_scripts(now):
             _replace(now, value, f"{name}.")
         elif isinstance(config, list):
             config[int(key)] = value
@@ -228,6 +270,14 @@ def _replace(config: Any, overrides: Mapping[str, Any], above: str) -> None:
             config[key] = value
         else:
             setattr(config, key, value)
+
+
+def _has_scripts(value: Any) -> bool:
+    """Whether a value is a config or a collection of configs; any other, a plain mapping too, is replaced whole."""
+    if isinstance(value, ConfigScript | ConfigScriptList | ConfigScriptDict):
+        return True
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return any(map(_has_scripts, items))
 
 
 def _item(config: Any, key: str, name: str) -> Any:

@@ -1,0 +1,193 @@
+"""A project's own loop on two ranks: edited as it runs, killed, resumed by the same command, replayed and verified."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from rank_processes import LOOPBACK, PATIENCE_S, ask
+
+from trainctl.config.changelog import loads
+from trainctl.rundir.events import read_events
+from trainctl.rundir.finding import find_runs
+from trainctl.rundir.paths import RunDir
+from trainctl.rundir.status import read_status, state_of
+
+pytest.importorskip("torch", reason="PyTorch is not installed")
+pytestmark = pytest.mark.timeout(900)  # several processes, each of which imports PyTorch
+
+CONFIG = """
+defaults: [trainctl, _self_]
+optim: {lr: 0.1, momentum: 0.9}
+steps: 60
+checkpoint: ${hydra:runtime.output_dir}/last.pt
+trainctl: {panel: {enabled: false}}
+"""
+TRAINING = """
+import os, time
+import hydra, torch, trainctl
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch.nn.parallel import DistributedDataParallel
+
+def batch(step, rank):
+    made = torch.Generator().manual_seed(1000 * rank + step)
+    inputs = torch.randn(16, 4, generator=made)
+    return inputs, inputs @ torch.tensor([[1.0], [-2.0], [0.5], [3.0]])
+
+def train(cfg, checkpoint):
+    live = trainctl.live(cfg)
+    rank = dist.get_rank()
+    torch.manual_seed(live.seed)
+    model = DistributedDataParallel(torch.nn.Linear(4, 1))
+    optimizer = torch.optim.SGD(model.parameters(), lr=cfg.optim.lr, momentum=cfg.optim.momentum)
+    live.bind(optimizer, lr="optim.lr")
+    if os.path.exists(checkpoint):
+        state = torch.load(checkpoint, weights_only=False)
+        model.module.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        live.load_state_dict(state["live"])
+    live.total = cfg.steps
+    while live.step_number < cfg.steps:
+        step = live.step()
+        inputs, targets = batch(step, rank)
+        loss = torch.nn.functional.mse_loss(model(inputs), targets)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        live.log(loss=loss, lr=optimizer.param_groups[0]["lr"], rank=rank)
+        if rank == 0 and step % 5 == 0:
+            parts = {"model": model.module.state_dict(), "optimizer": optimizer.state_dict()}
+            torch.save({**parts, "live": live.state_dict(rng=True)}, checkpoint + ".new")
+            os.replace(checkpoint + ".new", checkpoint)
+        if "GO" in os.environ and step == 20:  # the test kills the program behind it
+            while not os.path.exists(os.environ["GO"]): time.sleep(0.02)
+        if "GO" in os.environ and step == 28:
+            print("at 28", flush=True)
+            time.sleep(1000)
+    live.fingerprint(model.module)
+    dist.destroy_process_group()
+"""
+TORCHRUN_APP = """
+@hydra.main(version_base=None, config_path=".", config_name="config")
+def main(cfg):
+    dist.init_process_group("gloo")
+    train(cfg, cfg.checkpoint)
+
+if __name__ == "__main__":
+    main()
+"""
+SPAWN_APP = """
+def rank_of(rank, cfg, checkpoint, meeting):
+    dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
+    train(cfg, checkpoint)
+
+@hydra.main(version_base=None, config_path=".", config_name="config")
+def main(cfg):
+    place = hydra.core.hydra_config.HydraConfig.get().runtime.output_dir
+    mp.spawn(rank_of, (cfg, cfg.checkpoint, f"{place}/meeting-{os.getpid()}"), nprocs=2)
+
+if __name__ == "__main__":
+    main()
+"""
+TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--local-addr=127.0.0.1", "--nproc-per-node=2"]
+KINDS = {"torchrun": (TORCHRUN_APP, TORCHRUN), "spawn": (SPAWN_APP, [])}
+
+
+class Project:
+    """A directory with a program of two ranks, and the processes that run it."""
+
+    def __init__(self, path: Path, kind: str) -> None:
+        self.path, self.run, self.go = path, RunDir.at(path / "outputs/run"), path / "go"
+        text, launcher = KINDS[kind]
+        (path / "config.yaml").write_text(CONFIG)
+        (path / "app.py").write_text(TRAINING + text)
+        self.command = [sys.executable, *launcher, "app.py", "hydra.run.dir=outputs/run"]
+        self.started: list[psutil.Popen] = []
+
+    def start(self, **environment: str) -> psutil.Popen:
+        with (self.path / f"out{len(self.started)}.txt").open("w") as out:
+            self.started.append(
+                psutil.Popen(
+                    self.command, cwd=self.path, env={**os.environ, **LOOPBACK, **environment}, stdout=out, stderr=out
+                )
+            )
+        return self.started[-1]
+
+    def printed(self) -> str:
+        return (self.path / f"out{len(self.started) - 1}.txt").read_text()
+
+    def until(self, condition: Callable[[], object]) -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        while not condition():
+            assert self.started[-1].poll() is None, self.printed()[-3000:]
+            assert time.monotonic() < deadline, self.printed()[-3000:]
+            time.sleep(0.05)
+
+    def kill(self) -> None:
+        """Kill what was started, with all ranks, by SIGKILL."""
+        for process in self.started:
+            if process.poll() is None:
+                family = [*process.children(recursive=True), process]
+                for each in family:
+                    each.kill()
+                psutil.wait_procs(family, timeout=PATIENCE_S)
+
+    def cli(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-c", "from trainctl.cli import main; main()", *arguments],
+            cwd=self.path, env={**os.environ, **LOOPBACK}, capture_output=True, text=True, timeout=PATIENCE_S,
+            check=False,
+        )  # fmt: skip
+
+    def answers(self, request: str) -> list[tuple[str, int | None]]:
+        return [(event.state, event.step) for event in read_events(self.run) if event.id == request]
+
+    def rates(self) -> dict[int, Any]:
+        records = map(json.loads, self.run.metrics.read_text().splitlines())
+        return {record["step"]: record["lr"] for record in records if "lr" in record and "rank" in record}
+
+
+@pytest.fixture(params=["torchrun", pytest.param("spawn", marks=pytest.mark.slow)])
+def project(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Project]:
+    made = Project(tmp_path, request.param)
+    yield made
+    made.kill()
+
+
+def test_loop_on_ranks_is_edited_killed_resumed_replayed_and_verified(project: Project) -> None:
+    project.start(GO=str(project.go))
+    project.until((project.run.path / "last.pt").exists)
+    edit = ask(project.run, {"optim.lr": 0.02}, at=22)
+    project.until(lambda: project.answers(edit))
+    project.go.touch()
+    project.until(lambda: "at 28" in project.printed())
+    assert project.answers(edit)[-1] == ("applied", 22)
+    project.kill()
+    assert state_of(project.run) == "interrupted"
+
+    project.start()
+    assert project.started[-1].wait(PATIENCE_S) == 0, project.printed()[-3000:]
+    status = read_status(project.run)
+    assert status is not None
+    assert (status.state, status.attempt) == ("done", 2)
+    assert [found.path for found in find_runs(project.path)] == [project.run.path]
+    assert project.rates() == {step: 0.1 if step < 22 else 0.02 for step in range(1, 61)}
+    changelog = loads(project.run.changelog.read_text(), source="run")
+    assert [(edit.step, dict(edit.values)) for edit in changelog.edits] == [(22, {"optim.lr": 0.02})]
+    listed = project.cli("ls")
+    assert "60/60" in listed.stdout, listed.stdout + listed.stderr
+    assert "0.02" in project.cli("table").stdout
+
+    verified = project.cli("replay", "outputs/run", "--verify")
+    assert verified.returncode == 0, verified.stdout + verified.stderr[-3000:]
+    assert verified.stdout.startswith("identical: ")
+    assert "weights hash" in verified.stdout

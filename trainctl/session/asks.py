@@ -1,0 +1,94 @@
+"""What the training loop was asked to do by itself, and what has come of it: whether it has looked and gone on."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from trainctl.rundir.events import LOOKS, Event
+from trainctl.session.flags import Flag, Flags
+
+
+@dataclass(slots=True)
+class _Ask:
+    id: str
+    action: str
+    who: str
+    step: int
+    times: int  # how often the flag had been put up then
+    looked: int | None = None
+    declined: str | None = None
+
+
+class Asks:
+    """Follows what was asked: it is done when the loop has looked and then begun another step, or ended if asked to.
+
+    The training thread adds, declines and ends; the I/O thread looks and writes, so that a step costs nothing.
+
+    Args:
+        flags: what the loop looks at.
+        position: returns the step that runs.
+        give: writes an event.
+    """
+
+    def __init__(self, flags: Flags, position: Callable[[], int], give: Callable[[Event], object]) -> None:
+        self._flags = flags
+        self._position = position
+        self._give = give
+        self._asks: list[_Ask] = []
+
+    def add(self, request: str, action: str, who: str, step: int) -> None:
+        """Follow what was asked for just now; an action that is not the loop's is done already."""
+        if action in LOOKS:
+            times = 0 if action == "stop" else self._flag(action).times
+            self._asks.append(_Ask(request, action, who, step, times))
+
+    def decline(self, action: str, reason: str) -> None:
+        """Note that the loop has looked and cannot do it."""
+        for ask in list(self._asks):
+            if ask.action == action and self._looked(ask) is not None:
+                ask.declined = reason
+
+    def write(self) -> None:
+        """Tell what is new."""
+        for ask in list(self._asks):
+            looked = self._looked(ask)
+            if ask.declined is not None:
+                self._tell(ask, reason=ask.declined)
+            elif looked is not None and ask.action != "stop" and looked < self._position():
+                self._tell(ask, done=looked)
+            elif looked is not None and ask.looked is None:
+                ask.looked = looked
+                reason = f"the loop looked at {LOOKS[ask.action]} at step {looked}, and has not gone on since"
+                if ask.action == "stop":
+                    reason = f"the loop looked at {LOOKS[ask.action]} at step {looked}, and has not ended yet"
+                self._give(Event(ask.id, "done", reason=reason))
+
+    def end(self, step: int, *, has_failed: bool) -> str | None:
+        """Tell how it stands at the end of the run; return who has stopped it, if somebody has."""
+        self.write()
+        remark = None
+        for ask in list(self._asks):
+            if self._looked(ask) is None:
+                self._tell(ask, reason=f"the run ended, and its loop had not looked at {LOOKS[ask.action]}")
+            elif has_failed:
+                self._tell(ask, reason=f"the run failed at step {step}")
+            else:
+                self._tell(ask, done=step)
+                if ask.action == "stop":
+                    remark = f"stopped by {ask.who} at step {ask.step}"
+        return remark
+
+    def _tell(self, ask: _Ask, *, done: int | None = None, reason: str | None = None) -> None:
+        with contextlib.suppress(ValueError):
+            self._asks.remove(ask)
+        self._give(Event(ask.id, "done", done=done, reason=reason, settled=True))
+
+    def _looked(self, ask: _Ask) -> int | None:
+        if ask.action == "stop":
+            return self._flags.stop_seen
+        return next((step for times, step in self._flag(ask.action).looks if times >= ask.times), None)
+
+    def _flag(self, action: str) -> Flag:
+        return self._flags.checkpoint if action == "checkpoint" else self._flags.evaluate

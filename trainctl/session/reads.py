@@ -1,0 +1,268 @@
+"""Who takes the value of an edited key: the first read of it from the config, `live.now`, or the edit's own values.
+
+An edit changes the config, and nothing else. Whether that changes the training depends on who reads the key again, so
+that is watched, and written behind the answer: `read at step 8`, or `not read within 20 steps`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import logging
+import mmap
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import DictConfig
+
+from trainctl.config import _omegaconf
+from trainctl.config.assign import node_of
+from trainctl.config.changelog import Edit
+from trainctl.errors import EditError
+from trainctl.rundir.edits import reading
+from trainctl.rundir.events import Event
+from trainctl.session.schedule import NEVER
+from trainctl.session.values import Now, build
+
+log = logging.getLogger(__name__)
+
+WITHIN = 20  # steps in which a key that the loop reads has been read
+_MOST = 1 << 16  # keys of edits that are watched in forked children too
+
+
+@dataclass(slots=True)
+class _Watched:
+    """One edit that is watched: `left` has its keys that nobody has read and no later edit has set."""
+
+    request: str | None
+    step: int
+    left: set[str]
+    read: dict[str, int | None] = field(default_factory=dict)
+    watched: int | None = None  # in how many steps, once it was told that keys were not read
+    marks: dict[str, int] = field(default_factory=dict)  # where a forked child marks that it has read a key
+
+
+class Reads:
+    """Watches the keys of edits until they are read. It alters no value and nothing of what the training does.
+
+    Reads of all threads count, and of children that are forked after the edit, such as the workers of a DataLoader; of
+    the training thread those in `own()` do not, which are this package's. `live.step()` only asks `look` to tell what
+    is overdue; the I/O thread writes what there is to tell.
+
+    Args:
+        config: of the task.
+        position: returns the step that runs.
+        give: writes an event.
+    """
+
+    def __init__(self, config: DictConfig, position: Callable[[], int], give: Callable[[Event], object]) -> None:
+        self.seen: set[str] = set()  # watched keys that `own()` has read
+        self._config = config
+        self._position = position
+        self._give = give
+        self._owner: dict[str, _Watched] = {}
+        self._news: deque[_Watched] = deque()
+        self._own: int | None = None  # the thread whose reads do not count
+        self._pid = os.getpid()
+        self._marks = mmap.mmap(-1, _MOST)  # shared with forked children
+        self._marked = 0
+
+    @contextlib.contextmanager
+    def own(self) -> Iterator[None]:
+        """Let reads of this thread not count."""
+        before, self._own = self._own, threading.get_ident()
+        try:
+            yield
+        finally:
+            self._own = before
+
+    @contextlib.contextmanager
+    def task(self) -> Iterator[None]:
+        """Let reads of this thread count, inside of `own()`: the task's own code is called."""
+        before, self._own = self._own, None
+        try:
+            yield
+        finally:
+            self._own = before
+
+    @property
+    def next_step(self) -> int:
+        """The step at which it is told what was not read; `NEVER` when there is nothing to tell."""
+        waiting = [one.step for one in list(self._owner.values()) if one.watched is None]
+        return min(waiting) + WITHIN if waiting else NEVER
+
+    def changed(self, edit: Edit) -> tuple[Edit, Now]:
+        """Watch the keys of an edit that has just changed the config; return it and `live.now`, which note who reads.
+
+        Where several requests took effect at its step, the last one that set a key is the one whose value is read.
+        """
+        for part in edit.each if _omegaconf.IS_KNOWN else ():
+            watched = _Watched(part.id, edit.step, {key for key in part.values if key in edit.values})
+            for key in watched.left:
+                watched.marks[key] = self._marked = min(self._marked + 1, _MOST)
+                self._replace(key, watched)
+        self.arm()
+        return dataclasses.replace(edit, values=_Values(edit.values, self.take)), build(self._config, self)
+
+    def arm(self) -> None:
+        """Watch the nodes of all keys that nobody has read: an edit may have put others into their places."""
+        for key in list(self._owner):
+            with contextlib.suppress(EditError):
+                _omegaconf.watch(node_of(self._config, key), functools.partial(self.take, key))
+
+    def followed(self, keys: Collection[str], apply: Callable[[Now], object]) -> set[str]:
+        """Return those of the keys whose values a binding takes, also by way of references; it is called for that."""
+        found = _Taken()
+        nodes = {key: node_of(self._config, key) for key in keys}
+        for key, node in nodes.items():
+            _omegaconf.watch(node, functools.partial(found.look, key))
+        try:
+            now = build(self._config, found)
+        finally:
+            for node in nodes.values():
+                _omegaconf.unwatch(node)
+            self.arm()
+        apply(now)
+        return found.taken
+
+    def take(self, key: str) -> bool:
+        """Note that a key was read; say false if the read does not count. Any thread calls it."""
+        if os.getpid() != self._pid:
+            self._mark(key)
+        elif self._own == threading.get_ident():
+            self.seen.add(key)
+            return False
+        else:
+            self._note(key)
+        return True
+
+    def look(self, step: int) -> None:
+        """Tell of the keys that were not read in time, up to the start of this step."""
+        self._take_marked()
+        for watched in list(self._owner.values()):
+            if watched.watched is None and step >= watched.step + WITHIN:
+                self._tell_unread(watched, step)
+
+    def end(self, step: int) -> None:
+        """Tell of all keys that were not read until the end of the run, whose last step was this."""
+        self._take_marked()
+        for watched in list(self._owner.values()):
+            if watched.watched is None:
+                self._tell_unread(watched, step + 1)
+        self.write()
+
+    def write(self) -> None:
+        """Write what there is to tell."""
+        self._take_marked()
+        while self._news:
+            one = self._news.popleft()
+            if one.request is not None:
+                self._give(Event(one.request, "read", step=one.step, read=dict(one.read), watched=one.watched))
+
+    def _note(self, key: str) -> None:
+        watched = self._owner.pop(key, None)
+        if watched is not None:
+            watched.left.discard(key)
+            watched.read[key] = max(watched.step, self._position())
+            if not watched.left or watched.watched is not None:
+                self._news.append(watched)
+
+    def _mark(self, key: str) -> None:
+        watched = self._owner.get(key)
+        place = _MOST if watched is None else watched.marks[key]
+        if place < _MOST:
+            self._marks[place] = 1
+
+    def _take_marked(self) -> None:
+        """Note the reads of forked children; each edit of a key has a mark of its own."""
+        for key, watched in list(self._owner.items()):
+            place = watched.marks[key]
+            if place < _MOST and self._marks[place]:
+                self._note(key)
+
+    def _replace(self, key: str, watched: _Watched) -> None:
+        """Watch a key for a new edit: of its value by the one before nothing can be said any more."""
+        before = self._owner.get(key)
+        self._owner[key] = watched
+        if before is not None:
+            before.left.discard(key)
+            if not before.left and before.read:
+                self._news.append(before)
+
+    def _tell_unread(self, watched: _Watched, step: int) -> None:
+        unread = sorted(watched.left)
+        watched.watched = step - watched.step
+        watched.read |= dict.fromkeys(unread)
+        self._news.append(watched)
+        said = reading(dict.fromkeys(unread), watched.watched)
+        log.warning("the edit at step %d: %s %s", watched.step, ", ".join(unread), said)
+
+
+class _Taken:
+    """Notes which keys are taken from one `live.now`, in which all are watched."""
+
+    def __init__(self) -> None:
+        self.seen: set[str] = set()
+        self.taken: set[str] = set()
+
+    def look(self, key: str) -> bool:
+        self.seen.add(key)
+        return False
+
+    def take(self, key: str) -> bool:
+        self.taken.add(key)
+        return True
+
+
+class _Values(dict[str, Any]):
+    """The values of an edit as a hook gets them: it tells which of them the hook takes."""
+
+    def __init__(self, values: dict[str, Any], take: Callable[[str], bool]) -> None:
+        super().__init__(values)
+        self._take = take
+
+    def __getitem__(self, key: str) -> Any:
+        value = super().__getitem__(key)
+        self._take(key)
+        return value
+
+    def get(self, key: str, default: Any = None) -> Any:
+        self._take(key)
+        return super().get(key, default)
+
+    def __iter__(self) -> Iterator[str]:  # without it dict(values) would not ask for each item
+        return super().__iter__()
+
+    def items(self) -> Any:
+        return self._all().items()
+
+    def values(self) -> Any:
+        return self._all().values()
+
+    def copy(self) -> dict[str, Any]:
+        return self._all()
+
+    def __eq__(self, other: object) -> bool:
+        return self._all() == other
+
+    __hash__ = None  # as a dict
+
+    def __repr__(self) -> str:
+        return repr(self._all())
+
+    def __or__(self, other: Any) -> Any:
+        return self._all() | other
+
+    def __ror__(self, other: Any) -> Any:
+        return other | self._all()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return dict, (self._all(),)
+
+    def _all(self) -> dict[str, Any]:
+        return {key: self[key] for key in self}

@@ -1,0 +1,140 @@
+"""Whether a run starts from the config that was recorded: what Hydra composes, and what the program makes of it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from trainctl.attempt.reservation import in_use
+from trainctl.config.changelog import Changelog, put
+from trainctl.config.keys import is_within, leaves
+from trainctl.config.naming import current_swept
+from trainctl.config.settings import Settings, settings_of
+from trainctl.config.settings_node import recorded
+from trainctl.config.snapshot import leaves_of, moment_keys, recorded_by_value, snapshot
+from trainctl.config.values import is_same
+from trainctl.errors import RunDirError
+from trainctl.rundir.lock import is_locked
+from trainctl.rundir.paths import RunDir
+from trainctl.rundir.provenance import original_cwd
+from trainctl.rundir.summary import read_record
+from trainctl.session.drift_check import DriftCheck
+from trainctl.session.schedule import STARTED, read_own, read_replay
+
+COMPOSED = "composed"  # in run.yaml: what Hydra composed for the keys that the program set before `live`
+_OWN_ADVICE = (
+    "a run dir holds one run: choose another with hydra.run.dir, hydra.sweep.dir or run_dir=; to go on with this run "
+    "all the same name these keys in trainctl.identity.exclude, or give trainctl.drift=allow"
+)
+_REPLAY_ADVICE = (
+    "start from the same config, name these keys in trainctl.identity.exclude, or give trainctl.drift=allow to apply "
+    "its edits anyway"
+)
+
+
+def check_start(run: RunDir, config: DictConfig, drawn: Collection[str] = ()) -> Settings:
+    """Refuse what would stop a run as soon as it has begun; nothing is made or changed for that.
+
+    What Hydra has composed now is compared with what it composed then: the program may set more before `live`, and keys
+    that were `drawn` may differ.
+
+    Raises:
+        SettingError: a setting of `trainctl:` is wrong.
+        ChangelogError, DriftError: what is to be replayed is not a changelog, or of another config.
+        RunDirError: the run dir is no directory, or in use.
+    """
+    settings = settings_of(config)
+    for path in (run.path, *run.path.parents):
+        if path.exists() and not path.is_dir():
+            raise RunDirError(
+                f"the run dir {str(run.path)!r} cannot be made: {str(path)!r} is a file; "
+                "choose another with hydra.run.dir"
+            )
+    if is_locked(run.lock):
+        raise RunDirError(in_use(run))
+    own_changelog(run, config, settings, drawn, is_composed=True)
+    replayed_changelog(config, settings, drawn, is_composed=True)
+    return settings
+
+
+def own_changelog(
+    run: RunDir, config: DictConfig, settings: Settings, drawn: Collection[str] = (), *, is_composed: bool = False
+) -> Changelog:
+    """Return the changelog that earlier attempts wrote, else a new one.
+
+    Keys of `trainctl.identity.exclude` may differ, and values that a resolver gave; all may with
+    `trainctl.drift=allow`.
+
+    Args:
+        run: which.
+        config: of the run that starts.
+        settings: its `trainctl:` settings.
+        drawn: keys that a resolver has drawn a value for, which the config has for good.
+        is_composed: the program has not run yet, so what it set then is left out.
+
+    Raises:
+        ChangelogError, DriftError: what stands there is not a changelog, or of another config.
+    """
+    own = read_own(run)
+    if own is None:
+        return Changelog(recorded(config))
+    base = _as_composed(own.base, run) if is_composed else own.base
+    check = DriftCheck(base, config, settings, run)
+    check(str(run.changelog), _OWN_ADVICE, ignore={*recorded_by_value(config), *drawn}, is_silent=is_composed)
+    return own
+
+
+def replayed_changelog(
+    config: DictConfig, settings: Settings, drawn: Collection[str] = (), *, is_composed: bool = False
+) -> Changelog | None:
+    """Return the changelog to replay; None when none is asked for.
+
+    Where the schedule to replay is an axis of a sweep (`-m trainctl.replay=a,b norm=new,batch`), the keys of the other
+    axes may differ from the recorded ones; keys and values may as for `own_changelog`.
+
+    Raises:
+        ChangelogError, DriftError: it is not a changelog, or of another config and that is not allowed.
+    """
+    if settings.replay is None:
+        return None
+    path = original_cwd() / Path(settings.replay).expanduser()
+    replay = read_replay(path)
+    run = RunDir.at(path if path.is_dir() else path.parent)
+    is_alone = not path.is_dir() and run.changelog != path
+    if is_composed and is_alone:  # nothing tells what the program had set there
+        return replay
+    base = _as_composed(replay.base, run) if is_composed else replay.base
+    ignore = {*moment_keys(config), *drawn, *_keys_of_axes(replay.base, snapshot(config))}
+    later = started_with(replay)
+    ignore |= {key for key, value in leaves_of(config).items() if key in later and is_same(value, later[key])}
+    check = DriftCheck(base, config, settings, None if is_alone else run)
+    check(f"the replayed {settings.replay}", _REPLAY_ADVICE, ignore=ignore, is_silent=is_composed)
+    return replay
+
+
+def started_with(changelog: Changelog) -> dict[str, Any]:
+    """Return what later attempts of a recorded run were started with in place of what step 0 says, by key."""
+    edits = [part for edit in changelog.edits for part in edit.each if (part.id or "").startswith(STARTED)]
+    return {key: value for part in edits for key, value in part.values.items()}
+
+
+def _as_composed(base: Mapping[Any, Any], run: RunDir) -> dict[Any, Any]:
+    """Return the config of a record as Hydra had composed it."""
+    composed = read_record(run, COMPOSED).get(COMPOSED)
+    found = copy.deepcopy(dict(base))
+    for key, value in composed.items() if isinstance(composed, dict) else ():
+        put(found, str(key), value)
+    return found
+
+
+def _keys_of_axes(*configs: Mapping[Any, Any]) -> set[str]:
+    """Return the keys that differ between the jobs of a sweep over schedules: those at and below each swept key."""
+    swept = current_swept() or frozenset()
+    if "trainctl.replay" not in swept:
+        return set()
+    places = tuple(key.rpartition("@")[2].replace("/", ".") for key in swept)
+    return {key for config in configs for key in leaves(config) if is_within(key, places)}
