@@ -21,7 +21,7 @@ from trainctl.rundir import files
 from trainctl.rundir.lock import is_locked
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.result import read_result
-from trainctl.rundir.status import state_of
+from trainctl.rundir.status import read_status, state_of
 
 Begin = Callable[..., Attempt]
 
@@ -158,7 +158,10 @@ def test_full_disk_at_the_end_gives_the_lock_back(
     fill(small_disk / "filler")
     begun.end("done", value="x" * 10_000)
     assert "the end of the run could not be written" in caplog.text
-    assert state_of(run) == "interrupted"  # by evidence: nobody runs there, and nothing says that it was done
+    status = read_status(run)
+    assert status is not None
+    assert (status.state, status.exit_code, state_of(run)) == ("failed", 1, "failed")
+    assert "No space left on device" in str(status.reason)
 
 
 def test_entries_are_added_to_the_record(run: RunDir, begin: Begin) -> None:
