@@ -119,3 +119,19 @@ def test_other_launchers_sweep_over_sources_too(app: App, launcher: str) -> None
     )
     assert done.returncode == 0, done.stderr
     assert sorted(app.ran()) == ["end 0", "end 1", "start 0", "start 1"]
+
+
+def test_comments_of_an_ini_file_are_told_where_its_keys_are(
+    python: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    (tmp_path / "d.ini").write_text("[DEFAULTS]\n# how fast <b>it</b> goes\nlr = 0.3\nsteps = 5\n")
+    given = ["--config-dir", "conf", "+from=ini/d.ini"]
+    done = python("app.py", *given, "hydra.run.dir=runs/one")
+    assert done.returncode == 0, done.stderr
+    keys = yaml.loads((tmp_path / "runs" / "one" / "run.yaml").read_text())["keys"]
+    assert keys["lr"] == {"type": "float", "help": "how fast <b>it</b> goes"}
+    assert "help" not in keys["steps"]
+    explained = python("-c", CLI, "explain", "runs/one")
+    assert "how fast <b>it</b> goes" in explained.stdout
+    assert python("-c", CLI, "explain", "runs/one", "lr").stdout.splitlines()[-1] == "# how fast <b>it</b> goes"
+    assert python("-c", CLI, "explain", "runs/one", "steps", "--json").stdout.count("help") == 0

@@ -13,7 +13,7 @@ from trainctl.cli.opening import OpenApp, look_at
 from trainctl.cli.place import JsonOption, find_run
 from trainctl.errors import SettingError
 from trainctl.explain.explain import Explanation, explain_config, explain_run
-from trainctl.explain.origin import History, below, check_key, rows, said_of_value
+from trainctl.explain.origin import below, check_key, rows, said_of_value
 from trainctl.rundir.paths import RunDir
 
 _Program = Annotated[
@@ -76,24 +76,28 @@ def _print(explanation: Explanation, key: str | None, as_json: bool) -> None:
     history = explanation.history
     check_key(history, key)
     if as_json:
-        terminal.print_json([_record(history, each) for each in below(history, key)])
+        terminal.print_json([_record(explanation, each) for each in below(history, key)])
     elif below(history, key) == [key]:
         _print_columns(
             ("value", "set by"),
             [(said_of_value(setting, setting.value), str(setting.source)) for setting in history[str(key)]],
         )
+        if key in explanation.help:
+            terminal.print_line(f"# {explanation.help[str(key)]}", style="dim")
     else:
-        _print_columns(("key", "value", "set by", "replaced"), rows(history, key))
+        lines = [(*line, explanation.help.get(line[0], "")) for line in rows(history, key)]
+        _print_columns(("key", "value", "set by", "replaced", "help"), lines)
     for sentence in explanation.unknown:
         terminal.note(sentence, style="yellow")
 
 
 def _print_columns(titles: tuple[str, ...], lines: Any) -> None:
-    print_grid([Column(title, cells, least=12) for title, cells in zip(titles, zip(*lines, strict=True), strict=True)])
+    columns = zip(titles, zip(*lines, strict=True), strict=True)
+    print_grid([Column(title, cells, least=12) for title, cells in columns if title != "help" or any(cells)])
 
 
-def _record(history: History, key: str) -> dict[str, Any]:
-    settings = history[key]
+def _record(explanation: Explanation, key: str) -> dict[str, Any]:
+    settings = explanation.history[key]
     return {
         "key": key,
         "value": settings[-1].value,
@@ -105,4 +109,5 @@ def _record(history: History, key: str) -> dict[str, Any]:
             }
             for each in settings
         ],
+        **({"help": explanation.help[key]} if key in explanation.help else {}),
     }

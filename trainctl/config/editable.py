@@ -34,6 +34,11 @@ class EditableKeys(dict[str, Key]):
         self._config, self._editable = config, editable
         self.controls = {str(pattern): parse_spec(spec, str(pattern)) for pattern, spec in controls.items()}
 
+    def with_help(self, texts: Mapping[str, str]) -> EditableKeys:
+        """Return a copy with texts about keys that have none of their own."""
+        told = {name: text for name, text in texts.items() if name in self and self[name].help is None}
+        return self.replaced({name: dataclasses.replace(self[name], help=text) for name, text in told.items()})
+
     def replaced(self, found: Mapping[str, Key]) -> EditableKeys:
         """Return a copy in which leaves may be edited otherwise, and with them what lies in them."""
         other = copy.copy(self)

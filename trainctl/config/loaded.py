@@ -67,6 +67,19 @@ def keep_copies(hydra: DictConfig, loaded: Iterable[Loaded]) -> None:
         hydra.runtime[_NODE] = text
 
 
+def comments_of(copies: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Return what sources say of keys, by dotted key, from the records of their copies; of two the later one.
+
+    A record may be one of a `run.yaml`: what is no text is passed over.
+    """
+    found: dict[str, str] = {}
+    for each in copies:
+        said = each.get("help")
+        if isinstance(said, Mapping):
+            found |= {str(key): text for key, text in said.items() if isinstance(text, str)}
+    return found
+
+
 def kept_copies(hydra: DictConfig | None) -> list[dict[str, Any]]:
     """Return the copies that `keep_copies` left in a `hydra` node, as records."""
     text = None if hydra is None else hydra.runtime.get(_NODE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from hydra.core.plugins import Plugins
@@ -14,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from trainctl.compose import _hydra
 from trainctl.config._omegaconf import child
 from trainctl.config.keys import leaves
+from trainctl.config.loaded import comments_of, kept_copies
 from trainctl.config.overrides import task_overrides
 from trainctl.config.pairs import PAIR_NODE
 from trainctl.config.settings_node import NODE
@@ -40,10 +41,12 @@ class Explanation:
     Attributes:
         history: all values that each key had.
         unknown: why some of it is not known, one sentence each.
+        help: dotted key -> what a source says of it, such as the comment in an .ini file.
     """
 
     history: History
     unknown: list[str]
+    help: Mapping[str, str] = field(default_factory=dict)
 
 
 def explain_config(config: DictConfig, loader: Any) -> Explanation:
@@ -69,6 +72,7 @@ def written(explanation: Explanation, key: str | None) -> str:
     lines = []
     for each, value, source, replaced in rows(explanation.history, key):
         lines += [f"{each}: {value}", f"    {source}", *([f"    instead of {replaced}"] if replaced else [])]
+        lines += [f"    # {explanation.help[each]}"] if each in explanation.help else []
     return "".join(f"{clean(line)}\n" for line in [*lines, *explanation.unknown])
 
 
@@ -102,7 +106,8 @@ def explain_run(run: RunDir) -> Explanation:
     for edit in applied_edits(log, read_events(run)) if log is not None else ():
         explanation.history.set(edit.values, Source("edit", said_of_edit(edit.step, edit.who, edit.via, edit.note)))
     masking = masking_of(run, log)
-    return Explanation(explanation.history.masked(masking), texts(masking, explanation.unknown))
+    said = {key: str(masking.text(text)) for key, text in explanation.help.items()}
+    return Explanation(explanation.history.masked(masking), texts(masking, explanation.unknown), said)
 
 
 def _explain(final: Mapping[str, Any], hydra: DictConfig, loader: Any, otherwise: str) -> Explanation:
@@ -122,7 +127,7 @@ def _explain(final: Mapping[str, Any], hydra: DictConfig, loader: Any, otherwise
         values = {key: final[key] for key in pair["keys"] if key in final}
         history.set(values, Source("pair", str(pair["pair"])))
     history.settle(final, Source("unknown", "(see below)" if unknown else otherwise))
-    return Explanation(history, unknown)
+    return Explanation(history, unknown, comments_of(kept_copies(hydra)))
 
 
 def _hydra_of(run: RunDir, problems: list[str]) -> DictConfig | None:

@@ -14,8 +14,9 @@ from trainctl.attempt.attempt import Attempt
 from trainctl.config.changelog import Changelog
 from trainctl.config.controls import Key
 from trainctl.config.editable import EditableKeys
+from trainctl.config.loaded import comments_of, kept_copies
 from trainctl.config.settings import Settings, settings_of
-from trainctl.config.settings_node import recorded
+from trainctl.config.settings_node import hydra_config, recorded
 from trainctl.errors import RunDirError
 from trainctl.rundir.edits import applied_edits
 from trainctl.rundir.events import Answers, latest, read_events
@@ -69,6 +70,7 @@ def open_session(
     records = [each for each in (None if is_first else own, replay) if each is not None]
     drawn = take_recorded(config, records, before, settings.hidden)
     keys = EditableKeys(config, settings.controls, editable=settings.editable)
+    keys = keys.with_help(comments_of(kept_copies(config.get("hydra") or hydra_config())))
     if is_first:
         own = Changelog(recorded(config))
     note_seed(own.base, attempt.seed)
