@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from trainctl.config.identity import identity
-from trainctl.config.settings import Settings, settings_of
-from trainctl.config.settings_node import kept_node, leave_out_of_dirname, move_settings, put_back, recorded, setting
+from trainctl.config.settings import IdentitySettings, Settings, recorded, settings_of
+from trainctl.config.settings_node import kept_node, leave_out_of_dirname, move_settings, put_back, setting
 
 
 def composed(**entries: Any) -> DictConfig:
@@ -156,3 +156,22 @@ def test_settings_stay_out_of_the_name_that_hydra_makes_of_overrides() -> None:
     config = composed(hydra={"job": {"config": {"override_dirname": options}}})
     leave_out_of_dirname(config, ["lr", "trainctl.seed", "trainctl.seed", "trainctl", "trainctl_note"])
     assert config.hydra.job.config.override_dirname.exclude_keys == ["a", "trainctl.seed", "trainctl"]
+
+
+def test_record_has_the_settings_that_are_not_the_defaults_behind_the_users_own_keys() -> None:
+    config = OmegaConf.create({"lr": 0.1})
+    settings = OmegaConf.structured(Settings(seed=3, identity=IdentitySettings(exclude=["data.*"])))
+    with open_dict(config):
+        config.hydra = {"trainctl": settings}
+    assert list(recorded(config).items()) == [
+        ("lr", 0.1),
+        ("trainctl", {"seed": 3, "identity": {"exclude": ["data.*"]}}),
+    ]
+    assert settings_of(config).identity.exclude == ["data.*"]
+
+
+def test_record_keeps_the_settings_that_the_config_itself_has() -> None:
+    config = OmegaConf.create({"trainctl": {"poll_s": 0.05}, "every": "${trainctl.poll_s}", "hydra": {}})
+    with open_dict(config):
+        config.hydra.trainctl = OmegaConf.structured(Settings(poll_s=0.05, drift="allow"))
+    assert recorded(config) == {"every": "${trainctl.poll_s}", "trainctl": {"drift": "allow", "poll_s": 0.05}}

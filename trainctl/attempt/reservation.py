@@ -17,8 +17,8 @@ from trainctl.attempt.process import own
 from trainctl.attempt.run_facts import drawing_facts
 from trainctl.config import yaml
 from trainctl.config.loaded import kept_copies
-from trainctl.config.settings import Settings, settings_of
-from trainctl.config.settings_node import hydra_config, recorded
+from trainctl.config.settings import Settings, recorded, settings_of
+from trainctl.config.settings_node import hydra_config
 from trainctl.errors import RunDirError
 from trainctl.rundir import files
 from trainctl.rundir.lock import RunLock

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
@@ -11,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from trainctl.config.settings_node import NODE, escaped, kept_node, merged, own_node
+from trainctl.config.snapshot import snapshot
 from trainctl.errors import SettingError
 
 REPLAY_MODES = ("refuse", "follow", "fork")
@@ -133,6 +136,41 @@ class Settings:
 
     # keys whose values trackers do not get, patterns with *; what looks like a secret or is `hidden` need not be named
     omit: list[str] = field(default_factory=list)
+
+
+def recorded(config: DictConfig) -> dict[Any, Any]:
+    """Return the snapshot of a task's config, and of its settings, wherever they lie, those that are not the defaults.
+
+    What the config has of the settings in itself is kept whole: its interpolations may refer to it.
+
+    >>> config = OmegaConf.create({"lr": 0.1, "hydra": {"trainctl": {"seed": 3, "drift": "error"}}})
+    >>> recorded(config)
+    {'lr': 0.1, 'trainctl': {'seed': 3}}
+    """
+    base, kept = snapshot(config), kept_node(config)
+    if kept is not None:
+        own = base.pop(NODE, None)
+        base[NODE] = merged(_changed(snapshot(kept), _defaults()), own if isinstance(own, dict) else {})
+    return base
+
+
+@functools.cache
+def _defaults() -> dict[Any, Any]:
+    found: dict[Any, Any] = OmegaConf.to_container(OmegaConf.structured(Settings))  # type: ignore[assignment]
+    return found
+
+
+def _changed(values: Mapping[Any, Any], defaults: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Return the values that differ from the defaults, nested as they are."""
+    found: dict[Any, Any] = {}
+    for key, value in values.items():
+        default = defaults.get(key)
+        if isinstance(value, dict) and isinstance(default, dict) and default:
+            below = _changed(value, default)
+            found |= {key: below} if below else {}
+        elif key not in defaults or value != default:
+            found[key] = value
+    return found
 
 
 def settings_of(config: DictConfig) -> Settings:

@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from trainctl.config import keys
 from trainctl.config._omegaconf import child, is_open, plain, text_of, unlocked, walk
-from trainctl.config.snapshot import snapshot, spans
+from trainctl.config.snapshot import spans
 
 NODE = "trainctl"
 
@@ -107,20 +107,6 @@ def setting(config: DictConfig, name: str, default: Any = None) -> Any:
         if value is not None:
             return value
     return default
-
-
-def recorded(config: DictConfig) -> dict[Any, Any]:
-    """Return the snapshot of a task's config with its settings, wherever they lie.
-
-    >>> config = OmegaConf.create({"lr": 0.1, "hydra": {"trainctl": {"seed": 3}}})
-    >>> recorded(config)
-    {'lr': 0.1, 'trainctl': {'seed': 3}}
-    """
-    base, kept = snapshot(config), kept_node(config)
-    if kept is not None:
-        own = base.get(NODE)
-        base[NODE] = merged(snapshot(kept), own if isinstance(own, dict) else {})
-    return base
 
 
 def has_settings(config: DictConfig) -> bool:

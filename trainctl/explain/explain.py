@@ -14,13 +14,12 @@ from omegaconf.errors import OmegaConfBaseException
 from trainctl.compose import _hydra
 from trainctl.config._omegaconf import child
 from trainctl.config.keys import leaves
-from trainctl.config.loaded import comments_of, kept_copies
 from trainctl.config.overrides import task_overrides
 from trainctl.config.pairs import PAIR_NODE
 from trainctl.config.settings_node import NODE
 from trainctl.errors import RunDirError
 from trainctl.explain.origin import History, Source, check_key, rows, said_of_edit
-from trainctl.explain.trace import TraceError, note_overrides, trace
+from trainctl.explain.trace import TraceError, comments, note_overrides, trace
 from trainctl.rundir import files
 from trainctl.rundir.edits import applied_edits, read_changelog
 from trainctl.rundir.events import read_events
@@ -127,7 +126,7 @@ def _explain(final: Mapping[str, Any], hydra: DictConfig, loader: Any, otherwise
         values = {key: final[key] for key in pair["keys"] if key in final}
         history.set(values, Source("pair", str(pair["pair"])))
     history.settle(final, Source("unknown", "(see below)" if unknown else otherwise))
-    return Explanation(history, unknown, comments_of(kept_copies(hydra)))
+    return Explanation(history, unknown, comments(hydra))
 
 
 def _hydra_of(run: RunDir, problems: list[str]) -> DictConfig | None:

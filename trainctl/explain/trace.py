@@ -20,7 +20,7 @@ from trainctl.config.adopt import NEVER_LOADED
 from trainctl.config.assign import assign
 from trainctl.config.given import is_choice, keys_given
 from trainctl.config.keys import leaves, split
-from trainctl.config.loaded import kept_copies
+from trainctl.config.loaded import comments_of, kept_copies
 from trainctl.config.overrides import quoted, task_overrides
 from trainctl.errors import EditError
 from trainctl.explain.origin import History, Source
@@ -31,6 +31,11 @@ _FROM = ("from", "from_unknown")  # these come after all files, and are not read
 
 class TraceError(Exception):
     """The composition cannot be followed, for the reason given."""
+
+
+def comments(hydra: DictConfig) -> dict[str, str]:
+    """Return what the sources of a config (`+from=`) say of its keys, by dotted key."""
+    return comments_of(kept_copies(hydra))
 
 
 def trace(loader: Any, hydra: DictConfig) -> History:

@@ -15,8 +15,8 @@ from trainctl.config.changelog import Changelog
 from trainctl.config.controls import Key
 from trainctl.config.editable import EditableKeys
 from trainctl.config.loaded import comments_of, kept_copies
-from trainctl.config.settings import Settings, settings_of
-from trainctl.config.settings_node import hydra_config, recorded
+from trainctl.config.settings import Settings, recorded, settings_of
+from trainctl.config.settings_node import hydra_config
 from trainctl.errors import RunDirError
 from trainctl.rundir.edits import applied_edits
 from trainctl.rundir.events import Answers, latest, read_events

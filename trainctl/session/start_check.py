@@ -13,8 +13,7 @@ from trainctl.attempt.reservation import in_use
 from trainctl.config.changelog import Changelog, put
 from trainctl.config.keys import is_within, leaves
 from trainctl.config.naming import current_swept
-from trainctl.config.settings import Settings, settings_of
-from trainctl.config.settings_node import recorded
+from trainctl.config.settings import Settings, recorded, settings_of
 from trainctl.config.snapshot import leaves_of, moment_keys, recorded_by_value, snapshot
 from trainctl.config.values import is_same
 from trainctl.errors import RunDirError
