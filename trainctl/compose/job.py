@@ -6,6 +6,7 @@ What a task function may tell the launcher about its jobs, as its attribute `tra
 from __future__ import annotations
 
 import copy
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -112,6 +113,7 @@ class SweepContext:
     Attributes:
         program: of the task function.
         token: nobody else's; tells jobs apart that nothing else does.
+        begun: when the sweep began, in Unix seconds.
     """
 
     config: DictConfig
@@ -119,6 +121,7 @@ class SweepContext:
     hydra_context: HydraContext
     program: Program = NO_PROGRAM
     token: str = ""
+    begun: float = math.inf
 
 
 @dataclass(slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import secrets
+import time
 import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -53,7 +54,7 @@ class SlotSweeps:
                 name_sweep_dir(context.config, made)
         task = context.task_function
         program = program_of(task, hooks_of(task).file(context.config))
-        self._context = dataclasses.replace(context, program=program, token=secrets.token_hex(8))
+        self._context = dataclasses.replace(context, program=program, token=secrets.token_hex(8), begun=time.time())
 
     def launch(self, jobs: Sequence[Sequence[Override]], initial_job_idx: int) -> list[JobReturn]:
         """Run the jobs and return their JobReturns in order, FAILED ones included.

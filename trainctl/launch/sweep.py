@@ -49,6 +49,7 @@ class Sweep:
         self._starter = starter
         self._queue = Queue(starter, pool, specs, report, greet=greet, is_alone=is_alone)
         self._specs = specs
+        self._late_code: set[str] = set()
         self._report = report
         self._settings = settings
         self._tries = [0] * len(specs)
@@ -128,6 +129,9 @@ class Sweep:
         if kind == "waiting":
             self._report.wait(job.position, Path(values[0]))
             self._queue.take_slot_back(job)
+        elif kind == "late":
+            assert job.path is not None
+            self._tell_late_code(job.position, job.path, values[0])
         elif kind == "idle":
             self._report.idle(job.position)
             self._queue.take_slot_back(job)
@@ -141,6 +145,13 @@ class Sweep:
                 job.act_at = time.monotonic() + self._settings.timeout_min * 60
             overrides = self._untold(job.position, job.path)
             self._report.start(job.position, job.path, job.slot.name, values[1], values[2], overrides=overrides)
+
+    def _tell_late_code(self, position: int, path: Path, files: Sequence[str]) -> None:
+        """Say of each file once that a job has loaded it in a version that is newer than the sweep."""
+        new = [file for file in files if file not in self._late_code]
+        self._late_code.update(new)
+        if new:
+            self._report.late_code(position, path, [Path(file) for file in new])
 
     def _untold(self, position: int, path: Path) -> str:
         """Return the swept overrides of a job whose directory is named by its number only."""

@@ -10,7 +10,7 @@ import errno
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TextIO
 
@@ -148,6 +148,11 @@ class Report:
     def retry(self, position: int, tries: int, retries: int) -> None:
         self.counts["failed"] -= 1
         self._say(f"RETRY {self._of(position)} will be tried again ({tries} of {retries})")
+
+    def late_code(self, position: int, path: Path, files: Sequence[Path]) -> None:
+        """A job is the first to have loaded files that were changed since the sweep began."""
+        names = ", ".join(map(_shown, files))
+        self._say(f"NOTE  {self._of(position)} {_shown(path)} is the first with {names}, changed since the sweep began")
 
     def note(self, text: str) -> None:
         self._say(text)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import select
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from typing import NoReturn, cast
@@ -25,6 +27,7 @@ from trainctl.launch.failure import Failure, cause_of
 from trainctl.launch.local.channel import Channel, ChannelClosed
 from trainctl.launch.local.claim import Claim, claim_of, claiming, find_or_adopt, take
 from trainctl.launch.local.exit import Remains, leave
+from trainctl.launch.local.late_code import loaded_late
 from trainctl.launch.local.linux import adopt_orphans, die_with_parent
 from trainctl.launch.local.prestart import NotStarted, when_started
 from trainctl.launch.local.tracebacks import full_text, short_text
@@ -35,7 +38,7 @@ from trainctl.launch.slots.threads import EVERYONE, POOLS, limit_threads
 from trainctl.rundir.job_index import JobIndex
 from trainctl.rundir.lock import is_locked
 from trainctl.rundir.paths import RunDir
-from trainctl.rundir.provenance import code_change, machine_facts
+from trainctl.rundir.provenance import code_change, machine_facts, original_cwd
 from trainctl.rundir.result import stored_result
 from trainctl.rundir.status import State, read_status
 
@@ -49,7 +52,8 @@ def become_job(channel: Channel, load_context: Callable[[], SweepContext], *, pa
     """Be a job until it is over, then leave the process.
 
     Messages to the launcher: `armed(path)`, `waiting(path)`, `started(path, attempt, passed)`,
-    `same(number, path)`, `skipped(path, loss, return, change, is_shared)`, `idle()`, `ended(failure or None, return)`,
+    `same(number, path)`, `skipped(path, loss, return, change, is_shared)`, `late(files)`, `idle()`,
+    `ended(failure or None, return)`,
     `leaving()`. From it: the `JobSpec`, then `Slot`s.
     """
     code, job = 1, None
@@ -91,6 +95,8 @@ class Job:
         self._has_succeeded = self.is_idle = False
         self._hydra_config: bytes | None = None
         self._passed = ""
+        self._early_modules = frozenset(sys.modules)
+        self._loaded_by = -math.inf if forked else time.time()  # a forked job has them as its launcher had
 
     def run(self) -> int:
         """Return the exit code of the process."""
@@ -205,7 +211,18 @@ class Job:
         if self._attempt is None:  # Hydra failed in its own part
             self._attempt = Attempt.start(reservation, left_by_exit=_LEFT)
             output.give_to(run.log)
+        self._tell_late_code(context, self._attempt)
         return self._finish(self._attempt, returned)
+
+    def _tell_late_code(self, context: SweepContext, attempt: Attempt) -> None:
+        """Say which modules the task has loaded in a version that earlier jobs did not have."""
+        script = context.program.script
+        roots = [str(original_cwd()), *([os.path.dirname(script)] if script is not None else [])]
+        files = loaded_late(context.begun, self._early_modules, self._loaded_by, roots)
+        if files:
+            with contextlib.suppress(OSError):  # a full disk: it is said at the terminal
+                attempt.update_run_yaml(changed_code=files)
+            self._channel.send("late", files)
 
     def _start_late(self, reservation: Reservation, output: HeldOutput) -> None:
         try:

@@ -1,0 +1,37 @@
+"""Code that was changed while a sweep ran: which jobs have loaded it, so that nobody takes them for one version.
+
+A forked job has all modules that its program had imported when the sweep began. What it imports by itself, such as the
+module that a `_target_` names, is read when it runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import sys
+from collections.abc import Collection, Iterable
+
+_MARGIN_S = 1.0  # file systems round times
+
+
+def loaded_late(begun: float, early: Collection[str], read_by: float, roots: Iterable[str]) -> list[str]:
+    """Return the files of modules of the project that this process has loaded as changed after a sweep began.
+
+    Args:
+        begun: when that was, in Unix seconds.
+        early: names of modules that this process had loaded at the time `read_by`: a later change is not in them.
+        read_by: Unix seconds; of a forked process minus infinity, since it has them as its parent had.
+        roots: the directories of the project; installed packages in them do not count.
+    """
+    places = tuple(f"{os.path.realpath(root)}{os.sep}" for root in roots)
+    found = set()
+    for name, module in list(sys.modules.items()):
+        until = read_by if name in early else math.inf
+        file = getattr(module, "__file__", None) if until > begun else None
+        path = os.path.realpath(file) if isinstance(file, str) else ""
+        if path.startswith(places) and "site-packages" not in path:
+            with contextlib.suppress(OSError):
+                if begun + _MARGIN_S < os.stat(path).st_mtime <= until:
+                    found.add(path)
+    return sorted(found)
