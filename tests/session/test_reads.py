@@ -251,3 +251,18 @@ def test_a_repetition_that_does_not_read_what_was_read_is_another_run(tmp_path: 
         subprocess.run([sys.executable, script, tmp_path / name, edits, how], check=True, capture_output=True)
     found = compare(RunDir.at(tmp_path / "one"), RunDir.at(tmp_path / "two")).difference
     assert found == (None if reads_again else "step 5: the edited n was read at step 5, now not read")
+
+
+def test_nobody_is_said_not_to_have_read_an_entry_that_was_taken_out(
+    open_live: OpenLive, run: RunDir, ask: Ask, end_run: EndRun
+) -> None:
+    live = open_live(config())
+    edited(live, ask, **{"+optim.extra": "0.9"})
+    assert live.config.optim.extra == 0.9
+    request = ask(live, undo=True)
+    for _ in range(30):
+        live.step()
+    end_run()
+    assert "extra" not in live.config.optim
+    assert read(run, request) == {}
+    assert count_unread(run) == 0

@@ -13,6 +13,7 @@ from trainctl.cli import terminal
 from trainctl.cli.grid import Column, print_grid
 from trainctl.cli.place import JsonOption, RunArgument, find_run
 from trainctl.config import changelog, yaml
+from trainctl.config._omegaconf import MISSING
 from trainctl.config.masking import Masking
 from trainctl.rundir.edits import Applied, applied_edits, merged, read_changelog, reading
 from trainctl.rundir.events import outcome, read_events
@@ -167,7 +168,7 @@ def _lines(entry: Entry) -> list[tuple[str, str]]:
 
 
 def _shown(value: Any) -> str:
-    return "(not there)" if value is _MISSING else yaml.inline(value)
+    return "(not there)" if value is _MISSING or value == MISSING else yaml.inline(value)
 
 
 def _as_record(entry: Entry) -> dict[str, Any]:

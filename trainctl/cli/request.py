@@ -10,6 +10,7 @@ import typer
 from trainctl.cli import terminal
 from trainctl.cli.place import RunArgument, find_run, shown
 from trainctl.config import yaml
+from trainctl.config._omegaconf import MISSING
 from trainctl.config.controls import Key
 from trainctl.config.relative import take_apart
 from trainctl.errors import EditError, RunDirError
@@ -150,12 +151,11 @@ def _applied(answer: Event, shows_values: bool) -> str:
     what = "" if answer.undo is None else f", undoing edit {answer.undo}"
     values = ", ".join(f"{key}={_short(value)}" for key, value in (answer.edits or {}).items())
     shown_values = f": {values}" if shows_values and values else ""
-    read = reading(answer.read, answer.watched)
-    if read is None:
-        return f"applied at step {answer.step}{what}{shown_values}; not read yet"
-    return f"applied at step {answer.step}{what}{shown_values}{'; ' if shown_values else ', '}{read}"
+    read = reading(answer.read, answer.watched) or ("" if answer.read is not None else "not read yet")
+    separator = ("; " if shown_values or answer.read is None else ", ") if read else ""
+    return f"applied at step {answer.step}{what}{shown_values}{separator}{read}"
 
 
 def _short(value: Any) -> str:
-    text = yaml.inline(value)
+    text = "(not there)" if value == MISSING else yaml.inline(value)
     return text if len(text) <= 200 else text[:200] + "…"

@@ -102,12 +102,23 @@ class Reads:
         Where several requests took effect at its step, the last one that set a key is the one whose value is read.
         """
         for part in edit.each if _omegaconf.IS_KNOWN else ():
-            watched = _Watched(part.id, edit.step, {key for key in part.values if key in edit.values})
+            left = {key for key in part.values if key in edit.values and self._is_there(key)}
+            watched = _Watched(part.id, edit.step, left)
             for key in watched.left:
                 watched.marks[key] = self._marked = min(self._marked + 1, _MOST)
                 self._replace(key, watched)
+            if not left:  # it has only taken entries out
+                self._news.append(watched)
         self.arm()
         return dataclasses.replace(edit, values=_Values(edit.values, self.take)), build(self._config, self)
+
+    def _is_there(self, key: str) -> bool:
+        """Whether the config has a key: an edit may have taken it out, which nobody can read."""
+        try:
+            node_of(self._config, key)
+        except EditError:
+            return False
+        return True
 
     def arm(self) -> None:
         """Watch the nodes of all keys that nobody has read: an edit may have put others into their places."""
