@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from example_runs import answers, asked_beforehand, metric, run_example, start, until, wait
+from example_runs import ENVIRONMENT, PATIENCE_S, answers, asked_beforehand, metric, run_example, start, until, wait
 
 from trainctl.config.changelog import loads
 from trainctl.config.yaml import loads as read
@@ -157,3 +160,22 @@ class TestTransformersPoem:
         assert rates == pytest.approx(metric(run, "lr/0"))
         assert rates[9] == pytest.approx(0.02 * (1 - 8 / 30))
         assert read(run.result.read_text())["value"] < metric(run, "loss")[1]
+
+    def test_edited_and_killed_run_is_resumed_and_verified(self, tmp_path: Path) -> None:
+        settings = ["hydra.run.dir=run", "steps=24", "save_steps=8", "accumulate=1", "batch_size=4"]
+        run = RunDir.at(tmp_path / "run")
+        asked_beforehand(run, {"edits": {"optim.lr": 0.02}, "at": 5}, {"action": "pause", "at": 19})
+        process = start("transformers_poem.py", tmp_path, *settings)
+        until(lambda: ("applied", 19) in (answers(run) if run.events.exists() else ()), process)
+        process.kill()
+        process.communicate()
+        wait(start("transformers_poem.py", tmp_path, *settings))
+        assert [edit.values for edit in loads(run.changelog.read_text()).edits] == [{"optim.lr": 0.02}]
+        command = [sys.executable, "-c", "from trainctl.cli import main; main()", "replay", "run", "--verify"]
+        command += ["--ignore", "train_loss"]  # Transformers takes its mean over the steps of one process
+        verified = subprocess.run(
+            command, cwd=tmp_path, env={**os.environ, **ENVIRONMENT}, capture_output=True, text=True,
+            timeout=PATIENCE_S, check=False,
+        )  # fmt: skip
+        assert verified.returncode == 0, verified.stdout + verified.stderr[-3000:]
+        assert "identical: " in verified.stdout
