@@ -20,7 +20,7 @@ from trainctl.config.values import is_same
 from trainctl.errors import EditError
 
 MAX_LENGTH = 64 * 1024
-_MOST_DIGITS = 1000
+_MOST_DIGITS = 308  # what a float can be: tables, plots and trackers take numbers for floats
 _TOO_LARGE = 10**_MOST_DIGITS
 
 _INT = re.compile(r"[-+]?[0-9]+(?:_[0-9]+)*")
