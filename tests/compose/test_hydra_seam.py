@@ -312,7 +312,7 @@ def test_exit_of_a_task_is_heard_in_runs_of_hydras_own(
     heard: list[SystemExit] = []
     _hydra.hear_exits(heard.append)
     app: Any = GlobalHydra.instance().hydra
-    quiet = ["hydra/job_logging=disabled", "hydra/hydra_logging=disabled"]
+    quiet = ["hydra/job_logging=none", "hydra/hydra_logging=none"]
     for start, place in ((app.run, "hydra.run.dir"), (app.multirun, "hydra.sweep.dir")):
         with pytest.raises(SystemExit, match="3"):
             start("config", lambda config: sys.exit(3), [f"{place}={tmp_path}/out", *quiet])

@@ -170,7 +170,7 @@ def test_loop_on_ranks_is_edited_killed_resumed_replayed_and_verified(project: P
     project.until(lambda: project.answers(edit))
     project.go.touch()
     project.until(lambda: "at 28" in project.printed())
-    assert project.answers(edit)[-1] == ("applied", 22)
+    assert ("applied", 22) in project.answers(edit)
     project.kill()
     assert state_of(project.run) == "interrupted"
 

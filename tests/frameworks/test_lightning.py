@@ -269,7 +269,8 @@ def test_edits_for_the_next_epoch_take_effect_as_it_begins(open_live: OpenLive, 
     assert '"step": 1' in events or '"step":1' in events
 
 
-def test_trainer_without_a_session_is_told_what_is_missing(tmp_path: Path) -> None:
+def test_trainer_without_a_session_is_told_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "0")  # of a launcher: here a run is meant
     model = Line(OmegaConf.create({"lr": 0.1}))
     with pytest.raises(SettingError, match=r"TrainctlCallback: there is no live session; call trainctl.live\(cfg\)"):
         trainer(tmp_path, enable_checkpointing=False).fit(model, data())

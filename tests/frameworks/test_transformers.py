@@ -179,6 +179,7 @@ def test_resumed_training_ends_as_one_that_was_not_stopped(open_live: OpenLive, 
     ]
 
 
-def test_trainer_without_a_session_is_told_what_is_missing(tmp_path: Path) -> None:
+def test_trainer_without_a_session_is_told_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "0")  # of a launcher: here a run is meant
     with pytest.raises(SettingError, match=r"TrainctlTrainerCallback: there is no live session; call trainctl.live"):
         trainer(tmp_path, TrainctlTrainerCallback()).train()

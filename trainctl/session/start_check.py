@@ -104,10 +104,10 @@ def replayed_changelog(
     replay = read_replay(path)
     run = RunDir.at(path if path.is_dir() else path.parent)
     is_alone = not path.is_dir() and run.changelog != path
-    if is_composed and is_alone:  # nothing tells what the program had set there
-        return replay
-    base = _as_composed(replay.base, run) if is_composed else replay.base
+    base = _as_composed(replay.base, run) if is_composed and not is_alone else replay.base
     ignore = {*moment_keys(config), *drawn, *_keys_of_axes(replay.base, snapshot(config))}
+    if is_composed and is_alone:  # nothing tells which keys the program had added there
+        ignore |= leaves(base).keys() ^ leaves_of(config).keys()
     later = started_with(replay)
     ignore |= {key for key, value in leaves_of(config).items() if key in later and is_same(value, later[key])}
     check = DriftCheck(base, config, settings, None if is_alone else run)
