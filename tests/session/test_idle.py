@@ -52,11 +52,6 @@ def test_model_alone():
 def test_training():
     assert module.train(OmegaConf.create({"lr": 0.1})) == (2, 0.1, 0, False)
     assert module.train(OmegaConf.create({"lr": 0.2, "trainctl": {"seed": 7}})) == (2, 0.2, 7, False)
-
-def test_recorded(tmp_path):
-    live = trainctl.live(OmegaConf.create({"lr": 0.1}), run_dir=tmp_path / "run")
-    live.step()
-    assert live.is_open and (tmp_path / "run" / "changelog.yaml").exists()
 """
 
 
@@ -70,7 +65,7 @@ def test_unit_tests_of_a_project_run_and_record_nothing(tmp_path: Path) -> None:
     before = files_in(tmp_path)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error", "test_module.py"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
-    assert "3 passed" in done.stdout, done.stdout
+    assert "2 passed" in done.stdout, done.stdout
     assert files_in(tmp_path) == before
 
 
