@@ -29,9 +29,9 @@ def loaded_late(begun: float, early: Collection[str], read_by: float, roots: Ite
     for name, module in list(sys.modules.items()):
         until = read_by if name in early else math.inf
         file = getattr(module, "__file__", None) if until > begun else None
-        path = os.path.realpath(file) if isinstance(file, str) else ""
-        if path.startswith(places) and "site-packages" not in path:
-            with contextlib.suppress(OSError):
-                if begun + _MARGIN_S < os.stat(path).st_mtime <= until:
-                    found.add(path)
-    return sorted(found)
+        if not isinstance(file, str) or "site-packages" in file:
+            continue  # before anything is asked of the disk: a job that has loaded PyTorch has thousands of these
+        with contextlib.suppress(OSError):
+            if begun + _MARGIN_S < os.stat(file).st_mtime <= until:
+                found.add(os.path.realpath(file))
+    return sorted(path for path in found if path.startswith(places) and "site-packages" not in path)
