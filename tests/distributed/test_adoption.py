@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+from project_processes import ProjectProcesses
 from rank_processes import LOOPBACK, PATIENCE_S, ask
 
 from trainctl.config.changelog import loads
@@ -102,51 +100,19 @@ TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--local-addr=127.0.0
 KINDS = {"torchrun": (TORCHRUN_APP, TORCHRUN), "spawn": (SPAWN_APP, [])}
 
 
-class Project:
+class Project(ProjectProcesses):
     """A directory with a program of two ranks, and the processes that run it."""
 
     def __init__(self, path: Path, kind: str) -> None:
-        self.path, self.run, self.go = path, RunDir.at(path / "outputs/run"), path / "go"
+        super().__init__(path, LOOPBACK, PATIENCE_S)
+        self.run, self.go = RunDir.at(path / "outputs/run"), path / "go"
         text, launcher = KINDS[kind]
         (path / "config.yaml").write_text(CONFIG)
         (path / "app.py").write_text(TRAINING + text)
         self.command = [sys.executable, *launcher, "app.py", "hydra.run.dir=outputs/run"]
-        self.started: list[psutil.Popen] = []
 
     def start(self, **environment: str) -> psutil.Popen:
-        with (self.path / f"out{len(self.started)}.txt").open("w") as out:
-            self.started.append(
-                psutil.Popen(
-                    self.command, cwd=self.path, env={**os.environ, **LOOPBACK, **environment}, stdout=out, stderr=out
-                )
-            )
-        return self.started[-1]
-
-    def printed(self) -> str:
-        return (self.path / f"out{len(self.started) - 1}.txt").read_text()
-
-    def until(self, condition: Callable[[], object]) -> None:
-        deadline = time.monotonic() + PATIENCE_S
-        while not condition():
-            assert self.started[-1].poll() is None, self.printed()[-3000:]
-            assert time.monotonic() < deadline, self.printed()[-3000:]
-            time.sleep(0.05)
-
-    def kill(self) -> None:
-        """Kill what was started, with all ranks, by SIGKILL."""
-        for process in self.started:
-            if process.poll() is None:
-                family = [*process.children(recursive=True), process]
-                for each in family:
-                    each.kill()
-                psutil.wait_procs(family, timeout=PATIENCE_S)
-
-    def cli(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-c", "from trainctl.cli import main; main()", *arguments],
-            cwd=self.path, env={**os.environ, **LOOPBACK}, capture_output=True, text=True, timeout=PATIENCE_S,
-            check=False,
-        )  # fmt: skip
+        return self.launch(self.command, **environment)
 
     def answers(self, request: str) -> list[tuple[str, int | None]]:
         return [(event.state, event.step) for event in read_events(self.run) if event.id == request]

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
+from project_processes import ProjectProcesses
 
 from trainctl.config.changelog import loads
 from trainctl.rundir.paths import RunDir
@@ -131,11 +129,11 @@ if __name__ == "__main__":
 }
 
 
-class Project:
+class Project(ProjectProcesses):
     """The project in a directory of its own, and the sweeps that were started there."""
 
     def __init__(self, path: Path) -> None:
-        self.path, self.started = path, list[psutil.Popen]()
+        super().__init__(path, {"PWD": str(path)}, PATIENCE_S)
         for name, text in FILES.items():
             (path / name).parent.mkdir(parents=True, exist_ok=True)
             (path / name).write_text(text)
@@ -145,36 +143,7 @@ class Project:
 
     def start(self, *more: str, **environment: str) -> psutil.Popen:
         command = [sys.executable, "src/train.py", "-m", "model.lr=0.1,0.05", "hydra.launcher.slots=1", *more]
-        own = {**os.environ, "PWD": str(self.path), **environment}
-        with (self.path / f"out{len(self.started)}.txt").open("w") as out:
-            self.started.append(psutil.Popen(command, cwd=self.path, env=own, stdout=out, stderr=out))
-        return self.started[-1]
-
-    def printed(self) -> str:
-        return (self.path / f"out{len(self.started) - 1}.txt").read_text()
-
-    def until(self, condition: Callable[[], object]) -> None:
-        deadline = time.monotonic() + PATIENCE_S
-        while not condition():
-            assert self.started[-1].poll() is None, self.printed()[-3000:]
-            assert time.monotonic() < deadline, self.printed()[-3000:]
-            time.sleep(0.05)
-
-    def kill(self) -> None:
-        """Kill what was started, with all that it has started, by SIGKILL."""
-        for process in self.started:
-            if process.poll() is None:
-                family = [*process.children(recursive=True), process]
-                for each in family:
-                    each.kill()
-                psutil.wait_procs(family, timeout=60)
-
-    def cli(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-c", "from trainctl.cli import main; main()", *arguments]
-        own = {**os.environ, "PWD": str(self.path)}
-        return subprocess.run(
-            command, cwd=self.path, env=own, capture_output=True, text=True, timeout=PATIENCE_S, check=False
-        )
+        return self.launch(command, **environment)
 
 
 @pytest.fixture
