@@ -13,6 +13,8 @@ from trainctl.config.controls import Key
 from trainctl.errors import EditError
 from trainctl.rundir.events import Event, latest
 
+NEXT_STEP = "for the next step"
+
 
 @dataclass(frozen=True, slots=True)
 class WaitingRequest:
@@ -34,7 +36,7 @@ class WaitingRequest:
             return "for the next epoch"
         if any(key.checkpoint_first for key in asked):
             return "for a checkpoint to be taken first"
-        return "for the next step"
+        return NEXT_STEP
 
 
 def waiting(events: Iterable[Event]) -> list[WaitingRequest]:

@@ -94,6 +94,7 @@ details { margin: 2px 0; } details details { margin-left: 16px; } summary { curs
 .dim { opacity: .78; }
 .bad { color: color-mix(in srgb, #c62828 70%, var(--panel-on-background-color, currentColor)); }
 .ok { color: color-mix(in srgb, #2e8b37 62%, var(--panel-on-background-color, currentColor)); }
+.unread { background: #f5d76e; color: #222; border-radius: 3px; padding: 0 4px; }
 .bar { height: 3px; background: var(--line); margin-top: 4px; }
 .bar i { display: block; height: 3px; background: #36506d; }
 code, .mono { font-family: ui-monospace, 'DejaVu Sans Mono', monospace; font-size: 12.5px; }

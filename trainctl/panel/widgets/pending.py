@@ -14,6 +14,7 @@ from trainctl.panel.widgets.field import PendingEdit, set_text
 
 MAX_LISTED = 12
 MAX_NOTE = 500
+FORCE = "also if a value changes by more than its max_change, or if what an undo takes back was changed again since"
 
 
 class PendingBar:
@@ -24,6 +25,7 @@ class PendingBar:
         self._answers = panel.pane.HTML("", stylesheets=[STYLE], sizing_mode="stretch_width", margin=(0, 4))
         self._at = pmui.TextInput(label="at step", size="small", width=96, max_length=12, margin=(4, 4))
         self._note = pmui.TextInput(label="note", size="small", width=200, max_length=MAX_NOTE, margin=(4, 4))
+        self._force = pmui.Checkbox(label="force", description=FORCE, size="small", value=False, margin=(6, 4))
         self._discard = pmui.Button(label="Discard", variant="outlined", size="small", disabled=True, margin=(6, 4))
         self._apply = pmui.Button(label="Apply", variant="contained", size="small", disabled=True, margin=(6, 4))
         self._apply.on_click(lambda _event: apply())
@@ -31,7 +33,13 @@ class PendingBar:
         self._at.param.watch(lambda _event: self._update(), ["value_input"])
         self._busy = False
         self._changes: Sequence[PendingEdit] = ()
-        self.buttons = pmui.FlexBox(self._at, self._note, self._discard, self._apply, gap="0px", margin=0, styles=ASIDE)
+        self.buttons = pmui.FlexBox(
+            *(self._at, self._note, self._force, self._discard, self._apply),
+            gap="0px",
+            margin=0,
+            styles=ASIDE,
+            align_items="center",
+        )
         self.view = pmui.Paper(
             pmui.FlexBox(self._list, self.buttons, align_items="center", justify_content="space-between"),
             self._answers,
@@ -48,6 +56,11 @@ class PendingBar:
         return (self._note.value_input or "").strip()[:MAX_NOTE] or None
 
     @property
+    def force(self) -> bool:
+        """Whether the edit is meant whatever `max_change` says, and whatever was changed since what it takes back."""
+        return bool(self._force.value)
+
+    @property
     def at(self) -> int | None:
         """The step at which the edit is to be applied; None for the next one, or while the field says no step."""
         text = self._at_text
@@ -58,6 +71,16 @@ class PendingBar:
         """Whether what is listed can be asked for."""
         is_right = not any(change.error for change in self._changes) and not self._is_at_wrong
         return bool(self._changes) and is_right and not self._busy
+
+    @property
+    def why_not_ready(self) -> str:
+        """Why what is listed cannot be asked for, in some words."""
+        if self._busy:
+            return "the run has not taken the last edit yet"
+        wrong = [change.key for change in self._changes if change.error]
+        if wrong:
+            return f"{', '.join(wrong)} cannot have that value"
+        return "the step is none, such as 1200" if self._is_at_wrong else "nothing is changed"
 
     def show(self, changes: Sequence[PendingEdit]) -> None:
         """List the changes."""
@@ -72,7 +95,8 @@ class PendingBar:
         self._update()
 
     def clear(self) -> None:
-        """Empty the note and the step."""
+        """Empty the note and the step; nothing is forced."""
+        set_params(self._force, value=False)
         set_text(self._note, "")
         set_text(self._at, "")
 
