@@ -132,6 +132,7 @@ def frame(title: str, main: list[Any], up: str | None = None) -> pmui.Page:
             theme_config=THEME,
             sx=FRAME,
             busy_indicator=None,
+            dark_theme=argument("theme") == "dark",
             site_url="#",
             template=connection.template(),
         )

@@ -21,10 +21,11 @@ class PendingBar:
     """Shows the changes as `key old → new`; Apply only when there are some and all are right."""
 
     def __init__(self, apply: Callable[[], None], discard: Callable[[], None]) -> None:
+        common: dict[str, Any] = {"size": "small", "margin": (4, 4)}
         self._list = panel.pane.HTML("", stylesheets=[STYLE], styles=REST, margin=(6, 4), min_width=220)
         self._answers = panel.pane.HTML("", stylesheets=[STYLE], sizing_mode="stretch_width", margin=(0, 4))
-        self._at = pmui.TextInput(label="at step", size="small", width=96, max_length=12, margin=(4, 4))
-        self._note = pmui.TextInput(label="note", size="small", width=200, max_length=MAX_NOTE, margin=(4, 4))
+        self._at = pmui.TextInput(label="at step", width=96, max_length=12, css_classes=["kept-at"], **common)
+        self._note = pmui.TextInput(label="note", width=200, max_length=MAX_NOTE, css_classes=["kept-note"], **common)
         self._force = pmui.Checkbox(label="force", description=FORCE, size="small", value=False, margin=(6, 4))
         self._discard = pmui.Button(label="Discard", variant="outlined", size="small", disabled=True, margin=(6, 4))
         self._apply = pmui.Button(label="Apply", variant="contained", size="small", disabled=True, margin=(6, 4))
@@ -46,6 +47,7 @@ class PendingBar:
             elevation=2,
             sizing_mode="stretch_width",
             margin=(8, 8),
+            css_classes=["applies"],
             styles={"position": "sticky", "top": "4px", "z-index": "20"},
         )
         self.show([])
