@@ -75,7 +75,9 @@
       } else {
         const said = await isServed();
         if (said === "no") { hasMissed = true; show(); }
-        if (said === "yes" && (isLost || hasMissed) && performance.now() > BETWEEN_LOADS) {
+        if (said === "yes" && banner && !isLost) hide();  // a server that was busy while it made this page
+        // what could not be loaded at all has no websocket that could be lost
+        if (said === "yes" && (isLost || (hasMissed && !window.Bokeh)) && performance.now() > BETWEEN_LOADS) {
           leave();
           location.reload();
           await sleep(UNLOADED);  // should it not be answered: asking again meanwhile would begin anew
