@@ -133,6 +133,20 @@ def test_what_waits_is_cancelled_and_an_edit_undone_where_it_stands(page: Any, r
     assert loads(run.changelog.read_text()).edits[-1].values == {"lr": 9.0}
 
 
+def test_keys_filter_apply_and_discard(page: Any) -> None:
+    page.keyboard.press("/")
+    expect(page.get_by_label(re.compile("^Filter keys"))).to_be_focused()
+    page.keyboard.press("Tab")
+    type_edit(page, "depth", "6")
+    page.get_by_label("note").fill("deeper")
+    page.get_by_label("note").press("Enter")
+    expect(answer(page, re.compile(r"^depth applied at step"))).to_be_visible()
+    type_edit(page, "depth", "7")
+    expect(page.get_by_text("1 pending edit")).to_be_visible()
+    page.get_by_label("note").press("Escape")
+    expect(page.get_by_text("No pending edits")).to_be_visible()
+
+
 def test_form_of_a_replay_is_read_only_from_the_start(page: Any, run: RunDir, served: str) -> None:
     source = run.path.parent / "source"
     with trained(source):

@@ -172,7 +172,9 @@
     }
     return part;
   };
+  let isBack = false;  // until then what was kept is still to come
   const keepScroll = () => {
+    if (!isBack) return;
     const scrolled = [...parts(document)].filter(part => part.scrollTop > 0 || part.scrollLeft > 0);
     store("scroll", scrolled.slice(0, 50).map(part => [pathOf(part), part.scrollLeft, part.scrollTop]));
   };
@@ -182,10 +184,9 @@
   };
   const scrollBack = async () => {
     let left = performance.getEntriesByType("navigation")[0]?.type === "reload" ? stored("scroll") ?? [] : [];
-    store("scroll", null);
     const stop = () => { left = []; };
     for (const kind of ["wheel", "touchmove"]) addEventListener(kind, stop, {once: true, passive: true});
-    for (let tries = 0; left.length && tries < 80; tries += 1) {
+    for (let tries = 0; left.length && tries < 100; tries += 1) {
       for (const [path, x, y] of left) partAt(path)?.scrollTo(x, y);
       left = left.filter(([path, x, y]) => {
         const part = partAt(path);
@@ -193,6 +194,7 @@
       });
       await sleep(100);
     }
+    isBack = true;
   };
   const keepTexts = model => {
     const name = model.css_classes?.find(kind => kind.startsWith("kept-")), data = model.data;
