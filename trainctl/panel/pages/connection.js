@@ -242,19 +242,22 @@
   // By keyboard: `/` filters, Enter in a field of the bar applies, Esc discards. The form has its own keys, and comes first.
   const find = (kind, is) => [...parts(document)].find(part => part.matches(kind) && part.checkVisibility() && is(part));
   const named = name => find("button", part => part.textContent.trim() === name && !part.disabled);
+  const press = async name => {  // what was typed just before may still be on its way
+    for (let tries = 0; !named(name) && tries < 15; tries += 1) await sleep(100);
+    named(name)?.click();
+  };
   const isFilter = part => /^filter/i.test(part.getAttribute("aria-label") ?? part.labels?.[0]?.textContent ?? "");
   addEventListener("keydown", event => {
     const target = event.composedPath()[0];
     if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || !(target instanceof Element)) return;
     const isText = target.matches("input, textarea, select, [contenteditable]");
     const isOfBar = target.matches("input") && event.composedPath().some(part => part.classList?.contains("applies"));
-    let wanted = null;
-    if (event.key === "/" && !isText) wanted = find("input", isFilter);
-    else if (event.key === "Enter" && isOfBar) wanted = named("Apply");
-    else if (event.key === "Escape" && (isOfBar || !isText)) wanted = named("Discard");
-    if (!wanted) return;
+    const filter = event.key === "/" && !isText && find("input", isFilter);
+    if (filter) { filter.focus(); filter.select(); }
+    else if (event.key === "Enter" && isOfBar) press("Apply");
+    else if (event.key === "Escape" && (isOfBar || !isText) && named("Discard")) press("Discard");
+    else return;
     event.preventDefault();
-    if (event.key === "/") { wanted.focus(); wanted.select(); } else wanted.click();
   });
 
   addEventListener("pagehide", () => { isLeaving = true; leave(); });
