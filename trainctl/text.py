@@ -159,4 +159,4 @@ def moment(seconds: float | None, *, day: bool = True) -> str:
     try:
         return time.strftime("%Y-%m-%d %H:%M:%S" if day else "%H:%M:%S", time.localtime(seconds))
     except (OverflowError, OSError, ValueError):
-        return ""  # a foreign file's number that is no time
+        return ""  # a foreign file's number that is not a time

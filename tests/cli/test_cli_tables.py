@@ -234,7 +234,7 @@ def test_ls_and_table_show_the_runs_that_are_asked_for(cli: Cli, tmp_path: Path)
     assert cli("ls", "--where", "score>0").stdout == "no such runs below outputs\n"
     table = cli("table", "--where", "score<0", "--sort", "-score")
     assert [line.split()[0] for line in table.stdout.splitlines()] == ["name", "r1", "r2"]
-    assert_refused(cli("ls", "--state", "fail"), "--state 'fail' is no state; allowed are queued, running")
+    assert_refused(cli("ls", "--state", "fail"), "--state 'fail' is not a state; allowed are queued, running")
     assert_refused(cli("table", "--where", "scor>1"), "none of 3 runs has 'scor'; did you mean score?")
 
 

@@ -353,7 +353,7 @@ assert Singleton._instances is state["instances"]
 
 
 def test_singletons_are_given_to_another_process_without_the_plugins() -> None:
-    # in a process of its own: without its plugins Hydra scans for them again, and makes their classes anew
+    # in a process of its own: without its plugins Hydra scans for them again, and makes their classes again
     done = subprocess.run([sys.executable, "-c", SINGLETONS], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
 

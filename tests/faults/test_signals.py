@@ -107,7 +107,7 @@ class Interrupting:
 
 
 def test_job_that_died_between_its_last_word_and_its_answer_is_done(app: Any) -> None:
-    """What the run dir says counts: the job is asked for once more, and answers as a job that was finished earlier."""
+    """What the run dir says counts: the job is asked for again, and answers as a job that was finished earlier."""
     source = (app.path / "app.py").read_text()
     dies = """
     if mode == "mute":

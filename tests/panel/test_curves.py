@@ -1,4 +1,4 @@
-"""Curves: read from where the last look ended, thinned when long, and read anew when the file is another one."""
+"""Curves: read from where the last look ended, thinned when long, and read again when the file is another one."""
 
 from __future__ import annotations
 

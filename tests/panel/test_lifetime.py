@@ -84,7 +84,7 @@ def test_page_that_is_loaded_keeps_its_server_for_a_while_more(tmp_path: Path, w
     asked = time.monotonic()
     kill(user)
     wait_until(lambda: handle.find(tmp_path) is None, "the end of the server", PATIENCE_S)
-    assert time.monotonic() - asked > 10.0  # for a browser to open its websocket, or to load the page anew
+    assert time.monotonic() - asked > 10.0  # for a browser to open its websocket, or to load the page again
 
 
 def test_longest_time_that_a_user_asked_for_counts(tmp_path: Path) -> None:

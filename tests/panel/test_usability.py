@@ -30,7 +30,7 @@ NOT_OURS = {
     "empty-heading",  # pmui.Page: a heading of a blank, beside the title
     "empty-table-header",  # Tabulator's column of boxes
     "heading-order",  # pmui.Page: that heading is of the fifth level
-    "page-has-heading-one",  # pmui.Page: its title is no heading
+    "page-has-heading-one",  # pmui.Page: its title is not a heading
     "region",  # Bokeh puts its roots beside all landmarks
     "scrollable-region-focusable",  # Tabulator's holder; its rows can be reached
 }

@@ -38,7 +38,7 @@ def run(tmp_path: Path) -> RunDir:
     names = ("lr", "api.KEY", "api.keys", "quiet", "login.password", "told", "max_tokens")
     files.write_yaml(run.run, {"keys": {name: Key("any").to_dict() for name in names}, "packages": {}})
     event = {"id": "a", "state": "rejected", "edits": {"api.KEY": SECRETS[1]}, "note": SECRETS[0]}
-    files.append_lines(run.events, [{**event, "reason": f"{SECRETS[1]} is no key"}])
+    files.append_lines(run.events, [{**event, "reason": f"{SECRETS[1]} is not a key"}])
     run.log.write_text(f"logged in with {SECRETS[0]}\nKeyError: 'x'\n--api_key=another-one lr=1\n")
     (run.path / "other.json").write_text(json.dumps({"token": "a-third", "lr": 1}))
     return run

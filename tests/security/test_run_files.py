@@ -49,9 +49,9 @@ WHY = {
     "changelog.yaml:words": r"changelog\.yaml is not a changelog: 'five' is not a step",
     "changelog.yaml:bomb": r"changelog\.yaml is not a changelog: its YAML aliases make it larger than",
     "changelog.yaml:deep": r"changelog\.yaml is not a changelog: it is nested more than 100 deep",
-    "events.jsonl:none": r"events\.jsonl: 3 lines are no answers",
-    "events.jsonl:text": r"events\.jsonl: a line is no answer",
-    "events.jsonl:huge": r"events\.jsonl: a line is no answer",
+    "events.jsonl:none": r"events\.jsonl: 3 lines are not answers",
+    "events.jsonl:text": r"events\.jsonl: a line is not an answer",
+    "events.jsonl:huge": r"events\.jsonl: a line is not an answer",
     "events.jsonl:fifo": r"events\.jsonl: not a regular file",
 }
 
@@ -134,7 +134,7 @@ def check_reasons(rows: dict[str, Any], page: dict[str, Any], said: dict[tuple[s
 
 
 def check_sources(said: dict[tuple[str, ...], dict[str, Any]]) -> None:
-    """A run that cannot be read is no source of a config, and is neither replayed nor sent; the reason is said."""
+    """A run that cannot be read is not a source of a config, and is neither replayed nor sent; the reason is said."""
     for name in GOOD:
         assert said["+from", name]["out"] == {"lr": 0.5, "norm": "new"}
         assert said["replay", name]["out"] == [[{"lr": 0.5}], 0]
@@ -159,7 +159,7 @@ def check_sources(said: dict[tuple[str, ...], dict[str, Any]]) -> None:
         if name.startswith("changelog.yaml:"):
             assert re.search(why.partition(": ")[2], said["replay", name]["err"]), name
             assert re.search(why.partition(": ")[2], said["+from", name]["err"]), name
-    assert "events.jsonl: 3 lines are no answers" in said["log", "events.jsonl:none"]["err"]
+    assert "events.jsonl: 3 lines are not answers" in said["log", "events.jsonl:none"]["err"]
 
 
 @pytest.mark.timeout(PATIENCE_S + 60)

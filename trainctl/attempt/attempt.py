@@ -242,7 +242,7 @@ class Attempt:
             hook()
 
     def _answer_late(self) -> None:
-        """Look into the inbox once more, now that the status says that the run has ended."""
+        """Look into the inbox again, now that the status says that the run has ended."""
         try:
             reject_left(self.run)
         except OSError as error:

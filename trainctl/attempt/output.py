@@ -167,7 +167,7 @@ def write_once(path: Path) -> None:
 
 
 def _reopen(handler: logging.FileHandler) -> None:
-    """Have a handler open its file anew by name: an earlier attempt's may have been moved away under it."""
+    """Have a handler open its file again by name: an earlier attempt's may have been moved away under it."""
     handler.acquire()
     try:
         if handler.stream is not None:

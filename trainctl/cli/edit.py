@@ -118,7 +118,7 @@ def _file(run: RunDir, changed: Mapping[str, Any], asked: RequestOptions) -> int
 
 
 def _put_above(path: Path, text: bytes, reason: str) -> None:
-    """Write the text anew with the reason as its first line, in the place of an earlier one."""
+    """Write the text again with the reason as its first line, in the place of an earlier one."""
     lines = [line for line in text.splitlines(keepends=True) if not line.startswith(b"#! ")]
     path.write_bytes(f"#! {terminal.clean(reason)}\n".encode() + b"".join(lines))
 

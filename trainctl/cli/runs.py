@@ -60,12 +60,12 @@ def choose(
     """Return the summaries that were asked for, in the order asked for.
 
     Raises:
-        SettingError: a state or a condition is none, or no run has what is asked about.
+        SettingError: a state or a condition is not valid, or no run has what is asked about.
     """
     terms, states = terms_of(where), None if state is None else state.split(",")
     for each in states or ():
         if each not in get_args(Seen):
-            raise SettingError(f"--state {each!r} is no state; allowed are {', '.join(get_args(Seen))}")
+            raise SettingError(f"--state {each!r} is not a state; allowed are {', '.join(get_args(Seen))}")
     kept = [one for one in summaries if states is None or one.state in states]
     if terms or sort is not None:
         known = {one.run.path: one for one in kept}

@@ -1,4 +1,4 @@
-"""`trainctl replay --verify`: run a recorded run once more, and say whether it is the same."""
+"""`trainctl replay --verify`: run a recorded run again, and say whether it is the same."""
 
 from __future__ import annotations
 

@@ -102,7 +102,7 @@ def reruns_all(hydra: DictConfig) -> bool:
 
 
 def check_names(templates: Templates, job_name: str | None) -> None:
-    """Refuse names of commands that are no names of files, or whose log would be another one.
+    """Refuse names of commands that are not names of files, or whose log would be another one.
 
     Raises:
         CommandError: says which, and why.

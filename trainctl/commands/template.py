@@ -79,7 +79,7 @@ class Templates:
         self.texts: dict[str, str] = {}
         for name, text in raw.items():
             if not isinstance(name, str):
-                raise CommandError(f"{COMMANDS}.{name}: the name is no text in YAML; write it in quotes")
+                raise CommandError(f"{COMMANDS}.{name}: the name is not text in YAML; write it in quotes")
             if not isinstance(text, str) or not text.strip() or "\0" in text:
                 hint = "; write it in quotes" if isinstance(text, (bool, int, float)) else ""
                 raise CommandError(f"{COMMANDS}.{name}={text!r} must be the text of a command{hint}")
@@ -220,7 +220,7 @@ def _masking_of(config: DictConfig) -> Masking:
     raw: Any = OmegaConf.to_container(config, resolve=False)
     masking = Masking(raw, patterns_of(raw))
     for key in filter(masking.hides, leaves(raw)):
-        with suppress(OmegaConfBaseException):  # one without a value is none
+        with suppress(OmegaConfBaseException):  # one without a value is not a list
             masking.learn(key, OmegaConf.select(config, key))
     return masking
 

@@ -199,7 +199,7 @@ def resolved_text(text: str, container: Any) -> Any:
 
 
 def target_of(node: Node) -> Node:
-    """Return the node that a reference leads to in the end; a node that is no interpolation itself.
+    """Return the node that a reference leads to in the end; a node that is not an interpolation itself.
 
     Raises:
         OmegaConfBaseException: it leads nowhere.

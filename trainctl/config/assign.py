@@ -86,7 +86,7 @@ def _reason(error: Exception, value: Any) -> str:
 def assign(config: DictConfig, values: Mapping[str, Any], base: Collection[str] = ()) -> None:
     """Set keys of the config to values that `fitted` or `fitted_entry` returned.
 
-    Struct and read-only flags are lifted only here and only for the moment. Lists and mappings are filled anew rather
+    Struct and read-only flags are lifted only here and only for the moment. Lists and mappings are filled again rather
     than replaced, so who holds one sees the change. A key that is not in `base` is an added entry: `???` takes it away.
     """
     for key, value in values.items():
@@ -149,7 +149,7 @@ def _add(target: DictConfig, like: DictConfig, name: str, value: Any) -> None:
 
 
 def _opened(config: DictConfig, above: list[str], key: str) -> DictConfig:
-    """Return the section in which a key lies; those on the way to it that are null, or not there, are made anew."""
+    """Return the section in which a key lies; those on the way to it that are null, or not there, are made again."""
     parent = config
     for part in above:
         name = key_named(parent, part)

@@ -37,7 +37,7 @@ class Masking:
     """Knows which keys of a config are secret, and the texts that stand there.
 
     A key that looks like a credential's (`token`, `hf_token`, `api_key`, anything with `password` or `secret`) hides
-    text, never a number: `max_tokens`, `tokenizer_name` and `num_key_value_heads` are no secrets. Given patterns hide
+    text, never a number: `max_tokens`, `tokenizer_name` and `num_key_value_heads` are not secrets. Given patterns hide
     any value.
 
     Args:

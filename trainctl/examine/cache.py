@@ -30,7 +30,7 @@ Signature = list[list[Any]]
 
 
 class Cache:
-    """The rows below one root. Whatever is wrong with the file, everything is read anew."""
+    """The rows below one root. Whatever is wrong with the file, everything is read again."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -67,7 +67,7 @@ class Cache:
             self._is_changed = True
 
     def write(self, known: Iterable[RunDir]) -> None:
-        """Write what was read anew, but for runs that are gone; a directory that is not ours to write is left alone."""
+        """Write what was read again, but for runs that are gone; a directory of somebody else is left alone."""
         if self._is_changed:
             paths = {str(run.path) for run in known}
             kept = {path: row for path, row in self._rows.items() if path in paths or os.path.lexists(path)}

@@ -63,7 +63,7 @@ def same(value: Any) -> Any:
 
 
 class Parameters:
-    """The parameters of one run: its config at the start, and what was overridden that is no value of the config.
+    """The parameters of one run: its config at the start, and what was overridden that is not a value of the config.
 
     Args:
         config: the leaves of the config by dotted key.

@@ -65,7 +65,7 @@ class _RunGroup:
 
 
 def _found(row: Row, key: str) -> Any:
-    """Return what runs are grouped by that is no key of all of their configs."""
+    """Return what runs are grouped by that is not a key of all of their configs."""
     value = row.parameters.get(key)
     return row.value(key) if value is None else value
 

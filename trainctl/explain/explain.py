@@ -79,7 +79,7 @@ def explain_run(run: RunDir) -> Explanation:
     """Explain the config of a run up to its last edit, secrets masked. Nothing of the run's program is imported.
 
     Raises:
-        RunDirError: it has recorded no config, or what it has is none.
+        RunDirError: it has recorded no config, or what it has is not a config.
         ChangelogError: its changelog is not one.
     """
     problems: list[str] = []

@@ -195,7 +195,7 @@ class Queue:
         return True
 
     def _let_others_in(self, jobs: dict[int, JobProcess]) -> None:
-        """Give up the run dirs that jobs have taken ahead once another launcher works here; begin these jobs anew."""
+        """Give up the run dirs that jobs have taken ahead once another launcher works here; begin these jobs again."""
         ahead = [job for job in jobs.values() if job.is_armed and job.is_ahead]
         if not ahead or time.monotonic() - self._looked < _LOOK_S:
             return

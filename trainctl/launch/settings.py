@@ -75,7 +75,7 @@ class SlotLauncherConf:
     # list the jobs and what would become of them, and write nothing
     dry_run: bool = False
 
-    # what is said of the jobs: auto (a live display on a terminal, else plain lines), rich, plain, off
+    # what is reported of the jobs: auto (a live display on a terminal, else plain lines), rich, plain, off
     progress: str = "auto"
 
 

@@ -251,7 +251,7 @@ def _as_json(value: Any) -> Any:
 
 
 def to_undo(applied: Sequence[Applied], wanted: int | bool, *, force: bool = False, step: int | None = None) -> Applied:
-    """Return the edit to take back: that of the number; for True the last one that is no undo and is not undone yet.
+    """Return the edit to take back: that of the number; for True the last one that is neither an undo nor undone yet.
 
     With `force` it does not matter whether it is undone already, nor whether its keys were changed again. Edits after
     `step` (an earlier attempt made them, and they come again) are not there yet.

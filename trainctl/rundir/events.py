@@ -122,7 +122,7 @@ def read_events(run: RunDir, problems: list[str] | None = None) -> list[Event]:
 
 
 def check_latest(run: RunDir, data: bytes, problems: list[str]) -> None:
-    """Say in `problems` how many of the latest lines, which were read already, are no events."""
+    """Say in `problems` how many of the latest lines, which were read already, are not events."""
     events = _events(files.parse_together(data))
     lines = count_lines(data) or int(b"\0" in data)  # of a machine that lost its power
     _tell_lost(run, max(lines - len(events), 0), problems)
@@ -135,7 +135,9 @@ def count_lines(data: bytes) -> int:
 
 def _tell_lost(run: RunDir, lost: int, problems: list[str] | None) -> None:
     if lost and problems is not None:
-        problems.append(f"{run.events.name}: {'a line is no answer' if lost == 1 else f'{lost} lines are no answers'}")
+        problems.append(
+            f"{run.events.name}: {'a line is not an answer' if lost == 1 else f'{lost} lines are not answers'}"
+        )
 
 
 def _events(records: Iterable[Mapping[str, Any]]) -> list[Event]:

@@ -80,7 +80,7 @@ def sync_directory(path: Path) -> None:
 
 
 def encoded(text: str) -> bytes:
-    r"""Encode as UTF-8; the parts of a file name that is none (lone surrogates) become escapes such as `\udcff`."""
+    r"""Encode as UTF-8; lone surrogates, as in odd file names, become escapes such as `\udcff`."""
     return text.encode(errors="backslashreplace")
 
 

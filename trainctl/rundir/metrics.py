@@ -30,7 +30,7 @@ class MetricLog:
     """Records by step. `add` is for the training thread and touches no file; `flush` may be called by any thread.
 
     No step is in the file twice: when a further attempt logs again what an earlier one has logged, the file as it was
-    is kept as `metrics.1.jsonl`, `metrics.2.jsonl`, … and the steps from there on are written anew.
+    is kept as `metrics.1.jsonl`, `metrics.2.jsonl`, … and the steps from there on are written again.
 
     Args:
         path: the file.

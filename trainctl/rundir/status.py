@@ -219,7 +219,7 @@ class CommandState:
 
 
 def command_states(status: Status, state: Seen, now: float) -> list[CommandState]:
-    """Return the commands of a run in their order; none of one that is no pipeline.
+    """Return the commands of a run in their order; none of one that is not a pipeline.
 
     Args:
         status: as it was written.

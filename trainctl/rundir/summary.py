@@ -198,7 +198,7 @@ def _is_none(data: bytes) -> bool:
 
 
 def _read_edits(run: RunDir, problems: list[str]) -> tuple[Changelog | None, int]:
-    """Return the changelog, and at how many steps it has edits; `problems` say why it is none.
+    """Return the changelog, and at how many steps it has edits; `problems` say why it is not one.
 
     One that is longer than `MOST_CHECKED` is not parsed for that: its parts are counted as they are.
     """

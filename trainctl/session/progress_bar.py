@@ -62,7 +62,7 @@ class Bar:
         self._write(_CLEAR + text[: max(0, _columns(self._terminal) - 1)])
 
     def _write(self, text: str) -> None:
-        with contextlib.suppress(OSError):  # the terminal is gone, which is no reason to end a training
+        with contextlib.suppress(OSError):  # the terminal is gone, which is not a reason to end a training
             os.write(self._terminal, text.encode(errors="replace"))
 
 
@@ -124,7 +124,7 @@ def tracked(
 
 
 def _open_bar(loop: Loop, total: Callable[[], int | None]) -> Bar | None:
-    """Return a bar on the terminal that stderr is; None where it is none, as in a job of the launcher.
+    """Return a bar on stderr; None where that is not a terminal, as in a job of the launcher.
 
     Where the output is copied to `job.log` too, the bar goes past that, to the terminal itself.
     """

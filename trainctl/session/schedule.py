@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 STARTED = "start-"  # begins the id of an edit: what a further attempt was started with
 
 # Later than the steps that anybody makes, and an int that CPython compares fastest: a run that gets there only looks at
-# each step anew.
+# each step again.
 NEVER = 2**30 - 1
 
 
@@ -208,7 +208,7 @@ _PREFIX = "replay-"
 
 
 def own_repeats(run: RunDir) -> list[Repeat]:
-    """Return what earlier attempts of a run did, but for `stop`: who starts it once more wants it to go on."""
+    """Return what earlier attempts of a run did, but for `stop`: who starts it again wants it to go on."""
     return _repeats(read_events(run), str(run.events), ("stop",), is_recorded=True)
 
 

@@ -152,7 +152,7 @@ class Session:
         """Add an action of the task, and tell page and command line of it.
 
         Raises:
-            SettingError: the name is none or taken, or an argument cannot be given from outside.
+            SettingError: the name is invalid or taken, or an argument cannot be given from outside.
         """
         self.actions.declare(name, call)
         self.attempt.update_run_yaml(actions=self.actions.to_dict())

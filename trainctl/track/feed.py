@@ -65,7 +65,7 @@ def has_open_run(name: str) -> bool:
     """Whether the task has opened a run of its own on a tracker; the tracker's library is imported."""
     try:
         return bool(net.noted(name)) or bool(_module(name).task_has_run())
-    except Exception:  # noqa: BLE001  # of a library that is not ours; it is said when the run is opened
+    except Exception:  # noqa: BLE001  # of a library that is not ours; it is reported when the run is opened
         return False
 
 
@@ -201,7 +201,7 @@ class Feed:
             self._says_omitted = False
             log.info(
                 "trackers are sent %s for %s: they look like secrets, or trainctl.hidden or trainctl.omit names them "
-                "(trainctl.hidden=['!KEY'] sends one that is none)",
+                "(trainctl.hidden=['!KEY'] sends one that is not secret)",
                 OMITTED, ", ".join(told.omitted),
             )  # fmt: skip
         if tracker.has_lost_all:

@@ -55,7 +55,7 @@ def follow(attempt: Attempt, names: list[str]) -> None:
 
 
 class TrackerThread:
-    """The thread of one tracker. Whatever happens to it is said once, and never reaches the training."""
+    """The thread of one tracker. Whatever happens to it is reported once, and never reaches the training."""
 
     def __init__(self, run: RunDir, name: str, *, is_first: bool) -> None:
         self._run, self._name, self._is_first = run, name, is_first
@@ -108,7 +108,7 @@ class TrackerThread:
             self._is_done = True
             return
         try:
-            with contextlib.suppress(Exception):  # it is said when the run is opened
+            with contextlib.suppress(Exception):  # it is reported when the run is opened
                 feed.load()
             self._wait_for_training()
             self._follow(feed)

@@ -150,7 +150,7 @@ class MLflow:
         self._send((record.step, record.t, record.numbers) for record in records)
 
     def changes(self, changes: Sequence[ValueChange]) -> None:
-        """Send the series of what has one; what is no number is a tag with a line per step, and so is each edit."""
+        """Send the series of what has one; what is not a number is a tag with a line per step, and so is each edit."""
         self._send((change.step, change.t, change.numbers) for change in changes)
         tags: dict[str, str] = {}
         for change in changes:

@@ -130,7 +130,7 @@ class TensorBoard:
     """Writes one event file, into the directory of a logger that the task has opened, else `tensorboard/` of the run.
 
     The file is ours alone. What was written after the last note of its size is cut off when it is opened again, and so
-    is sent once, however we were stopped. One that was deleted, or has lost its end, is begun anew.
+    is sent once, however we were stopped. One that was deleted, or has lost its end, is begun again.
     """
 
     def __init__(self, run: RunDir) -> None:

@@ -183,7 +183,7 @@ class Display(Report):
                 handler.setStream(sys.stdout if handler.stream is before[0] else sys.stderr)
 
     def _become_plain(self) -> None:
-        """Give the terminal back; what is still to be said is said in plain lines."""
+        """Give the terminal back; what is left to report is printed as plain lines."""
         self._is_plain = True
         for handler, stream in self._log_streams:
             handler.setStream(stream)

@@ -220,7 +220,7 @@ class Job:
         roots = [str(original_cwd()), *([os.path.dirname(script)] if script is not None else [])]
         files = loaded_late(context.begun, self._early_modules, self._loaded_by, roots)
         if files:
-            with contextlib.suppress(OSError):  # a full disk: it is said at the terminal
+            with contextlib.suppress(OSError):  # a full disk: it is reported on the terminal
                 attempt.update_run_yaml(changed_code=files)
             self._channel.send("late", files)
 

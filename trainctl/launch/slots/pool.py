@@ -139,7 +139,7 @@ class SlotPool:
             self._meter = None
 
     def _is_refused(self, slot: Slot) -> bool:
-        """Whether a slot may not be used now, asking anew only when that may have changed."""
+        """Whether a slot may not be used now, asking again only when that may have changed."""
         if not slot.devices:
             return False
         if slot.number in self._refused and self._clock() < self._refused[slot.number][0]:

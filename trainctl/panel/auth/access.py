@@ -72,7 +72,7 @@ class Access:
     """The words that open one server: made once per server, kept in memory and in a file of mode 0600.
 
     The cookie is another value than the token and never leads back to it; it follows from it, so that an open page goes
-    on when its server is started anew. Browsers keep one set of cookies for all ports of a host: the cookie's name has
+    on when its server is started again. Browsers keep one set of cookies for all ports of a host: the cookie's name has
     the port and the random prefix of its server.
     """
 

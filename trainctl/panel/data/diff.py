@@ -39,7 +39,7 @@ def edit_difference(one: RunView, other: RunView) -> list[tuple[int, str, str, s
 
 
 def difference_table(rows: list[tuple[Any, ...]], heads: tuple[str, ...], same: str) -> str:
-    """Write differences as an HTML table; `same` is said when there are none."""
+    """Write differences as an HTML table; `same` is the text when there are none."""
     if not rows:
         return f'<p class="dim">{html(same)}</p>'
     top = "".join(f"<th>{html(head)}</th>" for head in heads)

@@ -62,7 +62,7 @@ SCRIPT = """
       if (banner) hide();  // it was late, and the websocket is the same
     } else if (found.ok && (hasOpened || hasMissed) && performance.now() > BETWEEN_LOADS) {
       location.reload();
-      setTimeout(look, UNLOADED);  // should it not be answered: asking again meanwhile would begin anew
+      setTimeout(look, UNLOADED);  // should it not be answered: asking again meanwhile would begin again
       return;
     }
     setTimeout(look, EVERY);

@@ -24,7 +24,7 @@ from trainctl.panel.widgets.runs import RunTable
 
 TICK_MS = 1000
 AGE_TICKS = 10  # while no run changes, only their ages go on
-STILL_TICKS = 2  # the browser makes the table anew for other groups, and takes no cells meanwhile
+STILL_TICKS = 2  # the browser makes the table again for other groups, and takes no cells meanwhile
 TABS = ("chosen", "results", "relations")
 NOTHING = "nothing"
 STATES = ("all", *summary.STATES)

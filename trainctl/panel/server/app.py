@@ -64,7 +64,7 @@ RELOAD_MS = 15_000  # for a page to come back; Bokeh keeps its session as long
 
 def run(start: Mapping[str, Any]) -> int:
     """Serve until the page is not used any more. `start` is what `trainctl.panel.server.handle` handed over."""
-    os.umask(0o077)  # for the log, which is begun anew when it is long
+    os.umask(0o077)  # for the log, which is begun again when it is long
     logging.basicConfig(level=logging.WARNING, handlers=[log_handler(PanelDir(Path(start["root"])).log)])
     logging.getLogger("trainctl").setLevel(logging.INFO)
     logging.getLogger("bokeh.server.views.ws").setLevel(logging.ERROR)  # a browser that has left is no news

@@ -34,7 +34,7 @@ def listening_address(address: str, *, has_login: bool = False) -> str:
     """Return the numeric form of an address to listen on; one that other machines reach only if people must log in.
 
     Raises:
-        SettingError: it is none, or would show the page to other machines without a login.
+        SettingError: it is not an address, or would show the page to other machines without a login.
 
     >>> listening_address("localhost")
     '127.0.0.1'

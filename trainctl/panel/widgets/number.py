@@ -49,7 +49,7 @@ def is_log(spec: Key) -> bool:
 
 
 def position(text: str, spec: Key) -> int:
-    """Return where the slider stands for a text; at its start for what is no number."""
+    """Return where the slider stands for a text; at its start for what is not a number."""
     assert spec.min is not None
     assert spec.max is not None
     try:

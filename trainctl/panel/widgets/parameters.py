@@ -40,7 +40,7 @@ class Relations:
         )
 
     def look(self, rows: Mapping[str, RunRow]) -> None:
-        """Draw anew when other runs are done."""
+        """Draw again when other runs are done."""
         done = {name: row for name, row in rows.items() if row.summary.state == "done"}
         seen = [id(row) for row in done.values()]
         if seen == self._seen:

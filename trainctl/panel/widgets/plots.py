@@ -126,7 +126,7 @@ class Plots:
             self._metric_data.stream(new)
 
     def _smooth_more(self, values: Sequence[float]) -> list[float]:
-        """Go on with the moving average, which begins anew after what is not finite."""
+        """Go on with the moving average, which begins again after what is not finite."""
         weight = self._smooth.value
         smooth: list[float] = []
         for value in values:

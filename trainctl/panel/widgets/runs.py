@@ -1,6 +1,6 @@
 """The table of runs: one row each, swept keys and metrics as columns; brought up to date cell by cell.
 
-How tables are shown, and how one is brought up to date without drawing it anew.
+How tables are shown, and how one is brought up to date without drawing it again.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ def facts(row: RunRow) -> str:
 
 
 def age(row: RunRow) -> str:
-    """Say how long ago the run last wrote something; so coarsely that a page is not redrawn for nothing."""
+    """Say how long ago the run last wrote something; so coarsely that a page is not redrawn without need."""
     if row.seen is None:
         return ""
     seconds = time.time() - row.seen
