@@ -167,13 +167,24 @@ class Sweep:
             self._lose_zygote()
         elif report[0] == "forked":
             self._jobs[report[1]].pid = report[2]
+        elif report[0] == "refused":
+            self._refuse(self._jobs.pop(report[1]), report[2])
         else:
             self._end(self._jobs.pop(report[1]), report[2])
 
     # -- ending --------------------------------------------------------------------------------------------------
 
+    def _refuse(self, job: JobProcess, why: str) -> None:
+        """Have a job without a process wait until another one has ended; where none is left to end, the first fails."""
+        job.close()
+        self._queue.hold_back(job.position, why if self._jobs else None)
+        if not self._jobs and not self._wants_no_more:
+            first = JobProcess(self._queue.give_up_first(), None, ended_as=Failure("crash", f"was not started: {why}"))
+            self._fail(first, 0)
+
     def _end(self, job: JobProcess, status: int) -> None:
         """A job's process has ended, and nothing of it is left."""
+        self._queue.is_held_back = False
         while job.channel is not None and select.select([job.channel], [], [], 0)[0]:
             self._hear_job(job)  # what it said before it ended may not have been heard yet
         job.close()  # a daemon that the job left behind may hold the other end
