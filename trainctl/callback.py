@@ -27,6 +27,7 @@ from omegaconf import DictConfig, OmegaConf, flag_override
 from trainctl.attempt import attempt as attempts
 from trainctl.attempt import environment, rendezvous
 from trainctl.attempt.output import Tee, keep_earlier_log, write_once
+from trainctl.attempt.process_limit import start_thread
 from trainctl.attempt.rank import rank
 from trainctl.attempt.reservation import is_waiting
 from trainctl.attempt.run_facts import earlier_draws, plain_facts
@@ -296,7 +297,10 @@ def _guard_page() -> None:
     """Have the page's server started again, once, if it is killed or hangs."""
     if _around.page is not None:
         _around.guard = Guard(_around.page)
-        _around.guard.start()
+        try:
+            start_thread(_around.guard, "the thread that starts the page's server again should it end")
+        except JobError as error:
+            log.warning("%s", error)
 
 
 def _leave_page() -> None:

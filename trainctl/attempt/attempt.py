@@ -21,6 +21,7 @@ from typing import Any, NoReturn
 from trainctl.attempt import environment
 from trainctl.attempt.process import own
 from trainctl.attempt.reservation import Reservation
+from trainctl.config.masking import Masking
 from trainctl.config.settings import given_settings
 from trainctl.config.settings_node import hand_down
 from trainctl.errors import JobError, TrainctlError
@@ -255,6 +256,8 @@ class Attempt:
                 reason = reason or self.remark
                 if value is not None or not self.run.result.exists():  # else a rank in another process has written it
                     write_result(self.run, value)
+            if reason is not None:  # one that was read from the environment stands in no other file
+                reason = Masking(self.composed or {}, self.settings.hidden).text(reason)
             after_s = time.monotonic() - self._begun
             self.status = self.status.end(state, after_s=after_s, exit_code=exit_code, reason=reason)
             write_status(self.run, self.status)

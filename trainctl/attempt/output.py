@@ -15,6 +15,8 @@ import tty
 from pathlib import Path
 from typing import ClassVar
 
+from trainctl.attempt.process_limit import why_no_process
+from trainctl.errors import RunDirError
 from trainctl.rundir.paths import RunDir
 
 _DRAIN_S = 5.0  # what a left-over child keeps open must not keep the run from ending
@@ -87,6 +89,9 @@ class Tee:
     A small process of its own copies (`trainctl/attempt/copier.py`), so that nothing is lost when the run is killed and
     training never waits for Python. Where the output was a terminal it stays one (a pseudo terminal), so colours and
     progress bars stay as they are.
+
+    Raises:
+        OSError: the file or the process cannot be made; the output goes where it went.
     """
 
     terminal: ClassVar[int | None] = None  # where stderr goes when it is one: what is written there is not in the log
@@ -104,18 +109,24 @@ class Tee:
             pairs = [(pipes[descriptor][0], self._saved[descriptor]) for descriptor in (1, 2)]
             writers = {descriptor: pipes[descriptor][1] for descriptor in (1, 2)}
         readers = [reader for reader, _ in pairs]
-        self._pump = subprocess.Popen(
-            [
-                sys.executable,
-                "-ISE",
-                str(Path(__file__).with_name("copier.py")),
-                str(log),
-                *[f"{reader}:{target}" for reader, target in pairs],
-            ],
-            pass_fds=[log, *readers, *self._saved.values()],
-            stdin=subprocess.DEVNULL,
-            close_fds=True,
-        )
+        try:
+            self._pump = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-ISE",
+                    str(Path(__file__).with_name("copier.py")),
+                    str(log),
+                    *[f"{reader}:{target}" for reader, target in pairs],
+                ],
+                pass_fds=[log, *readers, *self._saved.values()],
+                stdin=subprocess.DEVNULL,
+                close_fds=True,
+            )
+        except OSError as error:
+            for descriptor in {log, *readers, *writers.values(), *self._saved.values()}:
+                os.close(descriptor)
+            Tee.terminal = None
+            raise RunDirError(f"what the run prints cannot be copied there: {why_no_process(error)}") from error
         for descriptor, writer in writers.items():
             os.dup2(writer, descriptor)
         for descriptor in {log, *readers, *writers.values()}:

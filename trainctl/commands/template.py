@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import PurePath
@@ -20,8 +19,8 @@ from omegaconf.errors import (
 
 from trainctl.commands.quoting import ShellText
 from trainctl.config.identity import OF_THE_MOMENT
-from trainctl.config.keys import leaves
-from trainctl.config.masking import MASK, Masking, patterns_of
+from trainctl.config.masking import MASK
+from trainctl.config.settings_node import secrets_in
 from trainctl.errors import CommandError
 
 COMMANDS = "commands"
@@ -84,7 +83,7 @@ class Templates:
                 hint = "; write it in quotes" if isinstance(text, (bool, int, float)) else ""
                 raise CommandError(f"{COMMANDS}.{name}={text!r} must be the text of a command{hint}")
             self.texts[name] = text
-        self.masking = _masking_of(config)
+        self.masking = secrets_in(config)
         self._raw: Any = OmegaConf.to_container(config, resolve=False)
         self._configs: dict[Place, DictConfig] = {}
         self._flags = flags
@@ -213,16 +212,6 @@ def _check(shell: ShellText, text: str, source: str) -> None:
     ours = _OURS.fullmatch(text)
     if shell.is_quoted(source) and ours is not None and ours[1] == "flag":
         raise CommandError(f"{source} stands inside quotes; a flag is words of its own, write it outside")
-
-
-def _masking_of(config: DictConfig) -> Masking:
-    """Return what hides the secrets of a config, those too that are read from elsewhere: `${oc.env:TOKEN}`."""
-    raw: Any = OmegaConf.to_container(config, resolve=False)
-    masking = Masking(raw, patterns_of(raw))
-    for key in filter(masking.hides, leaves(raw)):
-        with suppress(OmegaConfBaseException):  # one without a value is not a list
-            masking.learn(key, OmegaConf.select(config, key))
-    return masking
 
 
 def _at(place: Place, raw: dict[Any, Any]) -> DictConfig:

@@ -21,6 +21,8 @@ _OF_A_TOKENIZER = re.compile(r"(?:bos|eos|unk|sep|pad|cls|mask)_token")  # `eos_
 _KEY = re.compile(r"(?:.*_)?keys?")
 _RANDOM = re.compile(r"(?=\D*\d)[\w\-+/=]{20,}", re.ASCII)  # a text that is a credential where the name says `…_key`
 _NUMBER = re.compile(r"[-+]?(?:[\d_]*\.?[\d_]+(?:e[-+]?\d+)?|\.?inf|\.?nan)|true|false|null|none", re.IGNORECASE)
+# missing, or a reference: `${oc.env:TOKEN}` is not the secret itself
+_ELSEWHERE = re.compile(r"\?\?\?|\$\{[\w.:/-]+\}")
 _WORDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")  # `apiKey`
 MASK = "•••"
 WHY = "may be a secret (trainctl.hidden)"
@@ -71,8 +73,10 @@ class Masking:
 
         >>> Masking({}).conceals("pin_token", 1234), Masking({}).conceals("pin_token", "x")
         (False, True)
+        >>> Masking({}).conceals("token", "${oc.env:TOKEN}"), Masking({}).conceals("token", "${oc.env:TOKEN,x}")
+        (False, True)
         """
-        if self._is_shown(key):
+        if self._is_shown(key) or (isinstance(value, str) and _ELSEWHERE.fullmatch(value)):
             return False
         texts = [text for text in _leaves_of(value) if isinstance(text, str)]
         if self._is_named(key):
@@ -94,6 +98,10 @@ class Masking:
             hidden = (each for each in _leaves_of(value) if isinstance(each, str) or self._is_named(key))
             texts = (str(each) for each in hidden if each is not None and not isinstance(each, bool))
             self._texts |= {text for text in texts if len(text) >= SHORTEST}
+
+    def include(self, other: Masking) -> None:
+        """Hide what another one hides wherever it stands, too."""
+        self._texts |= other._texts
 
     def learn_edits(self, changelog: Changelog) -> None:
         """Remember the texts of all secret values that a run was given."""
@@ -149,6 +157,15 @@ class Masking:
         if isinstance(value, list):
             return [self._within(inner) for inner in value]
         return self.nested(value) if isinstance(value, Mapping) else value
+
+
+def is_secret(key: str, text: str) -> bool:
+    """Whether the value of an override, as it is written, is a credential.
+
+    >>> is_secret("api.token", "abc"), is_secret("use_token", "true"), is_secret("pin_token", "1e3")
+    (True, False, False)
+    """
+    return not _NUMBER.fullmatch(text) and Masking({}).conceals(key.replace("/", "."), text)
 
 
 def patterns_of(config: Mapping[Any, Any], setting: str = "hidden") -> list[object]:

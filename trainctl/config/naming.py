@@ -11,6 +11,7 @@ from contextvars import ContextVar
 
 from trainctl.config.identity import OWN_KEYS_THAT_COUNT
 from trainctl.config.keys import is_within
+from trainctl.config.masking import is_secret
 from trainctl.config.overrides import parts_of
 
 _LONGEST = 120  # bytes; file systems take 255, but a terminal line and a prefix of suffixes should fit too
@@ -36,7 +37,8 @@ def job_name(overrides: Sequence[str], swept: Collection[str] | None = None, gro
     another name could differ from this one in the case of letters only, a short hash of the whole text follows. So two
     sets of overrides have different names, on a file system that ignores case too, unless they differ in nothing but
     the separators of a key (`optim.lr`, `optim_lr`), or in `+`, `++`, which say how to override and not what. `True` is
-    `true`: Hydra reads both as the same, and its own sweeper writes the one for the other.
+    `true`: Hydra reads both as the same, and its own sweeper writes the one for the other. What looks like a secret is
+    in the hash alone.
 
     Args:
         overrides: the job's overrides as Hydra writes them: `norm=new`, `+lr=0.1`, `~opt`.
@@ -49,6 +51,8 @@ def job_name(overrides: Sequence[str], swept: Collection[str] | None = None, gro
     'OptimWeightDecay_1e-4'
     >>> job_name(["early-stop=True"])
     'EarlyStop_true'
+    >>> job_name(["api.token=abc"])
+    'ApiToken-8f5814fc'
     >>> job_name(["act=ReLU"])
     'Act_ReLU-0ac25e40'
     """
@@ -63,8 +67,9 @@ def name_of_parts(
     pairs = [pair for pair in pairs if not pair[1].startswith("trainctl.") or is_within(pair[1], OWN_KEYS_THAT_COUNT)]
     if swept and any(key in swept for _, key, _ in pairs):
         pairs = [pair for pair in pairs if pair[1] in swept]
-    text = "-".join(filter(None, (_part(*pair) for pair in pairs))) or "default"
-    if len(text) <= _LONGEST and all(_is_plain(*pair) for pair in pairs):
+    shown = [(is_removal, key, "" if is_secret(key, _unquoted(value)) else value) for is_removal, key, value in pairs]
+    text = "-".join(filter(None, (_part(*pair) for pair in shown))) or "default"
+    if len(text) <= _LONGEST and all(_is_plain(*pair) for pair in shown):
         return text
     digest = hashlib.sha256(json.dumps(pairs).encode()).hexdigest()[:_HASH_DIGITS]
     return f"{text[: _LONGEST - _HASH_DIGITS - 1].rstrip('.-')}-{digest}"

@@ -14,9 +14,10 @@ from omegaconf.errors import OmegaConfBaseException
 from trainctl.compose import _hydra
 from trainctl.config._omegaconf import child
 from trainctl.config.keys import leaves
+from trainctl.config.masking import Masking
 from trainctl.config.overrides import task_overrides
 from trainctl.config.pairs import PAIR_NODE
-from trainctl.config.settings_node import NODE
+from trainctl.config.settings_node import NODE, secrets_in
 from trainctl.errors import RunDirError
 from trainctl.explain.origin import History, Source, check_key, rows, said_of_edit
 from trainctl.explain.trace import TraceError, comments, note_overrides, trace
@@ -49,7 +50,7 @@ class Explanation:
 
 
 def explain_config(config: DictConfig, loader: Any) -> Explanation:
-    """Explain a config that Hydra has composed in this process.
+    """Explain a config that Hydra has composed in this process, secrets masked.
 
     Args:
         config: with Hydra's node.
@@ -58,7 +59,7 @@ def explain_config(config: DictConfig, loader: Any) -> Explanation:
     hydra = config.hydra
     own: Any = OmegaConf.to_container(config, resolve=False, enum_to_str=True)
     final = leaves({key: value for key, value in own.items() if key != "hydra"})
-    return _explain(final, hydra, loader, "(not by Hydra)")
+    return _masked(_explain(final, hydra, loader, "(not by Hydra)"), secrets_in(config))
 
 
 def written(explanation: Explanation, key: str | None) -> str:
@@ -104,8 +105,11 @@ def explain_run(run: RunDir) -> Explanation:
     explanation.unknown.extend(problems)
     for edit in applied_edits(log, read_events(run)) if log is not None else ():
         explanation.history.set(edit.values, Source("edit", said_of_edit(edit.step, edit.who, edit.via, edit.note)))
-    masking = masking_of(run, log)
-    said = {key: str(masking.text(text)) for key, text in explanation.help.items()}
+    return _masked(explanation, masking_of(run, log))
+
+
+def _masked(explanation: Explanation, masking: Masking) -> Explanation:
+    said = {key: masking.text(text) for key, text in explanation.help.items()}
     return Explanation(explanation.history.masked(masking), texts(masking, explanation.unknown), said)
 
 

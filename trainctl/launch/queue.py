@@ -112,6 +112,9 @@ class Queue:
         greet: sends a new process what comes before its spec.
         is_alone: says whether no other launcher works in the sweep dir. A job that is run ahead takes its run dir
             before it has a slot, so with others about none is: they might have a slot for it at once.
+
+    Attributes:
+        is_held_back: the system starts no more processes until one has ended.
     """
 
     def __init__(
@@ -134,6 +137,7 @@ class Queue:
         self._left = deque(range(len(specs)))
         self._looked = 0.0
         self._said: set[str] = set()
+        self.is_held_back = False
 
     def __len__(self) -> int:
         return len(self._left)
@@ -145,6 +149,17 @@ class Queue:
         """Have a job come next, again."""
         self._left.appendleft(position)
 
+    def hold_back(self, position: int, why: str | None) -> None:
+        """Have a job that got no process come next, and none asked for until one has ended."""
+        self._left = deque(sorted([position, *self._left]))
+        self.is_held_back = True
+        self._say_once(why)
+
+    def give_up_first(self) -> int:
+        """Return which job would come next, and have the others asked for again."""
+        self.is_held_back = False
+        return self._left.popleft()
+
     def serve(self, jobs: dict[int, JobProcess]) -> None:
         """Give every free slot to the first composed job that waits, and keep enough of them waiting in `jobs`."""
         for job in sorted(jobs.values(), key=lambda job: job.position):
@@ -152,7 +167,7 @@ class Queue:
                 break  # jobs start in their order
             if job.is_armed and not self._give_slot(job):
                 break
-        while self._left and self._waiting(jobs) < self._pool.free + self._most_armed:
+        while self._left and not self.is_held_back and self._waiting(jobs) < self._pool.free + self._most_armed:
             position = self._left.popleft()
             jobs[position] = self._ask_for_process(position)
         self._let_others_in(jobs)

@@ -15,6 +15,7 @@ from typing import NoReturn
 from hydra.core.utils import JobReturn
 
 from trainctl.compose.job import JobSpec
+from trainctl.config.masking import Masking
 from trainctl.errors import JobError
 from trainctl.launch.display.report import Report
 from trainctl.launch.failure import Failure, is_done_by, judge_death, last_lines, record_failure
@@ -26,6 +27,7 @@ from trainctl.launch.returns import failed_return, unpack_return
 from trainctl.launch.settings import LauncherSettings
 from trainctl.launch.signals import Interrupts
 from trainctl.launch.slots.pool import SlotPool
+from trainctl.rundir.masked import secrets_of
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.status import stopped_by
 
@@ -45,6 +47,8 @@ class Sweep:
         *,
         greet: Callable[[Channel], None],
         is_alone: Callable[[], bool],
+        known: Masking,
+        hidden: Sequence[object],
     ) -> None:
         self._starter = starter
         self._queue = Queue(starter, pool, specs, report, greet=greet, is_alone=is_alone)
@@ -52,6 +56,7 @@ class Sweep:
         self._late_code: set[str] = set()
         self._report = report
         self._settings = settings
+        self._known, self._hidden = known, hidden
         self._tries = [0] * len(specs)
         self._jobs: dict[int, JobProcess] = {}
         self._returns: list[JobReturn | None] = [None] * len(specs)
@@ -159,7 +164,8 @@ class Sweep:
             return ""
         spec = self._specs[position]
         keys = (each.get_key_element().lstrip("+~") for each in spec.overrides)
-        return " ".join(text for key, text in zip(keys, spec.texts, strict=True) if key in spec.swept)
+        told = " ".join(text for key, text in zip(keys, spec.texts, strict=True) if key in spec.swept)
+        return self._secrets(position, None).text(told)
 
     def _hear_zygote(self) -> None:
         report = self._starter.report()
@@ -167,13 +173,24 @@ class Sweep:
             self._lose_zygote()
         elif report[0] == "forked":
             self._jobs[report[1]].pid = report[2]
+        elif report[0] == "refused":
+            self._refuse(self._jobs.pop(report[1]), report[2])
         else:
             self._end(self._jobs.pop(report[1]), report[2])
 
     # -- ending --------------------------------------------------------------------------------------------------
 
+    def _refuse(self, job: JobProcess, why: str) -> None:
+        """Have a job without a process wait until another one has ended; where none is left to end, the first fails."""
+        job.close()
+        self._queue.hold_back(job.position, why if self._jobs else None)
+        if not self._jobs and not self._wants_no_more:
+            first = JobProcess(self._queue.give_up_first(), None, ended_as=Failure("crash", f"was not started: {why}"))
+            self._fail(first, 0)
+
     def _end(self, job: JobProcess, status: int) -> None:
         """A job's process has ended, and nothing of it is left."""
+        self._queue.is_held_back = False
         while job.channel is not None and select.select([job.channel], [], [], 0)[0]:
             self._hear_job(job)  # what it said before it ended may not have been heard yet
         job.close()  # a daemon that the job left behind may hold the other end
@@ -222,6 +239,8 @@ class Sweep:
             failure = Failure(failure.cause, failure.reason, "" if run is None else last_lines(run.log))
         if run is not None:
             record_failure(run, job.pid, status, failure, job.seconds)
+        secrets = self._secrets(job.position, run)
+        failure = Failure(failure.cause, secrets.text(failure.reason), secrets.text(failure.tail))
         log = None if run is None else run.log
         self._report.fail(job.position, job.path, job.seconds, failure.reason, failure.tail, log)
         if self._tries_again(job, failure):
@@ -230,6 +249,14 @@ class Sweep:
         where = "" if log is None else f"; its log is {log}"
         lost = failed_return(self._specs[job.position].texts, JobError(f"the job {failure.reason}{where}"))
         self._conclude(job.position, lost if data is None else unpack_return(data), job.path, failure)
+
+    def _secrets(self, position: int, run: RunDir | None) -> Masking:
+        """Return what is secret in a job: by its run's record, or by its overrides where there is none."""
+        masking = Masking({}, self._hidden) if run is None else secrets_of(run)
+        masking.include(self._known)
+        for override in self._specs[position].overrides:
+            masking.learn(override.get_key_element().lstrip("+~").replace("/", "."), override.value())
+        return masking
 
     # -- equal jobs ----------------------------------------------------------------------------------------------
 

@@ -15,6 +15,8 @@ import threading
 import time
 
 from trainctl.attempt.attempt import Attempt
+from trainctl.attempt.process_limit import start_thread
+from trainctl.errors import JobError
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.status import Status
 from trainctl.track import net
@@ -67,7 +69,10 @@ class TrackerThread:
         self._was_open = False
 
     def start(self) -> None:
-        self._thread.start()
+        try:
+            start_thread(self._thread, f"the thread that tells {self._name} of this run")
+        except JobError as error:
+            log.warning("%s", error)
 
     def stop(self, ended: Status) -> None:
         """Ask for the last round: the run's status is written, if it is ours to write."""
@@ -77,7 +82,8 @@ class TrackerThread:
     def join(self, seconds: float) -> None:
         """Wait for the last round, no longer than that; what is left then is for `trainctl sync`."""
         begun = time.monotonic()
-        self._thread.join(seconds)
+        if self._thread.ident is not None:
+            self._thread.join(seconds)
         if not self._is_done and not self._was_open and not self._thread.is_alive():
             self._is_done = self._leave_to_another(seconds - (time.monotonic() - begun))
         if not self._is_done:

@@ -23,8 +23,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from trainctl import __version__
+from trainctl.attempt.process_limit import why_no_process
 from trainctl.config.settings import PanelSettings
-from trainctl.errors import SettingError
+from trainctl.errors import RunDirError, SettingError
 from trainctl.panel.auth.password import PASSWORD, USER, Credentials
 from trainctl.panel.auth.proxy import Proxy
 from trainctl.panel.server.state import PanelDir, ServerRecord
@@ -227,6 +228,8 @@ def _spawn(
             env=_environment(),
             start_new_session=True,
         )
+    except OSError as error:
+        raise RunDirError(f"its process cannot be started: {why_no_process(error)}") from error
     finally:
         os.close(output)
     assert child.stdin is not None
