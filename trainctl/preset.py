@@ -20,6 +20,7 @@ from trainctl.config.overrides import task_parts
 from trainctl.config.settings import Settings
 from trainctl.config.settings_node import leave_out_of_dirname, move_settings
 from trainctl.launch.settings import SlotLauncherConf
+from trainctl.launch.slurm import SlurmConf
 
 _PRESET = {
     "defaults": [
@@ -38,6 +39,7 @@ _PRESET = {
 
 _NODES: dict[str, Any] = {
     "hydra/launcher/slots": SlotLauncherConf,
+    "hydra/launcher/slots_slurm": SlurmConf,
     "hydra/sweeper/grids": GridSweeperConf,
     "hydra/callbacks/trainctl": {"trainctl": {"_target_": "trainctl.callback.TrainctlCallback"}},
     "trainctl": _PRESET,

@@ -117,7 +117,7 @@ def secrets_in(config: DictConfig) -> Masking:
     own = {key: value for key, value in raw.items() if key != "hydra"}
     masking = Masking(own, setting(config, "hidden") or ())
     for key in filter(masking.hides, keys.leaves(own)):
-        with suppress(Exception):  # a resolver may raise anything; what has no value is no secret
+        with suppress(Exception):  # a resolver may raise anything; what has no value is not a secret
             masking.learn(key, OmegaConf.select(config, key))
     return masking
 

@@ -17,8 +17,9 @@ from trainctl.rundir import files
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.status import State, read_status, write_status
 
-# error: it raised or called sys.exit; crash: it, or a command, died without an answer; the others say what they are
-Cause = Literal["error", "crash", "oom", "timeout", "interrupted"]
+# error: it raised or called sys.exit; crash: it, or a command, died without an answer; moved: it lost its host; the
+# others say what they are
+Cause = Literal["error", "crash", "oom", "timeout", "interrupted", "moved"]
 
 _OOM_NAMES = ("OutOfMemoryError", "MemoryError")
 _OOM_WORDS = ("CUDA out of memory", "CUDA_ERROR_OUT_OF_MEMORY", "RESOURCE_EXHAUSTED", "CUBLAS_STATUS_ALLOC_FAILED")
@@ -129,7 +130,7 @@ def record_failure(run: RunDir, pid: int | None, status: int, failure: Failure, 
         written = read_status(run)
         if written is None or written.pid != pid or written.state == "done":
             return
-        if written.state == "running" or failure.cause in ("timeout", "interrupted"):
+        if written.state == "running" or failure.cause in ("timeout", "interrupted", "moved"):
             killed = os.WIFSIGNALED(status)
             write_status(
                 run,

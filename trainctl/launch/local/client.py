@@ -90,13 +90,24 @@ class Starter:
         """
         ours, theirs = socket.socketpair()
         try:
-            socket.send_fds(self._control, [pickle.dumps(("start", number))], [theirs.fileno()])
-        except OSError as error:
+            self.start_on(number, theirs)
+        except JobError:
             ours.close()
-            raise JobError("the process that starts the jobs is gone; run the same command again to resume") from error
+            raise
         finally:
             theirs.close()
         return Channel(ours)
+
+    def start_on(self, number: int, connection: socket.socket) -> None:
+        """Ask for one more job process, which talks over a connection of which it gets a copy.
+
+        Raises:
+            JobError: the zygote is gone.
+        """
+        try:
+            socket.send_fds(self._control, [pickle.dumps(("start", number))], [connection.fileno()])
+        except OSError as error:
+            raise JobError("the process that starts the jobs is gone; run the same command again to resume") from error
 
     def limit_threads(self, share: Mapping[str, str]) -> None:
         """Have the libraries that the zygote has loaded, and so those of all jobs forked from it, keep to a share."""
