@@ -83,3 +83,10 @@ def test_memory_of_each_slot_is_shown_on_a_terminal(gpu_app: Any) -> None:
     command = gpu_app.command("x=range(0,4)")
     on_pty(command, gpu_app.path, 120, 24, lambda screen: pictures.append("\n".join(screen.shown())))
     assert any(picture.count("10.0/80 GiB") == 2 for picture in pictures)
+
+
+@pytest.mark.parametrize("start", ["fork", "spawn"])
+def test_job_that_opens_no_gpu_does_not_delay_the_next(gpu_app: Any, start: str) -> None:
+    done = gpu_app.run("x=range(0,3)", "hydra.launcher.slots=[0]", f"hydra.launcher.start={start}")
+    assert done.returncode == 0, done.stderr
+    assert "waiting" not in done.stderr, "a slot was free, and its device was still held by a job that had ended"
