@@ -85,7 +85,7 @@ def test_run_with_its_lock_elsewhere_is_seen_stopped_and_resumed(task: Task, tmp
         running.send_signal(signal.SIGKILL)
         running.wait()
         assert "running  one" not in call(task, "ls", "one").stdout
-        done = task.run("hydra.run.dir=one", setting)
+        done = task.run("hydra.run.dir=one", setting, "trainctl.drift=allow")
     assert done.returncode == 0, done.stderr
     assert status_of(run).state == "done"
 
