@@ -41,6 +41,7 @@ from trainctl.launch.sweep_dir import settle_sweep_dir
 from trainctl.panel.server import handle as panel
 from trainctl.panel.server.launch import ssh_line
 from trainctl.panel.server.watchdog import Guard
+from trainctl.rundir.lock import keep_in
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.provenance import relative_to
 from trainctl.session.start_check import check_start, own_changelog
@@ -260,6 +261,7 @@ def _refuse(error: TrainctlError) -> NoReturn:
 def _show_page(root: Path, settings: Settings) -> None:
     """Start or find the page's server, and say where it is; whatever goes wrong with it never stops training."""
     try:
+        keep_in(settings.locks)
         _around.page = panel.ensure(root, settings.panel)
     except TrainctlError as error:
         _refuse(error)  # a setting of the page that is not allowed

@@ -21,7 +21,7 @@ from trainctl.config.settings import Settings, recorded, settings_of
 from trainctl.config.settings_node import hydra_config
 from trainctl.errors import RunDirError
 from trainctl.rundir import files
-from trainctl.rundir.lock import RunLock
+from trainctl.rundir.lock import RunLock, keep_in
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.provenance import original_cwd
 from trainctl.rundir.seed import choose_seed
@@ -80,6 +80,7 @@ class Reservation:
             RunDirError: another process runs there, or the directory cannot be made or written.
         """
         settings = settings or settings_of(config)
+        keep_in(settings.locks)
         _make_private(run)
         run.create()
         lock = lock or take_lock(run)

@@ -103,6 +103,10 @@ class Settings:
     # steps between two agreements of the ranks of a distributed run
     sync_every: int = 10
 
+    # a directory on a disk of this machine, for the locks of runs on a file system that has none (NFS without its lock
+    # service, some Lustre); such runs are used from this machine alone
+    locks: str | None = None
+
     # seed of random, NumPy and torch; drawn and recorded when null
     seed: int | None = None
 

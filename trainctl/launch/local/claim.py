@@ -17,7 +17,7 @@ from trainctl.errors import RunDirError
 from trainctl.rundir import files
 from trainctl.rundir.job_identity import JobIdentity, adopt, is_earlier
 from trainctl.rundir.job_index import IndexedJob, JobIndex
-from trainctl.rundir.lock import is_locked
+from trainctl.rundir.lock import is_locked, opened
 from trainctl.rundir.paths import RunDir, own_dir
 from trainctl.rundir.status import FAILED, read_status
 
@@ -185,7 +185,7 @@ def claiming(sweep_dir: Path) -> Iterator[None]:
     own = own_dir(sweep_dir)
     try:
         own.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(own / "claim.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = opened(own / "claim.lock")
     except OSError as error:
         raise RunDirError(f"the sweep dir {str(sweep_dir)!r} cannot be used: {error.strerror or error}") from error
     try:

@@ -32,7 +32,7 @@ from trainctl.launch.local.linux import adopt_orphans, die_with_parent
 from trainctl.launch.local.prestart import NotStarted, when_started
 from trainctl.launch.local.tracebacks import full_text, short_text
 from trainctl.launch.returns import failed_return, pack_config, pack_return
-from trainctl.launch.slots.host_locks import keep
+from trainctl.launch.slots.host_locks import keep, let_go
 from trainctl.launch.slots.slot import Slot
 from trainctl.launch.slots.threads import EVERYONE, POOLS, limit_threads
 from trainctl.rundir.job_index import JobIndex
@@ -249,6 +249,7 @@ class Job:
         """Let the next job begin while we write down how this one ended."""
         if self._has_succeeded and not self.is_idle and self._remains.are_none():
             self.is_idle = True
+            let_go()
             with contextlib.suppress(ChannelClosed):
                 self._channel.send("idle")
 

@@ -227,6 +227,12 @@ def keep(paths: Sequence[str]) -> None:
             _kept.append(file)
 
 
+def let_go() -> None:
+    """Give up what this process keeps: nothing in it uses a device any more, though it takes a moment to end."""
+    while _kept:
+        _kept.pop().close()
+
+
 _open_files: weakref.WeakSet[_File] = weakref.WeakSet()
 
 

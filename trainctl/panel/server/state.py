@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainctl.rundir import files
-from trainctl.rundir.lock import take
+from trainctl.rundir.lock import opened, take
 from trainctl.rundir.paths import own_dir
 from trainctl.rundir.status import boot_id, process_started
 
@@ -107,7 +107,7 @@ class PanelDir:
 
     def lock(self, path: Path, mode: int, *, patience_s: float = 0.0) -> int | None:
         """Take a flock (`fcntl.LOCK_SH` or `LOCK_EX`) and return its descriptor; None when others keep it too long."""
-        descriptor = _opened(path)
+        descriptor = opened(path)
         deadline = time.monotonic() + patience_s
         while True:
             try:
@@ -124,7 +124,7 @@ class PanelDir:
 
     def take(self, path: Path) -> int | None:
         """Take a flock alone and return its descriptor; None when somebody holds it. Who only looks is waited for."""
-        descriptor, is_ours = _opened(path), False
+        descriptor, is_ours = opened(path), False
         try:
             is_ours = take(descriptor)
             return descriptor if is_ours else None
@@ -160,7 +160,3 @@ class PanelDir:
         for path in (self.record, self.opener):
             with contextlib.suppress(OSError):
                 os.unlink(path)
-
-
-def _opened(path: Path) -> int:
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
