@@ -165,22 +165,29 @@ class Queue:
     def serve(self, jobs: dict[int, JobProcess]) -> None:
         """Give every free slot to the first composed job on its host, and keep enough of them waiting in `jobs`."""
         for host in self._executor.hosts:
-            own = [jobs[position] for position in sorted(jobs) if jobs[position].host is host]
-            for job in own:
-                if job.is_composing:
-                    break  # jobs start in their order
-                if job.is_armed and not self._give_slot(job, host):
-                    break
-            waiting = sum(job.is_composing or job.is_armed for job in own)
-            # one in reserve, for short jobs
-            most = host.pool.free + min(len(host.pool.slots) + 1, _MOST_ARMED)
-            while self._left and not self.is_held_back and waiting < most and host.takes_one():
-                position = self._left.popleft()
-                jobs[position] = self._ask_for_process(position, host)
-                waiting += 1
+            self._give_slots(jobs, host)
+        # first as many as there are free slots anywhere, then some in reserve, for short jobs
+        for reserve in (0, _MOST_ARMED):
+            for host in self._executor.hosts:
+                self._fill(jobs, host, host.pool.free + min(len(host.pool.slots) + 1, reserve))
         if len(self._executor.hosts) > 1:
             self._share_out(jobs)
         self._let_others_in(jobs)
+
+    def _give_slots(self, jobs: dict[int, JobProcess], host: Host) -> None:
+        for job in _of(host, jobs):
+            if job.is_composing:
+                return  # jobs start in their order
+            if job.is_armed and not self._give_slot(job, host):
+                return
+
+    def _fill(self, jobs: dict[int, JobProcess], host: Host, most: int) -> None:
+        """Have so many jobs of a host be composed, or wait for a slot."""
+        waiting = sum(job.is_composing or job.is_armed for job in _of(host, jobs))
+        while self._left and not self.is_held_back and waiting < most and host.takes_one():
+            position = self._left.popleft()
+            jobs[position] = self._ask_for_process(position, host)
+            waiting += 1
 
     def patience_s(self, jobs: dict[int, JobProcess]) -> float | None:
         """Return how long nothing has to be looked at here; None: for ever."""
@@ -244,3 +251,7 @@ class Queue:
         if why is not None and why not in self._said:
             self._said.add(why)
             self._report.note(f"waiting: {why}")
+
+
+def _of(host: Host, jobs: dict[int, JobProcess]) -> list[JobProcess]:
+    return [jobs[position] for position in sorted(jobs) if jobs[position].host is host]

@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from trainctl.compose.job import SweepContext
@@ -101,13 +100,12 @@ class Allocation:
 class SlurmExecutor:
     """Submits agents as array tasks, as many as the jobs that are left can use, and follows what becomes of them."""
 
-    threads: Mapping[str, str] = MappingProxyType({})  # each agent sees to it
-
     def __init__(self, payload: bytes, conf: dict[str, Any], sweep_dir: Path) -> None:
         """Listen for agents; nothing is submitted yet. `conf` is checked (`check_slurm`)."""
         self._conf = conf
         self.notice_s = conf["signal_delay_s"] * 0.8
         self.most_moves: int = conf["max_num_timeout"]
+        self.threads: Mapping[str, str] = {}  # each agent sees to it
         self._dir = own_dir(sweep_dir) / "slurm"
         self._dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._left = 1
@@ -227,7 +225,7 @@ class SlurmExecutor:
     def _write_script(self) -> Path:
         path = self._dir / "agent.sh"
         options = {name: self._conf[name] for name in ("gpus_per_job", "jobs_per_gpu")}
-        agent = shlex.join(command_of("slurm", self._address, options))
+        agent = shlex.join(command_of("Slurm", self._address, options))
         files.write_atomic(path, "\n".join(["#!/bin/sh", *(self._conf["setup"] or []), f"exec {agent}", ""]))
         return path
 

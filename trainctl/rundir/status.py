@@ -34,6 +34,9 @@ Seen = Literal[State, "unreadable"]
 FAILED: tuple[State, ...] = ("failed", "timeout", "oom")
 
 
+ENGINE = "TRAINCTL_ENGINE"  # set for the jobs of an agent: what has given it its devices
+
+
 @dataclass(frozen=True, slots=True)
 class Status:
     """The content of `status.yaml`. Times are Unix seconds; the file shows them as local ISO 8601 times.
@@ -48,6 +51,7 @@ class Status:
     pid_started: int | None = None  # clock ticks after boot, field 22 of /proc/PID/stat: tells a reused pid apart
     boot_id: str | None = None
     host: str | None = None
+    engine: str | None = None  # what gave the slot where that is a cluster's: `Slurm 1234_5`
     started: float | None = None
     ended: float | None = None
     exit_code: int | None = None
@@ -66,6 +70,7 @@ class Status:
             pid_started=process_started(os.getpid()),
             boot_id=boot_id(),
             host=socket.gethostname(),
+            engine=os.environ.get(ENGINE) or None,
             started=time.time(),
         )
 
@@ -133,6 +138,7 @@ def read_status(run: RunDir, problems: list[str] | None = None) -> Status | None
         pid_started=said.whole("pid_started"),
         boot_id=said.text("boot_id"),
         host=said.text("host"),
+        engine=said.text("engine"),
         started=said.moment("started"),
         ended=said.moment("ended"),
         exit_code=said.whole("exit_code"),

@@ -7,9 +7,9 @@ with its launcher, and all of its jobs with it.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import logging
+import mmap
 import os
 import platform
 import secrets
@@ -24,24 +24,27 @@ from typing import Any, NoReturn
 
 from trainctl.attempt.output import open_missing_streams
 from trainctl.compose.job import SweepContext
-from trainctl.errors import TrainctlError
+from trainctl.errors import SettingError, TrainctlError
 from trainctl.launch.local.channel import Channel, ChannelClosed
 from trainctl.launch.local.client import Starter, why_not_fork
 from trainctl.launch.local.job import become_job
 from trainctl.launch.local.payload import unpack_context
 from trainctl.launch.local.warmup import rehearse
 from trainctl.launch.remote.wire import Address, Refused, connect
-from trainctl.launch.settings import check_settings
-from trainctl.launch.slots.pool import make_pool
+from trainctl.launch.slots.cores import usable_cores
+from trainctl.launch.slots.devices import CUDA, HIP, ROCR, ZE, words_of
 from trainctl.launch.slots.slot import CPU, Slot
+from trainctl.launch.slots.threads import thread_environment
 from trainctl.rundir import files
 from trainctl.rundir.provenance import machine_facts
+from trainctl.rundir.status import ENGINE
 
 log = logging.getLogger(__name__)
 
 SPARE = 2  # connections for jobs that are kept ready, beside one for each slot
 _CONNECT_S = 120.0  # a launcher that was killed comes back within this, or its agents end
 _AGAIN_S = 1.0
+_PORTS = 1 << 16
 _NOTICES = (signal.SIGTERM, signal.SIGUSR2)
 
 
@@ -61,6 +64,8 @@ class Agent:
         self._spares: dict[int, socket.socket] = {}
         self._next_spare = 0
         self._notice: int | None = None
+        self._ports: dict[int, int] = {}  # of the jobs' connections here, by job number
+        self._ends = mmap.mmap(-1, _PORTS)  # shared with the jobs: those that their launcher wants to end, by port
         self._wake_read, self._wake_write = os.pipe()
 
     def run(self) -> int:
@@ -113,7 +118,7 @@ class Agent:
         """
         context = unpack_context(channel.receive_bytes())
         machine_facts()
-        starter = _start_zygote(context, channel)
+        starter = self._fork_zygote(context, channel)
         starter.limit_threads(self._slots[0].threads)
         for _ in range(len(self._slots) + SPARE):
             self._open_spare()
@@ -156,13 +161,41 @@ class Agent:
         if kind == "start":
             number, spare = values
             connection = self._spares.pop(spare)
+            port = self._ports[number] = connection.getsockname()[1]
+            self._ends[port] = 0
             try:
                 starter.start_on(number, connection)
             finally:
                 connection.close()  # the job has its own
             self._open_spare()
         elif kind == "signal":
+            if values[0] in self._ports:
+                self._ends[self._ports[values[0]]] = 1
             starter.signal(values[0], signal.Signals(values[1]))
+
+    def _fork_zygote(self, context: SweepContext, control: Channel) -> Starter:
+        obstacle = why_not_fork()
+        if obstacle is not None:
+            raise TrainctlError(f"jobs cannot be forked on {platform.node()}: {obstacle}")
+
+        def run_job(connection: socket.socket, parent: int) -> NoReturn:
+            port = connection.getsockname()[1]
+
+            def end(number: int, _: object) -> None:
+                """Obey the launcher alone; a notice of the engine goes to all processes, and leaves time to save."""
+                if self._ends[port]:
+                    signal.signal(number, signal.SIG_DFL)
+                    os.kill(os.getpid(), number)
+
+            signal.signal(signal.SIGTERM, end)
+            become_job(Channel(connection), lambda: context, parent=parent, forked=False)
+
+        def begin() -> None:
+            control.close()  # so that the launcher sees our end, whoever else lives on
+            signal.set_wakeup_fd(-1)
+            rehearse(context)
+
+        return Starter.fork(run_job, begin)
 
     def _listen_to_signals(self) -> None:
         """Take note of what the engine says: that the time is nearly up, or that others are to have the devices."""
@@ -174,22 +207,6 @@ class Agent:
         for number in _NOTICES:
             signal.signal(number, note)
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
-
-
-def _start_zygote(context: SweepContext, control: Channel) -> Starter:
-    obstacle = why_not_fork()
-    if obstacle is not None:
-        raise TrainctlError(f"jobs cannot be forked on {platform.node()}: {obstacle}")
-
-    def run_job(connection: socket.socket, parent: int) -> NoReturn:
-        become_job(Channel(connection), lambda: context, parent=parent, forked=False)
-
-    def begin() -> None:
-        control.close()  # so that the launcher sees our end, whoever else lives on
-        signal.set_wakeup_fd(-1)
-        rehearse(context)
-
-    return Starter.fork(run_job, begin)
 
 
 def versions() -> dict[str, str]:
@@ -224,24 +241,41 @@ def main() -> None:
     open_missing_streams()
     engine, address, options = sys.argv[1], Path(sys.argv[2]), json.loads(sys.argv[3])
     facts = {"engine": engine, "id": _FACTS[engine](), "node": socket.gethostname()}
-    sys.exit(Agent(lambda: read_address(address), facts, slots_here(**options)).run())
+    os.environ[ENGINE] = f"{engine} {facts['id']}"
+    try:
+        slots = slots_here(**options)
+    except TrainctlError as error:
+        sys.exit(str(error))
+    sys.exit(Agent(lambda: read_address(address), facts, slots).run())
 
 
 def slots_here(gpus_per_job: int | None = None, jobs_per_gpu: int | None = None) -> list[Slot]:
     """Return the slots that the devices given to this process make; without devices one, of all its cores.
 
+    The engine names the devices in one or more variables (`CUDA_VISIBLE_DEVICES`, `ROCR_VISIBLE_DEVICES`, …); a slot
+    has its share of each of these lists.
+
     Raises:
-        SettingError: the devices do not make slots of that size.
+        SettingError: there are fewer devices than a job is to have.
     """
-    names = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
-    size = gpus_per_job or 1
-    whole = len(names) - len(names) % size
-    entries = [",".join(names[start : start + size]) for start in range(0, whole, size)] * (jobs_per_gpu or 1)
-    pool = make_pool(check_settings(slots=entries or [CPU]))
-    node = socket.gethostname().partition(".")[0]
-    slots = [dataclasses.replace(slot, name=f"{node}:{slot.name}") for slot in pool.slots]
-    pool.close()
-    return slots
+    given = {name: words_of(os.environ.get(name, "")) for name in (CUDA, HIP, ROCR, ZE)}
+    names = next(filter(None, given.values()), [])
+    given = {name: words for name, words in given.items() if words and len(words) == len(names)}
+    size, node = gpus_per_job or 1, socket.gethostname().partition(".")[0]
+    if 0 < len(names) < size or (not names and gpus_per_job):
+        raise SettingError(f"hydra.launcher.gpus_per_job={size}, but the allocation on {node} has {len(names)}")
+    parts = [slice(start, start + size) for start in range(0, len(names) - size + 1, size)] * (jobs_per_gpu or 1)
+    cores = usable_cores()
+    threads = thread_environment(max(1, len(parts)), cores, os.environ)
+    if not parts:
+        return [Slot(f"{node}:{CPU}", (), 0, threads, shown={})]
+    return [
+        Slot(
+            f"{node}:{','.join(names[part])}", tuple(names[part]), number, threads,
+            shown={name: ",".join(words[part]) for name, words in given.items()},
+        )
+        for number, part in enumerate(parts)
+    ]  # fmt: skip
 
 
 def _slurm_id() -> str:
@@ -249,7 +283,7 @@ def _slurm_id() -> str:
     return os.environ.get("SLURM_JOB_ID", "") if array is None else f"{array}_{task}"
 
 
-_FACTS: dict[str, Callable[[], str]] = {"slurm": _slurm_id, "ray": lambda: os.environ.get("TRAINCTL_RAY_ACTOR", "")}
+_FACTS: dict[str, Callable[[], str]] = {"Slurm": _slurm_id, "Ray": lambda: os.environ.get("TRAINCTL_RAY_ACTOR", "")}
 _BEGIN = f"import json, sys; sys.path[:] = json.loads(sys.argv.pop(1)); from {__name__} import main; main()"
 
 
