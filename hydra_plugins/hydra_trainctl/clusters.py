@@ -1,4 +1,4 @@
-"""The launcher plugin `hydra/launcher=slots_slurm`."""
+"""The launcher plugins `hydra/launcher=slots_ray` and `hydra/launcher=slots_slurm`."""
 
 from typing import Any
 
@@ -17,6 +17,17 @@ class SlurmLauncher(slots.SlotLauncher):
 
         settings, of_slurm = check_settings_of_slurm(plain(self._options))
         return SlotSweeps(context, settings, make_slurm(of_slurm))
+
+
+class RayLauncher(slots.SlotLauncher):
+    """Runs each job as `slots` does, on devices that Ray gives."""
+
+    def _sweeps_of(self, context: Any) -> Any:
+        from trainctl.launch.launcher import SlotSweeps
+        from trainctl.launch.ray import check_settings_of_ray, make_ray
+
+        settings, of_ray = check_settings_of_ray(plain(self._options))
+        return SlotSweeps(context, settings, make_ray(of_ray))
 
 
 def plain(options: dict[str, Any]) -> dict[str, Any]:

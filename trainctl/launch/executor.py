@@ -67,9 +67,14 @@ class Host:
         """Whether its processes are those of this machine, which can be signalled from here."""
         return not self.name
 
+    @property
+    def is_full(self) -> bool:
+        """Whether it takes no job any more."""
+        return self.is_leaving or (self.most is not None and self.begun >= self.most)
+
     def takes_one(self) -> bool:
-        """Whether a process for one more job can be asked for."""
-        return not self.is_leaving and (self.most is None or self.begun < self.most) and self.has_room()
+        """Whether a process for one more job can be asked for now."""
+        return not self.is_full and self.has_room()
 
     def begin(self, number: int) -> Channel:
         """Ask for a process for a job, and return the channel to it.

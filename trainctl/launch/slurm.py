@@ -4,32 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
 import re
 import shlex
 import shutil
 import subprocess
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from trainctl.compose.job import SweepContext
 from trainctl.errors import SettingError, UnreadableError
-from trainctl.launch.executor import Host
 from trainctl.launch.local.payload import pack_context
 from trainctl.launch.remote.agent import command_of
+from trainctl.launch.remote.executor import AgentExecutor
 from trainctl.launch.remote.hosts import Agents
 from trainctl.launch.settings import Check, LauncherSettings, SweepConf, check_settings, number
 from trainctl.rundir import files
 from trainctl.rundir.paths import own_dir
 from trainctl.rundir.provenance import original_cwd
 
-_LOOK_S = 2.0  # between two questions to Slurm while something is waited for
-_CALM_S = 30.0  # while all is well
 _COMMAND_S = 60.0  # for one of Slurm's commands
-_MOST_LOST = 3  # allocations in a row that ended without a word from their agent
 _OPTION = re.compile(r"[a-z][a-z0-9-]*")
 _ENDED = {
     "TIMEOUT": "its allocation's time was up",
@@ -38,6 +33,7 @@ _ENDED = {
     "OUT_OF_MEMORY": "its allocation ran out of memory",
     "CANCELLED": "its allocation was cancelled",
 }
+_BROKEN = "the connection to its agent broke"
 
 
 @dataclass
@@ -88,130 +84,68 @@ _OPTIONS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Allocation:
-    """What Slurm says of one allocation that has not ended."""
+class SlurmEngine:
+    """Submits agents as array tasks, and follows what becomes of their allocations. Works without accounting."""
 
-    id: str
-    state: str
-    reason: str
+    name = "Slurm"
 
-
-class SlurmExecutor:
-    """Submits agents as array tasks, as many as the jobs that are left can use, and follows what becomes of them."""
-
-    def __init__(self, payload: bytes, conf: dict[str, Any], sweep_dir: Path) -> None:
-        """Listen for agents; nothing is submitted yet. `conf` is checked (`check_slurm`)."""
+    def __init__(self, conf: dict[str, Any], directory: Path, agents: Agents) -> None:
+        """Write down where the agents find us; nothing is submitted yet. `conf` is checked (`check_slurm`)."""
         self._conf = conf
+        self._dir = directory
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._address = directory / "launcher.json"  # written again by the next launcher, for agents that wait
+        files.write_atomic(self._address, agents.address.text())
+        self._ids = self._earlier()
+        self.slots_each = self._slots_each()
+        self.most: int = conf["array_parallelism"]
+        self.jobs_each: int | None = conf["jobs_per_allocation"]
         self.notice_s = conf["signal_delay_s"] * 0.8
         self.most_moves: int = conf["max_num_timeout"]
-        self.threads: Mapping[str, str] = {}  # each agent sees to it
-        self._dir = own_dir(sweep_dir) / "slurm"
-        self._dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._left = 1
-        self._agents = Agents(payload, takes=lambda: self._left > 0)
-        self._address = self._dir / "launcher.json"
-        files.write_atomic(self._address, self._agents.address.text())
-        os.chmod(self._address, 0o600)
-        self._ids: list[str] = self._earlier()
-        self._alive: dict[str, Allocation] = {}
-        self._met: set[str] = set()  # allocations whose agents have come
-        self._lost = 0
-        self._looked = -math.inf
-        self.hosts: list[Host] = []
         self.obstacle: str | None = None
 
-    def memory(self) -> dict[str, tuple[float, float]]:
-        return {}
+    def submit(self, count: int) -> list[str]:
+        command = ["sbatch", "--parsable", f"--array=0-{count - 1}", *self._options(), str(self._write_script())]
+        found = _run(*command)
+        if found.returncode:
+            self.obstacle = f"Slurm takes no allocation: {' '.join(found.stderr.split())[:300]}"
+            return [f"ERROR {self.obstacle}"]
+        name = found.stdout.strip().partition(";")[0]
+        self._ids.append(name)
+        self._remember()
+        return [f"asked Slurm for {count} allocation{'s' * (count > 1)} (job {name})"]
 
-    def filenos(self) -> Sequence[int]:
-        return self._agents.filenos()
+    def alive(self) -> set[str]:
+        if not self._ids:
+            return set()
+        found = _run("squeue", "--noheader", "--array", f"--jobs={','.join(self._ids)}", "--format=%i|%T")
+        lines = [line.partition("|") for line in found.stdout.splitlines()]
+        return {name for name, _, state in lines if state not in _ENDED and state != "COMPLETING"}
 
-    @property
-    def patience_s(self) -> float | None:
-        wait = _CALM_S if self.hosts and not self._left else _LOOK_S
-        return max(0.0, self._looked + wait - time.monotonic())
+    def why_ended(self, agent: str) -> str:
+        found = _run("scontrol", "--oneliner", "show", "job", agent)  # it remembers what ended for some minutes
+        state = re.search(r"\bJobState=(\S+)", found.stdout)
+        return next((text for word, text in _ENDED.items() if state is not None and state[1].startswith(word)), _BROKEN)
 
-    def look(self, left: int) -> Sequence[str]:
-        """Take in agents that have come, ask Slurm about the others, and submit what the jobs that are left can use."""
-        self._left = left
-        lines = self._hear()
-        if time.monotonic() - self._looked < _LOOK_S * 0.9:
-            return lines
-        self._looked = time.monotonic()
-        self._release(left)
-        before, self._alive = self._alive, self._ask()
-        for ended in before.keys() - self._alive.keys() - self._met:
-            self._lost += 1
-            lines.append(f"Slurm's {ended} ended before its agent came{self._last_words(ended)}")
-        if self._lost >= _MOST_LOST and not self.hosts:
-            self.obstacle = f"{self._lost} allocations ended before their agents came; their output is in {self._dir}"
-        elif left:
-            lines += self._submit(min(self._wanted(left), self._conf["array_parallelism"]) - len(self._alive))
-        return lines
-
-    def why_lost(self, host: Host) -> str:
-        state = self._state_of(host.engine["id"])
-        why = next(
-            (text for word, text in _ENDED.items() if state.startswith(word)), "the connection to its agent broke"
-        )
-        return f"ended with its host {host.name} (Slurm {host.engine['id']}{f', {state}' if state else ''}): {why}"
+    def last_words(self, agent: str) -> str:
+        try:
+            lines = files.read_bytes(self._dir / f"{agent}.out").decode(errors="replace").split("\n")
+        except UnreadableError:
+            return ""
+        return next((line.strip()[:300] for line in reversed(lines) if line.strip()), "")
 
     def close(self) -> None:
-        """Let all agents end, and cancel what has not begun."""
-        self._agents.close()
-        self.hosts.clear()
+        """Cancel what has not begun; what has sees that its launcher has ended."""
+        self._address.unlink(missing_ok=True)
         if self._ids:
-            _run("scancel", *self._ids)
+            _run("scancel", "--state=PENDING", *self._ids)
             self._ids.clear()
         self._remember()
-
-    def _hear(self) -> list[str]:
-        self._agents.hear()
-        lines = [f"ERROR {each}" for each in self._agents.refusals]
-        self._agents.refusals.clear()
-        for host in self._agents.ready:
-            self._lost = 0
-            self._met.add(host.engine["id"])
-            host.most = self._conf["jobs_per_allocation"]
-            self.hosts.append(host)
-            lines.append(f"HOST  {host.name} (Slurm {host.engine['id']}): {len(host.pool.slots)} slots")
-        self._agents.ready.clear()
-        return lines
-
-    def _release(self, left: int) -> None:
-        """Let hosts end that have nothing to do any more, while jobs run elsewhere."""
-        busy = any(host.jobs for host in self.hosts)
-        for host in [each for each in self.hosts if not each.jobs]:
-            if not host.takes_one() or (busy and not left):
-                self.hosts.remove(host)
-                self._agents.forget(host)
-
-    def _wanted(self, left: int) -> int:
-        """Return how many allocations the jobs that are left, and those that run, can use."""
-        per = self._conf["jobs_per_allocation"] or self._slots_each()
-        running = sum(not host.is_leaving for host in self.hosts)
-        free = sum(host.pool.free for host in self.hosts if not host.is_leaving)
-        return running + math.ceil(max(0, left - free) / per)
 
     def _slots_each(self) -> int:
         gpus = str(self._conf["gpus_per_node"] or 0).rpartition(":")[2]
         count = int(gpus) if gpus.isdigit() else 1
         return max(1, count // (self._conf["gpus_per_job"] or 1) * (self._conf["jobs_per_gpu"] or 1))
-
-    def _submit(self, count: int) -> list[str]:
-        if count < 1:
-            return []
-        command = ["sbatch", "--parsable", f"--array=0-{count - 1}", *self._options(), str(self._write_script())]
-        found = _run(*command)
-        if found.returncode:
-            self.obstacle = f"Slurm takes no allocation: {' '.join(found.stderr.split())[:300]}"
-            return []
-        name = found.stdout.strip().partition(";")[0]
-        self._ids.append(name)
-        self._remember()
-        self._alive.update({f"{name}_{task}": Allocation(f"{name}_{task}", "PENDING", "") for task in range(count)})
-        return [f"submitted Slurm {name}: {count} allocation{'s' * (count > 1)}"]
 
     def _options(self) -> list[str]:
         conf = self._conf
@@ -229,27 +163,6 @@ class SlurmExecutor:
         files.write_atomic(path, "\n".join(["#!/bin/sh", *(self._conf["setup"] or []), f"exec {agent}", ""]))
         return path
 
-    def _ask(self) -> dict[str, Allocation]:
-        """Return what of our allocations has not ended."""
-        if not self._ids:
-            return {}
-        found = _run("squeue", "--noheader", "--array", f"--jobs={','.join(self._ids)}", "--format=%i|%T|%r")
-        lines = [line.split("|") for line in found.stdout.splitlines() if line.count("|") == 2]
-        return {line[0]: Allocation(*line) for line in lines if line[1] not in _ENDED and line[1] != "COMPLETING"}
-
-    def _state_of(self, allocation: str) -> str:
-        """Return how Slurm says that an allocation ended; it remembers that for some minutes without accounting."""
-        found = _run("scontrol", "--oneliner", "show", "job", allocation)
-        state = re.search(r"\bJobState=(\S+)", found.stdout)
-        return "" if state is None else state[1]
-
-    def _last_words(self, allocation: str) -> str:
-        try:
-            text = files.read_bytes(self._dir / f"{allocation}.out", 1 << 16).decode(errors="replace")
-        except UnreadableError:
-            return f" ({self._state_of(allocation)})"
-        return f": {text.strip().splitlines()[-1][:300]}" if text.strip() else f" ({self._state_of(allocation)})"
-
     def _earlier(self) -> list[str]:
         """Return what a launcher before us has submitted here: what of it has not begun is used by this one."""
         given = files.read_mapping(self._dir / "submitted.yaml").get("ids")
@@ -259,11 +172,12 @@ class SlurmExecutor:
         files.write_yaml(self._dir / "submitted.yaml", {"ids": self._ids})
 
 
-def make_slurm(conf: dict[str, Any]) -> Callable[[SweepContext, LauncherSettings, Path], SlurmExecutor]:
+def make_slurm(conf: dict[str, Any]) -> Callable[[SweepContext, LauncherSettings, Path], AgentExecutor]:
     """Return what makes the executor of a sweep, for checked settings."""
 
-    def make(context: SweepContext, settings: LauncherSettings, sweep_dir: Path) -> SlurmExecutor:  # noqa: ARG001
-        return SlurmExecutor(pack_context(context), conf, sweep_dir)
+    def make(context: SweepContext, settings: LauncherSettings, sweep_dir: Path) -> AgentExecutor:  # noqa: ARG001
+        agents = Agents(pack_context(context))
+        return AgentExecutor(SlurmEngine(conf, own_dir(sweep_dir) / "slurm", agents), agents)
 
     return make
 

@@ -24,7 +24,8 @@ from typing import Any, NoReturn
 
 from trainctl.attempt.output import open_missing_streams
 from trainctl.compose.job import SweepContext
-from trainctl.errors import SettingError, TrainctlError
+from trainctl.errors import SettingError, TrainctlError, UnreadableError
+from trainctl.launch.local import linux
 from trainctl.launch.local.channel import Channel, ChannelClosed
 from trainctl.launch.local.client import Starter, why_not_fork
 from trainctl.launch.local.job import become_job
@@ -55,9 +56,9 @@ class Agent:
     To it: `ready(slots)`, `failed(why)`, `forked(number, pid)`, `exited(number, status)`, `leaving(why)`.
     """
 
-    def __init__(self, find_address: Callable[[], Address], facts: Mapping[str, str], slots: list[Slot]) -> None:
+    def __init__(self, find_address: Callable[[], Address | None], facts: Mapping[str, str], slots: list[Slot]) -> None:
         self._find_address = find_address
-        self._address: Address
+        self._address: Address | None = None
         self._facts = dict(facts)
         self._slots = slots
         self._id = secrets.token_hex(8)
@@ -73,7 +74,7 @@ class Agent:
         self._listen_to_signals()
         control = self._connect()
         if control is None:
-            return 1
+            return 0 if self._address is None else 1
         channel = Channel(control)
         try:
             starter = self._begin(channel)
@@ -94,10 +95,13 @@ class Agent:
 
     def _connect(self) -> socket.socket | None:
         """Connect to the launcher; one that is started again meanwhile has another address."""
-        until, why = time.monotonic() + _CONNECT_S, ""
+        until, why, self._address = time.monotonic() + _CONNECT_S, "", None
         while self._notice is None:
             try:
-                self._address = self._find_address()
+                address = self._find_address()
+                if address is None:
+                    return None  # the sweep is over
+                self._address = address
                 return connect(self._address, self._hello("agent"), is_wanted=lambda: self._notice is None)
             except (OSError, ValueError, Refused) as error:
                 why = str(error)
@@ -133,6 +137,7 @@ class Agent:
         """
         number = self._next_spare = self._next_spare + 1
         try:
+            assert self._address is not None
             self._spares[number] = connect(self._address, self._hello("job", spare=number))
         except (OSError, Refused) as error:
             raise ChannelClosed from error
@@ -239,6 +244,8 @@ def command_of(engine: str, address: Path, options: Mapping[str, Any]) -> list[s
 def main() -> None:
     """Be an agent."""
     open_missing_streams()
+    if sys.argv[1] == "Ray":
+        linux.die_with_parent(os.getppid())  # the actor
     engine, address, options = sys.argv[1], Path(sys.argv[2]), json.loads(sys.argv[3])
     facts = {"engine": engine, "id": _FACTS[engine](), "node": socket.gethostname()}
     os.environ[ENGINE] = f"{engine} {facts['id']}"
@@ -287,10 +294,15 @@ _FACTS: dict[str, Callable[[], str]] = {"Slurm": _slurm_id, "Ray": lambda: os.en
 _BEGIN = f"import json, sys; sys.path[:] = json.loads(sys.argv.pop(1)); from {__name__} import main; main()"
 
 
-def read_address(path: Path) -> Address:
-    """Read the address that a launcher has written for its agents.
+def read_address(path: Path) -> Address | None:
+    """Read the address that a launcher has written for its agents; None once it has taken it back.
 
     Raises:
-        ValueError: it is not one. OSError: it cannot be read.
+        ValueError: it is not one.
     """
-    return Address.read(files.read_bytes(path).decode())
+    try:
+        return Address.read(files.read_bytes(path, files.MOST_SMALL).decode())
+    except UnreadableError as error:
+        if not os.path.lexists(path):
+            return None
+        raise ValueError(str(error)) from error

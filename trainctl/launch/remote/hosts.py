@@ -92,15 +92,16 @@ class Agents:
 
     Attributes:
         ready: hosts that have come since this was last emptied.
+        takes: whether agents that come have something to do.
         refusals: why agents were sent away, or have failed, since this was last emptied.
     """
 
-    def __init__(self, payload: bytes, listen: str = "", *, takes: Callable[[], bool] = lambda: True) -> None:
+    def __init__(self, payload: bytes) -> None:
         self._payload = payload
-        self._listener = Listener(listen)
+        self._listener = Listener()
         self._coming: dict[str, _Coming] = {}
         self._hosts: dict[str, RemoteStarter] = {}
-        self._takes = takes
+        self.takes: Callable[[], bool] = lambda: True
         self.ready: list[Host] = []
         self.refusals: list[str] = []
 
@@ -156,7 +157,7 @@ class Agents:
                 starter.add_spare(int(hello["spare"]), connection)
             return
         facts = {str(key): str(value) for key, value in dict(hello.get("facts") or {}).items()}
-        if not self._takes():
+        if not self.takes():
             connection.close()  # it sees that nothing is left to do, and ends
             return
         why = _mismatch(hello.get("versions"))
