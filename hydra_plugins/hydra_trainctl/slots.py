@@ -33,7 +33,7 @@ class SlotLauncher(joblib_launcher.JoblibLauncher):  # type: ignore[misc]  # the
 
     def _sweeps_of(self, context: Any) -> Any:
         from trainctl.launch.launcher import SlotSweeps
-        from trainctl.launch.local.executor import this_machine
+        from trainctl.launch.local.this_machine import this_machine
         from trainctl.launch.settings import check_settings
 
         return SlotSweeps(context, check_settings(**self._options), this_machine)

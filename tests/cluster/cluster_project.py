@@ -65,6 +65,7 @@ class Project:
         self._options = list(options)
         self._environment = {**os.environ, **environment}
         self._started: list[subprocess.Popen[str]] = []
+        directory.mkdir(exist_ok=True)
         (directory / "train.py").write_text(PROGRAM)
         (directory / "config.yaml").write_text(CONFIG)
 

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from trainctl.compose.job import JobSpec
-from trainctl.launch.checkpoint import Asked
 from trainctl.launch.display.report import Report
 from trainctl.launch.executor import Executor, Host
 from trainctl.launch.failure import Failure
 from trainctl.launch.local.channel import Channel, ChannelClosed
+from trainctl.launch.notice import Asked
 from trainctl.launch.slots.slot import Slot
 
 

@@ -17,7 +17,7 @@ from trainctl.compose.job import SweepContext
 from trainctl.errors import SettingError, UnreadableError
 from trainctl.launch.local.payload import pack_context
 from trainctl.launch.remote.agent import command_of
-from trainctl.launch.remote.executor import AgentExecutor
+from trainctl.launch.remote.engine import AgentExecutor
 from trainctl.launch.remote.hosts import Agents
 from trainctl.launch.settings import Check, LauncherSettings, SweepConf, check_settings, number
 from trainctl.rundir import files

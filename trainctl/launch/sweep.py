@@ -17,11 +17,11 @@ from hydra.core.utils import JobReturn
 from trainctl.compose.job import JobSpec
 from trainctl.config.masking import Masking
 from trainctl.errors import JobError
-from trainctl.launch.checkpoint import ask_for_checkpoint
 from trainctl.launch.display.report import Report
 from trainctl.launch.executor import Executor, Host
 from trainctl.launch.failure import Failure, is_done_by, judge_death, last_lines, record_failure
 from trainctl.launch.local import linux
+from trainctl.launch.notice import ask_for_checkpoint
 from trainctl.launch.queue import JobProcess, Queue
 from trainctl.launch.returns import failed_return, unpack_return
 from trainctl.launch.settings import LauncherSettings

@@ -24,18 +24,16 @@ from typing import Any, NoReturn
 
 from trainctl.attempt.output import open_missing_streams
 from trainctl.compose.job import SweepContext
-from trainctl.errors import SettingError, TrainctlError, UnreadableError
+from trainctl.errors import TrainctlError, UnreadableError
 from trainctl.launch.local import linux
 from trainctl.launch.local.channel import Channel, ChannelClosed
 from trainctl.launch.local.client import Starter, why_not_fork
 from trainctl.launch.local.job import become_job
 from trainctl.launch.local.payload import unpack_context
 from trainctl.launch.local.warmup import rehearse
-from trainctl.launch.remote.wire import Address, Refused, connect
-from trainctl.launch.slots.cores import usable_cores
-from trainctl.launch.slots.devices import CUDA, HIP, ROCR, ZE, words_of
-from trainctl.launch.slots.slot import CPU, Slot
-from trainctl.launch.slots.threads import thread_environment
+from trainctl.launch.remote.allocation import slots_here
+from trainctl.launch.remote.wire import Address, WrongPeer, connect
+from trainctl.launch.slots.slot import Slot
 from trainctl.rundir import files
 from trainctl.rundir.provenance import machine_facts
 from trainctl.rundir.status import ENGINE
@@ -103,7 +101,7 @@ class Agent:
                     return None  # the sweep is over
                 self._address = address
                 return connect(self._address, self._hello("agent"), is_wanted=lambda: self._notice is None)
-            except (OSError, ValueError, Refused) as error:
+            except (OSError, ValueError, WrongPeer) as error:
                 why = str(error)
             if time.monotonic() > until:
                 break
@@ -139,7 +137,7 @@ class Agent:
         try:
             assert self._address is not None
             self._spares[number] = connect(self._address, self._hello("job", spare=number))
-        except (OSError, Refused) as error:
+        except (OSError, WrongPeer) as error:
             raise ChannelClosed from error
 
     def _serve(self, channel: Channel, starter: Starter) -> None:
@@ -254,35 +252,6 @@ def main() -> None:
     except TrainctlError as error:
         sys.exit(str(error))
     sys.exit(Agent(lambda: read_address(address), facts, slots).run())
-
-
-def slots_here(gpus_per_job: int | None = None, jobs_per_gpu: int | None = None) -> list[Slot]:
-    """Return the slots that the devices given to this process make; without devices one, of all its cores.
-
-    The engine names the devices in one or more variables (`CUDA_VISIBLE_DEVICES`, `ROCR_VISIBLE_DEVICES`, …); a slot
-    has its share of each of these lists.
-
-    Raises:
-        SettingError: there are fewer devices than a job is to have.
-    """
-    given = {name: words_of(os.environ.get(name, "")) for name in (CUDA, HIP, ROCR, ZE)}
-    names = next(filter(None, given.values()), [])
-    given = {name: words for name, words in given.items() if words and len(words) == len(names)}
-    size, node = gpus_per_job or 1, socket.gethostname().partition(".")[0]
-    if 0 < len(names) < size or (not names and gpus_per_job):
-        raise SettingError(f"hydra.launcher.gpus_per_job={size}, but the allocation on {node} has {len(names)}")
-    parts = [slice(start, start + size) for start in range(0, len(names) - size + 1, size)] * (jobs_per_gpu or 1)
-    cores = usable_cores()
-    threads = thread_environment(max(1, len(parts)), cores, os.environ)
-    if not parts:
-        return [Slot(f"{node}:{CPU}", (), 0, threads, shown={})]
-    return [
-        Slot(
-            f"{node}:{','.join(names[part])}", tuple(names[part]), number, threads,
-            shown={name: ",".join(words[part]) for name, words in given.items()},
-        )
-        for number, part in enumerate(parts)
-    ]  # fmt: skip
 
 
 def _slurm_id() -> str:

@@ -16,7 +16,7 @@ from trainctl.errors import JobError
 from trainctl.launch.executor import Host
 from trainctl.launch.local.channel import Channel, ChannelClosed
 from trainctl.launch.remote.agent import versions
-from trainctl.launch.remote.wire import Address, Listener
+from trainctl.launch.remote.wire import Address, AgentListener
 from trainctl.launch.slots.pool import SlotPool
 from trainctl.launch.slots.slot import Slot
 
@@ -98,7 +98,7 @@ class Agents:
 
     def __init__(self, payload: bytes) -> None:
         self._payload = payload
-        self._listener = Listener()
+        self._listener = AgentListener()
         self._coming: dict[str, _Coming] = {}
         self._hosts: dict[str, RemoteStarter] = {}
         self.takes: Callable[[], bool] = lambda: True

@@ -28,7 +28,7 @@ _SIZE = struct.Struct("!I")
 _SILENT_S = 60  # after which a peer that does not acknowledge is given up
 
 
-class Refused(Exception):
+class WrongPeer(Exception):
     """The other side does not know the secret, or said no."""
 
 
@@ -63,7 +63,7 @@ class Address:
             raise ValueError(f"not the address of a launcher: {error}") from error
 
 
-class Listener:
+class AgentListener:
     """Takes the connections of agents; `arrived` hands them over once they have proved the secret.
 
     Handshakes run in threads of their own, so that the launcher's loop waits for none of them.
@@ -114,7 +114,7 @@ class Listener:
     def _greet(self, connection: socket.socket) -> None:
         try:
             hello = accept_peer(connection, self.address.secret)
-        except (OSError, Refused):
+        except (OSError, WrongPeer):
             connection.close()
             return
         finally:
@@ -128,7 +128,7 @@ def connect(address: Address, hello: dict[str, Any], *, is_wanted: Callable[[], 
     """Connect to a launcher and say who we are; its names are tried in their order.
 
     Raises:
-        OSError: none of them answers. Refused: it does not know the secret, or takes nobody.
+        OSError: none of them answers. WrongPeer: it does not know the secret, or takes nobody.
     """
     failed: Exception = OSError(f"none of {', '.join(address.hosts)} answers")
     for host in address.hosts:
@@ -141,7 +141,7 @@ def connect(address: Address, hello: dict[str, Any], *, is_wanted: Callable[[], 
             continue
         try:
             return _introduce(connection, address.secret, hello)
-        except (OSError, Refused) as error:
+        except (OSError, WrongPeer) as error:
             connection.close()
             failed = error
     raise failed
@@ -151,7 +151,7 @@ def _introduce(connection: socket.socket, secret: bytes, hello: dict[str, Any]) 
     theirs, ours = _read(connection, NONCE_BYTES), secrets.token_bytes(NONCE_BYTES)
     connection.sendall(ours + _proof(secret, b"agent", theirs, ours))
     if not hmac.compare_digest(_read(connection, NONCE_BYTES), _proof(secret, b"launcher", ours, theirs)):
-        raise Refused("it is not the launcher of this sweep")
+        raise WrongPeer("it is not the launcher of this sweep")
     text = json.dumps(hello).encode()
     connection.sendall(_SIZE.pack(len(text)) + text)
     return keep_alive(connection)
@@ -161,24 +161,24 @@ def accept_peer(connection: socket.socket, secret: bytes) -> dict[str, Any]:
     """Prove the secret to the side that has connected, have it proved, and return what that side says of itself.
 
     Raises:
-        Refused: it does not know the secret. OSError: it has gone, or says nothing.
+        WrongPeer: it does not know the secret. OSError: it has gone, or says nothing.
     """
     connection.settimeout(_PATIENCE_S)
     ours = secrets.token_bytes(NONCE_BYTES)
     connection.sendall(ours)
     theirs, proof = _read(connection, NONCE_BYTES), _read(connection, NONCE_BYTES)
     if not hmac.compare_digest(proof, _proof(secret, b"agent", ours, theirs)):
-        raise Refused("it does not know the secret of this sweep")
+        raise WrongPeer("it does not know the secret of this sweep")
     connection.sendall(_proof(secret, b"launcher", theirs, ours))
     (size,) = _SIZE.unpack(_read(connection, _SIZE.size))
     if size > _MOST_HELLO:
-        raise Refused("it says too much of itself")
+        raise WrongPeer("it says too much of itself")
     try:
         hello = json.loads(_read(connection, size))
     except ValueError as error:
-        raise Refused("what it says of itself is not JSON") from error
+        raise WrongPeer("what it says of itself is not JSON") from error
     if not isinstance(hello, dict):
-        raise Refused("what it says of itself is not a mapping")
+        raise WrongPeer("what it says of itself is not a mapping")
     keep_alive(connection)
     return hello
 
