@@ -22,7 +22,7 @@ FAULT_JOBS ?= 1000
 FAULTS = TRAINCTL_FAULT_SEED=$(FAULT_SEED) TRAINCTL_FAULT_ROUNDS=$(FAULT_ROUNDS) TRAINCTL_FAULT_JOBS=$(FAULT_JOBS)
 
 .NOTPARALLEL:
-.PHONY: help venv demo lock test test-main test-all test-hydra14 test-hydra14-all test-newest test-oldest test-page test-faults test-attack check format format-check lint types bench screenshots chromium clean
+.PHONY: help venv demo lock test test-main test-all test-hydra14 test-hydra14-all test-newest test-oldest test-page test-proxy test-faults test-attack check format format-check lint types bench screenshots chromium nginx clean
 
 help: ## say what each target does
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -82,7 +82,7 @@ demo: $(VENV)/.installed-demo ## train the demo task with two kinds of normalisa
 test: $(VENV)/.installed-dev chromium ## run the tests that take minutes: real sweeps, kills, edits and a browser among them
 	$(BIN)/python -m pytest -n $(WORKERS) -m 'not slow and not long' $(PYTEST_ARGS)
 
-test-main: $(VENV)/.installed-dev chromium
+test-main: $(VENV)/.installed-dev chromium nginx
 	$(BIN)/python -m pytest -n $(WORKERS) -m 'not long' $(PYTEST_ARGS)
 
 test-all: test-hydra14-all $(VENV)/.installed-dev chromium ## run everything, with many examples and new random kills: for a night
@@ -91,6 +91,9 @@ test-all: test-hydra14-all $(VENV)/.installed-dev chromium ## run everything, wi
 
 test-page: $(VENV)/.installed-dev chromium ## all tests of the page, with a browser's whole tours
 	$(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS) tests/panel tests/security
+
+test-proxy: $(VENV)/.installed-dev chromium nginx ## the page behind a real nginx: below a path, under a name, by way of Jupyter's proxy
+	$(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS) tests/panel/test_elsewhere.py tests/security/test_front.py tests/security/test_proxy.py
 
 # What of it takes minutes (a page under load, whole tours) is left to `make test-page`.
 test-attack: $(VENV)/.installed-dev chromium ## what others may do: broken and hostile run dirs, another user, the page's gate
@@ -139,13 +142,21 @@ bench: $(VENV)/.installed-dev ## measure what a step and a job cost, beside the 
 screenshots: $(VENV)/.installed-dev chromium ## take the pictures in docs/ anew, from a real sweep of the demo task
 	$(BIN)/python docs/screenshots.py
 
-# The page's tests need a browser: the system's Chromium, installed if that can be done without asking for a password.
-chromium:
-	@for name in chromium chromium-browser google-chrome; do command -v $$name >/dev/null && exit 0; done; \
+# Where no password is asked for, the tests' Chromium and nginx are installed; else what needs them is skipped.
+define by_apt
+	@for name in $(1); do PATH="$$PATH:/usr/sbin" command -v $$name >/dev/null && exit 0; done; \
 	if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then sudo=; \
 	elif command -v apt-get >/dev/null && sudo -n true 2>/dev/null; then sudo="sudo -n"; \
-	else echo "no Chromium found and none can be installed here: the page's browser tests will be skipped"; exit 0; fi; \
-	$$sudo apt-get update -qq && $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium
+	else echo "no $(2) found and none can be installed here: $(3) will be skipped"; exit 0; fi; \
+	$$sudo apt-get update -qq && $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(2)$(4)
+endef
+
+chromium:
+	$(call by_apt,chromium chromium-browser google-chrome,chromium,the page's browser tests)
+
+# Debian starts nginx as a service when it is installed; a policy of that moment says not to.
+nginx:
+	$(call by_apt,nginx,nginx-light,the page's tests behind a proxy, || echo "no nginx could be installed: the page's tests behind a proxy will be skipped")
 
 clean: ## remove caches and build products; outputs and environments stay
 	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -88,7 +88,7 @@ def certificate_of(settings: PanelSettings) -> dict[str, str] | None:
 
 
 def ways_from_elsewhere(settings: PanelSettings, url: str) -> list[str]:
-    """Return lines that say how to see a page through the proxy that the settings name, through Jupyter's, and by ssh."""
+    """Return lines that say how a page is seen through the proxy that the settings name, JupyterHub, or ssh."""
     front, lines = Front.of(settings), []
     if (link := front.public_url(url)) is not None:
         lines.append(f"through the proxy: {link}")
