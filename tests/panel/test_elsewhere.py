@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import re
+import signal
+import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 from urllib.parse import urljoin, urlsplit
 from urllib.request import HTTPCookieProcessor, Request, build_opener
 
 import pytest
 from browsing import CHROMIUM, FLAGS, NAME, PATIENCE_S, Training, api, button, expect, field, settle, shot, wait_for
-from nginx import free_port, nginx
+from nginx import CONFIG, free_port, nginx
+from omegaconf import OmegaConf
 
-from trainctl.config.settings import PanelSettings
+from trainctl.config.settings import PanelSettings, settings_of
+from trainctl.panel.auth.front import Front
 from trainctl.panel.server import handle as process
 
-# Each as docs/elsewhere.md has it. What jupyter-server-proxy does with a path is the last two.
+DOCUMENT = Path(__file__).parents[2] / "docs/elsewhere.md"
+# What jupyter-server-proxy does with a path is the last two.
 LOCATIONS = """
-        location /lab/ {{
-            proxy_pass http://127.0.0.1:{page};
-            {passed_on}
-        }}
+        {documented}
         location /taken/off/ {{
             proxy_pass http://127.0.0.1:{page}/;
             {passed_on}
@@ -45,6 +50,28 @@ PASSED_ON = """
 PATHS = ["/lab", "/taken/off", "/user/me/proxy/absolute/{page}", "/user/me/proxy/{page}"]
 
 
+def documented_config() -> tuple[str, str]:
+    """Return what the document has for nginx: what belongs beside the server, and into it."""
+    found = re.search(r"^```nginx\n(.*?)^```", DOCUMENT.read_text(), re.MULTILINE | re.DOTALL)
+    assert found is not None
+    beside, _, inside = found[1].partition("\n\n")
+    return beside, inside
+
+
+def test_settings_of_the_document_are_allowed() -> None:
+    assert documented_config()[0] == "map $http_upgrade $connection_upgrade { default upgrade; '' close; }", (
+        "as in nginx.py"
+    )
+    text = DOCUMENT.read_text()
+    given = re.findall(r"trainctl\.panel\.(\w+)=([^\s`]+)", text)
+    assert {name for name, _ in given} == {"address", "port", "hosts", "origins", "prefix"}
+    for name, value in given:
+        config = OmegaConf.create({"trainctl": {"panel": OmegaConf.from_dotlist([f"{name}={value}"])}})
+        settings = settings_of(config).panel
+        assert getattr(settings, name) != getattr(PanelSettings(), name)
+        Front.of(settings)
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     """A browser for which lab.example is this machine."""
@@ -66,8 +93,10 @@ def url(training: Training) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def proxy(base: Path, url: str) -> Iterator[int]:
-    port = free_port()
-    with nginx(base / "nginx", port, LOCATIONS.format(page=urlsplit(url).port, passed_on=PASSED_ON)):
+    port, own = free_port(), str(urlsplit(url).port)
+    _, documented = documented_config()
+    locations = LOCATIONS.format(documented=documented.replace("8050", own), page=own, passed_on=PASSED_ON)
+    with nginx(base / "nginx", port, locations):
         yield port
 
 
@@ -143,3 +172,71 @@ def test_page_through_a_tunnel_with_another_port_applies_an_edit(
         settle(page)
         apply(page, training, 700)
     assert [text for text in page.wrong if "websocket" not in text.lower()] == []
+
+
+SERVED = """
+import sys
+import panel, trainctl
+panel.serve(lambda: trainctl.panel_app(sys.argv[1], may_edit=True), port=int(sys.argv[2]), address="127.0.0.1",
+            websocket_origin=sys.argv[3], show=False)
+"""
+
+
+@pytest.mark.slow
+def test_inline_page_works_through_the_proxy_of_jupyter(page: Any, training: Training, proxy: int, base: Path) -> None:
+    port, site = free_port(), f"lab.example:{proxy}"
+    command = [sys.executable, "-c", SERVED, str(training.run.path.parent), str(port), site]
+    with subprocess.Popen(command, cwd=base, stdout=subprocess.DEVNULL) as server:
+        try:
+            wait_for(lambda: _answers(port), "the served app")
+            page.goto(f"http://{site}/user/me/proxy/{port}/")
+            settle(page)
+            page.get_by_label("run", exact=True).click()
+            page.get_by_role("option", name=NAME).or_(page.get_by_role("menuitem", name=NAME)).click()
+            expect(field(page, "warmup")).to_be_visible()
+            field(page, "warmup").fill("750")
+            button(page, "Apply").click()
+            wait_for(lambda: training.sees(warmup=750), "the value in the training process")
+            shot(page, "elsewhere_inline")
+        finally:
+            server.terminate()
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.mark.slow
+def test_command_shows_the_page_on_a_port_under_a_name_and_below_a_path(training: Training, proxy: int) -> None:
+    port = free_port()
+    root = training.run.path.parent / "other"
+    root.mkdir()
+    words = [
+        "panel",
+        str(root),
+        "--port",
+        str(port),
+        "--host",
+        "lab.example",
+        "--host",
+        "localhost",
+        "--prefix",
+        "/lab",
+    ]
+    command = [sys.executable, "-c", "from trainctl.cli import main; main()", *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
+        try:
+            assert running.stdout is not None
+            url, public = running.stdout.readline().strip(), running.stdout.readline().strip()
+            parts = urlsplit(url)
+            assert parts.netloc == f"127.0.0.1:{port}"
+            assert public == f"through the proxy: http://lab.example/lab{parts.path}?{parts.query}"
+            unread = Request(url, headers={"Host": "lab.example"})
+            with build_opener(HTTPCookieProcessor()).open(unread, timeout=PATIENCE_S) as answer:
+                assert answer.status == 200
+            with pytest.raises(HTTPError, match="421"):
+                build_opener().open(Request(url, headers={"Host": "other.example"}), timeout=PATIENCE_S)
+        finally:
+            running.send_signal(signal.SIGINT)
+            running.wait(timeout=PATIENCE_S)

@@ -1,4 +1,4 @@
-"""Names, origins and paths by which people reach the page from elsewhere: what counts, and what a request cannot say."""
+"""Names, origins and paths by which people reach the page from elsewhere, and what a request cannot say."""
 
 from __future__ import annotations
 

@@ -53,7 +53,8 @@ SCRIPT = """
   };
   const look = async () => {
     const asked = new Date(), signal = AbortSignal.timeout(PATIENCE);
-    const found = await fetch(file(), {method: "HEAD", cache: "no-store", redirect: "manual", signal}).catch(() => null);
+    const how = {method: "HEAD", cache: "no-store", redirect: "manual", signal};
+    const found = await fetch(file(), how).catch(() => null);
     if (!found || found.status >= 500) {
       hasMissed = true;
       show();
