@@ -142,21 +142,22 @@ bench: $(VENV)/.installed-dev ## measure what a step and a job cost, beside the 
 screenshots: $(VENV)/.installed-dev chromium ## take the pictures in docs/ anew, from a real sweep of the demo task
 	$(BIN)/python docs/screenshots.py
 
-# Where no password is asked for, the tests' Chromium and nginx are installed; else what needs them is skipped.
-define by_apt
-	@for name in $(1); do PATH="$$PATH:/usr/sbin" command -v $$name >/dev/null && exit 0; done; \
+# The page's tests need a browser: the system's Chromium, installed if that can be done without asking for a password.
+chromium:
+	@for name in chromium chromium-browser google-chrome; do command -v $$name >/dev/null && exit 0; done; \
 	if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then sudo=; \
 	elif command -v apt-get >/dev/null && sudo -n true 2>/dev/null; then sudo="sudo -n"; \
-	else echo "no $(2) found and none can be installed here: $(3) will be skipped"; exit 0; fi; \
-	$$sudo apt-get update -qq && $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(2)$(4)
-endef
+	else echo "no Chromium found and none can be installed here: the page's browser tests will be skipped"; exit 0; fi; \
+	$$sudo apt-get update -qq && $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium
 
-chromium:
-	$(call by_apt,chromium chromium-browser google-chrome,chromium,the page's browser tests)
-
-# Debian starts nginx as a service when it is installed; a policy of that moment says not to.
-nginx:
-	$(call by_apt,nginx,nginx-light,the page's tests behind a proxy, || echo "no nginx could be installed: the page's tests behind a proxy will be skipped")
+# Debian's nginx, unpacked beside the environment's programs: installed, it would be a service that listens on port 80.
+nginx: $(VENV)/.installed-dev
+	@if PATH="$$PATH:/usr/sbin" command -v nginx >/dev/null || [ -x $(VENV)/nginx/usr/sbin/nginx ]; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ]; then sudo=; else sudo="sudo -n"; fi; \
+	mkdir -p $(VENV)/nginx && cd $(VENV)/nginx && for name in nginx nginx-core nginx-light; do \
+		{ apt-get download -qq $$name || { $$sudo apt-get update -qq && apt-get download -qq $$name; }; } >/dev/null 2>&1 && \
+			dpkg -x $${name}_*.deb . && [ -x usr/sbin/nginx ] && exit 0; done; \
+	echo "no nginx found and none can be had here: the page's tests behind a proxy will be skipped"
 
 clean: ## remove caches and build products; outputs and environments stay
 	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 from waiting import wait_until
 
-NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
+NGINX = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin:{sys.prefix}/nginx/usr/sbin")
 CONFIG = """
 daemon off;
 worker_processes 1;
@@ -40,7 +41,7 @@ http {{
 def nginx(directory: Path, port: int, locations: str) -> Iterator[None]:
     """Serve locations on a port until the context ends."""
     if NGINX is None:
-        pytest.skip("there is no nginx here (apt-get install nginx-light)")
+        pytest.skip("there is no nginx here (make nginx)")
     directory.mkdir()
     (directory / "nginx.conf").write_text(CONFIG.format(here=directory, port=port, locations=locations))
     command = [NGINX, "-p", str(directory), "-c", str(directory / "nginx.conf"), "-e", str(directory / "error.log")]
