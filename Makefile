@@ -26,7 +26,7 @@ FAULT_JOBS ?= 1000
 FAULTS = TRAINCTL_FAULT_SEED=$(FAULT_SEED) TRAINCTL_FAULT_ROUNDS=$(FAULT_ROUNDS) TRAINCTL_FAULT_JOBS=$(FAULT_JOBS)
 
 .NOTPARALLEL:
-.PHONY: help venv demo lock test test-main test-all test-hydra14 test-hydra14-all test-newest test-oldest test-page test-faults test-attack test-cluster check format format-check lint types bench screenshots chromium slurm clean
+.PHONY: help venv demo lock test test-main test-all test-hydra14 test-hydra14-all test-newest test-oldest test-page test-proxy test-faults test-attack test-cluster check format format-check lint types bench screenshots chromium nginx slurm clean
 
 help: ## say what each target does
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -89,7 +89,7 @@ demo: $(VENV)/.installed-demo ## train the demo task with two kinds of normalisa
 test: $(VENV)/.installed-dev chromium ## run the tests that take minutes: real sweeps, kills, edits and a browser among them
 	$(BIN)/python -m pytest -n $(WORKERS) -m 'not slow and not long' --ignore=tests/cluster $(PYTEST_ARGS)
 
-test-main: $(VENV)/.installed-dev chromium
+test-main: $(VENV)/.installed-dev chromium nginx
 	$(BIN)/python -m pytest -n $(WORKERS) -m 'not long' --ignore=tests/cluster $(PYTEST_ARGS)
 
 test-all: test-hydra14-all $(VENV)/.installed-dev chromium ## run everything, with many examples and new random kills: for a night
@@ -98,6 +98,9 @@ test-all: test-hydra14-all $(VENV)/.installed-dev chromium ## run everything, wi
 
 test-page: $(VENV)/.installed-dev chromium ## all tests of the page, with a browser's whole tours
 	$(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS) tests/panel tests/security
+
+test-proxy: $(VENV)/.installed-dev chromium nginx ## the page behind a real nginx: below a path, under a name, by way of Jupyter's proxy
+	$(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS) tests/panel/test_elsewhere.py tests/security/test_front.py tests/security/test_proxy.py
 
 # What of it takes minutes (a page under load, whole tours) is left to `make test-page`.
 test-attack: $(VENV)/.installed-dev chromium ## what others may do: broken and hostile run dirs, another user, the page's gate
@@ -166,6 +169,15 @@ chromium:
 slurm:
 	@PATH="$$PATH:/usr/sbin"; command -v slurmctld >/dev/null && command -v munged >/dev/null && exit 0; \
 	$(call debian,slurm-wlm munge,the tests on Slurm will be skipped)
+
+# Debian's nginx, unpacked beside the environment's programs: installed, it would be a service that listens on port 80.
+nginx: $(VENV)/.installed-dev
+	@if PATH="$$PATH:/usr/sbin" command -v nginx >/dev/null || [ -x $(VENV)/nginx/usr/sbin/nginx ]; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ]; then sudo=; else sudo="sudo -n"; fi; \
+	mkdir -p $(VENV)/nginx && cd $(VENV)/nginx && for name in nginx nginx-core nginx-light; do \
+		{ apt-get download -qq $$name || { $$sudo apt-get update -qq && apt-get download -qq $$name; }; } >/dev/null 2>&1 && \
+			dpkg -x $${name}_*.deb . && [ -x usr/sbin/nginx ] && exit 0; done; \
+	echo "no nginx found and none can be had here: the page's tests behind a proxy will be skipped"
 
 clean: ## remove caches and build products; outputs and environments stay
 	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

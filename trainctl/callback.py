@@ -39,7 +39,7 @@ from trainctl.config.settings_node import move_settings, setting
 from trainctl.errors import JobError, SettingError, TrainctlError
 from trainctl.launch.sweep_dir import settle_sweep_dir
 from trainctl.panel.server import handle as panel
-from trainctl.panel.server.launch import ssh_line
+from trainctl.panel.server.launch import ways_from_elsewhere
 from trainctl.panel.server.watchdog import Guard
 from trainctl.rundir.lock import keep_in
 from trainctl.rundir.paths import RunDir
@@ -269,8 +269,8 @@ def _show_page(root: Path, settings: Settings) -> None:
         log.warning("there is no page: %s", error)
     if _around.page is not None:
         sys.stderr.write(f"page: {_around.page.url}\n")
-        if line := ssh_line(_around.page.url):
-            sys.stderr.write(f"to see it on the machine you came from: {line}\n")
+        for line in ways_from_elsewhere(settings.panel, _around.page.url):
+            sys.stderr.write(f"{line}\n")
         sys.stderr.flush()
         atexit.register(_leave_page)
     if settings.panel.enabled:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 SCRIPT = """
 (() => {
   const EVERY = 700, PATIENCE = 1900, BETWEEN_LOADS = 5000, UNLOADED = 30000;
-  const place = `/${location.pathname.split("/")[1]}/static/js/bokeh.min.js`;
+  const file = () => document.querySelector('script[src*="static/js/bokeh.min.js"]').src;  // below a proxy's path too
   let banner = null, hasMissed = false, hasOpened = false, isLost = false, isLeaving = false, answered = new Date();
 
   window.WebSocket = class extends WebSocket {
@@ -53,7 +53,8 @@ SCRIPT = """
   };
   const look = async () => {
     const asked = new Date(), signal = AbortSignal.timeout(PATIENCE);
-    const found = await fetch(place, {method: "HEAD", cache: "no-store", redirect: "manual", signal}).catch(() => null);
+    const how = {method: "HEAD", cache: "no-store", redirect: "manual", signal};
+    const found = await fetch(file(), how).catch(() => null);
     if (!found || found.status >= 500) {
       hasMissed = true;
       show();

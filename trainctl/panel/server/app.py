@@ -20,6 +20,7 @@ from tornado.ioloop import IOLoop
 from tornado.websocket import WebSocketClosedError
 
 from trainctl.panel.auth.access import ROLE_HEADER, WHO_HEADER, Access
+from trainctl.panel.auth.front import Front
 from trainctl.panel.auth.gate import Gate, prove
 from trainctl.panel.auth.password import Credentials
 from trainctl.panel.auth.proxy import Proxy
@@ -83,7 +84,7 @@ async def _serve(start: Mapping[str, Any]) -> None:
     loop.set_exception_handler(_pass_over_closed)
     watcher = Watcher(place.root)
     panel.extension("tabulator", notifications=False)
-    application = application_of(pages_of(watcher), access.prefix, access.hosts, [ROLE_HEADER, WHO_HEADER])
+    application = application_of(pages_of(watcher), access.prefix, [ROLE_HEADER, WHO_HEADER])
     gate = Gate(application, access)
     await prove(gate, access)
     http = BoundedServer(gate, max_body_size=MAX_BODY, max_header_size=MAX_HEADER, ssl_options=_tls(start))
@@ -114,7 +115,8 @@ def _access_of(start: Mapping[str, Any]) -> Access:
     known, named = start.get("credentials"), start.get("proxy")
     credentials = Credentials(**known) if known else None
     proxy = Proxy.from_dict(named) if named else None
-    return Access.of_url(start["url"], start.get("names", ()), credentials, proxy)
+    front = Front.from_dict(start["front"]) if "front" in start else None
+    return Access.of_url(start["url"], start.get("names", ()), credentials, proxy, front)
 
 
 def _tls(start: Mapping[str, Any]) -> ssl.SSLContext | None:
