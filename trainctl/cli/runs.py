@@ -23,7 +23,11 @@ from trainctl.rundir.paths import RunDir
 from trainctl.rundir.status import FAILED, Seen, format_time
 from trainctl.rundir.summary import Summary, summarize
 
-_STATE_STYLES: dict[str, str] = {"running": "green", "interrupted": "yellow", "queued": "dim"}
+_STATE_STYLES: dict[str, str] = {
+    "running": "green",
+    **dict.fromkeys(("paused", "stopped", "interrupted"), "yellow"),
+    "queued": "dim",
+}
 
 # how much of a reason a table on a terminal shows
 _MOST_CELLS = 32
@@ -158,9 +162,9 @@ def state_column(summaries: Sequence[Summary], rank: int = 0) -> Column:
     """Return the column of states, coloured."""
     return Column(
         "state",
-        ["paused" if row.paused else row.state for row in summaries],
+        [row.state for row in summaries],
         rank=rank,
-        styles=["yellow" if row.paused else state_style(row.state) for row in summaries],
+        styles=[state_style(row.state) for row in summaries],
     )
 
 

@@ -20,7 +20,7 @@ from trainctl.launch import registry
 from trainctl.rundir import files
 from trainctl.rundir.logs import end_of, log_of
 from trainctl.rundir.paths import RunDir
-from trainctl.rundir.status import state_of
+from trainctl.rundir.status import ALIVE, state_of
 from trainctl.rundir.summary import summarize
 from trainctl.text import clean_line
 
@@ -170,7 +170,7 @@ def _read_on(log: Path, file: BinaryIO | None, printer: Printer) -> BinaryIO | N
 def _may_go_on(run: RunDir) -> bool:
     """Whether something may still be printed: the run runs, or waits for a launcher that works."""
     state = state_of(run)
-    return state == "running" or (state == "queued" and _has_launcher(run))
+    return state in ALIVE or (state == "queued" and _has_launcher(run))
 
 
 def _has_launcher(run: RunDir) -> bool:

@@ -26,8 +26,9 @@ from trainctl.launch.returns import failed_return, unpack_return
 from trainctl.launch.settings import LauncherSettings
 from trainctl.launch.signals import Interrupts
 from trainctl.launch.slots.pool import SlotPool
+from trainctl.rundir.pace import read_progress
 from trainctl.rundir.paths import RunDir
-from trainctl.rundir.status import stopped_by
+from trainctl.rundir.status import stop_reason, stopped_by
 
 _KILLED = ", by KILL since TERM was not obeyed"
 
@@ -194,13 +195,18 @@ class Sweep:
             return True
         kind, values = job.answer or ("died", ())
         if kind == "skipped":
-            self._report.skip(job.position, Path(values[0]), values[1], values[3], is_shared=values[4])
+            self._report.skip(
+                job.position, Path(values[0]), values[1], values[3], is_shared=values[4], stopped=values[5]
+            )
             self._conclude(job.position, unpack_return(values[2]), Path(values[0]))
         elif kind == "same":
             self._follow(job.position, self._position[values[0]], Path(values[1]))
         elif kind == "ended" and values[0] is None:
             assert job.path is not None
-            self._report.done(job.position, job.path, job.seconds)
+            if values[2]:
+                self._report.stop(job.position, job.path, job.seconds, values[2])
+            else:
+                self._report.done(job.position, job.path, job.seconds)
             self._conclude(job.position, unpack_return(values[1]), job.path)
         else:
             return False
@@ -210,12 +216,12 @@ class Sweep:
 
     def _fail(self, job: JobProcess, status: int) -> None:
         run = None if job.path is None else RunDir.at(job.path)
-        who = None if run is None else stopped_by(run)
-        if who is not None and job.ended_as is None:
-            job.ended_as = Failure("interrupted", f"was ended by {who}")
+        if run is not None and job.ended_as is None and (who := stopped_by(run)) is not None:
+            progress = read_progress(run)
+            job.ended_as = Failure("stopped", stop_reason(who, progress.step, progress.total))
         data: bytes | None = None
         if job.answer is not None:
-            failure, data = job.answer[1]
+            failure, data, _ = job.answer[1]
             failure = job.ended_as or failure
         else:
             failure = judge_death(status, job.ended_as, (job.oom_kills, linux.oom_kills()))
@@ -223,12 +229,16 @@ class Sweep:
         if run is not None:
             record_failure(run, job.pid, status, failure, job.seconds)
         log = None if run is None else run.log
-        self._report.fail(job.position, job.path, job.seconds, failure.reason, failure.tail, log)
-        if self._tries_again(job, failure):
-            return
-        self._failures += 1
+        if failure.cause == "stopped":
+            assert job.path is not None
+            self._report.stop(job.position, job.path, job.seconds, failure.reason)
+        else:
+            self._report.fail(job.position, job.path, job.seconds, failure.reason, failure.tail, log)
+            if self._tries_again(job, failure):
+                return
+            self._failures += 1
         where = "" if log is None else f"; its log is {log}"
-        lost = failed_return(self._specs[job.position].texts, JobError(f"the job {failure.reason}{where}"))
+        lost = failed_return(self._specs[job.position].texts, JobError(f"the job {failure.sentence}{where}"))
         self._conclude(job.position, lost if data is None else unpack_return(data), job.path, failure)
 
     # -- equal jobs ----------------------------------------------------------------------------------------------
@@ -261,7 +271,7 @@ class Sweep:
         else:
             log = None if path is None else RunDir.at(path).log
             name = "another job" if path is None else path.name
-            self._report.fail(position, None, 0.0, f"same as {name}, which failed: {failure.reason}", "", log)
+            self._report.fail(position, None, 0.0, f"same as {name}, which {failure.fate}", "", log)
 
     def _tries_again(self, job: JobProcess, failure: Failure) -> bool:
         """Put a failed job at the head of the queue if the policy wants it tried again."""

@@ -23,7 +23,7 @@ from trainctl.rundir.fields import unix_time, whole
 from trainctl.rundir.inbox import list_inbox, names_in_inbox
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.request import Request, request_id, short
-from trainctl.rundir.status import state_of
+from trainctl.rundir.status import ALIVE, state_of
 
 # `applying`: of older versions. Beside the answer: `read`, who has taken the values of an edit, and `done`, what has
 # come of an action that the training loop does itself.
@@ -243,11 +243,11 @@ def wait_for_answer(
     size, found = -1, None
     while True:
         # the state first: what a run answered before it ended is in the file by then
-        running = state_of(run) == "running"
+        is_alive = state_of(run) in ALIVE
         now = _size(run)
         found = answer(run, request) if now != size else found
         size = now
-        if (found is not None and is_enough(found)) or not running or time.monotonic() >= deadline:
+        if (found is not None and is_enough(found)) or not is_alive or time.monotonic() >= deadline:
             return found
         time.sleep(_LOOK_S)
 

@@ -86,7 +86,7 @@ _INDENT = "      "
 
 
 class Report:
-    """Plain lines on stderr: START, DONE, FAIL, SKIP, WAIT, then the sums."""
+    """Plain lines on stderr: START, DONE, FAIL, STOP, SKIP, WAIT, then the sums."""
 
     def __init__(self, total: int, *, silent: bool = False, stream: TextIO | None = None) -> None:
         self._total = total
@@ -120,12 +120,20 @@ class Report:
         self.counts["done"] += 1
         self._say(f"DONE  {self._of(position)} {_shown(path)} after {duration(seconds)}")
 
-    def skip(self, position: int, path: Path, loss: str, change: str = "", *, is_shared: bool = False) -> None:
+    def stop(self, position: int, path: Path, seconds: float, reason: str) -> None:
+        """A person has stopped this job; `reason` says who, and how far it was."""
+        self.counts["stopped"] += 1
+        self._say(f"STOP  {self._of(position)} {_shown(path)} after {duration(seconds)}: stopped {reason}")
+
+    def skip(
+        self, position: int, path: Path, loss: str, change: str = "", *, is_shared: bool = False, stopped: str = ""
+    ) -> None:
         self.counts["skipped"] += 1
         same = "same as " if is_shared else ""
-        lost = f"; {loss}" if loss else ""
-        again = f"; {change}; hydra.launcher.rerun=all runs it again" if change else ""
-        self._say(f"SKIP  {self._of(position)} {same}{_shown(path)}: finished earlier{lost}{again}")
+        parts = [f"stopped earlier {stopped}" if stopped else "finished earlier", loss, change]
+        again = "hydra.launcher.rerun=all runs it again" if change or stopped else ""
+        said = "; ".join(filter(None, (*parts, again)))
+        self._say(f"SKIP  {self._of(position)} {same}{_shown(path)}: {said}")
 
     def same(self, position: int, path: Path) -> None:
         """A job is equal to another one of the sweep, which has succeeded there."""
@@ -158,7 +166,9 @@ class Report:
         self._say(text)
 
     def sum_up(self, not_started: int, seconds: float) -> None:
-        parts = [f"{self.counts[word]} {word}" for word in ("done", "skipped", "failed") if self.counts[word]]
+        parts = [
+            f"{self.counts[word]} {word}" for word in ("done", "skipped", "stopped", "failed") if self.counts[word]
+        ]
         if not_started:
             parts.append(f"{not_started} not finished: the same command resumes")
         self._say(f"{self._total} jobs: {', '.join(parts) or 'nothing to do'} ({duration(seconds)})")

@@ -40,7 +40,7 @@ from trainctl.rundir.lock import is_locked
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.provenance import code_change, machine_facts, original_cwd
 from trainctl.rundir.result import stored_result
-from trainctl.rundir.status import State, read_status
+from trainctl.rundir.status import State, Status, read_status
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +74,11 @@ def become_job(channel: Channel, load_context: Callable[[], SweepContext], *, pa
         traceback.print_exc()
     finally:
         leave(code, channel, is_idle=job is not None and job.is_idle)
+
+
+def _stopped(status: Status | None) -> str:
+    """Say by whom and where a run was stopped; nothing if it was not."""
+    return (status.reason or "") if status is not None and status.state == "stopped" else ""
 
 
 class Job:
@@ -263,7 +268,7 @@ class Job:
             log.warning("%s; the sweep gets None", error)
             data = pack_return(skipped_return(self._job, attempt.run.path, None), self._forked)
         with contextlib.suppress(ChannelClosed):
-            self._channel.send("ended", None, data)
+            self._channel.send("ended", None, data, _stopped(attempt.status))
 
     def _after_exit(self, job: ComposedJob, leaving: SystemExit) -> JobReturn:
         """`sys.exit()` or `sys.exit(0)` is a normal end without a value; any other code is a failure."""
@@ -290,8 +295,8 @@ class Job:
             data = pack_return(returned, self._forked)
         if returned.status is JobStatus.COMPLETED:
             attempt.end("done", value=outcome_of(returned), exit_code=0)
-            if attempt.status.state == "done":
-                self._channel.send("ended", None, data)
+            if attempt.status.has_returned:
+                self._channel.send("ended", None, data, _stopped(attempt.status))
                 return 0
             returned = failed_return(self._spec.texts, JobError(str(attempt.status.reason)))
             return self._answer(returned, Failure("error", str(attempt.status.reason)))
@@ -324,7 +329,7 @@ class Job:
             data = pack_return(returned, self._forked)
         except JobError as error:
             data = pack_return(failed_return(self._spec.texts, error), self._forked)
-        self._channel.send("ended", failure, data)
+        self._channel.send("ended", failure, data, "")
         return 1
 
     def _repeat_failure(self, run: RunDir) -> int:
@@ -338,7 +343,7 @@ class Job:
         run = claim.run
         stored = stored_result(run)
         packed = pack_return(skipped_return(job, run.path, stored.value), self._forked)
-        values = str(run.path), stored.loss, packed, code_change(run), claim.is_shared
+        values = str(run.path), stored.loss, packed, code_change(run), claim.is_shared, _stopped(read_status(run))
         self._channel.send("skipped", *values)
         return 0
 

@@ -102,13 +102,13 @@ class RunView:
     @property
     def is_editable(self) -> bool:
         """Whether an edit could be asked for: the run trains, and its task takes edits."""
-        return self.row.summary.state == "running" and bool(self.keys)
+        return self.row.summary.is_alive and bool(self.keys)
 
     def is_like(self, other: RunView) -> bool:
         """Whether both come from the same changelog and requests in the same state: only the row differs."""
         same_files = self.values is other.values and self.events is other.events
         now, then = self.row.summary, other.row.summary
-        return same_files and (now.state, now.paused) == (then.state, then.paused)
+        return same_files and now.state == then.state
 
 
 class RunFiles:
@@ -130,7 +130,7 @@ class RunFiles:
         A run that does not run only changes by a file that takes another's place, which its directory's time tells.
         """
         row, changed = self._row, self._folder_changed()
-        if row is None or row.summary.state == "running" or changed != self._folder or self._looks == 0:
+        if row is None or row.summary.is_alive or changed != self._folder or self._looks == 0:
             row = self._read_row()
             self._folder = changed if changed and time.time_ns() - changed > SETTLED_S * 1e9 else None
         self._looks = (self._looks + 1) % LOOKS
@@ -146,7 +146,7 @@ class RunFiles:
         run = self.run
         seen = signature(run.status, run.run, run.progress, run.metrics, run.changelog, run.result)
         row = self._row
-        if row is None or seen != self._row_signature or (row.summary.state == "running" != state_of(run)):
+        if row is None or seen != self._row_signature or (row.summary.is_alive and row.summary.state != state_of(run)):
             row = self._row = RunRow.of(run)
             self._row_signature = seen
         return row

@@ -60,7 +60,7 @@ STATE_COLORS = {
     "done": "#36506d",
     "queued": "#6a7380",
     **dict.fromkeys(("failed", "timeout", "oom", "unreadable"), "#c62828"),
-    **dict.fromkeys(("interrupted", "paused"), "#a05a00"),
+    **dict.fromkeys(("interrupted", "stopped", "paused"), "#a05a00"),
 }
 
 # beside a log: a name above a state, on a ground that tells which is chosen

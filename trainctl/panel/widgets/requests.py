@@ -111,7 +111,7 @@ class Asking:
     def _refusal(self, view: RunView) -> str | None:
         if not self.may_ask:
             return READ_ONLY
-        if view.row.summary.state != "running":
+        if not view.row.summary.is_alive:
             return "the run is not running"
         return None if self._turns.take() else "too many requests from this page; wait a moment"
 
@@ -123,7 +123,7 @@ def _follow(asked: SentRequest, event: Event | None, view: RunView) -> None:
             _over(asked, f"{'asked' if event.action in LOOKS else 'applied'} at step {event.step}", "ok")
         else:
             _over(asked, f"rejected: {event.reason}", "bad")
-    elif view.row.summary.state != "running":
+    elif not view.row.summary.is_alive:
         _over(asked, "not answered: the run is not running any more", "bad")
     elif waited := waits_for(asked, event, view):
         asked.waits, asked.answer = True, f"waiting: {waited}"
