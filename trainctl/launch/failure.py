@@ -31,11 +31,13 @@ class Failure:
     Attributes:
         reason: one line for a person.
         tail: the last lines that tell more.
+        frame: the last line of the program's own in the traceback: `train.py:12 in forward`.
     """
 
     cause: Cause
     reason: str
     tail: str = ""
+    frame: str = ""
 
     @property
     def sentence(self) -> str:

@@ -22,7 +22,7 @@ from trainctl.launch.local import linux
 from trainctl.launch.local.channel import Channel
 from trainctl.launch.local.client import Starter
 from trainctl.launch.queue import JobProcess, Queue
-from trainctl.launch.returns import failed_return, unpack_return
+from trainctl.launch.returns import as_told, failed_return, unpack_return
 from trainctl.launch.settings import LauncherSettings
 from trainctl.launch.signals import Interrupts
 from trainctl.launch.slots.pool import SlotPool
@@ -46,12 +46,14 @@ class Sweep:
         *,
         greet: Callable[[Channel], None],
         is_alone: Callable[[], bool],
+        again: Callable[[Sequence[str], Path | None], str | None],
     ) -> None:
         self._starter = starter
         self._queue = Queue(starter, pool, specs, report, greet=greet, is_alone=is_alone)
         self._specs = specs
         self._late_code: set[str] = set()
         self._report = report
+        self._again = again
         self._settings = settings
         self._tries = [0] * len(specs)
         self._jobs: dict[int, JobProcess] = {}
@@ -82,13 +84,18 @@ class Sweep:
         finally:
             self._report.close()
         missing = sum(returned is None for returned in self._returns)
-        self._report.sum_up(missing, time.monotonic() - begun)
+        self._report.sum_up(missing, time.monotonic() - begun, self._command_again)
         if self._interrupts.wants_no_more:
             self._leave()
-        return [
+        returns = [
             returned or failed_return(spec.texts, JobError("the job was not started: the sweep was stopped"))
             for returned, spec in zip(self._returns, self._specs, strict=True)
         ]
+        return returns if self._report.is_silent else [as_told(returned) for returned in returns]
+
+    def _command_again(self, position: int) -> str:
+        path, _ = self._outcomes.get(position, (None, None))
+        return self._again(self._specs[position].texts, path) or "the same program: jobs that are done are skipped"
 
     def _leave(self) -> NoReturn:
         raise SystemExit(128 + int(self._interrupts.ended_by or signal.SIGINT))
@@ -233,7 +240,9 @@ class Sweep:
             assert job.path is not None
             self._report.stop(job.position, job.path, job.seconds, failure.reason)
         else:
-            self._report.fail(job.position, job.path, job.seconds, failure.reason, failure.tail, log)
+            self._report.fail(
+                job.position, job.path, job.seconds, failure.reason, failure.tail, log, frame=failure.frame
+            )
             if self._tries_again(job, failure):
                 return
             self._failures += 1

@@ -127,8 +127,18 @@ class Display(Report):
         self._finished += 1
         self._finished_s += seconds
 
-    def fail(self, position: int, path: Path | None, seconds: float, reason: str, tail: str, log: Path | None) -> None:
-        super().fail(position, path, seconds, reason, tail, log)
+    def fail(
+        self,
+        position: int,
+        path: Path | None,
+        seconds: float,
+        reason: str,
+        tail: str,
+        log: Path | None,
+        *,
+        frame: str = "",
+    ) -> None:
+        super().fail(position, path, seconds, reason, tail, log, frame=frame)
         self._take_off(position)  # how soon a job fails does not tell how long the others take
 
     def wait(self, position: int, path: Path, *, is_equal: bool = False) -> None:

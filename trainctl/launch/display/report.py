@@ -11,11 +11,12 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
 from trainctl.rundir.provenance import relative_to
-from trainctl.text import clean, clean_line, duration
+from trainctl.text import clean, clean_line, duration, shortened
 
 _FOR_GOOD = (errno.EIO, errno.EPIPE, errno.EBADF, errno.ENXIO)  # a full disk may have room again
 
@@ -83,6 +84,16 @@ class Outlet:
 Memory = Callable[[], Mapping[str, tuple[float, float]]]
 
 _INDENT = "      "
+_MOST_TOLD = 20  # failed jobs with more than their reason at the end
+
+
+@dataclass(frozen=True, slots=True)
+class _Failed:
+    """A job that failed, for the end: its name, why, and what else is known."""
+
+    name: str
+    reason: str
+    facts: dict[str, str]
 
 
 class Report:
@@ -92,6 +103,7 @@ class Report:
         self._total = total
         self._silent = silent
         self._outlet = Outlet(stream or sys.stderr)
+        self._failed: dict[int, _Failed] = {}
         self.counts: Counter[str] = Counter()
 
     @property
@@ -144,9 +156,21 @@ class Report:
         what = f"same as {_shown(path)}" if is_equal else f"{_shown(path)}: is being run by another process"
         self._say(f"WAIT  {self._of(position)} {what}")
 
-    def fail(self, position: int, path: Path | None, seconds: float, reason: str, tail: str, log: Path | None) -> None:
+    def fail(
+        self,
+        position: int,
+        path: Path | None,
+        seconds: float,
+        reason: str,
+        tail: str,
+        log: Path | None,
+        *,
+        frame: str = "",
+    ) -> None:
         self.counts["failed"] += 1
         where = _shown(path) if path is not None else "(not started)"
+        facts = {"at": frame, "log": "" if log is None else _shown(log)}
+        self._failed[position] = _Failed(f"job {position + 1}" if path is None else where, reason, facts)
         self._say(f"FAIL  {self._of(position)} {where} after {duration(seconds)}: {reason}")
         for line in tail.splitlines():
             self._say(f"{_INDENT}{clean_line(line)}")
@@ -155,6 +179,7 @@ class Report:
 
     def retry(self, position: int, tries: int, retries: int) -> None:
         self.counts["failed"] -= 1
+        self._failed.pop(position, None)
         self._say(f"RETRY {self._of(position)} will be tried again ({tries} of {retries})")
 
     def late_code(self, position: int, path: Path, files: Sequence[Path]) -> None:
@@ -165,7 +190,25 @@ class Report:
     def note(self, text: str) -> None:
         self._say(text)
 
-    def sum_up(self, not_started: int, seconds: float) -> None:
+    @property
+    def is_silent(self) -> bool:
+        """Whether nobody is told anything."""
+        return self._silent or self._outlet.is_gone
+
+    def sum_up(self, not_started: int, seconds: float, again: Callable[[int], str] = lambda _: "") -> None:
+        """Say once more what failed, each with the command that runs it again, and how many jobs ended how.
+
+        Args:
+            not_started: how many jobs have no outcome.
+            seconds: since the sweep began.
+            again: returns the command for a job, by its position; empty where it is not known.
+        """
+        for number, (position, failed) in enumerate(sorted(self._failed.items())):
+            self._say(f"FAILED {failed.name}: {shortened(clean_line(failed.reason))}")
+            facts = {**failed.facts, "again": again(position)} if number < _MOST_TOLD else {}
+            for what, text in facts.items():
+                if text:
+                    self._say(f"{_INDENT} {what + ':':<6} {clean_line(text)}")
         parts = [
             f"{self.counts[word]} {word}" for word in ("done", "skipped", "stopped", "failed") if self.counts[word]
         ]

@@ -30,7 +30,7 @@ from trainctl.launch.local.exit import Remains, leave
 from trainctl.launch.local.late_code import loaded_late
 from trainctl.launch.local.linux import adopt_orphans, die_with_parent
 from trainctl.launch.local.prestart import NotStarted, when_started
-from trainctl.launch.local.tracebacks import full_text, short_text
+from trainctl.launch.local.tracebacks import full_text, last_frame, short_text
 from trainctl.launch.returns import failed_return, pack_config, pack_return
 from trainctl.launch.slots.host_locks import keep
 from trainctl.launch.slots.slot import Slot
@@ -316,9 +316,8 @@ class Job:
         reason = describe(raised)
         sys.stderr.write(full_text(raised))
         tail = raised.output if isinstance(raised, CommandError) else short_text(raised)
-        failure = Failure(cause_of(raised), reason, tail)
-        if isinstance(raised, KeyboardInterrupt):
-            failure = Failure("interrupted", reason, tail)
+        cause = "interrupted" if isinstance(raised, KeyboardInterrupt) else cause_of(raised)
+        failure = Failure(cause, reason, tail, last_frame(raised, original_cwd()))
         if not isinstance(raised, Exception):  # the launcher would take it for a Ctrl-C of its own
             returned = failed_return(self._spec.texts, JobError(f"the job ended by {reason}"), returned.working_dir)
         attempt.end(failure.state, exit_code=1, reason=reason)
