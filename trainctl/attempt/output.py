@@ -15,7 +15,9 @@ import tty
 from pathlib import Path
 from typing import ClassVar
 
+from trainctl.attempt.copier import BAR, END, MOST_BAR
 from trainctl.rundir.paths import RunDir
+from trainctl.text import clean
 
 _DRAIN_S = 5.0  # what a left-over child keeps open must not keep the run from ending
 
@@ -86,19 +88,22 @@ class Tee:
 
     A small process of its own copies (`trainctl/attempt/copier.py`), so that nothing is lost when the run is killed and
     training never waits for Python. Where the output was a terminal it stays one (a pseudo terminal), so colours and
-    progress bars stay as they are.
+    progress bars stay as they are; our own bar has its place below them (`show_bar`).
+
+    Args:
+        path: of the file; None copies to the terminal alone, that the bar may have its place there.
     """
 
-    terminal: ClassVar[int | None] = None  # where stderr goes when it is one: what is written there is not in the log
+    carries_bar: ClassVar[bool] = False  # whether stderr of this process leads to a terminal by way of a copier
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | None) -> None:
         _flush()
-        log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        self._saved = {descriptor: os.dup(descriptor) for descriptor in (1, 2)}
-        if os.isatty(1) and os.isatty(2):
-            Tee.terminal = self._saved[2]
-            reader, writer = _terminal_like(1)
-            pairs, writers = [(reader, self._saved[1])], {1: writer, 2: writer}
+        log = -1 if path is None else os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self._saved = {number: os.dup(number) for number in (1, 2) if path is not None or os.isatty(number)}
+        Tee.carries_bar = all(map(os.isatty, self._saved))
+        if Tee.carries_bar:
+            reader, writer = _terminal_like(2)
+            pairs, writers = [(reader, self._saved[2])], dict.fromkeys(self._saved, writer)
         else:
             pipes = {descriptor: os.pipe() for descriptor in (1, 2)}
             pairs = [(pipes[descriptor][0], self._saved[descriptor]) for descriptor in (1, 2)]
@@ -112,13 +117,13 @@ class Tee:
                 str(log),
                 *[f"{reader}:{target}" for reader, target in pairs],
             ],
-            pass_fds=[log, *readers, *self._saved.values()],
+            pass_fds=[*readers, *self._saved.values(), *([] if path is None else [log])],
             stdin=subprocess.DEVNULL,
             close_fds=True,
         )
         for descriptor, writer in writers.items():
             os.dup2(writer, descriptor)
-        for descriptor in {log, *readers, *writers.values()}:
+        for descriptor in {log, *readers, *writers.values()} - {-1}:
             os.close(descriptor)
         self._pid = os.getpid()
 
@@ -131,12 +136,20 @@ class Tee:
             os.dup2(saved, descriptor)
             os.close(saved)
         self._saved = {}
-        Tee.terminal = None
+        Tee.carries_bar = False
         try:
             self._pump.wait(_DRAIN_S)
         except subprocess.TimeoutExpired:
             # a child of the run still holds the pipe: its words go on reaching the file
             self._pump.returncode = 0
+
+
+def show_bar(text: str, *, is_last: bool = False) -> None:
+    """Show a progress bar below all that is printed, or leave it there as a line; stderr leads to a copier."""
+    shown = clean(text).encode(errors="replace")[: MOST_BAR - len(BAR) - 2]
+    with contextlib.suppress(OSError, ValueError):  # the terminal is gone, which is no reason to end a training
+        _flush()
+        os.write(2, BAR + (b"=" if is_last else b"+") + shown + END)
 
 
 def _terminal_like(descriptor: int) -> tuple[int, int]:
