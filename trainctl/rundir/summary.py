@@ -72,6 +72,7 @@ class Summary:
     attempt: int
     reason: str | None
     commands: list[CommandState] = field(default_factory=list)  # of a pipeline
+    looks: tuple[str, ...] = ()  # the actions that its loop looks for
     problems: list[str] = field(default_factory=list)
     masking: Masking = field(default_factory=lambda: Masking({}), repr=False, compare=False)
 
@@ -137,6 +138,7 @@ def _summarize(run: RunDir) -> Summary:
         attempt=status.attempt,
         reason=texts(masking, _reason(run, state, status, progress)),
         commands=command_states(status, state, now),
+        looks=progress.looks,
         problems=texts(masking, problems),
         masking=masking,
     )
