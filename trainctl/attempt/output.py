@@ -19,6 +19,7 @@ from trainctl.attempt.copier import BAR, END, MOST_BAR
 from trainctl.rundir.paths import RunDir
 from trainctl.text import clean
 
+_MOST_TAKEN = 1 << 14
 _DRAIN_S = 5.0  # what a left-over child keeps open must not keep the run from ending
 
 
@@ -61,8 +62,22 @@ class HeldOutput:
     def __init__(self) -> None:
         _flush()
         self._kept = _nameless_file()
+        self._taken = 0
         for descriptor in (1, 2):
             os.dup2(self._kept, descriptor)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether nobody has said yet where it belongs."""
+        return self._kept >= 0
+
+    def take(self) -> bytes:
+        """Return what was printed and not taken yet: the end of it, if that is much."""
+        _flush()
+        size = os.fstat(self._kept).st_size
+        kept = os.pread(self._kept, min(_MOST_TAKEN, size - self._taken), max(self._taken, size - _MOST_TAKEN))
+        self._taken = size
+        return kept
 
     def give_to(self, path: Path) -> None:
         """Add what was printed to a file, where everything goes from now on."""
@@ -70,6 +85,7 @@ class HeldOutput:
         size = os.fstat(self._kept).st_size
         kept = os.pread(self._kept, size, 0) if size else b""
         os.close(self._kept)
+        self._kept = -1
         redirect_to(path)
         if kept:
             os.write(1, kept)

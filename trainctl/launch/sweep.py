@@ -29,6 +29,7 @@ from trainctl.launch.slots.pool import SlotPool
 from trainctl.rundir.pace import read_progress
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.status import stop_reason, stopped_by
+from trainctl.text import clean_line
 
 _KILLED = ", by KILL since TERM was not obeyed"
 
@@ -140,6 +141,9 @@ class Sweep:
         elif kind == "late":
             assert job.path is not None
             self._tell_late_code(job.position, job.path, values[0])
+        elif kind == "said":
+            for line in values[0].splitlines():
+                self._report.note(clean_line(line))
         elif kind == "idle":
             self._report.idle(job.position)
             self._queue.take_slot_back(job)

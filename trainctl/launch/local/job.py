@@ -17,7 +17,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus
 
 from trainctl.attempt.attempt import Attempt, describe
-from trainctl.attempt.output import HeldOutput, keep_earlier_log, redirect_to, write_once
+from trainctl.attempt.output import HeldOutput, keep_earlier_log, write_once
 from trainctl.attempt.reservation import Reservation, take_lock
 from trainctl.attempt.run_facts import earlier_draws, given_facts
 from trainctl.compose._hydra import outcome_of
@@ -52,11 +52,12 @@ def become_job(channel: Channel, load_context: Callable[[], SweepContext], *, pa
     """Be a job until it is over, then leave the process.
 
     Messages to the launcher: `armed(path)`, `waiting(path)`, `started(path, attempt, passed)`,
-    `same(number, path)`, `skipped(path, loss, return, change, is_shared)`, `late(files)`, `idle()`,
-    `ended(failure or None, return)`,
-    `leaving()`. From it: the `JobSpec`, then `Slot`s.
+    `same(number, path)`, `skipped(path, loss, return, change, is_shared, stopped)`, `late(files)`, `idle()`,
+    `ended(failure or None, return, stopped)`, `said(what a job has printed that has no log)`, `leaving()`. From it: the
+    `JobSpec`, then `Slot`s.
     """
     code, job = 1, None
+    output = HeldOutput()  # the terminal is the launcher's, which may be painting on it
     try:
         os.setsid()
         die_with_parent(parent)
@@ -66,14 +67,22 @@ def become_job(channel: Channel, load_context: Callable[[], SweepContext], *, pa
         except TrainctlError as error:
             context = error
         (spec,) = channel.receive()
-        job = Job(channel, context, spec, forked)
+        job = Job(channel, context, spec, forked, output)
         code = job.run()
     except ChannelClosed:
         code = 1  # the launcher is gone, or wants no more of us
     except BaseException:  # noqa: BLE001  # whatever it was, this process must end here and say why
         traceback.print_exc()
     finally:
+        _tell_output(output, channel)
         leave(code, channel, is_idle=job is not None and job.is_idle)
+
+
+def _tell_output(output: HeldOutput, channel: Channel) -> None:
+    """Have the launcher tell what a job has printed that has no log, and may get none."""
+    if output.is_open and (printed := output.take()):
+        with contextlib.suppress(ChannelClosed):
+            channel.send("said", printed.decode(errors="replace"))
 
 
 def _stopped(status: Status | None) -> str:
@@ -88,11 +97,19 @@ class Job:
         is_idle: its task is over, with success, and has left nothing that needs the slot.
     """
 
-    def __init__(self, channel: Channel, context: SweepContext | TrainctlError, spec: JobSpec, forked: bool) -> None:
+    def __init__(
+        self,
+        channel: Channel,
+        context: SweepContext | TrainctlError,
+        spec: JobSpec,
+        forked: bool,
+        output: HeldOutput,
+    ) -> None:
         self._channel = channel
         self._context = context
         self._spec = spec
         self._forked = forked
+        self._output = output
         self._attempt: Attempt | None = None
         self._job: ComposedJob | None = None
         self._own_environment: frozenset[str] = frozenset()
@@ -125,6 +142,7 @@ class Job:
                 if reservation is not None:
                     return self._execute(context, job, reservation, slot)
             if claim.state == "same":
+                _tell_output(self._output, self._channel)
                 self._channel.send("same", claim.equal, str(claim.run.path))
                 return 0
             if claim.state == "done":
@@ -198,11 +216,10 @@ class Job:
         sys.argv = [*given_facts(job.config.hydra)["argv"], *job.hydra_overrides(run)]
         task = context.task_function
         if slot is None:
-            output = HeldOutput()
-            task = when_started(task, lambda: self._start_late(reservation, output))
+            task = when_started(task, lambda: self._start_late(reservation))
         else:
             self._start(reservation, slot)
-            redirect_to(run.log)
+            self._output.give_to(run.log)
             task = when_started(task, lambda: write_once(run.log))
         try:
             returned = execute(context, job, task)
@@ -215,7 +232,7 @@ class Job:
             returned = failed_return(self._spec.texts, error, str(run.path))
         if self._attempt is None:  # Hydra failed in its own part
             self._attempt = Attempt.start(reservation, left_by_exit=_LEFT)
-            output.give_to(run.log)
+            self._output.give_to(run.log)
         self._tell_late_code(context, self._attempt)
         return self._finish(self._attempt, returned)
 
@@ -229,11 +246,11 @@ class Job:
                 attempt.update_run_yaml(changed_code=files)
             self._channel.send("late", files)
 
-    def _start_late(self, reservation: Reservation, output: HeldOutput) -> None:
+    def _start_late(self, reservation: Reservation) -> None:
         try:
             self._hydra_config = pack_config(HydraConfig.instance().cfg)  # of which Hydra gives back a copy
             self._start(reservation, self._get_slot(reservation.run))
-            output.give_to(reservation.run.log)
+            self._output.give_to(reservation.run.log)
             write_once(reservation.run.log)
         except Exception as error:
             raise NotStarted from error
@@ -328,6 +345,7 @@ class Job:
             data = pack_return(returned, self._forked)
         except JobError as error:
             data = pack_return(failed_return(self._spec.texts, error), self._forked)
+        _tell_output(self._output, self._channel)
         self._channel.send("ended", failure, data, "")
         return 1
 
@@ -343,6 +361,7 @@ class Job:
         stored = stored_result(run)
         packed = pack_return(skipped_return(job, run.path, stored.value), self._forked)
         values = str(run.path), stored.loss, packed, code_change(run), claim.is_shared, _stopped(read_status(run))
+        _tell_output(self._output, self._channel)
         self._channel.send("skipped", *values)
         return 0
 
