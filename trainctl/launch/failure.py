@@ -42,12 +42,23 @@ class Failure:
     @property
     def sentence(self) -> str:
         """What became of the job: `ended its process with exit code 3 …`, `was stopped by ann …`."""
-        return f"was stopped {self.reason}" if self.cause == "stopped" else self.reason
+        return f"was {self.ending}" if self.is_from_outside else self.reason
 
     @property
     def fate(self) -> str:
         """The same, of another job: `failed: ValueError …`, `was stopped by ann …`."""
-        return self.sentence if self.cause == "stopped" else f"failed: {self.reason}"
+        return self.sentence if self.is_from_outside else f"failed: {self.reason}"
+
+    @property
+    def is_from_outside(self) -> bool:
+        """Whether somebody has ended the job: a person by its name, or whoever ended the sweep."""
+        return self.cause in ("stopped", "interrupted")
+
+    @property
+    def ending(self) -> str:
+        """How a job ended that somebody has ended: `interrupted by Ctrl-C`, `interrupted: KeyboardInterrupt`."""
+        between = " " if self.reason.startswith(("by ", "because ")) else ": "
+        return f"{self.cause}{between}{self.reason}"
 
     @property
     def state(self) -> State:

@@ -31,7 +31,7 @@ from trainctl.rundir.paths import RunDir
 from trainctl.rundir.status import stop_reason, stopped_by
 from trainctl.text import clean_line
 
-_KILLED = ", by KILL since TERM was not obeyed"
+_KILLED = "; it did not obey TERM and was killed"
 
 
 class Sweep:
@@ -215,7 +215,7 @@ class Sweep:
         elif kind == "ended" and values[0] is None:
             assert job.path is not None
             if values[2]:
-                self._report.stop(job.position, job.path, job.seconds, values[2])
+                self._report.stop(job.position, job.path, job.seconds, f"stopped {values[2]}")
             else:
                 self._report.done(job.position, job.path, job.seconds)
             self._conclude(job.position, unpack_return(values[1]), job.path)
@@ -240,9 +240,8 @@ class Sweep:
         if run is not None:
             record_failure(run, job.pid, status, failure, job.seconds)
         log = None if run is None else run.log
-        if failure.cause == "stopped":
-            assert job.path is not None
-            self._report.stop(job.position, job.path, job.seconds, failure.reason)
+        if failure.is_from_outside and job.path is not None:
+            self._report.stop(job.position, job.path, job.seconds, failure.ending)
         else:
             self._report.fail(
                 job.position, job.path, job.seconds, failure.reason, failure.tail, log, frame=failure.frame
@@ -305,7 +304,7 @@ class Sweep:
                     os.killpg(job.pid, signal.SIGKILL)
         for position in list(self._jobs):
             job = self._jobs.pop(position)
-            job.ended_as = Failure("interrupted", "was ended because the process that starts the jobs was killed")
+            job.ended_as = Failure("interrupted", "because the process that starts the jobs was killed")
             self._end(job, signal.SIGKILL)
         self._queue.clear()
         self._report.note("ERROR the process that starts the jobs was killed; run the same command again to resume")
@@ -341,9 +340,10 @@ class Sweep:
         jobs = "1 running job" if running == 1 else f"{running} running jobs"
         if self._interrupts.wants_the_end and not self._is_ending:
             self._is_ending = True
-            self._report.note(f"ending {jobs} ...")
+            self._report.note(f"interrupted: ending {jobs} ...")
             for job in self._jobs.values():
-                self._end_early(job, Failure("interrupted", "was ended on request"))
+                self._end_early(job, Failure("interrupted", f"by {self._interrupts.cause}"))
         elif running and not self._is_ending and not self._has_said_wait:
             self._has_said_wait = True
-            self._report.note(f"no new jobs; waiting for {jobs} (Ctrl-C again ends them)")
+            why = "interrupted: " if self._interrupts.wants_no_more else ""
+            self._report.note(f"{why}no new jobs; waiting for {jobs} (Ctrl-C again ends them)")

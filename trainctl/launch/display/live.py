@@ -145,8 +145,8 @@ class Display(Report):
         super().wait(position, path, is_equal=is_equal)
         self._take_off(position)
 
-    def stop(self, position: int, path: Path, seconds: float, reason: str) -> None:
-        super().stop(position, path, seconds, reason)
+    def stop(self, position: int, path: Path, seconds: float, sentence: str) -> None:
+        super().stop(position, path, seconds, sentence)
         self._take_off(position)
 
     def skip(
@@ -269,8 +269,8 @@ class Display(Report):
         return self._memory_cells.get(slot, "")
 
     def _sums(self) -> Sums:
-        counts = self.counts
-        return Sums(self._total, counts["done"], counts["failed"], counts["skipped"], counts["stopped"])
+        counts, stopped = self.counts, self.counts["stopped"] + self.counts["interrupted"]
+        return Sums(self._total, counts["done"], counts["failed"], counts["skipped"], stopped)
 
     def _eta(self, now: float) -> str:
         running = [(now - job.started, job.glance.progress.eta_s) for job in self._jobs if job is not None]

@@ -132,10 +132,10 @@ class Report:
         self.counts["done"] += 1
         self._say(f"DONE  {self._of(position)} {_shown(path)} after {duration(seconds)}")
 
-    def stop(self, position: int, path: Path, seconds: float, reason: str) -> None:
-        """A person has stopped this job; `reason` says who, and how far it was."""
-        self.counts["stopped"] += 1
-        self._say(f"STOP  {self._of(position)} {_shown(path)} after {duration(seconds)}: stopped {reason}")
+    def stop(self, position: int, path: Path, seconds: float, sentence: str) -> None:
+        """A job was ended, by a person or with its sweep: `stopped by ann at step 360`, `interrupted by Ctrl-C`."""
+        self.counts["interrupted" if sentence.startswith("interrupted") else "stopped"] += 1
+        self._say(f"STOP  {self._of(position)} {_shown(path)} after {duration(seconds)}: {sentence}")
 
     def skip(
         self, position: int, path: Path, loss: str, change: str = "", *, is_shared: bool = False, stopped: str = ""
@@ -209,12 +209,12 @@ class Report:
             for what, text in facts.items():
                 if text:
                     self._say(f"{_INDENT} {what + ':':<6} {clean_line(text)}")
-        parts = [
-            f"{self.counts[word]} {word}" for word in ("done", "skipped", "stopped", "failed") if self.counts[word]
-        ]
+        words = ("done", "skipped", "stopped", "failed", "interrupted")
+        parts = [f"{self.counts[word]} {word}" for word in words if self.counts[word]]
         if not_started:
-            parts.append(f"{not_started} not finished: the same command resumes")
-        self._say(f"{self._total} jobs: {', '.join(parts) or 'nothing to do'} ({duration(seconds)})")
+            parts.append(f"{not_started} not finished")
+        hint = ": the same command resumes" if not_started or self.counts["interrupted"] else ""
+        self._say(f"{self._total} jobs: {', '.join(parts) or 'nothing to do'}{hint} ({duration(seconds)})")
 
     def _of(self, position: int) -> str:
         width = len(str(self._total))
