@@ -69,7 +69,7 @@ def test_stopped_and_paused_jobs(project: Path) -> None:
         (row,) = json.loads(call(project, "ls", "--state", "paused", "--json"))
         assert row["path"] == str(asked.path)
         assert re.search(r"^state +paused$", call(project, "show", "X_1"), re.MULTILINE)
-        assert re.search(r"^app/X_1 +paused ", call(project, "table"), re.MULTILINE)
+        assert re.search(r"^app/X_1\tpaused\t", call(project, "table"), re.MULTILINE)
         call(project, "do", "X_1", "resume", "--wait", "60")
         wait_until(lambda: files.read_mapping(asked.status)["state"] == "running", "status.yaml says that it goes on")
         # stopped: by its loop, with a value; by its processes, without one
@@ -92,7 +92,7 @@ def test_stopped_and_paused_jobs(project: Path) -> None:
     assert "FAIL" not in out
     assert process.returncode == 1, "the one that was killed has no value"
     listed = call(project, "ls")
-    assert len(re.findall(r"^stopped +app/X_[12] .* by \S+ at step ", listed, re.MULTILINE)) == 2
+    assert len(re.findall(r"^stopped\tapp/X_[12]\t.*\tby \S+ at step ", listed, re.MULTILINE)) == 2
     assert re.search(r"^state +stopped: by ", call(project, "show", "X_2"), re.MULTILINE)
     assert "stopped" in KILLED, "what MLflow calls a run that a person has ended"
 

@@ -50,7 +50,7 @@ def ls(
     elif not summaries:
         terminal.print_line(f"no runs below {root}" if state is None and not where else f"no such runs below {root}")
     else:
-        print_grid(_columns(summaries, root))
+        print_grid(_columns(summaries, root), has_tabs=True)
     if not as_json:
         _tell_launchers(root, summaries)
         for page in dict.fromkeys(_pages(root, summaries).values()):
@@ -69,7 +69,7 @@ def choose(
     terms, states = terms_of(where), None if state is None else state.split(",")
     for each in states or ():
         if each not in get_args(Seen):
-            raise SettingError(f"--state {each!r} is no state; allowed are {', '.join(get_args(Seen))}")
+            raise SettingError(f"--state {each!r} is not a state; allowed are {', '.join(get_args(Seen))}")
     kept = [one for one in summaries if states is None or one.state in states]
     if terms or sort is not None:
         known = {one.run.path: one for one in kept}
@@ -98,10 +98,9 @@ def reason_column(summaries: Sequence[Summary], rank: int) -> Column:
 
 
 def shortened_reason(reason: str | None) -> str:
-    """Return a reason; whole when piped, its beginning on a terminal."""
-    text = terminal.clean(reason or "")
-    is_short = len(text) <= _MOST_CELLS or not terminal.is_terminal()
-    return text if is_short else f"{text[: _MOST_CELLS - 3]}..."
+    """Return a reason in one cell: its beginning where it is long. `trainctl show` has the whole."""
+    most = _MOST_CELLS if terminal.is_terminal() else amount.LONGEST
+    return amount.shortened(terminal.clean(reason or ""), most)
 
 
 def read_summaries(root: Path) -> list[Summary]:
@@ -210,7 +209,7 @@ def _columns(summaries: Sequence[Summary], root: Path) -> list[Column]:
         *metric_columns(summaries, ranks=(2, 5)),
         Column("result", [result_cell(row.result) for row in summaries], rank=3, is_right=True),
         *_commands_column(summaries),
-        reason_column(summaries, rank=6),
+        reason_column(summaries, rank=1),
         edits_column([(row.run, row.edits) for row in summaries], rank=9),
         Column("age", [amount.duration(row.age_s) for row in summaries], rank=10, is_right=True),
     ]
