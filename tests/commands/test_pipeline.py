@@ -121,7 +121,7 @@ def test_spawned_jobs_run_commands_too(pipeline: Pipeline) -> None:
     ("commands", "sentence"),
     [
         ({}, "the config has no commands"),
-        ({"a b": "true"}, "commands.a b: the name must be letters, digits, - and _"),
+        ({"a b": "true"}, "commands.a b: use letters, digits, - and _ only"),
         ({"job": "true"}, "commands.job: the log of the job itself has that name"),
         ({"params": "true"}, "commands.params: the log of the job itself has that name"),
     ],

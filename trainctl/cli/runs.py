@@ -64,7 +64,7 @@ def choose(
     """Return the summaries that were asked for, in the order asked for.
 
     Raises:
-        SettingError: a state or a condition is none, or no run has what is asked about.
+        SettingError: a state or a condition is not valid, or no run has what is asked about.
     """
     terms, states = terms_of(where), None if state is None else state.split(",")
     for each in states or ():

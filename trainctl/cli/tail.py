@@ -65,7 +65,7 @@ def tail(
 def _log_of(run: RunDir, command: str) -> Path:
     known = [each.name for each in summarize(run).commands]
     if command not in known:
-        has = f"which has {', '.join(known)}" if known else "which is no pipeline, or has not begun"
+        has = f"which has {', '.join(known)}" if known else "which has no commands, or has not started yet"
         raise TrainctlError(f"there is no command {command!r} in {shown(run)}, {has}")
     return log_of(run, command)
 
