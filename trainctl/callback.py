@@ -163,7 +163,7 @@ class TrainctlCallback(Callback):
         if job_return.status is JobStatus.COMPLETED:
             job_return.return_value = value = attempt.outcome(job_return.return_value)
             attempt.end("done", value=value, exit_code=0)
-            if attempt.status.state != "done":  # a replay that was not the same run, say
+            if not attempt.status.has_returned:  # a replay that was not the same run, say
                 job_return.status = JobStatus.FAILED
                 job_return.return_value = JobError(str(attempt.status.reason))
         elif isinstance(error := _hydra.outcome_of(job_return), SystemExit):  # as Hydra 1.4 gives it

@@ -137,6 +137,15 @@ def value(of: Any, *, exact: bool = False) -> str:
     return "" if of is None else clean(of if isinstance(of, str) else yaml.inline(of))
 
 
+def shortened(text: str, most: int = LONGEST) -> str:
+    """Cut a text that is longer than `most` characters, and mark it so.
+
+    >>> shortened("a long reason", 8), shortened("short", 8)
+    ('a long …', 'short')
+    """
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
 def one_line(of: Any) -> str:
     """Write a config value exactly, as YAML on one line; a very long one is cut."""
     text = " ".join(yaml.inline(of).split("\n"))

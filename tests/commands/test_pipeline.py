@@ -54,7 +54,7 @@ def test_failed_command_stops_the_run_and_names_itself_and_a_second_run_finishes
     shown = pipeline.call("show", str(pipeline.run_dir())).stdout
     assert re.search(r"commands   train done [\d.]+ s, avg failed \(1\) [\d.]+ s, test queued\n", shown)
     assert re.search(
-        r"failed .* train done [\d.]+ s, avg failed \(1\) [\d.]+ s, test queued  ", pipeline.call("ls").stdout
+        r"failed .* train done [\d.]+ s, avg failed \(1\) [\d.]+ s, test queued\t", pipeline.call("ls").stdout
     )
     (pipeline.path / "fixed").touch()
     done = pipeline.run()
@@ -121,7 +121,7 @@ def test_spawned_jobs_run_commands_too(pipeline: Pipeline) -> None:
     ("commands", "sentence"),
     [
         ({}, "the config has no commands"),
-        ({"a b": "true"}, "commands.a b: the name must be letters, digits, - and _"),
+        ({"a b": "true"}, "commands.a b: use letters, digits, - and _ only"),
         ({"job": "true"}, "commands.job: the log of the job itself has that name"),
         ({"params": "true"}, "commands.params: the log of the job itself has that name"),
     ],

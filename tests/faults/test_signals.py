@@ -25,7 +25,7 @@ def test_end_of_the_system_or_the_terminal_ends_running_jobs(
     output, _ = launcher.communicate(timeout=60)
     assert launcher.returncode == 128 + number
     assert "ending 2 running jobs" in output
-    assert "5 jobs: 2 failed, 3 not finished: the same command resumes" in output
+    assert "5 jobs: 2 interrupted, 3 not finished: the same command resumes" in output
     assert "Traceback" not in output
     wait_until(lambda: not app.processes(), "all processes are gone")
     assert [app.yaml(f"{x}/status.yaml")["state"] for x in (0, 1)] == ["interrupted"] * 2

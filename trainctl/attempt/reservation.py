@@ -25,7 +25,7 @@ from trainctl.rundir.lock import RunLock, keep_in
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.provenance import original_cwd
 from trainctl.rundir.seed import choose_seed
-from trainctl.rundir.status import Status, read_status, write_status
+from trainctl.rundir.status import ALIVE, Status, read_status, write_status
 from trainctl.rundir.summary import PreviousAttempt, read_record
 
 _LONG = ("packages",)
@@ -37,7 +37,7 @@ class Reservation:
     """A run dir whose lock this process holds, until `start` makes a run of it or `release` gives it up.
 
     A new directory gets its `run.yaml` at once, so that it is known whose it is, whatever becomes of us. In one that
-    has run before nothing changes until the start, but that a run that was killed is called interrupted.
+    has run before nothing changes until the start, but that a run that was killed is called interrupted, or stopped.
 
     Attributes:
         seed: the seed of the run, given, taken over, or drawn.
@@ -108,8 +108,8 @@ class Reservation:
             return
         self.previous = PreviousAttempt.of(self.run, self._earlier)
         self._record = {**read_record(self.run, *_LASTING), **self._record}
-        if self._earlier.state == "running":  # we hold its lock: it was killed
-            write_status(self.run, self._earlier.end("interrupted"))
+        if self._earlier.state in ALIVE:  # we hold its lock: it was killed
+            write_status(self.run, self._earlier.end(self.previous.state, reason=self.previous.reason))
 
     def _write_record(self) -> None:
         try:

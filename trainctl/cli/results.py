@@ -87,10 +87,10 @@ def table(
     if is_plain:
         named = examiner.named() if sort is not None else dict(sorted(examiner.named().items()))
         differing, constants = parameters([row.parameters for row in named.values()])
-        print_grid(_columns(named, differing))
+        print_grid(_columns(named, differing), has_tabs=form is None)
     else:
         constants = made.attrs["constants"]
-        print_grid(_grid(made))
+        print_grid(_grid(made), has_tabs=form is None)
     if line := constants_line(constants):
         terminal.note(line, style="dim")
     for overrides, why in left_out(root).items():
@@ -143,7 +143,7 @@ def _columns(named: Mapping[str, Row], differing: Mapping[str, Sequence[Any]]) -
         cells = [result_cell(row.results().get(name)) for row in rows]
         columns.append(Column(name, cells, rank=1, is_right=True))
     reasons = [shortened_reason(row.why) for row in rows]
-    columns.append(Column("reason", reasons, rank=6, styles=[_style(row) for row in rows]))
+    columns.append(Column("reason", reasons, rank=1, styles=[_style(row) for row in rows]))
     for place, name in enumerate(dict.fromkeys(name for row in rows for name in row.metrics)):
         cells = [amount.number(row.value(name)) if name in row.metrics else "" for row in rows]
         columns.append(Column(name, cells, rank=3 + place if place < 3 else 100 + place, is_right=True))

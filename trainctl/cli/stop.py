@@ -21,7 +21,7 @@ from trainctl.launch.registry import Launcher, send_signal
 from trainctl.rundir.finding import find_runs
 from trainctl.rundir.lock import is_locked, is_open_in
 from trainctl.rundir.paths import RunDir
-from trainctl.rundir.status import Status, boot_id, note_stop, process_started, read_status, state_of
+from trainctl.rundir.status import ALIVE, Status, boot_id, note_stop, process_started, read_status, state_of
 
 _POLL_S = 0.05
 _KILL_S = 5.0  # how long the kernel may take for a process that was killed
@@ -63,7 +63,7 @@ def _sweep_dir(place: str) -> Path | None:
 
 
 def _nothing_works_in(directory: Path) -> str:
-    running = [run for run in find_runs(directory) if state_of(run) == "running"]
+    running = [run for run in find_runs(directory) if state_of(run) in ALIVE]
     hint = (
         f"; it has running runs, each of which can be stopped: {', '.join(map(shown, running[:10]))}" if running else ""
     )
@@ -76,7 +76,7 @@ def _stop_launcher(launcher: Launcher, directory: Path, now: bool) -> int:
         return terminal.complain(
             f"the launcher of {directory} is process {launcher.pid} of {launcher.host}; stop it on that machine"
         )
-    running = sum(state_of(run) == "running" for run in find_runs(directory))
+    running = sum(state_of(run) in ALIVE for run in find_runs(directory))
     jobs = "1 running job" if running == 1 else f"{running} running jobs"
     try:
         was_there = launcher.signal(signal.SIGTERM if now else signal.SIGINT)
@@ -95,7 +95,7 @@ def _stop_launcher(launcher: Launcher, directory: Path, now: bool) -> int:
 def _stop_run(run: RunDir, grace_s: float) -> int:
     """End a run, wait for that, and return the exit code."""
     status, state = read_status(run), state_of(run)
-    if state != "running" or status is None or status.pid is None:
+    if state not in ALIVE or status is None or status.pid is None:
         return terminal.complain(f"{shown(run)} is not running ({state}); nothing was stopped")
     pid = status.pid
     is_here = status.host == socket.gethostname() and status.boot_id == boot_id()

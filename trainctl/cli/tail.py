@@ -23,7 +23,7 @@ from trainctl.rundir import files
 from trainctl.rundir.logs import end_of, log_of
 from trainctl.rundir.masked import secrets_of
 from trainctl.rundir.paths import RunDir
-from trainctl.rundir.status import state_of
+from trainctl.rundir.status import ALIVE, state_of
 from trainctl.rundir.summary import summarize
 from trainctl.text import clean_line
 
@@ -68,7 +68,7 @@ def tail(
 def _log_of(run: RunDir, command: str) -> Path:
     known = [each.name for each in summarize(run).commands]
     if command not in known:
-        has = f"which has {', '.join(known)}" if known else "which is not a pipeline, or has not begun"
+        has = f"which has {', '.join(known)}" if known else "which has no commands, or has not started yet"
         raise TrainctlError(f"there is no command {command!r} in {shown(run)}, {has}")
     return log_of(run, command)
 
@@ -214,7 +214,7 @@ def _read_on(log: Path, file: BinaryIO | None, printer: Printer) -> BinaryIO | N
 def _may_go_on(run: RunDir) -> bool:
     """Whether something may still be printed: the run runs, or waits for a launcher that works."""
     state = state_of(run)
-    return state == "running" or (state == "queued" and _has_launcher(run))
+    return state in ALIVE or (state == "queued" and _has_launcher(run))
 
 
 def _has_launcher(run: RunDir) -> bool:

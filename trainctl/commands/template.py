@@ -78,7 +78,7 @@ class Templates:
         self.texts: dict[str, str] = {}
         for name, text in raw.items():
             if not isinstance(name, str):
-                raise CommandError(f"{COMMANDS}.{name}: the name is not text in YAML; write it in quotes")
+                raise CommandError(f"{COMMANDS}.{name}: YAML does not read the name as text; write it in quotes")
             if not isinstance(text, str) or not text.strip() or "\0" in text:
                 hint = "; write it in quotes" if isinstance(text, (bool, int, float)) else ""
                 raise CommandError(f"{COMMANDS}.{name}={text!r} must be the text of a command{hint}")
@@ -92,7 +92,7 @@ class Templates:
         """Return a command as the shell gets it: every value quoted once.
 
         Raises:
-            CommandError: a value is missing, is nothing that a command can be given, or stands where it cannot.
+            CommandError: a value is missing, cannot be given to a command, or stands where none can.
         """
         shell = ShellText()
         for piece in pieces(self.texts[name], f"{COMMANDS}.{name}"):

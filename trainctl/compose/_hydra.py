@@ -339,6 +339,26 @@ def outcome_of(returned: JobReturn) -> Any:
     return returned._return_value
 
 
+def is_told_by_main() -> bool:
+    """Whether what the caller raises would reach Hydra's `main` alone, which prints it and ends the program with 1.
+
+    All that is called in between is Hydra's or ours. Not where everything is wanted: `HYDRA_FULL_ERROR=1`, a debugger.
+    """
+    if not IS_KNOWN:
+        return False
+    from hydra._internal import utils
+
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_code is not utils.run_and_report.__code__:
+        if not str(frame.f_globals.get("__name__")).startswith(_OURS_OR_HYDRAS):
+            return False
+        frame = frame.f_back
+    return frame is not None and not (utils._is_env_set("HYDRA_FULL_ERROR") or utils.is_under_debugger())
+
+
+_OURS_OR_HYDRAS = ("hydra._internal.", "hydra.core.", "hydra_plugins.hydra_trainctl.", "trainctl.")
+
+
 # The command line of a program.
 
 

@@ -21,6 +21,7 @@ from typing import Any
 from trainctl.examine.row import Row
 from trainctl.rundir import files
 from trainctl.rundir.paths import RunDir, own_dir
+from trainctl.rundir.status import ALIVE
 from trainctl.track import tensorboard
 
 _READERS = ("config/*.py", "examine/*.py", "rundir/*.py", "text.py", "track/tensorboard.py")
@@ -59,7 +60,7 @@ class Cache:
     def put(self, row: Row, signature: Signature) -> None:
         """Keep a row; `signature` was taken before it was read."""
         newest = max((max(entry[3:]) for entry in signature if len(entry) > 1), default=0)
-        if self._now_ns is None or newest > self._now_ns - _TICK_NS or row.state == "running" or row.problems:
+        if self._now_ns is None or newest > self._now_ns - _TICK_NS or row.state in ALIVE or row.problems:
             return
         plain = row.to_plain()
         if _is_json(plain):

@@ -9,17 +9,17 @@ import os
 import signal
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 from trainctl.attempt.reservation import take_lock
 from trainctl.errors import CommandError
 from trainctl.rundir import files
 from trainctl.rundir.paths import RunDir
-from trainctl.rundir.status import State, read_status, write_status
+from trainctl.rundir.status import ALIVE, State, read_status, write_status
 
-# error: it raised or called sys.exit; crash: it, or a command, died without an answer; moved: it lost its host; the
-# others say what they are
-Cause = Literal["error", "crash", "oom", "timeout", "interrupted", "moved"]
+# error: it raised or called sys.exit; crash: it, or a command, died without an answer; moved: it lost
+# its host; the others say what they are
+Cause = Literal["error", "crash", "oom", "timeout", "interrupted", "stopped", "moved"]
 
 _OOM_NAMES = ("OutOfMemoryError", "MemoryError")
 _OOM_WORDS = ("CUDA out of memory", "CUDA_ERROR_OUT_OF_MEMORY", "RESOURCE_EXHAUSTED", "CUBLAS_STATUS_ALLOC_FAILED")
@@ -32,17 +32,40 @@ class Failure:
     Attributes:
         reason: one line for a person.
         tail: the last lines that tell more.
+        frame: the last line of the program's own in the traceback: `train.py:12 in forward`.
     """
 
     cause: Cause
     reason: str
     tail: str = ""
+    frame: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """What became of the job: `ended its process with exit code 3 …`, `was stopped by ann …`."""
+        return f"was {self.ending}" if self.is_from_outside else self.reason
+
+    @property
+    def fate(self) -> str:
+        """The same, of another job: `failed: ValueError …`, `was stopped by ann …`."""
+        return self.sentence if self.is_from_outside else f"failed: {self.reason}"
+
+    @property
+    def is_from_outside(self) -> bool:
+        """Whether somebody has ended the job: a person by its name, or whoever ended the sweep."""
+        return self.cause in ("stopped", "interrupted")
+
+    @property
+    def ending(self) -> str:
+        """How a job ended that somebody has ended: `interrupted by Ctrl-C`, `interrupted: KeyboardInterrupt`."""
+        between = " " if self.reason.startswith(("by ", "because ")) else ": "
+        return f"{self.cause}{between}{self.reason}"
 
     @property
     def state(self) -> State:
         """The word for `status.yaml`."""
-        states: dict[Cause, State] = {"error": "failed", "crash": "failed", "oom": "oom", "timeout": "timeout"}
-        return states.get(self.cause, "interrupted")
+        states: dict[Cause, State] = {"error": "failed", "crash": "failed", "moved": "interrupted"}
+        return states.get(self.cause, cast("State", self.cause))
 
 
 def cause_of(error: BaseException) -> Cause:
@@ -128,9 +151,9 @@ def record_failure(run: RunDir, pid: int | None, status: int, failure: Failure, 
         return
     try:
         written = read_status(run)
-        if written is None or written.pid != pid or written.state == "done":
+        if written is None or written.pid != pid or written.has_returned:
             return
-        if written.state == "running" or failure.cause in ("timeout", "interrupted", "moved"):
+        if written.state in ALIVE or failure.cause in ("timeout", "interrupted", "stopped", "moved"):
             killed = os.WIFSIGNALED(status)
             write_status(
                 run,
@@ -151,7 +174,7 @@ def record_failure(run: RunDir, pid: int | None, status: int, failure: Failure, 
 def is_done_by(path: Path | None, pid: int | None) -> bool:
     """Whether a process has written down, before it ended, that its run is done."""
     status = None if path is None else read_status(RunDir.at(path))
-    return status is not None and status.state == "done" and status.pid == pid
+    return status is not None and status.has_returned and status.pid == pid
 
 
 def last_lines(path: Path) -> str:

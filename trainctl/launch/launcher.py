@@ -8,6 +8,7 @@ import secrets
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from hydra.core.override_parser.types import Override
@@ -16,6 +17,7 @@ from hydra.core.utils import JobReturn, configure_log, setup_globals
 from trainctl.compose.job import JobSpec, SweepContext, hooks_of
 from trainctl.config.overrides import shared_texts, swept_keys
 from trainctl.config.settings_node import secrets_in, setting
+from trainctl.launch.again import command_again
 from trainctl.launch.detach import detach, take_sweep_dir
 from trainctl.launch.display.choose import make_report
 from trainctl.launch.dry_run import Preview
@@ -85,7 +87,7 @@ class SlotSweeps:
             is_alone = self._presence.is_alone
             return Sweep(
                 executor, specs, report, self._settings, is_alone=is_alone,
-                known=secrets_in(config), hidden=setting(config, "hidden") or (),
+                known=secrets_in(config), hidden=setting(config, "hidden") or (), again=partial(command_again, config),
             ).run()  # fmt: skip
         except BaseException:
             self.close()

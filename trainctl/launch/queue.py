@@ -95,7 +95,7 @@ class JobProcess:
             self.is_armed, self.waits_for_other = True, False
         elif kind == "waiting":
             self.waits_for_other = True
-        elif kind in ("idle", "leaving"):
+        elif kind in ("idle", "leaving", "said"):
             pass
         elif kind == "started":
             self.path, self.started = Path(values[0]), time.monotonic()

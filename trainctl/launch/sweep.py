@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import dataclasses
 import os
 import select
 import signal
@@ -23,15 +24,17 @@ from trainctl.launch.failure import Failure, is_done_by, judge_death, last_lines
 from trainctl.launch.local import linux
 from trainctl.launch.notice import ask_for_checkpoint
 from trainctl.launch.queue import JobProcess, Queue
-from trainctl.launch.returns import failed_return, unpack_return
+from trainctl.launch.returns import as_told, failed_return, unpack_return
 from trainctl.launch.settings import LauncherSettings
 from trainctl.launch.signals import Interrupts
 from trainctl.rundir.masked import secrets_of
+from trainctl.rundir.pace import read_progress
 from trainctl.rundir.paths import RunDir
-from trainctl.rundir.status import stopped_by
+from trainctl.rundir.status import stop_reason, stopped_by
+from trainctl.text import clean_line
 
 _LOOK_S = 0.2  # between two looks at whether a checkpoint is taken
-_KILLED = ", by KILL since TERM was not obeyed"
+_KILLED = "; it did not obey TERM and was killed"
 
 
 class Sweep:
@@ -47,12 +50,14 @@ class Sweep:
         is_alone: Callable[[], bool],
         known: Masking,
         hidden: Sequence[object],
+        again: Callable[[Sequence[str], Path | None], str | None],
     ) -> None:
         self._executor = executor
         self._queue = Queue(executor, specs, report, is_alone=is_alone)
         self._specs = specs
         self._late_code: set[str] = set()
         self._report = report
+        self._again = again
         self._settings = settings
         self._known, self._hidden = known, hidden
         self._tries = [0] * len(specs)
@@ -88,14 +93,19 @@ class Sweep:
         finally:
             self._report.close()
         missing = sum(returned is None for returned in self._returns)
-        self._report.sum_up(missing, time.monotonic() - begun)
+        self._report.sum_up(missing, time.monotonic() - begun, self._command_again)
         if self._interrupts.wants_no_more:
             self._leave()
         why = self._executor.obstacle or "the sweep was stopped"
-        return [
+        returns = [
             returned or failed_return(spec.texts, JobError(f"the job was not started: {why}"))
             for returned, spec in zip(self._returns, self._specs, strict=True)
         ]
+        return returns if self._report.is_silent else [as_told(returned) for returned in returns]
+
+    def _command_again(self, position: int) -> str:
+        path, _ = self._outcomes.get(position, (None, None))
+        return self._again(self._specs[position].texts, path) or "the same program: jobs that are done are skipped"
 
     def _leave(self) -> NoReturn:
         raise SystemExit(128 + int(self._interrupts.ended_by or signal.SIGINT))
@@ -143,6 +153,9 @@ class Sweep:
         elif kind == "late":
             assert job.path is not None
             self._tell_late_code(job.position, job.path, values[0])
+        elif kind == "said":
+            for line in values[0].splitlines():
+                self._report.note(clean_line(line))
         elif kind == "idle":
             self._report.idle(job.position)
             self._queue.take_slot_back(job)
@@ -229,13 +242,18 @@ class Sweep:
             return True
         kind, values = job.answer or ("died", ())
         if kind == "skipped":
-            self._report.skip(job.position, Path(values[0]), values[1], values[3], is_shared=values[4])
+            self._report.skip(
+                job.position, Path(values[0]), values[1], values[3], is_shared=values[4], stopped=values[5]
+            )
             self._conclude(job.position, unpack_return(values[2]), Path(values[0]))
         elif kind == "same":
             self._follow(job.position, self._position[values[0]], Path(values[1]))
         elif kind == "ended" and values[0] is None:
             assert job.path is not None
-            self._report.done(job.position, job.path, job.seconds)
+            if values[2]:
+                self._report.stop(job.position, job.path, job.seconds, f"stopped {values[2]}")
+            else:
+                self._report.done(job.position, job.path, job.seconds)
             self._conclude(job.position, unpack_return(values[1]), job.path)
         else:
             return False
@@ -245,12 +263,12 @@ class Sweep:
 
     def _fail(self, job: JobProcess, status: int) -> None:
         run = None if job.path is None else RunDir.at(job.path)
-        who = None if run is None else stopped_by(run)
-        if who is not None and job.ended_as is None:
-            job.ended_as = Failure("interrupted", f"was ended by {who}")
+        if run is not None and job.ended_as is None and (who := stopped_by(run)) is not None:
+            progress = read_progress(run)
+            job.ended_as = Failure("stopped", stop_reason(who, progress.step, progress.total))
         data: bytes | None = None
         if job.answer is not None:
-            failure, data = job.answer[1]
+            failure, data, _ = job.answer[1]
             failure = job.ended_as or failure
         else:
             failure = judge_death(status, job.ended_as, (job.oom_kills, linux.oom_kills() if job.is_here else None))
@@ -258,16 +276,21 @@ class Sweep:
         if run is not None:
             record_failure(run, job.pid, status, failure, job.seconds)
         secrets = self._secrets(job.position, run)
-        failure = Failure(failure.cause, secrets.text(failure.reason), secrets.text(failure.tail))
+        failure = dataclasses.replace(failure, reason=secrets.text(failure.reason), tail=secrets.text(failure.tail))
         if failure.cause == "moved" and self._goes_on_elsewhere(job):
             return
         log = None if run is None else run.log
-        self._report.fail(job.position, job.path, job.seconds, failure.reason, failure.tail, log)
-        if self._tries_again(job, failure):
-            return
-        self._failures += 1
+        if failure.is_from_outside and job.path is not None:
+            self._report.stop(job.position, job.path, job.seconds, failure.ending)
+        else:
+            self._report.fail(
+                job.position, job.path, job.seconds, failure.reason, failure.tail, log, frame=failure.frame
+            )
+            if self._tries_again(job, failure):
+                return
+            self._failures += 1
         where = "" if log is None else f"; its log is {log}"
-        lost = failed_return(self._specs[job.position].texts, JobError(f"the job {failure.reason}{where}"))
+        lost = failed_return(self._specs[job.position].texts, JobError(f"the job {failure.sentence}{where}"))
         self._conclude(job.position, lost if data is None else unpack_return(data), job.path, failure)
 
     def _secrets(self, position: int, run: RunDir | None) -> Masking:
@@ -308,7 +331,7 @@ class Sweep:
         else:
             log = None if path is None else RunDir.at(path).log
             name = "another job" if path is None else path.name
-            self._report.fail(position, None, 0.0, f"same as {name}, which failed: {failure.reason}", "", log)
+            self._report.fail(position, None, 0.0, f"same as {name}, which {failure.fate}", "", log)
 
     def _tries_again(self, job: JobProcess, failure: Failure) -> bool:
         """Put a failed job at the head of the queue if the policy wants it tried again."""
@@ -399,9 +422,10 @@ class Sweep:
         jobs = "1 running job" if running == 1 else f"{running} running jobs"
         if self._interrupts.wants_the_end and not self._is_ending:
             self._is_ending = True
-            self._report.note(f"ending {jobs} ...")
+            self._report.note(f"interrupted: ending {jobs} ...")
             for job in self._jobs.values():
-                self._end_early(job, Failure("interrupted", "was ended on request"))
+                self._end_early(job, Failure("interrupted", f"by {self._interrupts.cause}"))
         elif running and not self._is_ending and not self._has_said_wait:
             self._has_said_wait = True
-            self._report.note(f"no new jobs; waiting for {jobs} (Ctrl-C again ends them)")
+            why = "interrupted: " if self._interrupts.wants_no_more else ""
+            self._report.note(f"{why}no new jobs; waiting for {jobs} (Ctrl-C again ends them)")

@@ -23,7 +23,7 @@ from trainctl.rundir.fields import unix_time, whole
 from trainctl.rundir.inbox import list_inbox, names_in_inbox
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.request import Request, request_id, short
-from trainctl.rundir.status import state_of
+from trainctl.rundir.status import ALIVE, state_of
 
 # `applying`: of older versions. Beside the answer: `read`, who has taken the values of an edit, and `done`, what has
 # come of an action that the training loop does itself.
@@ -34,6 +34,7 @@ _BESIDE = {"read": ("read", "watched"), "done": ("done", "reason", "settled")}
 LOOKS = {"checkpoint": "live.should_checkpoint", "evaluate": "live.should_evaluate", "stop": "live.should_stop"}
 
 RUN_ENDED = "the run ended"
+_CANCELLED = "cancelled by "
 
 _LOOK_S = 0.02
 
@@ -46,6 +47,7 @@ class Event:
         step: where it was applied; `at` is the step that was asked for.
         edits: as asked for while it is pending, and as recorded once it is applied.
         undo: which edit is taken back: its number, True for the last one while that is not known.
+        cancel: the id of the request that is taken back.
         read: the step at which each key of an edit was first read after it; None for a key that was not read in
             `watched` steps. A key that another edit has set before anybody read it is not in it.
         done: the step in which the training loop has done an action; until then `reason` says why it has not, and
@@ -65,6 +67,7 @@ class Event:
     action: str | None = None
     arguments: dict[str, Any] | None = None
     undo: int | bool | None = None
+    cancel: str | None = None
     read: dict[str, int | None] | None = None
     watched: int | None = None
     done: int | None = None
@@ -74,9 +77,10 @@ class Event:
     def about(cls, request: Request, state: EventState, **more: Any) -> Event:
         """Return an event that says what a request asks for, in short; `more` are its other fields, or better ones."""
         said: dict[str, Any] = {
-            "edits": short(request.asked) if request.action is None else None,
+            "edits": short(request.asked) if request.action is None and request.cancel is None else None,
             "who": request.who, "via": request.via, "note": request.note, "at": request.at, "undo": request.undo,
-            "action": request.action, "arguments": short(request.arguments) if request.arguments else None,
+            "cancel": request.cancel, "action": request.action,
+            "arguments": short(request.arguments) if request.arguments else None,
         }  # fmt: skip
         return cls(request.id, state, **{**said, **more})
 
@@ -89,8 +93,18 @@ class Event:
     def is_final(self) -> bool:
         return self.state in ("applied", "rejected")
 
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether a person has taken it back before it took effect."""
+        return self.state == "rejected" and (self.reason or "").startswith(_CANCELLED)
+
 
 _NAMES = tuple(one.name for one in dataclasses.fields(Event))
+
+
+def cancelled_by(who: str | None, note: str | None) -> str:
+    """Return the reason of the end of a request that was taken back."""
+    return f"{_CANCELLED}{who or 'somebody'}" + (f": {note}" if note else "")
 
 
 def append(run: RunDir, events: Iterable[Event], *, durable: bool = False) -> None:
@@ -168,7 +182,7 @@ def _is_whole(value: Any) -> bool:
 
 
 _FIELDS: dict[str, Callable[[Any], bool]] = {
-    **dict.fromkeys(("id", "state", "who", "via", "note", "reason", "action"), _is_text),
+    **dict.fromkeys(("id", "state", "who", "via", "note", "reason", "action", "cancel"), _is_text),
     **dict.fromkeys(("edits", "arguments"), _is_mapping),
     **dict.fromkeys(("step", "at", "watched", "done"), _is_whole),
     "read": lambda value: isinstance(value, dict) and all(one is None or _is_whole(one) for one in value.values()),
@@ -245,11 +259,11 @@ def wait_for_answer(
     size, found = -1, None
     while True:
         # the state first: what a run answered before it ended is in the file by then
-        running = state_of(run) == "running"
+        is_alive = state_of(run) in ALIVE
         now = _size(run)
         found = answer(run, request) if now != size else found
         size = now
-        if (found is not None and is_enough(found)) or not running or time.monotonic() >= deadline:
+        if (found is not None and is_enough(found)) or not is_alive or time.monotonic() >= deadline:
             return found
         time.sleep(_LOOK_S)
 

@@ -19,9 +19,19 @@ from trainctl.rundir import events, files
 from trainctl.rundir.fields import Fields, number
 from trainctl.rundir.masked import masking_of, texts
 from trainctl.rundir.metrics import with_numbers
-from trainctl.rundir.pace import read_progress
+from trainctl.rundir.pace import Progress, read_progress
 from trainctl.rundir.paths import RunDir
-from trainctl.rundir.status import CommandState, Seen, Status, command_states, seen_of, stopped_by
+from trainctl.rundir.status import (
+    ALIVE,
+    CommandState,
+    Seen,
+    State,
+    Status,
+    command_states,
+    seen_of,
+    stop_reason,
+    stopped_by,
+)
 
 log = logging.getLogger(__name__)
 
@@ -61,10 +71,20 @@ class Summary:
     age_s: float | None
     attempt: int
     reason: str | None
-    paused: bool = False
     commands: list[CommandState] = field(default_factory=list)  # of a pipeline
+    looks: tuple[str, ...] = ()  # the actions that its loop looks for
     problems: list[str] = field(default_factory=list)
     masking: Masking = field(default_factory=lambda: Masking({}), repr=False, compare=False)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether its process lives: it runs, or is paused."""
+        return self.state in ALIVE
+
+    @property
+    def paused(self) -> bool:
+        """Whether it waits until somebody lets it go on."""
+        return self.state == "paused"
 
     @property
     def why(self) -> str | None:
@@ -90,12 +110,12 @@ def _summarize(run: RunDir) -> Summary:
     is_known = status is not None
     status = status or Status(state="queued")
     record = read_record(run, "name", "overrides", problems=problems)
-    progress = read_progress(run, problems, since=status.started if state == "running" else None)
+    progress = read_progress(run, problems, since=status.started if state in ALIVE else None)
     metrics, metrics_step = last_metrics(run, problems)
     result, (changelog, edits) = _result(run, problems), _read_edits(run, problems)
     masking = masking_of(run, changelog)
     events.check_latest(run, read_tail(run.events, problems=problems), problems)
-    ended = None if state == "running" else status.ended
+    ended = None if state in ALIVE else status.ended
     return Summary(
         run=run,
         name=Fields(record, run.run.name, problems).text("name") or run.name,
@@ -107,7 +127,7 @@ def _summarize(run: RunDir) -> Summary:
         step=metrics_step if progress.step is None else progress.step,
         total=progress.total,
         rate=progress.rate,
-        eta_s=progress.eta_s if state == "running" else None,
+        eta_s=progress.eta_s if state in ALIVE else None,
         metrics=metrics,
         result=masking.value(run.result.stem, result),
         edits=edits,
@@ -116,9 +136,9 @@ def _summarize(run: RunDir) -> Summary:
         duration_s=_duration_s(state, status.started, ended, now),
         age_s=_age_s(run, now),
         attempt=status.attempt,
-        reason=texts(masking, _reason(run, state, status)),
-        paused=state == "running" and progress.is_paused,
+        reason=texts(masking, _reason(run, state, status, progress)),
         commands=command_states(status, state, now),
+        looks=progress.looks,
         problems=texts(masking, problems),
         masking=masking,
     )
@@ -160,23 +180,28 @@ class PreviousAttempt:
 
     Attributes:
         number: 1 for the first.
-        state: how it ended: `interrupted` if it was killed, `failed`, `timeout`, `oom`, or `done`.
+        state: how it ended: `interrupted` if it was killed, `stopped` if a person stopped this very run, `failed`,
+            `timeout`, `oom`, or `done`.
         reason: why, as far as that is known.
         last_step: the last step that it is known to have reached; None if it is not known to have begun one.
     """
 
     number: int
-    state: str
+    state: State
     reason: str | None = None
     last_step: int | None = None
 
     @classmethod
     def of(cls, run: RunDir, status: Status) -> PreviousAttempt:
         """Return what is known of the last attempt of a run that does not run."""
-        steps = (read_progress(run).step, last_metrics(run)[1])
-        last = max((step for step in steps if step is not None), default=None)
-        state = "interrupted" if status.state == "running" else status.state
-        return cls(status.attempt, state, status.reason, last)
+        progress = read_progress(run)
+        last = max((step for step in (progress.step, last_metrics(run)[1]) if step is not None), default=None)
+        if status.state not in ALIVE:
+            return cls(status.attempt, status.state, status.reason, last)
+        who = stopped_by(run, status)
+        if who is None:
+            return cls(status.attempt, "interrupted", status.reason, last)
+        return cls(status.attempt, "stopped", stop_reason(who, progress.step, progress.total), last)
 
 
 def last_metrics(run: RunDir, problems: list[str] | None = None) -> tuple[dict[str, float], int | None]:
@@ -257,7 +282,7 @@ def _entries(text: str, keys: tuple[str, ...], path: Path) -> dict[str, Any]:
 
 
 def _duration_s(state: Seen, started: float | None, ended: float | None, now: float) -> float | None:
-    end = now if state == "running" else ended
+    end = now if state in ALIVE else ended
     return None if started is None or end is None else max(0.0, end - started)
 
 
@@ -275,13 +300,13 @@ def _result(run: RunDir, problems: list[str]) -> Any:
     return record["value"] if "value" in record else record.get("repr")
 
 
-def _reason(run: RunDir, state: Seen, status: Status) -> str | None:
-    if state == "running":
+def _reason(run: RunDir, state: Seen, status: Status, progress: Progress) -> str | None:
+    if state in ALIVE:
         return None
-    if state == "interrupted" and status.state == "running":
-        who = stopped_by(run)
+    if status.state in ALIVE:
+        who = stopped_by(run, status)
         if who is not None:
-            return f"was ended by {who}"
+            return stop_reason(who, progress.step, progress.total)
         return "its process is gone and left no word of how it ended (killed, a full disk, or the machine went down)"
     if status.reason is None and status.signal is not None:
         return f"killed by {status.signal}"

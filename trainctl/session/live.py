@@ -373,7 +373,7 @@ class Live:
             self._engine, self._next = None, NEVER
         if opened.pump.stop():
             opened.reads.end(self.step_number)
-            opened.end_asks(self.step_number)
+            opened.end_asks(self.step_number, self._position().total)
             opened.reject_left(reason)
             opened.note_environment()
         error = missed_error(opened, self.step_number) or lost_error(opened)

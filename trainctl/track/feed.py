@@ -17,7 +17,7 @@ from trainctl.errors import SettingError
 from trainctl.rundir import files
 from trainctl.rundir.fields import unix_time
 from trainctl.rundir.paths import RunDir
-from trainctl.rundir.status import Seen, Status, read_status, state_of
+from trainctl.rundir.status import ALIVE, Seen, Status, read_status, state_of
 from trainctl.rundir.summary import summarize
 from trainctl.track import net
 from trainctl.track.cursor import Cursor, lock_of, place_of, read_after
@@ -288,7 +288,7 @@ class Feed:
 
 def _mark_of(status: Status | None, state: Seen) -> str | None:
     """Return what stands for the end of an attempt; None while it runs."""
-    return None if status is None or state in ("running", "queued", "unreadable") else f"{status.attempt} {state}"
+    return None if status is None or state in (*ALIVE, "queued", "unreadable") else f"{status.attempt} {state}"
 
 
 def _digest(text: str) -> str:

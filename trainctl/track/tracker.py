@@ -13,7 +13,7 @@ from trainctl.rundir.status import State
 
 NAMES = ("mlflow", "tensorboard", "wandb")
 FINISHED: tuple[State, ...] = ("done",)
-KILLED: tuple[State, ...] = ("interrupted",)
+KILLED: tuple[State, ...] = ("interrupted", "stopped")
 _LONGEST_REASON = 400
 
 

@@ -33,7 +33,8 @@ class Claim:
     """What was found for a job.
 
     Attributes:
-        state: `free` (never run, or interrupted), `busy` (running now), `failed` (by itself), `done`, or `same`: an
+        state: `free` (never run, interrupted, or stopped without a value), `busy` (running now), `failed` (by itself),
+            `done` (or stopped with a value), or `same`: an
             equal job of this `launch()` has taken it.
         is_earlier: its `run.yaml` is of the time when it did not name program and function.
         passed: why the first directory that was passed over is another job's.
@@ -156,7 +157,7 @@ def _state(run: RunDir) -> ClaimState:
     status = read_status(run)
     if status is None:
         return "free"
-    if status.state == "done":
+    if status.has_returned:
         return "done" if run.result.is_file() else "free"
     return "failed" if status.state in FAILED else "free"
 

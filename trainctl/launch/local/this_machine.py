@@ -36,7 +36,7 @@ class LocalExecutor:
         return ()
 
     def why_lost(self, host: Host) -> str:  # there is one
-        return "was ended because the process that starts the jobs was killed"
+        return "because the process that starts the jobs was killed"
 
     def close(self) -> None:
         """End the zygote, and with it every job that still runs; give up the devices."""

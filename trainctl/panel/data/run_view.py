@@ -26,6 +26,7 @@ from trainctl.rundir.events import Event
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.status import state_of
 from trainctl.rundir.summary import Summary, read_record, summarize
+from trainctl.session.replay import refusal
 from trainctl.session.schedule import plan, read_replay
 
 
@@ -87,6 +88,7 @@ class RunView:
         actions: what can be asked of it, by name, as `run.yaml` says.
         ahead: what a replay will still change.
         problem: says in a sentence why the values cannot be shown.
+        refusal: says in a sentence why no edit is taken though the values are shown: it replays another run.
     """
 
     row: RunRow
@@ -98,17 +100,18 @@ class RunView:
     ahead: list[Ahead] = field(default_factory=list)
     masking: Masking = field(default_factory=lambda: Masking({}))
     problem: str | None = None
+    refusal: str | None = None
 
     @property
     def is_editable(self) -> bool:
         """Whether an edit could be asked for: the run trains, and its task takes edits."""
-        return self.row.summary.state == "running" and bool(self.keys)
+        return self.row.summary.is_alive and bool(self.keys) and self.refusal is None
 
     def is_like(self, other: RunView) -> bool:
         """Whether both come from the same changelog and requests in the same state: only the row differs."""
         same_files = self.values is other.values and self.events is other.events
         now, then = self.row.summary, other.row.summary
-        return same_files and (now.state, now.paused) == (then.state, then.paused)
+        return same_files and (now.state, now.looks) == (then.state, then.looks)
 
 
 class RunFiles:
@@ -130,7 +133,7 @@ class RunFiles:
         A run that does not run only changes by a file that takes another's place, which its directory's time tells.
         """
         row, changed = self._row, self._folder_changed()
-        if row is None or row.summary.state == "running" or changed != self._folder or self._looks == 0:
+        if row is None or row.summary.is_alive or changed != self._folder or self._looks == 0:
             row = self._read_row()
             self._folder = changed if changed and time.time_ns() - changed > SETTLED_S * 1e9 else None
         self._looks = (self._looks + 1) % LOOKS
@@ -146,7 +149,7 @@ class RunFiles:
         run = self.run
         seen = signature(run.status, run.run, run.progress, run.metrics, run.changelog, run.result)
         row = self._row
-        if row is None or seen != self._row_signature or (row.summary.state == "running" != state_of(run)):
+        if row is None or seen != self._row_signature or (row.summary.is_alive and row.summary.state != state_of(run)):
             row = self._row = RunRow.of(run)
             self._row_signature = seen
         return row
@@ -211,7 +214,13 @@ def read_view(row: RunRow, requests: list[Event]) -> RunView:
         edits_ahead(recorded, record.get("cwd"), row.summary.step, masking),
         masking,
         None if known else "this run takes no edits",
+        _refusal(recorded.base.get("trainctl")),
     )
+
+
+def _refusal(settings: Any) -> str | None:
+    source = settings.get("replay") if isinstance(settings, Mapping) else None
+    return refusal(source, str(settings.get("replay_mode", "refuse"))) if isinstance(source, str) else None
 
 
 def _known(controls: Any, masking: Masking, now: Mapping[str, Any]) -> dict[str, Key]:

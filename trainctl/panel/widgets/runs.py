@@ -153,10 +153,9 @@ class RunTable:
 def cells_of(name: str, row: RunRow, age: str) -> dict[str, Any]:
     """Return the cells of one run: HTML, or numbers where they are to be sorted as such, NaN for none."""
     run = row.summary
-    state = "paused" if run.paused else run.state
-    is_running = run.state == "running"
+    is_running = run.is_alive
     return {
-        "state": chip(state),
+        "state": chip(run.state),
         "run": run_link(name),
         "slot": html(run.slot),
         "step": _number(run.step),

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from trainctl.panel.data.run_view import RunRow
 from trainctl.panel.html import chip, html, run_link
-from trainctl.rundir.status import FAILED, CommandState, Seen
+from trainctl.rundir.status import ALIVE, FAILED, CommandState, Seen
 from trainctl.text import count, duration, number, rate, result
 
 MAX_METRICS = 6
@@ -20,8 +20,6 @@ def facts(row: RunRow) -> str:
     """Write the line as HTML."""
     run = row.summary
     parts = [chip(run.state)]
-    if run.paused:
-        parts.append('<span class="chip interrupted">paused</span>')
     if run.step is not None:
         of = f" / {count(run.total)}" if run.total else ""
         parts.append(f"<span>step <b>{count(run.step)}</b>{of}</span>")
@@ -69,7 +67,7 @@ def _command(command: CommandState) -> str:
 
 def _process(row: RunRow) -> str:
     run = row.summary
-    if run.state == "running":
+    if run.is_alive:
         return f"seen {age(row)} · pid {run.pid} · {html(run.host)}"
     return f"{age(row)} on {html(run.host)}" if run.host else ""
 
@@ -81,7 +79,7 @@ def _bar(step: int | None, total: int | None) -> str:
     return f'<div class="bar"><i style="width:{share:.1f}%"></i></div>'
 
 
-STATES: tuple[Seen, ...] = ("running", "queued", "done", "failed", "timeout", "oom", "interrupted", "unreadable")
+STATES: tuple[Seen, ...] = (*ALIVE, "queued", "done", "stopped", *FAILED, "interrupted", "unreadable")
 BAD: tuple[Seen, ...] = (*FAILED, "interrupted", "unreadable")
 MAX_FAILURES = 200
 
@@ -105,7 +103,7 @@ def slots(rows: Mapping[str, RunRow], memory: Mapping[str, tuple[float, float]] 
     for name, row in rows.items():
         if row.summary.slot is not None:
             on = known.setdefault(row.summary.slot, [])
-            if row.summary.state == "running":
+            if row.summary.is_alive:
                 on.append(name)
     if not known:
         return ""
