@@ -31,7 +31,7 @@ from trainctl.attempt.rank import rank
 from trainctl.attempt.reservation import is_waiting
 from trainctl.attempt.run_facts import earlier_draws, plain_facts
 from trainctl.compose import _hydra
-from trainctl.compose.pairs import check_any_left, check_complete, fit, fit_sweep, known_to_hydra
+from trainctl.compose.pairs import check_any_left, check_complete, fit, fit_sweep, known_to_hydra, warn_of_missing
 from trainctl.config.drawn import Draws, draw
 from trainctl.config.settings import Settings, settings_of
 from trainctl.config.settings_node import move_settings, setting
@@ -146,6 +146,7 @@ class TrainctlCallback(Callback):
             return
         if environment.offered(config.hydra.runtime.output_dir) is not None:
             return
+        warn_of_missing()
         try:
             _begin(config, task_function)
         except TrainctlError as error:

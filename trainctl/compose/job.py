@@ -21,7 +21,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from trainctl.compose import _hydra
-from trainctl.compose.pairs import compose_parsed
+from trainctl.compose.pairs import FittingLoader, compose_parsed
 from trainctl.config._omegaconf import registered_resolvers
 from trainctl.config.drawn import Draws, draw
 from trainctl.config.naming import naming_swept
@@ -160,6 +160,13 @@ class ComposedJob:
         self.config.hydra.sweep.dir = str(self.sweep_dir)
         self.config.hydra.sweep.subdir = str(path.relative_to(self.sweep_dir))
         self.config.hydra.run.dir = str(path)  # where Lightning sends the other ranks of a job
+
+
+def warn_of_missing(context: SweepContext, jobs: Sequence[Sequence[Override]]) -> None:
+    """Warn of the values that jobs lack, before the first of them starts."""
+    loader: Any = context.hydra_context.config_loader
+    if isinstance(loader, FittingLoader):
+        loader.foresee(context.config, [texts_of(job) for job in jobs])
 
 
 def compose_job(context: SweepContext, spec: JobSpec) -> ComposedJob:

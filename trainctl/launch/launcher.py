@@ -14,7 +14,7 @@ from typing import Any
 from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobReturn, configure_log, setup_globals
 
-from trainctl.compose.job import JobSpec, SweepContext, hooks_of
+from trainctl.compose.job import JobSpec, SweepContext, hooks_of, warn_of_missing
 from trainctl.config.overrides import shared_texts, swept_keys
 from trainctl.launch.detach import detach, take_sweep_dir
 from trainctl.launch.display.choose import make_report
@@ -68,6 +68,7 @@ class SlotSweeps:
         jobs = jobs[: self._settings.first]
         config = self._context.config
         configure_log(config.hydra.hydra_logging, config.hydra.verbose)
+        warn_of_missing(self._context, jobs)
         if self._preview is not None:
             return self._preview.show(self._context, self._specs(jobs, initial_job_idx, {}))
         sweep_dir = Path(str(config.hydra.sweep.dir)).absolute()
