@@ -1,7 +1,8 @@
 """The Hydra callback: makes any job a recorded run, and shows it on a page.
 
-Callbacks are built in the launching process and pickled into jobs, so nothing is kept on `self`: what is open (the
-attempt, the tee, the use of the page) belongs to the process that opened it, and is kept in this module.
+Callbacks are built in the launching process and pickled into jobs, so nothing is kept on `self` but how the program was
+started: what is open (the attempt, the tee, the use of the page) belongs to the process that opened it, and is kept in
+this module.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ from trainctl.panel.server import handle as panel
 from trainctl.panel.server.launch import ssh_line
 from trainctl.panel.server.watchdog import Guard
 from trainctl.rundir.paths import RunDir
-from trainctl.rundir.provenance import relative_to
+from trainctl.rundir.provenance import Start, relative_to
 from trainctl.session.start_check import check_start, own_changelog
 
 log = logging.getLogger(__name__)
@@ -68,9 +69,11 @@ class TrainctlCallback(Callback):
 
     Attributes:
         may_run_ahead: what it does when a job starts may be done before the job has a slot.
+        start: of the program, noted where a sweep begins.
     """
 
     may_run_ahead = True
+    start: Start | None = None
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check what was asked before anything is made, then show the page. In the process of a single run.
@@ -107,6 +110,7 @@ class TrainctlCallback(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check what was asked before anything is made, then show the page. In the process of the launcher."""
+        self.start = Start.of_this_process()
         move_settings(config)
         with known_to_hydra(config):
             launcher = str(OmegaConf.select(config, "hydra.launcher._target_", default=""))
@@ -148,7 +152,7 @@ class TrainctlCallback(Callback):
             return
         warn_of_missing()
         try:
-            _begin(config, task_function)
+            _begin(config, task_function, self.start)
         except TrainctlError as error:
             if config.hydra.mode == RunMode.RUN:
                 _refuse(error)
@@ -215,11 +219,11 @@ def _draw(config: DictConfig) -> None:
             _around.draws.put_back(earlier_draws(RunDir.at(str(config.hydra.run.dir)), setting(config, "replay")))
 
 
-def _begin(config: DictConfig, task: Any) -> None:
+def _begin(config: DictConfig, task: Any, start: Start | None) -> None:
     run = RunDir.at(config.hydra.runtime.output_dir)
     settings = settings_of(config)
     draws = _around.draws if config.hydra.mode == RunMode.RUN else None
-    facts = plain_facts(config, settings, run, task, draws)
+    facts = plain_facts(config, settings, run, task, draws, start)
     attempt = attempts.begin(run, config=config, settings=settings, facts=facts, left_by_exit="failed")
     attempt.ends_with_job = True
     try:

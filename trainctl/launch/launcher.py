@@ -53,7 +53,7 @@ class SlotSweeps:
             else:
                 name_sweep_dir(context.config, made)
         task = context.task_function
-        program = program_of(task, hooks_of(task).file(context.config))
+        program = program_of(task, hooks_of(task).file(context.config), context.start)
         self._context = dataclasses.replace(context, program=program, token=secrets.token_hex(8), begun=time.time())
 
     def launch(self, jobs: Sequence[Sequence[Override]], initial_job_idx: int) -> list[JobReturn]:
