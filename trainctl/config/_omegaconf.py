@@ -317,7 +317,7 @@ def with_fields(kind: type, names: Collection[Any]) -> type:
     """
     if set(names) <= _fields(kind):
         return kind
-    below = kind.__subclasses__()
+    below: list[type] = kind.__subclasses__()
     for each in below:  # it grows
         below += each.__subclasses__()
     fitting = [each for each in below if set(names) <= _fields(each)]

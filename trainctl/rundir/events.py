@@ -121,11 +121,12 @@ def read_events(run: RunDir, problems: list[str] | None = None) -> list[Event]:
     return found
 
 
-def check_latest(run: RunDir, data: bytes, problems: list[str]) -> None:
-    """Say in `problems` how many of the latest lines, which were read already, are no events."""
+def check_latest(run: RunDir, data: bytes, problems: list[str]) -> list[Event]:
+    """Return the events of the latest lines, which were read already; `problems` say how many are no events."""
     events = _events(files.parse_together(data))
     lines = count_lines(data) or int(b"\0" in data)  # of a machine that lost its power
     _tell_lost(run, max(lines - len(events), 0), problems)
+    return events
 
 
 def count_lines(data: bytes) -> int:
@@ -214,9 +215,14 @@ def outcome(event: Event) -> str | None:
 def count_unread(run: RunDir) -> int:
     """Count the edits of a run of which a value was not read by anybody; 0 where that cannot be read."""
     try:
-        told = {event.id: event.read or {} for event in read_events(run) if event.state == "read"}
+        return unread_among(read_events(run))
     except UnreadableError:
         return 0
+
+
+def unread_among(events: Iterable[Event]) -> int:
+    """Count the edits of which a value was not read by anybody, by all events of a run."""
+    told = {event.id: event.read or {} for event in events if event.state == "read"}
     return sum(None in read.values() for read in told.values())
 
 
@@ -244,7 +250,7 @@ def wait_for_answer(
     while True:
         # the state first: what a run answered before it ended is in the file by then
         running = state_of(run) == "running"
-        now = _size(run)
+        now = size_of(run)
         found = answer(run, request) if now != size else found
         size = now
         if (found is not None and is_enough(found)) or not running or time.monotonic() >= deadline:
@@ -252,7 +258,7 @@ def wait_for_answer(
         time.sleep(_LOOK_S)
 
 
-def _size(run: RunDir) -> int:
+def size_of(run: RunDir) -> int:
     try:
         return run.events.stat().st_size
     except OSError:

@@ -62,6 +62,7 @@ class Summary:
     attempt: int
     reason: str | None
     paused: bool = False
+    unread: int | None = 0  # edits of which a value was not read; None where only the whole of the events tells
     commands: list[CommandState] = field(default_factory=list)  # of a pipeline
     problems: list[str] = field(default_factory=list)
     masking: Masking = field(default_factory=lambda: Masking({}), repr=False, compare=False)
@@ -94,7 +95,8 @@ def _summarize(run: RunDir) -> Summary:
     metrics, metrics_step = last_metrics(run, problems)
     result, (changelog, edits) = _result(run, problems), _read_edits(run, problems)
     masking = masking_of(run, changelog)
-    events.check_latest(run, read_tail(run.events, problems=problems), problems)
+    latest = events.check_latest(run, read_tail(run.events, problems=problems), problems)
+    has_all = events.size_of(run) <= TAIL_BYTES
     ended = None if state == "running" else status.ended
     return Summary(
         run=run,
@@ -111,6 +113,7 @@ def _summarize(run: RunDir) -> Summary:
         metrics=metrics,
         result=masking.value(run.result.stem, result),
         edits=edits,
+        unread=events.unread_among(latest) if has_all else None,
         started=status.started,
         ended=ended,
         duration_s=_duration_s(state, status.started, ended, now),
@@ -177,6 +180,15 @@ class PreviousAttempt:
         last = max((step for step in steps if step is not None), default=None)
         state = "interrupted" if status.state == "running" else status.state
         return cls(status.attempt, state, status.reason, last)
+
+    @classmethod
+    def from_record(cls, record: Any) -> PreviousAttempt | None:
+        """Return what `run.yaml` says of the attempt before the one that runs; None where there was none."""
+        fields = Fields(record if isinstance(record, dict) else {}, "run.yaml")
+        number, state = fields.whole("number"), fields.text("state")
+        if number is None or state is None:
+            return None
+        return cls(number, state, fields.text("reason"), fields.whole("last_step"))
 
 
 def last_metrics(run: RunDir, problems: list[str] | None = None) -> tuple[dict[str, float], int | None]:
