@@ -213,7 +213,7 @@ def _columns(summaries: Sequence[Summary], root: Path) -> list[Column]:
 
 
 def edits_column(edits: Sequence[tuple[RunDir, int, int | None]], rank: int) -> Column:
-    """Return how many edits each run has, and in yellow how many nobody has read; where that is None it is looked up."""
+    """Return how many edits each run has, and in yellow how many nobody has read; None is looked up."""
     counts = [(count, count_unread(run) if unread is None and count else unread) for run, count, unread in edits]
     cells = [f"{count or ''}" + (f" ({unread} not read)" if unread else "") for count, unread in counts]
     return Column("edits", cells, rank=rank, is_right=True, styles=["yellow" if unread else "" for _, unread in counts])
