@@ -33,6 +33,9 @@ _LASTING = ("drawn", "composed")  # what the first attempt began with, whatever 
 _LOCK_PATIENCE_S = 0.5  # a child that its last holder has just forked may still have a copy of it
 
 
+PREVIOUS = "previous"  # in `run.yaml`: the attempt before
+
+
 class Reservation:
     """A run dir whose lock this process holds, until `start` makes a run of it or `release` gives it up.
 
@@ -107,6 +110,8 @@ class Reservation:
             self._write_record()
             return
         self.previous = PreviousAttempt.of(self.run, self._earlier)
+        # for a process that the job starts, and in which its session is opened
+        self._record |= {PREVIOUS: dataclasses.asdict(self.previous)}
         self._record = {**read_record(self.run, *_LASTING), **self._record}
         if self._earlier.state in ALIVE:  # we hold its lock: it was killed
             write_status(self.run, self._earlier.end(self.previous.state, reason=self.previous.reason))

@@ -149,7 +149,7 @@ def _columns(named: Mapping[str, Row], differing: Mapping[str, Sequence[Any]]) -
         columns.append(Column(name, cells, rank=3 + place if place < 3 else 100 + place, is_right=True))
     return [
         *columns,
-        edits_column([(row.run, row.edits) for row in rows], rank=7),
+        edits_column([(row.run, row.edits, None) for row in rows], rank=7),
         Column("took", [amount.duration(row.took_s) for row in rows], rank=8, is_right=True),
     ]
 

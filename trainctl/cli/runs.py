@@ -210,16 +210,13 @@ def _columns(summaries: Sequence[Summary], root: Path) -> list[Column]:
         Column("result", [result_cell(row.result) for row in summaries], rank=3, is_right=True),
         *_commands_column(summaries),
         reason_column(summaries, rank=1),
-        edits_column([(row.run, row.edits) for row in summaries], rank=9),
+        edits_column([(row.run, row.edits, row.unread) for row in summaries], rank=9),
         Column("age", [amount.duration(row.age_s) for row in summaries], rank=10, is_right=True),
     ]
 
 
-def edits_column(edits: Sequence[tuple[RunDir, int]], rank: int) -> Column:
-    """Return how many edits each run has, and in yellow how many of them nobody has read."""
-    unread = [count_unread(run) if count else 0 for run, count in edits]
-    cells = [
-        f"{count or ''}" + (f" ({lost} not read)" if lost else "")
-        for (_, count), lost in zip(edits, unread, strict=True)
-    ]
-    return Column("edits", cells, rank=rank, is_right=True, styles=["yellow" if lost else "" for lost in unread])
+def edits_column(edits: Sequence[tuple[RunDir, int, int | None]], rank: int) -> Column:
+    """Return how many edits each run has, and in yellow how many nobody has read; None is looked up."""
+    counts = [(count, count_unread(run) if unread is None and count else unread) for run, count, unread in edits]
+    cells = [f"{count or ''}" + (f" ({unread} not read)" if unread else "") for count, unread in counts]
+    return Column("edits", cells, rank=rank, is_right=True, styles=["yellow" if unread else "" for _, unread in counts])

@@ -14,7 +14,7 @@ from pathlib import Path
 from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobReturn, configure_log, setup_globals
 
-from trainctl.compose.job import JobSpec, SweepContext, hooks_of
+from trainctl.compose.job import JobSpec, SweepContext, hooks_of, warn_of_missing
 from trainctl.config.overrides import shared_texts, swept_keys
 from trainctl.config.settings_node import secrets_in, setting
 from trainctl.launch.again import command_again
@@ -58,7 +58,7 @@ class SlotSweeps:
             else:
                 name_sweep_dir(context.config, made)
         task = context.task_function
-        program = program_of(task, hooks_of(task).file(context.config))
+        program = program_of(task, hooks_of(task).file(context.config), context.start)
         self._context = dataclasses.replace(context, program=program, token=secrets.token_hex(8), begun=time.time())
 
     def launch(self, jobs: Sequence[Sequence[Override]], initial_job_idx: int) -> list[JobReturn]:
@@ -73,6 +73,7 @@ class SlotSweeps:
         jobs = jobs[: self._settings.first]
         config = self._context.config
         configure_log(config.hydra.hydra_logging, config.hydra.verbose)
+        warn_of_missing(self._context, jobs)
         if self._preview is not None:
             return self._preview.show(self._context, self._specs(jobs, initial_job_idx, {}))
         sweep_dir = Path(str(config.hydra.sweep.dir)).absolute()

@@ -9,7 +9,7 @@ import re
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from trainctl.config.changelog import Changelog, loads
 from trainctl.config.masking import Masking
@@ -23,6 +23,7 @@ from trainctl.rundir.pace import Progress, read_progress
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.status import (
     ALIVE,
+    STATES,
     CommandState,
     Seen,
     State,
@@ -71,6 +72,7 @@ class Summary:
     age_s: float | None
     attempt: int
     reason: str | None
+    unread: int | None = 0  # edits of which a value was not read; None where only the whole of the events tells
     commands: list[CommandState] = field(default_factory=list)  # of a pipeline
     looks: tuple[str, ...] = ()  # the actions that its loop looks for
     problems: list[str] = field(default_factory=list)
@@ -114,7 +116,8 @@ def _summarize(run: RunDir) -> Summary:
     metrics, metrics_step = last_metrics(run, problems)
     result, (changelog, edits) = _result(run, problems), _read_edits(run, problems)
     masking = masking_of(run, changelog)
-    events.check_latest(run, read_tail(run.events, problems=problems), problems)
+    latest = events.check_latest(run, read_tail(run.events, problems=problems), problems)
+    has_all = events.size_of(run) <= TAIL_BYTES
     ended = None if state in ALIVE else status.ended
     return Summary(
         run=run,
@@ -131,6 +134,7 @@ def _summarize(run: RunDir) -> Summary:
         metrics=metrics,
         result=masking.value(run.result.stem, result),
         edits=edits,
+        unread=events.unread_among(latest) if has_all else None,
         started=status.started,
         ended=ended,
         duration_s=_duration_s(state, status.started, ended, now),
@@ -202,6 +206,15 @@ class PreviousAttempt:
         if who is None:
             return cls(status.attempt, "interrupted", status.reason, last)
         return cls(status.attempt, "stopped", stop_reason(who, progress.step, progress.total), last)
+
+    @classmethod
+    def from_record(cls, record: Any) -> PreviousAttempt | None:
+        """Return what `run.yaml` says of the attempt before the one that runs; None where there was none."""
+        fields = Fields(record if isinstance(record, dict) else {}, "run.yaml")
+        number, state = fields.whole("number"), fields.text("state")
+        if number is None or state not in STATES:
+            return None
+        return cls(number, cast("State", state), fields.text("reason"), fields.whole("last_step"))
 
 
 def last_metrics(run: RunDir, problems: list[str] | None = None) -> tuple[dict[str, float], int | None]:

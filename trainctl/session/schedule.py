@@ -30,6 +30,14 @@ STARTED = "start-"  # begins the id of an edit: what a further attempt was start
 NEVER = 2**30 - 1
 
 
+def started_keys(edit: Edit) -> set[str]:
+    """Return the keys of an edit whose values are what an attempt was started with, and not a later request's."""
+    found: set[str] = set()
+    for part in edit.each:
+        found = found | part.values.keys() if (part.id or "").startswith(STARTED) else found - part.values.keys()
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class Scheduled:
     """One edit to come. One that is not recorded yet is from a replayed run; the others are our own changelog's."""

@@ -11,7 +11,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
-from typing import NoReturn, cast
+from typing import Any, NoReturn, cast
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus
@@ -138,7 +138,7 @@ class Job:
             claim = find_or_adopt(job)
             if self._may_run(claim):
                 slot = None if self._spec.ahead else self._get_slot(claim.run)
-                reservation, claim = self._reserve(job)
+                reservation, claim = self._reserve(job, machine_facts(context.start))
                 if reservation is not None:
                     return self._execute(context, job, reservation, slot)
             if claim.state == "same":
@@ -177,9 +177,8 @@ class Job:
         (slot,) = self._channel.receive()
         return cast("Slot", slot)
 
-    def _reserve(self, job: ComposedJob) -> tuple[Reservation | None, Claim]:
+    def _reserve(self, job: ComposedJob, facts: dict[str, Any]) -> tuple[Reservation | None, Claim]:
         """Take the run dir, unless somebody has it or finished it since we looked."""
-        facts = machine_facts()
         with claiming(job.sweep_dir):
             JobIndex(job.sweep_dir).mend()
             claim = claim_of(job)
