@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from hydra.core.plugins import Plugins
@@ -19,17 +21,18 @@ from trainctl.config.pairs import PAIR_NODE
 from trainctl.config.settings_node import NODE
 from trainctl.errors import RunDirError
 from trainctl.explain.origin import History, Source, check_key, rows, said_of_edit
-from trainctl.explain.trace import TraceError, comments, note_overrides, trace
+from trainctl.explain.trace import TraceError, comments, note_loaded, note_overrides, trace
 from trainctl.rundir import files
 from trainctl.rundir.edits import applied_edits, read_changelog
 from trainctl.rundir.events import read_events
 from trainctl.rundir.masked import masking_of, texts
 from trainctl.rundir.paths import RunDir
+from trainctl.rundir.provenance import relative_to
 from trainctl.text import clean
 
 # Sources that are read without running code of whoever made the run.
 _HARMLESS = ("file", "structured")
-_OF_HYDRA = "hydra.conf"
+_OF_HYDRA = "pkg://hydra.conf"
 _HYDRA = ".hydra/hydra.yaml"
 
 
@@ -98,7 +101,9 @@ def explain_run(run: RunDir) -> Explanation:
         try:
             base = hydra.runtime.version_base
             with _hydra.as_of(None if base is None else str(base)):
-                explanation = _explain(final, hydra, _loader(hydra), "(the config files have changed since)")
+                explanation = _explain(
+                    final, hydra, _loader(hydra), "(the config files have changed since)", _asking(run, hydra)
+                )
         except (OmegaConfBaseException, AttributeError, LookupError, TypeError, ValueError) as error:
             raise _not_hydras(run, error) from error
     explanation.unknown.extend(problems)
@@ -109,7 +114,7 @@ def explain_run(run: RunDir) -> Explanation:
     return Explanation(explanation.history.masked(masking), texts(masking, explanation.unknown), said)
 
 
-def _explain(final: Mapping[str, Any], hydra: DictConfig, loader: Any, otherwise: str) -> Explanation:
+def _explain(final: Mapping[str, Any], hydra: DictConfig, loader: Any, otherwise: str, asking: str = "") -> Explanation:
     unknown: list[str] = []
     settings = child(hydra, NODE)
     if settings is not None:
@@ -119,7 +124,11 @@ def _explain(final: Mapping[str, Any], hydra: DictConfig, loader: Any, otherwise
         history = trace(loader, hydra)
     except TraceError as error:
         history = History()
-        unknown.append(f"which config file set a value is unknown, because they cannot be read as they were: {error}")
+        why = str(error).partition(" Config search path:")[0].rstrip(".")
+        unknown.append(
+            f"which config file set a value is unknown, because they cannot be read as they were: {why}{asking}"
+        )
+        note_loaded(history, hydra, final)
         note_overrides(history, task_overrides(hydra), final)
     pair = hydra.runtime.get(PAIR_NODE)
     if pair is not None:
@@ -141,15 +150,27 @@ def _not_hydras(run: RunDir, error: Exception) -> RunDirError:
     return RunDirError(f"{run.path / _HYDRA} is not what Hydra writes: {' '.join(str(error).split())[:300]}")
 
 
+def _asking(run: RunDir, hydra: DictConfig) -> str:
+    """Say how to ask the program, which alone knows the configs that it stores itself."""
+    known = files.read_mapping(run.run, [])
+    script, module = known.get("script"), known.get("module")
+    program = str(module) if module else relative_to(Path(str(script)), Path.cwd()) if script else "PROGRAM"
+    command = shlex.join(["trainctl", "explain", "--app", program, *task_overrides(hydra)])
+    return f"; the program, which may store configs itself, is not run for this: ask it by `{command}`"
+
+
 def _loader(hydra: DictConfig) -> Any:
-    """Return a loader of the search path that a run has recorded; None where such a one cannot be made."""
+    """Return a loader of the search path that a run has recorded; None where such a one cannot be made.
+
+    Of the packages in it only those are read that Hydra's plugins installed here add for every program.
+    """
     if not _hydra.is_known():
         return None
     Plugins.instance()  # knows how to read each kind of source
-    search_path = []
     sources: Any = OmegaConf.to_container(hydra.runtime.config_sources, resolve=False)
-    for source in sources:
-        scheme, path = source["schema"], source["path"]
-        if scheme in _HARMLESS or (scheme == "pkg" and path == _OF_HYDRA):
-            search_path.append((str(source["provider"]), f"{scheme}://{path}"))
-    return _hydra.loader_of(search_path)
+    recorded = [(str(each["provider"]), each["schema"], f"{each['schema']}://{each['path']}") for each in sources]
+    harmless = [(provider, path) for provider, scheme, path in recorded if scheme in _HARMLESS or path == _OF_HYDRA]
+    added = _hydra.added_by_plugins(harmless)
+    return _hydra.loader_of(
+        (provider, path) for provider, _, path in recorded if (provider, path) in harmless or path in added
+    )

@@ -110,6 +110,17 @@ def note_overrides(history: History, overrides: Sequence[str], final: Mapping[st
         history.set({key: final[key] for key in given}, Source("command line", str(override.input_line)))
 
 
+def note_loaded(history: History, hydra: DictConfig, final: Mapping[str, Any]) -> None:
+    """Note what `+from=` has set of a config whose files are not there: values that the command line may replace."""
+    for each in kept_copies(hydra):
+        values = {
+            key: value
+            for key, value in leaves(each["values"]).items()
+            if key in final and split(key)[0] not in NEVER_LOADED
+        }
+        history.set(values, _loaded_from(each))
+
+
 def _override(config: DictConfig, history: History, override: Override) -> None:
     source = Source("command line", str(override.input_line))
     try:
@@ -127,10 +138,14 @@ def _take_loaded(config: DictConfig, history: History, loaded: Iterable[Mapping[
             for key, value in leaves(each["values"]).items()
             if key in history and split(key)[0] not in NEVER_LOADED
         }
-        history.set(values, Source("from", f"+from={each['source']} ({each['origin']})"))
+        history.set(values, _loaded_from(each))
         for key, value in values.items():
             with contextlib.suppress(EditError):  # the files have changed since
                 assign(config, {key: value})
+
+
+def _loaded_from(copy: Mapping[str, Any]) -> Source:
+    return Source("from", f"+from={copy['source']} ({copy['origin']})")
 
 
 def _file(entry: Any, found: Any, choosers: Mapping[str, str]) -> Source:
