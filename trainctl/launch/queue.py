@@ -9,15 +9,17 @@ import contextlib
 import dataclasses
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from trainctl.compose.job import JobSpec
+from trainctl.config.keys import is_within
 from trainctl.launch.display.report import Report
 from trainctl.launch.failure import Failure
 from trainctl.launch.local.channel import Channel, ChannelClosed
+from trainctl.launch.local.claim import APART
 from trainctl.launch.local.client import Starter
 from trainctl.launch.slots.pool import SlotPool
 from trainctl.launch.slots.slot import Slot
@@ -132,6 +134,7 @@ class Queue:
         self._is_alone = is_alone
         self._most_armed = min(len(pool.slots) + 1, _MOST_ARMED)  # one in reserve, for short jobs
         self._left = deque(range(len(specs)))
+        self._before = _earlier_equals(specs)
         self._looked = 0.0
         self._said: set[str] = set()
 
@@ -153,7 +156,10 @@ class Queue:
             if job.is_armed and not self._give_slot(job):
                 break
         while self._left and self._waiting(jobs) < self._pool.free + self._most_armed:
-            position = self._left.popleft()
+            position = next((each for each in self._left if self._may_come(each, jobs)), None)
+            if position is None:
+                break
+            self._left.remove(position)
             jobs[position] = self._ask_for_process(position)
         self._let_others_in(jobs)
 
@@ -168,6 +174,10 @@ class Queue:
         if job.slot is not None:
             self._pool.give_back(job.slot)
             job.slot = None
+
+    def _may_come(self, position: int, jobs: Mapping[int, JobProcess]) -> bool:
+        """Whether no earlier job is left that has to end first."""
+        return not any(each in jobs or each in self._left for each in self._before.get(position, ()))
 
     def _waiting(self, jobs: dict[int, JobProcess]) -> int:
         return sum(job.is_composing or job.is_armed for job in jobs.values())
@@ -210,3 +220,19 @@ class Queue:
         if why is not None and why not in self._said:
             self._said.add(why)
             self._report.note(f"waiting: {why}")
+
+
+def _earlier_equals(specs: Sequence[JobSpec]) -> dict[int, list[int]]:
+    """Return the earlier jobs that a job differs from in nothing but what is done with it: other commands, say.
+
+    These have one run dir, and are run in it in the order that was asked for.
+    """
+    if not any(is_within(key.replace("/", "."), APART) for spec in specs for key in spec.swept):
+        return {}
+    earlier: dict[frozenset[str], list[int]] = {}
+    found = {}
+    for position, spec in enumerate(specs):
+        same = frozenset(text for text in spec.texts if not is_within(text.lstrip("+~").partition("=")[0], APART))
+        found[position] = list(earlier.setdefault(same, []))
+        earlier[same].append(position)
+    return found
