@@ -159,6 +159,26 @@ def test_table_has_a_column_for_what_varies(cli: Cli, tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def test_table_leaves_out_what_tells_of_the_run_alone(cli: Cli, tmp_path: Path) -> None:
+    for lr, kept in ((0.1, "a"), (0.2, "b")):
+        path = tmp_path / "logs" / "train" / f"Lr_{lr}"
+        run = finished(path, f"lr={lr}", "trainctl.poll_s=1", f"hydra.job.name=x{lr}")
+        run.config.parent.mkdir()
+        files.write_yaml(
+            run.config,
+            {
+                "lr": lr,
+                "data": f"/data/{kept}",
+                "paths": {"out": f"{path}/ckpt", "work": "${hydra:runtime.output_dir}"},
+                "commands": {"train": "python train.py --lr ${lr}", "test": f"test {kept}"},
+            },
+        )
+    answer = cli("table", "logs")
+    assert answer.stdout.splitlines()[0].split()[:4] == ["name", "lr", "data", "result"]
+    assert "the same in all" not in answer.stderr, answer.stderr
+    assert cli("table", "logs", "--format", "csv").stdout.splitlines()[0].startswith("run,lr,data,")
+
+
 def test_table_spreads_results_that_are_mappings(cli: Cli, tmp_path: Path) -> None:
     finished(tmp_path / "outputs" / "a", result={"accuracy": 0.5, "loss": 2})
     finished(tmp_path / "outputs" / "b", result={"accuracy": 0.75})
