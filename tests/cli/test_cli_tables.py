@@ -136,6 +136,11 @@ def test_run_place_needs_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_ls_of_no_directory_is_one_sentence(cli: Cli, tmp_path: Path) -> None:
     assert_refused(cli("ls"), "'outputs' does not exist")
+    finished(tmp_path / "logs" / "runs" / "a")
+    assert_refused(
+        cli("ls"), "'outputs' does not exist; name the directory that holds your runs: there are some below logs"
+    )
+    assert "logs/runs/a\n" in cli("show", "runs/a").stdout
     (tmp_path / "file").touch()
     assert_refused(cli("ls", "file"), "'file' is not a directory")
     (tmp_path / "outputs").mkdir()

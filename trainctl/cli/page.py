@@ -18,7 +18,8 @@ from trainctl.errors import TrainctlError
 def panel(
     root: Annotated[Path, typer.Argument(metavar="[DIR]", help="Whose runs to show.", show_default=True)] = ROOT,
 ) -> None:
-    """Show the page for the runs below a directory until Ctrl-C."""
+    """Show the page for the runs below a directory until Ctrl-C: by its link, or by one for those who may only look."""
+    from trainctl.panel.auth.access import reader_url
     from trainctl.panel.server import handle as process
 
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
@@ -28,6 +29,7 @@ def panel(
     ended = threading.Event()
     try:
         terminal.print_line(handle.url)
+        terminal.print_line(f"to look only: {reader_url(handle.url)}")
         terminal.print_line("Ctrl-C ends it." if handle.is_started_here else "It was there already: Ctrl-C leaves it.")
         while (failure := handle.failure()) is None:
             ended.wait(0.5)

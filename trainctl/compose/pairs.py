@@ -29,7 +29,7 @@ from trainctl.errors import IncompatibleError, PairError, TrainctlError
 _LAUNCHER = {"_target_": "hydra_plugins.hydra_trainctl.fitting.FittingLauncher"}
 _ADVICE = "; give them in a file or as KEY=VALUE, or let them be missing with trainctl.missing=allow"
 _WARNING = (
-    "the first job of the sweep has no value for %s: a task that reads one of them fails unless the program sets it "
+    "the first job of the sweep has no value for %s: reading one fails unless the program has set it "
     "before (trainctl.missing=error refuses such a sweep)"
 )
 
