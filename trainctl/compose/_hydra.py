@@ -150,7 +150,7 @@ def added_by_plugins(sources: Iterable[tuple[str, str]]) -> set[str]:
     for provider, path in sources:
         search_path.append(provider, path)
     before = {each.path for each in search_path.get_path()}
-    for plugin in Plugins.instance().discover(SearchPathPlugin):
+    for plugin in cast("list[type[SearchPathPlugin]]", Plugins.instance().discover(SearchPathPlugin)):
         with contextlib.suppress(Exception):  # somebody else's code, which may ask for what this path has not
             plugin().manipulate_search_path(search_path)
     return {str(each.path) for each in search_path.get_path()} - before

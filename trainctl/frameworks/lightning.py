@@ -56,8 +56,7 @@ class TrainctlCallback(Callback):  # type: ignore[misc]  # its types are not fol
         self._seen: dict[str, Any] = {}  # Lightning's metrics when they were last looked at
         self._logged: dict[str, Any] = {}  # what was logged of a step
         self._logged_step = 0
-        self._has_started = False
-        self._data_made_with: Any = None  # the config then, where a `Trainer` makes its data anew for each epoch
+        self._has_started, self._is_first_epoch = False, True
         self._intervals: tuple[Any, Any] | None = None  # how often Lightning validates, while it is asked to at once
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
@@ -71,7 +70,7 @@ class TrainctlCallback(Callback):  # type: ignore[misc]  # its types are not fol
             others = [each for each in trainer.callbacks if not isinstance(each, _Beginning)]
             trainer.callbacks = [_Beginning(self), *others]
             _note_loggers(trainer.loggers)
-            self._has_started = False
+            self._has_started, self._is_first_epoch = False, True
             if trainer.reload_dataloaders_every_n_epochs:
                 self._precede_data(trainer)
         elif self._live is None:
@@ -85,7 +84,6 @@ class TrainctlCallback(Callback):  # type: ignore[misc]  # its types are not fol
         loaded, self._loaded = self._loaded, {}
         if loaded:
             live.load_state_dict(loaded["live"])
-            self._data_made_with = None  # not with the config of the checkpoint
             if loaded["is_epoch_done"]:
                 # The data are begun before this hook, and by that have drawn from the random states, as they would have
                 # done after the checkpoint: again, now that these are restored.
@@ -110,19 +108,24 @@ class TrainctlCallback(Callback):  # type: ignore[misc]  # its types are not fol
             self._session.epoch()
 
     def _precede_data(self, trainer: Any) -> None:
-        """Have each epoch begin before its data are made; data of another config than the session's are made anew."""
+        """Have each epoch begin before its data are made.
+
+        Those of the first are made again when the training starts, in all ranks: a checkpoint, or an edit that had come
+        before, may have changed the config since.
+        """
         loop = trainer.fit_loop
         make_data = type(loop).setup_data
 
         def setup_data() -> None:
-            if self._has_started:
-                if not (loop.restarted_mid_epoch or loop.restarted_on_epoch_end):
-                    self._begin_epoch(trainer)
-                if self._session.now is not self._data_made_with:
-                    loop._last_train_dl_reload_epoch = -math.inf
+            if not self._has_started:
+                make_data(loop)
+                return
+            if not (loop.restarted_mid_epoch or loop.restarted_on_epoch_end):
+                self._begin_epoch(trainer)
+            if self._is_first_epoch:
+                self._is_first_epoch, loop._last_train_dl_reload_epoch = False, -math.inf
             make_data(loop)
-            self._data_made_with = self._session.now
-            if self._has_started and trainer.max_epochs and trainer.max_epochs > 0 and trainer.max_steps < 0:
+            if trainer.max_epochs and trainer.max_epochs > 0 and trainer.max_steps < 0:
                 steps = math.ceil(loop.max_batches / trainer.accumulate_grad_batches)
                 self._session.total = self._session.step_number + steps * (trainer.max_epochs - trainer.current_epoch)
 
