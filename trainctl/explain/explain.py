@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from hydra.core.plugins import Plugins
@@ -21,13 +19,12 @@ from trainctl.config.pairs import PAIR_NODE
 from trainctl.config.settings_node import NODE
 from trainctl.errors import RunDirError
 from trainctl.explain.origin import History, Source, check_key, rows, said_of_edit
-from trainctl.explain.trace import TraceError, comments, note_loaded, note_overrides, trace
+from trainctl.explain.trace import TraceError, asking, comments, note_loaded, note_overrides, trace
 from trainctl.rundir import files
 from trainctl.rundir.edits import applied_edits, read_changelog
 from trainctl.rundir.events import read_events
 from trainctl.rundir.masked import masking_of, texts
 from trainctl.rundir.paths import RunDir
-from trainctl.rundir.provenance import relative_to
 from trainctl.text import clean
 
 # Sources that are read without running code of whoever made the run.
@@ -102,7 +99,11 @@ def explain_run(run: RunDir) -> Explanation:
             base = hydra.runtime.version_base
             with _hydra.as_of(None if base is None else str(base)):
                 explanation = _explain(
-                    final, hydra, _loader(hydra), "(the config files have changed since)", _asking(run, hydra)
+                    final,
+                    hydra,
+                    _loader(hydra),
+                    "(the config files have changed since)",
+                    asking(hydra, files.read_mapping(run.run, [])),
                 )
         except (OmegaConfBaseException, AttributeError, LookupError, TypeError, ValueError) as error:
             raise _not_hydras(run, error) from error
@@ -114,7 +115,7 @@ def explain_run(run: RunDir) -> Explanation:
     return Explanation(explanation.history.masked(masking), texts(masking, explanation.unknown), said)
 
 
-def _explain(final: Mapping[str, Any], hydra: DictConfig, loader: Any, otherwise: str, asking: str = "") -> Explanation:
+def _explain(final: Mapping[str, Any], hydra: DictConfig, loader: Any, otherwise: str, hint: str = "") -> Explanation:
     unknown: list[str] = []
     settings = child(hydra, NODE)
     if settings is not None:
@@ -126,7 +127,7 @@ def _explain(final: Mapping[str, Any], hydra: DictConfig, loader: Any, otherwise
         history = History()
         why = str(error).partition(" Config search path:")[0].rstrip(".")
         unknown.append(
-            f"which config file set a value is unknown, because they cannot be read as they were: {why}{asking}"
+            f"which config file set a value is unknown, because they cannot be read as they were: {why}{hint}"
         )
         note_loaded(history, hydra, final)
         note_overrides(history, task_overrides(hydra), final)
@@ -148,15 +149,6 @@ def _hydra_of(run: RunDir, problems: list[str]) -> DictConfig | None:
 
 def _not_hydras(run: RunDir, error: Exception) -> RunDirError:
     return RunDirError(f"{run.path / _HYDRA} is not what Hydra writes: {' '.join(str(error).split())[:300]}")
-
-
-def _asking(run: RunDir, hydra: DictConfig) -> str:
-    """Say how to ask the program, which alone knows the configs that it stores itself."""
-    known = files.read_mapping(run.run, [])
-    script, module = known.get("script"), known.get("module")
-    program = str(module) if module else relative_to(Path(str(script)), Path.cwd()) if script else "PROGRAM"
-    command = shlex.join(["trainctl", "explain", "--app", program, *task_overrides(hydra)])
-    return f"; the program, which may store configs itself, is not run for this: ask it by `{command}`"
 
 
 def _loader(hydra: DictConfig) -> Any:

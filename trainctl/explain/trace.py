@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,19 @@ def note_overrides(history: History, overrides: Sequence[str], final: Mapping[st
             continue
         given = [key for key in keys_given(override) if key in final]
         history.set({key: final[key] for key in given}, Source("command line", str(override.input_line)))
+
+
+def asking(hydra: DictConfig, known: Mapping[str, Any]) -> str:
+    """Say how to ask a run's program, which alone knows the configs that it stores itself.
+
+    Args:
+        hydra: Hydra's node of its config.
+        known: the run's `run.yaml`, if it has one.
+    """
+    script, module = known.get("script"), known.get("module")
+    program = str(module) if module else relative_to(Path(str(script)), Path.cwd()) if script else "PROGRAM"
+    command = shlex.join(["trainctl", "explain", "--app", program, *task_overrides(hydra)])
+    return f"; the program, which may store configs itself, is not run for this: ask it by `{command}`"
 
 
 def note_loaded(history: History, hydra: DictConfig, final: Mapping[str, Any]) -> None:
