@@ -193,7 +193,7 @@ def test_template_is_edited_killed_resumed_with_its_own_key_replayed_and_verifie
     explained = project.cli("explain", str(run.path), "model.lr").stdout
     assert "edit at step" in explained
     assert "command line model.lr=0.1" in explained
-    assert "configs/model/line.yaml (model=line in train)" in explained
+    assert "configs/model/line.yaml (model=line in train.yaml)" in explained
     verified = project.cli("replay", str(run.path), "--verify")
     assert verified.returncode == 0, verified.stdout[-2000:] + verified.stderr[-2000:]
     assert "identical: " in verified.stdout
