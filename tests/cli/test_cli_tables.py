@@ -159,6 +159,11 @@ def test_run_place_needs_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_ls_of_no_directory_is_one_sentence(cli: Cli, tmp_path: Path) -> None:
     assert_refused(cli("ls"), "'outputs' does not exist")
+    finished(tmp_path / "logs" / "runs" / "a")
+    assert_refused(
+        cli("ls"), "'outputs' does not exist; name the directory that holds your runs: there are some below logs"
+    )
+    assert "logs/runs/a\n" in cli("show", "runs/a").stdout
     (tmp_path / "file").touch()
     assert_refused(cli("ls", "file"), "'file' is not a directory")
     (tmp_path / "outputs").mkdir()
@@ -180,6 +185,26 @@ def test_table_has_a_column_for_what_varies(cli: Cli, tmp_path: Path) -> None:
     assert [row["varying"] for row in json.loads(cli("table", "outputs", "--json").stdout)] == [
         {"norm": "bad"}, {"norm": "batch"}, {"norm": "new"},
     ]  # fmt: skip
+
+
+def test_table_leaves_out_what_tells_of_the_run_alone(cli: Cli, tmp_path: Path) -> None:
+    for lr, kept in ((0.1, "a"), (0.2, "b")):
+        path = tmp_path / "logs" / "train" / f"Lr_{lr}"
+        run = finished(path, f"lr={lr}", "trainctl.poll_s=1", f"hydra.job.name=x{lr}")
+        run.config.parent.mkdir()
+        files.write_yaml(
+            run.config,
+            {
+                "lr": lr,
+                "data": f"/data/{kept}",
+                "paths": {"out": f"{path}/ckpt", "work": "${hydra:runtime.output_dir}"},
+                "commands": {"train": "python train.py --lr ${lr}", "test": f"test {kept}"},
+            },
+        )
+    answer = cli("table", "logs")
+    assert answer.stdout.splitlines()[0].split()[:4] == ["name", "lr", "data", "result"]
+    assert "the same in all" not in answer.stderr, answer.stderr
+    assert cli("table", "logs", "--format", "csv").stdout.splitlines()[0].startswith("run,lr,data,")
 
 
 def test_table_spreads_results_that_are_mappings(cli: Cli, tmp_path: Path) -> None:

@@ -201,6 +201,19 @@ def test_template_is_edited_killed_resumed_with_its_own_key_replayed_and_verifie
     rows = json.loads(project.cli("table", "logs", "--json").stdout)
     assert {row["name"] for row in rows} == {"ModelLr_0.1", "ModelLr_0.05"}
     assert all(row["step"] == 60 for row in rows), rows
+    looked = {command: project.cli(command, "logs").stdout.splitlines() for command in ("ls", "table")}
+    assert [line.split()[:2] for line in looked["ls"][1:]] == [
+        ["done", "train/multiruns/ModelLr_0.05"],
+        ["done", "train/multiruns/ModelLr_0.1"],
+    ]
+    head = looked["table"][0].split()
+    assert head[:3] == ["name", "model.lr", "ckpt_path"], head
+    assert not [title for title in head if title.startswith(("paths", "callbacks", "logger", "trainer"))], head
+    assert "attempt    2" in project.cli("show", str(run.path)).stdout
+    explained = project.cli("explain", str(run.path), "model.lr").stdout
+    assert "edit at step" in explained
+    assert "command line model.lr=0.1" in explained
+    assert "configs/model/line.yaml (model=line in train.yaml)" in explained
     verified = project.cli("replay", str(run.path), "--verify")
     assert verified.returncode == 0, verified.stdout[-2000:] + verified.stderr[-2000:]
     assert "identical: " in verified.stdout

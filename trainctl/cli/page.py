@@ -25,7 +25,8 @@ def panel(
     host: Annotated[list[str] | None, typer.Option(help=HOST_HELP, metavar="HOST", show_default=False)] = None,
     prefix: Annotated[str | None, typer.Option(help=PREFIX_HELP, metavar="PATH", show_default=False)] = None,
 ) -> None:
-    """Show the page for the runs below a directory until Ctrl-C."""
+    """Show the page for the runs below a directory until Ctrl-C: by its link, or by one for those who may only look."""
+    from trainctl.panel.auth.access import reader_url
     from trainctl.panel.server import handle as process
     from trainctl.panel.server.launch import ways_from_elsewhere
 
@@ -44,6 +45,7 @@ def panel(
     ended = threading.Event()
     try:
         terminal.print_line(handle.url)
+        terminal.print_line(f"to look only: {reader_url(handle.url)}")
         if handle.is_started_here:
             for line in ways_from_elsewhere(settings, handle.url):
                 terminal.print_line(line)

@@ -109,10 +109,13 @@ def _stop_run(run: RunDir, grace_s: float) -> int:
         note_stop(run, status)
     try:
         # what no launcher started shares its process group with what a person has started beside it
-        _signal(status, signal.SIGTERM if _has_group(status) else signal.SIGINT)
-        if _is_over(run, status, grace_s):
-            terminal.print_line(f"{shown(run)} was stopped (process {pid})")
-            return 0
+        for number in (
+            (signal.SIGTERM,) if _has_group(status) or _ignores_sigint(pid) else (signal.SIGINT, signal.SIGTERM)
+        ):
+            _signal(status, number)
+            if _is_over(run, status, grace_s):
+                terminal.print_line(f"{shown(run)} was stopped (process {pid})")
+                return 0
         _signal(status, signal.SIGKILL)
     except PermissionError:
         return terminal.complain(f"{shown(run)} belongs to another user (process {pid}); nothing was stopped")
@@ -120,6 +123,16 @@ def _stop_run(run: RunDir, grace_s: float) -> int:
         return terminal.complain(f"{shown(run)} (process {pid}) was killed, but the kernel has not ended it yet")
     terminal.print_line(f"{shown(run)} did not end within {grace_s:g} s and was killed (process {pid})")
     return 0
+
+
+def _ignores_sigint(pid: int) -> bool:
+    """Whether a process ignores Ctrl-C, as one does that a shell without job control has started with `&`."""
+    try:
+        text = Path(f"/proc/{pid}/status").read_text()
+        ignored = next(line for line in text.splitlines() if line.startswith("SigIgn:"))
+        return bool(int(ignored.split()[1], 16) >> (signal.SIGINT - 1) & 1)
+    except (OSError, StopIteration, ValueError, IndexError):
+        return False
 
 
 def _has_group(status: Status) -> bool:

@@ -158,6 +158,25 @@ class Templates:
             hint = "; a `${` that is the shell's is written \\${" if is_unknown else ""
             raise CommandError(f"{COMMANDS}.{name}: {text} has no value: {reason}{hint}") from error
 
+    def check_keys(self, names: Iterable[str], more: Iterable[str]) -> None:
+        """Refuse what refers to a top-level key that no job can have.
+
+        Args:
+            names: of commands.
+            more: keys that jobs have beside those of the config.
+
+        Raises:
+            CommandError: says which.
+        """
+        known = {*map(str, self._raw), *more, "hydra", "trainctl"}
+        for name in names:
+            for key in _keys_in(self.texts[name]):
+                if key not in known:
+                    raise CommandError(
+                        f"{COMMANDS}.{name} refers to {key}, which the config does not have; "
+                        "a `${` that is the shell's is written \\${"
+                    )
+
     def unused(self, more: Iterable[str] = ()) -> list[str]:
         """List the top-level keys, and those of `more`, that no command uses, not by way of other values either."""
         values = {**dict.fromkeys(more), **self._raw}

@@ -28,8 +28,10 @@ import hydra
 from hydra import version
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.types import Override
+from hydra.core.plugins import Plugins
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, run_job, setup_globals
+from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
@@ -140,6 +142,18 @@ def loader_of(sources: Iterable[tuple[str, str]]) -> ConfigLoaderImpl:
     for provider, path in sources:
         search_path.append(provider, path)
     return ConfigLoaderImpl(search_path)
+
+
+def added_by_plugins(sources: Iterable[tuple[str, str]]) -> set[str]:
+    """Return the paths that the installed plugins of Hydra add to a search path of (provider, path)."""
+    search_path = ConfigSearchPathImpl()
+    for provider, path in sources:
+        search_path.append(provider, path)
+    before = {each.path for each in search_path.get_path()}
+    for plugin in cast("list[type[SearchPathPlugin]]", Plugins.instance().discover(SearchPathPlugin)):
+        with contextlib.suppress(Exception):  # somebody else's code, which may ask for what this path has not
+            plugin().manipulate_search_path(search_path)
+    return {str(each.path) for each in search_path.get_path()} - before
 
 
 def repository_of(loader: Any, config_name: str | None, lines: Sequence[str]) -> Any:

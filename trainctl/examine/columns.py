@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path, PurePath
 from typing import Any
 
 from trainctl.config import yaml
 from trainctl.config.identity import OWN_KEYS_THAT_COUNT
 from trainctl.config.keys import is_within
+
+_INTERPOLATION = re.compile(r"(?<!\\)\$\{")
 
 SEEDS = ("seed", "trainctl.seed")
 
@@ -69,12 +73,15 @@ class Parameters:
         config: the leaves of the config by dotted key.
         overrides: as Hydra writes them.
         choices: which option of each config group was taken.
+        place: the run dir.
     """
 
-    __slots__ = ("_choices", "_config", "overridden")
+    __slots__ = ("_choices", "_config", "_place", "overridden")
 
-    def __init__(self, config: Mapping[str, Any], overrides: Iterable[str], choices: Mapping[str, Any]) -> None:
-        self._config, self._choices = config, choices
+    def __init__(
+        self, config: Mapping[str, Any], overrides: Iterable[str], choices: Mapping[str, Any], place: Path = Path()
+    ) -> None:
+        self._config, self._choices, self._place = config, choices, place
         self.overridden = dict(map(pair, overrides))
 
     @property
@@ -85,6 +92,23 @@ class Parameters:
     def knows(self, key: str) -> bool:
         """Whether `get` tells the value: a run that still waits has no config yet, only what was overridden."""
         return bool(self._config) or key in self.overridden
+
+    def is_own(self, key: str) -> bool:
+        """Whether the value is no parameter but tells of this run alone: its own directory, or text still to be filled.
+
+        Such texts are the commands of `trainctl run`, and what Hydra's record has of an interpolation.
+
+        >>> run = Parameters({"out": "/x/outputs/train/Lr_1/ckpt", "n": "a/b"}, [], {}, Path("/x/outputs/train/Lr_1"))
+        >>> run.is_own("out"), run.is_own("n")
+        (True, False)
+        """
+        value = self._config.get(key)
+        if key in self.overridden or not isinstance(value, str):
+            return False
+        if key.startswith("commands.") or _INTERPOLATION.search(value):
+            return True
+        parts, own = PurePath(value).parts, self._place.parts[-2:]
+        return len(own) == 2 and any(parts[at : at + 2] == own for at in range(len(parts) - 1))
 
     def get(self, key: str) -> Any:
         """Return a parameter's value; None when this run does not have it."""
@@ -106,7 +130,7 @@ def parameters(runs: Sequence[Parameters]) -> tuple[dict[str, list[Any]], dict[s
 
     A run that has no config (yet) does not make the others differ. Overridden keys come first. What lies below a swept
     config group is left out, the group says it; and so are our own settings, but for those that were overridden and
-    change what comes out (the seed, a replay).
+    change what comes out (the seed, a replay); and so is what tells of the run alone, in all runs that know it.
     """
     overridden = dict.fromkeys(key for run in runs for key in run.overridden)
     differing: dict[str, list[Any]] = {}
@@ -114,6 +138,8 @@ def parameters(runs: Sequence[Parameters]) -> tuple[dict[str, list[Any]], dict[s
     for key in dict.fromkeys([*overridden, *(key for run in runs for key in run.keys)]):
         is_ours = key.partition(".")[0] in ("trainctl", "hydra")
         if is_ours and not (key in overridden and is_within(key, OWN_KEYS_THAT_COUNT)):
+            continue
+        if all(run.is_own(key) for run in runs if run.knows(key)):
             continue
         values = [run.get(key) for run in runs]
         known = [value for value, run in zip(values, runs, strict=True) if run.knows(key)]

@@ -53,7 +53,7 @@ class Row:
 
     @property
     def parameters(self) -> Parameters:
-        return Parameters(self.start, self.overrides, self.choices)
+        return Parameters(self.start, self.overrides, self.choices, self.run.path)
 
     @property
     def why(self) -> str | None:

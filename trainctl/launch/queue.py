@@ -9,16 +9,19 @@ import contextlib
 import dataclasses
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from trainctl.compose.job import JobSpec
+from trainctl.config.keys import is_within
+from trainctl.errors import JobError
 from trainctl.launch.display.report import Report
 from trainctl.launch.executor import Executor, Host
 from trainctl.launch.failure import Failure
 from trainctl.launch.local.channel import Channel, ChannelClosed
+from trainctl.launch.local.claim import APART
 from trainctl.launch.notice import Asked
 from trainctl.launch.slots.slot import Slot
 
@@ -137,6 +140,7 @@ class Queue:
         self._report = report
         self._is_alone = is_alone
         self._left = deque(range(len(specs)))
+        self._before = _earlier_equals(specs)
         self._looked = 0.0
         self._said: set[str] = set()
         self.is_held_back = False
@@ -185,8 +189,18 @@ class Queue:
         """Have so many jobs of a host be composed, or wait for a slot."""
         waiting = sum(job.is_composing or job.is_armed for job in _of(host, jobs))
         while self._left and not self.is_held_back and waiting < most and host.takes_one():
-            position = self._left.popleft()
-            jobs[position] = self._ask_for_process(position, host)
+            position = next((each for each in self._left if self._may_come(each, jobs)), None)
+            if position is None:
+                return
+            self._left.remove(position)
+            try:
+                jobs[position] = self._ask_for_process(position, host)
+            except JobError:
+                if host.is_local:
+                    raise
+                self._left.appendleft(position)
+                host.is_leaving = True  # the agent is gone: the executor is about to say so
+                return
             waiting += 1
 
     def patience_s(self, jobs: dict[int, JobProcess]) -> float | None:
@@ -200,6 +214,10 @@ class Queue:
         if job.slot is not None and job.host is not None:
             job.host.pool.give_back(job.slot)
             job.slot = None
+
+    def _may_come(self, position: int, jobs: Mapping[int, JobProcess]) -> bool:
+        """Whether no earlier job is left that has to end first."""
+        return not any(each in jobs or each in self._left for each in self._before.get(position, ()))
 
     def _ask_for_process(self, position: int, host: Host) -> JobProcess:
         spec = self._specs[position]
@@ -255,3 +273,19 @@ class Queue:
 
 def _of(host: Host, jobs: dict[int, JobProcess]) -> list[JobProcess]:
     return [jobs[position] for position in sorted(jobs) if jobs[position].host is host]
+
+
+def _earlier_equals(specs: Sequence[JobSpec]) -> dict[int, list[int]]:
+    """Return the earlier jobs that a job differs from in nothing but what is done with it: other commands, say.
+
+    These have one run dir, and are run in it in the order that was asked for.
+    """
+    if not any(is_within(key.replace("/", "."), APART) for spec in specs for key in spec.swept):
+        return {}
+    earlier: dict[frozenset[str], list[int]] = {}
+    found = {}
+    for position, spec in enumerate(specs):
+        same = frozenset(text for text in spec.texts if not is_within(text.lstrip("+~").partition("=")[0], APART))
+        found[position] = list(earlier.setdefault(same, []))
+        earlier[same].append(position)
+    return found

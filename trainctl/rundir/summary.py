@@ -9,7 +9,7 @@ import re
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from trainctl.config.changelog import Changelog, loads
 from trainctl.config.masking import Masking
@@ -214,7 +214,7 @@ class PreviousAttempt:
         number, state = fields.whole("number"), fields.text("state")
         if number is None or state not in STATES:
             return None
-        return cls(number, cast("State", state), fields.text("reason"), fields.whole("last_step"))
+        return cls(number, state, fields.text("reason"), fields.whole("last_step"))
 
 
 def last_metrics(run: RunDir, problems: list[str] | None = None) -> tuple[dict[str, float], int | None]:

@@ -22,7 +22,7 @@ from trainctl.rundir.paths import RunDir, own_dir
 from trainctl.rundir.status import FAILED, read_status
 
 _UNKNOWN = "differs in a value that is not recorded"  # a secret, say
-_APART = ("hydra", "trainctl.run")  # settings that say what is done with a job, not what job it is
+APART = ("hydra", "trainctl.run")  # settings that say what is done with a job, not what job it is
 
 
 ClaimState = Literal["free", "busy", "failed", "done", "same"]
@@ -95,7 +95,7 @@ def can_be_equal(job: ComposedJob) -> bool:
     pipeline differ, though their configs do not.
     """
     is_named = bool(job.identity.text) and job.identity.program.function is not None
-    return is_named and not any(is_within(key.replace("/", "."), _APART) for key in job.spec.swept)
+    return is_named and not any(is_within(key.replace("/", "."), APART) for key in job.spec.swept)
 
 
 def claim_of(job: ComposedJob) -> Claim:
