@@ -87,6 +87,7 @@ class RunView:
         actions: what can be asked of it, by name, as `run.yaml` says.
         ahead: what a replay will still change.
         problem: says in a sentence why the values cannot be shown.
+        is_shut: its inbox is not the server's to write.
     """
 
     row: RunRow
@@ -98,11 +99,12 @@ class RunView:
     ahead: list[Ahead] = field(default_factory=list)
     masking: Masking = field(default_factory=lambda: Masking({}))
     problem: str | None = None
+    is_shut: bool = False
 
     @property
     def is_editable(self) -> bool:
         """Whether an edit could be asked for: the run trains, and its task takes edits."""
-        return self.row.summary.state == "running" and bool(self.keys)
+        return self.row.summary.state == "running" and bool(self.keys) and not self.is_shut
 
     def is_like(self, other: RunView) -> bool:
         """Whether both come from the same changelog and requests in the same state: only the row differs."""
@@ -211,6 +213,7 @@ def read_view(row: RunRow, requests: list[Event]) -> RunView:
         edits_ahead(recorded, record.get("cwd"), row.summary.step, masking),
         masking,
         None if known else "this run takes no edits",
+        not os.access(run.inbox, os.W_OK | os.X_OK),
     )
 
 

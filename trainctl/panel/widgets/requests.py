@@ -102,6 +102,8 @@ class Asking:
         """Say as HTML why values cannot be changed; nothing when they can."""
         if view.problem is not None:
             reason = view.problem
+        elif view.is_shut and view.row.summary.state == "running":
+            reason = f"Read only: {view.row.summary.run.inbox} is not to be written by the user of this page's server."
         elif not view.is_editable:
             reason = f"This run is not running ({view.row.summary.state}): its values can be read, not changed."
         else:
@@ -111,6 +113,8 @@ class Asking:
     def _refusal(self, view: RunView) -> str | None:
         if not self.may_ask:
             return READ_ONLY
+        if view.is_shut:
+            return "the run's inbox is not to be written by the user of this page's server"
         if view.row.summary.state != "running":
             return "the run is not running"
         return None if self._turns.take() else "too many requests from this page; wait a moment"
