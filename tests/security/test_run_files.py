@@ -21,7 +21,7 @@ from trainctl.rundir.paths import RunDir
 
 READING = Path(__file__).with_name("reading_runs.py")
 PATIENCE_S = 400.0  # of all commands together, on a busy machine
-MOST_S = 30.0  # of one: each takes a fraction of a second, and one that hangs would take for ever
+MOST_S = 2.0  # of one, of a processor; one that hangs is interrupted, and has not ended with 0 or 1
 MOST_BYTES = 200 * 2**20  # that memory grows by, with all commands one after the other
 OTHER_UID = 65534
 
@@ -41,6 +41,7 @@ WHY = {
     "status.yaml:odd": r"pid 'x' is not a whole number; status\.yaml: started .* is not a time",
     "result.yaml:bool-tag": r"result\.yaml: it is not YAML",
     "result.yaml:digits": r"result\.yaml: it is not YAML \(found a whole number of more than 1000 digits",
+    "result.yaml:large": r"result\.yaml: it is longer than 1 MiB",
     "run.yaml:list": r"run\.yaml: it holds no mapping",
     "progress.yaml:text": r"progress\.yaml: step 'many' is not a whole number",
     "metrics.jsonl:deep": r"metrics\.jsonl: none of its lines is a record",

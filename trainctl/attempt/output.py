@@ -17,6 +17,7 @@ from typing import ClassVar
 
 from trainctl.attempt.process_limit import why_no_process
 from trainctl.errors import RunDirError
+from trainctl.rundir import files
 from trainctl.rundir.paths import RunDir
 
 _DRAIN_S = 5.0  # what a left-over child keeps open must not keep the run from ending
@@ -46,7 +47,7 @@ def open_missing_streams() -> None:
 def redirect_to(path: Path) -> None:
     """Send stdout and stderr of this process to a file, for good; stdin is empty from here on."""
     _flush()
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    descriptor = files.open_to_write(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     os.close(descriptor)
@@ -98,7 +99,7 @@ class Tee:
 
     def __init__(self, path: Path) -> None:
         _flush()
-        log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        log = files.open_to_write(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         self._saved = {descriptor: os.dup(descriptor) for descriptor in (1, 2)}
         if os.isatty(1) and os.isatty(2):
             Tee.terminal = self._saved[2]

@@ -16,7 +16,6 @@ from hydra.core.utils import JobReturn, configure_log, setup_globals
 
 from trainctl.compose.job import JobSpec, SweepContext, hooks_of
 from trainctl.config.overrides import shared_texts, swept_keys
-from trainctl.config.settings_node import secrets_in, setting
 from trainctl.launch.detach import detach, take_sweep_dir
 from trainctl.launch.display.choose import make_report
 from trainctl.launch.dry_run import Preview
@@ -83,9 +82,8 @@ class SlotSweeps:
             assert self._greet is not None
             is_alone = self._presence.is_alone
             return Sweep(
-                starter, pool, specs, report, self._settings, greet=self._greet, is_alone=is_alone,
-                known=secrets_in(config), hidden=setting(config, "hidden") or (),
-            ).run()  # fmt: skip
+                starter, pool, specs, report, self._settings, greet=self._greet, is_alone=is_alone, config=config
+            ).run()
         except BaseException:
             self.close()
             raise

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from hydra.core.utils import JobReturn
+from omegaconf import DictConfig
 
 from trainctl.compose.job import JobSpec
-from trainctl.config.masking import Masking
 from trainctl.errors import JobError
 from trainctl.launch.display.report import Report
 from trainctl.launch.failure import Failure, is_done_by, judge_death, last_lines, record_failure
@@ -24,10 +24,10 @@ from trainctl.launch.local.channel import Channel
 from trainctl.launch.local.client import Starter
 from trainctl.launch.queue import JobProcess, Queue
 from trainctl.launch.returns import failed_return, unpack_return
+from trainctl.launch.secrets import JobSecrets
 from trainctl.launch.settings import LauncherSettings
 from trainctl.launch.signals import Interrupts
 from trainctl.launch.slots.pool import SlotPool
-from trainctl.rundir.masked import secrets_of
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.status import stopped_by
 
@@ -47,8 +47,7 @@ class Sweep:
         *,
         greet: Callable[[Channel], None],
         is_alone: Callable[[], bool],
-        known: Masking,
-        hidden: Sequence[object],
+        config: DictConfig,
     ) -> None:
         self._starter = starter
         self._queue = Queue(starter, pool, specs, report, greet=greet, is_alone=is_alone)
@@ -56,7 +55,7 @@ class Sweep:
         self._late_code: set[str] = set()
         self._report = report
         self._settings = settings
-        self._known, self._hidden = known, hidden
+        self._secrets = JobSecrets(config)
         self._tries = [0] * len(specs)
         self._jobs: dict[int, JobProcess] = {}
         self._returns: list[JobReturn | None] = [None] * len(specs)
@@ -165,7 +164,7 @@ class Sweep:
         spec = self._specs[position]
         keys = (each.get_key_element().lstrip("+~") for each in spec.overrides)
         told = " ".join(text for key, text in zip(keys, spec.texts, strict=True) if key in spec.swept)
-        return self._secrets(position, None).text(told)
+        return self._secrets.of(spec, None).text(told)
 
     def _hear_zygote(self) -> None:
         report = self._starter.report()
@@ -239,7 +238,7 @@ class Sweep:
             failure = Failure(failure.cause, failure.reason, "" if run is None else last_lines(run.log))
         if run is not None:
             record_failure(run, job.pid, status, failure, job.seconds)
-        secrets = self._secrets(job.position, run)
+        secrets = self._secrets.of(self._specs[job.position], run)
         failure = Failure(failure.cause, secrets.text(failure.reason), secrets.text(failure.tail))
         log = None if run is None else run.log
         self._report.fail(job.position, job.path, job.seconds, failure.reason, failure.tail, log)
@@ -249,14 +248,6 @@ class Sweep:
         where = "" if log is None else f"; its log is {log}"
         lost = failed_return(self._specs[job.position].texts, JobError(f"the job {failure.reason}{where}"))
         self._conclude(job.position, lost if data is None else unpack_return(data), job.path, failure)
-
-    def _secrets(self, position: int, run: RunDir | None) -> Masking:
-        """Return what is secret in a job: by its run's record, or by its overrides where there is none."""
-        masking = Masking({}, self._hidden) if run is None else secrets_of(run)
-        masking.include(self._known)
-        for override in self._specs[position].overrides:
-            masking.learn(override.get_key_element().lstrip("+~").replace("/", "."), override.value())
-        return masking
 
     # -- equal jobs ----------------------------------------------------------------------------------------------
 

@@ -33,7 +33,8 @@ class RunLock:
         """
         if self._descriptor is not None:
             return True
-        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # whatever stands there
+        descriptor = os.open(self.path, flags, 0o600)
         try:
             is_ours = take(descriptor)
         except BaseException:
