@@ -87,14 +87,14 @@ test-main: $(VENV)/.installed-dev chromium
 
 test-all: test-hydra14-all $(VENV)/.installed-dev chromium ## run everything, with many examples and new random kills: for a night
 	@echo "seeds from $(FAULT_SEED) on, $(FAULT_ROUNDS) rounds"
-	$(FAULTS) $(BIN)/python -m pytest -n $(WORKERS) --hypothesis-profile=many --timeout=3600 $(PYTEST_ARGS)
+	$(FAULTS) TRAINCTL_LONG_ATTACK=1 $(BIN)/python -m pytest -n $(WORKERS) --hypothesis-profile=many --timeout=3600 $(PYTEST_ARGS)
 
 test-page: $(VENV)/.installed-dev chromium ## all tests of the page, with a browser's whole tours
 	$(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS) tests/panel tests/security
 
 # What of it takes minutes (a page under load, whole tours) is left to `make test-page`.
-test-attack: $(VENV)/.installed-dev chromium ## what others may do: broken and hostile run dirs, another user, the page's gate
-	$(BIN)/python -m pytest -n $(WORKERS) -m 'not long' $(PYTEST_ARGS) tests/security tests/panel/test_stored_script.py
+test-attack: $(VENV)/.installed-dev chromium ## what others may do: hostile run dirs, another user, the page's gate; LONG=1 for a minute's attack
+	$(if $(LONG),TRAINCTL_LONG_ATTACK=1) $(BIN)/python -m pytest -n $(WORKERS) -m 'not long' $(PYTEST_ARGS) tests/security tests/panel/test_stored_script.py
 
 test-hydra14: $(VENV14)/.installed ## run Hydra's own suites, and ours of configs, on the newest pre-release of Hydra 1.4
 	$(VENV14)/bin/python -m pytest -n $(WORKERS) -m 'not long' $(PYTEST_ARGS) $(ON_HYDRA14) \
