@@ -210,3 +210,14 @@ def test_a_directory_with_any_file_of_a_run_is_one(tmp_path: Path) -> None:
     (tmp_path / "plain").mkdir()
     assert find_runs(tmp_path) == [RunDir.at(tmp_path)]
     assert find_runs(tmp_path / "plain") == []
+
+
+def test_table_of_a_result_with_very_many_values_has_the_first_of_them(tmp_path: Path) -> None:
+    run = make_run(tmp_path, "many", 0.1)
+    run.result.write_text("value: {" + ", ".join(f"k{number}: 1" for number in range(60_000)) + "}\n")
+    said = subprocess.run(
+        [sys.executable, "-c", "from trainctl.cli import main; main()", "table", str(tmp_path)],
+        capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    assert "result.k199" in said.stdout
+    assert "result.k200" not in said.stdout
