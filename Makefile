@@ -94,7 +94,7 @@ test-main: $(VENV)/.installed-dev chromium nginx
 
 test-all: test-hydra14-all $(VENV)/.installed-dev chromium ## run everything, with many examples and new random kills: for a night
 	@echo "seeds from $(FAULT_SEED) on, $(FAULT_ROUNDS) rounds"
-	$(FAULTS) $(BIN)/python -m pytest -n $(WORKERS) --hypothesis-profile=many --timeout=3600 $(PYTEST_ARGS)
+	$(FAULTS) TRAINCTL_LONG_ATTACK=1 $(BIN)/python -m pytest -n $(WORKERS) --hypothesis-profile=many --timeout=3600 $(PYTEST_ARGS)
 
 test-page: $(VENV)/.installed-dev chromium ## all tests of the page, with a browser's whole tours
 	$(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS) tests/panel tests/security
@@ -103,8 +103,8 @@ test-proxy: $(VENV)/.installed-dev chromium nginx ## the page behind a real ngin
 	$(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS) tests/panel/test_elsewhere.py tests/security/test_front.py tests/security/test_proxy.py
 
 # What of it takes minutes (a page under load, whole tours) is left to `make test-page`.
-test-attack: $(VENV)/.installed-dev chromium ## what others may do: broken and hostile run dirs, another user, the page's gate
-	$(BIN)/python -m pytest -n $(WORKERS) -m 'not long' $(PYTEST_ARGS) tests/security tests/panel/test_stored_script.py
+test-attack: $(VENV)/.installed-dev chromium ## what others may do: hostile run dirs, another user, the page's gate; LONG=1 for a minute's attack
+	$(if $(LONG),TRAINCTL_LONG_ATTACK=1) $(BIN)/python -m pytest -n $(WORKERS) -m 'not long' $(PYTEST_ARGS) tests/security tests/panel/test_stored_script.py
 
 test-cluster: $(VENV)/.installed-ray slurm ## sweeps on a real Slurm of one node and on a real Ray
 	$(BIN)/python -m pytest -n 1 -m '$(CLUSTER_TESTS)' $(PYTEST_ARGS) tests/cluster

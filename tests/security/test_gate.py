@@ -226,6 +226,7 @@ def test_answers_forbid_framing_referrers_and_foreign_content(client: Client, ro
         assert "default-src 'self'" in back["content-security-policy"]
         assert "frame-ancestors 'none'" in back["content-security-policy"]
         assert "unsafe-eval" not in back["content-security-policy"]
+        assert "script-src-attr 'none'; frame-src 'none'" in back["content-security-policy"]
         assert back["referrer-policy"] == "no-referrer"
         assert back["x-frame-options"] == "DENY"
         is_code = route.startswith("static") and headers

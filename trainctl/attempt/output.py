@@ -18,6 +18,7 @@ from typing import ClassVar
 from trainctl.attempt.copier import BAR, END, MOST_BAR
 from trainctl.attempt.process_limit import why_no_process
 from trainctl.errors import RunDirError
+from trainctl.rundir import files
 from trainctl.rundir.paths import RunDir
 from trainctl.text import clean
 
@@ -49,7 +50,7 @@ def open_missing_streams() -> None:
 def redirect_to(path: Path) -> None:
     """Send stdout and stderr of this process to a file, for good; stdin is empty from here on."""
     _flush()
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    descriptor = files.open_to_write(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     os.close(descriptor)
@@ -119,7 +120,7 @@ class Tee:
 
     def __init__(self, path: Path | None) -> None:
         _flush()
-        log = -1 if path is None else os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        log = -1 if path is None else files.open_to_write(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         self._saved = {number: os.dup(number) for number in (1, 2) if path is not None or os.isatty(number)}
         Tee.carries_bar = all(map(os.isatty, self._saved))
         if Tee.carries_bar:

@@ -44,6 +44,8 @@ def panel(
         raise typer.Exit(1)  # the reason has been logged
     ended = threading.Event()
     try:
+        if handle.place.is_elsewhere:
+            terminal.note(f"{handle.place.root} is not to be written by this user: the page only shows its runs")
         terminal.print_line(handle.url)
         terminal.print_line(f"to look only: {reader_url(handle.url)}")
         if handle.is_started_here:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -33,6 +34,9 @@ from trainctl.rundir.sweep import left_out
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+_MOST_COLUMNS = 200  # of the results and of the metrics; a file of a run may name 60,000
 
 
 def table(
@@ -138,13 +142,13 @@ def _columns(named: Mapping[str, Row], differing: Mapping[str, Sequence[Any]]) -
         columns.append(Column("state", [row.state for row in rows], styles=[_style(row) for row in rows]))
     for key, values in differing.items():
         columns.append(Column(key, [_parameter(value) for value in values], rank=2))
-    results = dict.fromkeys(name for row in rows for name in row.results()) or {"result": None}
-    for name in results:
-        cells = [result_cell(row.results().get(name)) for row in rows]
+    found = [row.results() for row in rows]
+    for name in _first(name for results in found for name in results) or ["result"]:
+        cells = [result_cell(results.get(name)) for results in found]
         columns.append(Column(name, cells, rank=1, is_right=True))
     reasons = [shortened_reason(row.why) for row in rows]
     columns.append(Column("reason", reasons, rank=1, styles=[_style(row) for row in rows]))
-    for place, name in enumerate(dict.fromkeys(name for row in rows for name in row.metrics)):
+    for place, name in enumerate(_first(name for row in rows for name in row.metrics)):
         cells = [amount.number(row.value(name)) if name in row.metrics else "" for row in rows]
         columns.append(Column(name, cells, rank=3 + place if place < 3 else 100 + place, is_right=True))
     return [
@@ -152,6 +156,11 @@ def _columns(named: Mapping[str, Row], differing: Mapping[str, Sequence[Any]]) -
         edits_column([(row.run, row.edits, None) for row in rows], rank=7),
         Column("took", [amount.duration(row.took_s) for row in rows], rank=8, is_right=True),
     ]
+
+
+def _first(names: Iterable[str]) -> list[str]:
+    """Return each name once, of very many the first; the others are asked for by name, with --metric."""
+    return list(itertools.islice(dict.fromkeys(names), _MOST_COLUMNS))
 
 
 def _parameter(value: Any) -> str:

@@ -21,7 +21,16 @@ from trainctl.launch.registry import Launcher, send_signal
 from trainctl.rundir.finding import find_runs
 from trainctl.rundir.lock import is_locked, is_open_in
 from trainctl.rundir.paths import RunDir
-from trainctl.rundir.status import ALIVE, Status, boot_id, note_stop, process_started, read_status, state_of
+from trainctl.rundir.status import (
+    ALIVE,
+    Status,
+    boot_id,
+    is_of_this_user,
+    note_stop,
+    process_started,
+    read_status,
+    state_of,
+)
 
 _POLL_S = 0.05
 _KILL_S = 5.0  # how long the kernel may take for a process that was killed
@@ -105,6 +114,8 @@ def _stop_run(run: RunDir, grace_s: float) -> int:
         return terminal.complain(
             f"status.yaml of {shown(run)} names process {pid}, which does not hold its run.lock; nothing was stopped"
         )
+    if not is_of_this_user(pid):
+        return terminal.complain(f"{shown(run)} belongs to another user (process {pid}); nothing was stopped")
     with contextlib.suppress(OSError):  # a full disk must not keep a run running
         note_stop(run, status)
     try:

@@ -48,7 +48,7 @@ def tail(
     log = found.log if command is None else _log_of(found, command)
     if not os.path.lexists(log) and not (follow and _may_go_on(found)):
         raise typer.Exit(terminal.complain(f"{shown(found)} has no {log.name}; nothing of its output was kept"))
-    printer = Printer(Secrets(found))
+    printer = Printer(RunSecrets(found))
     try:
         if not follow:
             _print_end(log, lines, printer).close()
@@ -73,7 +73,7 @@ def _log_of(run: RunDir, command: str) -> Path:
     return log_of(run, command)
 
 
-class Secrets:
+class RunSecrets:
     """What is secret in a run; looked at again when its changelog has changed: an edit may have given another one."""
 
     def __init__(self, run: RunDir) -> None:

@@ -26,6 +26,7 @@ _ELSEWHERE = re.compile(r"\?\?\?|\$\{[\w.:/-]+\}")
 _WORDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")  # `apiKey`
 MASK = "•••"
 WHY = "may be a secret (trainctl.hidden)"
+_MOST_ASKED = 1000
 SHORTEST = 6  # of a text that is hidden wherever it stands: shorter ones stand anywhere by chance
 
 # `key=value` anywhere, `key: value` where YAML and JSON have it; looked for only where a word begins, else a long word
@@ -55,6 +56,7 @@ class Masking:
         self._hidden = _with_all_below(pattern for pattern in given if not pattern.startswith("!"))
         self._shown = _with_all_below(pattern[1:] for pattern in given if pattern.startswith("!"))
         self._texts: set[str] = set()
+        self._asked: dict[str, bool] = {}  # a log has few keys, and each in every line
         for key, value in leaves(dict(config)).items():
             self.learn(key, value)
 
@@ -140,13 +142,17 @@ class Masking:
         """
         for secret in sorted(self._texts, key=len, reverse=True):
             text = text.replace(secret, self._mask)
-        return _ASSIGNED.sub(self._assigned, text)
+        return _ASSIGNED.sub(self._assigned, text) if "=" in text or ": " in text else text
 
     def _assigned(self, found: re.Match[str]) -> str:
         key = found["key"].lstrip("+~-")
         value = found["value"]
         is_word = value in ("null", "|", ">") or value[:1] in "{[" or key.endswith("Error")
-        if is_word or not self.hides(key) or (_NUMBER.fullmatch(value) and not self._is_named(key)):
+        if len(self._asked) > _MOST_ASKED:
+            self._asked.clear()
+        if (is_hidden := self._asked.get(key)) is None:
+            is_hidden = self._asked[key] = self.hides(key)
+        if is_word or not is_hidden or (_NUMBER.fullmatch(value) and not self._is_named(key)):
             return found[0]
         return f"{found['key']}{found['mid']}{self._mask}"
 

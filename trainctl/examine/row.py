@@ -73,9 +73,13 @@ class Row:
         """
         if name in self.found:
             return self.found[name]
-        results = self.results()
-        if name in results:
-            return results[name]
+        if name.startswith("result"):
+            key = name.removeprefix("result.")
+            if isinstance(self.result, dict) and key != name and key in self.result:
+                return self.result[key]  # without a look at all of them: there may be thousands
+            results = self.results()
+            if name in results:
+                return results[name]
         curve = self.metrics.get(name)
         if curve is not None:
             return getattr(curve, part)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import ChainMap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -101,8 +102,9 @@ def _of_runs(
             row.end.get(key, row.start.get(key)) for row in rows
         ]
     keys = list(columns)
+    taken = ChainMap(columns, own)
     for head, values in shown.items():
-        columns[apart(head, (*columns, *own), "metric")] = values
+        columns[apart(head, taken, "metric")] = values
     columns |= own
     table = frame_of({"run": columns.pop("run")}, columns)
     table.attrs = {"constants": constants, "keys": keys, "means": []}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from hydra.core.plugins import Plugins
@@ -14,17 +13,16 @@ from omegaconf.errors import OmegaConfBaseException
 from trainctl.compose import _hydra
 from trainctl.config._omegaconf import child
 from trainctl.config.keys import leaves
-from trainctl.config.masking import Masking
 from trainctl.config.overrides import task_overrides
 from trainctl.config.pairs import PAIR_NODE
 from trainctl.config.settings_node import NODE, secrets_in
 from trainctl.errors import RunDirError
-from trainctl.explain.origin import History, Source, check_key, rows, said_of_edit
+from trainctl.explain.origin import Explanation, History, Source, check_key, rows, said_of_edit
 from trainctl.explain.trace import TraceError, asking, comments, note_loaded, note_overrides, trace
 from trainctl.rundir import files
 from trainctl.rundir.edits import applied_edits, read_changelog
 from trainctl.rundir.events import read_events
-from trainctl.rundir.masked import masking_of, texts
+from trainctl.rundir.masked import masking_of
 from trainctl.rundir.paths import RunDir
 from trainctl.text import clean
 
@@ -32,21 +30,6 @@ from trainctl.text import clean
 _HARMLESS = ("file", "structured")
 _OF_HYDRA = "pkg://hydra.conf"
 _HYDRA = ".hydra/hydra.yaml"
-
-
-@dataclass(frozen=True, slots=True)
-class Explanation:
-    """What is known of where values come from.
-
-    Attributes:
-        history: all values that each key had.
-        unknown: why some of it is not known, one sentence each.
-        help: dotted key -> what a source says of it, such as the comment in an .ini file.
-    """
-
-    history: History
-    unknown: list[str]
-    help: Mapping[str, str] = field(default_factory=dict)
 
 
 def explain_config(config: DictConfig, loader: Any) -> Explanation:
@@ -59,7 +42,7 @@ def explain_config(config: DictConfig, loader: Any) -> Explanation:
     hydra = config.hydra
     own: Any = OmegaConf.to_container(config, resolve=False, enum_to_str=True)
     final = leaves({key: value for key, value in own.items() if key != "hydra"})
-    return _masked(_explain(final, hydra, loader, "(not by Hydra)"), secrets_in(config))
+    return _explain(final, hydra, loader, "(not by Hydra)").masked(secrets_in(config))
 
 
 def written(explanation: Explanation, key: str | None) -> str:
@@ -111,12 +94,7 @@ def explain_run(run: RunDir) -> Explanation:
     explanation.unknown.extend(problems)
     for edit in applied_edits(log, read_events(run)) if log is not None else ():
         explanation.history.set(edit.values, Source("edit", said_of_edit(edit.step, edit.who, edit.via, edit.note)))
-    return _masked(explanation, masking_of(run, log))
-
-
-def _masked(explanation: Explanation, masking: Masking) -> Explanation:
-    said = {key: masking.text(text) for key, text in explanation.help.items()}
-    return Explanation(explanation.history.masked(masking), texts(masking, explanation.unknown), said)
+    return explanation.masked(masking_of(run, log))
 
 
 def _explain(final: Mapping[str, Any], hydra: DictConfig, loader: Any, otherwise: str, hint: str = "") -> Explanation:

@@ -16,7 +16,6 @@ from hydra.core.utils import JobReturn, configure_log, setup_globals
 
 from trainctl.compose.job import JobSpec, SweepContext, hooks_of, warn_of_missing
 from trainctl.config.overrides import shared_texts, swept_keys
-from trainctl.config.settings_node import secrets_in, setting
 from trainctl.launch.again import command_again
 from trainctl.launch.detach import detach, take_sweep_dir
 from trainctl.launch.display.choose import make_report
@@ -88,7 +87,7 @@ class SlotSweeps:
             is_alone = self._presence.is_alone
             return Sweep(
                 executor, specs, report, self._settings, is_alone=is_alone,
-                known=secrets_in(config), hidden=setting(config, "hidden") or (), again=partial(command_again, config),
+                config=config, again=partial(command_again, config),
             ).run()  # fmt: skip
         except BaseException:
             self.close()

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from hydra.core.utils import JobReturn
+from omegaconf import DictConfig
 
 from trainctl.compose.job import JobSpec
-from trainctl.config.masking import Masking
 from trainctl.errors import JobError
 from trainctl.launch.display.report import Report
 from trainctl.launch.executor import Executor, Host
@@ -25,9 +25,9 @@ from trainctl.launch.local import linux
 from trainctl.launch.notice import ask_for_checkpoint
 from trainctl.launch.queue import JobProcess, Queue
 from trainctl.launch.returns import as_told, failed_return, unpack_return
+from trainctl.launch.secrets import JobSecrets
 from trainctl.launch.settings import LauncherSettings
 from trainctl.launch.signals import Interrupts
-from trainctl.rundir.masked import secrets_of
 from trainctl.rundir.pace import read_progress
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.status import stop_reason, stopped_by
@@ -48,8 +48,7 @@ class Sweep:
         settings: LauncherSettings,
         *,
         is_alone: Callable[[], bool],
-        known: Masking,
-        hidden: Sequence[object],
+        config: DictConfig,
         again: Callable[[Sequence[str], Path | None], str | None],
     ) -> None:
         self._executor = executor
@@ -59,7 +58,7 @@ class Sweep:
         self._report = report
         self._again = again
         self._settings = settings
-        self._known, self._hidden = known, hidden
+        self._secrets = JobSecrets(config)
         self._tries = [0] * len(specs)
         self._moves = [0] * len(specs)  # how often each has lost its host
         self._jobs: dict[int, JobProcess] = {}
@@ -184,7 +183,7 @@ class Sweep:
         spec = self._specs[position]
         keys = (each.get_key_element().lstrip("+~") for each in spec.overrides)
         told = " ".join(text for key, text in zip(keys, spec.texts, strict=True) if key in spec.swept)
-        return self._secrets(position, None).text(told)
+        return self._secrets.of(spec, None).text(told)
 
     def _hear_host(self, host: Host) -> None:
         report = host.starter.report()
@@ -275,7 +274,7 @@ class Sweep:
             failure = Failure(failure.cause, failure.reason, "" if run is None else last_lines(run.log))
         if run is not None:
             record_failure(run, job.pid, status, failure, job.seconds)
-        secrets = self._secrets(job.position, run)
+        secrets = self._secrets.of(self._specs[job.position], run)
         failure = dataclasses.replace(failure, reason=secrets.text(failure.reason), tail=secrets.text(failure.tail))
         if failure.cause == "moved" and self._goes_on_elsewhere(job):
             return
@@ -292,14 +291,6 @@ class Sweep:
         where = "" if log is None else f"; its log is {log}"
         lost = failed_return(self._specs[job.position].texts, JobError(f"the job {failure.sentence}{where}"))
         self._conclude(job.position, lost if data is None else unpack_return(data), job.path, failure)
-
-    def _secrets(self, position: int, run: RunDir | None) -> Masking:
-        """Return what is secret in a job: by its run's record, or by its overrides where there is none."""
-        masking = Masking({}, self._hidden) if run is None else secrets_of(run)
-        masking.include(self._known)
-        for override in self._specs[position].overrides:
-            masking.learn(override.get_key_element().lstrip("+~").replace("/", "."), override.value())
-        return masking
 
     # -- equal jobs ----------------------------------------------------------------------------------------------
 

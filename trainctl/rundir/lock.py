@@ -97,7 +97,7 @@ def opened(path: Path) -> int:
     Raises:
         OSError: it cannot be made or opened, or its file system has no locks, and neither says where else they are.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
     try:
         place = _elsewhere(descriptor)
         if place is None:
@@ -105,7 +105,7 @@ def opened(path: Path) -> int:
             if missing is None:
                 return descriptor
             place = _begin_elsewhere(descriptor, missing)
-        other = os.open(place, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        other = os.open(place, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
     except BaseException:
         os.close(descriptor)
         raise

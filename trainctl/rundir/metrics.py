@@ -220,7 +220,7 @@ def append_whole(path: Path, data: bytes) -> None:
     Raises:
         OSError: they could not be written; the file is as before.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = files.open_to_write(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
     try:
         size = os.fstat(descriptor).st_size
         torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"  # by a crash of an earlier attempt

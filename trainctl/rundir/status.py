@@ -198,6 +198,16 @@ def boot_id() -> str | None:
         return None
 
 
+def is_of_this_user(pid: int) -> bool:
+    """Whether a process is this user's, whatever this user may signal besides; True where the kernel does not say."""
+    try:
+        with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as lines:
+            uids = next(line.split()[1:] for line in lines if line.startswith("Uid:"))
+    except (OSError, StopIteration):
+        return True
+    return uids[1] == str(os.geteuid())
+
+
 def process_started(pid: int) -> int | None:
     """Return when a process started, in clock ticks after boot; None when it is gone or the system does not say."""
     try:

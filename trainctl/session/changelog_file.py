@@ -110,7 +110,7 @@ class ChangelogFile:
             return False
         data = text.encode()
         try:
-            descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+            descriptor = files.open_to_write(self._path, os.O_WRONLY | os.O_APPEND)
         except FileNotFoundError:
             return False
         try:

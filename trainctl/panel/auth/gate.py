@@ -40,7 +40,9 @@ from trainctl.panel.server._bokeh import OutputTransform, stream_of
 POLICY = "; ".join(
     (
         "default-src 'self'",
-        "script-src 'self' 'unsafe-inline' blob:",
+        "script-src 'self' 'unsafe-inline' blob:",  # Bokeh begins its page by a script in it, another one each time
+        "script-src-attr 'none'",  # no onerror=, no onload=
+        "frame-src 'none'",
         "connect-src 'self' blob:",
         "style-src 'self' 'unsafe-inline'",
         "img-src 'self' data: blob:",

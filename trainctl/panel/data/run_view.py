@@ -89,6 +89,7 @@ class RunView:
         ahead: what a replay will still change.
         problem: says in a sentence why the values cannot be shown.
         refusal: says in a sentence why no edit is taken though the values are shown: it replays another run.
+        is_shut: its inbox is not the server's to write.
     """
 
     row: RunRow
@@ -101,11 +102,12 @@ class RunView:
     masking: Masking = field(default_factory=lambda: Masking({}))
     problem: str | None = None
     refusal: str | None = None
+    is_shut: bool = False
 
     @property
     def is_editable(self) -> bool:
         """Whether an edit could be asked for: the run trains, and its task takes edits."""
-        return self.row.summary.is_alive and bool(self.keys) and self.refusal is None
+        return self.row.summary.is_alive and bool(self.keys) and self.refusal is None and not self.is_shut
 
     def is_like(self, other: RunView) -> bool:
         """Whether both come from the same changelog and requests in the same state: only the row differs."""
@@ -215,6 +217,7 @@ def read_view(row: RunRow, requests: list[Event]) -> RunView:
         masking,
         None if known else "this run takes no edits",
         _refusal(recorded.base.get("trainctl")),
+        not os.access(run.inbox, os.W_OK | os.X_OK),
     )
 
 

@@ -123,6 +123,8 @@ class Asking:
             reason = view.problem
         elif view.row.summary.is_alive and view.refusal is not None:
             reason = f"Read only: {view.refusal}."
+        elif view.is_shut and view.row.summary.is_alive:
+            reason = f"Read only: {view.row.summary.run.inbox} is not to be written by the user of this page's server."
         elif not view.is_editable:
             reason = f"This run is not running ({view.row.summary.state}): its values can be read, not changed."
         else:
@@ -132,6 +134,8 @@ class Asking:
     def _refusal(self, view: RunView) -> str | None:
         if not self.may_ask:
             return READ_ONLY
+        if view.is_shut:
+            return "the run's inbox is not to be written by the user of this page's server"
         if not view.row.summary.is_alive:
             return "the run is not running"
         return None if self._turns.take() else "too many requests from this page; wait a moment"
