@@ -8,7 +8,6 @@ import secrets
 import time
 import weakref
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ from hydra.core.utils import JobReturn, configure_log, setup_globals
 
 from trainctl.compose.job import JobSpec, SweepContext, hooks_of
 from trainctl.config.overrides import shared_texts, swept_keys
-from trainctl.launch.again import command_again
 from trainctl.launch.detach import detach, take_sweep_dir
 from trainctl.launch.display.choose import make_report
 from trainctl.launch.dry_run import Preview
@@ -83,9 +81,8 @@ class SlotSweeps:
             assert self._presence is not None
             assert self._greet is not None
             is_alone = self._presence.is_alone
-            again = partial(command_again, config)
             return Sweep(
-                starter, pool, specs, report, self._settings, greet=self._greet, is_alone=is_alone, again=again
+                starter, pool, specs, report, self._settings, greet=self._greet, is_alone=is_alone, config=config
             ).run()
         except BaseException:
             self.close()
