@@ -96,6 +96,9 @@ def test_two_ctrl_c_end_running_jobs(app: Any, wait_until: WaitUntil) -> None:
     assert any("no new jobs" in line for line in launcher.stdout), "the first one was heard: two at once would be one"
     launcher.send_signal(signal.SIGINT)
     wait_until(lambda: launcher.poll() is not None, "the launcher ends")
+    output = launcher.stdout.read()
+    assert output.count(": interrupted by Ctrl-C\n") == 2
+    assert "5 jobs: 2 interrupted, 3 not finished: the same command resumes" in output
     assert launcher.returncode == 130
     assert app.yaml("0/status.yaml")["state"] == "interrupted"
     assert not app.processes()

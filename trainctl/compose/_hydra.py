@@ -61,6 +61,7 @@ if TYPE_CHECKING or IS_KNOWN:
 
 __all__ = ["ConfigLoaderImpl", "ConfigRepository", "FileConfigSource", "FileSource"]
 
+BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"  # its `_target_`
 SETTINGS = "hydra/trainctl/settings"  # the config in which `trainctl.preset` declares our settings
 
 log = logging.getLogger(__name__)

@@ -11,11 +11,11 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
+from trainctl.compose._hydra import BASIC_SWEEPER
 from trainctl.config.masking import Masking, patterns_of
 from trainctl.config.overrides import quoted
 from trainctl.rundir.provenance import module_name, program_argv, relative_to
 
-_BASIC = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 _OF_THE_SWEEP = ("hydra.mode=", "hydra.launcher.rerun=none", "hydra.launcher.first=")
 
 
@@ -34,7 +34,7 @@ def command_again(config: DictConfig, job: Sequence[str], path: Path | None) -> 
     chosen = [text for text in own if not text.startswith(_OF_THE_SWEEP)]
     if not {*given, *(text for text in chosen if not text.startswith("hydra.sweep.dir="))} <= set(sys.argv[1:]):
         return None
-    is_sweep = str(OmegaConf.select(config, "hydra.sweeper._target_")) == _BASIC
+    is_sweep = str(OmegaConf.select(config, "hydra.sweeper._target_")) == BASIC_SWEEPER
     if not is_sweep and path is None:
         return None
     if not is_sweep:

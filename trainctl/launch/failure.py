@@ -14,8 +14,9 @@ from typing import Literal, cast
 from trainctl.attempt.reservation import take_lock
 from trainctl.errors import CommandError
 from trainctl.rundir import files
+from trainctl.rundir.pace import read_progress
 from trainctl.rundir.paths import RunDir
-from trainctl.rundir.status import ALIVE, State, read_status, write_status
+from trainctl.rundir.status import ALIVE, State, read_status, stop_reason, stopped_by, write_status
 
 # error: it raised or called sys.exit; crash: it, or a command, died without an answer; moved: it lost
 # its host; the others say what they are
@@ -133,6 +134,15 @@ def judge_death(status: int, ended_as: Failure | None, oom_kills: tuple[int | No
     if by_kernel and os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL:
         return Failure("oom", "was killed by SIGKILL (9) while the kernel was killing processes for lack of memory")
     return Failure("crash", describe_exit(status))
+
+
+def stopped(run: RunDir) -> Failure | None:
+    """Return who has stopped a run, and how far it was; None if nobody has."""
+    who = stopped_by(run)
+    if who is None:
+        return None
+    progress = read_progress(run)
+    return Failure("stopped", stop_reason(who, progress.step, progress.total))
 
 
 _TAIL_BYTES = 4096

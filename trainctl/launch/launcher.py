@@ -8,7 +8,6 @@ import secrets
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 
 from hydra.core.override_parser.types import Override
@@ -16,7 +15,6 @@ from hydra.core.utils import JobReturn, configure_log, setup_globals
 
 from trainctl.compose.job import JobSpec, SweepContext, hooks_of, warn_of_missing
 from trainctl.config.overrides import shared_texts, swept_keys
-from trainctl.launch.again import command_again
 from trainctl.launch.detach import detach, take_sweep_dir
 from trainctl.launch.display.choose import make_report
 from trainctl.launch.dry_run import Preview
@@ -85,10 +83,7 @@ class SlotSweeps:
             report = make_report(len(specs), self._settings.progress, slots=names, sweep_dir=sweep_dir, memory=memory)
             assert self._presence is not None
             is_alone = self._presence.is_alone
-            return Sweep(
-                executor, specs, report, self._settings, is_alone=is_alone,
-                config=config, again=partial(command_again, config),
-            ).run()  # fmt: skip
+            return Sweep(executor, specs, report, self._settings, is_alone=is_alone, config=config).run()
         except BaseException:
             self.close()
             raise

@@ -18,9 +18,10 @@ from omegaconf import DictConfig
 
 from trainctl.compose.job import JobSpec
 from trainctl.errors import JobError
+from trainctl.launch.again import command_again
 from trainctl.launch.display.report import Report
 from trainctl.launch.executor import Executor, Host
-from trainctl.launch.failure import Failure, is_done_by, judge_death, last_lines, record_failure
+from trainctl.launch.failure import Failure, is_done_by, judge_death, last_lines, record_failure, stopped
 from trainctl.launch.local import linux
 from trainctl.launch.notice import ask_for_checkpoint
 from trainctl.launch.queue import JobProcess, Queue
@@ -28,9 +29,7 @@ from trainctl.launch.returns import as_told, failed_return, unpack_return
 from trainctl.launch.secrets import JobSecrets
 from trainctl.launch.settings import LauncherSettings
 from trainctl.launch.signals import Interrupts
-from trainctl.rundir.pace import read_progress
 from trainctl.rundir.paths import RunDir
-from trainctl.rundir.status import stop_reason, stopped_by
 from trainctl.text import clean_line
 
 _LOOK_S = 0.2  # between two looks at whether a checkpoint is taken
@@ -49,14 +48,13 @@ class Sweep:
         *,
         is_alone: Callable[[], bool],
         config: DictConfig,
-        again: Callable[[Sequence[str], Path | None], str | None],
     ) -> None:
         self._executor = executor
         self._queue = Queue(executor, specs, report, is_alone=is_alone)
         self._specs = specs
         self._late_code: set[str] = set()
         self._report = report
-        self._again = again
+        self._config = config
         self._settings = settings
         self._secrets = JobSecrets(config)
         self._tries = [0] * len(specs)
@@ -104,7 +102,10 @@ class Sweep:
 
     def _command_again(self, position: int) -> str:
         path, _ = self._outcomes.get(position, (None, None))
-        return self._again(self._specs[position].texts, path) or "the same program: jobs that are done are skipped"
+        return (
+            command_again(self._config, self._specs[position].texts, path)
+            or "the same program: jobs that are done are skipped"
+        )
 
     def _leave(self) -> NoReturn:
         raise SystemExit(128 + int(self._interrupts.ended_by or signal.SIGINT))
@@ -262,9 +263,8 @@ class Sweep:
 
     def _fail(self, job: JobProcess, status: int) -> None:
         run = None if job.path is None else RunDir.at(job.path)
-        if run is not None and job.ended_as is None and (who := stopped_by(run)) is not None:
-            progress = read_progress(run)
-            job.ended_as = Failure("stopped", stop_reason(who, progress.step, progress.total))
+        if run is not None and job.ended_as is None:
+            job.ended_as = stopped(run)
         data: bytes | None = None
         if job.answer is not None:
             failure, data, _ = job.answer[1]
