@@ -3,7 +3,7 @@
     python examples/lightning_digits.py                          one run, with its page
     python examples/lightning_digits.py devices=2                two ranks, by DDP; also on a slot of a sweep
     trainctl set RUN optim.lr=0.003 model.dropout=0.3            while it trains; the cosine goes on, scaled
-    trainctl set RUN batch_size=64                               as the next epoch begins, when the data are made
+    trainctl set RUN batch_size=64                               as the next epoch begins; on one rank
 
 The same command in the same run dir (`hydra.run.dir=RUN`) goes on from the last epoch, however the run was ended.
 """
@@ -69,7 +69,7 @@ def main(cfg: DictConfig) -> float:
         strategy="ddp" if cfg.devices > 1 else "auto",
         max_epochs=cfg.epochs,
         accumulate_grad_batches=cfg.accumulate,
-        reload_dataloaders_every_n_epochs=1,  # so that an edit of the batch size is followed
+        reload_dataloaders_every_n_epochs=int(cfg.devices == 1),  # an edit of the batch size is followed
         callbacks=[TrainctlCallback(), saver],
         logger=False,
         enable_model_summary=False,

@@ -32,8 +32,8 @@ class TrainctlCallback(Callback):  # type: ignore[misc]  # its types are not fol
     validation. What must follow the config is bound where it is made, such as in `configure_optimizers`:
     `trainctl.current().bind(optimizer, lr="lr")`.
     Keys that nothing is bound to are locked meanwhile; `trainctl.controls` opens those that your code reads each step.
-    With `Trainer(reload_dataloaders_every_n_epochs=1)` an epoch begins before its data are made, so that what
-    `train_dataloader` reads (`trainctl.current().now.batch_size`) can be edited under the control `{when: epoch}`.
+    With `Trainer(reload_dataloaders_every_n_epochs=1)`, on one rank, an epoch begins before its data are made, so that
+    what `train_dataloader` reads (`trainctl.current().now.batch_size`) can be edited under the control `{when: epoch}`.
 
     A checkpoint of Lightning holds the session's state, and `fit(ckpt_path=…)` goes on from it. The module's
     hyper-parameters are left as they are.
@@ -71,7 +71,7 @@ class TrainctlCallback(Callback):  # type: ignore[misc]  # its types are not fol
             trainer.callbacks = [_Beginning(self), *others]
             _note_loggers(trainer.loggers)
             self._has_started, self._is_first_epoch = False, True
-            if trainer.reload_dataloaders_every_n_epochs:
+            if trainer.reload_dataloaders_every_n_epochs and trainer.world_size == 1:
                 self._precede_data(trainer)
         elif self._live is None:
             self._live = self._given if isinstance(self._given, Live) else current()
