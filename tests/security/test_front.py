@@ -83,6 +83,7 @@ def test_forwarded_headers_say_nothing(header: str) -> None:
         ("lab.example", "/lab", "/ab/run/a", "/lab/ab"),
         ("lab.example", "", "/ab/run/a", "/lab/ab"),  # taken off
         ("127.0.0.1:8050", "", "/ab/run/a", "/ab"),
+        ("localhost:9000", "/a;Domain=evil.example", "/ab/run/a", "/ab"),
         ("localhost:9000", "/user/me/proxy/absolute/8050", "/ab/run/a", "/user/me/proxy/absolute/8050/ab"),
     ],
 )

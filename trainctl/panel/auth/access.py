@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
-from trainctl.panel.auth.front import FRONT_ALONE, LOOPBACK, Front
+from trainctl.panel.auth.front import FRONT_ALONE, LOOPBACK, PATH, Front
 from trainctl.panel.auth.password import Credentials
 from trainctl.panel.auth.proxy import Proxy, ProxyError
 
@@ -238,7 +238,7 @@ class Access:
         """
         if self.scheme == "https" or request.path == f"/{self.prefix}/":
             return self.cookie_path if self.scheme == "https" else ""
-        if request.before:
+        if request.before and PATH.fullmatch(request.before):
             return f"{request.before}{self.cookie_path}"
         name = urlsplit(f"//{request.headers['host']}").hostname or ""
         return (

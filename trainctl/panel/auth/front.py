@@ -19,7 +19,7 @@ PORT = "{port}"
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _NAME = re.compile(r"([a-z0-9]([a-z0-9._-]*[a-z0-9])?|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[a-z0-9\[][a-z0-9._:\[\]-]*")
-_PREFIX = re.compile(r"(/[A-Za-z0-9._~@%-]+)*")
+PATH = re.compile(r"(/[A-Za-z0-9._~@%-]+)*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class Front:
                     "path, such as https://lab.example"
                 )
         prefix = "".join(f"/{part}" for part in (settings.prefix or "").split("/") if part)
-        if not _PREFIX.fullmatch(prefix.replace(PORT, "0")) or ".." in prefix.split("/"):
+        if not PATH.fullmatch(prefix.replace(PORT, "0")) or ".." in prefix.split("/"):
             raise SettingError(
                 f"trainctl.panel.prefix={settings.prefix!r} is not a path; give the one below which a proxy serves the "
                 "page, such as /trainctl or /user/me/proxy/{port}"
