@@ -9,11 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from trainctl.config.controls import Key
 from trainctl.panel.auth.rate_limit import Bucket
 from trainctl.panel.data.curves import MAX_POINTS, UNSEEN, Curve, Curves, dotted, not_finite
 from trainctl.panel.widgets.ansi import last_written, to_html
-from trainctl.panel.widgets.number import nudged, position, text_at
 from trainctl.panel.widgets.overlay import smoothed
 from trainctl.rundir import files
 from trainctl.rundir.paths import RunDir
@@ -77,16 +75,6 @@ def test_terminal_codes_become_colours_and_nothing_else() -> None:
     assert to_html("\x1b[1;31mred\x1b[0m <b>\x1b]0;title\x07\x1b[2K") == '<span class="bold r">red</span> &lt;b&gt;'
     assert to_html("\x1b[38;5;196mx\x1b[m") == "x"
     assert last_written("10%\r100%") == "100%"
-
-
-@pytest.mark.parametrize("place", [0, 1, 77, 200])
-def test_slider_never_leaves_the_bounds(place: int) -> None:
-    for key in (Key("float", min=1e-6, max=3.3333, log=True), Key("int", min=1.5, max=9.2), Key("float", min=0, max=1)):
-        assert key.min is not None
-        assert key.max is not None
-        assert key.min <= float(text_at(place, key)) <= key.max
-    assert position("not a number", Key("float", min=0, max=1)) == 0
-    assert nudged("nan", Key("float"), up=True) is None
 
 
 def test_turns_run_out() -> None:

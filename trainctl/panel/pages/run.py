@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
@@ -10,7 +11,9 @@ import panel_material_ui as pmui
 
 from trainctl.panel.data.curves import Curves
 from trainctl.panel.data.run_view import RunView
+from trainctl.panel.data.usage import Usage
 from trainctl.panel.data.watcher import Watcher
+from trainctl.panel.html import html
 from trainctl.panel.pages import theme
 from trainctl.panel.pages.session import argument, may_ask, remember, tick_while_open
 from trainctl.panel.pages.theme import REST, STYLE, frame, message
@@ -21,6 +24,7 @@ from trainctl.panel.widgets.edits import ChangeTable, EditRow
 from trainctl.panel.widgets.files import FilesTab
 from trainctl.panel.widgets.form import Form
 from trainctl.panel.widgets.log import LogTab
+from trainctl.panel.widgets.log_tail import LogTail
 from trainctl.panel.widgets.pending import PendingBar, set_object, set_params
 from trainctl.panel.widgets.plots import Plots
 from trainctl.panel.widgets.requests import Asking, SentRequest
@@ -50,19 +54,20 @@ class RunPage:
         self._view = view
         self._ticks = 0
         self._asking = Asking(may_ask=may_ask())
+        self._usage = Usage()
         self._facts = _pane(summary.facts(view.row))
         self._facts.styles = REST
         said = self._asking.notice(view)
         self._notice = _pane(said, visible=bool(said))
-        self._form = Form(view, self._change)
+        self._form = Form(view, self._change, self._apply)
         self._bar = PendingBar(self._apply, self._discard)
         self._actions = ActionBar(view, self._do)
-        self._answers = _pane("")
+        self._answers = _pane("", visible=False)
         self._changes = ChangeTable(view, self._undo)
         self._plots = Plots(view, self._curves)
+        self._tail = LogTail()
         self._tabs = self._with_tabs()
-        if self._tabs.active:  # a link to a tab: it is drawn with what is in it
-            self._look_at_tab()
+        self._look_at_tab()  # it is drawn with what is in it
         head = pmui.FlexBox(self._facts, self._actions.view, justify_content="space-between", gap="0px")
         self.page = frame(
             f"trainctl · {name}",
@@ -81,10 +86,10 @@ class RunPage:
         return self._view.is_editable and self._asking.may_ask
 
     def _with_tabs(self) -> Any:
-        run = self._view.row.summary.run
         left = pmui.Column(
             self._form.view,
             self._actions.own,
+            self._tail.view,
             sizing_mode="stretch_width",
             styles={"flex": "1 1 540px", "min-width": "0"},
         )
@@ -95,12 +100,9 @@ class RunPage:
             styles={"flex": "1 1 480px", "min-width": "0"},
         )
         body = pmui.FlexBox(left, right, sizing_mode="stretch_width", align_items="flex-start", gap="0px")
-        self._config = ConfigTab(self._watcher, self._name, self._view)
-        self._provenance = ProvenanceTab()
-        self._log = LogTab(self._view)
-        self._files = FilesTab(run)
-        parts = (body, self._config.view, self._provenance.view, self._log.view, self._files.view)
-        tabs = theme.tabs(TABS, parts, argument("tab"))
+        self._looks: dict[str, Callable[[], None]] = {}
+        self._places = {name: panel.Column(sizing_mode="stretch_width", margin=0) for name in TABS[1:]}
+        tabs = theme.tabs(TABS, [body, *self._places.values()], argument("tab"))
         tabs.param.watch(self._turned, ["active"])
         return tabs
 
@@ -109,18 +111,33 @@ class RunPage:
         self._look_at_tab()
 
     def _look_at_tab(self) -> None:
-        """Bring what is in sight up to date; what is not in sight costs nothing."""
+        """Bring what is in sight up to date; what is not in sight costs nothing, and is made when it is first seen."""
         shown = TABS[self._tabs.active]
         if shown == "run":
             self._plots.follow(self._view, self._curves)
-        elif shown == "config":
-            self._config.look(self._view)
-        elif shown == "overrides":
-            self._provenance.look(self._view)
-        elif shown == "log":
-            self._log.look(self._view)
-        else:
-            self._files.look(self._view.masking)
+            self._tail.look(self._view)
+            return
+        if shown not in self._looks:
+            self._places[shown].append(self._made(shown))
+        self._looks[shown]()
+
+    def _made(self, name: str) -> Any:
+        """Make a tab, and remember how it is brought up to date."""
+        if name == "config":
+            config = ConfigTab(self._watcher, self._name, self._view)
+            self._looks[name] = lambda: config.look(self._view)
+            return config.view
+        if name == "overrides":
+            provenance = ProvenanceTab()
+            self._looks[name] = lambda: provenance.look(self._view)
+            return provenance.view
+        if name == "log":
+            log = LogTab(self._view)
+            self._looks[name] = lambda: log.look(self._view)
+            return log.view
+        files = FilesTab(self._view.row.summary.run)
+        self._looks[name] = lambda: files.look(self._view.masking)
+        return files.view
 
     def _change(self) -> None:
         """Follow the person: the answers to what was asked before go when something new is begun."""
@@ -131,7 +148,7 @@ class RunPage:
         self._bar.show(self._form.changes())
         lines = self._asking.lines()
         self._bar.answer(lines if self._is_open else "", busy=self._asking.is_unheard)
-        set_object(self._answers, "" if self._is_open else lines)
+        set_params(self._answers, object="" if self._is_open else lines, visible=bool(lines) and not self._is_open)
 
     def _discard(self) -> None:
         self._form.discard(self._view)
@@ -164,16 +181,19 @@ class RunPage:
         view = self._watcher.view(self._name)
         if view is None:
             return
-        self._form.look()
         old, self._view = self._view, view
         self._ticks += 1
         is_slow, is_other = self._ticks % SLOW_TICKS == 0, not view.is_like(old)
         if is_slow or is_other:
-            set_object(self._facts, summary.facts(view.row))
+            set_object(self._facts, summary.facts(view.row) + self._used())
         if is_slow:
             self._look_at_tab()
         if is_other:
             self._follow()
+
+    def _used(self) -> str:
+        figures = "".join(f"<span>{html(one)}</span>" for one in self._usage.figures(self._view.row.summary))
+        return f'<div class="facts dim">{figures}</div>' if figures else ""
 
     def _follow(self) -> None:
         """Show what has changed in the run's files."""
