@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
+import os
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -17,14 +20,16 @@ from made_sweep import make_run
 
 from trainctl.panel.data.curves import Curves
 from trainctl.panel.data.run_view import RunRow, RunView, read_view
-from trainctl.panel.data.usage import Usage, gpus
+from trainctl.panel.data.usage import Usage
 from trainctl.panel.widgets.plots import Charts, Plots
 from trainctl.rundir import files
 from trainctl.rundir.events import wait_for_answer
 from trainctl.rundir.inbox import file_request
 from trainctl.rundir.paths import RunDir
+from trainctl.rundir.summary import summarize
 
 ENDED = "with_gaps"
+EDIT = re.compile(r"step 50: lr 0\.1 → 0\.01 \(.*calmer\)")
 IMPORT = "import(URL.createObjectURL(new Blob([code], {type: 'text/javascript'})))"
 in_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed on this machine")
 
@@ -69,7 +74,7 @@ def card(page: Any, name: str) -> Any:
 
 
 def ticks(page: Any, name: str) -> list[str]:
-    return list(card(page, name).locator("text.tick:not([text-anchor=end])").all_inner_texts())
+    return list(card(page, name).locator("text.tick:not([text-anchor=end])").all_text_contents())
 
 
 def point_at(page: Any, name: str, share: float) -> tuple[float, float]:
@@ -84,9 +89,9 @@ def test_edit_is_a_mark_on_its_line_of_steps_and_says_what_changed_under_the_poi
     expect(card(page, "lr").locator(".mark")).to_have_count(1)
     expect(card(page, "lr").locator(".last")).to_have_text("0.01")
     for name in ("loss", "lr"):
-        expect(card(page, name).locator(".edit")).to_have_attribute("data-text", "step 50: lr 0.1 → 0.01 (calmer)")
+        expect(card(page, name).locator(".edit")).to_have_attribute("data-text", EDIT)
         page.mouse.move(*point_at(page, name, 0.5))
-        expect(page.get_by_role("tooltip")).to_contain_text("step 50: lr 0.1 → 0.01 (calmer)")
+        expect(page.get_by_role("tooltip")).to_contain_text(EDIT)
     page.mouse.move(*point_at(page, "loss", 0.25))
     expect(page.get_by_role("tooltip")).to_have_text(re.compile(r"^step 25\s*loss 0\.04$"))
 
@@ -100,7 +105,7 @@ def test_gaps_are_marked_points_between_them_are_dots_and_outliers_are_left_out(
     ]  # fmt: skip
     expect(card(page, "loss").locator(".dot")).to_have_count(1)
     highest = card(page, "loss").locator("text.tick[text-anchor=end]").last
-    assert float(highest.inner_text()) < 2
+    assert float(highest.text_content()) < 2
     page.get_by_label("outliers").check()
     expect(highest).to_have_text("1000000")
     page.get_by_label("outliers").uncheck()
@@ -226,13 +231,10 @@ def test_usage_of_a_run_is_that_of_its_processes() -> None:
     assert used._look(busy.pid, 1.0) == []
 
 
-def test_usage_of_gpus_is_that_of_those_which_the_run_uses() -> None:
-    nvml = SimpleNamespace(
-        NVMLError=OSError,
-        nvmlDeviceGetCount=lambda: 2,
-        nvmlDeviceGetHandleByIndex=lambda index: index,
-        nvmlDeviceGetComputeRunningProcesses=lambda index: [SimpleNamespace(pid=7 + index, usedGpuMemory=3 * 2**30)],
-        nvmlDeviceGetUtilizationRates=lambda index: SimpleNamespace(gpu=45),
-    )
-    assert gpus({8}, nvml) == ["GPU 1 45 %, 3.0 GiB"]
-    assert gpus({8}, None) == []
+def test_usage_is_known_of_runs_of_this_machine_with_the_memory_of_their_slot(run: RunDir) -> None:
+    here = dataclasses.replace(summarize(run), state="running", pid=os.getpid(), host=socket.gethostname(), slot="0")
+    memory, gpu = Usage().figures(here, (300.0, 81920.0))
+    assert memory.startswith("memory ")
+    assert gpu == "GPU memory 300 MiB of 80.0 GiB"
+    for other in ({"host": "elsewhere"}, {"state": "done"}, {"pid": None}):
+        assert Usage().figures(dataclasses.replace(here, **other), (1.0, 2.0)) == []

@@ -13,7 +13,6 @@ from trainctl.panel.auth.rate_limit import Bucket
 from trainctl.panel.data.curves import MAX_POINTS, UNSEEN, Curve, Curves, dotted, not_finite
 from trainctl.panel.widgets.ansi import last_written, to_html
 from trainctl.panel.widgets.overlay import smoothed
-from trainctl.rundir import files
 from trainctl.rundir.paths import RunDir
 
 
@@ -93,30 +92,3 @@ def test_points_between_nans_are_dots_and_gaps_are_named() -> None:
     ]  # fmt: skip
     assert not_finite(steps, values) == [(2, 2, "nan"), (4, 5, "inf, nan")]
     assert (dotted([1, 2], [0.5, 0.4]), not_finite([1, 2], [0.5, 0.4])) == (([1, 2], [0.5, 0.4]), [])
-
-
-def test_plot_of_a_run_marks_where_a_metric_is_nan_and_goes_on(run: RunDir) -> None:
-    pytest.importorskip("panel_material_ui")
-    from trainctl.panel.data.run_view import RunRow, read_view
-    from trainctl.panel.widgets.plots import Plots
-
-    curves = Curves(run)
-    run.changelog.write_text("0:\n  lr: 0.1\n#.\n")
-    plots = Plots(read_view(RunRow.of(run), []), curves)
-
-    def log(*values: float) -> None:
-        first = 1 + len(files.read_lines(run.metrics))
-        files.append_lines(run.metrics, [{"step": first + at, "t": 1.0, "loss": one} for at, one in enumerate(values)])
-        curves.look()
-        plots.follow(read_view(RunRow.of(run), []), curves)
-
-    log(1.0, 0.5)
-    assert dict(plots._gaps.data) == {"first": [], "last": [], "what": []}
-    log(math.nan, 0.25)
-    log(math.inf, 0.2, 0.1)
-    assert dict(plots._gaps.data) == {"first": [3, 5], "last": [3, 5], "what": ["nan", "inf"]}
-    shown = {name: list(column) for name, column in plots._metric_data.data.items()}
-    points = [(x, y) for x, y in zip(shown["step"], shown["value"], strict=True) if math.isfinite(y)]
-    assert points == [
-        (1, 1.0), (2, 0.5), (pytest.approx(3.999), 0.25), (pytest.approx(4.001), 0.25), (6, 0.2), (7, 0.1),
-    ]  # fmt: skip

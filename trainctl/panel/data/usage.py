@@ -1,11 +1,9 @@
-"""What the processes of a run use of this machine: processor, memory, and NVIDIA's GPUs, as far as it is known."""
+"""What the processes of a run use of this machine: processor, memory, and that of their slot's GPUs, where known."""
 
 from __future__ import annotations
 
 import socket
 import time
-from functools import cache
-from typing import Any
 
 import psutil
 
@@ -23,14 +21,19 @@ class Usage:
         self._spent: dict[psutil.Process, float] = {}
         self._figures: list[str] = []
 
-    def figures(self, run: Summary) -> list[str]:
-        """Return what is known, such as `CPU 98 %`; nothing of a run on another machine, or of one that has ended."""
+    def figures(self, run: Summary, gpu: tuple[float, float] | None = None) -> list[str]:
+        """Return what is known, such as `CPU 98 %`; nothing of a run on another machine, or of one that has ended.
+
+        Args:
+            run: what is known of the run.
+            gpu: used and total MiB of the GPUs of its slot, as its launcher reads them.
+        """
         if run.state != "running" or run.pid is None or run.host != socket.gethostname():
             self._looked, self._spent, self._figures = 0.0, {}, []
         elif (passed := time.monotonic() - self._looked) >= BETWEEN_S:
             self._looked += passed
             self._figures = self._look(run.pid, passed)
-        return self._figures
+        return [*self._figures, *_gpu(gpu)] if self._figures else []
 
     def _look(self, pid: int, passed: float) -> list[str]:
         before, self._spent, memory = self._spent, {}, 0
@@ -47,29 +50,7 @@ class Usage:
         if before:  # a process that is new counts from its start
             share = sum(spent - before.get(process, 0.0) for process, spent in self._spent.items()) / passed
             said.insert(0, f"CPU {100 * share:.0f} %")
-        return said + gpus({process.pid for process in self._spent}, _nvml())
-
-
-def gpus(pids: set[int], nvml: Any) -> list[str]:
-    """Return for each GPU that these processes use how busy it is, and what they hold of its memory."""
-    found: list[str] = []
-    if nvml is None:
-        return found
-    try:
-        number = nvml.nvmlDeviceGetCount()
-    except nvml.NVMLError:
-        return found
-    for index in range(number):
-        try:
-            handle = nvml.nvmlDeviceGetHandleByIndex(index)
-            used = [one for one in nvml.nvmlDeviceGetComputeRunningProcesses(handle) if one.pid in pids]
-            busy = nvml.nvmlDeviceGetUtilizationRates(handle).gpu if used else 0
-        except nvml.NVMLError:
-            continue  # lost, of somebody else, or of a kind that tells nothing
-        if used:
-            memory = sum(one.usedGpuMemory or 0 for one in used)
-            found.append(f"GPU {index} {busy} %, {_size(memory)}")
-    return found
+        return said
 
 
 def _family(pid: int) -> list[psutil.Process]:
@@ -80,18 +61,8 @@ def _family(pid: int) -> list[psutil.Process]:
         return []
 
 
-@cache
-def _nvml() -> Any:
-    """Return NVIDIA's management library, ready to be asked; None where there is none."""
-    try:
-        import pynvml  # not there on every machine
-    except ImportError:
-        return None
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return None
-    return pynvml
+def _gpu(memory: tuple[float, float] | None) -> list[str]:
+    return [] if memory is None else [f"GPU memory {_size(memory[0] * _MIB)} of {_size(memory[1] * _MIB)}"]
 
 
 def _size(size: float) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
@@ -13,17 +12,13 @@ from trainctl.panel.data.curves import Curves
 from trainctl.panel.data.run_view import RunView
 from trainctl.panel.data.usage import Usage
 from trainctl.panel.data.watcher import Watcher
-from trainctl.panel.html import html
-from trainctl.panel.pages import theme
-from trainctl.panel.pages.session import argument, may_ask, remember, tick_while_open
+from trainctl.panel.pages.run_tabs import RunTabs
+from trainctl.panel.pages.session import may_ask, tick_while_open
 from trainctl.panel.pages.theme import REST, STYLE, frame, message
 from trainctl.panel.widgets import summary
 from trainctl.panel.widgets.actions import ActionBar, label_of
-from trainctl.panel.widgets.config import ConfigTab, ProvenanceTab
 from trainctl.panel.widgets.edits import ChangeTable, EditRow
-from trainctl.panel.widgets.files import FilesTab
 from trainctl.panel.widgets.form import Form
-from trainctl.panel.widgets.log import LogTab
 from trainctl.panel.widgets.log_tail import LogTail
 from trainctl.panel.widgets.pending import PendingBar, set_object, set_params
 from trainctl.panel.widgets.plots import Plots
@@ -31,7 +26,6 @@ from trainctl.panel.widgets.requests import Asking, SentRequest
 
 TICK_MS = 250
 SLOW_TICKS = 4  # numbers, plots and tabs follow once a second; answers at once
-TABS = ("run", "config", "overrides", "log", "files")
 
 
 def run_page(watcher: Watcher) -> pmui.Page:
@@ -67,11 +61,10 @@ class RunPage:
         self._plots = Plots(view, self._curves)
         self._tail = LogTail()
         self._tabs = self._with_tabs()
-        self._look_at_tab()  # it is drawn with what is in it
         head = pmui.FlexBox(self._facts, self._actions.view, justify_content="space-between", gap="0px")
         self.page = frame(
             f"trainctl · {name}",
-            [head, self._notice, self._bar.view, self._answers, self._tabs],
+            [head, self._notice, self._bar.view, self._answers, self._tabs.view],
             "../",
         )
         self._follow()
@@ -85,7 +78,7 @@ class RunPage:
     def _is_open(self) -> bool:
         return self._view.is_editable and self._asking.may_ask
 
-    def _with_tabs(self) -> Any:
+    def _with_tabs(self) -> RunTabs:
         left = pmui.Column(
             self._form.view,
             self._actions.own,
@@ -100,44 +93,11 @@ class RunPage:
             styles={"flex": "1 1 480px", "min-width": "0"},
         )
         body = pmui.FlexBox(left, right, sizing_mode="stretch_width", align_items="flex-start", gap="0px")
-        self._looks: dict[str, Callable[[], None]] = {}
-        self._places = {name: panel.Column(sizing_mode="stretch_width", margin=0) for name in TABS[1:]}
-        tabs = theme.tabs(TABS, [body, *self._places.values()], argument("tab"))
-        tabs.param.watch(self._turned, ["active"])
-        return tabs
+        return RunTabs(self._watcher, self._name, body, self._look_at_body, lambda: self._view)
 
-    def _turned(self, _event: Any) -> None:
-        remember(tab=TABS[self._tabs.active] if self._tabs.active else None)
-        self._look_at_tab()
-
-    def _look_at_tab(self) -> None:
-        """Bring what is in sight up to date; what is not in sight costs nothing, and is made when it is first seen."""
-        shown = TABS[self._tabs.active]
-        if shown == "run":
-            self._plots.follow(self._view, self._curves)
-            self._tail.look(self._view)
-            return
-        if shown not in self._looks:
-            self._places[shown].append(self._made(shown))
-        self._looks[shown]()
-
-    def _made(self, name: str) -> Any:
-        """Make a tab, and remember how it is brought up to date."""
-        if name == "config":
-            config = ConfigTab(self._watcher, self._name, self._view)
-            self._looks[name] = lambda: config.look(self._view)
-            return config.view
-        if name == "overrides":
-            provenance = ProvenanceTab()
-            self._looks[name] = lambda: provenance.look(self._view)
-            return provenance.view
-        if name == "log":
-            log = LogTab(self._view)
-            self._looks[name] = lambda: log.look(self._view)
-            return log.view
-        files = FilesTab(self._view.row.summary.run)
-        self._looks[name] = lambda: files.look(self._view.masking)
-        return files.view
+    def _look_at_body(self, view: RunView) -> None:
+        self._plots.follow(view, self._curves)
+        self._tail.look(view)
 
     def _change(self) -> None:
         """Follow the person: the answers to what was asked before go when something new is begun."""
@@ -187,12 +147,14 @@ class RunPage:
         if is_slow or is_other:
             set_object(self._facts, summary.facts(view.row) + self._used())
         if is_slow:
-            self._look_at_tab()
+            self._tabs.look()
         if is_other:
             self._follow()
 
     def _used(self) -> str:
-        figures = "".join(f"<span>{html(one)}</span>" for one in self._usage.figures(self._view.row.summary))
+        run = self._view.row.summary
+        memory = self._watcher.memory().get(run.slot) if run.slot is not None else None
+        figures = "".join(f"<span>{one}</span>" for one in self._usage.figures(run, memory))
         return f'<div class="facts dim">{figures}</div>' if figures else ""
 
     def _follow(self) -> None:
