@@ -74,7 +74,7 @@ def card(page: Any, name: str) -> Any:
 
 
 def ticks(page: Any, name: str) -> list[str]:
-    return list(card(page, name).locator("text.tick:not([text-anchor=end])").all_text_contents())
+    return list(card(page, name).locator(".of-step").all_text_contents())
 
 
 def point_at(page: Any, name: str, share: float) -> tuple[float, float]:
@@ -104,7 +104,7 @@ def test_gaps_are_marked_points_between_them_are_dots_and_outliers_are_left_out(
         "nan, inf at steps 31 to 33", "nan at step 35",
     ]  # fmt: skip
     expect(card(page, "loss").locator(".dot")).to_have_count(1)
-    highest = card(page, "loss").locator("text.tick[text-anchor=end]").last
+    highest = card(page, "loss").locator(".of-value").last
     assert float(highest.text_content()) < 2
     page.get_by_label("outliers").check()
     expect(highest).to_have_text("1000000")
@@ -116,7 +116,7 @@ def test_gaps_are_marked_points_between_them_are_dots_and_outliers_are_left_out(
 def test_drag_chooses_steps_on_all_cards_and_double_click_goes_home(cards: Any) -> None:
     page = cards
     whole = ticks(page, "lr")
-    assert "100" in "".join(whole) or "80" in whole
+    assert whole[-1] == "100"
     page.mouse.move(*point_at(page, "loss", 0.4))
     page.mouse.down()
     page.mouse.move(*point_at(page, "loss", 0.6), steps=4)

@@ -63,6 +63,7 @@ class Summary:
     reason: str | None
     paused: bool = False
     commands: list[CommandState] = field(default_factory=list)  # of a pipeline
+    looks: tuple[str, ...] = ()  # the actions that its loop looks for
     problems: list[str] = field(default_factory=list)
     masking: Masking = field(default_factory=lambda: Masking({}), repr=False, compare=False)
 
@@ -119,6 +120,7 @@ def _summarize(run: RunDir) -> Summary:
         reason=texts(masking, _reason(run, state, status)),
         paused=state == "running" and progress.is_paused,
         commands=command_states(status, state, now),
+        looks=progress.looks,
         problems=texts(masking, problems),
         masking=masking,
     )

@@ -9,8 +9,7 @@ import panel
 
 from trainctl.panel.data.run_view import RunView
 from trainctl.panel.data.watcher import Watcher
-from trainctl.panel.pages import theme
-from trainctl.panel.pages.session import argument, remember
+from trainctl.panel.pages.theme import tabs
 from trainctl.panel.widgets.config import ConfigTab, ProvenanceTab
 from trainctl.panel.widgets.files import FilesTab
 from trainctl.panel.widgets.log import LogTab
@@ -37,8 +36,8 @@ class RunTabs:
         self._looks: dict[str, Look] = {FIRST: look}
         self._places = {tab: panel.Column(sizing_mode="stretch_width", margin=0) for tab in OTHERS}
         self._names = (FIRST, *OTHERS)
-        self.view = theme.tabs(self._names, [body, *self._places.values()], argument("tab"))
-        self.view.param.watch(self._turned, ["active"])
+        self.view = tabs(self._names, [body, *self._places.values()])
+        self.view.param.watch(lambda _event: self.look(), ["active"])
         self.look()  # it is drawn with what is in it
 
     def look(self) -> None:
@@ -47,10 +46,6 @@ class RunTabs:
         if shown not in self._looks:
             self._looks[shown] = self._make(shown, view)
         self._looks[shown](view)
-
-    def _turned(self, _event: Any) -> None:
-        remember(tab=self._names[self.view.active] if self.view.active else None)
-        self.look()
 
     def _make(self, name: str, view: RunView) -> Look:
         if name == "config":

@@ -184,13 +184,13 @@ export function render({model}) {
     const {x, y, width} = scale, parts = [], inside = step => step >= scale.from && step <= scale.to;
     for (const value of ticks(scale.low, scale.high, 4, scale.log)) {
       parts.push(drawn("line", {x1: LEFT, x2: width - RIGHT, y1: y(value), y2: y(value), class: "grid-line"}));
-      parts.push(drawn("text", {x: LEFT - 6, y: y(value) + 4, class: "tick", "text-anchor": "end"}, number(value)));
+      parts.push(drawn("text", {x: LEFT - 6, y: y(value) + 4, class: "tick of-value", "text-anchor": "end"}, number(value)));
     }
     for (const step of ticks(scale.from, scale.to, Math.max(2, Math.floor(width / 110)), false)) {
       if (!Number.isInteger(step) || !inside(step)) continue;
       const anchor = x(step) > width - 30 ? "end" : "middle";
       parts.push(drawn("line", {x1: x(step), x2: x(step), y1: TOP, y2: HEIGHT - BOTTOM, class: "grid-line"}));
-      parts.push(drawn("text", {x: x(step), y: HEIGHT - 5, class: "tick", "text-anchor": anchor}, count(step)));
+      parts.push(drawn("text", {x: x(step), y: HEIGHT - 5, class: "tick of-step", "text-anchor": anchor}, count(step)));
     }
     const clip = `clip ${card.id}`.replace(/\W/g, "_");
     const frame = drawn("clipPath", {id: clip});
