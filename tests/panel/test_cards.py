@@ -15,7 +15,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from browsing import CHROMIUM, NAME, Training, expect, open_run, run_url, settle, shot, wait_for
+from browsing import CHROMIUM, NAME, Training, expect, open_run, run_url, settle, shot, value, wait_for
 from made_sweep import make_run
 
 from trainctl.panel.data.curves import Curves
@@ -238,3 +238,15 @@ def test_usage_is_known_of_runs_of_this_machine_with_the_memory_of_their_slot(ru
     assert gpu == "GPU memory 300 MiB of 80.0 GiB"
     for other in ({"host": "elsewhere"}, {"state": "done"}, {"pid": None}):
         assert Usage().figures(dataclasses.replace(here, **other), (1.0, 2.0)) == []
+
+
+@in_browser
+def test_keys_named_as_what_every_object_has_are_keys_like_others(page: Any, url: str, training: Training) -> None:
+    make_run(training.run.path.parent, "odd keys", ["norm=new"], constructor=1.5, toString=2.5)
+    page.goto(run_url(url, "odd keys"))
+    settle(page)
+    expect(value(page, "constructor")).to_have_text("1.5")
+    page.get_by_label("Filter keys").fill("tostring")
+    expect(value(page, "toString")).to_have_text("2.5")
+    page.get_by_label("add the card of a value").select_option("toString")
+    expect(card(page, "toString").locator(".last")).to_have_text("2.5")

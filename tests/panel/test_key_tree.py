@@ -31,7 +31,7 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is install
 
 NAME = "large"
 MODELS = "new Set(Object.values(Bokeh.index).flatMap(v => [...v.model.document._all_models.keys()])).size"
-APPLIED = re.compile(r"applied at step \d+$")
+APPLIED = re.compile(r"applied at step [\d,]+")
 IMPORT = "import(URL.createObjectURL(new Blob([code], {type: 'text/javascript'})))"
 
 

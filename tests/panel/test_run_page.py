@@ -166,26 +166,6 @@ def test_own_action_takes_its_arguments_from_fields(form: Any, training: Trainin
     assert done[-1].arguments == {"n": 4}
 
 
-def test_plots_follow_the_run_and_mark_its_edits(form: Any, training: Training) -> None:
-    page = form
-    data = "Object.values(Bokeh.index).flatMap(v => [...v.model.document._all_models.values()])"
-    lines = f"""() => {data}.filter(m => m.type == 'ColumnDataSource' && m.data.raw).map(m => m.data.raw.length)[0]"""
-    wait_for(lambda: page.evaluate(lines) > 10, "points of a metric")
-    first = page.evaluate(lines)
-    wait_for(lambda: page.evaluate(lines) > first, "further points")
-    spans = f"""() => {data}.filter(m => m.type == 'ColumnDataSource' && m.data.text && !m.data.value)
-        .map(m => [...m.data.step])[0]"""
-    request = file_request(training.run, {"optim.lr": "0.03125"}, via="test")
-    event = wait_for_answer(training.run, request, 60)
-    assert event is not None
-    wait_for(lambda: event.step in page.evaluate(spans), "a mark at the edit")
-    ranges = f"() => new Set({data}.filter(m => m.x_range).map(m => m.x_range.id)).size"
-    assert page.evaluate(ranges) == 1  # both plots move together
-    page.get_by_label("metric").click()
-    page.get_by_role("menuitem", name="accuracy").click()
-    wait_for(lambda: page.evaluate(lines.replace("length", "at(-1)")) > 0.9, "the other metric")
-
-
 def test_log_follows_keeps_its_colours_and_can_be_searched(page: Any, url: str, training: Training) -> None:
     page.goto(f"{run_url(url, NAME)}?tab=log")
     expect(tab(page, "log")).to_have_attribute("aria-selected", "true")

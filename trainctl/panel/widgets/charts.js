@@ -21,6 +21,8 @@ const drawn = (tag, given, text) => {
 const set = (element, name, value) => { if (element.getAttribute(name) !== String(value)) element.setAttribute(name, value); };
 const write = (element, text) => { if (element.textContent !== text) element.textContent = text; };
 
+const own = (found, key) => (Object.hasOwn(found, key) ? found[key] : undefined);  // a key may be called toString
+
 export const count = step => Math.round(step).toLocaleString("en");
 export const number = value => {  // as text.py writes it: four significant digits
   if (!Number.isFinite(value)) return Number.isNaN(value) ? "nan" : value > 0 ? "inf" : "-inf";
@@ -100,7 +102,7 @@ export function render({model}) {
     isDue = true;
     requestAnimationFrame(() => { isDue = false; for (const card of cards.values()) draw(card); });
   };
-  const isLog = name => logs.get(name) ?? Boolean(model.values[name]?.log);
+  const isLog = name => logs.get(name) ?? Boolean(own(model.values, name)?.log);
   const now = () => model.now;
   const whole = () => {
     const ends = [...series.values()].filter(one => one.steps.length);
@@ -144,7 +146,7 @@ export function render({model}) {
   // one card
   const pointsOf = card => {
     if (!card.isValue) return series.get(card.name) || {steps: [], values: []};
-    const points = model.values[card.name]?.points || [];
+    const points = own(model.values, card.name)?.points || [];
     return {steps: points.map(point => point[0]), values: points.map(point => point[1])};
   };
   const scaleOf = (card, points, smoothed) => {
@@ -168,7 +170,7 @@ export function render({model}) {
       back: x => from + (x - LEFT) / (width - LEFT - RIGHT) * (to - from),
     };
   };
-  const aheadOf = card => model.marks.ahead.filter(one => card.name in one[2]).map(one => [one[0], one[2][card.name]]);
+  const aheadOf = card => model.marks.ahead.filter(one => own(one[2], card.name) !== undefined).map(one => [one[0], one[2][card.name]]);
 
   const draw = card => {
     const points = pointsOf(card), smoothed = card.isValue ? points.values : smooth(points.values, Number(slider.value));

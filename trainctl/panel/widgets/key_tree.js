@@ -21,6 +21,7 @@ const set = (element, name, value) => {
   else if (element.getAttribute(name) !== String(value)) element.setAttribute(name, value);
 };
 const write = (element, text) => { if (element.textContent !== text) element.textContent = text; };
+const own = (found, key) => (found && Object.hasOwn(found, key) ? found[key] : undefined);  // a key may be called toString
 const short = text => (text.length > 200 ? `${text.slice(0, 200)} …` : text);
 
 const lockSign = reason => {
@@ -81,8 +82,8 @@ export function render({model}) {
   };
 
   // what the run has, what was typed, and what the server says about it
-  const now = line => model.changed[line.key] ?? line.text;
-  const mark = line => model.state.texts[line.key];
+  const now = line => own(model.changed, line.key) ?? line.text;
+  const mark = line => own(model.state.texts, line.key);
   const isUnheard = line => typed.has(line.key);
   const textOf = line => (isUnheard(line) ? typed.get(line.key).text : mark(line)?.text) ?? now(line);
   const isPending = line => line.key !== undefined && (isUnheard(line) ? textOf(line) !== now(line)
@@ -383,7 +384,7 @@ export function render({model}) {
   const restore = () => {  // what was typed before the page was loaded anew; other parts are deaf until all is drawn
     if (!model.document.is_idle) { setTimeout(restore, 50); return; }
     for (const line of lines) {
-      const text = kept.texts?.[line.key];
+      const text = own(kept.texts, line.key);
       if (canEdit(line) && mark(line) === undefined && typeof text === "string" && text !== now(line)) type(line.key, text);
     }
   };
