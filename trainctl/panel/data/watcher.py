@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -88,8 +88,9 @@ class Watcher:
         self._rows: dict[str, RunRow] = {}
         self._views: dict[str, RunView] = {}
         self._open: Counter[str] = Counter()
+        self._sketching: Counter[str] = Counter()
         self._tables = 0
-        self._scanned = self._listed = float("-inf")
+        self._scanned = self._listed = self._sketched = float("-inf")
         self._wake = threading.Event()
         self._over = False
         self._thread = threading.Thread(target=self._look_on, name="trainctl-watcher", daemon=True)
@@ -174,6 +175,31 @@ class Watcher:
                     if name in self._runs:
                         self._runs[name].forget()
 
+    def sketch(self, name: str) -> Curves | None:
+        """Return what a run has logged, by step, in fewer points; fresh while it is sketched."""
+        with self._lock:
+            found = self._runs.get(name)
+            return found.sketch if found is not None else None
+
+    @contextmanager
+    def sketching(self, names: Iterable[str]) -> Iterator[None]:
+        """Keep the sketches of runs fresh for as long as the context lasts."""
+        names = list(names)
+        with self._lock:
+            self._sketching.update(names)
+            self._sketched = float("-inf")
+        self._wake.set()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._sketching.subtract(names)
+                for name in names:
+                    if not self._sketching[name]:
+                        del self._sketching[name]
+                        if name in self._runs:
+                            self._runs[name].forget_sketch()
+
     def _look_on(self) -> None:
         self._try(self._list_all)
         while not self._over:
@@ -204,6 +230,12 @@ class Watcher:
                 found.curves.look()  # not under the lock: a long file takes a while
         if self._tables and time.monotonic() - self._listed >= ROWS_S:
             self._list_all()
+        if time.monotonic() - self._sketched >= ROWS_S:
+            self._sketched = time.monotonic()
+            with self._lock:
+                wanted = [self._runs[name] for name in self._sketching if name in self._runs]
+            for run in wanted:  # not under the lock
+                run.look_at_sketch()
 
     def _list(self) -> None:
         self._scan()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from contextlib import ExitStack
 from typing import Any
 from urllib.parse import quote
@@ -16,16 +17,16 @@ from trainctl.panel.pages.session import argument, may_ask, remember, tick_while
 from trainctl.panel.pages.theme import STYLE, frame
 from trainctl.panel.widgets import summary
 from trainctl.panel.widgets.bulk import Bulk
-from trainctl.panel.widgets.overlay import Overlay
 from trainctl.panel.widgets.parameters import Relations
 from trainctl.panel.widgets.pending import set_object, set_params
 from trainctl.panel.widgets.results import ResultsPane
+from trainctl.panel.widgets.run_curves import RunCurves
 from trainctl.panel.widgets.runs import RunTable
 
 TICK_MS = 1000
 AGE_TICKS = 10  # while no run changes, only their ages go on
 STILL_TICKS = 2  # the browser makes the table anew for other groups, and takes no cells meanwhile
-TABS = ("chosen", "results", "relations")
+TABS = ("curves", "parameters", "results")
 NOTHING = "nothing"
 STATES = ("all", *summary.STATES)
 
@@ -50,8 +51,8 @@ class Overview:
         self._slots = _pane(summary.slots(rows, watcher.memory()))
         self._failures = _pane(summary.failures(rows))
         self._with_controls()
+        self._curves = RunCurves(watcher, stack, card_settings(), argument("by"), remember_cards)
         self._table = RunTable(self._found(rows), self._chose)
-        self._overlay = Overlay(watcher, stack, argument("metric"))
         self._bulk = Bulk(watcher, may_ask=may_ask())
         self._results: ResultsPane | None = None
         self._results_place = pmui.Column(sizing_mode="stretch_width", margin=0)
@@ -61,14 +62,14 @@ class Overview:
         self._hide()
         self._group_by()
         self._tabs = self._with_tabs()
-        main = [self._facts, self._slots, self._failures, self._controls, self._table.view, self._tabs]
+        heads = [self._facts, self._slots, self._failures]
+        main = [*heads, self._tabs, self._controls, self._link, self._bulk.view, self._table.view]
         self.page = frame(f"trainctl · {watcher.root.name}", main)
         self._rows = rows
         self._look_at_tab()
         if wanted := [name for name in argument("runs").split(",") if name]:
             self._table.choose(wanted)
             self._chose()
-        self._overlay.metric.param.watch(lambda event: remember(metric=event.new or None), ["value"])
         tick_while_open(self._tick, TICK_MS, stack)
 
     def _with_controls(self) -> None:
@@ -91,8 +92,7 @@ class Overview:
         )
 
     def _with_tabs(self) -> Any:
-        chosen = pmui.Column(self._link, self._bulk.view, self._overlay.view, sizing_mode="stretch_width", margin=0)
-        parts = (chosen, self._results_place, self._relations.view)
+        parts = (self._curves.view, self._relations.view, self._results_place)
         tabs = theme.tabs(TABS, parts, argument("tab"))
         tabs.param.watch(lambda _event: self._turned(), ["active"])
         return tabs
@@ -134,7 +134,7 @@ class Overview:
 
     def _chose(self) -> None:
         names = self._table.chosen
-        self._overlay.choose(names)
+        self._curves.choose(names)
         self._bulk.choose(names)
         remember(runs=",".join(names[:20]) or None)
         set_object(self._link, _said(names))
@@ -145,9 +145,9 @@ class Overview:
 
     def _look_at_tab(self) -> None:
         shown = TABS[self._tabs.active]
-        if shown == "chosen":
-            self._overlay.look()
-            self._bulk.look()
+        self._bulk.look()
+        if shown == "curves":
+            self._curves.look(self._rows, list(self._found(self._rows)))
         elif shown == "results":
             if self._results is None:  # made when it is asked for; a plot could not be: it would be drawn too early
                 self._results = ResultsPane()
@@ -170,6 +170,26 @@ class Overview:
             set_params(self._columns, options=self._table.columns)
             self._group_by()
         self._look_at_tab()
+
+
+def card_settings() -> dict[str, Any]:
+    """Return what the link says of the cards."""
+    found: dict[str, Any] = {}
+    with contextlib.suppress(ValueError):
+        found["smooth"] = min(max(float(argument("smooth") or 0), 0.0), 0.99)
+    with contextlib.suppress(ValueError):
+        found["height"] = int(argument("height") or 0)
+    found |= {name: argument(name) == "1" for name in ("logx", "outliers")}
+    return found | {"log": [one for one in argument("log").split(",") if one], "filter": argument("metrics")}
+
+
+def remember_cards(changed: dict[str, Any]) -> None:
+    """Write into the link what was set of the cards; what is as at first is left out."""
+    told: dict[str, str | None] = {}
+    for name, value in changed.items():
+        text = ",".join(map(str, value)) if isinstance(value, list) else "1" if value is True else str(value or "")
+        told["metrics" if name == "filter" else name] = text[:500] or None
+    remember(**told)
 
 
 def _text(name: str, row: RunRow) -> str:
