@@ -11,7 +11,8 @@ import panel_material_ui as pmui
 from trainctl.panel.data.diff import config_difference, difference_table, edit_difference
 from trainctl.panel.data.watcher import Watcher
 from trainctl.panel.html import run_link
-from trainctl.panel.pages.session import argument, remember, tick_while_open
+from trainctl.panel.pages.link import argument, remember
+from trainctl.panel.pages.session import tick_while_open
 from trainctl.panel.pages.theme import STYLE, frame
 from trainctl.panel.widgets.overlay import Overlay
 from trainctl.panel.widgets.pending import set_object

@@ -11,9 +11,8 @@ import panel_material_ui as pmui
 from trainctl.panel.data.curves import Curves
 from trainctl.panel.data.run_view import RunView
 from trainctl.panel.data.watcher import Watcher
-from trainctl.panel.pages import theme
-from trainctl.panel.pages.session import argument, may_ask, remember, tick_while_open
-from trainctl.panel.pages.theme import REST, STYLE, frame, message
+from trainctl.panel.pages.session import may_ask, tick_while_open
+from trainctl.panel.pages.theme import REST, STYLE, frame, message, tabs
 from trainctl.panel.widgets import summary
 from trainctl.panel.widgets.actions import ActionBar, label_of
 from trainctl.panel.widgets.config import ConfigTab, ProvenanceTab
@@ -100,12 +99,11 @@ class RunPage:
         self._log = LogTab(self._view)
         self._files = FilesTab(run)
         parts = (body, self._config.view, self._provenance.view, self._log.view, self._files.view)
-        tabs = theme.tabs(TABS, parts, argument("tab"))
-        tabs.param.watch(self._turned, ["active"])
-        return tabs
+        made = tabs(TABS, parts)
+        made.param.watch(self._turned, ["active"])
+        return made
 
     def _turned(self, _event: Any) -> None:
-        remember(tab=TABS[self._tabs.active] if self._tabs.active else None)
         self._look_at_tab()
 
     def _look_at_tab(self) -> None:

@@ -14,8 +14,6 @@ import panel
 from trainctl.panel.auth.access import ROLE_HEADER, WHO_HEADER
 from trainctl.panel.server._bokeh import PeriodicCallback
 
-MAX_ARGUMENT = 4000
-
 
 @dataclass(frozen=True)
 class Inline:
@@ -56,25 +54,6 @@ def tick_while_open(tick: Callable[[], None], interval_ms: int, open_things: Exi
         return
     panel.state.onload(loaded)
     panel.state.on_session_destroyed(destroyed)
-
-
-def argument(name: str) -> str:
-    """Return what the page's URL says of a name; empty when it says nothing."""
-    given = (panel.state.session_args or {}).get(name) or [b""]
-    return bytes(given[0]).decode(errors="replace")[:MAX_ARGUMENT]
-
-
-def remember(**arguments: str | None) -> None:
-    """Write into the browser's address bar what is shown, so that the link leads there again; None takes it out."""
-    location = panel.state.location if INLINE.get() is None else None
-    if location is not None:
-        location.update_query(**{name: value for name, value in arguments.items() if value is not None})
-        gone = [name for name, value in arguments.items() if value is None]
-        if gone and (kept := {name: value for name, value in location.query_params.items() if name not in gone}) != (
-            location.query_params
-        ):
-            location.search = ""
-            location.update_query(**kept)
 
 
 def may_ask() -> bool:

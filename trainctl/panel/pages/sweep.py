@@ -13,7 +13,8 @@ import panel_material_ui as pmui
 from trainctl.panel.data.run_view import RunRow
 from trainctl.panel.data.watcher import Watcher
 from trainctl.panel.pages import theme
-from trainctl.panel.pages.session import argument, may_ask, remember, tick_while_open
+from trainctl.panel.pages.link import argument, remember
+from trainctl.panel.pages.session import may_ask, tick_while_open
 from trainctl.panel.pages.theme import STYLE, frame
 from trainctl.panel.widgets import summary
 from trainctl.panel.widgets.bulk import Bulk
@@ -93,7 +94,7 @@ class Overview:
 
     def _with_tabs(self) -> Any:
         parts = (self._curves.view, self._relations.view, self._results_place)
-        tabs = theme.tabs(TABS, parts, argument("tab"))
+        tabs = theme.tabs(TABS, parts)
         tabs.param.watch(lambda _event: self._turned(), ["active"])
         return tabs
 
@@ -140,7 +141,6 @@ class Overview:
         set_object(self._link, _said(names))
 
     def _turned(self) -> None:
-        remember(tab=TABS[self._tabs.active] if self._tabs.active else None)
         self._look_at_tab()
 
     def _look_at_tab(self) -> None:

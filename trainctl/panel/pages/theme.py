@@ -10,6 +10,7 @@ import panel_material_ui as pmui
 
 from trainctl.panel.html import html, link
 from trainctl.panel.pages import connection
+from trainctl.panel.pages.link import argument, remember
 from trainctl.panel.server._bokeh import edit_readonly, unfollowed_busy
 
 ALL_RUNS = "All runs"
@@ -109,10 +110,13 @@ h2.head { font-size: 13px; margin: 8px 0 6px; }
 """ + "".join(f".chip.{state} {{ background: {color}; }}\n" for state, color in STATE_COLORS.items())
 
 
-def tabs(names: Sequence[str], parts: Sequence[Any], wanted: str) -> pmui.Tabs:
-    """Return parts as tabs; the wanted one is open if there is one of the name, else the first."""
+def tabs(names: Sequence[str], parts: Sequence[Any], key: str = "tab") -> pmui.Tabs:
+    """Return parts as tabs. Which is open stands in the page's address, under `key`; the first one is not mentioned."""
+    wanted = argument(key)
     active = names.index(wanted) if wanted in names else 0
-    return pmui.Tabs(*zip(names, parts, strict=True), active=active, sx=_TABS, sizing_mode="stretch_width", margin=0)
+    made = pmui.Tabs(*zip(names, parts, strict=True), active=active, sx=_TABS, sizing_mode="stretch_width", margin=0)
+    made.param.watch(lambda event: remember(**{key: names[event.new] if event.new else None}), ["active"])
+    return made
 
 
 def frame(title: str, main: list[Any], up: str | None = None) -> pmui.Page:

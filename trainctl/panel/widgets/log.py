@@ -17,7 +17,7 @@ from trainctl.config.masking import Masking
 from trainctl.errors import RunDirError, UnreadableError
 from trainctl.panel.data.run_view import RunView, Signature, signature
 from trainctl.panel.html import html
-from trainctl.panel.pages.session import argument, remember
+from trainctl.panel.pages.link import argument, remember
 from trainctl.panel.pages.theme import LOG_BUTTON, STATE_COLORS, STYLE
 from trainctl.panel.widgets import ansi
 from trainctl.panel.widgets.pending import set_object, set_params
