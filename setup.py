@@ -10,5 +10,8 @@ setup(
     # Looks like a no-op, is not: it makes an editable install one path line in a .pth file. Without it setuptools
     # installs an import hook for this flat layout, which Hydra's plugin scan (pkgutil.walk_packages) cannot list.
     package_dir={"": "."},
-    package_data={"trainctl": ["py.typed", "**/*.yaml", "**/*.css", "**/*.js"], "hydra_plugins.hydra_trainctl": ["**/*.yaml"]},
+    package_data={
+        "trainctl": ["py.typed", "**/*.yaml", "**/*.css", "**/*.js"],
+        "hydra_plugins.hydra_trainctl": ["**/*.yaml"],
+    },
 )

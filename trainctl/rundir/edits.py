@@ -116,7 +116,7 @@ def read_file(path: Path, asked: str) -> Changelog:
 
 
 def values_by_step(changelog: Changelog) -> dict[str, list[tuple[int, Any]]]:
-    """Return each edited key's value at the start and after each of its edits; None at the start where it was not there.
+    """Return each edited key's value at the start and after each of its edits; None for none at the start.
 
     >>> values_by_step(Changelog({"lr": 0.1}, [Edit(1500, {"lr": 0.001})]))
     {'lr': [(0, 0.1), (1500, 0.001)]}

@@ -137,7 +137,7 @@ def not_finite(steps: Sequence[int], values: Sequence[float]) -> list[tuple[int,
 
 
 class Curves:
-    """All metrics of one run, of each at most twice `most` values. `look` is for the watcher's thread, the others for any.
+    """All metrics of one run, at most twice `most` values of each. `look` is for the watcher's thread.
 
     Attributes:
         is_read: whether the last look came to the end of the file.

@@ -1,4 +1,4 @@
-"""Many runs in one plot: which metric says most, which colour each run has, and what stands for runs that are too many."""
+"""Many runs in one plot: which metric says most, which colour a run has, and what stands for runs that are too many."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ def in_order(metrics: Iterable[str], finals: Sequence[tuple[Any, Mapping[str, fl
 
     What is the same in all runs comes last. `finals` are each run's return value and last metrics.
 
-    >>> in_order(["epoch", "loss", "accuracy", "val_loss"], [(0.5, {"accuracy": 0.5, "loss": 2.0}), (0.7, {"accuracy": 0.7, "loss": 1.0})])
+    >>> finals = [(0.5, {"accuracy": 0.5, "loss": 2.0}), (0.7, {"accuracy": 0.7, "loss": 1.0})]
+    >>> in_order(["epoch", "loss", "accuracy", "val_loss"], finals)
     ['accuracy', 'val_loss', 'loss', 'epoch']
     """
     finals = [one for one in finals if one[1]]
@@ -137,15 +138,18 @@ class Band:
 
 def bands(lines: Sequence[Points], groups: Sequence[Hashable]) -> list[Band]:
     """Return a band for each group of lines, over the steps of all; a line counts from its first step to its last."""
-    lines, groups = zip(*[pair for pair in zip(lines, groups, strict=True) if len(pair[0][0])], strict=True) or ((), ())
-    if not lines:
+    of_group: dict[Hashable, list[Points]] = {}
+    for line, group in zip(lines, groups, strict=True):
+        if len(line[0]):
+            of_group.setdefault(group, []).append(line)
+    there = [x for each in of_group.values() for x, _ in each]
+    if not there:
         return []
-    grid = np.linspace(min(x[0] for x, _ in lines), max(x[-1] for x, _ in lines), BAND_STEPS)
+    grid = np.linspace(min(x[0] for x in there), max(x[-1] for x in there), BAND_STEPS)
     found = []
-    for group in dict.fromkeys(groups):
-        table = np.array([_on_grid(line, grid) for line, of in zip(lines, groups, strict=True) if of == group])
-        there = np.isfinite(table)
-        counts = there.sum(axis=0)
+    for group, each in of_group.items():
+        table = np.array([_on_grid(line, grid) for line in each])
+        counts = np.isfinite(table).sum(axis=0)
         table.sort(axis=0)  # what is not finite comes last
         low, middle, high = (_quantile(table, counts, share) for share in TENTHS)
         found.append(Band(str(group), len(table), grid, low, middle, high))

@@ -486,7 +486,9 @@ class Card {
     let found = null, least = NEAR;
     const look = (x, of, line, key) => {
       if (!x.length) return;
-      const inside = Math.min(Math.max(step, x[0]), x[x.length - 1]), value = line.valueAt(inside, of);
+      const inside = Math.min(Math.max(step, x[0]), x[x.length - 1]);
+      let value = line.valueAt(inside, of), at = indexAt(x, inside);
+      while (!Number.isFinite(value) && at >= 0) value = of[at--];  // within a gap: what was before it
       const away = Math.hypot(scale.x(inside) - px, scale.y(value) - py);
       if (away < least) {
         least = away;

@@ -59,16 +59,18 @@ class MetricCards(panel.custom.JSComponent):  # type: ignore[misc]  # Panel is u
             arrays.append(_packed(values))
             return len(arrays) - 1
 
+        def numbered(part: Any) -> Any:
+            return kept(part) if isinstance(part, np.ndarray) else part
+
         of_lines = [(name, [(run, kept(x), kept(y), more) for run, x, y, more in each]) for name, each in lines]
         of_bands = [
-            (name, [{key: kept(one) if isinstance(one, np.ndarray) else one for key, one in band.items()} for band in each])
-            for name, each in bands
+            (name, [{key: numbered(one) for key, one in band.items()} for band in each]) for name, each in bands
         ]
         tell(self, [json.dumps({**parts, "lines": of_lines, "bands": of_bands}), arrays])
 
 
 def _packed(values: Any) -> Any:
-    """Return numbers in four bytes each where that says the same on a screen; whole numbers are exact in them so far."""
+    """Return numbers in four bytes each where that is the same on a screen, and exact for whole numbers."""
     array = np.asarray(values, np.float64)
     size = np.abs(array[np.isfinite(array) & (array != 0)])
     is_exact = not len(size) or (size.max() < 2**24 and size.min() > 1e-30)

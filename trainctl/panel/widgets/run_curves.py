@@ -171,7 +171,7 @@ class RunCurves:
         parts = {name: part for name, part in self._parts.items() if self._told_parts.get(name) != part}
         shown = [metric for metric in self._in_sight if metric in self._parts["metrics"]]
         if len(self._drawn) <= MOST_LINES:
-            lines = [(metric, each) for metric in shown if (each := list(self._lines(metric, sketches)))]
+            lines = [(metric, new) for metric in shown if (new := list(self._lines(metric, sketches)))]
             if parts or lines:
                 self.view.send(lines=lines, **parts)
         else:
