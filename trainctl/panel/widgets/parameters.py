@@ -9,11 +9,10 @@ import panel
 import panel_material_ui as pmui
 from bokeh.models import ColumnDataSource
 
-from trainctl.panel.data.results import names_of, value_of
+from trainctl.panel.data.results import names_of, swept_of, value_of
 from trainctl.panel.data.run_view import RunRow
 from trainctl.panel.widgets import figures
 from trainctl.panel.widgets.pending import set_params
-from trainctl.panel.widgets.runs import swept_of
 
 
 class Relations:

@@ -12,11 +12,10 @@ import numpy as np
 from trainctl.examine.columns import is_seed
 from trainctl.panel.data.curves import UNSEEN, Curves, Mark, thinned
 from trainctl.panel.data.line_groups import PALETTE, Colouring, bands, colouring, in_order
+from trainctl.panel.data.run_index import RunIndex, typed
 from trainctl.panel.data.run_view import RunRow
 from trainctl.panel.data.watcher import Watcher
 from trainctl.panel.widgets.metric_card import MetricCards, Sent
-from trainctl.panel.widgets.parameters import number_of
-from trainctl.panel.widgets.runs import swept_of
 from trainctl.rundir.fields import number
 from trainctl.text import changed
 
@@ -60,6 +59,7 @@ class RunCurves:
         self._is_ready = False
         self._in_sight: list[str] = []
         self._range: tuple[float, float] | None = None
+        self._index = RunIndex()
         self._rows: Mapping[str, RunRow] = {}
         self._names: list[str] = []
         self._drawn: list[str] = []
@@ -75,10 +75,10 @@ class RunCurves:
         )
         self.view.on_told(self._told)
 
-    def look(self, rows: Mapping[str, RunRow], names: Sequence[str]) -> None:
-        """Take over what is new; `names` are the runs to draw, of all rows."""
-        if rows is not self._rows or list(names) != self._names:
-            self._rows, self._names = rows, list(names)
+    def look(self, index: RunIndex, names: Sequence[str]) -> None:
+        """Take over what is new; `names` are the runs to draw, of all that are known."""
+        if index.rows is not self._rows or list(names) != self._names:
+            self._index, self._rows, self._names = index, index.rows, list(names)
             self._arrange()
         self._send()
 
@@ -119,9 +119,9 @@ class RunCurves:
 
     def _arrange(self) -> None:
         """Find out which runs are drawn, in which colours, and which cards there are."""
-        swept = swept_of(self._rows)
-        keys = [*sorted(swept, key=is_seed), "state", "run"]
-        by = self._wanted_by if self._wanted_by in keys else _telling(swept, len(self._names))
+        index = self._index
+        keys = [*sorted(index.swept, key=is_seed), "state", "run"]
+        by = self._wanted_by if self._wanted_by in keys else _telling(index)
         drawn = _spread(self._names, MOST_READ)
         was_lines = len(self._drawn) <= MOST_LINES
         if drawn != self._drawn:
@@ -133,10 +133,12 @@ class RunCurves:
             self._sent = {place: seen for place, seen in self._sent.items() if place[1] in there}
         if was_lines != (len(drawn) <= MOST_LINES):
             self._forget()
-        place = {name: at for at, name in enumerate(self._rows)}
-        values = {key: [column[place[name]] for name in drawn] for key, column in swept.items()}
-        values |= {"state": [self._rows[name].summary.state for name in drawn], "run": list(drawn)}
-        self._colouring = colouring(by, [_typed(value) for value in values[by]])
+        entries = [index[name] for name in drawn]
+        if by in ("state", "run"):
+            values = [entry.values[by] for entry in entries]
+        else:
+            values = [None if (text := entry.overrides.get(by)) is None else typed(text) for entry in entries]
+        self._colouring = colouring(by, values)
         self._parts |= {"keys": keys, "by": by, "legend": self._colouring.legend if by != "run" else []}
         self._parts["runs"] = [
             {
@@ -144,10 +146,10 @@ class RunCurves:
                 "name": name,
                 "href": f"run/{quote(name, safe='')}",
                 "color": self._colouring.colours[at],
-                "said": ", ".join(f"{key}={values[key][at]}" for key in swept if values[key][at] is not None),
-                "edits": list(edits_of_row(self._rows[name]))[:MOST_EDITS],
+                "said": ", ".join(f"{key}={entry.overrides[key]}" for key in index.swept if key in entry.overrides),
+                "edits": list(edits_of_row(entry.row))[:MOST_EDITS],
             }
-            for at, name in enumerate(drawn)
+            for at, (name, entry) in enumerate(zip(drawn, entries, strict=True))
         ]
         self._parts["note"] = _note(len(drawn), len(self._names), len(self._rows))
         self._parts["empty"] = NOTHING_YET if self._names or not self._rows else NO_RUN_LEFT
@@ -244,16 +246,15 @@ def edits_of_row(row: RunRow) -> Iterator[tuple[int, str]]:
     yield from sorted(found)
 
 
-def _telling(swept: Mapping[str, Sequence[str | None]], runs: int) -> str:
+def _telling(index: RunIndex) -> str:
     """Return the key that colours tell at first: of those swept the one that most runs have; no seed."""
-    known = {key: [one for one in column if one is not None] for key, column in swept.items() if not is_seed(key)}
-    having = {key: len(values) for key, values in known.items() if len(set(values)) > 1}
-    return max(having, key=having.__getitem__) if having else "run" if runs <= len(PALETTE) else "state"
-
-
-def _typed(value: str | None) -> str | float | None:
-    known = number_of(value)
-    return value if known is None else known
+    texts = {
+        key: [entry.overrides[key] for entry in index.entries if key in entry.overrides]
+        for key in index.swept
+        if not is_seed(key)
+    }
+    having = {key: len(known) for key, known in texts.items() if len(set(known)) > 1}
+    return max(having, key=having.__getitem__) if having else "run" if len(index) <= len(PALETTE) else "state"
 
 
 def _range(given: object) -> tuple[float, float] | None:
