@@ -201,6 +201,7 @@ def sent(tmp_path: Path) -> Iterator[Any]:
     pytest.importorskip("panel")
     from contextlib import ExitStack
 
+    from trainctl.panel.data.run_index import RunIndex
     from trainctl.panel.data.watcher import Watcher
     from trainctl.panel.widgets.run_curves import RunCurves
 
@@ -209,6 +210,7 @@ def sent(tmp_path: Path) -> Iterator[Any]:
             self.watcher = Watcher(tmp_path)
             self.curves = RunCurves(self.watcher, stack, {}, "", lambda _changed: None)
             self.messages: list[dict[str, Any]] = []
+            self.index = RunIndex()
             self.curves.view.send = lambda **parts: self.messages.append(parts)
             self.curves._told({"kind": "ready"})
 
@@ -218,7 +220,8 @@ def sent(tmp_path: Path) -> Iterator[Any]:
             rows = self.watcher.rows()
             for run in self.watcher._runs.values():
                 run.look_at_sketch()
-            self.curves.look(rows, list(rows))
+            self.index.follow(rows)
+            self.curves.look(self.index, list(rows))
             if in_sight:
                 self.curves._told({"kind": "visible", "metrics": list(in_sight)})
             return {name: part for message in self.messages for name, part in message.items()}

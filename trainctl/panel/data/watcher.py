@@ -70,6 +70,7 @@ log = logging.getLogger("trainctl.panel")
 
 LOOK_S = 0.2  # between two looks at runs whose page is open
 ROWS_S = 1.0  # between two looks at all runs, while a table of them is open
+MOST_ROWS_S = 10.0  # that rows may be old before whoever asks for them looks itself
 SCAN_S = 2.0  # between two searches for new runs
 
 
@@ -104,9 +105,15 @@ class Watcher:
         self._wake.set()
 
     def rows(self) -> dict[str, RunRow]:
-        """Return the latest rows by name; the same mapping, or at least the same rows, where nothing has changed."""
+        """Return the latest rows by name; the same mapping, or at least the same rows, where nothing has changed.
+
+        While a table is open the thread keeps them fresh, and whoever asks is not made to wait for its look at all runs.
+        """
+        most_s = MOST_ROWS_S if self._tables and self._thread.is_alive() else ROWS_S
+        if time.monotonic() - self._listed < most_s:
+            return self._rows
         with self._lock:
-            if time.monotonic() - self._listed >= ROWS_S:
+            if time.monotonic() - self._listed >= most_s:
                 self._list()
             return self._rows
 
