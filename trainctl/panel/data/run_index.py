@@ -32,7 +32,7 @@ _SPACED = re.compile(r"\s*(!=|<=|>=|=|<|>)\s*")
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class RunEntry:
     """One run: its row, its value in each column that it has, what its edits say of a column, and all its words."""
 
     row: RunRow
@@ -52,7 +52,7 @@ class RunIndex:
 
     def __init__(self) -> None:
         self.rows: Mapping[str, RunRow] = {}
-        self._entries: dict[str, Entry] = {}
+        self._entries: dict[str, RunEntry] = {}
         self._metrics: dict[str, None] = {}
         self._results: dict[str, None] = {}
         self._edited: dict[str, None] = {}
@@ -62,11 +62,11 @@ class RunIndex:
         return len(self._entries)
 
     @property
-    def entries(self) -> Iterable[Entry]:
+    def entries(self) -> Iterable[RunEntry]:
         """What is known of each run."""
         return self._entries.values()
 
-    def __getitem__(self, name: str) -> Entry:
+    def __getitem__(self, name: str) -> RunEntry:
         return self._entries[name]
 
     @property
@@ -85,12 +85,17 @@ class RunIndex:
         """The metrics, in the order in which they were found."""
         return list(self._metrics)[:MOST_METRICS]
 
+    @property
+    def results(self) -> list[str]:
+        """What the runs have returned: `result`, or a name for each part of a mapping."""
+        return list(self._results)
+
     def follow(self, rows: Mapping[str, RunRow]) -> bool:
         """Take over rows; return whether any is another one."""
         if rows is self.rows:
             return False
         before, self.rows = self._entries, rows
-        made: dict[str, Entry] = {}
+        made: dict[str, RunEntry] = {}
         is_other = before.keys() != rows.keys()
         for name, row in rows.items():
             entry = before.get(name)
@@ -160,7 +165,7 @@ class RunIndex:
         )
         return {value: found[value] for value in order}
 
-    def _entry(self, name: str, row: RunRow) -> Entry:
+    def _entry(self, name: str, row: RunRow) -> RunEntry:
         run = row.summary
         overrides = dict(pair(one) for one in run.overrides)
         state = "paused" if run.paused else run.state
@@ -191,7 +196,7 @@ class RunIndex:
             "reason": run.why,
         }
         words = " ".join((name, state, *run.overrides, run.slot or "", run.why or "")).lower()
-        return Entry(row, values | own, overrides, said, words)
+        return RunEntry(row, values | own, overrides, said, words)
 
     def _find_swept(self) -> None:
         """Find the keys in which runs differ; of our own settings only the seed."""
@@ -245,7 +250,7 @@ def typed(text: str) -> Any:
     return text
 
 
-def mean_of(entries: Sequence[Entry], column: str) -> tuple[float | None, float | None]:
+def mean_of(entries: Sequence[RunEntry], column: str) -> tuple[float | None, float | None]:
     """Return mean and deviation of a sample over the runs that are done and have a number; None where there is none."""
     found = [
         float(number(value) or 0)

@@ -107,7 +107,7 @@ class Watcher:
     def rows(self) -> dict[str, RunRow]:
         """Return the latest rows by name; the same mapping, or at least the same rows, where nothing has changed.
 
-        While a table is open the thread keeps them fresh, and whoever asks is not made to wait for its look at all runs.
+        While a table is open the thread keeps them fresh, and whoever asks does not wait for its look at all runs.
         """
         most_s = MOST_ROWS_S if self._tables and self._thread.is_alive() else ROWS_S
         if time.monotonic() - self._listed < most_s:

@@ -50,15 +50,14 @@ class Overview:
         self._bulk = Bulk(watcher, may_ask=may_ask())
         self._results: ResultsPane | None = None
         self._results_place = pmui.Column(sizing_mode="stretch_width", margin=0)
-        self._relations = Relations()
+        self._relations = Relations(argument("outcome"), argument("parameter"), remember_relations, self._choose)
         self._link = panel.pane.HTML("", stylesheets=[STYLE], margin=(4, 12))
         self._tabs = theme.tabs(TABS, (self._curves.view, self._relations.view, self._results_place))
         self._tabs.param.watch(lambda _event: self._look_at_tab(), ["active"])
         self._table.look(self._rows, self._curves.metrics)
         self._look_at_tab()
         if wanted := names("runs"):
-            self._table.choose(wanted)
-            self._chose()
+            self._choose(wanted)
         main = [self._heads, self._tabs, self._link, self._bulk.view, self._table.view]
         self.page = frame(f"trainctl · {watcher.root.name}", main)
         self._say()
@@ -69,6 +68,10 @@ class Overview:
         del for_link["is_down"]
         remember(**{name: value or None for name, value in for_link.items()})
         self._look_at_tab()
+
+    def _choose(self, chosen: list[str]) -> None:
+        self._table.choose(chosen)
+        self._chose()
 
     def _chose(self) -> None:
         chosen = self._table.chosen
@@ -87,7 +90,7 @@ class Overview:
                 self._results_place.append(self._results.view)
             self._results.look(self._rows)
         else:
-            self._relations.look(self._rows)
+            self._relations.look(self._table.index, self._table.found)
 
     def _tick(self) -> None:
         self._rows = self._watcher.rows()
@@ -127,6 +130,11 @@ def remember_cards(changed: dict[str, Any]) -> None:
     """Write into the link what was set of the cards; what is as at first is left out."""
     named = {"metrics" if name == "filter" else name: value for name, value in changed.items()}
     remember(**{name: written(value)[:500] if value else None for name, value in named.items()})
+
+
+def remember_relations(outcome: str, key: str) -> None:
+    """Write into the link what was asked about parameters."""
+    remember(outcome=outcome or None, parameter=key or None)
 
 
 def _said(chosen: list[str]) -> str:

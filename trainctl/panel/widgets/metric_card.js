@@ -692,7 +692,7 @@ class Cards {
   }
 
   fit() {
-    const most = this.settings.height || (this.model.height_of_all ? 0 : 436);
+    const most = this.model.height_of_all ? 0 : this.settings.height || 436;
     this.grid.style.maxHeight = most ? `${most}px` : "none";
     this.handle.setAttribute("aria-valuenow", Math.round(this.grid.clientHeight));
   }
@@ -782,7 +782,7 @@ class Cards {
     this.byLabel.style.display = this.keys.length > 1 ? "" : "none";
     this.empty.hidden = this.cards.size > 0;
     this.empty.style.display = this.cards.size ? "none" : "";
-    this.handle.style.display = this.cards.size ? "" : "none";
+    this.handle.style.display = this.cards.size && !this.model.height_of_all ? "" : "none";
     this.fit();
   }
 

@@ -139,7 +139,11 @@ class RunCurves:
         else:
             values = [None if (text := entry.overrides.get(by)) is None else typed(text) for entry in entries]
         self._colouring = colouring(by, values)
-        self._parts |= {"keys": keys, "by": by, "legend": self._colouring.legend if by != "run" else []}
+        self._parts |= {
+            "keys": keys,
+            "by": by,
+            "legend": self._colouring.legend if by != "run" or len(drawn) <= len(PALETTE) else [],
+        }
         self._parts["runs"] = [
             {
                 "id": self._id(name),

@@ -19,7 +19,7 @@ import param
 from trainctl.errors import SettingError
 from trainctl.examine.cells import mean_text
 from trainctl.panel.data.curves import UNSEEN, Mark, thinned
-from trainctl.panel.data.run_index import LAST, NOT_GROUPED, SECONDS, Entry, RunIndex, mean_of
+from trainctl.panel.data.run_index import LAST, NOT_GROUPED, SECONDS, RunEntry, RunIndex, mean_of
 from trainctl.panel.data.run_view import RunRow
 from trainctl.panel.data.watcher import Watcher
 from trainctl.panel.pages.theme import STATE_COLORS
@@ -337,7 +337,7 @@ class RunTable:
 _STATES = {state: at for at, state in enumerate(("running", "paused", *summary.STATES[1:]))}
 
 
-def cell(entry: Entry, column: str) -> Any:
+def cell(entry: RunEntry, column: str) -> Any:
     """Return the text of a cell; where it says less than all, with all of it, and whether it tells of edits."""
     value = entry.values.get(column)
     if column in entry.said:
