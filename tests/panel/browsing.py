@@ -34,6 +34,7 @@ FLAGS = [
     "--disable-sync",
 ]
 NAME = "Lr_0.0005"  # of the run that trains in most tests
+READ = re.compile(r"applied at step [\d,]+, read at step [\d,]+$")  # the answer of an edit whose values are used
 TRAINING = Path(__file__).with_name("edited_training.py")
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from pathlib import Path
 
 import pytest
 
 from trainctl.config.changelog import Changelog, Edit
+from trainctl.config.controls import Key
 from trainctl.panel.data.run_view import Ahead, RunRow, RunView
 from trainctl.panel.widgets.edits import MAX_ROWS, EditRow, _marked, applied, lines_of, open_requests, table
 from trainctl.rundir.events import Event
@@ -78,8 +81,31 @@ def test_table_holds_text_and_offers_undo_once_per_edit(row: RunRow) -> None:
     log = Changelog({"a": 1, "b": 1}, [Edit(1, {"a": 2, "b": 3}), Edit(2, {"a": 4})])
     cells = table(lines_of(RunView(row, changelog=log)), may_undo=True)
     assert list(cells["key"]) == ["a", "b", "a"]
-    assert list(cells["undo"]) == ["2", "", "1"]
+    assert [re.findall(r'aria-label="(.*?)"', cell) for cell in cells["undo"]] == [["undo edit 2"], [], ["undo edit 1"]]
     assert set(table(lines_of(RunView(row, changelog=log)), may_undo=False)["undo"]) == {""}
+
+
+def test_what_waits_is_listed_with_what_it_waits_for_and_offers_to_cancel(row: RunRow) -> None:
+    running = dataclasses.replace(row, summary=dataclasses.replace(row.summary, state="running"))
+    told = [
+        Event("a", "pending", edits={"lr": "0.2", "wd": "0"}, at=5000),
+        Event("b", "pending", edits={"batch": "16"}),
+        Event("c", "pending", edits={"lr": "7"}, at=100),
+        Event("d", "pending", cancel="c"),
+        Event("c", "rejected", edits={"lr": "7"}, at=100, reason="cancelled by me: too late"),
+        Event("d", "applied", step=7, cancel="c"),
+    ]
+    view = RunView(running, keys={"batch": Key("int", when="epoch")}, events=told)
+    rows = {(line.key, line.new): (line.status, line.waiting, line.note) for line in lines_of(view)}
+    assert rows == {
+        ("lr", "0.2"): ("waiting for step 5,000", (1, "a"), ""),
+        ("wd", "0"): ("waiting for step 5,000", None, ""),
+        ("batch", "16"): ("waiting for the next epoch", (2, "b"), ""),
+        ("lr", "7"): ("cancelled", None, "cancelled by me: too late"),
+    }
+    offered = [re.findall(r'aria-label="(.*?)"', cell) for cell in table(lines_of(view), may_ask=True)["undo"]]
+    assert sorted(offered) == [[], [], ["cancel request 1"], ["cancel request 2"]]
+    assert set(table(lines_of(view))["undo"]) == {""}
 
 
 def test_table_of_many_edits_shows_the_latest(row: RunRow) -> None:

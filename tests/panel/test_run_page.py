@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browsing import CHROMIUM, NAME, Training, button, expect, field, open_run, run_url, settle, shot, wait_for
+from browsing import CHROMIUM, NAME, READ, Training, button, expect, field, open_run, run_url, settle, shot, wait_for
 
 from trainctl.config import changelog
 from trainctl.rundir.events import read_events, wait_for_answer
@@ -18,8 +18,6 @@ pytestmark = [
     pytest.mark.long,
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed on this machine"),
 ]
-
-APPLIED = re.compile(r"applied at step \d+$")
 
 
 def edits_of(run: RunDir) -> list[Any]:
@@ -80,11 +78,11 @@ def test_edit_for_a_later_step_waits_for_it_and_is_applied_there(form: Any, trai
     page.get_by_label("at step").fill(str(step))
     button(page, "Apply").click()
     answer = page.get_by_role("status")
-    expect(answer).to_have_text(f"sched.warmup waiting: for step {step}")
+    expect(answer).to_have_text(re.compile(rf"^sched.warmup waiting: for step {step:,} \(request \d+\)$"))
     expect(field(page, "warmup")).not_to_have_value("901")
     expect(page.get_by_text("No pending edits")).to_be_visible()
     expect(row_of(page, "901", "waiting")).to_be_visible()
-    expect(answer).to_have_text(f"sched.warmup applied at step {step}")
+    expect(answer).to_have_text(f"sched.warmup applied at step {step:,}, read at step {step:,}")
     expect(field(page, "warmup")).to_have_value("901")
     assert [edit.values for edit in edits_of(training.run) if edit.step == step] == [{"sched.warmup": 901}]
 
@@ -92,16 +90,18 @@ def test_edit_for_a_later_step_waits_for_it_and_is_applied_there(form: Any, trai
 def test_paused_run_says_that_requests_wait_and_goes_on(form: Any, training: Training) -> None:
     page = form
     button(page, "Pause").click()
-    expect(page.get_by_role("status")).to_have_text(re.compile(r"^pause applied at step"))
+    expect(page.get_by_role("status")).to_have_text(re.compile(r"^pause paused at step"))
     expect(page.get_by_text("paused", exact=True)).to_be_visible()
     expect(button(page, "Pause")).to_be_hidden()
     field(page, "warmup").fill("911")
     page.get_by_label("at step").fill(str(step := training.step + 300))
     button(page, "Apply").click()
-    expect(page.get_by_role("status").last).to_have_text(f"sched.warmup waiting: the run is paused (for step {step})")
+    expect(page.get_by_role("status").last).to_have_text(
+        re.compile(rf"^sched.warmup waiting: the run is paused \(for step {step:,}\) \(request \d+\)$")
+    )
     assert not training.sees(warmup=911)
     button(page, "Resume").click()
-    expect(page.get_by_role("status").filter(has_text="sched.warmup")).to_have_text(APPLIED)
+    expect(page.get_by_role("status").filter(has_text="sched.warmup")).to_have_text(READ)
     expect(button(page, "Pause")).to_be_visible()
     wait_for(lambda: training.sees(warmup=911), "the edit after the pause")
 
@@ -124,7 +124,7 @@ def test_undo_takes_an_edit_back(form: Any, training: Training) -> None:
     assert event is not None
     row = row_of(page, "0.0625", "to be undone")
     row.get_by_role("button").click()
-    expect(page.get_by_role("status")).to_have_text(re.compile(r"^undo of edit \d+ applied at step \d+$"))
+    expect(page.get_by_role("status")).to_have_text(re.compile(rf"^undo of edit \d+ {READ.pattern}"))
     wait_for(lambda: training.sees(lr=before), "the value before the edit")
     expect(row_of(page, "undo of")).to_be_visible()
     shot(page, "run-changelog")
@@ -137,7 +137,7 @@ def test_own_action_takes_its_arguments_from_fields(form: Any, training: Trainin
     expect(button(page, "sample")).to_be_disabled()
     field(page, "n").fill("4")
     button(page, "sample").click()
-    expect(page.get_by_role("status")).to_have_text(re.compile(r"^sample n='?4'? applied at step \d+$"))
+    expect(page.get_by_role("status")).to_have_text(re.compile(r"^sample n='?4'? done at step [\d,]+$"))
     wait_for(lambda: "sampled 4 fast" in training.run.log.read_text(), "the action's own output")
     done = [event for event in read_events(training.run) if event.action == "sample" and event.state == "applied"]
     assert done[-1].arguments == {"n": 4}

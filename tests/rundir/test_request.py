@@ -58,7 +58,7 @@ def test_hand_dropped_keys_that_happen_to_be_called_as_our_fields_are_edits(tmp_
         (b"\x00" * 100, "it is not YAML"),
         (
             "edits: {n: 1}\nwhen: 500\n",
-            "'when' is not known beside 'edits'; allowed are edits, relative, undo, action, arg",
+            "'when' is not known beside 'edits'; allowed are edits, relative, undo, action, cancel, arg",
         ),
         ("edits: {n: 1}\nat: soon\n", "'at' must be a step, a whole number from 1, but is 'soon'"),
         ("edits: {n: 1}\nat: 0\n", "'at' must be a step, a whole number from 1, but is '0'"),

@@ -34,6 +34,7 @@ _BESIDE = {"read": ("read", "watched"), "done": ("done", "reason", "settled")}
 LOOKS = {"checkpoint": "live.should_checkpoint", "evaluate": "live.should_evaluate", "stop": "live.should_stop"}
 
 RUN_ENDED = "the run ended"
+_CANCELLED = "cancelled by "
 
 _LOOK_S = 0.02
 
@@ -46,6 +47,7 @@ class Event:
         step: where it was applied; `at` is the step that was asked for.
         edits: as asked for while it is pending, and as recorded once it is applied.
         undo: which edit is taken back: its number, True for the last one while that is not known.
+        cancel: the id of the request that is taken back.
         read: the step at which each key of an edit was first read after it; None for a key that was not read in
             `watched` steps. A key that another edit has set before anybody read it is not in it.
         done: the step in which the training loop has done an action; until then `reason` says why it has not, and
@@ -65,6 +67,7 @@ class Event:
     action: str | None = None
     arguments: dict[str, Any] | None = None
     undo: int | bool | None = None
+    cancel: str | None = None
     read: dict[str, int | None] | None = None
     watched: int | None = None
     done: int | None = None
@@ -74,9 +77,10 @@ class Event:
     def about(cls, request: Request, state: EventState, **more: Any) -> Event:
         """Return an event that says what a request asks for, in short; `more` are its other fields, or better ones."""
         said: dict[str, Any] = {
-            "edits": short(request.asked) if request.action is None else None,
+            "edits": short(request.asked) if request.action is None and request.cancel is None else None,
             "who": request.who, "via": request.via, "note": request.note, "at": request.at, "undo": request.undo,
-            "action": request.action, "arguments": short(request.arguments) if request.arguments else None,
+            "cancel": request.cancel, "action": request.action,
+            "arguments": short(request.arguments) if request.arguments else None,
         }  # fmt: skip
         return cls(request.id, state, **{**said, **more})
 
@@ -89,8 +93,18 @@ class Event:
     def is_final(self) -> bool:
         return self.state in ("applied", "rejected")
 
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether a person has taken it back before it took effect."""
+        return self.state == "rejected" and (self.reason or "").startswith(_CANCELLED)
+
 
 _NAMES = tuple(one.name for one in dataclasses.fields(Event))
+
+
+def cancelled_by(who: str | None, note: str | None) -> str:
+    """Return the reason of the end of a request that was taken back."""
+    return f"{_CANCELLED}{who or 'somebody'}" + (f": {note}" if note else "")
 
 
 def append(run: RunDir, events: Iterable[Event], *, durable: bool = False) -> None:
@@ -166,7 +180,7 @@ def _is_whole(value: Any) -> bool:
 
 
 _FIELDS: dict[str, Callable[[Any], bool]] = {
-    **dict.fromkeys(("id", "state", "who", "via", "note", "reason", "action"), _is_text),
+    **dict.fromkeys(("id", "state", "who", "via", "note", "reason", "action", "cancel"), _is_text),
     **dict.fromkeys(("edits", "arguments"), _is_mapping),
     **dict.fromkeys(("step", "at", "watched", "done"), _is_whole),
     "read": lambda value: isinstance(value, dict) and all(one is None or _is_whole(one) for one in value.values()),

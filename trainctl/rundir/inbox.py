@@ -29,6 +29,7 @@ def file_request(  # noqa: D417  # the last are described where they are at home
     relative: Mapping[str, Mapping[str, Any]] | None = None,
     undo: int | bool | None = None,
     action: str | None = None,
+    cancel: str | None = None,
     arguments: Mapping[str, Any] | None = None,
 ) -> str:
     """File one request; its edits are applied together at one step, or refused together.
@@ -39,7 +40,7 @@ def file_request(  # noqa: D417  # the last are described where they are at home
         who: the person who asks; the user of this process if not given.
         via: by which door the request comes: `panel`, `cli`, …
         note: why, for the changelog.
-        at, force, relative, undo, action, arguments: as in `Request`.
+        at, force, relative, undo, action, cancel, arguments: as in `Request`.
 
     Returns:
         The id to look up the answer with (`events.answer`). Ids of one machine sort by time.
@@ -48,9 +49,9 @@ def file_request(  # noqa: D417  # the last are described where they are at home
         EditError: the request is too long. RunDirError: the run has no inbox, or it cannot be written.
     """
     record = {
-        "edits": dict(edits) if edits or not (relative or undo or action) else None,
+        "edits": dict(edits) if edits or not (relative or undo or action or cancel) else None,
         "relative": {key: dict(change) for key, change in relative.items()} if relative else None,
-        "undo": undo or None, "action": action, "arguments": dict(arguments) if arguments else None,
+        "undo": undo or None, "action": action, "cancel": cancel, "arguments": dict(arguments) if arguments else None,
         "at": at, "force": force or None, "who": who or user(), "via": via, "note": note,
     }  # fmt: skip
     return _file(run, yaml.dumps(_writable({name: value for name, value in record.items() if value is not None})))

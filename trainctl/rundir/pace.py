@@ -80,6 +80,7 @@ class Progress:
         rate: steps per second, over the last ones.
         began: when the step that runs began, in Unix seconds.
         t: when this was written.
+        looks: the actions that the training loop has looked for, and so can do (`checkpoint`, `evaluate`, `stop`).
     """
 
     step: int | None = None
@@ -88,6 +89,7 @@ class Progress:
     began: float | None = None
     t: float | None = None
     is_paused: bool = False
+    looks: tuple[str, ...] = ()
 
     @property
     def eta_s(self) -> float | None:
@@ -110,6 +112,7 @@ def write_progress(run: RunDir, progress: Progress) -> None:
         "began": None if progress.began is None else round(progress.began, 3),
         "t": round(time.time() if progress.t is None else progress.t, 3),
         "paused": progress.is_paused or None,
+        "looks": list(progress.looks) or None,
     }
     files.write_yaml(run.progress, {**record, **{name: one for name, one in numbers.items() if one is not None}})
 
@@ -128,4 +131,6 @@ def read_progress(run: RunDir, problems: list[str] | None = None, *, since: floa
         rate = None
     if since is not None and t is not None and t < since:
         rate = None
-    return Progress(step, total, rate, said.number("began"), t, record.get("paused") is True)
+    given = record.get("looks")
+    looks = tuple(name for name in given if isinstance(name, str)) if isinstance(given, list) else ()
+    return Progress(step, total, rate, said.number("began"), t, record.get("paused") is True, looks)

@@ -1,4 +1,4 @@
-"""One request to a running run, as it lies in the inbox: to change keys, to take an edit back, or to do something."""
+"""One request to a running run, as it lies in the inbox: to change keys, take an edit back, do or cancel something."""
 
 from __future__ import annotations
 
@@ -17,7 +17,12 @@ from trainctl.errors import EditError
 MAX_BYTES = 1024 * 1024
 
 _FILED = re.compile(r"\d{8}T\d{6}\.\d{6}-[0-9a-f]{8}")
-_WHATS = ("edits", "relative", "undo", "action")  # what is asked for; edits and relative ones may go together
+_WHATS = ("edits", "relative", "undo", "action", "cancel")  # what is asked for; edits and relative ones may go together
+_KINDS: dict[str, tuple[type, str]] = {
+    **dict.fromkeys(("edits", "relative", "arguments"), (dict, "a mapping")),
+    "action": (str, "the name of an action"),
+    "cancel": (str, "the id of a request"),
+}
 _FIELDS = (*_WHATS, "arguments", "at", "force", "who", "via", "note")
 
 
@@ -32,6 +37,7 @@ class Request:
         relative: changes of the current value by dotted key: `{"op": "*", "by": "0.5"}`, op one of `* / + -`.
         undo: the number of the edit to take back; True for the last one that is not undone yet.
         action: what to do instead of an edit, with `arguments`.
+        cancel: the id of a request that waits, to be taken back.
     """
 
     id: str
@@ -45,6 +51,7 @@ class Request:
     relative: Mapping[str, Any] = field(default_factory=dict)
     undo: int | bool | None = None
     action: str | None = None
+    cancel: str | None = None
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -97,7 +104,7 @@ def read_request(path: Path) -> Request:
     content = {name: value for name, value in content.items() if value is not None}
     _check_fields(content, error)
     who, via, note = (_text(content.get(name)) for name in ("who", "via", "note"))
-    more = {name: content[name] for name in _FIELDS[1:7] if name in content}
+    more = {name: content[name] for name in _FIELDS[1:8] if name in content}
     return Request(request, content.get("edits", {}), who or owner, via or "file", note, path, **more)
 
 
@@ -116,9 +123,9 @@ def _says_what(content: dict[Any, Any], is_ours: bool) -> bool:
 
 def _check_fields(content: dict[str, Any], error: Callable[[str], EditError]) -> None:
     """Refuse a field that is not of its kind, and two things asked for at once."""
-    for name in ("edits", "relative", "arguments"):
-        if not isinstance(content.get(name, {}), dict):
-            raise error(f"{name!r} must be a mapping but is {type(content[name]).__name__}")
+    for name, (kind, what) in _KINDS.items():
+        if name in content and not isinstance(content[name], kind):
+            raise error(f"{name!r} must be {what} but is {type(content[name]).__name__}")
     wanted = [name for name in _WHATS if name in content and content[name] != {}]
     if len(wanted) > 1 and wanted != ["edits", "relative"]:
         raise error(f"it asks for {' and '.join(wanted)}; ask for one of them, in a request of its own")
@@ -134,8 +141,6 @@ def _check_fields(content: dict[str, Any], error: Callable[[str], EditError]) ->
         raise error(f"'undo' must be the number of an edit, or true for the last one, but is {str(undo)[:100]!r}")
     if not isinstance(content.get("force", False), bool):
         raise error(f"'force' must be true or false but is {str(content['force'])[:100]!r}")
-    if not isinstance(content.get("action", ""), str):
-        raise error(f"'action' must be the name of an action but is {type(content['action']).__name__}")
     if "arguments" in content and "action" not in content:
         raise error("it has 'arguments' but no 'action'")
     if not all(isinstance(name, str) for name in content.get("arguments", {})):

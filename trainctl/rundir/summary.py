@@ -66,6 +66,7 @@ class Summary:
     paused: bool = False
     changes: dict[str, list[tuple[int, Any]]] = field(default_factory=dict)
     commands: list[CommandState] = field(default_factory=list)  # of a pipeline
+    looks: tuple[str, ...] = ()  # the actions that its loop looks for
     problems: list[str] = field(default_factory=list)
     masking: Masking = field(default_factory=lambda: Masking({}), repr=False, compare=False)
 
@@ -123,6 +124,7 @@ def _summarize(run: RunDir) -> Summary:
         paused=state == "running" and progress.is_paused,
         changes=_changes(masking, changelog),
         commands=command_states(status, state, now),
+        looks=progress.looks,
         problems=texts(masking, problems),
         masking=masking,
     )

@@ -50,6 +50,11 @@ class Asks:
             if ask.action == action and self._looked(ask) is not None:
                 ask.declined = reason
 
+    @property
+    def looks(self) -> tuple[str, ...]:
+        """The actions that the loop looks for."""
+        return self._flags.looked_at
+
     def write(self) -> None:
         """Tell what is new."""
         for ask in list(self._asks):

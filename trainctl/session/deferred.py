@@ -50,6 +50,17 @@ class Waiting:
         held, self._for_epoch = self._for_epoch, []
         return held
 
+    def take(self, request: str) -> Request | None:
+        """Take the request of that id, whatever it waits for; None when it does not wait."""
+        found = [one for _, _, one in self._later] + [one for _, one in self._for_checkpoint] + self._for_epoch
+        taken = next((one for one in found if one.id == request), None)
+        if taken is not None:
+            self._later = [held for held in self._later if held[2] is not taken]
+            heapq.heapify(self._later)
+            self._for_checkpoint = [held for held in self._for_checkpoint if held[1] is not taken]
+            self._for_epoch = [one for one in self._for_epoch if one is not taken]
+        return taken
+
     def take_left(self) -> Iterator[tuple[Request, str]]:
         """Take all at the end of the run, each with what it waited for."""
         for step, _, request in sorted(self._later, key=lambda one: one[:2]):

@@ -38,16 +38,24 @@ class Flag:
 class Flags:
     """All that a loop may be asked: `stop` stays, the others are asked for anew each time."""
 
-    __slots__ = ("checkpoint", "evaluate", "stop", "stop_seen")
+    __slots__ = ("checkpoint", "evaluate", "looks_at_stop", "stop", "stop_seen")
 
     def __init__(self) -> None:
         self.stop = False
+        self.looks_at_stop = False
         self.stop_seen: int | None = None  # the step in which the loop first saw it
         self.checkpoint = Flag()
         self.evaluate = Flag()
 
     def look_at_stop(self, step: int) -> bool:
         """Return `stop` for the loop, which is at `step`."""
+        self.looks_at_stop = True
         if self.stop and self.stop_seen is None:
             self.stop_seen = step
         return self.stop
+
+    @property
+    def looked_at(self) -> tuple[str, ...]:
+        """What the loop has looked at, and so can be asked for."""
+        flags = {"checkpoint": self.checkpoint.was_looked_at, "evaluate": self.evaluate.was_looked_at}
+        return tuple(name for name, was in {**flags, "stop": self.looks_at_stop}.items() if was)

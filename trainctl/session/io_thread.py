@@ -181,6 +181,8 @@ class Pump:
         self._note_pace(position, now)
         self._was_paused = position.is_paused
         began = None if self._pace.began is None else t - (now - self._pace.began)
-        progress = Progress(position.step, position.total, self._pace.rate, began, t, position.is_paused)
+        progress = Progress(
+            position.step, position.total, self._pace.rate, began, t, position.is_paused, self._asks.looks
+        )
         with contextlib.suppress(OSError):  # it is only shown; the next one may succeed
             write_progress(self._run, progress)

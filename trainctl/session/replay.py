@@ -65,12 +65,7 @@ class Replaying:
     @property
     def refusal(self) -> str | None:
         """Why no live edit is taken; None when they are."""
-        if self._replay is None or self._mode != "refuse":
-            return None
-        return (
-            f"this run replays {self.source} and takes no edits (trainctl.replay_mode=refuse); start it with "
-            "trainctl.replay_mode=follow, or with fork to leave the recorded edits behind"
-        )
+        return None if self._replay is None else refusal(self.source, self._mode)
 
     def diverge(self, step: int, keys: Collection[str], schedule: Schedule, attempt: Attempt) -> list[Edit]:
         """Take account of a live edit: `follow` leaves its keys out of the edits to come, `fork` drops all of these.
@@ -88,3 +83,13 @@ class Replaying:
             log.info("step %d: forked from %s; %d of its edits are left behind", step, self.source, left)
             attempt.update_run_yaml(parent={"run": str(self._path), "step": step})
         return []
+
+
+def refusal(source: str | None, mode: str) -> str | None:
+    """Say why a run that replays `source` takes no edits; None when it does."""
+    if source is None or mode != "refuse":
+        return None
+    return (
+        f"this run replays {source} and takes no edits (trainctl.replay_mode=refuse); start it with "
+        "trainctl.replay_mode=follow, or with fork to leave the recorded edits behind"
+    )

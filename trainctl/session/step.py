@@ -16,7 +16,7 @@ from trainctl.config.controls import Key
 from trainctl.config.keys import at
 from trainctl.config.values import is_same
 from trainctl.errors import EditError, RunDirError
-from trainctl.rundir.events import Answers, Event
+from trainctl.rundir.events import Answers, Event, cancelled_by
 from trainctl.rundir.metrics import MetricLog
 from trainctl.rundir.provenance import environment
 from trainctl.rundir.request import Request
@@ -198,15 +198,26 @@ class Session:
 
     def _work_off(self, step: int, *, is_epoch: bool) -> None:
         """Take requests one by one: if a hook raises, those after it are still there at the next step."""
-        for _ in range(len(self._due) + len(self._taken)):  # what comes meanwhile must not keep the step from ending
-            if self._due:
-                self._request(step, *self._due.popleft(), is_epoch=is_epoch)
-            else:
-                request = self._taken.popleft()
-                if not self._is_over(step, request):
-                    self._request(step, request, False, is_epoch=is_epoch)
+        for _ in range(len(self._taken)):  # what comes meanwhile must not keep the step from ending
+            request = self._taken.popleft()
+            if request.cancel is not None:
+                self._cancel(step, request, request.cancel)
+            elif not self._is_over(step, request):
+                self._due.append((request, False))
+        for _ in range(len(self._due)):
+            self._request(step, *self._due.popleft(), is_epoch=is_epoch)
         with self.reads.task():
             self.doing.work_off(step)
+
+    def _cancel(self, step: int, request: Request, wanted: str) -> None:
+        """Take back what waits, or has come before this request and not taken effect yet; nothing else can be."""
+        found = self._waiting.take(wanted) or next((one for one, _ in self._due if one.id == wanted), None)
+        if found is None:
+            reject(request, self.answers, f"the request {wanted:.100} does not wait; nothing was cancelled")
+            return
+        self._due = deque(held for held in self._due if held[0] is not found)
+        reject(found, self.answers, cancelled_by(request.who, request.note))
+        self.answers.give(Event.about(request, "applied", step=step), request.source)
 
     def _is_over(self, step: int, request: Request) -> bool:
         """Refuse a request for a step that has gone by; say whether it was one."""

@@ -26,6 +26,7 @@ from trainctl.rundir.events import Event
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.status import state_of
 from trainctl.rundir.summary import Summary, read_record, summarize
+from trainctl.session.replay import refusal
 from trainctl.session.schedule import plan, read_replay
 
 
@@ -88,6 +89,7 @@ class RunView:
         actions: what can be asked of it, by name, as `run.yaml` says.
         ahead: what a replay will still change.
         problem: says in a sentence why the values cannot be shown.
+        refusal: says in a sentence why no edit is taken though the values are shown: it replays another run.
     """
 
     row: RunRow
@@ -99,17 +101,18 @@ class RunView:
     ahead: list[Ahead] = field(default_factory=list)
     masking: Masking = field(default_factory=lambda: Masking({}))
     problem: str | None = None
+    refusal: str | None = None
 
     @property
     def is_editable(self) -> bool:
         """Whether an edit could be asked for: the run trains, and its task takes edits."""
-        return self.row.summary.state == "running" and bool(self.keys)
+        return self.row.summary.state == "running" and bool(self.keys) and self.refusal is None
 
     def is_like(self, other: RunView) -> bool:
         """Whether both come from the same changelog and requests in the same state: only the row differs."""
         same_files = self.values is other.values and self.events is other.events
         now, then = self.row.summary, other.row.summary
-        return same_files and (now.state, now.paused) == (then.state, then.paused)
+        return same_files and (now.state, now.paused, now.looks) == (then.state, then.paused, then.looks)
 
 
 class RunFiles:
@@ -225,7 +228,13 @@ def read_view(row: RunRow, requests: list[Event]) -> RunView:
         edits_ahead(recorded, record.get("cwd"), row.summary.step, masking),
         masking,
         None if known else "this run takes no edits",
+        _refusal(recorded.base.get("trainctl")),
     )
+
+
+def _refusal(settings: Any) -> str | None:
+    source = settings.get("replay") if isinstance(settings, Mapping) else None
+    return refusal(source, str(settings.get("replay_mode", "refuse"))) if isinstance(source, str) else None
 
 
 def _known(controls: Any, masking: Masking, now: Mapping[str, Any]) -> dict[str, Key]:

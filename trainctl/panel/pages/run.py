@@ -48,7 +48,7 @@ class RunPage:
         self._name = name
         self._view = view
         self._ticks = 0
-        self._asking = Asking(may_ask=may_ask())
+        self._asking = Asking(may_ask=may_ask(), tells_actions=False)
         self._facts = _pane(summary.facts(view.row))
         self._facts.styles = REST
         said = self._asking.notice(view)
@@ -57,7 +57,7 @@ class RunPage:
         self._bar = PendingBar(self._apply, self._discard)
         self._actions = ActionBar(view, self._do)
         self._answers = _pane("")
-        self._changes = ChangeTable(view, self._undo)
+        self._changes = ChangeTable(view, self._take_back)
         self._plots = Plots(view, self._curves)
         self._tabs = self._with_tabs()
         if self._tabs.active:  # a link to a tab: it is drawn with what is in it
@@ -140,11 +140,13 @@ class RunPage:
         """File one request with all changes; they are checked again, since the run may have gone on."""
         found = self._form.changes()
         self._bar.show(found)
-        if not self._bar.is_ready or not self._is_open:
-            return
         texts = {change.key: change.new for change in found}
         label = ", ".join(texts) if len(texts) <= 3 else f"{len(texts)} keys"
-        self._asking.ask(self._view, label, texts=texts, at=self._bar.at, note=self._bar.note)
+        if not self._bar.is_ready:
+            self._asking.refuse(label or "apply", self._bar.why_not_ready)
+        else:
+            bar = self._bar
+            self._asking.ask(self._view, label, texts=texts, at=bar.at, note=bar.note, force=bar.force)
         self._update()
 
     def _do(self, name: str, arguments: dict[str, Any]) -> None:
@@ -152,11 +154,16 @@ class RunPage:
         self._asking.ask(self._view, label_of(name, arguments), action=name, arguments=arguments)
         self._update()
 
-    def _undo(self, line: EditRow) -> None:
-        if line.number is not None and self._is_open:
-            self._asking.clear()
-            self._asking.ask(self._view, f"undo of edit {line.number}", undo=line.number, note=self._bar.note)
-            self._update()
+    def _take_back(self, line: EditRow) -> None:
+        """Ask for the undo of an edit, or for the end of a request that waits."""
+        self._asking.clear()
+        note, force = self._bar.note, self._bar.force
+        if line.waiting is not None:
+            number, request = line.waiting
+            self._asking.ask(self._view, f"cancel request {number}", cancel=request, note=note)
+        else:
+            self._asking.ask(self._view, f"undo of edit {line.number}", undo=line.number, note=note, force=force)
+        self._update()
 
     def _tick(self) -> None:
         view = self._watcher.view(self._name)
@@ -184,7 +191,7 @@ class RunPage:
         said = self._asking.notice(view)
         set_params(self._notice, object=said, visible=bool(said))
         self._actions.follow(view, may_ask=self._asking.may_ask)
-        self._changes.follow(view, may_undo=self._is_open)
+        self._changes.follow(view, may_undo=self._is_open, may_ask=self._asking.may_ask)
 
     def _let_go(self, asked: SentRequest) -> None:
         """Let the form go on from the run's values once it has taken what was asked, or has it waiting."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -16,7 +17,9 @@ from trainctl.panel.data.run_view import RunView
 from trainctl.panel.html import html
 from trainctl.panel.pages.theme import ASIDE, GRID, SECTION, STYLE
 from trainctl.panel.widgets.field import Field
-from trainctl.panel.widgets.pending import set_params
+from trainctl.panel.widgets.pending import set_object, set_params
+from trainctl.panel.widgets.requests import outcome_of
+from trainctl.rundir.events import LOOKS, latest
 
 BUILT_IN = ("pause", "resume", "checkpoint", "evaluate", "stop")
 SURE = "Stop now?"
@@ -33,14 +36,21 @@ def action_button(name: str, ask: Callable[[str], None], margin: tuple[int, int]
 
 
 class ActionBar:
-    """A button per action; stop asks again, and one with arguments has a field for each."""
+    """A button per action; stop asks again, and one with arguments has a field for each.
+
+    What the training loop does by itself has a button once the loop has looked for it, and beside it stands what was
+    asked for, by whomever, and then what was done.
+    """
 
     def __init__(self, view: RunView, do: Do) -> None:
         self._do = do
         self._buttons = {name: action_button(name, self._clicked, (3, 4)) for name in BUILT_IN if name in view.actions}
+        self._told = panel.pane.HTML("", stylesheets=[STYLE], margin=(3, 4))
         own = {name: said for name, said in view.actions.items() if name not in BUILT_IN}
         self._own = {name: OwnAction(name, said, do) for name, said in own.items()}
-        self.view = pmui.FlexBox(*self._buttons.values(), gap="0px", align_items="center", margin=(0, 8), styles=ASIDE)
+        self.view = pmui.FlexBox(
+            *self._buttons.values(), self._told, gap="0px", align_items="center", margin=(0, 8), styles=ASIDE
+        )
         self.own = pmui.Card(
             *(action.view for action in self._own.values()),
             title="actions",
@@ -57,8 +67,9 @@ class ActionBar:
         run = view.row.summary
         is_open = run.state == "running"
         for name, button in self._buttons.items():
-            fits = {"pause": not run.paused, "resume": run.paused}.get(name, True)
+            fits = {"pause": not run.paused, "resume": run.paused}.get(name, name in run.looks)
             set_params(button, visible=is_open and fits, disabled=not may_ask)
+        set_object(self._told, told(view))
         for action in self._own.values():
             action.allow(is_open and may_ask)
 
@@ -70,6 +81,18 @@ class ActionBar:
         if "stop" in self._buttons:
             set_params(self._buttons["stop"], label="Stop")
         self._do(name, {})
+
+
+def told(view: RunView) -> str:
+    """Write as HTML what the loop was last asked for in this attempt, action by action, and what has come of it."""
+    began = time.time() - (view.row.summary.duration_s or 0)
+    last = {event.action: event for event in latest(view.events).values() if event.action in LOOKS and event.t >= began}
+    lines = []
+    for name in sorted(last, key=list(LOOKS).index):
+        said, kind = outcome_of(last[name])
+        if last[name].state == "applied":
+            lines.append(f'<div role="status" class="{kind}"><b class="mono">{html(name)}</b> {html(said)}</div>')
+    return "".join(lines)
 
 
 class OwnAction:

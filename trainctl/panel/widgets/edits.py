@@ -20,6 +20,7 @@ from trainctl.panel.pages.theme import STYLE
 from trainctl.panel.widgets.runs import TABLE_STYLE, show_frame
 from trainctl.rundir.edits import applied_edits, merged
 from trainctl.rundir.events import Event, outcome
+from trainctl.rundir.waiting import waiting
 from trainctl.text import one_line
 
 MAX_ROWS = 300
@@ -30,7 +31,12 @@ HEADS = ("step", "key", "old", "new", "undo", "status", "who", "note", "time")
 
 @dataclass(frozen=True, slots=True)
 class EditRow:
-    """One row: one key of one edit or request. `number` is that of an edit that can be undone here."""
+    """One row: one key of one edit or request.
+
+    Attributes:
+        number: that of an edit, by which it is undone.
+        waiting: the number and the id of a request that waits, by which it is cancelled.
+    """
 
     step: int | None
     key: str
@@ -41,6 +47,7 @@ class EditRow:
     note: str = ""
     at: float | None = None
     number: int | None = None
+    waiting: tuple[int, str] | None = None
 
 
 def lines_of(view: RunView) -> list[EditRow]:
@@ -68,15 +75,24 @@ def open_requests(view: RunView) -> list[EditRow]:
     """Return the keys of the requests that were refused, or that wait for the run; actions too, done ones as well."""
     lines = []
     recorded = view.changelog.requests if view.changelog is not None else {}
+    held = {one.event.id: one for one in waiting(view.events)} if view.row.summary.state == "running" else {}
     for event in merged(view.events):
-        if event.id in recorded or (event.state == "applied" and event.action is None):
+        if event.id in recorded or (event.state == "applied" and event.action is None) or event.cancel is not None:
             continue
         status = {"applied": "done", "rejected": "rejected"}.get(event.state, "waiting")
+        if event.is_cancelled:
+            status = "cancelled"
+        one = held.get(event.id)
+        if one is not None:
+            status = f"waiting {one.until(view.keys)}"
         if (outcome(event) or "").startswith("not"):
             status = UNDONE
         note = ": ".join(word for word in (event.note, event.reason) if word)
         step = event.step if event.step is not None else event.at
-        lines += [EditRow(step, key, "", new, status, _who(event), note, event.t) for key, new in _asked(event)]
+        number = None if one is None else (one.number, event.id)
+        for place, (key, new) in enumerate(_asked(event)):
+            of = number if place == 0 else None
+            lines.append(EditRow(step, key, "", new, status, _who(event), note, event.t, waiting=of))
     return sorted(lines, key=lambda line: line.at or 0.0)
 
 
@@ -91,15 +107,19 @@ def ahead(view: RunView) -> list[EditRow]:
     ]
 
 
-def table(lines: Sequence[EditRow], *, may_undo: bool) -> pd.DataFrame:
-    """Return the cells as text; a number under `undo` is that of the edit that its button takes back."""
-    cells = [_cells(line, may_undo=may_undo) for line in lines]
+def table(lines: Sequence[EditRow], *, may_undo: bool = False, may_ask: bool = False) -> pd.DataFrame:
+    """Return the cells as text; under `undo` is the button that takes an edit back, or cancels a request."""
+    cells = [_cells(line, may_undo=may_undo, may_ask=may_ask) for line in lines]
     return pd.DataFrame(cells, columns=list(HEADS), dtype=object)
 
 
-def _cells(line: EditRow, *, may_undo: bool) -> tuple[object, ...]:
+def _cells(line: EditRow, *, may_undo: bool, may_ask: bool) -> tuple[object, ...]:
     clock = time.strftime("%H:%M:%S", time.localtime(line.at)) if line.at is not None else ""
-    undo = str(line.number) if may_undo and line.number is not None else ""
+    undo = ""
+    if may_ask and line.waiting is not None:
+        undo = _button("cancel request", line.waiting[0], "✕")
+    elif may_undo and line.number is not None:
+        undo = _button("undo edit", line.number, "↶")
     return line.step, line.key, line.old, line.new, undo, line.status, line.who, line.note, clock
 
 
@@ -119,17 +139,21 @@ def _who(event: Event) -> str:
 
 
 PAGE_ROWS = 12
-_UNDO = "↶"
 
 
 class ChangeTable:
-    """Shows the edits of one run, the latest first."""
+    """Shows the edits of one run, the latest first.
 
-    def __init__(self, view: RunView, undo: Callable[[EditRow], None]) -> None:
-        self._undo = undo
+    Args:
+        view: the run.
+        take_back: is called with the row whose edit is to be undone, or whose request is to be cancelled.
+    """
+
+    def __init__(self, view: RunView, take_back: Callable[[EditRow], None]) -> None:
+        self._take_back = take_back
         self._lines: list[EditRow] = []
         self._table = panel.widgets.Tabulator(
-            table([], may_undo=False),
+            table([]),
             disabled=True,
             selectable=False,
             show_index=False,
@@ -150,17 +174,18 @@ class ChangeTable:
         self.view = pmui.Paper(title, self._table, variant="outlined", sizing_mode="stretch_width", margin=(4, 8))
         self.follow(view, may_undo=False)
 
-    def follow(self, view: RunView, *, may_undo: bool) -> None:
-        """Show what the run says now."""
+    def follow(self, view: RunView, *, may_undo: bool, may_ask: bool = False) -> None:
+        """Show what the run says now; `may_undo` is about edits, `may_ask` about what waits."""
         self._lines = lines_of(view)
-        new = table(self._lines, may_undo=may_undo)
-        new["undo"] = [_button(number) for number in new["undo"]]
+        new = table(self._lines, may_undo=may_undo, may_ask=may_ask)
         new["status"] = [_marked(status) for status in new["status"]]
         show_frame(self._table, new)
 
     def _clicked(self, event: Any) -> None:
-        if 0 <= event.row < len(self._lines) and self._lines[event.row].number is not None:
-            self._undo(self._lines[event.row])
+        if 0 <= event.row < len(self._lines):
+            line = self._lines[event.row]
+            if line.number is not None or line.waiting is not None:
+                self._take_back(line)
 
 
 def _marked(status: str) -> str:
@@ -169,8 +194,5 @@ def _marked(status: str) -> str:
     return f'<span class="unread">{shown}</span>' if status.endswith((UNREAD, UNDONE)) else shown
 
 
-def _button(number: str) -> str:
-    if not number:
-        return ""
-    title = f"take back edit {number}"
-    return f'<button type="button" title="{title}" aria-label="undo edit {number}">{_UNDO}</button>'
+def _button(what: str, number: int, sign: str) -> str:
+    return f'<button type="button" title="{what} {number}" aria-label="{what} {number}">{sign}</button>'

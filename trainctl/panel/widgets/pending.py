@@ -14,16 +14,19 @@ from trainctl.panel.widgets.field import PendingEdit, set_text
 
 MAX_LISTED = 12
 MAX_NOTE = 500
+FORCE = "also if a value changes by more than its max_change, or if what an undo takes back was changed again since"
 
 
 class PendingBar:
     """Shows the changes as `key old → new`; Apply only when there are some and all are right."""
 
     def __init__(self, apply: Callable[[], None], discard: Callable[[], None]) -> None:
+        common: dict[str, Any] = {"size": "small", "margin": (4, 4)}
         self._list = panel.pane.HTML("", stylesheets=[STYLE], styles=REST, margin=(6, 4), min_width=220)
         self._answers = panel.pane.HTML("", stylesheets=[STYLE], sizing_mode="stretch_width", margin=(0, 4))
-        self._at = pmui.TextInput(label="at step", size="small", width=96, max_length=12, margin=(4, 4))
-        self._note = pmui.TextInput(label="note", size="small", width=200, max_length=MAX_NOTE, margin=(4, 4))
+        self._at = pmui.TextInput(label="at step", width=96, max_length=12, css_classes=["kept-at"], **common)
+        self._note = pmui.TextInput(label="note", width=200, max_length=MAX_NOTE, css_classes=["kept-note"], **common)
+        self._force = pmui.Checkbox(label="force", description=FORCE, size="small", value=False, margin=(6, 4))
         self._discard = pmui.Button(label="Discard", variant="outlined", size="small", disabled=True, margin=(6, 4))
         self._apply = pmui.Button(label="Apply", variant="contained", size="small", disabled=True, margin=(6, 4))
         self._apply.on_click(lambda _event: apply())
@@ -31,13 +34,20 @@ class PendingBar:
         self._at.param.watch(lambda _event: self._update(), ["value_input"])
         self._busy = False
         self._changes: Sequence[PendingEdit] = ()
-        self.buttons = pmui.FlexBox(self._at, self._note, self._discard, self._apply, gap="0px", margin=0, styles=ASIDE)
+        self.buttons = pmui.FlexBox(
+            *(self._at, self._note, self._force, self._discard, self._apply),
+            gap="0px",
+            margin=0,
+            styles={**ASIDE, "flex": "0 1 580px"},
+            align_items="center",
+        )
         self.view = pmui.Paper(
             pmui.FlexBox(self._list, self.buttons, align_items="center", justify_content="space-between"),
             self._answers,
             elevation=2,
             sizing_mode="stretch_width",
             margin=(8, 8),
+            css_classes=["applies"],
             styles={"position": "sticky", "top": "4px", "z-index": "20"},
         )
         self.show([])
@@ -46,6 +56,11 @@ class PendingBar:
     def note(self) -> str | None:
         """What the person wrote into the note; None when nothing."""
         return (self._note.value_input or "").strip()[:MAX_NOTE] or None
+
+    @property
+    def force(self) -> bool:
+        """Whether the edit is meant whatever `max_change` says, and whatever was changed since what it takes back."""
+        return bool(self._force.value)
 
     @property
     def at(self) -> int | None:
@@ -58,6 +73,16 @@ class PendingBar:
         """Whether what is listed can be asked for."""
         is_right = not any(change.error for change in self._changes) and not self._is_at_wrong
         return bool(self._changes) and is_right and not self._busy
+
+    @property
+    def why_not_ready(self) -> str:
+        """Why what is listed cannot be asked for, in some words."""
+        if self._busy:
+            return "the run has not taken the last edit yet"
+        wrong = [change.key for change in self._changes if change.error]
+        if wrong:
+            return f"{', '.join(wrong)} cannot have that value"
+        return "the step is none, such as 1200" if self._is_at_wrong else "nothing is changed"
 
     def show(self, changes: Sequence[PendingEdit]) -> None:
         """List the changes."""
@@ -72,7 +97,8 @@ class PendingBar:
         self._update()
 
     def clear(self) -> None:
-        """Empty the note and the step."""
+        """Empty the note and the step; nothing is forced."""
+        set_params(self._force, value=False)
         set_text(self._note, "")
         set_text(self._at, "")
 

@@ -10,27 +10,38 @@ from trainctl.panel.auth.rate_limit import Bucket
 from trainctl.panel.data.run_view import RunView
 from trainctl.panel.html import html
 from trainctl.panel.pages.session import who_asks
+from trainctl.rundir.edits import reading
 from trainctl.rundir.events import LOOKS, Event, latest
 from trainctl.rundir.inbox import file_request
 from trainctl.rundir.paths import RunDir
+from trainctl.rundir.waiting import NEXT_STEP, WaitingRequest, waiting
+from trainctl.text import count
 
 MAX_SHOWN = 6
 MOST_AT_ONCE, MOST_PER_S = 30, 3
 READ_ONLY = "this link only shows; ask with the other one"
+DONE = {"checkpoint": "taken", "evaluate": "evaluated", "stop": "stopped", "pause": "paused", "resume": "resumed"}
 
 
 @dataclass(slots=True)
 class SentRequest:
-    """One request. `texts` are the fields' texts that it was made of; `answer` and `kind` are what a person reads."""
+    """One request. `texts` are the fields' texts that it was made of; `answer` and `kind` are what a person reads.
+
+    Attributes:
+        is_over: it has taken effect, or will not.
+        is_told: nothing more will be known of it.
+    """
 
     request: str | None
     label: str
     texts: dict[str, str] = field(default_factory=dict)
     at: int | None = None
+    action: str | None = None
     answer: str = ""
     kind: str = "dim"
     is_over: bool = False
     is_applied: bool = False
+    is_told: bool = False
     waits: bool = False
 
 
@@ -43,11 +54,13 @@ class Asking:
     """The one door from a page to a run's inbox; whoever may only look is turned away here.
 
     Args:
+        tells_actions: whether `lines` tells what has come of an action; where its button does that, it need not.
         allowance: how often the page may ask this run, where it goes on from an earlier `Asking`.
     """
 
-    def __init__(self, *, may_ask: bool, allowance: Bucket | None = None) -> None:
+    def __init__(self, *, may_ask: bool, tells_actions: bool = True, allowance: Bucket | None = None) -> None:
         self.may_ask = may_ask
+        self._tells_actions = tells_actions
         self._who = who_asks()
         self._asked: list[SentRequest] = []
         self._turns = allowance or turns()
@@ -62,7 +75,7 @@ class Asking:
     ) -> SentRequest:
         """File a request; `what` is as for `file_request`. That it could not be filed is its answer."""
         texts = dict(texts) if texts is not None else {}
-        asked = SentRequest(None, label, texts, at)
+        asked = SentRequest(None, label, texts, at, what.get("action"))
         self._asked.append(asked)
         if refusal := self._refusal(view):
             return _over(asked, f"rejected: {refusal}", "bad")
@@ -74,34 +87,42 @@ class Asking:
         asked.answer = "sent: waiting for the run to take it at its next step"
         return asked
 
+    def refuse(self, label: str, reason: str) -> None:
+        """Answer a click that asks for nothing: none is passed over in silence."""
+        self._asked.append(_over(SentRequest(None, label), f"not asked: {reason}", "bad"))
+
     def settle(self, view: RunView) -> list[SentRequest]:
         """Take over what the run says; return the requests that are over or wait since the last call."""
         told = latest(view.events)
+        numbers = {one.event.id: one for one in waiting(view.events)}
         changed = []
         for asked in self._asked:
-            if asked.is_over or asked.request is None:
+            if asked.is_told or asked.request is None:
                 continue
-            before = asked.answer
-            _follow(asked, told.get(asked.request), view)
-            if asked.answer != before:
+            before = asked.is_over, asked.waits
+            _follow(asked, told.get(asked.request), numbers.get(asked.request), view)
+            if (asked.is_over, asked.waits) != before:
                 changed.append(asked)
         return changed
 
     def clear(self) -> None:
-        """Forget what is over."""
-        self._asked = [one for one in self._asked if not one.is_over]
+        """Forget that of which nothing more will be known."""
+        self._asked = [one for one in self._asked if not one.is_told]
 
     def lines(self) -> str:
         """Write the latest answers as HTML."""
+        shown = [one for one in self._asked if self._tells_actions or not (one.is_applied and one.action in LOOKS)]
         return "".join(
             f'<div role="status" class="{one.kind}"><b class="mono">{html(one.label)}</b> {html(one.answer)}</div>'
-            for one in self._asked[-MAX_SHOWN:]
+            for one in shown[-MAX_SHOWN:]
         )
 
     def notice(self, view: RunView) -> str:
         """Say as HTML why values cannot be changed; nothing when they can."""
         if view.problem is not None:
             reason = view.problem
+        elif view.row.summary.state == "running" and view.refusal is not None:
+            reason = f"Read only: {view.refusal}."
         elif not view.is_editable:
             reason = f"This run is not running ({view.row.summary.state}): its values can be read, not changed."
         else:
@@ -116,33 +137,70 @@ class Asking:
         return None if self._turns.take() else "too many requests from this page; wait a moment"
 
 
-def _follow(asked: SentRequest, event: Event | None, view: RunView) -> None:
+def _follow(asked: SentRequest, event: Event | None, held: WaitingRequest | None, view: RunView) -> None:
     if event is not None and event.is_final:
-        if event.state == "applied":
-            asked.is_applied = True
-            _over(asked, f"{'asked' if event.action in LOOKS else 'applied'} at step {event.step}", "ok")
-        else:
-            _over(asked, f"rejected: {event.reason}", "bad")
+        asked.is_applied = event.state == "applied"
+        _over(asked, *outcome_of(event))
+        is_running = view.row.summary.state == "running"
+        asked.is_told = not (asked.is_applied and is_running and _is_followed(event))
     elif view.row.summary.state != "running":
         _over(asked, "not answered: the run is not running any more", "bad")
-    elif waited := waits_for(asked, event, view):
-        asked.waits, asked.answer = True, f"waiting: {waited}"
+    elif held is not None and (until := waits_for(held, view)):
+        asked.waits, asked.answer = True, f"waiting: {until} (request {held.number})"
     elif asked.waits:
         asked.waits, asked.answer = False, "waiting for the run to take it at its next step"
 
 
-def waits_for(asked: SentRequest, event: Event | None, view: RunView) -> str:
+def outcome_of(event: Event) -> tuple[str, str]:
+    """Say what has come of a request that has its answer, and in which colour.
+
+    >>> outcome_of(Event("1", "applied", 152954, action="checkpoint"))
+    ('asked at step 152,954', 'ok')
+    >>> outcome_of(Event("1", "applied", 152954, action="checkpoint", done=152960))
+    ('taken at step 152,960', 'ok')
+    >>> outcome_of(Event("1", "applied", 8, edits={"lr": 0.1}, read={"lr": 8}))
+    ('applied at step 8, read at step 8', 'ok')
+    """
+    step = count(event.step)
+    if event.is_cancelled:
+        return str(event.reason), "dim"
+    if event.state == "rejected":
+        return f"rejected: {event.reason}", "bad"
+    if event.cancel is not None:
+        return f"done at step {step}", "ok"
+    if event.action in LOOKS:
+        if event.done is not None:
+            return f"{DONE[event.action]} at step {count(event.done)}", "ok"
+        return (f"asked at step {step}", "ok") if not event.settled else (f"not done: {event.reason}", "unread")
+    if event.action is not None:
+        return f"{DONE.get(event.action, 'done')} at step {step}", "ok"
+    read = _reading(event)
+    kind = "unread" if None in (event.read or {}).values() else "ok"
+    return f"applied at step {step}" + (f", {read}" if read else ""), kind
+
+
+def _reading(event: Event) -> str | None:
+    steps = set((event.read or {}).values())
+    if len(steps) == 1 and (step := steps.pop()) is not None:
+        return f"read at step {count(step)}"
+    return reading(event.read, event.watched)
+
+
+def _is_followed(event: Event) -> bool:
+    """Whether more will be told of a request that was taken: who has read an edit, what the loop has done."""
+    if event.action is not None:
+        return event.action in LOOKS and not event.settled
+    return event.cancel is None and event.read is None
+
+
+def waits_for(held: WaitingRequest, view: RunView) -> str:
     """Say what a request waits for besides the next step; nothing when it does not."""
-    if asked.at is not None and event is not None:
-        return f"the run is paused (for step {asked.at})" if view.row.summary.paused else f"for step {asked.at}"
-    keys = [view.keys[key] for key in asked.texts if key in view.keys]
-    if event is not None and any(key.when == "epoch" for key in keys):
-        return "for the next epoch"
-    if event is not None and any(key.checkpoint_first for key in keys):
-        return "for a checkpoint to be taken first"
-    return "the run is paused" if view.row.summary.paused else ""
+    until = held.until(view.keys)
+    if view.row.summary.paused:
+        return "the run is paused" if until == NEXT_STEP else f"the run is paused ({until})"
+    return "" if until == NEXT_STEP else until
 
 
 def _over(asked: SentRequest, answer: str, kind: str) -> SentRequest:
-    asked.answer, asked.kind, asked.is_over, asked.waits = answer, kind, True, False
+    asked.answer, asked.kind, asked.is_over, asked.waits, asked.is_told = answer, kind, True, False, True
     return asked

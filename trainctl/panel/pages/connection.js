@@ -1,0 +1,267 @@
+// What an open page does by itself, in plain JavaScript in its head, so that it sees the websocket which Bokeh opens later.
+//
+// It asks its server all the time whether it is there, and within 3 s says that it is not: then nothing on the page can be
+// used, and what is shown is grey and has its age. It comes back by itself. A message of the person's that is not answered
+// within 2 s is told too. Over a reload it keeps the scroll and what was typed beside the form; the theme it keeps for all
+// pages; what else is shown stands in the address.
+(() => {
+  const EVERY = 600, PATIENCE = 1900, BETWEEN_LOADS = 5000, UNLOADED = 30000, SLEPT = 2000, TIRED = 8000;
+  const prefix = location.pathname.split("/")[1], file = `/${prefix}/static/js/bokeh.min.js`;
+  const here = `trainctl ${location.pathname}`, unanswered = new Map(), sleep = ms => new Promise(done => setTimeout(done, ms));
+  let socket = null, beat = null, answered = Date.now(), isLost = false, isLeaving = false, hasMissed = false;
+  let banner = null, late = null, wake = () => {};
+  const rest = ms => Promise.race([sleep(ms), new Promise(done => { wake = done; })]);
+
+  const store = (name, value) => {
+    try {
+      if (value === null) sessionStorage.removeItem(`${here} ${name}`);
+      else sessionStorage.setItem(`${here} ${name}`, JSON.stringify(value));
+    } catch { /* a full or a forbidden store: not kept */ }
+  };
+  const stored = name => { try { return JSON.parse(sessionStorage.getItem(`${here} ${name}`)); } catch { return null; } };
+  const make = (tag, given, ...children) => {
+    const made = Object.assign(document.createElement(tag), given);
+    made.append(...children);
+    return made;
+  };
+
+  // The connection. Bokeh's messages are frames, of which the first has the message's number; a reply names it as reqid.
+  const HEADER = /^\{"msgid":"([^"]+)","msgtype":"PATCH-DOC"/;
+  window.WebSocket = class extends WebSocket {
+    constructor(...given) {
+      super(...given);
+      this.hasHeard = false;
+      socket = this;
+      this.addEventListener("message", event => hear(this, event.data));
+      this.addEventListener("close", () => { if (socket === this) lose(); });
+    }
+    send(data) {
+      const found = typeof data === "string" && HEADER.exec(data);
+      if (found) unanswered.set(found[1], Date.now());
+      super.send(data);
+    }
+  };
+  const hear = (from, data) => {
+    from.hasHeard = true;
+    if (from !== socket) return;
+    answered = Date.now();
+    if (beat) { beat.isAnswered = true; beat.done(); }  // whatever it says, it is there
+    if (typeof data !== "string" || data.length > 1000 || !data.includes('"reqid"')) return;
+    let header = null;
+    try { header = JSON.parse(data); } catch { return; }
+    unanswered.delete(header.reqid);
+  };
+  const ask = async () => {  // over the websocket itself: one that is half open answers nothing
+    let done;
+    const reply = new Promise(resolve => { done = resolve; });
+    const asked = beat = {done, isAnswered: false};
+    for (const frame of ['{"msgid":"beat","msgtype":"SERVER-INFO-REQ"}', "{}", "{}"]) socket.send(frame);
+    const began = Date.now();
+    await Promise.race([reply, sleep(PATIENCE)]);
+    if (!asked.isAnswered && Date.now() - began > PATIENCE + SLEPT) await Promise.race([reply, sleep(PATIENCE)]);  // it slept
+    return asked;
+  };
+  const isServed = async () => {
+    const signal = AbortSignal.timeout(PATIENCE);
+    const found = await fetch(file, {method: "HEAD", cache: "no-store", redirect: "manual", signal}).catch(() => null);
+    return !found || found.status >= 500 ? "no" : found.ok ? "yes" : "refused";
+  };
+  const look = async () => {
+    for (;;) {
+      if (!isLost && socket && socket.readyState === WebSocket.OPEN && socket.hasHeard) {
+        const asked = await ask();
+        if (!asked.isAnswered) await wait(asked);
+        if (!isLost && banner) hide();
+      } else {
+        const said = await isServed();
+        if (said === "no") { hasMissed = true; show(); }
+        if (said === "yes" && (isLost || hasMissed) && performance.now() > BETWEEN_LOADS) {
+          leave();
+          location.reload();
+          await sleep(UNLOADED);  // should it not be answered: asking again meanwhile would begin anew
+        }
+      }
+      await rest(document.hidden ? 5 * EVERY : EVERY);
+    }
+  };
+  const wait = async asked => {  // for a server that is late, or for the end of a connection that nobody hears
+    show();
+    let since = null;
+    while (!asked.isAnswered && !isLost) {
+      since = await isServed() === "yes" ? since ?? Date.now() : null;
+      if (since !== null && Date.now() - since > TIRED) { socket.close(); lose(); }
+      await sleep(EVERY);
+    }
+  };
+  const lose = () => { isLost = true; show(); };
+
+  // The banner, and what it switches off.
+  const age = () => `${Math.max(0, Math.round((Date.now() - answered) / 1000))} s old`;
+  const show = () => {
+    if (isLeaving || !document.body) return;
+    if (!banner) {
+      const at = new Date(answered).toLocaleTimeString();
+      const said = make("span", {}, `The page's server has not answered since ${at}. Nothing can be changed here. ` +
+        "Whether the runs go on is not known to this page; trainctl ls tells. This page comes back when its server " +
+        "answers; if that has ended, trainctl panel starts it. ");
+      said.setAttribute("role", "alert");
+      const old = make("b", {className: "age"}, age());
+      banner = make("div", {id: "trainctl-lost"}, said, "What is shown is ", old, ".");
+      if (unanswered.size) banner.append(" What you asked for last was not answered: look then whether it was done.");
+      document.body.append(banner);
+      banner.ticking = setInterval(() => { old.textContent = age(); switchOff(true); }, 1000);
+    }
+    switchOff(true);
+  };
+  const hide = () => {
+    clearInterval(banner.ticking);
+    banner.remove();
+    banner = null;
+    switchOff(false);
+  };
+  const switchOff = isOff => {  // again and again while it is off: parts may have been added
+    for (const part of document.body.children) if (part !== banner) part.inert = isOff;
+    document.documentElement.toggleAttribute("data-lost", isOff);
+  };
+
+  // A message that is not answered in time.
+  const tellLate = (text, isOver) => {
+    const away = make("button", {type: "button", onclick: () => { late.remove(); late = null; }}, "OK");
+    late = make("div", {id: "trainctl-late"}, make("span", {}, text), ...(isOver ? [away] : []));
+    late.setAttribute("role", "status");
+    late.isOver = isOver;
+    document.body.append(late);
+  };
+  setInterval(() => {
+    const oldest = Math.min(...unanswered.values());
+    if (Date.now() - oldest > PATIENCE && !late && !banner) {
+      tellLate("What you asked for has not reached the server yet: it has not answered for 2 s.", false);
+    } else if (late && !late.isOver && (banner || !unanswered.size)) {
+      late.remove();
+      late = null;
+    }
+  }, 200);
+
+  // What is kept over a reload: the scroll, and the texts of the fields that ask for it by a class `kept-…`.
+  const parts = function* (root) {
+    for (const part of root.querySelectorAll("*")) {
+      yield part;
+      if (part.shadowRoot) yield* parts(part.shadowRoot);
+    }
+  };
+  const pathOf = part => {
+    const above = part.parentNode;
+    if (!above || above === document) return "";
+    const at = [...above.children].indexOf(part);
+    return `${pathOf(above instanceof ShadowRoot ? above.host : above)}${above instanceof ShadowRoot ? "^" : "/"}${at}`;
+  };
+  const partAt = path => {
+    let part = document.documentElement;
+    for (const [, sign, at] of path.matchAll(/([/^])(\d+)/g)) part = (sign === "^" ? part?.shadowRoot : part)?.children[at];
+    return part;
+  };
+  const leave = () => {
+    const scrolled = [...parts(document)].filter(part => part.scrollTop > 0 || part.scrollLeft > 0);
+    store("scroll", scrolled.slice(0, 50).map(part => [pathOf(part), part.scrollLeft, part.scrollTop]));
+    if (unanswered.size) store("unanswered", Math.min(...unanswered.values()));
+  };
+  const scrollBack = async () => {
+    let left = performance.getEntriesByType("navigation")[0]?.type === "reload" ? stored("scroll") ?? [] : [];
+    store("scroll", null);
+    const stop = () => { left = []; };
+    for (const kind of ["wheel", "touchstart", "keydown", "pointerdown"]) addEventListener(kind, stop, {once: true, passive: true});
+    for (let tries = 0; left.length && tries < 80; tries += 1) {
+      for (const [path, x, y] of left) partAt(path)?.scrollTo(x, y);
+      left = left.filter(([path, x, y]) => {
+        const part = partAt(path);
+        return !part || Math.abs(part.scrollTop - y) > 2 || Math.abs(part.scrollLeft - x) > 2;
+      });
+      await sleep(100);
+    }
+  };
+  const keepTexts = model => {
+    const name = model.css_classes?.find(kind => kind.startsWith("kept-")), data = model.data;
+    if (!name || data?.value_input === undefined) return;
+    const before = stored(name);
+    if (before) data.setv({value: before, value_input: before});
+    data.properties.value_input.change.connect(() => store(name, data.value_input || null));
+  };
+
+  // The theme: what the address says, else what was chosen on any page, else what the system wants.
+  const system = matchMedia("(prefers-color-scheme: dark)");
+  const remembered = () => { try { return localStorage.getItem("trainctl theme"); } catch { return null; } };
+  const chosen = () => new URLSearchParams(location.search).get("theme") ?? remembered();
+  const isDark = () => (chosen() ?? (system.matches ? "dark" : "light")) === "dark";
+  document.documentElement.toggleAttribute("data-dark", isDark());
+  const replace = history.replaceState.bind(history);
+  const withTheme = url => {
+    const made = new URL(url ?? location.href, location.href), theme = chosen();
+    if (theme) made.searchParams.set("theme", theme);
+    return made.href;
+  };
+  // a value that changes is no page to go back to
+  history.pushState = history.replaceState = (state, title, url) => replace(state, title, withTheme(url));
+  const keepTheme = data => {
+    let isOurs = true;
+    data.setv({dark_theme: isDark()});
+    isOurs = false;
+    data.properties.dark_theme.change.connect(() => {
+      document.documentElement.toggleAttribute("data-dark", data.dark_theme);
+      if (isOurs) return;
+      const theme = data.dark_theme ? "dark" : "light";
+      try { localStorage.setItem("trainctl theme", theme); } catch { /* for this page only */ }
+      const url = new URL(location.href);
+      url.searchParams.set("theme", theme);
+      replace(history.state, "", url.href);
+    });
+    system.addEventListener("change", () => {
+      if (chosen()) return;
+      isOurs = true;
+      data.setv({dark_theme: isDark()});
+      isOurs = false;
+    });
+  };
+
+  // By keyboard: `/` filters, Enter in a field of the bar applies, Esc discards. The form has its own keys, and comes first.
+  const find = (kind, is) => [...parts(document)].find(part => part.matches(kind) && part.checkVisibility() && is(part));
+  const named = name => find("button", part => part.textContent.trim() === name && !part.disabled);
+  const isFilter = part => /^filter/i.test(part.getAttribute("aria-label") ?? part.labels?.[0]?.textContent ?? "");
+  addEventListener("keydown", event => {
+    const target = event.composedPath()[0];
+    if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || !(target instanceof Element)) return;
+    const isText = target.matches("input, textarea, select, [contenteditable]");
+    const isOfBar = target.matches("input") && event.composedPath().some(part => part.classList?.contains("applies"));
+    let wanted = null;
+    if (event.key === "/" && !isText) wanted = find("input", isFilter);
+    else if (event.key === "Enter" && isOfBar) wanted = named("Apply");
+    else if (event.key === "Escape" && (isOfBar || !isText)) wanted = named("Discard");
+    if (!wanted) return;
+    event.preventDefault();
+    if (event.key === "/") { wanted.focus(); wanted.select(); } else wanted.click();
+  });
+
+  addEventListener("pagehide", () => { isLeaving = true; leave(); });
+  addEventListener("pageshow", event => { if (event.persisted) location.reload(); });
+  document.addEventListener("visibilitychange", () => wake());
+  addEventListener("online", () => wake());
+  const begin = async () => {
+    if (chosen()) replace(history.state, "", withTheme());
+    while (!window.Bokeh?.documents?.[0]?.roots().length) await sleep(10);
+    for (const model of window.Bokeh.documents[0].all_models) {
+      keepTexts(model);
+      if (model.data?.theme_toggle !== undefined && model.data.dark_theme !== undefined) keepTheme(model.data);
+    }
+    while (!window.Bokeh.documents[0].is_idle) await sleep(50);
+    await scrollBack();
+  };
+  addEventListener("DOMContentLoaded", begin);
+  addEventListener("load", () => {
+    const lost = stored("unanswered");
+    store("unanswered", null);
+    if (lost) {
+      const at = new Date(lost).toLocaleTimeString();
+      tellLate(`The connection was lost before what you asked for at ${at} was answered: look whether it was done.`, true);
+    }
+    look();
+  });
+})();

@@ -1,0 +1,65 @@
+"""Requests that a run has taken and that have not taken effect yet: for people to see what will come, and to cancel.
+
+Each has a number, by which a person names it: the place of the request among all that the run has ever taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from trainctl import text
+from trainctl.config.controls import Key
+from trainctl.errors import EditError
+from trainctl.rundir.events import Event, latest
+
+NEXT_STEP = "for the next step"
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingRequest:
+    """A request that waits; `event` says what it asks for."""
+
+    number: int
+    event: Event
+
+    def until(self, keys: Mapping[str, Key]) -> str:
+        """Say what it waits for, as far as the keys of the run tell.
+
+        >>> WaitingRequest(3, Event("a", "pending", at=5000)).until({})
+        'for step 5,000'
+        """
+        if self.event.at is not None:
+            return f"for step {text.count(self.event.at)}"
+        asked = [keys[key] for key in self.event.edits or {} if key in keys]
+        if any(key.when == "epoch" for key in asked):
+            return "for the next epoch"
+        if any(key.checkpoint_first for key in asked):
+            return "for a checkpoint to be taken first"
+        return NEXT_STEP
+
+
+def waiting(events: Iterable[Event]) -> list[WaitingRequest]:
+    """Return what waits, in the order in which it was taken; a cancellation is none."""
+    told = list(events)
+    last = latest(told)
+    taken = dict.fromkeys(event.id for event in told if event.state == "pending" and event.cancel is None)
+    return [
+        WaitingRequest(number, last[request])
+        for number, request in enumerate(taken, start=1)
+        if last[request].state == "pending"
+    ]
+
+
+def to_cancel(events: Iterable[Event], number: int) -> WaitingRequest:
+    """Return the request that a person wants to cancel.
+
+    Raises:
+        EditError: none of that number waits.
+    """
+    found = waiting(events)
+    for one in found:
+        if one.number == number:
+            return one
+    there = f"those that wait are {', '.join(str(one.number) for one in found)}" if found else "none waits"
+    raise EditError(f"no request {number} waits in this run; {there} (`trainctl log` shows them)")
