@@ -107,9 +107,8 @@ def relations_of(index: RunIndex, names: Sequence[str], wanted: str) -> dict[str
     for key in index.swept:
         given = [one.values.get(key) for one in entries]
         texts = [short(one) for one in given]
-        words = (
-            list(dict.fromkeys(text for text in texts if text)) if any(_finite(one) is None for one in given) else None
-        )
+        is_number = all(one is None or _finite(one) is not None for one in given)
+        words = None if is_number else list(dict.fromkeys(text for text in texts if text))
         if len(set(texts)) < 2 or len(words or ()) > MOST_WORDS:
             continue
         if words is None:
