@@ -26,7 +26,7 @@ FAULT_JOBS ?= 1000
 FAULTS = TRAINCTL_FAULT_SEED=$(FAULT_SEED) TRAINCTL_FAULT_ROUNDS=$(FAULT_ROUNDS) TRAINCTL_FAULT_JOBS=$(FAULT_JOBS)
 
 .NOTPARALLEL:
-.PHONY: help venv demo lock test test-main test-all test-hydra14 test-hydra14-all test-newest test-oldest test-page test-proxy test-faults test-attack test-cluster check format format-check lint types bench screenshots chromium nginx slurm clean
+.PHONY: help venv demo lock test test-main test-all test-hydra14 test-hydra14-all test-newest test-oldest test-page test-proxy test-faults test-attack test-cluster check format format-check lint types bench screenshots shots chromium nginx slurm clean
 
 help: ## say what each target does
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -151,6 +151,9 @@ bench: $(VENV)/.installed-dev ## measure what a step and a job cost, beside the 
 
 screenshots: $(VENV)/.installed-dev chromium ## take the pictures in docs/ anew, from a real sweep of the demo task
 	$(BIN)/python docs/screenshots.py
+
+shots: $(VENV)/.installed-dev chromium ## write every screen of the page, from a real sweep, to tests/screenshots/
+	$(BIN)/python docs/screenshots.py --all tests/screenshots
 
 # $(call debian,packages,what is done without them): Debian's packages, installed if that needs no password.
 define debian

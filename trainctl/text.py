@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import re
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from trainctl.config import yaml
@@ -150,6 +151,18 @@ def one_line(of: Any) -> str:
     """Write a config value exactly, as YAML on one line; a very long one is cut."""
     text = " ".join(yaml.inline(of).split("\n"))
     return text if len(text) <= LONGEST else text[:LONGEST] + " …"
+
+
+def changed(values: Sequence[tuple[int, Any]]) -> str:
+    """Write the values that a key has had, each but the first with the step from which on; of many the last.
+
+    >>> changed([(0, 0.1), (1500, 0.001)]), changed([(0, 1), (5, 2), (6, 3), (7, 4), (8, 5)])
+    ('0.1 → 0.001 @1500', '1 → … → 4 @7 → 5 @8')
+    """
+    first, *later = values
+    more = ["…"] if len(later) > 3 else []
+    shown = [f"{value(of) or 'null'} @{step}" for step, of in (later[-2:] if more else later)]
+    return " → ".join([value(first[1]) or "null", *more, *shown])
 
 
 def result(of: Any) -> str:

@@ -62,7 +62,7 @@ def test_long_curve_is_thinned_evenly() -> None:
     assert MAX_POINTS <= len(curve.steps) <= 2 * MAX_POINTS
     gaps = {after - before for before, after in zip(curve.steps, curve.steps[1:], strict=False)}
     assert len(gaps) == 1
-    assert curve.steps == [int(value) for value in curve.values]
+    assert list(curve.steps) == [int(value) for value in curve.values]
 
 
 def test_smoothing_goes_on_after_what_is_no_number() -> None:

@@ -92,7 +92,7 @@ def test_script_in_any_file_is_only_text_on_every_page(browser: Any, hostile_url
         assert page.locator("img[src=x], img[src='/p'], svg[onload], a[href^='javascript:']").count() == 0, what
         assert not CONTROL.search(page.locator("body").inner_text()), what
         if what == "overview":
-            row = page.locator(".tabulator-row").filter(has=page.get_by_role("link", name="state", exact=True))
+            row = page.locator(".row").filter(has=page.get_by_role("link", name="state", exact=True))
             expect(row).to_contain_text("unreadable")
             page.get_by_text("1 failed or interrupted, 4 unreadable").click()
             expect(page.get_by_text("is not a state").first).to_be_attached()

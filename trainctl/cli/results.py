@@ -25,7 +25,7 @@ from trainctl.cli.runs import (
     tell_left_out,
 )
 from trainctl.examine.cells import constants_line
-from trainctl.examine.columns import parameters, varying
+from trainctl.examine.columns import at_end, parameters, varying
 from trainctl.examine.examiner import Examiner
 from trainctl.examine.row import Row
 from trainctl.examine.where import chosen, in_order, terms_of
@@ -91,6 +91,7 @@ def table(
     if is_plain:
         named = examiner.named() if sort is not None else dict(sorted(examiner.named().items()))
         differing, constants = parameters([row.parameters for row in named.values()])
+        constants = at_end(constants, [row.end for row in named.values()])
         print_grid(_columns(named, differing), has_tabs=form is None)
     else:
         constants = made.attrs["constants"]
@@ -140,8 +141,11 @@ def _columns(named: Mapping[str, Row], differing: Mapping[str, Sequence[Any]]) -
     columns = [Column("name", list(named))]
     if any(row.state != "done" for row in rows):
         columns.append(Column("state", [row.state for row in rows], styles=[_style(row) for row in rows]))
-    for key, values in differing.items():
-        columns.append(Column(key, [_parameter(value) for value in values], rank=2))
+    edited = {key: [row.start.get(key) for row in rows] for row in rows for key in row.changes if key not in differing}
+    for key, values in {**differing, **edited}.items():
+        columns.append(
+            Column(key, [_parameter(row, key, value) for row, value in zip(rows, values, strict=True)], rank=2)
+        )
     found = [row.results() for row in rows]
     for name in _first(name for results in found for name in results) or ["result"]:
         cells = [result_cell(results.get(name)) for results in found]
@@ -163,8 +167,10 @@ def _first(names: Iterable[str]) -> list[str]:
     return list(itertools.islice(dict.fromkeys(names), _MOST_COLUMNS))
 
 
-def _parameter(value: Any) -> str:
-    """Write a value as it is, however many digits it has: it tells rows apart."""
+def _parameter(row: Row, key: str, value: Any) -> str:
+    """Write a value as it is, however many digits it has: it tells rows apart. One that was edited tells how."""
+    if key in row.changes:
+        return amount.changed(row.changes[key])
     return amount.value(value, exact=True)
 
 

@@ -150,6 +150,16 @@ def parameters(runs: Sequence[Parameters]) -> tuple[dict[str, list[Any]], dict[s
     return differing, constant
 
 
+def at_end(constants: Mapping[str, Any], ends: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return what is the same in all runs as it was at their ends; what edits have made differ is left out.
+
+    >>> at_end({"lr": 0.1, "wd": 0.0, "steps": 9}, [{"lr": 0.5, "wd": 1.0}, {"wd": 1.0}])
+    {'wd': 1.0, 'steps': 9}
+    """
+    values = {key: [end.get(key, value) for end in ends] for key, value in constants.items()}
+    return {key: known[0] for key, known in values.items() if len(set(map(same, known))) == 1}
+
+
 def _place(group: str) -> str:
     """Return where a config group is put: `db/mysql@target` at `target`, `db/mysql` at `db.mysql`."""
     return group.rpartition("@")[2].replace("/", ".")

@@ -30,6 +30,7 @@ class Row:
     Attributes:
         start: the leaves of the config at the start, by dotted key.
         end: those of them that were edited, as they were at the end.
+        changes: the values that each edited key has had, with their steps, the first being 0.
         metrics: first, last, best and mean of each metric that was logged, or is in event files of TensorBoard.
         found: what parsers have found.
         problems: why something of this run could not be read.
@@ -45,6 +46,7 @@ class Row:
     choices: dict[str, Any] = field(default_factory=dict)
     start: dict[str, Any] = field(default_factory=dict)
     end: dict[str, Any] = field(default_factory=dict)
+    changes: dict[str, list[tuple[int, Any]]] = field(default_factory=dict)
     edits: int = 0
     result: Any = None
     metrics: dict[str, MetricSummary] = field(default_factory=dict)
@@ -137,6 +139,7 @@ def _read_summary(row: Row) -> Masking:
     row.state, row.reason, row.problems = summary.state, summary.reason, summary.problems
     row.attempt, row.started, row.took_s = summary.attempt, summary.started, summary.duration_s
     row.overrides, row.edits, row.result = summary.overrides, summary.edits, summary.result
+    row.changes = summary.changes
     return summary.masking
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 
 from trainctl.errors import SettingError
 from trainctl.examine.cells import is_number
-from trainctl.examine.columns import is_seed, parameters, same
+from trainctl.examine.columns import at_end, is_seed, parameters, same
 from trainctl.examine.curve import Part, metric_of
 from trainctl.examine.frame import apart, frame_of, with_means
 from trainctl.examine.row import AT_END, OWN, Row
@@ -28,6 +28,7 @@ def make_table(
     """Make the table of named rows; see `Examiner.table`."""
     rows = list(named.values())
     differing, constants = parameters([row.parameters for row in rows]) if rows else ({}, {})
+    constants = at_end(constants, [row.end for row in rows])
     wanted = _list(metrics)
     shown = {one: metric_of(one) for one in (*wanted, *([best] if best else ())) if one not in _names(rows)}
     shown = {one: shown.get(one, (one, "last")) for one in (wanted or _names(rows))}

@@ -38,7 +38,10 @@ class Term:
 
     def holds(self, row: Row) -> bool:
         """Whether a run meets the condition; one that does not have the value meets `!=` alone."""
-        found = value_of(row, self.name)
+        return self.is_met(value_of(row, self.name))
+
+    def is_met(self, found: Any) -> bool:
+        """Whether a value meets the condition; None is not a value."""
         if self.sign in ("=", "!="):
             return (found == self.value or str(found) == str(self.value)) is (self.sign == "=")
         return _is_number(found) and _ORDERS[self.sign](found, self.value)

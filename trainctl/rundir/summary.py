@@ -16,6 +16,7 @@ from trainctl.config.masking import Masking
 from trainctl.config.safe_yaml import read_document
 from trainctl.errors import ChangelogError, UnreadableError
 from trainctl.rundir import events, files
+from trainctl.rundir.edits import values_by_step
 from trainctl.rundir.fields import Fields, number
 from trainctl.rundir.masked import masking_of, texts
 from trainctl.rundir.metrics import with_numbers
@@ -49,6 +50,7 @@ class Summary:
 
     `metrics` holds the last value of each metric among the latest records (`TAIL_BYTES` of them). `result` is the
     return value, or the text of its `repr` when it is not a plain value. `age_s` counts from the last sign of life.
+    `changes` holds the values that each edited key has had, with their steps, the first being 0.
     `problems` say which files could not be read, and why. What is secret is masked, as `masking` knows it.
     """
 
@@ -73,6 +75,7 @@ class Summary:
     attempt: int
     reason: str | None
     unread: int | None = 0  # edits of which a value was not read; None where only the whole of the events tells
+    changes: dict[str, list[tuple[int, Any]]] = field(default_factory=dict)
     commands: list[CommandState] = field(default_factory=list)  # of a pipeline
     looks: tuple[str, ...] = ()  # the actions that its loop looks for
     problems: list[str] = field(default_factory=list)
@@ -141,6 +144,7 @@ def _summarize(run: RunDir) -> Summary:
         age_s=_age_s(run, now),
         attempt=status.attempt,
         reason=texts(masking, _reason(run, state, status, progress)),
+        changes=_changes(masking, changelog),
         commands=command_states(status, state, now),
         looks=progress.looks,
         problems=texts(masking, problems),
@@ -254,6 +258,11 @@ def _read_edits(run: RunDir, problems: list[str]) -> tuple[Changelog | None, int
     except ChangelogError as error:
         problems.append(str(error))
     return None, 0
+
+
+def _changes(masking: Masking, changelog: Changelog | None) -> dict[str, list[tuple[int, Any]]]:
+    values = values_by_step(changelog) if changelog is not None and changelog.edits else {}
+    return {key: [(step, masking.value(key, value)) for step, value in each] for key, each in values.items()}
 
 
 def read_tail(path: Path, size: int = TAIL_BYTES, problems: list[str] | None = None) -> bytes:

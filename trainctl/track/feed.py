@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import importlib.util
 import logging
@@ -273,7 +274,11 @@ class Feed:
     def _unsent(self, change: ValueChange) -> ValueChange | None:
         marks = dict(zip(_marks(change), change.values.items(), strict=True))
         new = dict(pair for mark, pair in marks.items() if mark not in self._cursor.changes)
-        return ValueChange(change.step, change.t, new, change.note) if new else None
+        if not new:
+            return None
+        return dataclasses.replace(
+            change, values=new, said={key: change.said[key] for key in new if key in change.said}
+        )
 
     def _end(self, ended: Status | None) -> None:
         assert self.tracker is not None

@@ -187,7 +187,7 @@ class TensorBoard:
             events += [_scalars(one.step, one.t, numbers)] if numbers else []
             events += [_text(self._tag(name, "text"), text, one.step) for name, text in one.texts.items()]
             if one.step:
-                lines = [f"{key}={yaml.inline(value)}" for key, value in one.values.items()]
+                lines = [f"{key} {one.said.get(key, yaml.inline(value))}" for key, value in one.values.items()]
                 said = "\n".join([*lines, *([f"# {one.note}"] if one.note else [])])
                 events.append(_text("trainctl/edits", said, one.step))
         self._write(events)

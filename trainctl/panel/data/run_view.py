@@ -63,6 +63,7 @@ log = logging.getLogger("trainctl.panel")
 Signature = tuple[tuple[int, int, int] | None, ...]
 
 LOOKS = 10  # of so many looks at a run that has ended, one is at all its files: some file systems tell times late
+SKETCH_POINTS = 1000  # of a run that is one line among many: half of what there may be
 SETTLED_S = 2.0  # a directory changed less long ago may change again within one tick of its file system's clock
 
 
@@ -122,6 +123,8 @@ class RunFiles:
     def __init__(self, run: RunDir) -> None:
         self.run = run
         self.curves = Curves(run)
+        self.sketch = Curves(run, SKETCH_POINTS)
+        self._sketched: RunRow | None = None
         self._row_signature: Signature | None = None
         self._view_signature: Signature | None = None
         self._row: RunRow | None = None
@@ -168,6 +171,17 @@ class RunFiles:
         elif self._view.row is not row:
             self._view = dataclasses.replace(self._view, row=row)
         return self._view
+
+    def look_at_sketch(self) -> None:
+        """Read what the run has logged since; nothing of one that has ended, once all of it was read."""
+        row = self._row
+        if row is None or row is not self._sketched or row.summary.state == "running":
+            self.sketch.look()
+            self._sketched = row if self.sketch.is_read else None
+
+    def forget_sketch(self) -> None:
+        """Let go of what only a page with many runs needs."""
+        self.sketch, self._sketched = Curves(self.run, SKETCH_POINTS), None
 
     def forget(self) -> None:
         """Let go of what only an open page needs."""

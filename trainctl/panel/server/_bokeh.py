@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import panel
+import panel.custom
 from bokeh.server.server import BaseServer
 from bokeh.server.tornado import BokehTornado
 from panel.io.callbacks import PeriodicCallback
@@ -36,6 +37,7 @@ __all__ = [
     "hold",
     "is_open",
     "stream_of",
+    "tell",
     "unfollowed_busy",
 ]
 
@@ -102,3 +104,8 @@ def extended_template(text: str) -> Template:
     """Return a template in which `base` is Panel's own of a page."""
     made: Template = BASE_TEMPLATE.environment.from_string(text, globals={"base": BASE_TEMPLATE})
     return made
+
+
+def tell(component: panel.custom.ReactiveESM, message: object) -> None:
+    """Send something to a component of ours in the browsers that show it; it comes as `msg:custom`, in order."""
+    component._send_msg(message)

@@ -84,14 +84,9 @@ BAD: tuple[Seen, ...] = (*FAILED, "interrupted", "unreadable")
 MAX_FAILURES = 200
 
 
-def counts(rows: Mapping[str, RunRow], passed_over: int = 0) -> str:
-    """Say how many runs are in which state, and how many directories were not looked into."""
-    shut = f'<span class="dim">directories not looked into: {passed_over}</span>' if passed_over else ""
-    if not rows:
-        return f"No runs here yet; this page shows them as they start. {shut}"
-    states = [row.summary.state for row in rows.values()]
-    parts = [f"<span>{chip(state)} <b>{states.count(state)}</b></span>" for state in STATES if state in states]
-    return f'<div class="facts"><span><b>{len(rows)}</b> runs</span>{"".join(parts)}{shut}</div>'
+def shut(passed_over: int) -> str:
+    """Say how many directories were not looked into; nothing when all were."""
+    return f'<span class="dim">directories not looked into: {passed_over}</span>' if passed_over else ""
 
 
 def slots(rows: Mapping[str, RunRow], memory: Mapping[str, tuple[float, float]] | None = None) -> str:
