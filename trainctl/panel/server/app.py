@@ -1,7 +1,4 @@
-"""The server's process: Bokeh's application behind the gate, on a socket that was bound before it started.
-
-Which page is where. A later page is one more line here.
-"""
+"""The server's process: Bokeh's application behind the gate, on a socket that was bound before it started."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ import os
 import signal
 import ssl
 import webbrowser
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,37 +22,14 @@ from trainctl.panel.auth.gate import Gate, prove
 from trainctl.panel.auth.password import Credentials
 from trainctl.panel.auth.proxy import Proxy
 from trainctl.panel.data.watcher import Watcher
-from trainctl.panel.pages.compare import compare_page
-from trainctl.panel.pages.run import run_page
+from trainctl.panel.pages.routes import pages_of
 from trainctl.panel.pages.session import failed
-from trainctl.panel.pages.sweep import overview_page
 from trainctl.panel.server._bokeh import BaseServer, application_of, is_open
 from trainctl.panel.server.browser import way_to
 from trainctl.panel.server.connections import BoundedServer, Listener
 from trainctl.panel.server.lifetime import Lifetime, step_back_as_session
 from trainctl.panel.server.server_log import log_handler
 from trainctl.panel.server.state import PanelDir
-
-
-def pages_of(watcher: Watcher) -> dict[str, Callable[[], None]]:
-    """Return the pages by route. A run's name may hold slashes; in a URL they are `%2F`, so it is one part of it."""
-
-    def overview() -> None:
-        _serve_document(overview_page(watcher))
-
-    def run() -> None:
-        _serve_document(run_page(watcher))
-
-    def compare() -> None:
-        _serve_document(compare_page(watcher))
-
-    return {"/": overview, "/compare": compare, r"/run/(?P<name>[^/]+)": run}
-
-
-def _serve_document(page: Any) -> None:
-    """Put a page into the session's document under its own title."""
-    page.server_doc(panel.state.curdoc, title=page.title, location=True)
-
 
 log = logging.getLogger("trainctl.panel")
 
