@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import threading
@@ -14,13 +15,28 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from browsing import CHROMIUM, FLAGS, NAME, PATIENCE_S, Training, api, expect, open_run, settle, wait_for
+from browsing import (
+    CHROMIUM,
+    FLAGS,
+    NAME,
+    PATIENCE_S,
+    Training,
+    api,
+    button,
+    expect,
+    open_run,
+    run_url,
+    settle,
+    wait_for,
+)
 from made_sweep import make_sweep
 
 from trainctl.config.settings import PanelSettings
 from trainctl.panel.server import handle as process
 from trainctl.panel.server.handle import PanelHandle
 
+WITHIN_S = 3.0
+BUSY_S = 3.0  # by which a machine that tests may be late
 RELOAD_MS = 15_000  # as `trainctl.panel.server.app`, which only the server's process loads
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed on this machine")
 
@@ -29,6 +45,12 @@ NOTE = """() => {
   window.same = true;
   const note = () => { if (!window.shown && document.querySelector("[role=alert]")) window.shown = Date.now(); };
   new MutationObserver(note).observe(document.body, {childList: true});
+}"""
+# how far the parts of the page are scrolled, the farthest
+SCROLLED = """() => {
+  const tops = root => [...root.querySelectorAll("*")].flatMap(
+    part => [part.scrollTop, ...(part.shadowRoot ? tops(part.shadowRoot) : [])]);
+  return Math.max(...tops(document));
 }"""
 CAN_BE_USED = "[...document.body.children].some(part => part.id !== 'trainctl-lost' && !part.inert)"
 
@@ -44,6 +66,7 @@ class Line:
         self._is_up = True
         self._goes_on = threading.Event()
         self._goes_on.set()
+        self._forgotten: list[threading.Event] = []
         threading.Thread(target=self._accept, daemon=True).start()
 
     def cut(self) -> None:
@@ -57,13 +80,21 @@ class Line:
         """Hold back whatever is sent, and close nothing, until `mend`."""
         self._goes_on.clear()
 
+    def forget(self) -> None:
+        """Hold back for ever what is sent on the connections that are open, and serve new ones: a laptop has slept."""
+        self._forgotten.append(self._goes_on)
+        self._goes_on = threading.Event()
+        self._goes_on.set()
+        self._forgotten[-1].clear()
+
     def mend(self) -> None:
         self._is_up = True
         self._goes_on.set()
 
     def close(self) -> None:
         self.cut()
-        self._goes_on.set()
+        for held in (self._goes_on, *self._forgotten):
+            held.set()
         self._listener.close()
 
     def _accept(self) -> None:
@@ -79,12 +110,12 @@ class Line:
                     continue
                 self._open += [near, far]
                 for source, sink in ((near, far), (far, near)):
-                    threading.Thread(target=self._carry, args=(source, sink), daemon=True).start()
+                    threading.Thread(target=self._carry, args=(source, sink, self._goes_on), daemon=True).start()
 
-    def _carry(self, source: socket.socket, sink: socket.socket) -> None:
+    def _carry(self, source: socket.socket, sink: socket.socket, goes_on: threading.Event) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
-                self._goes_on.wait()
+                goes_on.wait()
                 sink.sendall(data)
         with contextlib.suppress(OSError):
             sink.shutdown(socket.SHUT_WR)
@@ -134,7 +165,13 @@ def expect_lost(page: Any, since: float, record_property: Any) -> None:
     expect(banner).to_contain_text("Whether the runs go on is not known")
     assert "raining goes on" not in banner.inner_text()
     wait_for(lambda: not page.evaluate(CAN_BE_USED), "a page of which nothing can be used")
-    record_property("banner_after_s", page.evaluate("window.shown") / 1000 - since)
+    after_s = page.evaluate("window.shown") / 1000 - since
+    record_property("banner_after_s", after_s)
+    assert after_s < WITHIN_S + BUSY_S
+    age = banner.locator("xpath=..").locator(".age")
+    first = age.inner_text()
+    assert re.fullmatch(r"\d+ s old", first)
+    expect(age).not_to_have_text(first)  # it goes on
 
 
 def expect_back(page: Any, *, loaded: bool) -> None:
@@ -208,3 +245,95 @@ def test_page_whose_connection_swallows_everything_is_switched_off(page: Any, li
     expect_lost(page, since, record_property)
     line.mend()
     expect_back(page, loaded=False)
+
+
+def test_page_whose_connection_is_half_open_makes_a_new_one(page: Any, line: Line, record_property: Any) -> None:
+    since = time.time()
+    line.forget()
+    expect_lost(page, since, record_property)
+    expect_back(page, loaded=True)
+
+
+@pytest.fixture
+def opened_run(tmp_path: Path) -> Iterator[tuple[Any, PanelHandle]]:
+    """The page of a run that trains, in a low window, and the use of its server."""
+    training = Training.start(tmp_path / "root", NAME, tmp_path / "seen.json")
+    handle = process.ensure(tmp_path / "root", PanelSettings(keep_min=0))
+    assert handle is not None
+    try:
+        with api.sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+            page = browser.new_context(viewport={"width": 1000, "height": 500}, color_scheme="dark").new_page()
+            page.set_default_timeout(1000 * PATIENCE_S)
+            page.goto(handle.url)
+            page.goto(run_url(handle.url, NAME))
+            expect(button(page, "Pause")).to_be_visible()
+            settle(page)
+            wait_for(lambda: page.evaluate("performance.now()") > 6000, "a page that is not just opened")
+            page.evaluate(NOTE)
+            yield page, handle
+            browser.close()
+    finally:
+        if (record := process.find(handle.place.root)) is not None:
+            os.kill(record.pid, signal.SIGCONT)
+        training.stop()
+        handle.close()
+
+
+def address(page: Any) -> str:
+    """What the address bar says; `page.url` may be late."""
+    return str(page.evaluate("location.href"))
+
+
+def test_page_comes_back_as_it_was_left_and_says_what_was_not_answered(opened_run: tuple[Any, PanelHandle]) -> None:
+    page, handle = opened_run
+    is_dark = "document.documentElement.hasAttribute('data-dark')"
+    assert page.evaluate(is_dark), "the page does not follow the system"
+    assert "theme" not in address(page)
+    page.get_by_role("button", name="Toggle theme").click()
+    wait_for(lambda: address(page).endswith("?theme=light"), "the theme in the address")
+    page.get_by_label("note").fill("calmer")
+    page.get_by_label("at step").fill("123456789")
+    page.mouse.move(500, 300)
+    page.mouse.wheel(0, 170)
+    wait_for(lambda: page.evaluate(SCROLLED) == 170, "a page that is scrolled")
+    pid = pid_of(handle)
+    os.kill(pid, signal.SIGSTOP)
+    clicked = time.time()
+    page.evaluate("""() => {
+      const note = () => { window.told = window.told ?? (document.querySelector("#trainctl-late") && Date.now()); };
+      new MutationObserver(note).observe(document.body, {childList: true});
+    }""")
+    button(page, "Pause").click()
+    expect(page.get_by_role("alert").locator("xpath=..")).to_contain_text("was not answered: look then")
+    told = page.evaluate("Math.min(window.told ?? Infinity, window.shown)") / 1000
+    assert told - clicked < 2 + BUSY_S
+    os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: process.find(handle.place.root) is None, "the end of the server")
+    assert handle.start_again()
+    expect(page.get_by_role("alert")).to_have_count(0)
+    settle(page)
+    assert page.evaluate("window.same === undefined")
+    expect(page.get_by_text("The connection was lost before what you asked for")).to_be_visible()
+    page.get_by_role("button", name="OK", exact=True).click()
+    expect(page.get_by_text("The connection was lost")).to_have_count(0)
+    expect(page.get_by_label("note")).to_have_value("calmer")
+    expect(page.get_by_label("at step")).to_have_value("123456789")
+    assert address(page).endswith("?theme=light")
+    assert not page.evaluate(is_dark)
+    wait_for(lambda: page.evaluate(SCROLLED) == 170, "the place where the page was left")
+
+
+def test_theme_and_history_are_the_pages_own(opened_run: tuple[Any, PanelHandle]) -> None:
+    page, handle = opened_run
+    page.get_by_role("button", name="Toggle theme").click()
+    for name in ("config", "log", "run"):
+        page.get_by_role("tab", name=name).click()
+        wait_for(lambda name=name: ("tab=" + name in address(page)) == (name != "run"), "the tab in the address")
+    assert "theme=light" in address(page)
+    page.goto(handle.url.partition("?")[0])  # another page, whose address says nothing of a theme
+    wait_for(lambda: "theme=light" in address(page), "the theme that was chosen")
+    page.go_back()
+    wait_for(lambda: "/run/" in address(page), "the page before, not another tab of it")
+    page.go_back()
+    wait_for(lambda: "/run/" not in address(page), "the page before that")

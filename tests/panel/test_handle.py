@@ -192,7 +192,7 @@ def test_killed_server_is_replaced(tmp_path: Path, ensure: Ensure, caplog: pytes
     with caplog.at_level(logging.WARNING, "trainctl"):
         first.close()
     assert [record.getMessage() for record in caplog.records] == [
-        f"the page's server has ended (exit code -9), training goes on without it; its log is {first.log}"
+        f"the page's server has ended (exit code -9); its log is {first.log}"
     ]
 
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from panel.io.state import set_curdoc
 
-from trainctl.panel.pages import link
+from trainctl.panel.pages import link, session
 
 
 @pytest.fixture
@@ -74,3 +74,15 @@ def test_value_taken_out_leaves_the_others(location: Any) -> None:
     link.remember(tab="log", metric="loss")
     link.remember(tab=None, filter="")
     assert location.search == "?metric=loss&filter="
+
+
+def test_failure_of_a_page_is_told_on_that_page_and_in_the_log(location: Any, caplog: pytest.LogCaptureFixture) -> None:
+    here: list[str] = []
+    there: list[str] = []
+    session.show_failures(here.append)
+    with set_curdoc(Document()):
+        session.show_failures(there.append)
+    session.failed(ValueError("no such key"))
+    assert here == ["This was not done, because the page failed: ValueError: no such key"]
+    assert there == []
+    assert "no such key" in caplog.text

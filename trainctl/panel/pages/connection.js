@@ -75,7 +75,9 @@
       } else {
         const said = await isServed();
         if (said === "no") { hasMissed = true; show(); }
-        if (said === "yes" && (isLost || hasMissed) && performance.now() > BETWEEN_LOADS) {
+        if (said === "yes" && banner && !isLost) hide();  // a server that was busy while it made this page
+        // what could not be loaded at all has no websocket that could be lost
+        if (said === "yes" && (isLost || (hasMissed && !window.Bokeh)) && performance.now() > BETWEEN_LOADS) {
           leave();
           location.reload();
           await sleep(UNLOADED);  // should it not be answered: asking again meanwhile would begin anew
@@ -149,15 +151,20 @@
       if (part.shadowRoot) yield* parts(part.shadowRoot);
     }
   };
+  const shown = part => [...part.children].filter(one => !one.matches("style, link, script"));  // these come in any order
   const pathOf = part => {
     const above = part.parentNode;
     if (!above || above === document) return "";
-    const at = [...above.children].indexOf(part);
+    const at = shown(above).indexOf(part);
     return `${pathOf(above instanceof ShadowRoot ? above.host : above)}${above instanceof ShadowRoot ? "^" : "/"}${at}`;
   };
   const partAt = path => {
     let part = document.documentElement;
-    for (const [, sign, at] of path.matchAll(/([/^])(\d+)/g)) part = (sign === "^" ? part?.shadowRoot : part)?.children[at];
+    for (const [, sign, at] of path.matchAll(/([/^])(\d+)/g)) {
+      const above = sign === "^" ? part.shadowRoot : part;
+      part = above && shown(above)[at];
+      if (!part) return null;
+    }
     return part;
   };
   const leave = () => {
@@ -169,7 +176,7 @@
     let left = performance.getEntriesByType("navigation")[0]?.type === "reload" ? stored("scroll") ?? [] : [];
     store("scroll", null);
     const stop = () => { left = []; };
-    for (const kind of ["wheel", "touchstart", "keydown", "pointerdown"]) addEventListener(kind, stop, {once: true, passive: true});
+    for (const kind of ["wheel", "touchmove"]) addEventListener(kind, stop, {once: true, passive: true});
     for (let tries = 0; left.length && tries < 80; tries += 1) {
       for (const [path, x, y] of left) partAt(path)?.scrollTo(x, y);
       left = left.filter(([path, x, y]) => {

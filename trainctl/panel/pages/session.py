@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from contextlib import ExitStack
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
+from weakref import WeakKeyDictionary
 
 import panel
 
@@ -26,6 +28,26 @@ class Inline:
 
     may_ask: bool
     closing: ExitStack = field(default_factory=ExitStack)
+
+
+log = logging.getLogger("trainctl.panel")
+
+# by document: shows a person that something went wrong in the page itself
+_shows: WeakKeyDictionary[Any, Callable[[str], None]] = WeakKeyDictionary()
+
+
+def show_failures(show: Callable[[str], None]) -> None:
+    """Have a failure of this page told on it: a click that fails is not to be passed over in silence."""
+    if panel.state.curdoc is not None:
+        _shows[panel.state.curdoc] = show
+
+
+def failed(error: BaseException) -> None:
+    """Tell of an error that no part of a page expected: in the log, and on the page where it was."""
+    log.error("a page failed", exc_info=error)
+    show = _shows.get(panel.state.curdoc) if panel.state.curdoc is not None else None
+    if show is not None:
+        show(f"This was not done, because the page failed: {type(error).__name__}: {error}"[:500])
 
 
 INLINE: ContextVar[Inline | None] = ContextVar("trainctl_inline", default=None)

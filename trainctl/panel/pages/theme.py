@@ -11,6 +11,7 @@ import panel_material_ui as pmui
 from trainctl.panel.html import html, link
 from trainctl.panel.pages import connection
 from trainctl.panel.pages.link import argument, remember
+from trainctl.panel.pages.session import show_failures
 from trainctl.panel.server._bokeh import edit_readonly, unfollowed_busy
 
 ALL_RUNS = "All runs"
@@ -114,11 +115,17 @@ def tabs(names: Sequence[str], parts: Sequence[Any], key: str = "tab") -> pmui.T
 def frame(title: str, main: list[Any], up: str | None = None) -> pmui.Page:
     """Return a page with a slim bar; `up` is the address of the page of all runs, linked beside the title."""
     bar = panel.pane.HTML(link(up, ALL_RUNS, "bar-link"), stylesheets=[STYLE], margin=(0, 10)) if up else None
+    said = panel.pane.HTML("", stylesheets=[STYLE], sizing_mode="stretch_width", margin=(6, 12), visible=False)
+
+    def show(text: str) -> None:
+        said.param.update(object=f'<div role="alert" class="bad">{html(text)}</div>', visible=True)
+
+    show_failures(show)
     with unfollowed_busy():
         page = pmui.Page(
             title=title,
             meta_title=html(title),  # its template writes it as it is
-            main=main,
+            main=[said, *main],
             header=[bar] if bar is not None else [],
             theme_config=THEME,
             sx=FRAME,

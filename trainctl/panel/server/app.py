@@ -26,6 +26,7 @@ from trainctl.panel.auth.proxy import Proxy
 from trainctl.panel.data.watcher import Watcher
 from trainctl.panel.pages.compare import compare_page
 from trainctl.panel.pages.run import run_page
+from trainctl.panel.pages.session import failed
 from trainctl.panel.pages.sweep import overview_page
 from trainctl.panel.server._bokeh import BaseServer, application_of, is_open
 from trainctl.panel.server.browser import way_to
@@ -82,7 +83,7 @@ async def _serve(start: Mapping[str, Any]) -> None:
         loop.add_signal_handler(number, stopped.set)
     loop.set_exception_handler(_pass_over_closed)
     watcher = Watcher(place.root)
-    panel.extension("tabulator", notifications=False)
+    panel.extension("tabulator", notifications=False, exception_handler=failed)
     application = application_of(pages_of(watcher), access.prefix, access.hosts, [ROLE_HEADER, WHO_HEADER])
     gate = Gate(application, access)
     await prove(gate, access)

@@ -70,7 +70,7 @@ class PanelHandle:
         """Tell in one sentence that the server that we started has ended too early; None if it has not."""
         if self._child is None or self._child.poll() is None or self._use is None:
             return None
-        return f"{self.why_ended()}, training goes on without it; its log is {self.log}"
+        return f"{self.why_ended()}; its log is {self.log}"
 
     def why_ended(self) -> str:
         """Say of a server that has ended what is known of its end."""
@@ -134,7 +134,7 @@ def ensure(root: Path, settings: PanelSettings, *, as_it_is: bool = False) -> Pa
     """Return a use of the root's page, starting its server if none runs.
 
     Never waits for a server to start: the URL is known at once, the page answers a little later. None, with a warning,
-    when there can be no page: training goes on without it.
+    when there can be no page: that keeps no training from going on.
 
     Args:
         root: the directory whose runs the page shows.
@@ -155,7 +155,7 @@ def ensure(root: Path, settings: PanelSettings, *, as_it_is: bool = False) -> Pa
             _end_unwanted(place, listening)
         return _use(place, listening, opens=settings.open)
     except OSError as error:
-        log.warning("no page for %s: %s; training goes on without it", place.root, error)
+        log.warning("there is no page for %s: %s", place.root, error)
         return None
 
 

@@ -38,7 +38,7 @@ class PendingBar:
             *(self._at, self._note, self._force, self._discard, self._apply),
             gap="0px",
             margin=0,
-            styles=ASIDE,
+            styles={**ASIDE, "flex": "0 1 580px"},
             align_items="center",
         )
         self.view = pmui.Paper(
