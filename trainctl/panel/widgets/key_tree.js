@@ -21,6 +21,7 @@ const set = (element, name, value) => {
   else if (element.getAttribute(name) !== String(value)) element.setAttribute(name, value);
 };
 const write = (element, text) => { if (element.textContent !== text) element.textContent = text; };
+const TYPING = "input, textarea, select, [role=combobox], [role=listbox], [role=menu]";  // where a letter is no command
 const own = (found, key) => (found && Object.hasOwn(found, key) ? found[key] : undefined);  // a key may be called toString
 const short = text => (text.length > 200 ? `${text.slice(0, 200)} …` : text);
 
@@ -337,7 +338,7 @@ export function render({model}) {
   });
   const atPage = event => {
     const target = event.composedPath()[0];
-    if (event.ctrlKey || event.metaKey || event.altKey || target.matches?.("input, textarea, select")) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || target.closest?.(TYPING)) return;
     if (!tree.offsetParent || (event.key !== "/" && event.key !== "e")) return;
     event.preventDefault();
     if (event.key === "/") filter.focus();
@@ -382,6 +383,7 @@ export function render({model}) {
   });
   take();
   const restore = () => {  // what was typed before the page was loaded anew; other parts are deaf until all is drawn
+    if (!model.document) return;
     if (!model.document.is_idle) { setTimeout(restore, 50); return; }
     for (const line of lines) {
       const text = own(kept.texts, line.key);
