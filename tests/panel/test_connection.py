@@ -66,6 +66,7 @@ class Line:
         self._is_up = True
         self._goes_on = threading.Event()
         self._goes_on.set()
+        self._forgotten: list[threading.Event] = []
         threading.Thread(target=self._accept, daemon=True).start()
 
     def cut(self) -> None:
@@ -79,13 +80,21 @@ class Line:
         """Hold back whatever is sent, and close nothing, until `mend`."""
         self._goes_on.clear()
 
+    def forget(self) -> None:
+        """Hold back for ever what is sent on the connections that are open, and serve new ones: a laptop has slept."""
+        self._forgotten.append(self._goes_on)
+        self._goes_on = threading.Event()
+        self._goes_on.set()
+        self._forgotten[-1].clear()
+
     def mend(self) -> None:
         self._is_up = True
         self._goes_on.set()
 
     def close(self) -> None:
         self.cut()
-        self._goes_on.set()
+        for held in (self._goes_on, *self._forgotten):
+            held.set()
         self._listener.close()
 
     def _accept(self) -> None:
@@ -101,12 +110,12 @@ class Line:
                     continue
                 self._open += [near, far]
                 for source, sink in ((near, far), (far, near)):
-                    threading.Thread(target=self._carry, args=(source, sink), daemon=True).start()
+                    threading.Thread(target=self._carry, args=(source, sink, self._goes_on), daemon=True).start()
 
-    def _carry(self, source: socket.socket, sink: socket.socket) -> None:
+    def _carry(self, source: socket.socket, sink: socket.socket, goes_on: threading.Event) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
-                self._goes_on.wait()
+                goes_on.wait()
                 sink.sendall(data)
         with contextlib.suppress(OSError):
             sink.shutdown(socket.SHUT_WR)
@@ -238,6 +247,13 @@ def test_page_whose_connection_swallows_everything_is_switched_off(page: Any, li
     expect_back(page, loaded=False)
 
 
+def test_page_whose_connection_is_half_open_makes_a_new_one(page: Any, line: Line, record_property: Any) -> None:
+    since = time.time()
+    line.forget()
+    expect_lost(page, since, record_property)
+    expect_back(page, loaded=True)
+
+
 @pytest.fixture
 def opened_run(tmp_path: Path) -> Iterator[tuple[Any, PanelHandle]]:
     """The page of a run that trains, in a low window, and the use of its server."""
@@ -288,7 +304,8 @@ def test_page_comes_back_as_it_was_left_and_says_what_was_not_answered(opened_ru
       const note = () => { window.told = window.told ?? (document.querySelector("#trainctl-late") && Date.now()); };
       new MutationObserver(note).observe(document.body, {childList: true});
     }""")
-    button(page, "Pause").click()
+    button(page, "Pause").evaluate("part => part.focus({preventScroll: true})")  # a click would scroll to it
+    page.keyboard.press("Enter")
     expect(page.get_by_role("alert").locator("xpath=..")).to_contain_text("was not answered: look then")
     told = page.evaluate("Math.min(window.told ?? Infinity, window.shown)") / 1000
     assert told - clicked < 2 + BUSY_S

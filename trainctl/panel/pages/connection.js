@@ -5,9 +5,13 @@
 // within 2 s is told too. Over a reload it keeps the scroll and what was typed beside the form; the theme it keeps for all
 // pages; what else is shown stands in the address.
 (() => {
-  const EVERY = 600, PATIENCE = 1900, BETWEEN_LOADS = 5000, UNLOADED = 30000, SLEPT = 2000, TIRED = 8000;
+  const EVERY = 600, PATIENCE = 1900, BETWEEN_LOADS = 5000, UNLOADED = 30000, SLEPT = 2000, TIRED = 8000, TOUCHED = 1000;
   const prefix = location.pathname.split("/")[1], file = `/${prefix}/static/js/bokeh.min.js`;
   const here = `trainctl ${location.pathname}`, unanswered = new Map(), sleep = ms => new Promise(done => setTimeout(done, ms));
+  let touched = -Infinity;  // when the person did something last: what a plot says by itself needs no answer
+  for (const kind of ["pointerdown", "pointerup", "keydown", "input"]) {
+    addEventListener(kind, () => { touched = Date.now(); }, {capture: true, passive: true});
+  }
   let socket = null, beat = null, answered = Date.now(), isLost = false, isLeaving = false, hasMissed = false;
   let banner = null, late = null, wake = () => {};
   const rest = ms => Promise.race([sleep(ms), new Promise(done => { wake = done; })]);
@@ -37,7 +41,7 @@
     }
     send(data) {
       const found = typeof data === "string" && HEADER.exec(data);
-      if (found) unanswered.set(found[1], Date.now());
+      if (found && Date.now() - touched < TOUCHED) unanswered.set(found[1], Date.now());
       super.send(data);
     }
   };
@@ -75,7 +79,9 @@
       } else {
         const said = await isServed();
         if (said === "no") { hasMissed = true; show(); }
-        if (said === "yes" && (isLost || hasMissed) && performance.now() > BETWEEN_LOADS) {
+        if (said === "yes" && banner && !isLost) hide();  // a server that was busy while it made this page
+        // what could not be loaded at all has no websocket that could be lost
+        if (said === "yes" && (isLost || (hasMissed && !window.Bokeh)) && performance.now() > BETWEEN_LOADS) {
           leave();
           location.reload();
           await sleep(UNLOADED);  // should it not be answered: asking again meanwhile would begin anew
@@ -100,6 +106,7 @@
   const show = () => {
     if (isLeaving || !document.body) return;
     if (!banner) {
+      keepScroll();
       const at = new Date(answered).toLocaleTimeString();
       const said = make("span", {}, `The page's server has not answered since ${at}. Nothing can be changed here. ` +
         "Whether the runs go on is not known to this page; trainctl ls tells. This page comes back when its server " +
@@ -149,27 +156,35 @@
       if (part.shadowRoot) yield* parts(part.shadowRoot);
     }
   };
+  const shown = part => [...part.children].filter(one => !one.matches("style, link, script"));  // these come in any order
   const pathOf = part => {
     const above = part.parentNode;
     if (!above || above === document) return "";
-    const at = [...above.children].indexOf(part);
+    const at = shown(above).indexOf(part);
     return `${pathOf(above instanceof ShadowRoot ? above.host : above)}${above instanceof ShadowRoot ? "^" : "/"}${at}`;
   };
   const partAt = path => {
     let part = document.documentElement;
-    for (const [, sign, at] of path.matchAll(/([/^])(\d+)/g)) part = (sign === "^" ? part?.shadowRoot : part)?.children[at];
+    for (const [, sign, at] of path.matchAll(/([/^])(\d+)/g)) {
+      const above = sign === "^" ? part.shadowRoot : part;
+      part = above && shown(above)[at];
+      if (!part) return null;
+    }
     return part;
   };
-  const leave = () => {
+  const keepScroll = () => {
     const scrolled = [...parts(document)].filter(part => part.scrollTop > 0 || part.scrollLeft > 0);
     store("scroll", scrolled.slice(0, 50).map(part => [pathOf(part), part.scrollLeft, part.scrollTop]));
-    if (unanswered.size) store("unanswered", Math.min(...unanswered.values()));
+  };
+  const leave = () => {
+    if (!banner) keepScroll();  // else what was lost has been kept
+    else if (unanswered.size) store("unanswered", Math.min(...unanswered.values()));
   };
   const scrollBack = async () => {
     let left = performance.getEntriesByType("navigation")[0]?.type === "reload" ? stored("scroll") ?? [] : [];
     store("scroll", null);
     const stop = () => { left = []; };
-    for (const kind of ["wheel", "touchstart", "keydown", "pointerdown"]) addEventListener(kind, stop, {once: true, passive: true});
+    for (const kind of ["wheel", "touchmove"]) addEventListener(kind, stop, {once: true, passive: true});
     for (let tries = 0; left.length && tries < 80; tries += 1) {
       for (const [path, x, y] of left) partAt(path)?.scrollTo(x, y);
       left = left.filter(([path, x, y]) => {
@@ -247,6 +262,7 @@
   const begin = async () => {
     if (chosen()) replace(history.state, "", withTheme());
     while (!window.Bokeh?.documents?.[0]?.roots().length) await sleep(10);
+    window.Bokeh.documents[0].config.setv({reconnect_session: false}, {sync: false});  // the page is loaded anew instead
     for (const model of window.Bokeh.documents[0].all_models) {
       keepTexts(model);
       if (model.data?.theme_toggle !== undefined && model.data.dark_theme !== undefined) keepTheme(model.data);

@@ -1,4 +1,4 @@
-"""One request to several runs at once: an edit, a pause, a stop; each run answers for itself."""
+"""One request to several runs at once: an edit, a pause, a stop. Each run answers for itself."""
 
 from __future__ import annotations
 
@@ -38,6 +38,7 @@ class Bulk:
         self._apply = pmui.Button(label="Apply to chosen", variant="contained", size="small", margin=(10, 6))
         self._apply.on_click(lambda _event: self._edit())
         self._actions = {name: action_button(name, self._do, (10, 4)) for name in ("pause", "resume", "stop")}
+        self._wrong = ""
         self._said = panel.pane.HTML("", stylesheets=[STYLE], sizing_mode="stretch_width", margin=(2, 8))
         fields = pmui.FlexBox(
             self._key, self._value, self._note, self._apply, *self._actions.values(), gap="0px", align_items="center"
@@ -57,6 +58,9 @@ class Bulk:
         set_params(self._key, options=list(keys) or [""], value=value)
         for widget in (self._apply, *self._actions.values()):
             set_params(widget, disabled=not running or not self._may_ask)
+        can_stop = any("stop" in view.row.summary.looks for view in running.values())
+        set_params(self._actions["stop"], visible=can_stop or not running)
+        self._wrong = ""
         set_params(self._apply, label=f"Apply to {len(running)}" if running else "Apply to chosen")
         set_params(self._actions["stop"], label="Stop")
 
@@ -66,7 +70,8 @@ class Bulk:
             view = self._watcher.fresh_view(name)
             if view is not None:
                 asking.settle(view)
-        listed = [
+        listed = [f'<div role="status" class="bad">{html(self._wrong)}</div>'] if self._wrong else []
+        listed += [
             f"<div><b>{html(name)}</b> {asking.lines()}</div>"
             for name, asking in list(self._asked.items())[:MAX_LISTED]
         ]
@@ -79,10 +84,12 @@ class Bulk:
 
     def _edit(self) -> None:
         key, text = self._key.value, self._value.value_input or ""
-        if key:
-            label = f"{key} = {text}"[:80]
-            self._ask(label, texts={key: text}, note=(self._note.value_input or "").strip() or None)
-            set_text(self._note, "")
+        if not key:
+            self._refuse("none of the chosen runs has a key that can be edited")
+            return
+        label = f"{key} = {text}"[:80]
+        self._ask(label, texts={key: text}, note=(self._note.value_input or "").strip() or None)
+        set_text(self._note, "")
 
     def _do(self, name: str) -> None:
         stop = self._actions["stop"]
@@ -93,9 +100,18 @@ class Bulk:
         self._ask(name, action=name)
 
     def _ask(self, label: str, **what: Any) -> None:
-        self._asked = {}
-        for name, view in self._running().items():
+        running = self._running()
+        if not running:
+            self._refuse("none of the chosen runs is running any more")
+            return
+        self._asked, self._wrong = {}, ""
+        for name, view in running.items():
             allowance = self._turns.setdefault(name, turns())
             self._asked[name] = asking = Asking(may_ask=self._may_ask, allowance=allowance)
             asking.ask(view, label, **what)
+        self.look()
+
+    def _refuse(self, reason: str) -> None:
+        """Answer a click that asks for nothing: none is passed over in silence."""
+        self._asked, self._wrong = {}, f"not asked: {reason}"
         self.look()
