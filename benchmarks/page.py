@@ -106,7 +106,7 @@ def measure_paint(page: Any, root: Path, url: str, number: int) -> None:
     for which in ("first", "second"):
         spent, drawn, began = cpu_s(server), browser_cpu_s(), time.perf_counter()
         page.goto(url)
-        page.locator(".tabulator-row").first.wait_for(timeout=120_000)
+        page.locator(".row").first.wait_for(timeout=120_000)
         wall = time.perf_counter() - began
         spent, drawn = cpu_s(server) - spent, browser_cpu_s() - drawn
         painted = page.evaluate(PAINTED) / 1000

@@ -67,18 +67,18 @@ def trained() -> Iterator[Path]:
     """Run the demo: a sweep that is done, a run that diverged, one that failed, edited ones, and two that go on."""
     folder = Path(tempfile.mkdtemp(prefix="screenshots-"))
     root = folder / "outputs" / "train"
-    train = [sys.executable, str(HERE.parent / "train.py"), QUIET]
+    train = [sys.executable, str(HERE.parent / "train.py")]
     going = []
 
     def start(name: str, words: list[str]) -> subprocess.Popen[bytes]:
-        command = [*train, *words, f"hydra.run.dir=outputs/train/{name}"]
+        command = [*train, *words, f"hydra.run.dir=outputs/train/{name}", QUIET]
         going.append(subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
         return going[-1]
 
     try:
         for words in (SWEEP, DIVERGED, FAILED):
             is_failing = words is FAILED
-            subprocess.run([*train, *words], cwd=folder, check=not is_failing, stdout=subprocess.DEVNULL)
+            subprocess.run([*train, *words, QUIET], cwd=folder, check=not is_failing, stdout=subprocess.DEVNULL)
         edited = start("Edited", EDITED)
         edit(RunDir.at(root / "Edited"), {"optim.lr": "0.02"}, "calmer")
         wait_for(lambda: edited.poll() is not None)
@@ -103,7 +103,7 @@ def edit(run: RunDir, edits: dict[str, str], note: str) -> None:
 
 def take(browser: Any, url: str) -> None:
     """Take the pictures that the documents show."""
-    page = opened(browser, url, (1400, 900))
+    page = opened(browser, url, (1280, 800))
     for name, show in (("sweep", show_sweep), ("compare", show_compare), ("run", show_run)):
         show(page, url.partition("?")[0])
         shoot(page, HERE / f"{name}.png")

@@ -27,7 +27,7 @@ def test_what_a_parameter_explains_is_corrected_for_chance() -> None:
 def test_runs_that_are_done_have_places_on_all_axes(tmp_path: Path) -> None:
     make_sweep(tmp_path, 12)
     make_run(tmp_path, "diverged", ["norm=new", "optim.lr=9"], result=float("nan"))
-    make_run(tmp_path, "ungiven", ["optim.lr=0.01"], result=0.95)
+    make_run(tmp_path, "ungiven", ["optim.lr=0.01", "of.one=3"], result=0.95)
     index = RunIndex()
     index.follow(Watcher(tmp_path).rows())
     sent = relations_of(index, list(index.rows), "")

@@ -138,14 +138,14 @@ def test_drag_zooms_all_cards_and_a_double_click_shows_all_again(cards: Any) -> 
 @in_browser
 def test_smoothing_and_logarithms_survive_a_reload(cards: Any) -> None:
     page = cards
-    page.get_by_role("slider", name="smoothing").fill("0.6")
+    page.get_by_role("slider", name="smoothing").fill("0.3")
     button(page, "log of loss").click()
     page.get_by_label("log steps").check()
-    expect(page).to_have_url(re.compile(r"smooth=0\.6"))
+    expect(page).to_have_url(re.compile(r"smooth=0\.3"))
     expect(page).to_have_url(re.compile("log=loss"))
     expect(page).to_have_url(re.compile("logx="))
     page.reload()
-    expect(page.get_by_role("slider", name="smoothing")).to_have_value("0.6")
+    expect(page.get_by_role("slider", name="smoothing")).to_have_value("0.3")
     expect(button(page, "log of loss")).to_have_attribute("aria-pressed", "true")
     expect(page.get_by_label("log steps")).to_be_checked()
 

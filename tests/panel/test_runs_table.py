@@ -201,6 +201,7 @@ def test_wrong_condition_is_said_and_what_was_found_stays(root: Path, sent: Any)
     assert "compares numbers" in table.tell("filter", text="lr>x")["wrong"]
     assert len(table.table.found) == 6
     assert table.tell("filter", text="lr>0")["wrong"] == ""
+    assert len(sent(filter="lr>x").table.found) == 12  # from a link
 
 
 def test_slots_and_failures_are_told(root: Path) -> None:

@@ -26,6 +26,7 @@ from trainctl.panel.widgets.run_curves import RunCurves
 from trainctl.panel.widgets.run_table import RunTable, Shown
 
 TICK_MS = 1000
+SMOOTH = 0.6  # at first: of noisy metrics the raw lines stay visible behind
 TABS = ("curves", "parameters", "results")
 MOST_COMPARED = 8
 MOST_IN_LINK = 20
@@ -116,7 +117,7 @@ def card_settings() -> dict[str, Any]:
     """Return what the link says of the cards."""
     found: dict[str, Any] = {"log": names("log"), "filter": argument("metrics")}
     for name, default, most in (
-        ("smooth", 0.0, 0.99),
+        ("smooth", SMOOTH, 0.99),
         ("height", 0, 5000),
         ("logx", False, True),
         ("outliers", False, True),
@@ -129,7 +130,10 @@ def card_settings() -> dict[str, Any]:
 def remember_cards(changed: dict[str, Any]) -> None:
     """Write into the link what was set of the cards; what is as at first is left out."""
     named = {"metrics" if name == "filter" else name: value for name, value in changed.items()}
-    remember(**{name: written(value)[:500] if value else None for name, value in named.items()})
+    kept = {name: written(value)[:500] if value else None for name, value in named.items()}
+    if "smooth" in named:
+        kept["smooth"] = None if named["smooth"] == SMOOTH else written(named["smooth"])
+    remember(**kept)
 
 
 def remember_relations(outcome: str, key: str) -> None:

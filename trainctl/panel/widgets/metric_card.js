@@ -429,9 +429,9 @@ class Card {
   marks(pen, scale, line, run) {
     const shown = line.smooth(this.cards.settings.smooth, this.cards.span());
     for (const [step] of run.edits || []) {
-      if (!line.x.length || step > line.x[line.x.length - 1]) continue;
-      const y = scale.y(line.valueAt(Math.max(step, line.x[0]), shown));
-      if (Number.isFinite(y)) this.diamond(pen, scale.x(Math.max(step, line.x[0])), y);
+      if (!line.x.length || step < line.x[0] || step > line.x[line.x.length - 1]) continue;
+      const y = scale.y(line.valueAt(step, shown));
+      if (Number.isFinite(y)) this.diamond(pen, scale.x(step), y);
     }
     for (const gap of line.gaps) {
       const before = gap.before >= 0 ? scale.y(shown[gap.before]) : scale.bottom - 5;

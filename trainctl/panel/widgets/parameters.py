@@ -109,7 +109,7 @@ def relations_of(index: RunIndex, names: Sequence[str], wanted: str) -> dict[str
         texts = [short(one) for one in given]
         is_number = all(one is None or _finite(one) is not None for one in given)
         words = None if is_number else list(dict.fromkeys(text for text in texts if text))
-        if len(set(texts)) < 2 or len(words or ()) > MOST_WORDS:
+        if len(set(filter(None, texts))) < 2 or len(words or ()) > MOST_WORDS:
             continue
         if words is None:
             places = [_finite(one) for one in given]

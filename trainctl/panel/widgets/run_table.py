@@ -208,7 +208,8 @@ class RunTable:
         try:
             found, self._wrong = self.index.found(self.shown.filter), ""
         except SettingError as error:
-            found, self._wrong = [name for name in self.found if name in self.index.rows], str(error)
+            before = [name for name in self.found if name in self.index.rows]
+            found, self._wrong = before or list(self.index.rows), str(error)
         if self.shown.state:
             found = [name for name in found if self.index[name].values["state"] == self.shown.state]
         self.found = self.index.in_order(found, self.shown.sort, is_down=self.shown.is_down)
