@@ -11,6 +11,10 @@ comma := ,
 EXTRAS := dev,torch,lightning,transformers
 # One version of PyTorch for all tests: its schedulers are compared with curves by hand, and none of them needs a GPU.
 TORCH := torch==2.13.0
+# For the tests of clusters alone.
+RAY := ray==2.60.0 msgpack==1.2.4
+# What of these tests CI leaves out: seconds of real processes for what another test shows in short, and minutes.
+CLUSTER_TESTS ?= not long
 ON_HYDRA14 := tests/test_hydra_conformance.py tests/config tests/compose tests/sources/test_hooks.py
 HYDRA14 := 'hydra-core>=1.4.0rc1,<1.5' 'hydra-joblib-launcher>=1.4.0rc1'
 WORKERS ?= 2
@@ -22,7 +26,7 @@ FAULT_JOBS ?= 1000
 FAULTS = TRAINCTL_FAULT_SEED=$(FAULT_SEED) TRAINCTL_FAULT_ROUNDS=$(FAULT_ROUNDS) TRAINCTL_FAULT_JOBS=$(FAULT_JOBS)
 
 .NOTPARALLEL:
-.PHONY: help venv demo lock test test-main test-all test-hydra14 test-hydra14-all test-newest test-oldest test-page test-faults test-attack check format format-check lint types bench screenshots chromium clean
+.PHONY: help venv demo lock test test-main test-all test-hydra14 test-hydra14-all test-newest test-oldest test-page test-proxy test-faults test-attack test-cluster check format format-check lint types bench screenshots shots chromium nginx slurm clean
 
 help: ## say what each target does
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -49,6 +53,9 @@ $(VENV)/.installed-demo: $(SOURCES) | $(BIN)/python
 $(VENV)/.installed-dev: $(SOURCES) | $(BIN)/python
 	$(call install,$(VENV),$(LOCK),-e '.[$(EXTRAS)]' $(TORCH))
 	@touch $(VENV)/.installed-demo
+
+$(VENV)/.installed-ray: $(VENV)/.installed-dev
+	$(call install,$(VENV),$(LOCK),$(RAY))
 
 $(VENV14)/.installed: $(SOURCES)
 	@test -x $(VENV14)/bin/python || $(PYTHON) -m venv $(VENV14)
@@ -80,21 +87,27 @@ demo: $(VENV)/.installed-demo ## train the demo task with two kinds of normalisa
 
 # Each pytest is the last of its target, so that its summary is what is read last.
 test: $(VENV)/.installed-dev chromium ## run the tests that take minutes: real sweeps, kills, edits and a browser among them
-	$(BIN)/python -m pytest -n $(WORKERS) -m 'not slow and not long' $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) -m 'not slow and not long' --ignore=tests/cluster $(PYTEST_ARGS)
 
-test-main: $(VENV)/.installed-dev chromium
-	$(BIN)/python -m pytest -n $(WORKERS) -m 'not long' $(PYTEST_ARGS)
+test-main: $(VENV)/.installed-dev chromium nginx
+	$(BIN)/python -m pytest -n $(WORKERS) -m 'not long' --ignore=tests/cluster $(PYTEST_ARGS)
 
 test-all: test-hydra14-all $(VENV)/.installed-dev chromium ## run everything, with many examples and new random kills: for a night
 	@echo "seeds from $(FAULT_SEED) on, $(FAULT_ROUNDS) rounds"
-	$(FAULTS) $(BIN)/python -m pytest -n $(WORKERS) --hypothesis-profile=many --timeout=3600 $(PYTEST_ARGS)
+	$(FAULTS) TRAINCTL_LONG_ATTACK=1 $(BIN)/python -m pytest -n $(WORKERS) --hypothesis-profile=many --timeout=3600 $(PYTEST_ARGS)
 
 test-page: $(VENV)/.installed-dev chromium ## all tests of the page, with a browser's whole tours
 	$(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS) tests/panel tests/security
 
+test-proxy: $(VENV)/.installed-dev chromium nginx ## the page behind a real nginx: below a path, under a name, by way of Jupyter's proxy
+	$(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS) tests/panel/test_elsewhere.py tests/security/test_front.py tests/security/test_proxy.py
+
 # What of it takes minutes (a page under load, whole tours) is left to `make test-page`.
-test-attack: $(VENV)/.installed-dev chromium ## what others may do: broken and hostile run dirs, another user, the page's gate
-	$(BIN)/python -m pytest -n $(WORKERS) -m 'not long' $(PYTEST_ARGS) tests/security tests/panel/test_stored_script.py
+test-attack: $(VENV)/.installed-dev chromium ## what others may do: hostile run dirs, another user, the page's gate; LONG=1 for a minute's attack
+	$(if $(LONG),TRAINCTL_LONG_ATTACK=1) $(BIN)/python -m pytest -n $(WORKERS) -m 'not long' $(PYTEST_ARGS) tests/security tests/panel/test_stored_script.py
+
+test-cluster: $(VENV)/.installed-ray slurm ## sweeps on a real Slurm of one node and on a real Ray
+	$(BIN)/python -m pytest -n 1 -m '$(CLUSTER_TESTS)' $(PYTEST_ARGS) tests/cluster
 
 test-hydra14: $(VENV14)/.installed ## run Hydra's own suites, and ours of configs, on the newest pre-release of Hydra 1.4
 	$(VENV14)/bin/python -m pytest -n $(WORKERS) -m 'not long' $(PYTEST_ARGS) $(ON_HYDRA14) \
@@ -139,13 +152,35 @@ bench: $(VENV)/.installed-dev ## measure what a step and a job cost, beside the 
 screenshots: $(VENV)/.installed-dev chromium ## take the pictures in docs/ anew, from a real sweep of the demo task
 	$(BIN)/python docs/screenshots.py
 
-# The page's tests need a browser: the system's Chromium, installed if that can be done without asking for a password.
-chromium:
-	@for name in chromium chromium-browser google-chrome; do command -v $$name >/dev/null && exit 0; done; \
+shots: $(VENV)/.installed-dev chromium ## write every screen of the page, from a real sweep, to tests/screenshots/
+	$(BIN)/python docs/screenshots.py --all tests/screenshots
+
+# $(call debian,packages,what is done without them): Debian's packages, installed if that needs no password.
+define debian
 	if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then sudo=; \
 	elif command -v apt-get >/dev/null && sudo -n true 2>/dev/null; then sudo="sudo -n"; \
-	else echo "no Chromium found and none can be installed here: the page's browser tests will be skipped"; exit 0; fi; \
-	$$sudo apt-get update -qq && $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium
+	else echo "$(1) cannot be installed here: $(2)"; exit 0; fi; \
+	$$sudo apt-get update -qq && $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(1)
+endef
+
+# The page's tests need a browser: the system's Chromium.
+chromium:
+	@for name in chromium chromium-browser google-chrome; do command -v $$name >/dev/null && exit 0; done; \
+	$(call debian,chromium,the page's browser tests will be skipped)
+
+# The daemons lie in /usr/sbin; Debian starts none of them without a configuration.
+slurm:
+	@PATH="$$PATH:/usr/sbin"; command -v slurmctld >/dev/null && command -v munged >/dev/null && exit 0; \
+	$(call debian,slurm-wlm munge,the tests on Slurm will be skipped)
+
+# Debian's nginx, unpacked beside the environment's programs: installed, it would be a service that listens on port 80.
+nginx: $(VENV)/.installed-dev
+	@if PATH="$$PATH:/usr/sbin" command -v nginx >/dev/null || [ -x $(VENV)/nginx/usr/sbin/nginx ]; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ]; then sudo=; else sudo="sudo -n"; fi; \
+	mkdir -p $(VENV)/nginx && cd $(VENV)/nginx && for name in nginx nginx-core nginx-light; do \
+		{ apt-get download -qq $$name || { $$sudo apt-get update -qq && apt-get download -qq $$name; }; } >/dev/null 2>&1 && \
+			dpkg -x $${name}_*.deb . && [ -x usr/sbin/nginx ] && exit 0; done; \
+	echo "no nginx found and none can be had here: the page's tests behind a proxy will be skipped"
 
 clean: ## remove caches and build products; outputs and environments stay
 	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -106,7 +106,7 @@ def measure_paint(page: Any, root: Path, url: str, number: int) -> None:
     for which in ("first", "second"):
         spent, drawn, began = cpu_s(server), browser_cpu_s(), time.perf_counter()
         page.goto(url)
-        page.locator(".tabulator-row").first.wait_for(timeout=120_000)
+        page.locator(".row").first.wait_for(timeout=120_000)
         wall = time.perf_counter() - began
         spent, drawn = cpu_s(server) - spent, browser_cpu_s() - drawn
         painted = page.evaluate(PAINTED) / 1000
@@ -225,35 +225,45 @@ def open_tabs(started: Any, url: str, name: str, number: int) -> Callable[[], No
     return lambda: context.close()  # noqa: PLW0108  # its own answer is none of ours
 
 
+def _said(opened: tuple[float, float, float, float]) -> str:
+    painted, shown, spent, grown = opened
+    return f"first paint after {painted:.2f} s, there after {shown:.2f} s, CPU {spent:.2f} s, {grown:+.0f} MiB"
+
+
 def measure_keys(started: Any, numbers: tuple[int, ...]) -> None:
-    """Print what it takes to open a run with so many keys, each on a server that has opened another before."""
-    for number in numbers:
-        root = Path(tempfile.mkdtemp(prefix="bench-keys-"))
-        handle = process.ensure(root, PanelSettings())
-        assert handle is not None
-        context = started.new_context()
-        try:
-            with training(root, "small", 3600, 2), training(root, "large", 3600, number):
-                pages = [context.new_page() for _ in range(2)]
-                pages[0].goto(run_page(handle.url, "small"))
-                pages[0].get_by_text("No pending edits").wait_for(timeout=300_000)
-                server = server_of(root)
-                spent, memory, began = cpu_s(server), server.memory_info().rss, time.perf_counter()
-                pages[1].goto(run_page(handle.url, "large"), timeout=300_000)
-                pages[1].get_by_text("No pending edits").wait_for(timeout=300_000)
-                wall, spent = time.perf_counter() - began, cpu_s(server) - spent
-                grown = (server.memory_info().rss - memory) / 2**20
-                painted = (
-                    pages[1].evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime") / 1000
-                )
-            print(
-                f"{number} keys: first paint after {painted:.2f} s, form after {wall:.2f} s; CPU {spent:.2f} s of the"
-                f" server, {grown:+.0f} MiB"
-            )
-        finally:
-            context.close()
-            handle.close()
-            shutil.rmtree(root, ignore_errors=True)
+    """Print what it takes to open a run with so many keys, beside a page of one sentence, all on one warm server."""
+    root = Path(tempfile.mkdtemp(prefix="bench-keys-"))
+    handle = process.ensure(root, PanelSettings())
+    assert handle is not None
+    context = started.new_context()
+    context.new_page().goto(handle.url)
+    server = server_of(root)
+
+    def opened(name: str, text: str) -> tuple[float, float, float, float]:
+        page = context.new_page()
+        spent, memory, began = cpu_s(server), server.memory_info().rss, time.perf_counter()
+        page.goto(run_page(handle.url, name).partition("?")[0], timeout=300_000)
+        page.get_by_text(text).first.wait_for(timeout=300_000)
+        wall, spent = time.perf_counter() - began, cpu_s(server) - spent
+        painted = page.evaluate(PAINTED) / 1000
+        page.close()
+        return painted, wall, spent, (server.memory_info().rss - memory) / 2**20
+
+    try:
+        with training(root, "small", 3600, 2):
+            opened("small", "group_00")  # the first page loads code
+            for number in numbers:
+                with training(root, f"keys-{number}", 3600, number):
+                    found = [
+                        (opened("none", "There is no run"), opened(f"keys-{number}", "layer_00")) for _ in range(3)
+                    ]
+                empty, form = (sorted(one)[1] for one in zip(*found, strict=True))
+                ratio = sorted(with_keys[1] / without[1] for without, with_keys in found)[1]
+                print(f"{number} keys: {_said(form)}; an empty page: {_said(empty)}; ratio {ratio:.2f}")
+    finally:
+        context.close()
+        handle.close()
+        shutil.rmtree(root, ignore_errors=True)
 
 
 def main() -> None:

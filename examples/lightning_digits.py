@@ -1,8 +1,9 @@
-"""Lightning: a small network learns handwritten digits, its learning rate, weight decay and dropout under your hand.
+"""Lightning: a small network learns handwritten digits, its settings under your hand.
 
     python examples/lightning_digits.py                          one run, with its page
     python examples/lightning_digits.py devices=2                two ranks, by DDP; also on a slot of a sweep
     trainctl set RUN optim.lr=0.003 model.dropout=0.3            while it trains; the cosine goes on, scaled
+    trainctl set RUN batch_size=64                               as the next epoch begins; on one rank
 
 The same command in the same run dir (`hydra.run.dir=RUN`) goes on from the last epoch, however the run was ended.
 """
@@ -26,9 +27,10 @@ from trainctl.frameworks.lightning import TrainctlCallback
 
 
 class Digits(LightningModule):
-    def __init__(self, hidden: int, dropout: float, lr: float, weight_decay: float) -> None:
+    def __init__(self, data: TensorDataset, hidden: int, dropout: float, lr: float, weight_decay: float) -> None:
         super().__init__()
-        self.save_hyperparameters()
+        self.save_hyperparameters(ignore="data")
+        self.data = data
         self.layers = torch.nn.Sequential(
             torch.nn.Linear(64, hidden), torch.nn.ReLU(), torch.nn.Dropout(dropout), torch.nn.Linear(hidden, 10)
         )
@@ -41,6 +43,9 @@ class Digits(LightningModule):
         live.bind(optimizer, lr="optim.lr", weight_decay="optim.weight_decay", scheduler=scheduler)
         live.bind(self.layers, "2.p", "model.dropout")
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def train_dataloader(self) -> Any:
+        return DataLoader(self.data, trainctl.current().now.batch_size, shuffle=True)
 
     def training_step(self, batch: Any, batch_idx: int) -> Any:
         loss = torch.nn.functional.cross_entropy(self.layers(batch[0]), batch[1])
@@ -56,7 +61,7 @@ class Digits(LightningModule):
 def main(cfg: DictConfig) -> float:
     live = trainctl.live(cfg)
     train, test = load()
-    model = Digits(cfg.model.hidden, cfg.model.dropout, cfg.optim.lr, cfg.optim.weight_decay)
+    model = Digits(train, cfg.model.hidden, cfg.model.dropout, cfg.optim.lr, cfg.optim.weight_decay)
     saver = ModelCheckpoint(Path(HydraConfig.get().runtime.output_dir) / "checkpoints", save_last=True)
     trainer = Trainer(
         accelerator="cpu",
@@ -64,6 +69,7 @@ def main(cfg: DictConfig) -> float:
         strategy="ddp" if cfg.devices > 1 else "auto",
         max_epochs=cfg.epochs,
         accumulate_grad_batches=cfg.accumulate,
+        reload_dataloaders_every_n_epochs=int(cfg.devices == 1),  # an edit of the batch size is followed
         callbacks=[TrainctlCallback(), saver],
         logger=False,
         enable_model_summary=False,
@@ -72,8 +78,7 @@ def main(cfg: DictConfig) -> float:
     last = Path(saver.dirpath) / "last.ckpt"
     trainer.fit(
         model,
-        DataLoader(train, cfg.batch_size, shuffle=True),
-        DataLoader(test, 256),
+        val_dataloaders=DataLoader(test, 256),
         ckpt_path=last if last.exists() else None,
     )
     live.fingerprint(model)

@@ -42,7 +42,8 @@ RunDemo = Callable[..., "subprocess.CompletedProcess[str]"]
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hide what the caller's shell says about ranks, devices and our own settings."""
     for name in list(os.environ):
-        if name in {"RANK", "SLURM_PROCID", "CUDA_VISIBLE_DEVICES", "HYDRA_FULL_ERROR"} or name.startswith("TRAINCTL_"):
+        hides = name.endswith("_VISIBLE_DEVICES") or name == "ZE_AFFINITY_MASK"
+        if hides or name in {"RANK", "SLURM_PROCID", "HYDRA_FULL_ERROR"} or name.startswith("TRAINCTL_"):
             monkeypatch.delenv(name)
 
 

@@ -1,7 +1,8 @@
 """The Hydra callback: makes any job a recorded run, and shows it on a page.
 
-Callbacks are built in the launching process and pickled into jobs, so nothing is kept on `self`: what is open (the
-attempt, the tee, the use of the page) belongs to the process that opened it, and is kept in this module.
+Callbacks are built in the launching process and pickled into jobs, so nothing is kept on `self` but how the program was
+started: what is open (the attempt, the tee, the use of the page) belongs to the process that opened it, and is kept in
+this module.
 """
 
 from __future__ import annotations
@@ -27,21 +28,23 @@ from omegaconf import DictConfig, OmegaConf, flag_override
 from trainctl.attempt import attempt as attempts
 from trainctl.attempt import environment, rendezvous
 from trainctl.attempt.output import Tee, keep_earlier_log, write_once
+from trainctl.attempt.process_limit import start_thread
 from trainctl.attempt.rank import rank
 from trainctl.attempt.reservation import is_waiting
 from trainctl.attempt.run_facts import earlier_draws, plain_facts
 from trainctl.compose import _hydra
-from trainctl.compose.pairs import check_any_left, check_complete, fit, fit_sweep, known_to_hydra
+from trainctl.compose.pairs import check_any_left, check_complete, fit, fit_sweep, known_to_hydra, warn_of_missing
 from trainctl.config.drawn import Draws, draw
 from trainctl.config.settings import Settings, settings_of
 from trainctl.config.settings_node import move_settings, setting
 from trainctl.errors import JobError, SettingError, TrainctlError
 from trainctl.launch.sweep_dir import settle_sweep_dir
 from trainctl.panel.server import handle as panel
-from trainctl.panel.server.launch import ssh_line
+from trainctl.panel.server.launch import ways_from_elsewhere
 from trainctl.panel.server.watchdog import Guard
+from trainctl.rundir.lock import keep_in
 from trainctl.rundir.paths import RunDir
-from trainctl.rundir.provenance import relative_to
+from trainctl.rundir.provenance import Start, relative_to
 from trainctl.session.start_check import check_start, own_changelog
 
 log = logging.getLogger(__name__)
@@ -68,9 +71,11 @@ class TrainctlCallback(Callback):
 
     Attributes:
         may_run_ahead: what it does when a job starts may be done before the job has a slot.
+        start: of the program, noted where a sweep begins.
     """
 
     may_run_ahead = True
+    start: Start | None = None
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check what was asked before anything is made, then show the page. In the process of a single run.
@@ -107,6 +112,7 @@ class TrainctlCallback(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check what was asked before anything is made, then show the page. In the process of the launcher."""
+        self.start = Start.of_this_process()
         move_settings(config)
         with known_to_hydra(config):
             launcher = str(OmegaConf.select(config, "hydra.launcher._target_", default=""))
@@ -146,8 +152,9 @@ class TrainctlCallback(Callback):
             return
         if environment.offered(config.hydra.runtime.output_dir) is not None:
             return
+        warn_of_missing()
         try:
-            _begin(config, task_function)
+            _begin(config, task_function, self.start)
         except TrainctlError as error:
             if config.hydra.mode == RunMode.RUN:
                 _refuse(error)
@@ -161,7 +168,7 @@ class TrainctlCallback(Callback):
         if job_return.status is JobStatus.COMPLETED:
             job_return.return_value = value = attempt.outcome(job_return.return_value)
             attempt.end("done", value=value, exit_code=0)
-            if attempt.status.state != "done":  # a replay that was not the same run, say
+            if not attempt.status.has_returned:  # a replay that was not the same run, say
                 job_return.status = JobStatus.FAILED
                 job_return.return_value = JobError(str(attempt.status.reason))
         elif isinstance(error := _hydra.outcome_of(job_return), SystemExit):  # as Hydra 1.4 gives it
@@ -214,11 +221,11 @@ def _draw(config: DictConfig) -> None:
             _around.draws.put_back(earlier_draws(RunDir.at(str(config.hydra.run.dir)), setting(config, "replay")))
 
 
-def _begin(config: DictConfig, task: Any) -> None:
+def _begin(config: DictConfig, task: Any, start: Start | None) -> None:
     run = RunDir.at(config.hydra.runtime.output_dir)
     settings = settings_of(config)
     draws = _around.draws if config.hydra.mode == RunMode.RUN else None
-    facts = plain_facts(config, settings, run, task, draws)
+    facts = plain_facts(config, settings, run, task, draws, start)
     attempt = attempts.begin(run, config=config, settings=settings, facts=facts, left_by_exit="failed")
     attempt.ends_with_job = True
     try:
@@ -259,6 +266,7 @@ def _refuse(error: TrainctlError) -> NoReturn:
 def _show_page(root: Path, settings: Settings) -> None:
     """Start or find the page's server, and say where it is; whatever goes wrong with it never stops training."""
     try:
+        keep_in(settings.locks)
         _around.page = panel.ensure(root, settings.panel)
     except TrainctlError as error:
         _refuse(error)  # a setting of the page that is not allowed
@@ -266,8 +274,8 @@ def _show_page(root: Path, settings: Settings) -> None:
         log.warning("there is no page: %s", error)
     if _around.page is not None:
         sys.stderr.write(f"page: {_around.page.url}\n")
-        if line := ssh_line(_around.page.url):
-            sys.stderr.write(f"to see it on the machine you came from: {line}\n")
+        for line in ways_from_elsewhere(settings.panel, _around.page.url):
+            sys.stderr.write(f"{line}\n")
         sys.stderr.flush()
         atexit.register(_leave_page)
     if settings.panel.enabled:
@@ -296,7 +304,10 @@ def _guard_page() -> None:
     """Have the page's server started again, once, if it is killed or hangs."""
     if _around.page is not None:
         _around.guard = Guard(_around.page)
-        _around.guard.start()
+        try:
+            start_thread(_around.guard, "the thread that starts the page's server again should it end")
+        except JobError as error:
+            log.warning("%s", error)
 
 
 def _leave_page() -> None:

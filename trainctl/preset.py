@@ -19,7 +19,9 @@ from trainctl.config.naming import current_swept, name_of_parts
 from trainctl.config.overrides import task_parts
 from trainctl.config.settings import Settings
 from trainctl.config.settings_node import leave_out_of_dirname, move_settings
+from trainctl.launch.ray import RayConf
 from trainctl.launch.settings import SlotLauncherConf
+from trainctl.launch.slurm import SlurmConf
 
 _PRESET = {
     "defaults": [
@@ -38,6 +40,8 @@ _PRESET = {
 
 _NODES: dict[str, Any] = {
     "hydra/launcher/slots": SlotLauncherConf,
+    "hydra/launcher/slots_ray": RayConf,
+    "hydra/launcher/slots_slurm": SlurmConf,
     "hydra/sweeper/grids": GridSweeperConf,
     "hydra/callbacks/trainctl": {"trainctl": {"_target_": "trainctl.callback.TrainctlCallback"}},
     "trainctl": _PRESET,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import re
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from trainctl.config import yaml
@@ -137,10 +138,31 @@ def value(of: Any, *, exact: bool = False) -> str:
     return "" if of is None else clean(of if isinstance(of, str) else yaml.inline(of))
 
 
+def shortened(text: str, most: int = LONGEST) -> str:
+    """Cut a text that is longer than `most` characters, and mark it so.
+
+    >>> shortened("a long reason", 8), shortened("short", 8)
+    ('a long …', 'short')
+    """
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
 def one_line(of: Any) -> str:
     """Write a config value exactly, as YAML on one line; a very long one is cut."""
     text = " ".join(yaml.inline(of).split("\n"))
     return text if len(text) <= LONGEST else text[:LONGEST] + " …"
+
+
+def changed(values: Sequence[tuple[int, Any]]) -> str:
+    """Write the values that a key has had, each but the first with the step from which on; of many the last.
+
+    >>> changed([(0, 0.1), (1500, 0.001)]), changed([(0, 1), (5, 2), (6, 3), (7, 4), (8, 5)])
+    ('0.1 → 0.001 @1500', '1 → … → 4 @7 → 5 @8')
+    """
+    first, *later = values
+    more = ["…"] if len(later) > 3 else []
+    shown = [f"{value(of) or 'null'} @{step}" for step, of in (later[-2:] if more else later)]
+    return " → ".join([value(first[1]) or "null", *more, *shown])
 
 
 def result(of: Any) -> str:
@@ -159,4 +181,4 @@ def moment(seconds: float | None, *, day: bool = True) -> str:
     try:
         return time.strftime("%Y-%m-%d %H:%M:%S" if day else "%H:%M:%S", time.localtime(seconds))
     except (OverflowError, OSError, ValueError):
-        return ""  # a foreign file's number that is no time
+        return ""  # a foreign file's number that is not a time

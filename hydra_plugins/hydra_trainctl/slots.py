@@ -25,12 +25,18 @@ class SlotLauncher(joblib_launcher.JoblibLauncher):  # type: ignore[misc]  # the
         """Check the settings; nothing is started yet."""
         from trainctl.compose.job import SweepContext
         from trainctl.compose.loader import share_compositions
-        from trainctl.launch.launcher import SlotSweeps
 
         share_compositions(hydra_context)
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
         with _one_sentence():
-            self._sweeps = SlotSweeps(SweepContext(config, task_function, hydra_context), self._options)
+            self._sweeps = self._sweeps_of(SweepContext(config, task_function, hydra_context))
+
+    def _sweeps_of(self, context: Any) -> Any:
+        from trainctl.launch.launcher import SlotSweeps
+        from trainctl.launch.local.this_machine import this_machine
+        from trainctl.launch.settings import check_settings
+
+        return SlotSweeps(context, check_settings(**self._options), this_machine)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run the jobs and return their JobReturns in order; the zygote is kept for the next call."""

@@ -105,6 +105,8 @@ def _register(group: Optional[str], name: str, package: Optional[str] = None) ->
 
 
 _register("hydra/launcher", "slots")
+_register("hydra/launcher", "slots_ray")
+_register("hydra/launcher", "slots_slurm")
 _register("hydra/sweeper", "grids")
 _register("hydra/callbacks", "trainctl")
 _register("hydra/trainctl", "settings", "trainctl")

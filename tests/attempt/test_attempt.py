@@ -89,7 +89,7 @@ def test_next_attempt_counts_on_and_keeps_the_seed(run: RunDir, begin: Begin) ->
     second = begin()
     assert (first.number, second.number) == (1, 2)
     assert first.seed == second.seed
-    assert not run.result.exists()  # what the first returned is no answer of the second
+    assert not run.result.exists()  # what the first returned is not an answer of the second
     second.end("failed")
     assert begin(seed=5).seed == 5
 

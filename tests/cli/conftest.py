@@ -9,33 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from made import CLI, PATIENT, Answer, Cli
+from made import CLI, PATIENT, TRAINER, Answer, Cli
 from waiting import wait_until
 
 from trainctl.rundir import files
 from trainctl.rundir.paths import RunDir
 
 ROOT = Path(__file__).resolve().parents[2]
-
-TRAINER = """
-import sys, time
-from pathlib import Path
-from omegaconf import OmegaConf
-import trainctl
-
-cfg = OmegaConf.create(
-    {"optim": {"lr": 0.1, "betas": [0.9, 0.999]}, "batch_size": 64, "trainctl": {"controls": {"batch_size": "!"}}}
-)
-live = trainctl.live(cfg, run_dir=sys.argv[1])
-while not Path("stop").exists() and not live.should_stop:
-    if not Path("pause").exists():
-        live.step()
-        live.log(lr=cfg.optim.lr)
-        live.should_evaluate  # and nothing to do for it
-    else:
-        Path("paused").touch()
-    time.sleep(0.001)
-"""
 
 
 @pytest.fixture

@@ -21,6 +21,26 @@ PATIENT = [
     "-c",
     "from trainctl.cli import do, main, request; do._REFUSAL_S = request.REFUSAL_S = 60; main()",
 ]
+TRAINER = """
+import sys, time
+from pathlib import Path
+from omegaconf import OmegaConf
+import trainctl
+
+cfg = OmegaConf.create(
+    {"optim": {"lr": 0.1, "betas": [0.9, 0.999]}, "batch_size": 64, "trainctl": {"controls": {"batch_size": "!"}}}
+)
+live = trainctl.live(cfg, run_dir=sys.argv[1])
+while not Path("stop").exists() and not live.should_stop:
+    if not Path("pause").exists():
+        live.step()
+        live.log(lr=cfg.optim.lr)
+        live.should_evaluate  # and nothing to do for it
+    else:
+        Path("paused").touch()
+    time.sleep(0.001)
+"""
+
 Answer = subprocess.CompletedProcess[str]
 Cli = Callable[..., Answer]
 

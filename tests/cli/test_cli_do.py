@@ -39,7 +39,7 @@ def test_do_says_that_the_loop_has_not_looked(cli: Cli, trainer: RunDir) -> None
 def test_do_pauses_and_resumes(cli: Cli, trainer: RunDir) -> None:
     assert cli("do", "Norm_new", "pause").returncode == 0
     wait_until(lambda: files.read_mapping(trainer.progress).get("paused") is True)
-    assert "running, paused" in cli("show", "Norm_new").stdout
+    wait_until(lambda: "state      paused\n" in cli("show", "Norm_new").stdout)
     assert "paused" in cli("ls").stdout
     assert cli("do", "Norm_new", "resume").returncode == 0
     wait_until(lambda: "paused" not in files.read_mapping(trainer.progress))
@@ -48,8 +48,8 @@ def test_do_pauses_and_resumes(cli: Cli, trainer: RunDir) -> None:
 def test_do_stop_lets_the_loop_end_by_itself(cli: Cli, trainer: RunDir) -> None:
     answer = cli("do", "Norm_new", "stop")
     assert re.fullmatch(r"asked at step (\d+)\ndone at step \1\n", answer.stdout), answer.stderr
-    wait_until(lambda: files.read_mapping(trainer.status)["state"] == "done")
-    assert "done: stopped by " in cli("show", "Norm_new").stdout
+    wait_until(lambda: files.read_mapping(trainer.status)["state"] == "stopped")
+    assert "stopped: by " in cli("show", "Norm_new").stdout
 
 
 def test_do_for_a_later_step_does_not_wait_for_it(cli: Cli, trainer: RunDir) -> None:

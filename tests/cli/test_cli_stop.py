@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made import CLI, Answer, Cli, assert_refused, finished
+from made import CLI, TRAINER, Answer, Cli, assert_refused, finished
 
 from trainctl.launch.registry import find
 from trainctl.rundir import files
@@ -85,10 +86,10 @@ def test_stop_of_a_run_ends_it_and_its_children_but_not_the_sweep(app: Any, wait
     out, _ = sweep.communicate(timeout=60)
     assert app.ran() == ["start 1", "start 2", "end 2"]
     who = stopped_by(RunDir.at(app.sweep / "0"))
-    assert f"was ended by {who}" in out
+    assert f"stopped by {who}" in out
     assert "RETRY" not in out
-    assert app.yaml("0/status.yaml")["state"] == "interrupted"
-    assert f"interrupted: was ended by {who}" in call(app, "show", "sweep/0").stdout
+    assert app.yaml("0/status.yaml")["state"] == "stopped"
+    assert f"stopped: by {who}" in call(app, "show", "sweep/0").stdout
 
 
 def test_stubborn_run_is_killed_after_its_grace(app: Any, wait_until: Wait) -> None:
@@ -97,12 +98,29 @@ def test_stubborn_run_is_killed_after_its_grace(app: Any, wait_until: Wait) -> N
     answer = call(app, "stop", "sweep/0", "--grace", "0.3")
     assert answer.stdout.startswith("sweep/0 did not end within 0.3 s and was killed (process ")
     sweep.communicate(timeout=60)
-    assert state_of(RunDir.at(app.sweep / "0")) == "interrupted"
+    assert state_of(RunDir.at(app.sweep / "0")) == "stopped"
 
 
 def test_stop_of_a_plain_run_interrupts_it_alone(cli: Cli, trainer: RunDir) -> None:
     assert cli("stop", "Norm_new").stdout.startswith("outputs/train/Norm_new was stopped (process ")
-    assert files.read_mapping(trainer.status)["state"] == "interrupted"
+    assert files.read_mapping(trainer.status)["state"] == "stopped"
+
+
+def test_run_started_in_the_background_of_a_script_is_ended_by_term(
+    cli: Cli, tmp_path: Path, environment: dict[str, str], wait_until: Wait
+) -> None:
+    """A shell without job control has what it starts with `&` ignore SIGINT."""
+    (tmp_path / "trainer.py").write_text(TRAINER)
+    run = RunDir.at(tmp_path / "outputs" / "train" / "Norm_new")
+    script = f"{shlex.join([sys.executable, 'trainer.py', str(run.path)])} & wait $!; echo $?"
+    with subprocess.Popen(["sh", "-c", script], cwd=tmp_path, env=environment, stdout=subprocess.PIPE) as shell:
+        wait_until(lambda: run.progress.exists() and "step" in files.read_mapping(run.progress), "it trains")
+        try:
+            answer = cli("stop", "Norm_new", "--grace", "60")
+        finally:
+            (tmp_path / "stop").touch()
+        assert answer.stdout.startswith("outputs/train/Norm_new was stopped (process "), answer.stderr
+        assert shell.communicate(timeout=60)[0].decode().split() == [str(128 + signal.SIGTERM)]
 
 
 def test_run_that_does_not_run_is_left_alone(cli: Cli, tmp_path: Path) -> None:
@@ -144,7 +162,7 @@ def test_stop_is_believed_for_that_attempt_only(tmp_path: Path) -> None:
     assert stopped_by(run) is None
     note_stop(run, status)
     assert stopped_by(run) is not None
-    assert summarize(run).reason == f"was ended by {stopped_by(run)}"
+    assert (summarize(run).state, summarize(run).reason) == ("stopped", f"by {stopped_by(run)}")
     write_status(run, Status("running", attempt=3, pid=124))
     assert stopped_by(run) is None
     run.stop.write_text("[torn")

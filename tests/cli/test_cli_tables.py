@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from made import CLI, Cli, assert_refused, finished
 from pseudo_terminal import on_terminal
+from screen import Screen
 
 from trainctl import text
 from trainctl.cli import grid, place, terminal
@@ -26,7 +27,7 @@ def test_ls_shows_a_running_run(cli: Cli, trainer: RunDir) -> None:
     assert (row["name"], row["state"], row["path"]) == ("Norm_new", "running", str(trainer.path))
     assert row["step"] > 0
     lines = cli("ls").stdout.splitlines()
-    assert lines[0].split() == [
+    assert lines[0].split("\t") == [
         "state",
         "name",
         "slot",
@@ -39,7 +40,7 @@ def test_ls_shows_a_running_run(cli: Cli, trainer: RunDir) -> None:
         "edits",
         "age",
     ]
-    assert lines[1].startswith("running  train/Norm_new  ")
+    assert lines[1].startswith("running\ttrain/Norm_new\t")
 
 
 def test_ls_piped_is_plain_and_whole(cli: Cli, tmp_path: Path) -> None:
@@ -50,10 +51,32 @@ def test_ls_piped_is_plain_and_whole(cli: Cli, tmp_path: Path) -> None:
     out = cli("ls").stdout
     assert name in out
     assert reason in out
-    assert " 0.1235 " in out
+    assert "\t0.1235\t" in out
     assert json.loads(cli("ls", "--json").stdout)[1]["result"] == 0.123456789012345
     assert "\x1b" not in out
-    assert len({line.index("train/") for line in out.splitlines()[1:]}) == 1
+    assert {line.count("\t") for line in out.splitlines()} == {10}
+    aligned = cli("table", "outputs", "--format", "text").stdout  # who asks for text gets columns that a person reads
+    assert "\t" not in aligned
+    assert re.search(r"a +done .*0\.1235 ", aligned)
+
+
+def test_long_reason_is_one_cell_and_no_column_is_missing_without_a_word(
+    cli: Cli, tmp_path: Path, environment: dict[str, str]
+) -> None:
+    run = finished(tmp_path / "outputs" / "a", state="failed", reason="ValueError: " + "y\n" * 5000 + "END")
+    files.append_lines(run.metrics, [{"step": 11, **{f"metric{number}": number / 7 for number in range(9)}, "t": 1.0}])
+    (_, row) = cli("ls").stdout.splitlines()
+    (reason,) = [cell for cell in row.split("\t") if cell.startswith("ValueError")]
+    assert (len(reason), reason[-1]) == (200, "…")
+    assert "END" in cli("show", "a").stdout
+    out = on_terminal([*CLI, "ls"], tmp_path, columns=80, env={**environment, "TERM": "xterm"})
+    screen = Screen(80)
+    screen.feed(out)
+    heading, row, note = screen.shown()
+    assert "reason" in heading
+    assert "ValueError: y y y" in row
+    assert row.count("…") == 1
+    assert re.fullmatch(r"no room for \w+, \w+, \w+ and \d+ more; piped, all is there", note)
 
 
 def test_ls_fits_a_terminal_and_shows_data_as_data(tmp_path: Path, environment: dict[str, str]) -> None:
@@ -65,7 +88,7 @@ def test_ls_fits_a_terminal_and_shows_data_as_data(tmp_path: Path, environment: 
     assert "\x1b[2J" not in out
     assert "title" not in out
     plain = re.sub(r"\x1b\[[0-9;]*m", "", out)
-    assert max(map(len, plain.splitlines())) <= 80
+    assert max(map(len, plain.splitlines())) <= 80, "a note of what has no room too"
     assert "metric8" not in plain
     assert "Long_" + "name_" * 20 in re.sub(r"[^A-Za-z_]", "", plain)
 
@@ -102,7 +125,7 @@ def test_show_of_a_failed_run_shows_its_last_traceback_and_all_logs(cli: Cli, tm
     assert record["log"] == str(run.log)
 
 
-@pytest.mark.parametrize("state", ["queued", "done", "failed", "timeout", "oom", "interrupted"])
+@pytest.mark.parametrize("state", ["queued", "done", "stopped", "failed", "timeout", "oom", "interrupted"])
 def test_every_state_can_be_listed_and_shown(cli: Cli, tmp_path: Path, state: str) -> None:
     finished(tmp_path / "outputs" / "a", state=state)
     assert cli("ls").stdout.splitlines()[1].startswith(f"{state} ")
@@ -136,6 +159,11 @@ def test_run_place_needs_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_ls_of_no_directory_is_one_sentence(cli: Cli, tmp_path: Path) -> None:
     assert_refused(cli("ls"), "'outputs' does not exist")
+    finished(tmp_path / "logs" / "runs" / "a")
+    assert_refused(
+        cli("ls"), "'outputs' does not exist; name the directory that holds your runs: there are some below logs"
+    )
+    assert "logs/runs/a\n" in cli("show", "runs/a").stdout
     (tmp_path / "file").touch()
     assert_refused(cli("ls", "file"), "'file' is not a directory")
     (tmp_path / "outputs").mkdir()
@@ -157,6 +185,26 @@ def test_table_has_a_column_for_what_varies(cli: Cli, tmp_path: Path) -> None:
     assert [row["varying"] for row in json.loads(cli("table", "outputs", "--json").stdout)] == [
         {"norm": "bad"}, {"norm": "batch"}, {"norm": "new"},
     ]  # fmt: skip
+
+
+def test_table_leaves_out_what_tells_of_the_run_alone(cli: Cli, tmp_path: Path) -> None:
+    for lr, kept in ((0.1, "a"), (0.2, "b")):
+        path = tmp_path / "logs" / "train" / f"Lr_{lr}"
+        run = finished(path, f"lr={lr}", "trainctl.poll_s=1", f"hydra.job.name=x{lr}")
+        run.config.parent.mkdir()
+        files.write_yaml(
+            run.config,
+            {
+                "lr": lr,
+                "data": f"/data/{kept}",
+                "paths": {"out": f"{path}/ckpt", "work": "${hydra:runtime.output_dir}"},
+                "commands": {"train": "python train.py --lr ${lr}", "test": f"test {kept}"},
+            },
+        )
+    answer = cli("table", "logs")
+    assert answer.stdout.splitlines()[0].split()[:4] == ["name", "lr", "data", "result"]
+    assert "the same in all" not in answer.stderr, answer.stderr
+    assert cli("table", "logs", "--format", "csv").stdout.splitlines()[0].startswith("run,lr,data,")
 
 
 def test_table_spreads_results_that_are_mappings(cli: Cli, tmp_path: Path) -> None:
@@ -234,7 +282,7 @@ def test_ls_and_table_show_the_runs_that_are_asked_for(cli: Cli, tmp_path: Path)
     assert cli("ls", "--where", "score>0").stdout == "no such runs below outputs\n"
     table = cli("table", "--where", "score<0", "--sort", "-score")
     assert [line.split()[0] for line in table.stdout.splitlines()] == ["name", "r1", "r2"]
-    assert_refused(cli("ls", "--state", "fail"), "--state 'fail' is no state; allowed are queued, running")
+    assert_refused(cli("ls", "--state", "fail"), "--state 'fail' is not a state; allowed are queued, running, paused")
     assert_refused(cli("table", "--where", "scor>1"), "none of 3 runs has 'scor'; did you mean score?")
 
 

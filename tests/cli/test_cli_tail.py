@@ -121,7 +121,7 @@ def test_command_whose_name_is_a_path_has_no_log(cli: Cli, tmp_path: Path) -> No
     (tmp_path / "outputs" / "mine.log").write_text("outside\n")
     write_status(run, Status("done", commands={"../mine": {"state": "done"}}))
     assert_refused(
-        cli("tail", "a", "-c", "../mine"), r"no log in .*outputs/a' is called '\.\./mine': a name is no path"
+        cli("tail", "a", "-c", "../mine"), r"no log in .*outputs/a' is called '\.\./mine': a name is not a path"
     )
 
 

@@ -169,15 +169,26 @@ def test_value_inside_single_quotes_is_refused_before_a_job_starts(theirs: Mlrun
     assert not list((theirs.path / "outputs").glob("theirs/*/train.log"))
 
 
-def test_two_grids_with_equal_jobs_and_other_commands_never_run_in_one_directory_at_once(theirs: Mlrunner) -> None:
+def test_grids_with_equal_jobs_and_other_commands_run_in_their_order_in_one_directory(theirs: Mlrunner) -> None:
     template = {
-        name: f"mkdir lock && echo {name} {{x}} >> ran.txt && sleep 0.2 && rmdir lock" for name in ("one", "two")
+        name: f"mkdir lock{{x}} && echo {name} {{x}} >> ran.txt && sleep 0.1 && rmdir lock{{x}}"
+        for name in ("one", "two")
     }
-    theirs.carry(template, {"x": 1}, {"x": [7], "_cmd": ["one"]}, {"x": [7], "_cmd": ["two"]})
-    done = theirs.run()
+    xs = [7, 8, 9]
+    theirs.carry(template, {"x": 1}, {"x": xs, "_cmd": ["two"]}, {"x": xs, "_cmd": ["one"]})
+    done = theirs.run("hydra.launcher.slots=[cpu,cpu,cpu,cpu]", slots=None)
     assert done.returncode == 0, done.stderr
-    assert sorted(theirs.ran()) == ["one 7", "two 7"]
-    assert theirs.names == ["X_7"]
+    for x in xs:
+        assert [line for line in theirs.ran() if line.endswith(str(x))] == [f"two {x}", f"one {x}"]
+    assert theirs.names == ["X_7", "X_8", "X_9"]
+    assert "WAIT" not in done.stderr
+
+
+def test_learning_rates_of_a_file_make_readable_names(theirs: Mlrunner) -> None:
+    theirs.carry({"train": NOTE.format("train")}, {"x": 1, "lr": 1}, {"lr": ["1e-3", "3E-4", 0.1]})
+    assert "'1e-3'" in (theirs.path / "theirs.yaml").read_text()  # YAML takes it for text
+    assert theirs.run().returncode == 0
+    assert theirs.names == ["Lr_0.1", "Lr_1e-3", "Lr_3e-4"]
 
 
 def test_two_runners_at_once_do_each_command_once_and_both_wait_for_it(theirs: Mlrunner, wait_until: WaitUntil) -> None:

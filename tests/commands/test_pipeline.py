@@ -54,7 +54,7 @@ def test_failed_command_stops_the_run_and_names_itself_and_a_second_run_finishes
     shown = pipeline.call("show", str(pipeline.run_dir())).stdout
     assert re.search(r"commands   train done [\d.]+ s, avg failed \(1\) [\d.]+ s, test queued\n", shown)
     assert re.search(
-        r"failed .* train done [\d.]+ s, avg failed \(1\) [\d.]+ s, test queued  ", pipeline.call("ls").stdout
+        r"failed .* train done [\d.]+ s, avg failed \(1\) [\d.]+ s, test queued\t", pipeline.call("ls").stdout
     )
     (pipeline.path / "fixed").touch()
     done = pipeline.run()
@@ -108,6 +108,16 @@ def test_debug_runs_the_first_job_and_shows_what_it_prints(pipeline: Pipeline) -
     assert done.stdout == "from job 1\nand later\ntested\n"
     assert pipeline.runs() == ["X_1"]
     assert (pipeline.run_dir("X_1") / "train.log").read_text() == "from job 1\nand later\n"
+    assert pipeline.run("-m", "x=1,2", "--debug").stdout == done.stdout  # though it is finished
+
+
+def test_key_that_no_job_can_have_is_refused_before_the_first_one_starts(pipeline: Pipeline) -> None:
+    pipeline.write({"train": "echo train ${x} >> ran.txt", "test": "echo test ${gone.below} >> ran.txt"}, x=1)
+    done = pipeline.run("-m", "x=1,2", "run.only=[train],[test]")
+    assert (done.returncode, pipeline.ran()) == (1, [])
+    assert "commands.test refers to gone, which the config does not have" in done.stderr
+    assert pipeline.run("-m", "x=1,2", "++gone.below=5,6").returncode == 0
+    assert len(pipeline.ran()) == 8
 
 
 def test_spawned_jobs_run_commands_too(pipeline: Pipeline) -> None:
@@ -121,7 +131,7 @@ def test_spawned_jobs_run_commands_too(pipeline: Pipeline) -> None:
     ("commands", "sentence"),
     [
         ({}, "the config has no commands"),
-        ({"a b": "true"}, "commands.a b: the name must be letters, digits, - and _"),
+        ({"a b": "true"}, "commands.a b: use letters, digits, - and _ only"),
         ({"job": "true"}, "commands.job: the log of the job itself has that name"),
         ({"params": "true"}, "commands.params: the log of the job itself has that name"),
     ],

@@ -35,7 +35,7 @@ def test_command_that_is_taken_out_for_a_while_has_not_lost_what_it_did(pipeline
     pipeline.write({**commands, "test": NOTE.format("other")})
     assert "1 skipped" in pipeline.run().stderr
     assert pipeline.ran() == ["train", "avg", "test", "other"]
-    pipeline.write({"train": NOTE.format("anew"), "test": NOTE.format("other")})
+    pipeline.write({"train": NOTE.format("again"), "test": NOTE.format("other")})
     assert pipeline.run().returncode == 0
     assert pipeline.states() == {"train": "done", "avg": "outdated", "test": "done"}
 

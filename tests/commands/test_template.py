@@ -81,7 +81,7 @@ def test_configs_without_commands_are_refused() -> None:
     for config in ({}, {"commands": {}}, {"commands": "t"}):
         with pytest.raises(CommandError, match="the config has no commands; write `commands:`"):
             Templates(OmegaConf.create(config))
-    with pytest.raises(CommandError, match=r"commands.1: the name is no text in YAML; write it in quotes"):
+    with pytest.raises(CommandError, match=r"commands.1: YAML does not read the name as text; write it in quotes"):
         Templates(OmegaConf.create({"commands": {1: "t"}}))
     with pytest.raises(CommandError, match=r"commands.x=True must be the text of a command; write it in quotes"):
         Templates(OmegaConf.create({"commands": {"x": True}}))

@@ -73,7 +73,7 @@ ALL_OF_README = ["batch 0.05 False", "batch 0.1 False", "batch 0.1 True", "new 0
 )
 def test_union_of_grids_runs_on_every_launcher(tmp_path: Path, launcher: list[str]) -> None:
     write_app(tmp_path, "")
-    grids = f"{README[:-1]}, {README[1:]}"  # what has the same words is no job
+    grids = f"{README[:-1]}, {README[1:]}"  # what has the same words is not a job
     done = run(tmp_path, f"hydra.sweeper.grids={grids}", f"hydra/launcher={launcher[0]}", *launcher[1:])
     assert done.returncode == 0, done.stdout + done.stderr
     is_ours = launcher[0] == "slots"  # it knows what the jobs of other words come to

@@ -77,6 +77,30 @@ def test_this_version_is_known_and_said_to_be() -> None:
     assert _hydra.is_known()
 
 
+@proves("_is_env_set")
+def test_main_alone_hears_of_what_hydra_or_we_raise(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    from hydra._internal import utils
+
+    as_hydra: dict[str, Any] = {"__name__": "hydra._internal.hydra", "is_told_by_main": _hydra.is_told_by_main}
+    exec("def multirun(): return is_told_by_main()", as_hydra)  # a function of Hydra's, as it were
+    multirun = as_hydra["multirun"]
+    assert utils.run_and_report(multirun)
+    assert not multirun(), "no main: somebody else may catch it"
+
+    def catches() -> Any:
+        return multirun()
+
+    def fails() -> None:
+        raise ValueError("no")
+
+    assert not utils.run_and_report(catches), "this test may catch it"
+    with pytest.raises(SystemExit, match="1"):
+        utils.run_and_report(fails)
+    assert "ValueError: no" in capsys.readouterr().err
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    assert not utils.run_and_report(multirun)
+
+
 @proves("ConfigLoaderImpl")
 def test_hydras_own_loader_is_a_config_loader_impl_with_a_repository_that_can_be_replaced(loader: Any) -> None:
     assert type(loader) is _hydra.ConfigLoaderImpl
@@ -353,7 +377,7 @@ assert Singleton._instances is state["instances"]
 
 
 def test_singletons_are_given_to_another_process_without_the_plugins() -> None:
-    # in a process of its own: without its plugins Hydra scans for them again, and makes their classes anew
+    # in a process of its own: without its plugins Hydra scans for them again, and makes their classes again
     done = subprocess.run([sys.executable, "-c", SINGLETONS], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
 

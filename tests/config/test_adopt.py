@@ -63,12 +63,12 @@ def test_texts_become_what_the_values_without_a_schema_are() -> None:
 @pytest.mark.parametrize(
     ("target", "values", "sentence"),
     [
-        (Optim, {"lr": "fast"}, "lr=fast: it is no float"),
-        (Optim, {"warmup": "1.5"}, "warmup='1.5': it is no int"),
+        (Optim, {"lr": "fast"}, "lr=fast: it is not of type float"),
+        (Optim, {"warmup": "1.5"}, "warmup='1.5': it is not of type int"),
         (Optim, {"color": "GREEN"}, "color=GREEN: it is none of RED, BLUE"),
-        (Optim, {"nesterov": "maybe"}, "nesterov=maybe: it is no bool"),
-        (Optim, {"betas": "many"}, "betas=many: it is no list"),
-        (UNTYPED, {"i": "many"}, "i=many: it is no int"),
+        (Optim, {"nesterov": "maybe"}, "nesterov=maybe: it is not of type bool"),
+        (Optim, {"betas": "many"}, "betas=many: it is not of type list"),
+        (UNTYPED, {"i": "many"}, "i=many: it is not of type int"),
     ],
 )
 def test_text_that_is_no_such_value_is_refused(target: Any, values: dict[str, Any], sentence: str) -> None:

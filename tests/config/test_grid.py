@@ -141,7 +141,7 @@ def test_worded_value_reads_back_as_the_same_value(value: Any) -> None:
         ([{"b": "1"}, {"a": "[1,2"}], r"grids\[1\].a: Hydra cannot read 'a=\[1,2': no viable alternative at inp"),
         ([{"a": "foo(1)"}], "Hydra cannot read 'a=foo.1.': .*Unknown function 'foo'; Available: bool,choice"),
         ([{"lr:0.1": None}], r"grids\[0\].lr:0.1: Hydra cannot read 'lr:0.1=null': missing EQUAL at ':'$"),
-        ([{1: "2,3"}], r"grids\[0\].1: Hydra cannot read '1=2,3': that is no key$"),
+        ([{1: "2,3"}], r"grids\[0\].1: Hydra cannot read '1=2,3': that is not a key$"),
         ([{"": "2,3"}], r"'=2,3' names no key"),
         ([{"_zip": ["a", "b"], "a": "1,2", "b": "1"}], "a and b pairwise, but there are 2 and 1"),
         ([{"_zip": ["a"], "a": "1,2"}], r"_zip=\['a'\] must list two or more keys of this grid, which are a"),

@@ -421,6 +421,17 @@ def test_declared_types_tell_what_is_optional_structured_and_inside() -> None:
     assert [seam.types_inside(kind) for kind in kinds] == [int, Inner, float, str, Any, Any]
 
 
+def test_value_is_of_the_smallest_subclass_that_has_its_fields() -> None:
+    """`__dataclass_fields__`, and `__attrs_attrs__` of attrs."""
+    below = dataclasses.make_dataclass("Below", [("more", int, 1)], bases=(Inner,))
+    dataclasses.make_dataclass("Lowest", [("most", int, 1)], bases=(below,))
+    names = [each.name for each in dataclasses.fields(Inner)]
+    assert seam.with_fields(Inner, names) is Inner
+    assert seam.with_fields(Inner, [*names, "more"]) is below
+    assert seam.with_fields(Inner, [*names, "most"]).__name__ == "Lowest"
+    assert seam.with_fields(Inner, [*names, "none"]) is Inner
+
+
 def test_empty_mapping_takes_what_another_one_takes(config: Any) -> None:
     twin = seam.empty_like(config.weights)
     assert len(twin) == 0

@@ -47,8 +47,8 @@ NINE = "[" + ", ".join(["*a{0}"] * 9) + "]"
     [
         ("a0: &a0 [x]\n" + "".join(f"a{at + 1}: &a{at + 1} {NINE.format(at)}\n" for at in range(30)), "make it larger"),
         ("a0: &a0 [x]\n" + "".join(f"a{at + 1}: &a{at + 1} [*a{at}]\n" for at in range(200)), "nested more than 100"),
-        ("a: &a [*a]", "for nothing, or for what it stands in"),
-        ("a: *b", "for nothing, or for what it stands in"),
+        ("a: &a [*a]", "that refers to nothing, or to what contains it"),
+        ("a: *b", "that refers to nothing, or to what contains it"),
     ],
 )
 def test_alias_that_stands_for_too_much_is_refused(text: str, sentence: str) -> None:

@@ -34,7 +34,7 @@ def test_controls_are_taken_as_they_are() -> None:
         ),
         (
             {"panel": {"prot": 1}},
-            "trainctl.panel.prot is not a setting; allowed are address, cert, enabled, keep_min, key, open, ",
+            "trainctl.panel.prot is not a setting; allowed are address, cert, enabled, hosts, keep_min, key, open, ",
         ),
         (
             {"panel": {"oauth": {"provider": "github", "users": ["me"]}}},

@@ -26,15 +26,19 @@ CONFIG = """
 defaults: [trainctl, _self_]
 optim: {lr: 0.1, momentum: 0.9}
 steps: 60
+drawn: ${draw:}
 checkpoint: ${hydra:runtime.output_dir}/last.pt
 trainctl: {panel: {enabled: false}}
 """
 TRAINING = """
-import os, time
+import json, os, time, uuid
 import hydra, torch, trainctl
+from omegaconf import OmegaConf
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch.nn.parallel import DistributedDataParallel
+
+OmegaConf.register_new_resolver("draw", lambda: uuid.uuid4().hex)
 
 def batch(step, rank):
     made = torch.Generator().manual_seed(1000 * rank + step)
@@ -43,7 +47,10 @@ def batch(step, rank):
 
 def train(cfg, checkpoint):
     live = trainctl.live(cfg)
-    rank = dist.get_rank()
+    rank, before = dist.get_rank(), live.previous_attempt
+    seen = [rank, live.resuming, before and [before.number, before.state, before.last_step], cfg.drawn]
+    with open(os.environ.get("SEEN", os.devnull), "a") as file:
+        file.write(json.dumps(seen) + chr(10))
     torch.manual_seed(live.seed)
     model = DistributedDataParallel(torch.nn.Linear(4, 1))
     optimizer = torch.optim.SGD(model.parameters(), lr=cfg.optim.lr, momentum=cfg.optim.momentum)
@@ -112,7 +119,12 @@ class Project(ProjectProcesses):
         self.command = [sys.executable, *launcher, "app.py", "hydra.run.dir=outputs/run"]
 
     def start(self, **environment: str) -> psutil.Popen:
-        return self.launch(self.command, **environment)
+        self.seen_by_ranks = self.path / f"seen{len(self.started)}"
+        return self.launch(self.command, SEEN=str(self.seen_by_ranks), **environment)
+
+    def seen(self) -> list[Any]:
+        """Return what each rank was told of the attempt before, and the value that it has for a drawn key."""
+        return sorted(map(json.loads, self.seen_by_ranks.read_text().splitlines()))
 
     def answers(self, request: str) -> list[tuple[str, int | None]]:
         return [(event.state, event.step) for event in read_events(self.run) if event.id == request]
@@ -137,11 +149,18 @@ def test_loop_on_ranks_is_edited_killed_resumed_replayed_and_verified(project: P
     project.go.touch()
     project.until(lambda: "at 28" in project.printed())
     assert ("applied", 22) in project.answers(edit)
+    drawn = loads(project.run.changelog.read_text()).base["drawn"]
+    assert project.seen() == [[0, False, None, drawn], [1, False, None, drawn]]
     project.kill()
     assert state_of(project.run) == "interrupted"
 
     project.start()
     assert project.started[-1].wait(PATIENCE_S) == 0, project.printed()[-3000:]
+    seen = project.seen()
+    last = seen[0][2][2]
+    assert 20 <= last <= 28  # what a kill has kept from the disk is not known
+    told = [True, [1, "interrupted", last], drawn]
+    assert seen == [[0, *told], [1, *told]]
     status = read_status(project.run)
     assert status is not None
     assert (status.state, status.attempt) == ("done", 2)

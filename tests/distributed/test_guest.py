@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
-from rank_processes import HERE, PATIENCE_S, ask
+from rank_processes import HERE, LOOPBACK, PATIENCE_S, ask
 
 from trainctl.attempt import attempt
 from trainctl.config.yaml import loads
@@ -130,4 +130,38 @@ def test_program_that_is_not_a_rank_does_not_get_the_run_of_its_job(
 def test_run_that_has_ended_offers_nothing(host: attempt.Attempt) -> None:
     assert "TRAINCTL_RUN" in os.environ
     host.end("done", exit_code=0)
-    assert not {name for name in os.environ if name in ("TRAINCTL_RUN", "TRAINCTL_SEED")}
+    assert not {name for name in os.environ if name in ("TRAINCTL_RUN", "TRAINCTL_SEED", "TRAINCTL_SESSION")}
+
+
+RANKS_AFTER_LIVE = """
+import sys
+import multiprocessing
+from omegaconf import OmegaConf
+import trainctl
+
+def rank(meeting):
+    import torch.distributed
+    torch.distributed.init_process_group("gloo", init_method=meeting, rank=0, world_size=1)
+    trainctl.live(OmegaConf.create({"lr": 0.1}))
+
+if __name__ == "__main__":
+    trainctl.live(OmegaConf.create({"lr": 0.1}), run_dir="run")
+    process = multiprocessing.get_context("spawn").Process(target=rank, args=(f"file://{sys.argv[1]}",))
+    process.start()
+    process.join()
+    sys.exit(process.exitcode)
+"""
+
+
+def test_rank_of_a_program_that_has_opened_the_session_before_is_told_so_and_records_nowhere(tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    (tmp_path / "ranks.py").write_text(RANKS_AFTER_LIVE)
+    done = subprocess.run(
+        [sys.executable, "ranks.py", str(tmp_path / "meeting")],
+        cwd=tmp_path, env={**os.environ, **LOOPBACK}, capture_output=True, text=True, timeout=PATIENCE_S, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert (
+        "is open in the process that has started this rank; call trainctl.live(cfg) in the ranks alone" in done.stderr
+    )
+    assert not (tmp_path / "outputs").exists()

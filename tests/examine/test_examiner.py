@@ -235,7 +235,9 @@ def test_wrong_questions_are_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingError, match="takes 2 arguments; allowed are"):
         examiner.add(lambda run, more: None)
     called: Any = {"bleu": 3}
-    with pytest.raises(SettingError, match=r"the parser \{'bleu': 3\} is no function; name it without calling it: add"):
+    with pytest.raises(
+        SettingError, match=r"the parser \{'bleu': 3\} is not a function; name it without calling it: add"
+    ):
         examiner.add(called)
     with pytest.raises(RunDirError, match="is not a directory"):
         examiner.exam(tmp_path / "nowhere")

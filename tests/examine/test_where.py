@@ -66,8 +66,8 @@ def test_rows_are_sorted_numbers_first_and_those_without_a_value_last(name: str,
 @pytest.mark.parametrize(
     ("term", "message"),
     [
-        ("lr", "'lr' is no condition; one is KEY=VALUE, or KEY with !=, <, <=, > or >=, such as lr>0.01"),
-        ("=3", "'=3' is no condition"),
+        ("lr", "'lr' is not a condition; one is KEY=VALUE, or KEY with !=, <, <=, > or >=, such as lr>0.01"),
+        ("=3", "'=3' is not a condition"),
         ("lr>x", "'lr>x': > compares numbers, and 'x' is none; = and != take any value"),
     ],
 )

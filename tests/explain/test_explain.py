@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -120,8 +121,80 @@ def test_program_is_not_imported_and_what_only_it_knows_is_said(start: Start, tm
         "which config file set a value is unknown, because they cannot be read as they were"
     ]
     assert "optim/base" in explanation.unknown[0]
+    assert "ask it by `trainctl explain --app" in explanation.unknown[0]
+    assert explanation.unknown[0].endswith("app.py seed=2`")
     assert said(explanation.history["seed"], tmp_path) == [(2, "command line seed=2")]
     assert explanation.history["optim.lr"][0].source.kind == "unknown"
+
+
+def test_what_a_source_has_loaded_is_known_where_the_files_are_not(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "conf/optim/fast.yaml").write_text("defaults: [base, _self_]\nlr: 0.5\n")
+    (tmp_path / "more.yaml").write_text("optim: {lr: 0.3}\nseed: 4\n")
+    history = explain_run(start("run", "+from=yaml/more.yaml", "seed=2")).history
+    assert said(history["seed"], tmp_path)[-1] == (2, "command line seed=2")
+    assert said(history["optim.lr"], tmp_path) == [(0.3, "+from=yaml/more.yaml (more.yaml)")]
+
+
+PLUGIN = """
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+
+class Colours(SearchPathPlugin):
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        search_path.append(provider="colours", path="pkg://hydra_plugins.colours.conf")
+
+class Broken(SearchPathPlugin):
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        if not any(each.provider == "main" for each in search_path.get_path()):
+            raise ValueError("no main")
+"""
+
+
+def test_config_groups_of_an_installed_plugin_are_read(start: Start, tmp_path: Path) -> None:
+    """As hydra-colorlog adds `hydra/job_logging: colorlog`. A package that only the run names is not imported."""
+    site = tmp_path / "site"
+    for name, text in {
+        "hydra_plugins/colours/__init__.py": PLUGIN,
+        "hydra_plugins/colours/conf/__init__.py": "",
+        "hydra_plugins/colours/conf/hydra/job_logging/colours.yaml": "version: 1\nroot: null\n",
+        "hydra_plugins/colours/conf/optim/plugged.yaml": "lr: 0.7\n",
+        "named_by_the_run.py": f"open({str(tmp_path / 'imported')!r}, 'w')\n",
+    }.items():
+        (site / name).parent.mkdir(parents=True, exist_ok=True)
+        (site / name).write_text(text)
+    config = tmp_path / "conf/config.yaml"
+    config.write_text(config.read_text().replace("optim: fast", "optim: plugged, override hydra/job_logging: colours"))
+    environment = {**os.environ, "PYTHONPATH": f"{site}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
+
+    def call(*command: str) -> str:
+        done = subprocess.run(
+            [sys.executable, *command],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    call("app.py", "hydra.run.dir=run")
+    said_of_hydra = tmp_path / "run/.hydra/hydra.yaml"
+    said_of_hydra.write_text(
+        said_of_hydra.read_text().replace(
+            "    config_sources:\n",
+            "    config_sources:\n    - {path: named_by_the_run, schema: pkg, provider: main}\n",
+        )
+    )
+    assert "named_by_the_run" in said_of_hydra.read_text()
+    [lr] = [
+        each
+        for each in json.loads(call("-c", "from trainctl.cli import main; main()", "explain", "run", "--json"))
+        if each["key"] == "optim.lr"
+    ]
+    assert lr["set"] == [{"kind": "file", "source": "optim/plugged of colours (optim=plugged in config)", "value": 0.7}]
+    assert not (tmp_path / "imported").exists()
 
 
 def test_files_that_have_changed_since_are_said_to(start: Start, tmp_path: Path) -> None:

@@ -96,6 +96,9 @@ def test_two_ctrl_c_end_running_jobs(app: Any, wait_until: WaitUntil) -> None:
     assert any("no new jobs" in line for line in launcher.stdout), "the first one was heard: two at once would be one"
     launcher.send_signal(signal.SIGINT)
     wait_until(lambda: launcher.poll() is not None, "the launcher ends")
+    output = launcher.stdout.read()
+    assert output.count(": interrupted by Ctrl-C\n") == 2
+    assert "5 jobs: 2 interrupted, 3 not finished: the same command resumes" in output
     assert launcher.returncode == 130
     assert app.yaml("0/status.yaml")["state"] == "interrupted"
     assert not app.processes()
@@ -108,7 +111,7 @@ def test_sigterm_ends_all_after_the_grace(app: Any, wait_until: WaitUntil) -> No
     launcher.send_signal(signal.SIGTERM)
     output, _ = launcher.communicate(timeout=60)
     assert launcher.returncode == 128 + signal.SIGTERM
-    assert "was ended on request, by KILL since TERM was not obeyed" in output
+    assert "interrupted by SIGTERM; it did not obey TERM and was killed" in output
     assert app.yaml("0/status.yaml")["signal"] == "SIGKILL"
     assert not app.processes()
 

@@ -25,7 +25,7 @@ def test_end_of_the_system_or_the_terminal_ends_running_jobs(
     output, _ = launcher.communicate(timeout=60)
     assert launcher.returncode == 128 + number
     assert "ending 2 running jobs" in output
-    assert "5 jobs: 2 failed, 3 not finished: the same command resumes" in output
+    assert "5 jobs: 2 interrupted, 3 not finished: the same command resumes" in output
     assert "Traceback" not in output
     wait_until(lambda: not app.processes(), "all processes are gone")
     assert [app.yaml(f"{x}/status.yaml")["state"] for x in (0, 1)] == ["interrupted"] * 2
@@ -69,7 +69,7 @@ def test_signal_to_a_job_ends_that_job_alone_and_is_named(
     output, _ = launcher.communicate(timeout=60)
     assert launcher.returncode == 1
     assert reason in output
-    assert "3 jobs: 2 done, 1 failed" in output
+    assert f"3 jobs: 2 done, 1 {state}" in output
     status = app.yaml("0/status.yaml")
     assert (status["state"], status["reason"]) == (state, reason)
     assert app.run(*sweep).returncode == 0
@@ -107,7 +107,7 @@ class Interrupting:
 
 
 def test_job_that_died_between_its_last_word_and_its_answer_is_done(app: Any) -> None:
-    """What the run dir says counts: the job is asked for once more, and answers as a job that was finished earlier."""
+    """What the run dir says counts: the job is asked for again, and answers as a job that was finished earlier."""
     source = (app.path / "app.py").read_text()
     dies = """
     if mode == "mute":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from lightning.pytorch.loggers import CSVLogger  # noqa: E402
 from torch.utils.data import DataLoader  # noqa: E402
 
 import trainctl  # noqa: E402
+from trainctl.config.changelog import loads  # noqa: E402
+from trainctl.config.yaml import loads as read  # noqa: E402
 from trainctl.errors import SettingError  # noqa: E402
 from trainctl.frameworks.lightning import TrainctlCallback  # noqa: E402
 from trainctl.rundir.events import answer  # noqa: E402
@@ -267,6 +270,65 @@ def test_edits_for_the_next_epoch_take_effect_as_it_begins(open_live: OpenLive, 
     assert {rate for *_, rate in model.seen} == {0.5}
     events = run.events.read_text()
     assert '"step": 1' in events or '"step":1' in events
+
+
+class Sized(Line):
+    """Makes its data for each epoch with the batch size that the config says then."""
+
+    def train_dataloader(self) -> Any:
+        return DataLoader(torch.linspace(-1, 1, 12).reshape(12, 1), trainctl.current().now.batch, shuffle=True)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        loss = super().training_step(batch, batch_idx)
+        self.seen[-1] = (trainctl.current().step_number, self.trainer.current_epoch, batch.flatten().tolist())
+        return loss
+
+
+class AsksOnce(Callback):
+    """Asks at one step for another batch size, and waits until it is taken."""
+
+    def __init__(self, run: RunDir, step: int) -> None:
+        self.run, self.step = run, step
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        if trainctl.current().step_number == self.step:
+            file_request(self.run, {"batch": "6"}, via="test")
+            self.step = -1
+        elif self.step == -1:
+            time.sleep(0.2)
+
+
+def test_batch_size_is_edited_for_the_epoch_that_begins_at_the_recorded_step(end_run: EndRun, tmp_path: Path) -> None:
+    def fit(name: str, *callbacks: Any, ckpt: Path | None = None, **settings: Any) -> tuple[Sized, RunDir]:
+        run = RunDir.at(tmp_path / name)
+        own = {"seed": 1, "controls": {"batch": {"when": "epoch"}}, **settings}
+        live = trainctl.live(OmegaConf.create({"lr": 0.1, "batch": 4, "trainctl": own}), run_dir=run.path)
+        torch.manual_seed(3)
+        model = Sized(live.config)
+        saver = ModelCheckpoint(tmp_path / name, filename="{epoch}", save_top_k=-1)
+        made = trainer(
+            tmp_path, TrainctlCallback(), saver, *callbacks, max_epochs=4, reload_dataloaders_every_n_epochs=1
+        )
+        made.fit(model, ckpt_path=ckpt, weights_only=False if ckpt else None)
+        end_run()
+        return model, run
+
+    run = RunDir.at(tmp_path / "first")
+    run.create()
+    model, run = fit("first", AsksOnce(run, 2))
+    sizes = [(step, epoch, len(batch)) for step, epoch, batch in model.seen]
+    assert sizes == [(1, 0, 4), (2, 0, 4), (3, 0, 4), (4, 1, 6), (5, 1, 6), (6, 2, 6), (7, 2, 6), (8, 3, 6), (9, 3, 6)]
+    changelog = loads(run.changelog.read_text())
+    assert [(edit.step, edit.values) for edit in changelog.edits] == [(4, {"batch": 6})]
+    assert read(run.progress.read_text())["total"] == 9
+
+    again, _ = fit("replay", replay=str(run.path))
+    assert again.seen == model.seen  # the same items in the same batches
+    copy = tmp_path / "second"
+    copy.mkdir()
+    (copy / "changelog.yaml").write_text(run.changelog.read_text())
+    resumed, _ = fit("resumed", ckpt=run.path / "epoch=1.ckpt", replay=str(copy / "changelog.yaml"))
+    assert resumed.seen == model.seen[5:]
 
 
 def test_trainer_without_a_session_is_told_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import sys
 from collections.abc import Iterator
@@ -12,13 +13,17 @@ import pytest
 from project_processes import ProjectProcesses
 
 from trainctl.config.changelog import loads
+from trainctl.rundir import files
+from trainctl.rundir.finding import find_runs
 from trainctl.rundir.paths import RunDir
-from trainctl.rundir.status import read_status
+from trainctl.rundir.result import read_result
+from trainctl.rundir.status import read_status, state_of
 
 pytest.importorskip("lightning", reason="Lightning is not installed")
 pytestmark = [pytest.mark.timeout(900), pytest.mark.slow]
 
 PATIENCE_S = 300
+GRID = "model.lr=0.1,0.05"
 FILES = {
     "configs/train.yaml": """
 defaults:
@@ -31,6 +36,7 @@ defaults:
   - trainer: cpu
   - paths: default
   - hydra: default
+  - hparams_search: null
 task_name: train
 seed: ${trainctl.seed}
 ckpt_path: null
@@ -68,6 +74,20 @@ output_dir: ${hydra:runtime.output_dir}
 # @package hydra
 run: {dir: "${paths.log_dir}/${task_name}/runs/${now:%Y-%m-%d}_${now:%H-%M-%S}"}
 sweep: {dir: "${paths.log_dir}/${task_name}/multiruns", subdir: "${trainctl_name:}"}
+""",
+    "configs/hparams_search/line_optuna.yaml": """
+# @package _global_
+defaults:
+  - override /hydra/sweeper: optuna
+hydra:
+  sweeper:
+    direction: minimize
+    n_trials: 4
+    n_jobs: 1
+    sampler: {seed: 3, n_startup_trials: 2}
+    params:
+      model.lr: interval(0.01, 0.1)
+      data.batch_size: choice(4, 8)
 """,
     "src/__init__.py": "",
     "src/parts.py": """
@@ -142,7 +162,7 @@ class Project(ProjectProcesses):
         return RunDir.at(self.path / "logs/train/multiruns" / name)
 
     def start(self, *more: str, **environment: str) -> psutil.Popen:
-        command = [sys.executable, "src/train.py", "-m", "model.lr=0.1,0.05", "hydra.launcher.slots=1", *more]
+        command = [sys.executable, "src/train.py", "-m", "hydra.launcher.slots=1", *more]
         return self.launch(command, **environment)
 
 
@@ -155,7 +175,7 @@ def project(tmp_path: Path) -> Iterator[Project]:
 
 def test_template_is_edited_killed_resumed_with_its_own_key_replayed_and_verified(project: Project) -> None:
     run = project.run("ModelLr_0.1")
-    project.start(GO="go")
+    project.start(GRID, GO="go")
     project.until(lambda: run.progress.exists() and "step: 1" in run.progress.read_text())
     for edit in ("data.batch_size=4", "model.lr=0.02"):
         assert project.cli("set", str(run.path), edit, "--no-wait").returncode == 0
@@ -166,7 +186,7 @@ def test_template_is_edited_killed_resumed_with_its_own_key_replayed_and_verifie
     assert "model.lr: 0.1 -> 0.02" in told, told
     project.kill()
 
-    resumed = project.start("ckpt_path=last")
+    resumed = project.start(GRID, "ckpt_path=last")
     assert resumed.wait(PATIENCE_S) == 0, project.printed()[-3000:]
     assert "2 jobs: 2 done" in project.printed(), project.printed()
     status = read_status(run)
@@ -175,12 +195,49 @@ def test_template_is_edited_killed_resumed_with_its_own_key_replayed_and_verifie
     edits = [edit.values for edit in loads(run.changelog.read_text()).edits]
     assert edits == [{"model.lr": 0.02}, {"ckpt_path": "last"}], edits
 
-    again = project.start("ckpt_path=last")
+    again = project.start(GRID, "ckpt_path=last")
     assert again.wait(PATIENCE_S) == 0
     assert "2 jobs: 2 skipped" in project.printed()
     rows = json.loads(project.cli("table", "logs", "--json").stdout)
     assert {row["name"] for row in rows} == {"ModelLr_0.1", "ModelLr_0.05"}
     assert all(row["step"] == 60 for row in rows), rows
+    looked = {command: project.cli(command, "logs").stdout.splitlines() for command in ("ls", "table")}
+    assert [line.split()[:2] for line in looked["ls"][1:]] == [
+        ["done", "train/multiruns/ModelLr_0.05"],
+        ["done", "train/multiruns/ModelLr_0.1"],
+    ]
+    head = looked["table"][0].split()
+    assert head[:3] == ["name", "model.lr", "ckpt_path"], head
+    assert not [title for title in head if title.startswith(("paths", "callbacks", "logger", "trainer"))], head
+    assert "attempt    2" in project.cli("show", str(run.path)).stdout
+    explained = project.cli("explain", str(run.path), "model.lr").stdout
+    assert "edit at step" in explained
+    assert "command line model.lr=0.1" in explained
+    assert "configs/model/line.yaml (model=line in train.yaml)" in explained
     verified = project.cli("replay", str(run.path), "--verify")
     assert verified.returncode == 0, verified.stdout[-2000:] + verified.stderr[-2000:]
     assert "identical: " in verified.stdout
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("hydra_plugins.hydra_optuna_sweeper") is None,
+    reason="hydra-optuna-sweeper is not installed",
+)
+def test_search_by_optuna_that_was_killed_goes_on_with_the_trials_it_had(project: Project) -> None:
+    search = ["hparams_search=line_optuna", "trainer.max_epochs=1"]
+    project.start(*search)
+    project.until(lambda: project.printed().count("DONE") >= 2)
+    project.kill()
+    before = {run.path.name: read_result(run) for run in find_runs(project.path / "logs") if state_of(run) == "done"}
+    assert len(before) >= 2
+
+    assert project.start(*search).wait(PATIENCE_S) == 0, project.printed()[-3000:]
+    printed = project.printed()
+    assert printed.count("finished earlier") == len(before), printed
+    results = {run.path.name: read_result(run) for run in find_runs(project.path / "logs") if state_of(run) == "done"}
+    assert len(results) == 4
+    assert before.items() <= results.items()
+    best = files.read_mapping(project.run("optimization_results.yaml").path)
+    assert best["best_value"] == min(results.values())
+    rate, size = best["best_params"]["model.lr"], best["best_params"]["data.batch_size"]
+    assert results[f"DataBatchSize_{size}-ModelLr_{rate}"] == best["best_value"]

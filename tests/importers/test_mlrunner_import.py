@@ -38,8 +38,8 @@ def test_unknown_placeholders_stay_and_are_told() -> None:
     imported = carried("t {gone} [lost]", "default: {a: 1}")
     assert yaml.loads(imported.files["params.yaml"])["commands"]["t"] == "t {gone} [lost]"
     assert imported.notes == [
-        "template.t: {gone} is no parameter; left as it is",
-        "template.t: [lost] is no parameter; left as it is",
+        "template.t: {gone} is not a parameter; left as it is",
+        "template.t: [lost] is not a parameter; left as it is",
     ]
 
 

@@ -145,7 +145,7 @@ def test_changelog_gets_the_names_of_the_config_and_changes_of_lists_whole() -> 
     ("changelog", "note"),
     [
         ("0: {w: 1}", "step 0: w is several keys of the config; left out"),
-        ("0: {gone: 1}", "step 0: gone is no key of the config; left out"),
+        ("0: {gone: 1}", "step 0: gone is not a key of the config; left out"),
         (
             "0: {lr: 0.2}",
             "lr: the changelog began with 0.2, the config has 0.1; to repeat the changelog start with the first",

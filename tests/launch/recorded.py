@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from trainctl.launch.slots.gpu import Gpu, GpuProcess, Look
+from trainctl.launch.slots.gpu import NVIDIA, Gpu, GpuProcess, Look
 
 RECORD: list[dict[str, Any]] = json.loads(Path(__file__).with_name("recorded_gpus.json").read_text())
 IN_PCI_ORDER = sorted(RECORD, key=lambda entry: str(entry["bus_id"]))
@@ -22,6 +22,8 @@ MIGS = [
 
 class RecordedGpus:
     """A `GpuReader` over the record, in which tests change what happens; it counts what it is asked."""
+
+    kind = NVIDIA
 
     def __init__(self, *, split: bool = False) -> None:
         self.split = split

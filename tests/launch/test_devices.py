@@ -10,8 +10,8 @@ import pytest
 from recorded import MIGS, PARENT, UUIDS, RecordedGpus
 
 from trainctl.errors import SettingError
-from trainctl.launch.slots.devices import usable_cores, visible_gpus
-from trainctl.launch.slots.gpu import NoDriver
+from trainctl.launch.slots.devices import visible_gpus
+from trainctl.launch.slots.gpu import NoDriver, SilentDriver
 
 
 def visible(preset: str | None, *, split: bool = False, **environment: str) -> list[str]:
@@ -49,6 +49,9 @@ def test_preset_that_hides_all_asks_no_driver(preset: str) -> None:
         ("6,6", [6]),
         ("1,-1,2", [1]),
         ("-1,2", []),
+        ("1,", [1]),
+        (" 1 , , 2,", [1, 2]),
+        (f"{UUIDS[3]},3,", [3]),
     ],
 )
 def test_preset_is_the_universe_in_its_order(preset: str, indices: list[int]) -> None:
@@ -91,10 +94,76 @@ def test_no_driver_leaves_no_gpus_and_says_why() -> None:
     assert found.scope == "this machine has no NVIDIA driver (Driver Not Loaded)"
 
 
-def test_preset_without_a_driver_is_named_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.WARNING):
-        assert visible_gpus({"CUDA_VISIBLE_DEVICES": "0"}, no_driver).gpus == ()
-    assert "CUDA_VISIBLE_DEVICES=0 asks for GPUs, but this machine has no NVIDIA driver" in caplog.text
+@pytest.mark.parametrize(
+    ("environment", "sign"),
+    [
+        ({"CUDA_VISIBLE_DEVICES": "0,1,"}, "CUDA_VISIBLE_DEVICES=0,1, names some"),
+        ({"ROCR_VISIBLE_DEVICES": "0,1"}, "ROCR_VISIBLE_DEVICES=0,1 names some"),
+        ({"CUDA_VISIBLE_DEVICES": "", "HIP_VISIBLE_DEVICES": "1"}, "HIP_VISIBLE_DEVICES=1 names some"),
+        ({"ZE_AFFINITY_MASK": "0.1"}, "ZE_AFFINITY_MASK=0.1 names some"),
+        ({}, ""),
+    ],
+)
+def test_gpus_that_are_only_named_cannot_be_asked_for(tmp_path: Path, environment: dict[str, str], sign: str) -> None:
+    found = visible_gpus(environment, no_driver, root=tmp_path)
+    assert found.gpus == ()
+    assert found.unasked is not None
+    assert found.unasked.sign == sign
+
+
+@pytest.mark.parametrize("variable", ["CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"])
+def test_gpus_that_are_hidden_are_not_asked_for_without_a_driver_either(tmp_path: Path, variable: str) -> None:
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "dev/kfd").touch()
+    found = visible_gpus({variable: "-1"}, no_driver, root=tmp_path)
+    assert found.unasked is None
+    assert "hides them" in found.scope
+
+
+@pytest.mark.parametrize(
+    ("path", "is_sign"),
+    [
+        ("dev/nvidiactl", True),  # a container without NVML
+        ("usr/lib/wsl/lib/libcuda.so.1", True),
+        ("dev/nvhost-gpu", True),  # a Jetson
+        ("dev/kfd", True),  # AMD
+        ("dev/dxg", False),  # every WSL has it
+    ],
+)
+def test_files_of_a_driver_show_that_there_are_gpus(tmp_path: Path, path: str, is_sign: bool) -> None:
+    (tmp_path / path).parent.mkdir(parents=True)
+    (tmp_path / path).touch()
+    found = visible_gpus({}, no_driver, root=tmp_path).unasked
+    assert found is not None
+    assert found.sign == (f"/{path} is there" if is_sign else "")
+
+
+@pytest.mark.parametrize(
+    ("bus", "vendor", "is_sign"), [("3a", "8086", True), ("00", "8086", False), ("3a", "1a03", False)]
+)
+def test_intel_gpu_is_a_sign_unless_it_is_inside_of_the_processor(
+    tmp_path: Path, bus: str, vendor: str, is_sign: bool
+) -> None:
+    device = tmp_path / f"sys/devices/pci0000:00/0000:{bus}:02.0"
+    node = tmp_path / "sys/class/drm/renderD128"
+    device.mkdir(parents=True)
+    node.mkdir(parents=True)
+    (device / "vendor").write_text(f"0x{vendor}\n")
+    (node / "device").symlink_to(device)
+    found = visible_gpus({}, no_driver, root=tmp_path).unasked
+    assert found is not None
+    assert found.sign == ("/dev/dri/renderD128 is there" if is_sign else "")
+
+
+def test_driver_that_does_not_answer_is_an_error_unless_the_slots_are_a_list() -> None:
+    def fail() -> Any:
+        raise SilentDriver("the NVIDIA driver says: Driver/library version mismatch")
+
+    with pytest.raises(
+        SettingError, match=r"the NVIDIA driver says: .*; mend it, name them .* CUDA_VISIBLE_DEVICES=-1"
+    ):
+        visible_gpus({}, fail)
+    assert visible_gpus({}, fail, is_list=True).unasked is not None
 
 
 @pytest.mark.parametrize(("order", "is_said"), [("FASTEST_FIRST", True), ("PCI_BUS_ID", False)])
@@ -102,15 +171,6 @@ def test_order_of_unlike_gpus_is_said(caplog: pytest.LogCaptureFixture, order: s
     with caplog.at_level(logging.INFO):
         visible("0", CUDA_DEVICE_ORDER=order)
     assert ("taken in PCI bus order" in caplog.text) == is_said
-
-
-@pytest.mark.parametrize(
-    ("quota", "expected"),
-    [("max 100000\n", None), ("100000 100000\n", 1), ("50000 100000\n", 1), ("99900000 100000\n", None)],
-)
-def test_cores_of_a_container_are_its_share(tmp_path: Path, quota: str, expected: int | None) -> None:
-    (tmp_path / "cpu.max").write_text(quota)
-    assert usable_cores(tmp_path / "cpu.max") == (expected or usable_cores(tmp_path / "none"))
 
 
 def test_entries_of_the_record_are_not_in_pci_order() -> None:

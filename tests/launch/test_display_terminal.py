@@ -10,6 +10,7 @@ import re
 import select
 import struct
 import subprocess
+import sys
 import termios
 from collections.abc import Callable
 from pathlib import Path
@@ -77,3 +78,58 @@ def test_last_line_of_a_sweep_says_how_its_page_is_shown_again(app: Any) -> None
     assert lines[-1] == "trainctl panel sweep"
     plain = app.run("x=1,2,3", "mode=raise", "hydra.sweep.dir='my sweep'", *page)  # no terminal, and a failure
     assert plain.stderr.splitlines()[-1] == "trainctl panel 'my sweep'"
+
+
+NOISY = """
+import ctypes, os, sys, threading, time, warnings
+import hydra
+from omegaconf import OmegaConf
+
+libc = ctypes.CDLL(None)
+
+def told(x):
+    print("A by a resolver")
+    os.system("echo B by its child")
+    libc.puts(b"C by C"); libc.fflush(None)
+    warnings.warn("D a warning")
+    if x == 3: raise ValueError("E no value")
+    return x
+
+def chat():
+    for _ in range(10):
+        time.sleep(0.05)
+        print("F by a thread of the launcher")
+
+OmegaConf.register_new_resolver("told", told)
+
+@hydra.main(version_base=None, config_path="conf", config_name="config")
+def main(cfg):
+    print("G by the job")
+    time.sleep(0.3)
+    return cfg.x
+
+if __name__ == "__main__":
+    threading.Thread(target=chat, daemon=True).start()
+    main()
+"""
+
+
+def test_nothing_that_is_printed_during_a_sweep_is_glued_to_the_picture(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(NOISY)
+    (tmp_path / "conf").mkdir()
+    preset = "defaults: [trainctl, _self_]\nx: 0\ntrainctl: {panel: {enabled: false}, missing: allow}\n"
+    (tmp_path / "conf" / "config.yaml").write_text(preset)
+    pictures: list[list[str]] = []
+    command = [sys.executable, "app.py", "-m", "x=${told:1},${told:2}", "hydra.launcher.start=spawn"]
+    screen = on_pty(command, tmp_path, 100, 200, lambda screen: pictures.append(screen.shown()))
+    for picture in pictures:
+        bars = [line for line in picture if " left" in line]
+        assert len(bars) <= 1, picture
+        assert all(line.endswith(" left") for line in bars), picture
+    lines = screen.shown()
+    assert lines[-1].startswith("2 jobs: 2 done ("), lines
+    assert not any(line.startswith(("slot ", "cpu ")) for line in lines)
+    assert not any("G by the job" in line for line in lines)
+    log = next((tmp_path / "outputs" / "app").glob("X_*/job.log")).read_text()
+    for words in ("A by a resolver\n", "B by its child\n", "C by C\n", "D a warning", "G by the job\n"):
+        assert words in log

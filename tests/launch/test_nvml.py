@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 from recorded import IN_PCI_ORDER, MIGS, PARENT, RECORD, UUIDS, RecordedGpus
 
-from trainctl.errors import SettingError
-from trainctl.launch.slots.gpu import Gpu, GpuProcess, Look, NoDriver
+from trainctl.launch.slots.gpu import Gpu, GpuProcess, Look, NoDriver, SilentDriver
 from trainctl.launch.slots.nvml import NvmlReader
 
 pynvml = pytest.importorskip("pynvml", reason="nvidia-ml-py is not installed")
@@ -181,8 +180,20 @@ def test_driver_that_does_not_answer_is_an_error_not_a_machine_without_gpus(monk
         raise pynvml.NVMLError_LibRmVersionMismatch
 
     monkeypatch.setattr(pynvml, "nvmlInit", fail)
-    with pytest.raises(SettingError, match=r"the NVIDIA driver says: .*; mend it, or set CUDA_VISIBLE_DEVICES=-1"):
+    with pytest.raises(SilentDriver, match="the NVIDIA driver says: "):
         NvmlReader()
+
+
+def test_gpu_of_a_jetson_is_on_no_bus_and_tells_little(driver: RecordedDriver, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PciInfo", "MemoryInfo", "UtilizationRates", "ComputeRunningProcesses", "ProcessUtilization"):
+        monkeypatch.setattr(pynvml, f"nvmlDeviceGet{name}", driver._refuse)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetCount", lambda: 1)
+    reader = NvmlReader()
+    (gpu,) = reader.gpus()
+    assert (gpu.index, gpu.uuid, gpu.total_mib) == ("0", RECORD[0]["uuid"], None)
+    assert reader.look(gpu.uuid) == Look()
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetUUID", driver._refuse)
+    assert [gpu.uuid for gpu in reader.gpus()] == ["0"], "by which CUDA knows it too"
 
 
 def test_reader_lets_the_driver_go(driver: RecordedDriver) -> None:

@@ -10,7 +10,8 @@ from recorded import UUIDS, Clock, RecordedGpus
 from trainctl.errors import SettingError
 from trainctl.launch.settings import check_settings
 from trainctl.launch.slots.admission import Room, RoomSettings
-from trainctl.launch.slots.devices import usable_cores, visible_gpus
+from trainctl.launch.slots.cores import usable_cores
+from trainctl.launch.slots.devices import visible_gpus
 from trainctl.launch.slots.gpu import NoDriver
 from trainctl.launch.slots.host_locks import HostLocks
 from trainctl.launch.slots.pool import SlotPool, make_pool
@@ -71,8 +72,16 @@ def test_machine_without_a_driver_has_cpu_slots(tmp_path: Path) -> None:
 
     places = tmp_path / "places"
     assert {slot.name for slot in make_pool(check_settings(slots=3), {}, open_reader=fail).slots} == {"cpu"}
-    with pytest.raises(SettingError, match=r"asks for device '0', which is not visible here.*no NVIDIA driver"):
-        make_pool(check_settings(slots=[0]), {}, open_reader=fail, directory=places)
+    listed = make_pool(check_settings(slots=[0, "2,3"]), {}, open_reader=fail, directory=places)
+    assert [slot.name for slot in taken(listed)] == ["0", "2,3"]
+    other = make_pool(check_settings(slots=[3, "cpu"]), {}, open_reader=fail, directory=places)
+    assert [slot.name for slot in taken(other)] == ["cpu"], "device 3 is in use, whatever it is"
+    with pytest.raises(
+        SettingError, match=r"min_free_mib=10 cannot be enforced, .*no NVIDIA driver.*; remove the setting"
+    ):
+        make_pool(check_settings(slots=[0], min_free_mib=10), {}, open_reader=fail, directory=places)
+    listed.close()
+    other.close()
 
 
 def test_slots_of_auto_are_all_gpus_with_their_share_of_cores(pool: MakePool) -> None:

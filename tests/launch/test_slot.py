@@ -9,7 +9,7 @@ from recorded import MIGS, PARENT, UUIDS, RecordedGpus
 
 from trainctl.errors import SettingError
 from trainctl.launch.settings import check_settings
-from trainctl.launch.slots.devices import Visible, visible_gpus
+from trainctl.launch.slots.devices import Unasked, Visible, visible_gpus
 from trainctl.launch.slots.slot import Slot, asks_for_gpus, make_slots
 
 EIGHT = visible_gpus({}, RecordedGpus)
@@ -132,7 +132,50 @@ def test_slot_shows_its_job_only_its_devices() -> None:
         "TRAINCTL_SLOT": "2,3",
         "OMP_NUM_THREADS": "4",
     }
-    assert Slot("cpu", (), 0).environment()["CUDA_VISIBLE_DEVICES"] == ""
+    hidden = Slot("cpu", (), 0).environment()
+    assert (hidden["CUDA_VISIBLE_DEVICES"], hidden["HIP_VISIBLE_DEVICES"]) == ("", "-1"), (
+        "HIP sees all of an empty list"
+    )
+
+
+def unasked(**presets: str) -> Visible:
+    return Visible(scope="no library", unasked=Unasked(presets))
+
+
+def shown(entry: str, **presets: str) -> dict[str, str]:
+    (slot,) = make_slots([entry], unasked(**presets), 2)
+    return {
+        name: value for name, value in slot.environment().items() if name not in ("CUDA_DEVICE_ORDER", "TRAINCTL_SLOT")
+    }
+
+
+def test_list_that_nobody_can_be_asked_about_is_shown_in_the_variables_of_all_makers() -> None:
+    assert shown("2,3") == dict.fromkeys(("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ZE_AFFINITY_MASK"), "2,3")
+    assert shown("0.1")["ZE_AFFINITY_MASK"] == "0.1"
+    assert shown("GPU-1f3a") == dict.fromkeys(("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES"), "GPU-1f3a")
+    assert shown("2", ROCR_VISIBLE_DEVICES="4, 2,")["HIP_VISIBLE_DEVICES"] == "1", "HIP counts within ROCR"
+    assert shown("2", ROCR_VISIBLE_DEVICES="4,2", HIP_VISIBLE_DEVICES="1")["HIP_VISIBLE_DEVICES"] == "1"
+    assert shown("cpu")["CUDA_VISIBLE_DEVICES"] == ""
+
+
+@pytest.mark.parametrize(
+    ("entry", "presets"),
+    [
+        ("0", {"CUDA_VISIBLE_DEVICES": "4,5"}),
+        ("0", {"ROCR_VISIBLE_DEVICES": "4,5"}),
+        ("4", {"ROCR_VISIBLE_DEVICES": "4,5", "HIP_VISIBLE_DEVICES": "1"}),
+        ("1", {"ZE_AFFINITY_MASK": "0"}),
+    ],
+)
+def test_device_outside_of_a_preset_is_refused_though_nobody_can_be_asked(entry: str, presets: dict[str, str]) -> None:
+    *_, (variable, preset) = presets.items()
+    with pytest.raises(SettingError, match=rf"asks for device '{entry}', which is not in {variable}={preset}"):
+        make_slots([entry], unasked(**presets), 2)
+
+
+@pytest.mark.parametrize("setting", ["auto", 3])
+def test_slots_without_a_count_of_gpus_hide_nothing(setting: Any) -> None:
+    assert all(slot.environment() == {"TRAINCTL_SLOT": "cpu"} for slot in make_slots(setting, unasked(), 8))
 
 
 def test_slot_travels_to_the_job() -> None:

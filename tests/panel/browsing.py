@@ -92,23 +92,40 @@ def run_url(url: str, name: str) -> str:
 
 def open_run(page: Any, url: str, name: str) -> None:
     page.goto(run_url(url, name))
-    expect(field(page, "warmup")).to_be_visible()
+    expect(value(page, "sched.warmup")).to_be_visible()
     settle(page)
 
 
 def field(page: Any, name: str) -> Any:
     # a field with a hint has some spaces after its label
-    return page.get_by_label(re.compile(rf"^{name}\W*$"))
+    return page.get_by_label(re.compile(rf"^{re.escape(name)}\W*$"))
 
 
-def locked(page: Any, reason: str) -> Any:
-    """The signs of the keys that are locked for that reason."""
-    return page.get_by_role("img", name=reason, exact=True)
+def row_of_key(page: Any, key: str) -> Any:
+    """A key's row in the tree of a run's keys."""
+    return page.locator(f"[data-key={json.dumps(key)}]")
 
 
-def head_of(page: Any, title: str) -> Any:
-    """The head of a section of the form, which opens and closes it."""
-    return page.locator(".MuiCardHeader-root").filter(has_text=re.compile(rf"^{re.escape(title)}( [\d,]+ keys?)?$"))
+def value(page: Any, key: str) -> Any:
+    """The value of a key that is not being edited: a text."""
+    return row_of_key(page, key).locator(".plain")
+
+
+def edit(page: Any, key: str, text: str | None = None) -> Any:
+    """Open the widget of a key by a click on its value, unless it is open, and put a text into it."""
+    widget = row_of_key(page, key).locator(".field")
+    if not widget.count():
+        value(page, key).click()
+    if text is not None:
+        widget.fill(text)
+    return widget
+
+
+def show_all_keys(page: Any) -> None:
+    """Show the locked keys too."""
+    shown = page.get_by_role("button", name=re.compile(r"^all [\d,]+ keys$"))
+    if shown.get_attribute("aria-pressed") == "false":
+        shown.click()
 
 
 def button(page: Any, name: str) -> Any:

@@ -40,9 +40,9 @@ def test_application_serves_pages_behind_its_prefix_and_knows_whether_one_is_ope
 
     async def serve() -> None:
         pages = {"/": page, r"/run/(?P<name>[^/]+)": page}
-        application = _bokeh.application_of(pages, "prefix", ["127.0.0.1:1", "lab.example"], ["X-Known"])
-        allowed = {"lab.example": True, "127.0.0.1:1": True, "127.0.0.1:2": False, "evil.example": False}
-        assert {host: check_allowlist(host, application.websocket_origins) for host in allowed} == allowed
+        application = _bokeh.application_of(pages, "prefix", ["X-Known"])
+        for host in ("lab.example", "127.0.0.1:1", "[::1]:2"):  # the gate has judged them already
+            assert check_allowlist(host, application.websocket_origins)
         application.add_transform(Mark)
         sockets = bind_sockets(0, "127.0.0.1")
         http = HTTPServer(application)

@@ -40,7 +40,7 @@ BUSY_S = 3.0  # by which a machine that tests may be late
 RELOAD_MS = 15_000  # as `trainctl.panel.server.app`, which only the server's process loads
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed on this machine")
 
-# notes when the banner comes, by the page's own clock; gone once the page is loaded anew
+# notes when the banner comes, by the page's own clock; gone once the page is loaded again
 NOTE = """() => {
   window.same = true;
   const note = () => { if (!window.shown && document.querySelector("[role=alert]")) window.shown = Date.now(); };
@@ -197,7 +197,7 @@ def test_page_that_is_open_keeps_its_server_and_shows_the_end(tmp_path: Path) ->
         handle.close()
         closed = time.monotonic()
         expect(page.get_by_text("done").first).to_be_visible()
-        # for longer than a page is waited for that may be loading anew
+        # for longer than a page is waited for that may be loading again
         wait_for(lambda: time.monotonic() - closed > RELOAD_MS / 1000 + 5, "a while", PATIENCE_S)
         assert process.find(tmp_path / "root") is not None
         expect(page.get_by_role("alert")).to_have_count(0)

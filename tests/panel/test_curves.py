@@ -1,4 +1,4 @@
-"""Curves: read from where the last look ended, thinned when long, and read anew when the file is another one."""
+"""Curves: read from where the last look ended, thinned when long, and read again when the file is another one."""
 
 from __future__ import annotations
 
@@ -9,13 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from trainctl.config.controls import Key
 from trainctl.panel.auth.rate_limit import Bucket
 from trainctl.panel.data.curves import MAX_POINTS, UNSEEN, Curve, Curves, dotted, not_finite
 from trainctl.panel.widgets.ansi import last_written, to_html
-from trainctl.panel.widgets.number import nudged, position, text_at
 from trainctl.panel.widgets.overlay import smoothed
-from trainctl.rundir import files
 from trainctl.rundir.paths import RunDir
 
 
@@ -65,7 +62,7 @@ def test_long_curve_is_thinned_evenly() -> None:
     assert MAX_POINTS <= len(curve.steps) <= 2 * MAX_POINTS
     gaps = {after - before for before, after in zip(curve.steps, curve.steps[1:], strict=False)}
     assert len(gaps) == 1
-    assert curve.steps == [int(value) for value in curve.values]
+    assert list(curve.steps) == [int(value) for value in curve.values]
 
 
 def test_smoothing_goes_on_after_what_is_no_number() -> None:
@@ -77,16 +74,6 @@ def test_terminal_codes_become_colours_and_nothing_else() -> None:
     assert to_html("\x1b[1;31mred\x1b[0m <b>\x1b]0;title\x07\x1b[2K") == '<span class="bold r">red</span> &lt;b&gt;'
     assert to_html("\x1b[38;5;196mx\x1b[m") == "x"
     assert last_written("10%\r100%") == "100%"
-
-
-@pytest.mark.parametrize("place", [0, 1, 77, 200])
-def test_slider_never_leaves_the_bounds(place: int) -> None:
-    for key in (Key("float", min=1e-6, max=3.3333, log=True), Key("int", min=1.5, max=9.2), Key("float", min=0, max=1)):
-        assert key.min is not None
-        assert key.max is not None
-        assert key.min <= float(text_at(place, key)) <= key.max
-    assert position("not a number", Key("float", min=0, max=1)) == 0
-    assert nudged("nan", Key("float"), up=True) is None
 
 
 def test_turns_run_out() -> None:
@@ -105,30 +92,3 @@ def test_points_between_nans_are_dots_and_gaps_are_named() -> None:
     ]  # fmt: skip
     assert not_finite(steps, values) == [(2, 2, "nan"), (4, 5, "inf, nan")]
     assert (dotted([1, 2], [0.5, 0.4]), not_finite([1, 2], [0.5, 0.4])) == (([1, 2], [0.5, 0.4]), [])
-
-
-def test_plot_of_a_run_marks_where_a_metric_is_nan_and_goes_on(run: RunDir) -> None:
-    pytest.importorskip("panel_material_ui")
-    from trainctl.panel.data.run_view import RunRow, read_view
-    from trainctl.panel.widgets.plots import Plots
-
-    curves = Curves(run)
-    run.changelog.write_text("0:\n  lr: 0.1\n#.\n")
-    plots = Plots(read_view(RunRow.of(run), []), curves)
-
-    def log(*values: float) -> None:
-        first = 1 + len(files.read_lines(run.metrics))
-        files.append_lines(run.metrics, [{"step": first + at, "t": 1.0, "loss": one} for at, one in enumerate(values)])
-        curves.look()
-        plots.follow(read_view(RunRow.of(run), []), curves)
-
-    log(1.0, 0.5)
-    assert dict(plots._gaps.data) == {"first": [], "last": [], "what": []}
-    log(math.nan, 0.25)
-    log(math.inf, 0.2, 0.1)
-    assert dict(plots._gaps.data) == {"first": [3, 5], "last": [3, 5], "what": ["nan", "inf"]}
-    shown = {name: list(column) for name, column in plots._metric_data.data.items()}
-    points = [(x, y) for x, y in zip(shown["step"], shown["value"], strict=True) if math.isfinite(y)]
-    assert points == [
-        (1, 1.0), (2, 0.5), (pytest.approx(3.999), 0.25), (pytest.approx(4.001), 0.25), (6, 0.2), (7, 0.1),
-    ]  # fmt: skip

@@ -18,6 +18,7 @@ import pytest
 from task_app import Task
 
 from trainctl.config.settings import PanelSettings
+from trainctl.panel.auth.access import reader_url
 from trainctl.panel.server import handle
 from trainctl.panel.server.state import ServerRecord
 
@@ -84,7 +85,7 @@ def test_page_that_is_loaded_keeps_its_server_for_a_while_more(tmp_path: Path, w
     asked = time.monotonic()
     kill(user)
     wait_until(lambda: handle.find(tmp_path) is None, "the end of the server", PATIENCE_S)
-    assert time.monotonic() - asked > 10.0  # for a browser to open its websocket, or to load the page anew
+    assert time.monotonic() - asked > 10.0  # for a browser to open its websocket, or to load the page again
 
 
 def test_longest_time_that_a_user_asked_for_counts(tmp_path: Path) -> None:
@@ -149,6 +150,7 @@ def test_command_takes_the_server_that_is_there_and_leaves_it(left: tuple[Task, 
     with subprocess.Popen(command, cwd=task.path, stdout=subprocess.PIPE, text=True) as panel:
         assert panel.stdout is not None
         assert panel.stdout.readline() == f"{record.url}\n"
+        assert panel.stdout.readline() == f"to look only: {reader_url(record.url)}\n"
         assert panel.stdout.readline() == "It was there already: Ctrl-C leaves it.\n"
         panel.send_signal(signal.SIGINT)
         assert panel.wait(60) == 0
@@ -160,6 +162,8 @@ def test_page_of_the_command_ends_with_it_though_it_is_open(tmp_path: Path) -> N
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as panel:
         assert panel.stdout is not None
         url = panel.stdout.readline().strip()
+        looking = panel.stdout.readline().removeprefix("to look only: ").strip()
+        assert looking == reader_url(url)
         assert panel.stdout.readline() == "Ctrl-C ends it.\n"
         with build_opener(HTTPCookieProcessor()).open(url, timeout=PATIENCE_S) as page:
             assert page.status == 200

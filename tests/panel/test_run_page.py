@@ -7,7 +7,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browsing import CHROMIUM, NAME, READ, Training, button, expect, field, open_run, run_url, settle, shot, wait_for
+from browsing import (
+    CHROMIUM,
+    NAME,
+    READ,
+    Training,
+    button,
+    edit,
+    expect,
+    field,
+    open_run,
+    row_of_key,
+    run_url,
+    settle,
+    shot,
+    show_all_keys,
+    value,
+    wait_for,
+)
 
 from trainctl.config import changelog
 from trainctl.rundir.events import read_events, wait_for_answer
@@ -37,40 +54,46 @@ def row_of(page: Any, *words: str) -> Any:
 
 def test_filter_leaves_the_keys_that_have_its_words(form: Any) -> None:
     page = form
-    page.get_by_label("Filter keys").fill("optim LR")
-    expect(field(page, "warmup")).to_be_hidden()
+    filtered = page.get_by_label("Filter keys")
+    filtered.fill("optim LR")
+    expect(value(page, "sched.warmup")).to_be_hidden()
     expect(page.get_by_text("sched", exact=True)).to_be_hidden()
-    expect(field(page, "lr")).to_be_visible()
-    page.get_by_label("Filter keys").fill("nothing like it")
-    expect(page.get_by_text("No key has nothing and like and it in it.")).to_be_visible()
-    page.get_by_label("Filter keys").fill("")
-    expect(field(page, "warmup")).to_be_visible()
+    expect(value(page, "optim.lr")).to_be_visible()
+    filtered.fill("COS")  # a value
+    expect(page.locator("[data-key]")).to_have_count(1)
+    expect(value(page, "sched.kind")).to_be_visible()
+    filtered.fill("nothing like it")
+    expect(page.get_by_text("No steerable key or value has nothing and like and it in it.")).to_be_visible()
+    filtered.press("Escape")
+    expect(value(page, "sched.warmup")).to_be_visible()
 
 
 def test_buttons_halve_and_double_a_number_and_the_slider_moves_it(form: Any) -> None:
     page = form
-    field(page, "lr").fill("3e-4")
-    button(page, "double lr").click()
-    expect(field(page, "lr")).to_have_value("0.0006")
-    button(page, "halve lr").click()
-    button(page, "halve lr").click()
-    expect(field(page, "lr")).to_have_value("0.00015")
-    button(page, "raise warmup").click()
+    lr = edit(page, "optim.lr", "3e-4")
+    button(page, "double optim.lr").click()
+    expect(lr).to_have_value("0.0006")
+    button(page, "halve optim.lr").click()
+    button(page, "halve optim.lr").click()
+    expect(lr).to_have_value("0.00015")
+    edit(page, "sched.warmup")
+    button(page, "raise sched.warmup").click()
     expect(page.get_by_text("2 pending edits")).to_be_visible()
-    slider = page.get_by_role("slider", name="dropout slider")
-    before = field(page, "dropout").input_value()
+    dropout = edit(page, "model.dropout")
+    slider = page.get_by_role("slider", name="model.dropout slider")
+    before = dropout.input_value()
     slider.focus()
     slider.press("ArrowRight")
-    expect(field(page, "dropout")).not_to_have_value(before)
-    field(page, "dropout").fill("0.45")
-    expect(slider).to_have_attribute("aria-valuenow", "100")
+    expect(dropout).not_to_have_value(before)
+    dropout.fill("0.45")
+    expect(slider).to_have_value("100")
     expect(page.get_by_text("3 pending edits")).to_be_visible()
     shot(page, "run-pending")
 
 
 def test_edit_for_a_later_step_waits_for_it_and_is_applied_there(form: Any, training: Training) -> None:
     page = form
-    field(page, "warmup").fill("901")
+    edit(page, "sched.warmup", "901")
     page.get_by_label("at step").fill("soon")
     expect(page.get_by_text("not a step, such as 1200")).to_be_visible()
     expect(button(page, "Apply")).to_be_disabled()
@@ -79,11 +102,11 @@ def test_edit_for_a_later_step_waits_for_it_and_is_applied_there(form: Any, trai
     button(page, "Apply").click()
     answer = page.get_by_role("status")
     expect(answer).to_have_text(re.compile(rf"^sched.warmup waiting: for step {step:,} \(request \d+\)$"))
-    expect(field(page, "warmup")).not_to_have_value("901")
+    expect(value(page, "sched.warmup")).not_to_have_text("901")
     expect(page.get_by_text("No pending edits")).to_be_visible()
     expect(row_of(page, "901", "waiting")).to_be_visible()
     expect(answer).to_have_text(f"sched.warmup applied at step {step:,}, read at step {step:,}")
-    expect(field(page, "warmup")).to_have_value("901")
+    expect(value(page, "sched.warmup")).to_have_text("901")
     assert [edit.values for edit in edits_of(training.run) if edit.step == step] == [{"sched.warmup": 901}]
 
 
@@ -93,7 +116,7 @@ def test_paused_run_says_that_requests_wait_and_goes_on(form: Any, training: Tra
     expect(page.get_by_role("status")).to_have_text(re.compile(r"^pause paused at step"))
     expect(page.get_by_text("paused", exact=True)).to_be_visible()
     expect(button(page, "Pause")).to_be_hidden()
-    field(page, "warmup").fill("911")
+    edit(page, "sched.warmup", "911")
     page.get_by_label("at step").fill(str(step := training.step + 300))
     button(page, "Apply").click()
     expect(page.get_by_role("status").last).to_have_text(
@@ -108,17 +131,17 @@ def test_paused_run_says_that_requests_wait_and_goes_on(form: Any, training: Tra
 
 def test_refusal_of_the_run_stands_where_it_was_asked(form: Any, training: Training) -> None:
     page = form
-    field(page, "warmup").fill("921")
+    edit(page, "sched.warmup", "921")
     page.get_by_label("at step").fill("1")
     button(page, "Apply").click()
     expect(page.get_by_role("status")).to_have_text(re.compile(r"^sched.warmup rejected: step 1 is over"))
-    expect(field(page, "warmup")).to_have_value("921")
+    expect(edit(page, "sched.warmup")).to_have_value("921")
     expect(row_of(page, "921", "rejected")).to_contain_text("step 1 is over")
 
 
 def test_undo_takes_an_edit_back(form: Any, training: Training) -> None:
     page = form
-    before = float(field(page, "lr").input_value())
+    before = float(value(page, "optim.lr").inner_text())
     request = file_request(training.run, {"optim.lr": "0.0625"}, via="test", note="to be undone")
     event = wait_for_answer(training.run, request, 60)
     assert event is not None
@@ -143,26 +166,6 @@ def test_own_action_takes_its_arguments_from_fields(form: Any, training: Trainin
     assert done[-1].arguments == {"n": 4}
 
 
-def test_plots_follow_the_run_and_mark_its_edits(form: Any, training: Training) -> None:
-    page = form
-    data = "Object.values(Bokeh.index).flatMap(v => [...v.model.document._all_models.values()])"
-    lines = f"""() => {data}.filter(m => m.type == 'ColumnDataSource' && m.data.raw).map(m => m.data.raw.length)[0]"""
-    wait_for(lambda: page.evaluate(lines) > 10, "points of a metric")
-    first = page.evaluate(lines)
-    wait_for(lambda: page.evaluate(lines) > first, "further points")
-    spans = f"""() => {data}.filter(m => m.type == 'ColumnDataSource' && m.data.text && !m.data.value)
-        .map(m => [...m.data.step])[0]"""
-    request = file_request(training.run, {"optim.lr": "0.03125"}, via="test")
-    event = wait_for_answer(training.run, request, 60)
-    assert event is not None
-    wait_for(lambda: event.step in page.evaluate(spans), "a mark at the edit")
-    ranges = f"() => new Set({data}.filter(m => m.x_range).map(m => m.x_range.id)).size"
-    assert page.evaluate(ranges) == 1  # both plots move together
-    page.get_by_label("metric").click()
-    page.get_by_role("menuitem", name="accuracy").click()
-    wait_for(lambda: page.evaluate(lines.replace("length", "at(-1)")) > 0.9, "the other metric")
-
-
 def test_log_follows_keeps_its_colours_and_can_be_searched(page: Any, url: str, training: Training) -> None:
     page.goto(f"{run_url(url, NAME)}?tab=log")
     expect(tab(page, "log")).to_have_attribute("aria-selected", "true")
@@ -182,10 +185,10 @@ def test_log_follows_keeps_its_colours_and_can_be_searched(page: Any, url: str, 
 
 def test_tabs_show_config_overrides_and_files_without_secrets(page: Any, url: str) -> None:
     open_run(page, url, NAME)
+    show_all_keys(page)
     for name in ("api_key", "hush"):
-        expect(page.locator(".keys > div").filter(has_text=name)).to_have_text(re.compile(rf"^\s*{name}\s*•••$"))
-        expect(field(page, name)).to_have_count(0)
-    expect(field(page, "max_tokens")).to_have_value("512")
+        expect(row_of_key(page, f"tracker.{name}")).to_have_text(re.compile(rf"^\s*{name}\s*•••$"))
+    expect(value(page, "tracker.max_tokens")).to_have_text("512")
     tab(page, "config").click()
     expect(page).to_have_url(re.compile(r"\?tab=config$"))
     expect(page.get_by_text("warmup: ")).to_be_visible()
@@ -200,7 +203,7 @@ def test_tabs_show_config_overrides_and_files_without_secrets(page: Any, url: st
     assert "a hidden value" not in page.content()
     tab(page, "run").click()
     expect(page).to_have_url(re.compile(r"/run/[^?]*\??$"))
-    expect(field(page, "lr")).to_be_visible()
+    expect(value(page, "optim.lr")).to_be_visible()
 
 
 def test_stop_asks_again_and_the_run_ends(page: Any, url: str, training: Training, base: Path) -> None:
@@ -211,7 +214,7 @@ def test_stop_asks_again_and_the_run_ends(page: Any, url: str, training: Trainin
         button(page, "Stop now?").click()
         expect(page.get_by_text("This run is not running (done)")).to_be_visible()
         assert other.process.wait(timeout=60) == 0
-        expect(field(page, "lr")).to_be_disabled()
+        expect(row_of_key(page, "optim.lr").get_by_role("button")).to_have_count(0)
         expect(button(page, "Pause")).to_be_hidden()
     finally:
         other.stop()

@@ -1,22 +1,30 @@
-"""The table of runs: what its cells say, that names are only text, and that only what changed is sent."""
+"""The table of runs: found by words and conditions, in order, in groups; only what is in sight is sent."""
 
 from __future__ import annotations
 
-import math
+import json
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from browsing import CHROMIUM, NAME, Training, expect, settle, shot, wait_for
 from made_sweep import make_run, make_sweep
 
+from trainctl.config.changelog import Changelog, Edit, dumps
+from trainctl.errors import SettingError
+from trainctl.panel.data.run_index import RunIndex, parsed
 from trainctl.panel.data.watcher import Watcher
-from trainctl.panel.widgets.runs import RunTable, swept_of
-from trainctl.panel.widgets.summary import counts, failures, slots
+from trainctl.panel.widgets import run_table
+from trainctl.panel.widgets.run_table import RunTable, Shown, cell
+from trainctl.panel.widgets.summary import failures, slots
 from trainctl.rundir import files
 from trainctl.rundir.paths import RunDir
 
-# Bokeh's own call of pandas
-pytestmark = pytest.mark.filterwarnings("ignore:The inplace keyword in DataFrame.reset_index")
-
+in_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed on this machine")
 BAD = "<img src=x onerror=window.pwned=1>"
 
 
@@ -25,67 +33,314 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "root"
 
 
-def table_of(root: Path) -> RunTable:
-    return RunTable(Watcher(root).rows(), lambda: None)
+def index_of(root: Path) -> RunIndex:
+    index = RunIndex()
+    index.follow(Watcher(root).rows())
+    return index
 
 
-def test_swept_keys_and_metrics_are_columns(root: Path) -> None:
-    make_sweep(root, 12)
-    table = table_of(root)
-    assert list(table.view.value.columns) == [
-        "state", "run", "norm", "optim.lr", "seed", "slot", "step", "total", "loss", "accuracy", "result", "edits",
-        "took", "last sign", "reason",
+def edit(run: RunDir, *edits: Edit, **base: Any) -> None:
+    run.changelog.write_text(dumps(Changelog(base, list(edits))))
+
+
+class Sent:
+    """A table without a browser: what it is sent, look by look."""
+
+    def __init__(self, root: Path, stack: ExitStack, monkeypatch: pytest.MonkeyPatch, shown: Shown) -> None:
+        self.messages: list[dict[str, Any]] = []
+        monkeypatch.setattr(run_table, "tell", lambda _view, text: self.messages.append(json.loads(text)))
+        self.watcher = Watcher(root)
+        self.chosen: list[list[str]] = []
+        self.table = RunTable(self.watcher, stack, shown, lambda _: None, lambda: self.chosen.append(self.table.chosen))
+        self.rows: dict[int, Any] = {}
+        self.tell("ready")
+        self.look()
+
+    def tell(self, kind: str, **more: Any) -> dict[str, Any]:
+        self.messages.clear()
+        self.table._told(SimpleNamespace(data={"kind": kind, **more}))
+        return self.taken()
+
+    def look(self) -> dict[str, Any]:
+        self.messages.clear()
+        self.watcher._listed = self.watcher._scanned = float("-inf")
+        self.table.look(self.watcher.rows())
+        return self.taken()
+
+    def taken(self) -> dict[str, Any]:
+        for message in self.messages:
+            self.rows = {} if message["again"] else self.rows
+            self.rows |= dict(message["rows"])
+        return {name: part for message in self.messages for name, part in message.items()}
+
+    def column(self, name: str) -> list[Any]:
+        at = [one["name"] for one in self.table._columns()].index(name)
+        return [self.rows[row]["cells"][at] for row in sorted(self.rows)]
+
+
+@pytest.fixture
+def sent(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    with ExitStack() as stack:
+        yield lambda **shown: Sent(root, stack, monkeypatch, Shown(**shown))
+
+
+def test_filter_takes_words_and_conditions_of_values(root: Path) -> None:
+    make_sweep(root, 30)
+    run = make_run(root, "edited", ["norm=new", "optim.lr=0.1", "model.width=64"])
+    edit(run, Edit(5, {"optim.lr": 3.0}), optim={"lr": 0.1})
+    index = index_of(root)
+
+    def number(text: str) -> int:
+        return len(index.found(text))
+
+    assert number("") == 31
+    assert number("optim.lr > 0.05") == 11
+    assert number("optim.lr>1") == 1  # as it is at the end
+    assert number("norm=new optim.lr<=0.01 state=done") == 10
+    assert number("width>=64") == 1  # of the only key that ends so
+    assert number("state=failed") == 3
+    assert number("state!=failed norm!=new") == 12
+    assert number("batch seed_0") == 3
+    assert number("result>0.905") == 12
+    assert number("name=edited") == 1
+    for wrong, reason in (("optim.lr>x", "compares numbers"), ("nix=3", "none of 31 runs has 'nix'; they have state")):
+        with pytest.raises(SettingError, match=reason):
+            index.found(wrong)
+    assert parsed('"two words" a="b c"')[0] == ['"two words"']
+
+
+def test_order_is_running_then_newest_and_numbers_are_sorted_as_numbers(root: Path, sent: Any) -> None:
+    for name, rate in (("a", "0.1"), ("b", "2"), ("c", "1e-3"), ("d", "10")):
+        run = make_run(root, name, [f"rate={rate}"])
+        status = files.read_mapping(run.status)
+        files.write_yaml(run.status, status | {"started": f"2026-01-0{ord(name) - 96}T00:00:00+00:00"})
+    make_run(root, "e", [])
+    table = sent()
+    assert table.table.found[1:] == ["d", "c", "b", "a"]
+    table.tell("sort", column="rate")
+    assert table.table.found == ["c", "a", "b", "d", "e"]
+    assert table.tell("sort", column="rate")["sort"] == ["rate", True]
+    assert table.table.found == ["d", "b", "a", "c", "e"]
+    assert table.tell("sort", column="rate")["sort"] == ["", False]
+    table.tell("sort", column="no such column")
+
+
+def test_cells_have_four_digits_and_all_of_them_on_hover(root: Path) -> None:
+    run = make_run(root, "a", ["lr=0.123456789"], result=0.98765432101)
+    edit(run, Edit(1500, {"lr": 0.001}), lr=0.1, other=1)
+    make_run(root, "b", [])
+    index = index_of(root)
+    assert cell(index["a"], "result") == ["0.9877", "0.98765432101"]
+    assert cell(index["a"], "lr") == ["0.1 → 0.001 @1500", "lr 0.1 → 0.001 @1500", True]
+    assert cell(index["a"], "edits") == ["1", "lr 0.1 → 0.001 @1500", True]
+    assert cell(index["b"], "result") == ""
+    assert cell(index["a"], "step") == "100"
+    assert index.columns == [
+        "state", "run", "started", "lr", "result", "loss", "accuracy", "step", "total", "steps/s", "left", "took",
+        "last sign", "slot", "edits", "reason",
     ]  # fmt: skip
-    row = table.view.value.iloc[0]
-    assert (row["norm"], row["step"], row["loss"], row["edits"]) == ("batch", 100, 0.01, 1)
-    assert math.isnan(table.view.value["edits"].dtype.type("nan"))
 
 
-def test_everything_from_files_is_escaped(root: Path) -> None:
-    make_run(root, BAD.replace("/", ""), [f"key={BAD}"], slot=BAD)
-    run = make_run(root, "other", ["key=1"], state="failed")
-    files.append_lines(run.metrics, [{"step": 101, BAD: 0.25}])
-    rows = Watcher(root).rows()
-    table = table_of(root)
-    written = " ".join(str(cell) for cell in table.view.value.to_numpy().ravel()) + " ".join(table.view.titles.values())
-    assert "<img" not in written
-    assert written.count("&lt;img") >= 4
-    assert "<img" not in counts(rows) + slots(rows) + failures(rows)
-
-
-def test_only_changed_cells_are_sent(root: Path) -> None:
-    make_sweep(root, 6)
-    watching = Watcher(root)
-    rows = watching.rows()
-    table = RunTable(rows, lambda: None)
-    name = next(iter(rows))
+def test_only_rows_in_sight_and_then_only_what_changed_is_sent(root: Path, sent: Any) -> None:
+    make_sweep(root, 40)
+    table = sent()
+    first = table.tell("window", first=0, last=10)
+    assert (first.get("total"), len(table.rows)) == (None, 40)  # a short table is sent at once
+    name = table.rows[7]["name"]
     files.write_yaml(RunDir.at(root / name).progress, {"step": 77, "total": 100})
-    watching._listed = float("-inf")
-    sent = []
-    table.view.patch = sent.append
-    table.follow(watching.rows())
-    assert len(sent) == 1
-    sent[0].pop("last sign", None)  # of any run: it goes on with the clock
-    assert sent[0] == {"step": [(0, 77.0)]}
+    assert [(at, row["name"]) for at, row in table.look()["rows"]] == [(7, name)]
+    assert table.look() == {}
+    made = sent()
+    made.table._window = (0, 5)
+    made.tell("ready")
+    assert len(made.messages[-1]["rows"]) == 5
+    assert [at for at, _ in made.tell("window", first=30, last=35)["rows"]] == [30, 31, 32, 33, 34]
 
 
-def test_chosen_runs_stay_chosen_when_others_come(root: Path) -> None:
-    make_sweep(root, 6)
-    watching = Watcher(root)
-    table = RunTable(watching.rows(), lambda: None)
-    chosen = list(watching.rows())[2:4]
-    table.choose(chosen)
+def test_groups_have_mean_and_deviation_of_what_is_done(root: Path, sent: Any) -> None:
+    make_sweep(root, 18)
+    table = sent(group="norm")
+    assert [row["group"] for row in table.rows.values()] == [True, True]
+    assert table.column("norm") == ["batch", "new"]
+    assert table.column("run") == ["9 runs", "9 runs"]
+    assert [one[0] for one in table.column("result")] == ["0.91100 ± 0.00093", "0.90100 ± 0.00087"]
+    table.tell("fold", at=1)
+    assert len(table.rows) == 11
+    assert table.rows[2]["name"].startswith("Norm_new")
+    table.tell("fold", at=2)  # a run is not a group
+    assert table.tell("group", column="run")["group"] == ""
+
+
+def test_runs_are_chosen_one_by_one_by_ranges_and_all_and_stay_so(root: Path, sent: Any) -> None:
+    make_sweep(root, 12)
+    table = sent()
+    names = table.table.found
+    table.tell("choose", at=2, **{"is": True})
+    assert table.chosen[-1] == [names[2]]
+    table.tell("choose", at=6, shift=True, **{"is": True})
+    assert table.chosen[-1] == names[2:7]
+    table.tell("choose", at=4, **{"is": False})
+    assert table.chosen[-1] == [*names[2:4], *names[5:7]]
+    table.tell("filter", text="no run is called so")
     make_run(root, "A_first", ["norm=x"])
-    watching._listed = watching._scanned = float("-inf")
-    table.follow(watching.rows())
-    assert table.chosen == chosen
+    table.look()
+    assert table.table.chosen == [*names[2:4], *names[5:7]]
+    table.tell("filter", text="state=failed")
+    table.tell("all", **{"is": True})
+    assert len(table.chosen[-1]) == 1
+    for odd in ({"at": -1}, {"at": 10**9}, {"at": "x"}, {}):
+        table.tell("choose", **odd)
+        table.tell("fold", **odd)
+    table.table._told(SimpleNamespace(data="no mapping"))
+
+
+def test_wrong_condition_is_said_and_what_was_found_stays(root: Path, sent: Any) -> None:
+    make_sweep(root, 12)
+    table = sent(filter="norm=new")
+    assert (table.messages or [{}])[-1].get("found", 6) == len(table.table.found) == 6
+    assert "compares numbers" in table.tell("filter", text="lr>x")["wrong"]
+    assert len(table.table.found) == 6
+    assert table.tell("filter", text="lr>0")["wrong"] == ""
+    assert len(sent(filter="lr>x").table.found) == 12  # from a link
 
 
 def test_slots_and_failures_are_told(root: Path) -> None:
     make_sweep(root, 10)
+    make_run(root, BAD.replace("/", ""), [f"key={BAD}"], slot=BAD, state="failed")
     rows = Watcher(root).rows()
-    assert slots(rows).count("idle</span>") == 4
-    assert "1 failed or interrupted" in failures(rows)
+    assert slots(rows).count("idle</span>") == 5
+    assert "2 failed or interrupted" in failures(rows)
     assert "the loss is nan" in failures(rows)
     assert "?tab=log" in failures(rows)
-    assert list(swept_of(rows)) == ["norm", "optim.lr", "seed"]
+    assert "<img" not in slots(rows) + failures(rows)
+
+
+@pytest.fixture(scope="module")
+def swept(training: Training) -> Path:
+    root = training.run.path.parent
+    make_sweep(root, 30)
+    edit(make_run(root, "edited", ["norm=new", "optim.lr=0.1"]), Edit(5, {"optim.lr": 3.0}), optim={"lr": 0.1})
+    make_run(root, "hostile", [f"norm={BAD}"], slot=BAD, state="failed")
+    return root
+
+
+@pytest.fixture
+def table(page: Any, url: str, swept: Path) -> Any:
+    page.goto(url)
+    expect(page.get_by_role("link", name=NAME)).to_be_visible()
+    settle(page)
+    return page
+
+
+def row_of(page: Any, name: str) -> Any:
+    return page.get_by_role("row").filter(has=page.get_by_role("link", name=name, exact=True))
+
+
+def cells(page: Any, column: str) -> Any:
+    return page.locator(f'.row [data-column="{column}"]')
+
+
+@in_browser
+def test_table_counts_sorts_filters_and_gathers(table: Any) -> None:
+    page = table
+    status = page.get_by_role("region", name="runs").get_by_role("status")
+    expect(status).to_have_text("33 runs")
+    step = row_of(page, NAME).locator('[data-column="step"]')
+    first = step.inner_text()
+    expect(step).not_to_have_text(first)  # the row follows the run
+    expect(cells(page, "run").first).to_have_text(NAME)  # it runs
+    page.get_by_role("columnheader", name="result").click()
+    expect(cells(page, "result").first).to_have_text("0.9")
+    page.get_by_role("columnheader", name="result").click()
+    expect(cells(page, "result").first).to_have_text("0.912")
+    expect(page).to_have_url(re.compile("sort=-result"))
+    page.keyboard.press("/")
+    page.keyboard.type("optim.lr>0.05 norm=new seed=0")
+    expect(status).to_have_text("1 of 33")
+    expect(page.get_by_role("article", name="loss").get_by_role("img")).to_have_attribute(
+        "aria-label", re.compile("1 run,")
+    )
+    page.get_by_label("Filter runs").fill("lr>")
+    expect(page.get_by_role("alert").filter(has_text="compares numbers")).to_be_visible()
+    page.get_by_label("Filter runs").fill("")
+    page.get_by_role("button", name="failed 4").click()
+    expect(status).to_have_text("4 of 33")
+    page.get_by_role("button", name="failed 4").click()
+    page.get_by_label("group by").select_option("norm")
+    expect(page.locator(".row.group")).to_have_count(4)
+    page.locator(".row.group").filter(has_text="batch").click()
+    expect(page.locator(".row:not(.group)")).to_have_count(15)
+    shot(page, "table-grouped")
+    page.reload()
+    expect(page.locator(".row.group")).to_have_count(4)
+    page.get_by_label("group by").select_option("")
+    expect(page.locator(".row.group")).to_have_count(0)
+    expect(page).not_to_have_url(re.compile("group="))
+    page.get_by_role("columnheader", name="result").click()
+
+
+@in_browser
+def test_edited_values_stand_in_the_cells_of_their_keys(table: Any) -> None:
+    row = row_of(table, "edited")
+    expect(row.locator('[data-column="optim.lr"]')).to_have_text("0.1 → 3 @5")
+    assert table.evaluate("window.pwned") is None
+    assert table.locator("img[src=x]").count() == 0
+    expect(row_of(table, "hostile").locator('[data-column="norm"]')).to_have_text(BAD)
+
+
+@in_browser
+def test_shift_chooses_a_range_which_is_marked_in_the_link(table: Any) -> None:
+    page = table
+    page.get_by_label("Filter runs").fill("norm=batch state=done")
+    boxes = page.locator('.row input[type="checkbox"]')
+    expect(boxes).to_have_count(12)
+    boxes.nth(1).click()
+    boxes.nth(4).click(modifiers=["Shift"])
+    expect(page.get_by_text("4 chosen")).to_be_visible()
+    expect(page.locator(".row.is-chosen")).to_have_count(4)
+    page.reload()
+    expect(page.get_by_text("4 chosen")).to_be_visible()
+    expect(page.get_by_label("Filter runs")).to_have_value("norm=batch state=done")
+    expect(page.locator(".row.is-chosen")).to_have_count(4)
+    page.locator('.head input[type="checkbox"]').check()
+    expect(page.get_by_text("12 chosen")).to_be_visible()
+    page.locator('.head input[type="checkbox"]').uncheck()
+    expect(page.get_by_text("12 chosen")).to_be_hidden()
+
+
+@in_browser
+def test_columns_are_moved_widened_hidden_and_remembered(table: Any) -> None:
+    page = table
+
+    def names() -> list[str]:
+        return [
+            name for name in page.locator(".head .cell").evaluate_all("all => all.map(one => one.dataset.name)") if name
+        ]
+
+    result, run = (page.get_by_role("columnheader", name=name, exact=True) for name in ("result", "run"))
+    result.drag_to(run, target_position={"x": 4, "y": 8})
+    expect(page.locator(".head .cell").nth(2)).to_have_attribute("data-name", "result")
+    width = run.bounding_box()["width"]
+    box = run.locator(".grip").bounding_box()
+    page.mouse.move(box["x"] + 3, box["y"] + 5)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 63, box["y"] + 5, steps=3)
+    page.mouse.up()
+    assert abs(run.bounding_box()["width"] - width - 60) <= 2
+    page.get_by_role("button", name="columns").click()
+    page.get_by_role("group", name="columns").get_by_label("loss").uncheck()
+    expect(page.get_by_role("columnheader", name="loss")).to_have_count(0)
+    before = names()
+    page.reload()
+    expect(page.get_by_role("link", name=NAME)).to_be_visible()
+    wait_for(lambda: names() == before, "the columns as they were")
+    page.evaluate("localStorage.clear()")
+
+
+@in_browser
+def test_pointer_on_a_row_lights_its_line_and_the_other_way_round(table: Any) -> None:
+    page = table
+    row_of(page, "edited").hover()
+    expect(page.locator(".plot.is-dim")).to_have_count(2)
+    page.get_by_label("Filter runs").hover()
+    expect(page.locator(".plot.is-dim")).to_have_count(0)

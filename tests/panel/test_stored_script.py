@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ from browsing import CHROMIUM, PATIENCE_S, expect, run_url, settle
 from made_sweep import make_run
 
 from trainctl.config import yaml
+from trainctl.config.changelog import Changelog, Edit, dumps
 from trainctl.config.settings import PanelSettings
+from trainctl.panel.pages.run import TABS
 from trainctl.panel.server import handle as process
 from trainctl.rundir import files
 from trainctl.rundir.paths import RunDir
@@ -21,7 +24,15 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is install
 
 # as an element's text, and out of an attribute
 PAYLOAD = "<img src=x onerror='window.pwned=1'>x\"><svg onload='window.pwned=2'></svg><b class=\""
-STATES = {"state": PAYLOAD, "failed": "failed", "list": [PAYLOAD, {PAYLOAD: PAYLOAD}]}
+# where a link leads, what a terminal obeys, what a spreadsheet, LaTeX and Markdown take for theirs
+URL = "javascript:window.pwned=3"
+OTHERS = (
+    "\x1b]0;title\x07\x1b[8mhidden\x9b31m\u202etxt =HYPERLINK('http://pwned') "
+    r"\input{x} [x](javascript:window.pwned=4) ![i](/p)"
+)
+STATES = {"state": PAYLOAD, "failed": "failed", "list": [PAYLOAD, {PAYLOAD: PAYLOAD}], "url": URL, "others": OTHERS}
+PAYLOADS = {"url": URL, "others": OTHERS}
+CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 FIELDS = ("slot", "host", "reason", "signal", "started", "attempt", "pid", "exit_code")
 
 
@@ -35,6 +46,10 @@ def hostile(root: Path, name: str, state: Any, payload: str = PAYLOAD) -> RunDir
     run.run.write_text(yaml.dumps({**record, "git": {payload: payload}, "parent": payload, "actions": {payload: 3}}))
     run.progress.write_text(yaml.dumps({"step": payload, "total": payload, "rate": payload, "paused": payload}))
     run.metrics.write_text(json.dumps({"step": 1, payload: 0.5, "note": payload}) + "\n")
+    run.log.write_text(f"{payload}\nTraceback (most recent call last):\n  {payload}\nValueError: {payload}\n")
+    edit = Edit(3, {"norm": payload + "2"}, who="me", via="cli", note=payload.partition("\r")[0])
+    run.changelog.write_text(dumps(Changelog({"norm": payload, payload: payload, "lr": 0.1}, [edit])))
+    (run.path / "notes.txt").write_text(payload)
     event = {"id": payload, "state": "rejected", "edits": {payload: payload}, "who": payload, "via": payload, "t": 1.0}
     files.append_lines(run.events, [{**event, "note": payload, "reason": payload}, {**event, "step": payload}])
     return run
@@ -45,7 +60,7 @@ def hostile_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     root = tmp_path_factory.mktemp("hostile") / "root"
     make_run(root, "plain", ["norm=new"], result=0.5)
     for name, state in STATES.items():
-        hostile(root, name, state)
+        hostile(root, name, state, PAYLOADS.get(name, PAYLOAD))
     handle = process.ensure(root, PanelSettings())
     assert handle is not None
     yield handle.url
@@ -56,7 +71,9 @@ def pages(url: str) -> list[tuple[str, str]]:
     base = url.partition("?")[0]
     runs = [(f"run page of {name}", run_url(url, name)) for name in STATES]
     more = ("?group=state", "?group=norm&tab=results", "compare?a=state&b=failed")
-    return [("overview", url), *((each, base + each) for each in more), *runs, ("log", f"{runs[1][1]}?tab=log")]
+    who = [(tab, name) for tab in TABS[1:] for name in ("failed", "others")]
+    tabs = [(f"{tab} of {name}", f"{run_url(url, name)}?tab={tab}") for tab, name in who]
+    return [("overview", url), *((each, base + each) for each in more), *runs, *tabs]
 
 
 @pytest.mark.timeout(20 * PATIENCE_S)
@@ -64,20 +81,24 @@ def test_script_in_any_file_is_only_text_on_every_page(browser: Any, hostile_url
     context = browser.new_context(viewport={"width": 1400, "height": 900})
     context.set_default_timeout(1000 * PATIENCE_S)
     page = context.new_page()
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
     for what, address in pages(hostile_url):
         page.goto(address)
         settle(page)
         if what == "overview":
             expect(page.get_by_role("link", name="plain", exact=True)).to_be_visible()
         assert page.evaluate("window.pwned") is None, what
-        assert page.locator("img[src=x], svg[onload]").count() == 0, what
+        assert page.locator("img[src=x], img[src='/p'], svg[onload], a[href^='javascript:']").count() == 0, what
+        assert not CONTROL.search(page.locator("body").inner_text()), what
         if what == "overview":
-            row = page.locator(".tabulator-row").filter(has=page.get_by_role("link", name="state", exact=True))
+            row = page.locator(".row").filter(has=page.get_by_role("link", name="state", exact=True))
             expect(row).to_contain_text("unreadable")
-            page.get_by_text("1 failed or interrupted, 2 unreadable").click()
+            page.get_by_text("1 failed or interrupted, 4 unreadable").click()
             expect(page.get_by_text("is not a state").first).to_be_attached()
         if what.startswith("run page of state"):
             expect(page.get_by_text("status.yaml: state").first).to_contain_text("is not a state")
         if what.startswith("run page of failed"):
             expect(page.get_by_text("this run takes no edits")).to_be_visible()
+    assert [each for each in said if "Content Security Policy" in each] == []  # nothing of ours needs what it forbids
     context.close()

@@ -23,5 +23,5 @@ def test_commands_of_a_pipeline_stand_below_the_state_of_the_run(tmp_path: Path)
     text = facts(dataclasses.replace(row, summary=dataclasses.replace(row.summary, commands=commands)))
     assert text.count('class="facts"') == 2
     shown = [re.sub(r"<[^>]*>", "", part).strip() for part in re.findall(r"<span>(.*?</span>.*?)</span>", text)][-4:]
-    # the time of one that runs is told by the minute, so that the page is not drawn anew each second
+    # the time of one that runs is told by the minute, so that the page is not drawn again each second
     assert shown == ["train done 1 min 15 s", "avg failed (3) 0.5 s", "test running 2 min", "&lt;b&gt; &quot;x&quot;"]

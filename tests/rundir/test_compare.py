@@ -11,6 +11,7 @@ from trainctl.rundir import files
 from trainctl.rundir.compare import compare, fingerprint
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.provenance import differences, environment
+from trainctl.rundir.status import Status, write_status
 
 RECORDS: list[dict[str, Any]] = [
     {"step": 1, "loss": 0.5, "t": 1.0},
@@ -26,6 +27,17 @@ def made(path: Path, records: list[dict[str, Any]], edits: str = "", result: Any
     run.changelog.write_text(f"0: {{lr: 0.1}}\n{edits}")
     files.write_yaml(run.result, {"value": result})
     return run
+
+
+@pytest.mark.parametrize("attempt", [1, 2])
+def test_who_reads_an_edit_is_compared_unless_a_run_was_resumed(tmp_path: Path, attempt: int) -> None:
+    """An attempt that goes on behind an edit does not watch it: `not read within 20 steps` stays what is known."""
+    one, other = (made(tmp_path / name, RECORDS, "1: {lr: 0.2}\n") for name in ("a", "b"))
+    for run, step in ((one, None), (other, 2)):
+        files.append_lines(run.events, [{"id": "e", "t": 1.0, "state": "read", "step": 1, "read": {"lr": step}}])
+        write_status(run, Status("done", attempt=attempt if run is one else 1))
+    expected = "step 1: the edited lr was not read, now read at step 2" if attempt == 1 else None
+    assert compare(one, other).difference == expected
 
 
 def changed(place: int, **values: Any) -> list[dict[str, Any]]:

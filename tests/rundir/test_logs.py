@@ -13,7 +13,7 @@ from trainctl.rundir.paths import RunDir
 
 @pytest.mark.parametrize("name", ["../train", "/etc/passwd", "a/b", "", "a\0b"])
 def test_name_that_is_a_path_has_no_log(tmp_path: Path, name: str) -> None:
-    with pytest.raises(RunDirError, match=r"is called .*: a name is no path"):
+    with pytest.raises(RunDirError, match=r"is called .*: a name is not a path"):
         log_of(RunDir.at(tmp_path), name)
 
 

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import time
 from pathlib import Path
 
 import pytest
 
+import trainctl
 from trainctl.rundir import files
 from trainctl.rundir.fields import parse_time
 from trainctl.rundir.lock import RunLock
@@ -96,3 +98,12 @@ def test_start_of_a_process_tells_a_reused_pid_apart() -> None:
     assert process_started(os.getpid()) == here
     os.waitpid(pid, 0)
     assert process_started(pid) is None
+
+
+def test_nobody_takes_a_paused_run_for_one_that_does_not_run() -> None:
+    """Who asks whether a run lives asks `ALIVE` or `is_alive`; only its speed is that of a running one alone."""
+    allowed = {"rundir/status.py", "cli/runs.py", "panel/widgets/summary.py", "commands/progress.py"}
+    asks = re.compile(r"state\w*(\(\w+\))? (==|!=|in|not in) \(?\"running\"")
+    root = Path(trainctl.__file__).parent
+    found = {str(path.relative_to(root)) for path in root.rglob("*.py") if asks.search(path.read_text())}
+    assert found <= allowed

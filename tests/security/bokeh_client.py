@@ -35,8 +35,8 @@ class Session:
     last: str = ""
 
     @classmethod
-    async def open(cls, base: str, path: str, headers: dict[str, str]) -> Session:
-        """Get the page of a run that trains, at a path below `base`, and open its websocket, as a browser does."""
+    async def open(cls, base: str, path: str, headers: dict[str, str], *, follows: bool = True) -> Session:
+        """Get a page at a path below `base` and open its websocket, as a browser does; `follows` a run that trains."""
         answer = await AsyncHTTPClient().fetch(HTTPRequest(base + path, headers=headers, request_timeout=PATIENCE_S))
         found = re.search(r'"token":\s*"([\w.-]+)"', answer.body.decode())
         assert found is not None, "the page holds no session"
@@ -48,6 +48,8 @@ class Session:
         assert (await session.receive())["msgtype"] == "ACK"
         await session.send("PULL-DOC-REQ", {})
         await session.until(lambda: bool(session.models), "the page's document")
+        if not follows:
+            return session
         # what the page's own script says once it is drawn: only now does it begin to follow its run
         drawn = session.text()
         await session.event("document_ready")

@@ -31,6 +31,14 @@ def _make_huge(path: Path) -> None:
     os.truncate(path, 2**42)
 
 
+def _make_large(path: Path) -> None:
+    with path.open("wb") as file:
+        file.write(b"value: '")
+        for _ in range(200):
+            file.write(b"x" * 2**20)
+        file.write(b"'\n")
+
+
 # what may stand in a file's place
 PLACED: dict[str, Callable[[Path], object]] = {
     "fifo": os.mkfifo,
@@ -123,6 +131,7 @@ def make_broken_runs(root: Path) -> dict[str, RunDir]:
     for file, contents in [*texts, *((file, RECORDS) for file in LINES)]:
         for fault, content in contents.items():
             broken(file, fault, lambda path, content=content: path.write_bytes(content))  # type: ignore[misc]
+    broken("result.yaml", "large", _make_large)
     for fault in ("fifo", "deep"):
         run = make_run(root, f"all:{fault}", 0.7)
         for file in (*YAML, *LINES):

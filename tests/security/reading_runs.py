@@ -1,6 +1,7 @@
 """Calls commands of trainctl on a directory, one after the other, with little memory.
 
-`python reading_runs.py ROOT [--as UID]` writes a JSON line per command: what was asked, exit code, output, seconds.
+`python reading_runs.py ROOT [--as UID]` writes a JSON line per command: what was asked, exit code, output, seconds of a
+processor, which do not depend on who else uses the machine.
 With `--as` everything is imported first, by a command on an empty directory, so that the other user need not read it.
 """
 
@@ -35,7 +36,7 @@ MOST_S = 60  # a command that hangs is interrupted: the answer is where it was
 def call(words: Sequence[str]) -> dict[str, object]:
     """Run one command."""
     out, err = io.TextIOWrapper(io.BytesIO(), "utf-8"), io.TextIOWrapper(io.BytesIO(), "utf-8")
-    begun, code = time.monotonic(), 0
+    begun, code = time.process_time(), 0
     signal.alarm(MOST_S)
     sys.argv = ["trainctl", *words]
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
@@ -47,7 +48,7 @@ def call(words: Sequence[str]) -> dict[str, object]:
             traceback.print_exc()
             code = 99
     signal.alarm(0)
-    seconds = time.monotonic() - begun
+    seconds = time.process_time() - begun
     said = {}
     for name, stream in (("out", out), ("err", err)):
         stream.flush()
@@ -57,7 +58,7 @@ def call(words: Sequence[str]) -> dict[str, object]:
 
 def look(root: Path) -> dict[str, object]:
     """Look at a directory as the page's watcher does."""
-    begun = time.monotonic()
+    begun = time.process_time()
     watcher = Watcher(root)
     rows = {name: [row.summary.state, row.summary.why, row.summary.step] for name, row in watcher.rows().items()}
     problems = {}
@@ -68,7 +69,7 @@ def look(root: Path) -> dict[str, object]:
         curves.look()
         problems[name] = [view.problem, len(view.events), curves.names]
     shut = [str(path) for path in watcher.passed_over]
-    seconds = time.monotonic() - begun
+    seconds = time.process_time() - begun
     return {"asked": ["page"], "code": 0, "rows": rows, "views": problems, "passed_over": shut, "seconds": seconds}
 
 
@@ -92,7 +93,7 @@ READERS: dict[str, Callable[[Path], object]] = {"+from": load, "replay": replay,
 
 def read(name: str, reader: Callable[[Path], object], path: Path) -> dict[str, object]:
     """Read one run; the answer is what was read, or the sentence why not."""
-    begun = time.monotonic()
+    begun = time.process_time()
     found: dict[str, object] = {}
     signal.alarm(MOST_S)
     try:
@@ -102,7 +103,7 @@ def read(name: str, reader: Callable[[Path], object], path: Path) -> dict[str, o
     except BaseException:  # noqa: BLE001  # as above
         found = {"code": 99, "err": traceback.format_exc()}
     signal.alarm(0)
-    return {"asked": [name, str(path)], "seconds": time.monotonic() - begun, **found}
+    return {"asked": [name, str(path)], "seconds": time.process_time() - begun, **found}
 
 
 def peak() -> int:

@@ -27,7 +27,9 @@ from trainctl.panel.server.state import PanelDir
 OTHER_UID = 65534
 LONG = bool(os.environ.get("TRAINCTL_LONG_ATTACK"))
 FOR_S, HALF_REQUESTS = (60, 1400) if LONG else (10, 1400)
-PATIENCE_S = 60.0  # seconds; on a quiet machine an answer takes 0.1 s
+# seconds for an answer, which takes 0.1 s on a quiet machine; more where others use its processors
+PATIENCE_S = 2.0 if os.getloadavg()[0] < (os.cpu_count() or 1) else 60.0
+END_S = 60.0
 
 ATTACK = f"""
 import os, resource, select, socket, sys, time
@@ -115,15 +117,14 @@ def test_half_requests_keep_nobody_from_the_page(handle: process.PanelHandle, tm
             took.append(answered(handle.url))
             select.select([], [], [], 0.2)
         closed = int(attacker.stdout.read())
-    assert len(took) >= 3
-    assert max(took) < PATIENCE_S
+    assert max(before, *took) < PATIENCE_S
     print(f"before {before:.2f} s, during the attack at most {max(took):.2f} s of {len(took)}, {closed} closed")
     assert closed > 100  # the oldest were closed for later ones
     record = process.find(tmp_path / "root")
     assert record is not None
     assert len(os.listdir(f"/proc/{record.pid}/fd")) < 600
     assert place.log.stat().st_size < 2**20
-    answered(handle.url)
+    assert answered(handle.url) < PATIENCE_S
 
 
 def test_server_under_attack_ends_with_its_sweep(tmp_path: Path) -> None:
@@ -136,7 +137,7 @@ def test_server_under_attack_ends_with_its_sweep(tmp_path: Path) -> None:
         assert attacker.stdout is not None
         attacker.stdout.readline()
         handle.close()
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + END_S
         while not has_ended(record.pid) and time.monotonic() < deadline:
             time.sleep(0.1)
         assert has_ended(record.pid)

@@ -182,6 +182,7 @@ def test_no_secret_is_in_a_row_a_table_an_export_or_a_command(secret: RunDir, ha
     commands += [["table", "--by", "api.token", "--format", form, str(root)] for form in ("csv", "md", "latex", "json")]
     commands += [["show", one], ["show", "--json", one], ["explain", one], ["explain", "--json", one]]
     commands += [["log", one], ["log", "--json", one]] if has_changelog else []
+    commands += [["tail", one]]
     commands += [["diff", one, str(other.path)], ["diff", "--json", one, str(other.path)]] if has_changelog else []
     for words in commands:
         said = said_by(*words, cwd=root, code=(0, 1))

@@ -117,7 +117,7 @@ def test_gate_refuses_a_wrong_token_and_a_wrong_cookie(client: Client, route: st
 @pytest.mark.parametrize("route", ROUTES)
 def test_gate_refuses_a_foreign_host_even_with_token(client: Client, route: str) -> None:
     port = client.host.rpartition(":")[2]
-    for host in (f"rebound.example:{port}", "127.0.0.1", f"127.0.0.1:{port}.evil.example", ""):
+    for host in (f"rebound.example:{port}", "127.0.0.1.evil.example", f"127.0.0.1:{port}.evil.example", ""):
         assert client.status(route, {"Host": host, **client.bearer}) in (400, 421), host
         assert client.status(f"{route}?token={client.token}", {"Host": host}) in (400, 421), host
 
@@ -204,7 +204,7 @@ def test_page_of_another_site_cannot_load_ours(client: Client) -> None:
 
 def test_link_sets_a_strict_cookie_and_leads_away_from_the_token(client: Client) -> None:
     status, headers, body = client.ask(f"run/a%2Fb?x=1&token={client.token}")
-    assert (status, headers["location"]) == (302, f"/{client.prefix}/run/a%2Fb?x=1")
+    assert (status, headers["location"]) == (302, "./a%2Fb?x=1"), "a proxy may have taken a path off before ours"
     assert client.token not in headers["set-cookie"] + body
     words = {word.strip() for word in headers["set-cookie"].split(";")[1:]}
     assert words == {"HttpOnly", f"Path=/{client.prefix}", "SameSite=Strict"}
@@ -214,7 +214,7 @@ def test_link_from_another_site_leads_on_by_a_page(client: Client) -> None:
     clicked = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
     status, headers, body = client.ask(f"?token={client.token}", clicked)
     assert status == 200
-    assert f'content="0;url=/{client.prefix}/"' in body
+    assert 'content="0;url=./"' in body
     assert "set-cookie" in headers
     assert client.token not in body
 
@@ -226,6 +226,7 @@ def test_answers_forbid_framing_referrers_and_foreign_content(client: Client, ro
         assert "default-src 'self'" in back["content-security-policy"]
         assert "frame-ancestors 'none'" in back["content-security-policy"]
         assert "unsafe-eval" not in back["content-security-policy"]
+        assert "script-src-attr 'none'; frame-src 'none'" in back["content-security-policy"]
         assert back["referrer-policy"] == "no-referrer"
         assert back["x-frame-options"] == "DENY"
         is_code = route.startswith("static") and headers

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -38,7 +41,7 @@ def run(tmp_path: Path) -> RunDir:
     names = ("lr", "api.KEY", "api.keys", "quiet", "login.password", "told", "max_tokens")
     files.write_yaml(run.run, {"keys": {name: Key("any").to_dict() for name in names}, "packages": {}})
     event = {"id": "a", "state": "rejected", "edits": {"api.KEY": SECRETS[1]}, "note": SECRETS[0]}
-    files.append_lines(run.events, [{**event, "reason": f"{SECRETS[1]} is no key"}])
+    files.append_lines(run.events, [{**event, "reason": f"{SECRETS[1]} is not a key"}])
     run.log.write_text(f"logged in with {SECRETS[0]}\nKeyError: 'x'\n--api_key=another-one lr=1\n")
     (run.path / "other.json").write_text(json.dumps({"token": "a-third", "lr": 1}))
     return run
@@ -124,3 +127,94 @@ def test_long_word_takes_no_more_than_its_length() -> None:
     word = "y" * 1_000_000  # a log may have a line of any length, and pages follow it: its square would take hours
     assert Masking({}).text(word) == word
     assert Masking({}).text("a-b--my_token=x,c") == f"a-b--my_token={MASK},c"
+
+
+PROGRAM = """
+import hydra
+
+@hydra.main(version_base=None, config_path="conf", config_name="config")
+def main(cfg):
+    if cfg.dies:
+        print(f"login with {cfg.api.token} and {cfg.quiet} and {cfg.home}", flush=True)
+        __import__("os")._exit(3)
+    raise ValueError(f"{cfg.api.token} and {cfg.quiet} are refused for {cfg.home}")
+
+if __name__ == "__main__":
+    main()
+"""
+CONFIG = """
+defaults: [trainctl, _self_]
+api: {token: sk-of-the-file-1, user: me}
+quiet: hush-hush-quiet
+home: ${oc.env:HOME_TOKEN,none}
+given_token: ${oc.env:HOME_TOKEN,none}
+lost_token: ???
+dies: false
+trainctl: {hidden: [quiet], panel: {enabled: false}}
+"""
+KNOWN = ("sk-of-the-file-1", "sk-swept-12345", "hush-hush-quiet", "of-the-environment-9")
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Path:
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "conf" / "config.yaml").write_text(CONFIG)
+    (tmp_path / "app.py").write_text(PROGRAM)
+    return tmp_path
+
+
+def said_in(place: Path, *command: str) -> str:
+    environment = {**os.environ, "HOME_TOKEN": KNOWN[3], "COLUMNS": "300"}
+    done = subprocess.run(
+        [sys.executable, *command], cwd=place, capture_output=True, text=True, timeout=120, check=False, env=environment
+    )
+    return done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("dies", [False, True])
+def test_lines_of_the_launcher_and_names_of_runs_hold_no_secret(program: Path, dies: bool) -> None:
+    sweep = ["-m", "api.token=sk-swept-12345,sk-of-the-file-1", f"dies={dies}", "lost_token=x", "hydra.sweep.dir=s"]
+    said = said_in(program, "app.py", *sweep)
+    lines = [line for line in said.splitlines() if line.startswith(("START", "FAIL", "      "))]
+    if dies:
+        assert sum("login with ••• and ••• and •••" in line for line in lines) == 2, said
+    else:
+        assert sum("ValueError: ••• and ••• are refused for •••" in line for line in lines) >= 2, said
+    ours = said.partition("2 jobs: 2 failed")[0]  # what follows is Hydra's own traceback
+    assert [secret for secret in KNOWN if secret in ours] == []
+    names = sorted(path.name for path in (program / "s").iterdir() if path.name.startswith("Api"))
+    assert [name.rpartition("-")[0] for name in names] == ["ApiToken"] * 2
+
+
+def test_job_without_a_run_dir_tells_no_secret_of_its_overrides(program: Path) -> None:
+    (program / "s").mkdir()
+    (program / "s" / "0").touch()
+    sweep = ["-m", "api.token=sk-swept-12345", "quiet=hush-hush-quiet", "lost_token=x", "hydra.sweep.dir=s"]
+    said = said_in(program, "app.py", *sweep, "hydra.sweep.subdir=0", "+nowhere/sk-swept-12345=hush-hush-quiet")
+    assert "FAIL" in said
+    line = next(line for line in said.splitlines() if line.startswith("FAIL"))
+    assert [secret for secret in KNOWN if secret in line] == []
+
+
+CLI = ("-c", "from trainctl.cli import main; main()")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        (*CLI, "explain", "--app", "app.py", "api.token=sk-swept-12345"),
+        (*CLI, "explain", "--app", "app.py", "--json", "api.token=sk-swept-12345"),
+        (*CLI, "config", "--app", "app.py", "api.token=sk-swept-12345"),
+        (*CLI, "config", "--app", "app.py", "--resolve", "api.token=sk-swept-12345", "lost_token=x"),
+        ("app.py", "trainctl.explain=true", "api.token=sk-swept-12345"),
+    ],
+)
+def test_config_of_a_program_is_shown_without_its_secrets(program: Path, command: tuple[str, ...]) -> None:
+    said = said_in(program, *command)
+    assert [secret for secret in KNOWN if secret in said] == []
+    assert MASK in said or json.dumps(MASK)[1:-1] in said
+    assert "user" in said
+    if command[1:2] == (CLI[1],) and command[2] == "config" and "--resolve" not in command:
+        assert "lost_token: ???" in said
+        assert "given_token: ${oc.env:HOME_TOKEN" not in said or "none" not in said
+        assert "missing: lost_token" in said

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,46 @@ def test_status_that_names_another_process_signals_none(run: RunDir, tmp_path: P
         assert f"names process {victim.pid}, which does not hold its run.lock; nothing was stopped" in done.stderr
         assert victim.poll() is None
         victim.communicate(b"\n", timeout=60)
+
+
+THEIRS = f"""
+import os, sys
+from trainctl.launch.registry import Presence
+from trainctl.rundir.lock import RunLock
+from trainctl.rundir.paths import RunDir
+from trainctl.rundir.status import Status, write_status
+run = RunDir.at(sys.argv[1])
+os.setgroups([]); os.setgid({OTHER_UID}); os.setuid({OTHER_UID})
+assert RunLock(run.lock).acquire()
+write_status(run, Status.running_here(attempt=1, slot=None))
+with Presence(run.path):
+    print("running", flush=True)
+    sys.stdin.read()
+"""
+
+
+@as_root
+def test_run_and_launcher_of_another_user_are_not_signalled_even_by_root() -> None:
+    """Root could: a file of theirs is not what decides it."""
+    with tempfile.TemporaryDirectory(prefix="trainctl-test-") as place:
+        run = RunDir.at(Path(place))
+        run.create()
+        for path in (run.path, run.inbox):
+            os.chown(path, OTHER_UID, OTHER_UID)
+        command = [sys.executable, "-c", THEIRS, place]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as theirs:
+            assert theirs.stdout is not None
+            assert theirs.stdout.readline() == b"running\n"
+            for words in (["--grace", "0"], ["--now"]):
+                done = subprocess.run(
+                    [*CLI, "stop", *words, place], capture_output=True, text=True, timeout=60, check=False
+                )
+                assert done.returncode == 1
+                assert "belongs to another user" in done.stderr
+                (run.path / "status.yaml").unlink(missing_ok=True)  # then it is only a sweep dir
+            assert not (run.path / "stop.yaml").exists()
+            assert theirs.poll() is None
+            theirs.communicate(timeout=60)
 
 
 def test_a_lock_is_open_in_the_process_that_holds_it(tmp_path: Path) -> None:

@@ -275,7 +275,7 @@ def test_page_behind_a_proxy_knows_who_edits_and_keeps_forgers_out(
         lead(proxy, parts.netloc)
         connection = http.client.HTTPConnection(public, timeout=240)
         connection.request("GET", "/")
-        assert connection.getresponse().headers["Location"] == f"/{prefix}/"
+        assert connection.getresponse().headers["Location"] == f"./{prefix}/"
         connection.close()
         assert through.status("") == 200
         forged = {"X-Forwarded-User": "somebody@lab.example", "X-Trainctl-Who": "somebody", "X-Trainctl-Role": "reader"}

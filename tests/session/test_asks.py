@@ -71,7 +71,7 @@ def test_a_stop_is_done_when_the_run_has_ended(session: Live, run: RunDir, ask: 
     assert says(run, request, "done at step 3")
     status = read_status(run)
     assert status is not None
-    assert status.reason == "stopped by ada at step 1"
+    assert (status.state, status.reason) == ("stopped", "by ada at step 3")
 
 
 @pytest.mark.parametrize("action", ["checkpoint", "evaluate", "stop"])

@@ -105,7 +105,7 @@ def play(run: RunDir, legs: list[Leg], **more: str) -> dict[int, str]:
         resumed = min(leg.resumed, len(seen))
         session.resume(resumed)
         for number in range(resumed + 1, len(seen) + 1):
-            del seen[number]  # done once more, with other edits perhaps; nobody goes on from where that had led
+            del seen[number]  # done again, with other edits perhaps; nobody goes on from where that had led
         is_last = place == len(legs) - 1
         last = STEPS if is_last else max(leg.steps, session.step_number)
         while session.step_number < last:

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from omegaconf import OmegaConf
+from omegaconf import OmegaConf, flag_override, open_dict
 from session_fixtures import EndRun, OpenLive, config
 
 from trainctl.config.changelog import Edit
@@ -23,6 +23,7 @@ from trainctl.rundir.edits import applied_edits, read_changelog
 from trainctl.rundir.events import answer, count_unread, read_events
 from trainctl.rundir.inbox import file_request
 from trainctl.rundir.paths import RunDir
+from trainctl.session.api import live as begin
 from trainctl.session.live import Live
 
 Ask = Callable[..., str]
@@ -266,3 +267,30 @@ def test_nobody_is_said_not_to_have_read_an_entry_that_was_taken_out(
     assert "extra" not in live.config.optim
     assert read(run, request) == {}
     assert count_unread(run) == 0
+
+
+def test_what_an_attempt_was_started_with_is_watched_in_no_attempt_and_in_no_replay(
+    run: RunDir, end_run: EndRun, caplog: pytest.LogCaptureFixture
+) -> None:
+    def train(place: RunDir, **more: object) -> None:
+        end_run()
+        cfg = config()
+        with open_dict(cfg), flag_override(cfg, "readonly", False):
+            cfg.n = 5 if more else 1
+            cfg.trainctl.update(more)
+        opened = begin(cfg, run_dir=place.path)
+        while opened.step() < 30:
+            pass
+
+    train(run)
+    train(run, drift="allow")
+    train(run, drift="allow")
+    again = RunDir.at(run.path.with_name("again"))
+    train(again, replay=str(run.path), drift="allow")
+    end_run()
+    for each in (run, again):
+        changelog = read_changelog(each)
+        assert changelog is not None
+        assert [edit.values for edit in changelog.edits] == [{"n": 5}]
+        assert count_unread(each) == 0
+    assert "not read" not in caplog.text

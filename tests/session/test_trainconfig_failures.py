@@ -100,7 +100,7 @@ def test_1e_4_is_a_number(trial: Trial) -> None:
 
 def test_opening_page_or_editor_is_no_edit(trial: Trial) -> None:
     """All fields are read back as Python literals: a text that looks like one is changed by looking at it."""
-    from trainctl.panel.widgets.field import Field
+    from trainctl.panel.widgets.field import change_of, text_of
 
     text = (
         "lr: 1e-4\nname: '1e-4'\nno: 'False'\nlist: '[1]'\nnothing: null\nb: [1, {c: [x]}]\nf: 1.0\nempty: {}\ni: 7\n"
@@ -108,7 +108,7 @@ def test_opening_page_or_editor_is_no_edit(trial: Trial) -> None:
     config = values(trial.begin(text))
     keys = keys_of(OmegaConf.create(config), {}, editable=True)
     for key, value in leaves(config).items():
-        assert Field(key, keys, value, lambda: None, live=True).change() is None, key
+        assert change_of(key, text_of(value, keys[key]), value, keys) is None, key
     assert editor_sheet.changes(config, editor_sheet.write(config, keys, "head"), keys) == {}
     trial.live.step()
     assert (edits(trial.run), read_events(trial.run)) == ([], [])
@@ -151,7 +151,7 @@ def test_scalar_becomes_a_list_and_a_list_a_scalar(trial: Trial) -> None:
 
 
 def test_list_grows_and_shrinks(trial: Trial) -> None:
-    """A longer one ends the replay by an IndexError, a shorter one is no change."""
+    """A longer one ends the replay by an IndexError, a shorter one is not a change."""
     session = trial.begin("betas: [0.9, 0.999]\n")
     lists = [[0.9, 0.999, 0.5], [0.9], [], [0.1]]
     for value in lists:
@@ -169,13 +169,13 @@ def test_nan_is_no_edit_at_each_step_and_cannot_be_asked_for(trial: Trial) -> No
     assert edits(trial.run) == []
     assert "best=nan: the key takes a finite number" in trial.refusal(best="nan")
     trial.edit(n="2")
-    seen = trial.replay(8)  # where it is no drift either
+    seen = trial.replay(8)  # where it is not a drift either
     assert [one["n"] for one in seen] == [1] * 6 + [2] * 2
     assert all(math.isnan(one["best"]) for one in seen)
 
 
 def test_weight_decay_and_weight_norm_are_two_keys(trial: Trial) -> None:
-    """A key ends at its first character that is no letter or digit: both are `weight`, and the later one wins."""
+    """A key ends at its first character that is not a letter or digit: both are `weight`, and the later one wins."""
     session = trial.begin("{weight-decay: 0.1, weight-norm: true, weight: 3, 'weight.x': 1, 'weight x': 2}")
     trial.edit(**{"weight-decay": "0.2", r"weight\.x": "5"})
     wanted = {"weight-decay": 0.2, "weight-norm": True, "weight": 3, "weight.x": 5, "weight x": 2}
@@ -184,7 +184,7 @@ def test_weight_decay_and_weight_norm_are_two_keys(trial: Trial) -> None:
 
 
 def test_1_and_true_are_two_values(trial: Trial) -> None:
-    """They are equal in Python, so the edit is no change."""
+    """They are equal in Python, so the edit is not a change."""
     trial.begin("{n: 1, flag: 1}", controls={"flag": {"type": "any"}})
     assert "n=true: the key takes a whole number (int)" in trial.refusal(n="true")
     for value in ("true", "1", "1.0"):

@@ -60,6 +60,9 @@ class Conf:
     aug: Aug = field(default_factory=Aug)
     maybe: Optional[Aug] = None  # noqa: UP045
     some: Optional[Aug] = field(default_factory=Aug)  # noqa: UP045
+    strong: Optional[Aug] = field(default_factory=Strong)  # noqa: UP045
+    strongs: list[Optional[Aug]] = field(default_factory=lambda: [Strong(times=3), None])  # noqa: UP045
+    strong_by: dict[str, Optional[Aug]] = field(default_factory=lambda: {"a": Strong(times=4)})  # noqa: UP045
     augs_or_none: list[Aug] | None = None
     free: Any = field(
         default_factory=lambda: {
@@ -125,6 +128,10 @@ CASES: list[tuple[str, str, Any]] = [
     ("aug", "{p: 0.7}", None),
     ("maybe", "{p: 0.1}", {"p": 0.1, "kind": "RELU"}),
     ("some", "null", None),
+    ("strong", "null", None),
+    ("strongs.0", "null", None),
+    ("strong_by.a", "null", None),
+    ("strong_by", "{a: {p: 1}}", None),
     ("untyped", "null", None),
     ("text", "null", None),
     ("free.opt.lr", "null", None),
@@ -152,6 +159,7 @@ def test_any_place_is_edited_recorded_undone_and_replayed(
     assert ask(undo=True).state == "applied"
     assert is_same(seen(session.config), first)
     assert is_same(seen_in(run, session.step_number), first)
+    assert [type(OmegaConf.to_object(each)) for each in strong_ones(session.config)] == [Strong] * 3
     assert ask(undo=2).state == "applied"
     last = session.step_number
     assert is_same(seen(session.config), after)
@@ -163,6 +171,10 @@ def test_any_place_is_edited_recorded_undone_and_replayed(
         again.step()
     assert is_same(seen(again.config), after)
     assert type(OmegaConf.to_object(again.config.aug)) is Aug
+
+
+def strong_ones(config: DictConfig) -> list[Any]:
+    return [config.strong, config.strongs[0], config.strong_by.a]
 
 
 def seen_in(run: RunDir, step: int) -> Any:

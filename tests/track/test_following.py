@@ -151,7 +151,7 @@ def test_half_a_line_waits_and_a_replaced_file_is_read_from_what_is_new(tmp_path
     cursor.t = 2.0
     assert read_after(path, cursor, 10)[0] == []
     path.with_name("metrics.1.jsonl").hardlink_to(path)  # as it is kept, so that its inode is not given to another
-    for more in ("", '{"step": 2, "t": 9.0}\n'):  # what comes anew may be written a moment later
+    for more in ("", '{"step": 2, "t": 9.0}\n'):  # what comes again may be written a moment later
         files.write_atomic(path, '{"step": 1, "t": 1.0}\n' + more)
         found, _, _, rewound = read_after(path, cursor, 10)
         assert (found, rewound) == ([{"step": 2, "t": 9.0}] if more else [], 1)

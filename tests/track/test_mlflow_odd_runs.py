@@ -1,4 +1,4 @@
-"""MLflow, by a real server: kills, edits that are no numbers, what a server refuses, runs that are sent later."""
+"""MLflow, by a real server: kills, edits that are not numbers, what a server refuses, runs that are sent later."""
 
 from __future__ import annotations
 

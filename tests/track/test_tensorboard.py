@@ -56,7 +56,8 @@ def test_a_run_arrives_whole(train: Any, edit: Any, finish: Any, run: RunDir) ->
     assert (start, changed[1]) == ((0, pytest.approx(0.1)), 0.25)
     assert [text.strip() for text in texts(run, "hparams/optim.name")] == ["sgd", "adam"]
     (note,) = texts(run, "trainctl/edits")
-    assert "optim.name=adam" in note
+    assert "optim.lr 0.1 → 0.25 @" in note
+    assert "optim.name sgd → adam @" in note
     assert "calmer" in note
     assert "lr: 0.1" in texts(run, "trainctl/config")[0]
     assert "OMITTED" in texts(run, "trainctl/config")[0]

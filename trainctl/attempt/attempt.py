@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import dataclasses
 import logging
 import multiprocessing.util
 import os
@@ -21,16 +22,18 @@ from typing import Any, NoReturn
 from trainctl.attempt import environment
 from trainctl.attempt.process import own
 from trainctl.attempt.reservation import Reservation
+from trainctl.config.masking import Masking
 from trainctl.config.settings import given_settings
 from trainctl.config.settings_node import hand_down
 from trainctl.errors import JobError, TrainctlError
 from trainctl.rundir import files
 from trainctl.rundir.events import reject_left
 from trainctl.rundir.inbox import names_in_inbox
+from trainctl.rundir.pace import read_progress
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.result import read_result, write_result
 from trainctl.rundir.seed import seed_libraries
-from trainctl.rundir.status import State, Status, write_status
+from trainctl.rundir.status import State, Status, read_status, stop_reason, stopped_by, write_status
 
 
 def leave_with(code: int) -> NoReturn:
@@ -73,7 +76,8 @@ class Attempt:
         ends_with_job: Hydra's callback began it, and ends it when Hydra's job ends.
         is_settled: result and status say how it ended, though the process may go on for a while.
         value: what the run returns, once it is settled.
-        remark: what the status of a run that is done says beside that: who stopped it.
+        remark: what the status of a run that is done says beside that.
+        stopped: who has stopped it, and at which step, if its loop has ended because somebody asked for that.
         ending: how it ends, once that is known.
     """
 
@@ -85,6 +89,7 @@ class Attempt:
         self.previous = reservation.previous
         self.seeded: set[str] = set()
         self.remark: str | None = None
+        self.stopped: str | None = None
         self.ends_with_job = self.is_settled = False
         self.value: Any = None
         self.ending: State | None = None
@@ -110,8 +115,8 @@ class Attempt:
 
     @property
     def is_done(self) -> bool:
-        """Whether result and status say that the run is done."""
-        return self.is_settled and self.status.state == "done"
+        """Whether result and status say that the task has given its value."""
+        return self.is_settled and self.status.has_returned
 
     @classmethod
     def begin(cls, run: RunDir, *, left_by_exit: State = "done", **options: Any) -> Attempt:
@@ -190,7 +195,7 @@ class Attempt:
         was_settled = self.is_settled
         try:
             self._close(state, value, exit_code, reason)
-            if was_settled and self.status.state == "done" and state != "done":
+            if was_settled and self.status.has_returned and state != "done":
                 self.remark = f"after live.done: {reason or state}"
                 self.write_end("done", self.value, 0, None)
         finally:
@@ -214,7 +219,7 @@ class Attempt:
             return
         self._close("done", value, 0, None)
         self._tell_of_end()
-        if self.status.state != "done":
+        if not self.status.has_returned:
             raise JobError(str(self.status.reason))
 
     def outcome(self, returned: Any) -> Any:
@@ -242,11 +247,29 @@ class Attempt:
             hook()
 
     def _answer_late(self) -> None:
-        """Look into the inbox once more, now that the status says that the run has ended."""
+        """Look into the inbox again, now that the status says that the run has ended."""
         try:
             reject_left(self.run)
         except OSError as error:
             log.warning("requests that came last could not be answered: %s", error.strerror or error)
+
+    def mark(self, state: State) -> None:
+        """Say in the status that the run is paused, or goes on; it is only shown, so a full disk costs nothing."""
+        if self._ended or self.is_settled:
+            return
+        self.status = dataclasses.replace(read_status(self.run) or self.status, state=state)
+        with contextlib.suppress(OSError):
+            write_status(self.run, self.status)
+
+    def _as_stopped(self, state: State, reason: str | None) -> tuple[State, str | None]:
+        """Return the state and reason to write: `stopped`, with who did it, for what a person has stopped by name."""
+        if state == "done" and self.stopped is not None:
+            return "stopped", "; ".join(filter(None, (self.stopped, reason)))
+        who = stopped_by(self.run, self.status) if state in ("done", "failed", "interrupted") else None
+        if who is None:
+            return state, reason
+        progress = read_progress(self.run)
+        return "stopped", stop_reason(who, progress.step, progress.total)
 
     def write_end(self, state: State, value: Any, exit_code: int | None, reason: str | None) -> None:
         """Write result and status; what cannot be written is logged."""
@@ -255,8 +278,11 @@ class Attempt:
                 reason = reason or self.remark
                 if value is not None or not self.run.result.exists():  # else a rank in another process has written it
                     write_result(self.run, value)
+            if reason is not None:  # one that was read from the environment stands in no other file
+                reason = Masking(self.composed or {}, self.settings.hidden).text(reason)
             after_s = time.monotonic() - self._begun
-            self.status = self.status.end(state, after_s=after_s, exit_code=exit_code, reason=reason)
+            ended, reason = self._as_stopped(state, reason)
+            self.status = self.status.end(ended, after_s=after_s, exit_code=exit_code, reason=reason)
             write_status(self.run, self.status)
         except OSError as error:
             lost = f"the end of the run could not be written to {self.run.path}: {error.strerror or error}"
@@ -305,7 +331,7 @@ def _watch_exit(attempt: Attempt, left_by_exit: State) -> None:
         error = attempt._exit_error
         if error is None and left_by_exit == "done":
             attempt.end("done", exit_code=0)
-            if attempt.status.state != "done":  # a replay that was not the same run, say
+            if not attempt.status.has_returned:  # a replay that was not the same run, say
                 leave_with(1)
         elif error is None:
             attempt.end(left_by_exit, reason="the program ended inside the task, by sys.exit or the like")

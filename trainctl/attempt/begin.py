@@ -19,7 +19,7 @@ from trainctl.attempt import attempt as attempts
 from trainctl.attempt import environment
 from trainctl.attempt.attempt import Attempt
 from trainctl.attempt.rank import is_one_of_several
-from trainctl.attempt.reservation import Reservation
+from trainctl.attempt.reservation import PREVIOUS, Reservation
 from trainctl.config.settings import settings_of
 from trainctl.config.settings_node import hydra_config
 from trainctl.errors import RunDirError
@@ -30,6 +30,7 @@ from trainctl.rundir.provenance import is_rerun
 from trainctl.rundir.result import write_result
 from trainctl.rundir.seed import choose_seed
 from trainctl.rundir.status import State, Status, read_status
+from trainctl.rundir.summary import PreviousAttempt
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +61,7 @@ class Guest(Attempt):
         record = files.read_mapping(run.run)
         seed = choose_seed(settings.seed, run, None)
         guest = cls(Reservation(run, lock, settings, seed, record), status, frozenset(), time.monotonic())
+        guest.previous = PreviousAttempt.from_record(record.get(PREVIOUS))
         guest.watch("done")
         return guest
 
@@ -98,6 +100,11 @@ def begin_plain(config: DictConfig, run_dir: str | os.PathLike[str] | None) -> A
     host = environment.offered(path)
     if host is not None and is_locked(host.lock):
         return Guest.enter(host, config)
+    if path is None and (taken := environment.taken_above()) is not None:
+        raise RunDirError(
+            f"the live session of {str(taken.path)!r} is open in the process that has started this rank; "
+            "call trainctl.live(cfg) in the ranks alone, and not before they are started"
+        )
     if path is not None and run_dir is None and is_rerun():
         repeated, path = path, _new_dir(path.with_name(f"{path.name}.rerun"))
         log.info("--experimental-rerun: %s stays as it is; this run is recorded in %s", repeated, path)

@@ -9,7 +9,7 @@ from trainctl.attempt.rank import distributed
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.status import read_status
 
-_RUN, _SEED = "TRAINCTL_RUN", "TRAINCTL_SEED"
+_RUN, _SEED, _SESSION = "TRAINCTL_RUN", "TRAINCTL_SEED", "TRAINCTL_SESSION"
 
 
 def offer(run: RunDir, seed: int) -> None:
@@ -17,11 +17,23 @@ def offer(run: RunDir, seed: int) -> None:
     os.environ |= {_RUN: str(run.path), _SEED: str(seed)}
 
 
-def withdraw(*, keep_seed: bool = False) -> None:
-    """Offer the session no longer: it is open here, or the run has ended. Ranks to come still want the seed."""
+def take(run: RunDir) -> None:
+    """Offer the session no longer: it is open here. Ranks to come still want the seed."""
     os.environ.pop(_RUN, None)
-    if not keep_seed:
-        os.environ.pop(_SEED, None)
+    os.environ[_SESSION] = str(run.path)
+
+
+def withdraw() -> None:
+    """Offer nothing any longer: the run has ended."""
+    for name in (_RUN, _SEED, _SESSION):
+        os.environ.pop(name, None)
+
+
+def taken_above() -> RunDir | None:
+    """Return the run whose session is open in the process that has started this one by multiprocessing; else None."""
+    text = os.environ.get(_SESSION)
+    host = None if text is None else RunDir.at(text)
+    return host if host is not None and _is_child_of(host) else None
 
 
 def offered(path: str | os.PathLike[str] | None = None) -> RunDir | None:
@@ -42,6 +54,10 @@ def _is_rank_of(host: RunDir) -> bool:
     """Whether this is a rank that a job's program has started: by torchrun, or by itself as `mp.spawn` does."""
     if os.environ.get("RANK") or distributed() is not None:
         return True
+    return _is_child_of(host)
+
+
+def _is_child_of(host: RunDir) -> bool:
     starter, status = multiprocessing.parent_process(), read_status(host)
     return starter is not None and status is not None and starter.pid == status.pid
 

@@ -15,8 +15,14 @@ import tty
 from pathlib import Path
 from typing import ClassVar
 
+from trainctl.attempt.copier import BAR, END, MOST_BAR
+from trainctl.attempt.process_limit import why_no_process
+from trainctl.errors import RunDirError
+from trainctl.rundir import files
 from trainctl.rundir.paths import RunDir
+from trainctl.text import clean
 
+_MOST_TAKEN = 1 << 14
 _DRAIN_S = 5.0  # what a left-over child keeps open must not keep the run from ending
 
 
@@ -44,7 +50,7 @@ def open_missing_streams() -> None:
 def redirect_to(path: Path) -> None:
     """Send stdout and stderr of this process to a file, for good; stdin is empty from here on."""
     _flush()
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    descriptor = files.open_to_write(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     os.close(descriptor)
@@ -59,8 +65,22 @@ class HeldOutput:
     def __init__(self) -> None:
         _flush()
         self._kept = _nameless_file()
+        self._taken = 0
         for descriptor in (1, 2):
             os.dup2(self._kept, descriptor)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether nobody has said yet where it belongs."""
+        return self._kept >= 0
+
+    def take(self) -> bytes:
+        """Return what was printed and not taken yet: the end of it, if that is much."""
+        _flush()
+        size = os.fstat(self._kept).st_size
+        kept = os.pread(self._kept, min(_MOST_TAKEN, size - self._taken), max(self._taken, size - _MOST_TAKEN))
+        self._taken = size
+        return kept
 
     def give_to(self, path: Path) -> None:
         """Add what was printed to a file, where everything goes from now on."""
@@ -68,6 +88,7 @@ class HeldOutput:
         size = os.fstat(self._kept).st_size
         kept = os.pread(self._kept, size, 0) if size else b""
         os.close(self._kept)
+        self._kept = -1
         redirect_to(path)
         if kept:
             os.write(1, kept)
@@ -86,39 +107,51 @@ class Tee:
 
     A small process of its own copies (`trainctl/attempt/copier.py`), so that nothing is lost when the run is killed and
     training never waits for Python. Where the output was a terminal it stays one (a pseudo terminal), so colours and
-    progress bars stay as they are.
+    progress bars stay as they are; our own bar has its place below them (`show_bar`).
+
+    Args:
+        path: of the file; None copies to the terminal alone, that the bar may have its place there.
+
+    Raises:
+        OSError: the file cannot be made. RunDirError: the process cannot; the output goes where it went.
     """
 
-    terminal: ClassVar[int | None] = None  # where stderr goes when it is one: what is written there is not in the log
+    carries_bar: ClassVar[bool] = False  # whether stderr of this process leads to a terminal by way of a copier
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | None) -> None:
         _flush()
-        log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        self._saved = {descriptor: os.dup(descriptor) for descriptor in (1, 2)}
-        if os.isatty(1) and os.isatty(2):
-            Tee.terminal = self._saved[2]
-            reader, writer = _terminal_like(1)
-            pairs, writers = [(reader, self._saved[1])], {1: writer, 2: writer}
+        log = -1 if path is None else files.open_to_write(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        self._saved = {number: os.dup(number) for number in (1, 2) if path is not None or os.isatty(number)}
+        Tee.carries_bar = all(map(os.isatty, self._saved))
+        if Tee.carries_bar:
+            reader, writer = _terminal_like(2)
+            pairs, writers = [(reader, self._saved[2])], dict.fromkeys(self._saved, writer)
         else:
             pipes = {descriptor: os.pipe() for descriptor in (1, 2)}
             pairs = [(pipes[descriptor][0], self._saved[descriptor]) for descriptor in (1, 2)]
             writers = {descriptor: pipes[descriptor][1] for descriptor in (1, 2)}
         readers = [reader for reader, _ in pairs]
-        self._pump = subprocess.Popen(
-            [
-                sys.executable,
-                "-ISE",
-                str(Path(__file__).with_name("copier.py")),
-                str(log),
-                *[f"{reader}:{target}" for reader, target in pairs],
-            ],
-            pass_fds=[log, *readers, *self._saved.values()],
-            stdin=subprocess.DEVNULL,
-            close_fds=True,
-        )
+        try:
+            self._pump = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-ISE",
+                    str(Path(__file__).with_name("copier.py")),
+                    str(log),
+                    *[f"{reader}:{target}" for reader, target in pairs],
+                ],
+                pass_fds=[*readers, *self._saved.values(), *([] if path is None else [log])],
+                stdin=subprocess.DEVNULL,
+                close_fds=True,
+            )
+        except OSError as error:
+            for descriptor in {log, *readers, *writers.values(), *self._saved.values()} - {-1}:
+                os.close(descriptor)
+            self._saved, Tee.carries_bar = {}, False
+            raise RunDirError(f"what the run prints cannot be copied there: {why_no_process(error)}") from error
         for descriptor, writer in writers.items():
             os.dup2(writer, descriptor)
-        for descriptor in {log, *readers, *writers.values()}:
+        for descriptor in {log, *readers, *writers.values()} - {-1}:
             os.close(descriptor)
         self._pid = os.getpid()
 
@@ -131,12 +164,20 @@ class Tee:
             os.dup2(saved, descriptor)
             os.close(saved)
         self._saved = {}
-        Tee.terminal = None
+        Tee.carries_bar = False
         try:
             self._pump.wait(_DRAIN_S)
         except subprocess.TimeoutExpired:
             # a child of the run still holds the pipe: its words go on reaching the file
             self._pump.returncode = 0
+
+
+def show_bar(text: str, *, is_last: bool = False) -> None:
+    """Show a progress bar below all that is printed, or leave it there as a line; stderr leads to a copier."""
+    shown = clean(text).encode(errors="replace")[: MOST_BAR - len(BAR) - 2]
+    with contextlib.suppress(OSError, ValueError):  # the terminal is gone, which is not a reason to end a training
+        _flush()
+        os.write(2, BAR + (b"=" if is_last else b"+") + shown + END)
 
 
 def _terminal_like(descriptor: int) -> tuple[int, int]:
@@ -167,7 +208,7 @@ def write_once(path: Path) -> None:
 
 
 def _reopen(handler: logging.FileHandler) -> None:
-    """Have a handler open its file anew by name: an earlier attempt's may have been moved away under it."""
+    """Have a handler open its file again by name: an earlier attempt's may have been moved away under it."""
     handler.acquire()
     try:
         if handler.stream is not None:

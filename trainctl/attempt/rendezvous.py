@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import stat
 import time
 from datetime import datetime
 from pathlib import Path
@@ -12,11 +11,11 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf, flag_override
 
 from trainctl.attempt import environment
+from trainctl.attempt.host_dir import host_dir
 from trainctl.rundir.lock import is_locked
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.status import process_started
 
-HOST = Path("/tmp")  # noqa: S108  # our directory in it is made 0700, and its owner is checked
 _NAME = "ranks-{agent}-{started}"
 _KEPT_S = 24 * 3600  # an agent that no longer runs starts no ranks
 
@@ -52,13 +51,8 @@ def _began() -> datetime | None:
     started = process_started(agent)
     if "TORCHELASTIC_RUN_ID" not in os.environ or started is None:
         return None
-    directory = HOST / f"trainctl-{os.geteuid()}"
-    path = directory / _NAME.format(agent=agent, started=started)
     try:
-        directory.mkdir(mode=0o700, exist_ok=True)
-        owned = directory.lstat()
-        if not stat.S_ISDIR(owned.st_mode) or owned.st_uid != os.geteuid() or owned.st_mode & 0o077:
-            return None
+        path = host_dir() / _NAME.format(agent=agent, started=started)
         if not path.exists():
             _note(path, datetime.now().astimezone())
         return datetime.fromisoformat(path.read_text())

@@ -21,11 +21,11 @@ from trainctl.config.settings import Settings, recorded, settings_of
 from trainctl.config.settings_node import hydra_config
 from trainctl.errors import RunDirError
 from trainctl.rundir import files
-from trainctl.rundir.lock import RunLock
+from trainctl.rundir.lock import RunLock, keep_in
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.provenance import original_cwd
 from trainctl.rundir.seed import choose_seed
-from trainctl.rundir.status import Status, read_status, write_status
+from trainctl.rundir.status import ALIVE, Status, read_status, write_status
 from trainctl.rundir.summary import PreviousAttempt, read_record
 
 _LONG = ("packages",)
@@ -33,11 +33,14 @@ _LASTING = ("drawn", "composed")  # what the first attempt began with, whatever 
 _LOCK_PATIENCE_S = 0.5  # a child that its last holder has just forked may still have a copy of it
 
 
+PREVIOUS = "previous"  # in `run.yaml`: the attempt before
+
+
 class Reservation:
     """A run dir whose lock this process holds, until `start` makes a run of it or `release` gives it up.
 
     A new directory gets its `run.yaml` at once, so that it is known whose it is, whatever becomes of us. In one that
-    has run before nothing changes until the start, but that a run that was killed is called interrupted.
+    has run before nothing changes until the start, but that a run that was killed is called interrupted, or stopped.
 
     Attributes:
         seed: the seed of the run, given, taken over, or drawn.
@@ -80,6 +83,7 @@ class Reservation:
             RunDirError: another process runs there, or the directory cannot be made or written.
         """
         settings = settings or settings_of(config)
+        keep_in(settings.locks)
         _make_private(run)
         run.create()
         lock = lock or take_lock(run)
@@ -106,9 +110,11 @@ class Reservation:
             self._write_record()
             return
         self.previous = PreviousAttempt.of(self.run, self._earlier)
+        # for a process that the job starts, and in which its session is opened
+        self._record |= {PREVIOUS: dataclasses.asdict(self.previous)}
         self._record = {**read_record(self.run, *_LASTING), **self._record}
-        if self._earlier.state == "running":  # we hold its lock: it was killed
-            write_status(self.run, self._earlier.end("interrupted"))
+        if self._earlier.state in ALIVE:  # we hold its lock: it was killed
+            write_status(self.run, self._earlier.end(self.previous.state, reason=self.previous.reason))
 
     def _write_record(self) -> None:
         try:

@@ -16,7 +16,7 @@ from trainctl.rundir import files
 from trainctl.rundir.job_identity import JobIdentity
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.program import program_of
-from trainctl.rundir.provenance import machine_facts, original_cwd, program_argv
+from trainctl.rundir.provenance import Start, machine_facts, original_cwd, program_argv
 
 
 def drawing_facts(config: DictConfig, settings: Settings, run: RunDir) -> dict[str, Any]:
@@ -27,17 +27,23 @@ def drawing_facts(config: DictConfig, settings: Settings, run: RunDir) -> dict[s
 
 
 def plain_facts(
-    config: DictConfig, settings: Settings, run: RunDir, task: Any = None, draws: Draws | None = None
+    config: DictConfig,
+    settings: Settings,
+    run: RunDir,
+    task: Any = None,
+    draws: Draws | None = None,
+    start: Start | None = None,
 ) -> dict[str, Any]:
-    """Return what `run.yaml` says of a run that no launcher started; a sweep knows it only by its task function."""
+    """Return what `run.yaml` says of a run that is not on a slot; a sweep knows it only by its task function."""
     hydra = hydra_config()
     drawn = None if draws is None else draws.texts
-    own = JobIdentity.of(config, settings.identity.exclude, program_of(task), drawn=drawn, hidden=settings.hidden)
+    program = program_of(task, start=start)
+    own = JobIdentity.of(config, settings.identity.exclude, program, drawn=drawn, hidden=settings.hidden)
     return {
         **own.record(run),
         **({} if draws is None else draws.facts()),
         **({"overrides": [], "argv": list(sys.argv)} if hydra is None else given_facts(hydra)),
-        **machine_facts(),
+        **machine_facts(start),
     }
 
 

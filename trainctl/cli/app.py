@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from trainctl.cli import (
+    cancel,
     commands,
     config,
     details,
@@ -46,7 +47,7 @@ _EXAMPLES = """Examples:
 
 _SECTIONS = {
     "Look": ("ls", "show", "tail", "log", "table", "diff", "panel"),
-    "Change a running run": ("set", "undo", "edit", "do", "stop"),
+    "Change a running run": ("set", "undo", "cancel", "edit", "do", "stop"),
     "Start": ("replay", "run"),
     "Configs": ("config", "explain", "pairs", "pull"),
     "Other tools": ("sync", "import"),
@@ -82,6 +83,7 @@ app.command("config")(config.config)
 app.command("pairs")(pairs.pairs)
 app.command("set")(request.set_keys)
 app.command("undo")(undo.undo)
+app.command("cancel")(cancel.cancel)
 app.command("edit")(edit.edit)
 app.command("do")(do.do)
 app.command("stop")(stop.stop)

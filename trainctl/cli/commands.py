@@ -24,6 +24,12 @@ _SHORT = {
 }
 _SHORT_OVERRIDE = re.compile(rf"({'|'.join(_SHORT)})=(.*)", re.DOTALL)
 _NAMES = re.compile(r"(?!null$)[\w-]+(,[\w-]+)*")
+_DEBUG = (
+    "trainctl.run.debug=true",
+    "hydra.launcher.first=1",
+    "hydra.launcher.rerun=all",
+    "hydra.launcher.progress=plain",
+)
 _LISTING = "++hydra.callbacks.trainctl_commands._target_=trainctl.commands.listing.CommandCheck"
 
 # of Hydra's flags: those that say what it does instead of a sweep, and those that a value follows
@@ -41,7 +47,9 @@ def run(
     only: Annotated[str | None, typer.Option(metavar="NAMES", help="Only these commands: avg,test.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List jobs and commands, and run nothing.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Run commands again that are finished.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Only the first job; show what commands print.")] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Only the first job, finished or not; show what commands print.")
+    ] = False,
 ) -> None:
     """Run shell commands for every job of a sweep; all else is Hydra's: -m, overrides, hydra.launcher.slots=[0,1].
 
@@ -56,7 +64,7 @@ def run(
         *([_only(only.split(","))] if only is not None else []),
         *(["trainctl.run.force=true"] if force else []),
         *(["hydra.launcher.dry_run=true"] if dry_run else []),
-        *(["trainctl.run.debug=true", "hydra.launcher.first=1", "hydra.launcher.progress=plain"] if debug else []),
+        *(_DEBUG if debug else []),
     ]
     place = ["--config-path", str(config.parent.absolute()), "--config-name", config.stem]
     if not any(flag.split("=")[0] in _MODES for flag in flags):

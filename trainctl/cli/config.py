@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -15,7 +15,7 @@ def config(
     app: AppOption = APP,
     resolve: Annotated[bool, typer.Option("--resolve", help="Put values in place of ${…}.")] = False,
 ) -> None:
-    """Print the final config, adapted to its pair; ??? is missing and has to be given before it can run."""
+    """Print the final config, secrets masked, adapted to its pair; ??? is missing and has to be given before a run."""
     given = list(overrides or ())
     text, missing = look_at(app, given, lambda opened: _composed(opened, given, resolve))
     typer.echo(text, nl=False)
@@ -28,13 +28,14 @@ def _composed(opened: OpenApp, overrides: list[str], resolve: bool) -> tuple[str
 
     from trainctl.compose.pairs import fit, known_to_hydra
     from trainctl.config.given import missing_keys
+    from trainctl.config.settings_node import secrets_in
 
     whole = opened.compose(overrides)
     choices = whole.hydra.runtime.choices
     open_choices = sorted(str(group) for group in choices if OmegaConf.is_missing(choices, group))
     if not open_choices:
         fit(whole)
-    task = whole.copy()
+    task, masking = whole.copy(), secrets_in(whole)
     with read_write(task), open_dict(task):
         if resolve:
             with known_to_hydra(whole):
@@ -42,4 +43,5 @@ def _composed(opened: OpenApp, overrides: list[str], resolve: bool) -> tuple[str
         del task["hydra"]
         for group in open_choices:
             OmegaConf.update(task, group.partition("@")[0].replace("/", "."), "???", force_add=True)
-    return OmegaConf.to_yaml(task), missing_keys(task)
+    plain: Any = OmegaConf.to_container(task, enum_to_str=True)
+    return OmegaConf.to_yaml(OmegaConf.create(masking.nested(plain), flags={"allow_objects": True})), missing_keys(task)

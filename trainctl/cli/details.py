@@ -31,7 +31,7 @@ def show(run: RunArgument, as_json: JsonOption = False) -> None:
     found = find_run(run)
     summary = summarize(found)
     record, status = (texts(summary.masking, files.read_mapping(path)) for path in (found.run, found.status))
-    ended_badly = summary.state not in ("queued", "running", "done")
+    ended_badly = not summary.is_alive and summary.state not in ("queued", "done", "stopped")
     log = _log_lines(found, summary.masking) if ended_badly else []
     trace, lines = last_traceback(log), log[-_LOG_LINES:]
     if as_json:
@@ -54,7 +54,7 @@ def _facts(summary: Summary, record: dict[str, Any], status: dict[str, Any]) -> 
     run = summary.run
     facts = {
         "name": summary.name,
-        "state": summary.state + (", paused" if summary.paused else "") + (f": {summary.why}" if summary.why else ""),
+        "state": summary.state + (f": {summary.why}" if summary.why else ""),
         "commands": commands_cell(summary),
         "result": amount.value(summary.result, exact=True),
         "overrides": shlex.join(summary.overrides),
@@ -94,7 +94,7 @@ def _parent(parent: Any) -> dict[str, Any]:
 
 def _progress(summary: Summary) -> str:
     parts = [f"step {amount.steps(summary.step, summary.total)}" if summary.step is not None else ""]
-    if summary.state == "running":
+    if summary.is_alive:
         parts += [
             amount.rate(summary.rate),
             f"ETA {amount.duration(summary.eta_s)}" if summary.eta_s is not None else "",

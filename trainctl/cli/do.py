@@ -14,7 +14,7 @@ from trainctl.config import yaml
 from trainctl.rundir.events import LOOKS, wait_for_answer
 from trainctl.rundir.inbox import file_request
 from trainctl.rundir.paths import RunDir
-from trainctl.rundir.status import state_of
+from trainctl.rundir.status import ALIVE, state_of
 from trainctl.rundir.summary import read_record
 
 _REFUSAL_S = 1.0  # how long to wait for a refusal of what is asked for a later step
@@ -41,7 +41,7 @@ def do(
         return
     values = parse_pairs(arguments or [])
     state = state_of(found)
-    if state != "running":
+    if state not in ALIVE:
         raise typer.Exit(terminal.complain(f"{shown(found)} is not running ({state}); nothing was done"))
     request = file_request(found, {}, via="cli", note=note, at=at, action=action, arguments=values)
     if no_wait:
@@ -62,7 +62,7 @@ def _report(run: RunDir, request: str, wait_s: float, at: int | None) -> int:
     if answer is not None:
         return terminal.complain(f"rejected: {answer.reason}")
     state = state_of(run)
-    if state != "running":
+    if state not in ALIVE:
         return terminal.complain(f"{shown(run)} has ended ({state}) without an answer; it was not done")
     if at is not None:
         terminal.print_line(f"waits for step {at}; `trainctl log` will tell what became of it")
@@ -80,7 +80,7 @@ def _report_loop(run: RunDir, request: str, wait_s: float) -> int:
         terminal.print_line(f"done at step {answer.done}")
         return 0
     reason = answer.reason if answer is not None else "its answer cannot be read any more"
-    if state_of(run) != "running" or (answer is not None and answer.settled):
+    if state_of(run) not in ALIVE or (answer is not None and answer.settled):
         return terminal.complain(f"not done: {reason}")
     return terminal.complain(f"not done within {wait_s:g} s: {reason} (`trainctl log` will tell when it is)")
 

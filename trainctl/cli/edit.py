@@ -25,7 +25,7 @@ from trainctl.rundir.edits import read_changelog
 from trainctl.rundir.events import wait_for_answer
 from trainctl.rundir.inbox import file_request
 from trainctl.rundir.paths import RunDir
-from trainctl.rundir.status import state_of
+from trainctl.rundir.status import ALIVE, state_of
 
 _HEAD = """\
 Change values, save and quit: all changes are applied at one step, or none. A line that is deleted changes nothing.
@@ -107,7 +107,7 @@ def _file(run: RunDir, changed: Mapping[str, Any], asked: RequestOptions) -> int
         EditError: the run has rejected it.
     """
     state = state_of(run)
-    if state != "running":
+    if state not in ALIVE:
         return terminal.complain(f"{shown(run)} is not running any more ({state}); nothing was changed")
     request = file_request(run, changed, via="editor", note=asked.note, at=asked.at, force=asked.force)
     if asked.wait_s is not None:
@@ -118,7 +118,7 @@ def _file(run: RunDir, changed: Mapping[str, Any], asked: RequestOptions) -> int
 
 
 def _put_above(path: Path, text: bytes, reason: str) -> None:
-    """Write the text anew with the reason as its first line, in the place of an earlier one."""
+    """Write the text again with the reason as its first line, in the place of an earlier one."""
     lines = [line for line in text.splitlines(keepends=True) if not line.startswith(b"#! ")]
     path.write_bytes(f"#! {terminal.clean(reason)}\n".encode() + b"".join(lines))
 

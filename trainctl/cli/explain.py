@@ -12,8 +12,8 @@ from trainctl.cli.grid import Column, print_grid
 from trainctl.cli.opening import OpenApp, look_at
 from trainctl.cli.place import JsonOption, find_run
 from trainctl.errors import SettingError
-from trainctl.explain.explain import Explanation, explain_config, explain_run
-from trainctl.explain.origin import below, check_key, rows, said_of_value
+from trainctl.explain.explain import explain_config, explain_run
+from trainctl.explain.origin import Explanation, below, check_key, rows, said_of_value
 from trainctl.rundir.paths import RunDir
 
 _Program = Annotated[

@@ -1,7 +1,8 @@
-"""A table that fits: on a terminal less important columns give way; piped, everything is there and nothing is cut."""
+"""A table that fits: on a terminal less important columns give way, and are named; piped, everything is there."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ from trainctl.cli import terminal
 from trainctl.text import padded
 
 GAP = 2
+_MOST_NAMED = 3  # columns that have no room
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +60,19 @@ def fit(columns: Sequence[Column], width: int) -> list[Column]:
     return [column for column in columns if column in kept]
 
 
-def print_grid(columns: Sequence[Column]) -> None:
-    """Print the columns side by side."""
+def print_grid(columns: Sequence[Column], *, has_tabs: bool = False) -> None:
+    """Print the columns side by side; piped, as wide as they are, or with tabs between them for other programs."""
     if terminal.is_terminal():
         console = terminal.console()
-        console.print(_table(fit(columns, console.width)))
+        fitting = fit(columns, console.width)
+        console.print(_table(fitting))
+        missing = [column.title for column in columns if column not in fitting and not column.is_empty]
+        if missing:
+            more = f" and {len(missing) - _MOST_NAMED} more" if len(missing) > _MOST_NAMED else ""
+            terminal.note(f"no room for {', '.join(missing[:_MOST_NAMED])}{more}; piped, all is there", style="dim")
+    elif has_tabs:
+        for row in zip(*((column.title, *column.cells) for column in columns), strict=True):
+            sys.stdout.write("\t".join(row) + "\n")
     else:
         for line in _plain_lines(columns):
             terminal.print_line(line)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import threading
 from pathlib import Path
@@ -14,21 +15,47 @@ from trainctl.cli.place import ROOT, find_root
 from trainctl.config.settings import PanelSettings
 from trainctl.errors import TrainctlError
 
+HOST_HELP = "Address to listen on, or a name under which a proxy or tunnel shows the page (may be repeated)."
+PREFIX_HELP = "Path below which a proxy shows the page, such as /trainctl."
+
 
 def panel(
     root: Annotated[Path, typer.Argument(metavar="[DIR]", help="Whose runs to show.", show_default=True)] = ROOT,
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.", min=0, max=65535)] = 0,
+    host: Annotated[list[str] | None, typer.Option(help=HOST_HELP, metavar="HOST", show_default=False)] = None,
+    prefix: Annotated[str | None, typer.Option(help=PREFIX_HELP, metavar="PATH", show_default=False)] = None,
 ) -> None:
-    """Show the page for the runs below a directory until Ctrl-C."""
+    """Show the page for the runs below a directory until Ctrl-C: by its link, or by one for those who may only look."""
+    from trainctl.panel.auth.access import reader_url
     from trainctl.panel.server import handle as process
+    from trainctl.panel.server.launch import ways_from_elsewhere
 
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
-    handle = process.ensure(find_root(root), PanelSettings(keep_min=0), as_it_is=True)
+    addresses = [each for each in host or () if _is_address(each)]
+    if len(addresses) > 1:
+        raise TrainctlError(f"--host {addresses[0]} and --host {addresses[1]}: the page listens on one address")
+    names = [each for each in host or () if each not in addresses]
+    settings = PanelSettings(keep_min=0, port=port, hosts=names, prefix=prefix)
+    if addresses:
+        settings.address = addresses[0]
+    is_asked = settings != PanelSettings(keep_min=0)
+    handle = process.ensure(find_root(root), settings, as_it_is=not is_asked)
     if handle is None:
         raise typer.Exit(1)  # the reason has been logged
     ended = threading.Event()
     try:
+        if handle.place.is_elsewhere:
+            terminal.note(f"{handle.place.root} is not to be written by this user: the page only shows its runs")
         terminal.print_line(handle.url)
-        terminal.print_line("Ctrl-C ends it." if handle.is_started_here else "It was there already: Ctrl-C leaves it.")
+        terminal.print_line(f"to look only: {reader_url(handle.url)}")
+        if handle.is_started_here:
+            for line in ways_from_elsewhere(settings, handle.url):
+                terminal.print_line(line)
+            terminal.print_line("Ctrl-C ends it.")
+        elif is_asked:
+            terminal.print_line("It was there already, and is in use, so it stays as it is: Ctrl-C leaves it.")
+        else:
+            terminal.print_line("It was there already: Ctrl-C leaves it.")
         while (failure := handle.failure()) is None:
             ended.wait(0.5)
         raise TrainctlError(failure)
@@ -36,3 +63,11 @@ def panel(
         terminal.print_line()
     finally:
         handle.end()
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return host == "localhost"
+    return True

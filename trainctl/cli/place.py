@@ -14,7 +14,13 @@ from trainctl.rundir.paths import RunDir
 
 ROOT = Path("outputs")
 
-RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run dir, or a name below outputs/ if it is unique.")]
+RunArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUN",
+        help="A run dir, or a unique name below outputs/ (below the working directory, if there is no outputs/).",
+    ),
+]
 WhereOption = Annotated[
     list[str] | None,
     typer.Option(metavar="KEY>VALUE", help="Only runs that meet it: lr>0.01, norm=new, state!=done. May be repeated."),
@@ -34,7 +40,8 @@ def find_run(text: str) -> RunDir:
     run = RunDir.at(text)
     if text and (run.is_run() or run.shut()):
         return run
-    known = find_runs(ROOT)
+    root = ROOT if ROOT.is_dir() else Path()
+    known = find_runs(root)
     found = [run for run in known if text and f"/{run.path}".endswith(f"/{text.strip('/')}")]
     if len(found) == 1:
         return found[0]
@@ -46,8 +53,8 @@ def find_run(text: str) -> RunDir:
         raise RunDirError(f"{text!r} is not a run dir; {hint}")
     names = sorted({run.name for run in known})
     near = [name for name in names if text in name][:3] or difflib.get_close_matches(text, names, n=3)
-    hint = f"did you mean {' or '.join(near)}?" if near else "`trainctl ls` lists the runs below outputs/"
-    raise RunDirError(f"there is no run {text!r}, neither at that path nor by that name below {ROOT}/; {hint}")
+    hint = f"did you mean {' or '.join(near)}?" if near else "`trainctl ls` lists the runs below a directory"
+    raise RunDirError(f"there is no run {text!r}, neither at that path nor by that name below {root}/; {hint}")
 
 
 def find_root(path: Path) -> Path:
@@ -58,8 +65,14 @@ def find_root(path: Path) -> Path:
     """
     if not path.is_dir():
         wrong = "is not a directory" if path.exists() else "does not exist"
-        raise RunDirError(f"{str(path)!r} {wrong}; name the directory that holds your runs, such as outputs")
+        raise RunDirError(f"{str(path)!r} {wrong}; name the directory that holds your runs{_examples(path)}")
     return path
+
+
+def _examples(path: Path) -> str:
+    """Return where there are runs below the working directory, if nothing is where they are looked for unasked."""
+    tops = {run.path.relative_to(Path.cwd()).parts[0] for run in find_runs(Path())} if path == ROOT else set()
+    return f": there are some below {', '.join(sorted(tops))}" if tops else ", such as outputs"
 
 
 def name_below(run: RunDir, root: Path) -> str:

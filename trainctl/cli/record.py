@@ -10,6 +10,7 @@ from typing import Any
 
 from trainctl import text as amount
 from trainctl.cli import terminal
+from trainctl.cli.cancel import what_waits
 from trainctl.cli.grid import Column, print_grid
 from trainctl.cli.place import JsonOption, RunArgument, find_run
 from trainctl.config import changelog, yaml
@@ -30,7 +31,8 @@ class Entry:
     """One request that was answered: what it changed (key, old, new), what was done, or why it was refused.
 
     `number` is that of an edit, for `trainctl undo`; `undo` the number of the edit that was to be taken back. `read`
-    and `watched` say who has read the new values, as `Event` has them, `outcome` what has come of an action.
+    and `watched` say who has read the new values, as `Event` has them, `outcome` what has come of an action. One that
+    waits has the number of its `request`, for `trainctl cancel`.
     """
 
     step: int | None
@@ -46,6 +48,9 @@ class Entry:
     read: Mapping[str, int | None] | None = None
     watched: int | None = None
     outcome: str | None = None
+    is_cancelled: bool = False
+    request: int | None = None
+    waits: str | None = None
 
 
 def log(run: RunArgument, as_json: JsonOption = False) -> None:
@@ -61,6 +66,8 @@ def log(run: RunArgument, as_json: JsonOption = False) -> None:
         terminal.print_line("no edits")
     else:
         print_grid(_columns(entries))
+        if any(entry.waits for entry in entries):
+            terminal.note("`trainctl cancel RUN NUMBER` takes a request back that waits", style="dim")
 
 
 def read_entries(run: RunDir, problems: list[str] | None = None) -> list[Entry]:
@@ -90,8 +97,13 @@ def read_entries(run: RunDir, problems: list[str] | None = None) -> list[Entry]:
             asked = [(key, None, value) for key, value in (event.edits or {}).items()]
             reason = (event.reason or "no reason was recorded") if event.state == "rejected" else None
             source = (event.step, event.t, event.who, event.via, event.note)
-            entries.append(Entry(*source, asked, reason, undo=event.undo, action=action, outcome=outcome(event)))
-    return [_masked(entry, masking) for entry in _in_order(entries)]
+            entry = Entry(*source, asked, reason, undo=event.undo, action=action, outcome=outcome(event))
+            entries.append(dataclasses.replace(entry, is_cancelled=event.is_cancelled))
+    waiting = [
+        Entry(None, each.t, each.who, each.via, None, [], request=each.number, waits=f"{each.asked} waits {each.until}")
+        for each in what_waits(run, events, masking)
+    ]
+    return [_masked(entry, masking) for entry in _in_order(entries)] + waiting
 
 
 def _masked(entry: Entry, masking: Masking) -> Entry:
@@ -148,11 +160,14 @@ def _cells(entry: Entry, *, day: bool) -> list[str]:
 
 def _lines(entry: Entry) -> list[tuple[str, str]]:
     """Return what an entry says, line by line, with the style of each."""
+    if entry.waits is not None:
+        return [(f"{entry.waits} (request {entry.request})", "yellow")]
     if entry.rejected is not None:
         # a value that was asked for is shown as it was written, a recorded one as YAML has it
         asked = ", ".join(f"{key}={new if isinstance(new, str) else _shown(new)}" for key, _, new in entry.changes)
         undo = "undo of the last edit" if entry.undo is True else f"undo of edit {entry.undo}" if entry.undo else ""
-        lines = [(f"{entry.action or undo or asked or 'request'} rejected: {entry.rejected}", "red")]
+        how = entry.rejected if entry.is_cancelled else f"rejected: {entry.rejected}"
+        lines = [(f"{entry.action or undo or asked or 'request'} {how}", "dim" if entry.is_cancelled else "red")]
     elif entry.action is not None:
         lines = [(entry.action, "")]
     else:
@@ -176,6 +191,8 @@ def _as_record(entry: Entry) -> dict[str, Any]:
     record["changes"] = [
         {"key": key, "old": None if old is _MISSING else old, "new": new} for key, old, new in entry.changes
     ]
-    record["state"] = "applied" if entry.rejected is None else "rejected"
+    is_cancelled = record.pop("is_cancelled")
+    ended = "applied" if entry.rejected is None else "cancelled" if is_cancelled else "rejected"
+    record["state"] = "waiting" if entry.waits is not None else ended
     record["t"] = None if entry.t is None else format_time(entry.t)
     return record

@@ -14,13 +14,15 @@ import typer
 
 from trainctl.cli import terminal, verification
 from trainctl.cli.place import RunArgument, find_run
-from trainctl.config.overrides import quoted
+from trainctl.config.overrides import of_one_run, quoted
 from trainctl.errors import RunDirError
+from trainctl.rundir import files
 from trainctl.rundir.owner import check_owner
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.summary import read_record
 
 _CONFIG_FLAGS = {"--config-name", "-cn", "--config-path", "-cp", "--config-dir", "-cd"}
+_CALLBACK = "trainctl.callback.TrainctlCallback"
 _REPLAY_KEY = re.compile(r"\+{0,2}trainctl\.replay=")
 
 
@@ -41,7 +43,18 @@ def replay(
     """
     found = find_run(run)
     check_owner(found)
-    record = read_record(found, "executable", "script", "module", "argv", "overrides", "cwd", "world_size", "torchrun")
+    record = read_record(
+        found,
+        "executable",
+        "script",
+        "module",
+        "argv",
+        "overrides",
+        "cwd",
+        "world_size",
+        "torchrun",
+        "takes_overrides",
+    )
     program = [*command_of(found, record), *(overrides or [])]
     command = [_interpreter(record), *_launcher(found, record, program), *program]
     cwd = record.get("cwd")
@@ -72,7 +85,30 @@ def command_of(run: RunDir, record: dict[str, Any]) -> list[str]:
             f"start it yourself with trainctl.replay={run.path}"
         )
     kept = [override for override in overrides if not _REPLAY_KEY.match(override)]
-    return [*_program(run, record), *_config_flags(argv[1:]), *kept, f"++trainctl.replay={quoted(str(run.path))}"]
+    kept += [*_of_hydra(run), f"++trainctl.replay={quoted(str(run.path))}"]
+    if record.get("takes_overrides") is False:
+        raise RunDirError(
+            f"{run.path} was started by Python code, such as hydra_zen.launch, and not by its command line; "
+            f"call that with overrides={kept}"
+        )
+    return [*_program(run, record), *_config_flags(argv[1:]), *kept]
+
+
+def _of_hydra(run: RunDir) -> list[str]:
+    """Return the overrides of Hydra's own node that the run had, and the callback where only its launcher was ours."""
+    node = files.read_mapping(run.config.parent / "hydra.yaml").get("hydra")
+    overrides, launcher, callbacks = (
+        _mapping(_mapping(node).get(key)) for key in ("overrides", "launcher", "callbacks")
+    )
+    kept = of_one_run(_texts(overrides.get("hydra")) or [])
+    targets = {_mapping(each).get("_target_") for each in callbacks.values()}
+    if str(launcher.get("_target_")).startswith("hydra_plugins.hydra_trainctl.") and _CALLBACK not in targets:
+        kept.append(f"++hydra.callbacks.trainctl._target_={_CALLBACK}")
+    return kept
+
+
+def _mapping(value: Any) -> dict[Any, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _config_flags(arguments: Sequence[str]) -> list[str]:
@@ -90,11 +126,19 @@ def _program(run: RunDir, record: dict[str, Any]) -> list[str]:
     module, script = record.get("module"), record.get("script")
     if isinstance(module, str):
         return ["-m", module]
-    if not isinstance(script, str) or not Path(script).is_file():
+    if not isinstance(script, str) or script.endswith(">"):  # <stdin>
+        raise RunDirError(
+            f"{run.path} was started from no file (python -c, standard input, a notebook); "
+            f"start it yourself with trainctl.replay={run.path}"
+        )
+    path = Path(script)
+    if path.name == "__main__.py" and path.parent.is_file():
+        path = path.parent  # an archive, as `zipapp` makes them
+    if not path.is_file():
         raise RunDirError(
             f"{run.path} was started by the script {script!r}, which is not there any more; bring it back"
         )
-    return [script]
+    return [str(path)]
 
 
 def _launcher(run: RunDir, record: dict[str, Any], program: Sequence[str]) -> list[str]:

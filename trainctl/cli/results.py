@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,7 +25,7 @@ from trainctl.cli.runs import (
     tell_left_out,
 )
 from trainctl.examine.cells import constants_line
-from trainctl.examine.columns import parameters, varying
+from trainctl.examine.columns import at_end, parameters, varying
 from trainctl.examine.examiner import Examiner
 from trainctl.examine.row import Row
 from trainctl.examine.where import chosen, in_order, terms_of
@@ -33,6 +34,9 @@ from trainctl.rundir.sweep import left_out
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+_MOST_COLUMNS = 200  # of the results and of the metrics; a file of a run may name 60,000
 
 
 def table(
@@ -87,10 +91,11 @@ def table(
     if is_plain:
         named = examiner.named() if sort is not None else dict(sorted(examiner.named().items()))
         differing, constants = parameters([row.parameters for row in named.values()])
-        print_grid(_columns(named, differing))
+        constants = at_end(constants, [row.end for row in named.values()])
+        print_grid(_columns(named, differing), has_tabs=form is None)
     else:
         constants = made.attrs["constants"]
-        print_grid(_grid(made))
+        print_grid(_grid(made), has_tabs=form is None)
     if line := constants_line(constants):
         terminal.note(line, style="dim")
     for overrides, why in left_out(root).items():
@@ -136,26 +141,36 @@ def _columns(named: Mapping[str, Row], differing: Mapping[str, Sequence[Any]]) -
     columns = [Column("name", list(named))]
     if any(row.state != "done" for row in rows):
         columns.append(Column("state", [row.state for row in rows], styles=[_style(row) for row in rows]))
-    for key, values in differing.items():
-        columns.append(Column(key, [_parameter(value) for value in values], rank=2))
-    results = dict.fromkeys(name for row in rows for name in row.results()) or {"result": None}
-    for name in results:
-        cells = [result_cell(row.results().get(name)) for row in rows]
+    edited = {key: [row.start.get(key) for row in rows] for row in rows for key in row.changes if key not in differing}
+    for key, values in {**differing, **edited}.items():
+        columns.append(
+            Column(key, [_parameter(row, key, value) for row, value in zip(rows, values, strict=True)], rank=2)
+        )
+    found = [row.results() for row in rows]
+    for name in _first(name for results in found for name in results) or ["result"]:
+        cells = [result_cell(results.get(name)) for results in found]
         columns.append(Column(name, cells, rank=1, is_right=True))
     reasons = [shortened_reason(row.why) for row in rows]
-    columns.append(Column("reason", reasons, rank=6, styles=[_style(row) for row in rows]))
-    for place, name in enumerate(dict.fromkeys(name for row in rows for name in row.metrics)):
+    columns.append(Column("reason", reasons, rank=1, styles=[_style(row) for row in rows]))
+    for place, name in enumerate(_first(name for row in rows for name in row.metrics)):
         cells = [amount.number(row.value(name)) if name in row.metrics else "" for row in rows]
         columns.append(Column(name, cells, rank=3 + place if place < 3 else 100 + place, is_right=True))
     return [
         *columns,
-        edits_column([(row.run, row.edits) for row in rows], rank=7),
+        edits_column([(row.run, row.edits, None) for row in rows], rank=7),
         Column("took", [amount.duration(row.took_s) for row in rows], rank=8, is_right=True),
     ]
 
 
-def _parameter(value: Any) -> str:
-    """Write a value as it is, however many digits it has: it tells rows apart."""
+def _first(names: Iterable[str]) -> list[str]:
+    """Return each name once, of very many the first; the others are asked for by name, with --metric."""
+    return list(itertools.islice(dict.fromkeys(names), _MOST_COLUMNS))
+
+
+def _parameter(row: Row, key: str, value: Any) -> str:
+    """Write a value as it is, however many digits it has: it tells rows apart. One that was edited tells how."""
+    if key in row.changes:
+        return amount.changed(row.changes[key])
     return amount.value(value, exact=True)
 
 

@@ -23,7 +23,11 @@ from trainctl.rundir.paths import RunDir
 from trainctl.rundir.status import FAILED, Seen, format_time
 from trainctl.rundir.summary import Summary, summarize
 
-_STATE_STYLES: dict[str, str] = {"running": "green", "interrupted": "yellow", "queued": "dim"}
+_STATE_STYLES: dict[str, str] = {
+    "running": "green",
+    **dict.fromkeys(("paused", "stopped", "interrupted"), "yellow"),
+    "queued": "dim",
+}
 
 # how much of a reason a table on a terminal shows
 _MOST_CELLS = 32
@@ -46,7 +50,7 @@ def ls(
     elif not summaries:
         terminal.print_line(f"no runs below {root}" if state is None and not where else f"no such runs below {root}")
     else:
-        print_grid(_columns(summaries, root))
+        print_grid(_columns(summaries, root), has_tabs=True)
     if not as_json:
         _tell_launchers(root, summaries)
         for page in dict.fromkeys(_pages(root, summaries).values()):
@@ -60,12 +64,12 @@ def choose(
     """Return the summaries that were asked for, in the order asked for.
 
     Raises:
-        SettingError: a state or a condition is none, or no run has what is asked about.
+        SettingError: a state or a condition is not valid, or no run has what is asked about.
     """
     terms, states = terms_of(where), None if state is None else state.split(",")
     for each in states or ():
         if each not in get_args(Seen):
-            raise SettingError(f"--state {each!r} is no state; allowed are {', '.join(get_args(Seen))}")
+            raise SettingError(f"--state {each!r} is not a state; allowed are {', '.join(get_args(Seen))}")
     kept = [one for one in summaries if states is None or one.state in states]
     if terms or sort is not None:
         known = {one.run.path: one for one in kept}
@@ -94,10 +98,9 @@ def reason_column(summaries: Sequence[Summary], rank: int) -> Column:
 
 
 def shortened_reason(reason: str | None) -> str:
-    """Return a reason; whole when piped, its beginning on a terminal."""
-    text = terminal.clean(reason or "")
-    is_short = len(text) <= _MOST_CELLS or not terminal.is_terminal()
-    return text if is_short else f"{text[: _MOST_CELLS - 3]}..."
+    """Return a reason in one cell: its beginning where it is long. `trainctl show` has the whole."""
+    most = _MOST_CELLS if terminal.is_terminal() else amount.LONGEST
+    return amount.shortened(terminal.clean(reason or ""), most)
 
 
 def read_summaries(root: Path) -> list[Summary]:
@@ -158,9 +161,9 @@ def state_column(summaries: Sequence[Summary], rank: int = 0) -> Column:
     """Return the column of states, coloured."""
     return Column(
         "state",
-        ["paused" if row.paused else row.state for row in summaries],
+        [row.state for row in summaries],
         rank=rank,
-        styles=["yellow" if row.paused else state_style(row.state) for row in summaries],
+        styles=[state_style(row.state) for row in summaries],
     )
 
 
@@ -206,17 +209,14 @@ def _columns(summaries: Sequence[Summary], root: Path) -> list[Column]:
         *metric_columns(summaries, ranks=(2, 5)),
         Column("result", [result_cell(row.result) for row in summaries], rank=3, is_right=True),
         *_commands_column(summaries),
-        reason_column(summaries, rank=6),
-        edits_column([(row.run, row.edits) for row in summaries], rank=9),
+        reason_column(summaries, rank=1),
+        edits_column([(row.run, row.edits, row.unread) for row in summaries], rank=9),
         Column("age", [amount.duration(row.age_s) for row in summaries], rank=10, is_right=True),
     ]
 
 
-def edits_column(edits: Sequence[tuple[RunDir, int]], rank: int) -> Column:
-    """Return how many edits each run has, and in yellow how many of them nobody has read."""
-    unread = [count_unread(run) if count else 0 for run, count in edits]
-    cells = [
-        f"{count or ''}" + (f" ({lost} not read)" if lost else "")
-        for (_, count), lost in zip(edits, unread, strict=True)
-    ]
-    return Column("edits", cells, rank=rank, is_right=True, styles=["yellow" if lost else "" for lost in unread])
+def edits_column(edits: Sequence[tuple[RunDir, int, int | None]], rank: int) -> Column:
+    """Return how many edits each run has, and in yellow how many nobody has read; None is looked up."""
+    counts = [(count, count_unread(run) if unread is None and count else unread) for run, count, unread in edits]
+    cells = [f"{count or ''}" + (f" ({unread} not read)" if unread else "") for count, unread in counts]
+    return Column("edits", cells, rank=rank, is_right=True, styles=["yellow" if unread else "" for _, unread in counts])

@@ -21,7 +21,16 @@ from trainctl.launch.registry import Launcher, send_signal
 from trainctl.rundir.finding import find_runs
 from trainctl.rundir.lock import is_locked, is_open_in
 from trainctl.rundir.paths import RunDir
-from trainctl.rundir.status import Status, boot_id, note_stop, process_started, read_status, state_of
+from trainctl.rundir.status import (
+    ALIVE,
+    Status,
+    boot_id,
+    is_of_this_user,
+    note_stop,
+    process_started,
+    read_status,
+    state_of,
+)
 
 _POLL_S = 0.05
 _KILL_S = 5.0  # how long the kernel may take for a process that was killed
@@ -63,7 +72,7 @@ def _sweep_dir(place: str) -> Path | None:
 
 
 def _nothing_works_in(directory: Path) -> str:
-    running = [run for run in find_runs(directory) if state_of(run) == "running"]
+    running = [run for run in find_runs(directory) if state_of(run) in ALIVE]
     hint = (
         f"; it has running runs, each of which can be stopped: {', '.join(map(shown, running[:10]))}" if running else ""
     )
@@ -76,7 +85,7 @@ def _stop_launcher(launcher: Launcher, directory: Path, now: bool) -> int:
         return terminal.complain(
             f"the launcher of {directory} is process {launcher.pid} of {launcher.host}; stop it on that machine"
         )
-    running = sum(state_of(run) == "running" for run in find_runs(directory))
+    running = sum(state_of(run) in ALIVE for run in find_runs(directory))
     jobs = "1 running job" if running == 1 else f"{running} running jobs"
     try:
         was_there = launcher.signal(signal.SIGTERM if now else signal.SIGINT)
@@ -95,7 +104,7 @@ def _stop_launcher(launcher: Launcher, directory: Path, now: bool) -> int:
 def _stop_run(run: RunDir, grace_s: float) -> int:
     """End a run, wait for that, and return the exit code."""
     status, state = read_status(run), state_of(run)
-    if state != "running" or status is None or status.pid is None:
+    if state not in ALIVE or status is None or status.pid is None:
         return terminal.complain(f"{shown(run)} is not running ({state}); nothing was stopped")
     pid = status.pid
     is_here = status.host == socket.gethostname() and status.boot_id == boot_id()
@@ -105,14 +114,19 @@ def _stop_run(run: RunDir, grace_s: float) -> int:
         return terminal.complain(
             f"status.yaml of {shown(run)} names process {pid}, which does not hold its run.lock; nothing was stopped"
         )
+    if not is_of_this_user(pid):
+        return terminal.complain(f"{shown(run)} belongs to another user (process {pid}); nothing was stopped")
     with contextlib.suppress(OSError):  # a full disk must not keep a run running
         note_stop(run, status)
     try:
         # what no launcher started shares its process group with what a person has started beside it
-        _signal(status, signal.SIGTERM if _has_group(status) else signal.SIGINT)
-        if _is_over(run, status, grace_s):
-            terminal.print_line(f"{shown(run)} was stopped (process {pid})")
-            return 0
+        for number in (
+            (signal.SIGTERM,) if _has_group(status) or _ignores_sigint(pid) else (signal.SIGINT, signal.SIGTERM)
+        ):
+            _signal(status, number)
+            if _is_over(run, status, grace_s):
+                terminal.print_line(f"{shown(run)} was stopped (process {pid})")
+                return 0
         _signal(status, signal.SIGKILL)
     except PermissionError:
         return terminal.complain(f"{shown(run)} belongs to another user (process {pid}); nothing was stopped")
@@ -120,6 +134,16 @@ def _stop_run(run: RunDir, grace_s: float) -> int:
         return terminal.complain(f"{shown(run)} (process {pid}) was killed, but the kernel has not ended it yet")
     terminal.print_line(f"{shown(run)} did not end within {grace_s:g} s and was killed (process {pid})")
     return 0
+
+
+def _ignores_sigint(pid: int) -> bool:
+    """Whether a process ignores Ctrl-C, as one does that a shell without job control has started with `&`."""
+    try:
+        text = Path(f"/proc/{pid}/status").read_text()
+        ignored = next(line for line in text.splitlines() if line.startswith("SigIgn:"))
+        return bool(int(ignored.split()[1], 16) >> (signal.SIGINT - 1) & 1)
+    except (OSError, StopIteration, ValueError, IndexError):
+        return False
 
 
 def _has_group(status: Status) -> bool:

@@ -8,6 +8,7 @@ import os
 import select
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, BinaryIO
 
@@ -15,12 +16,14 @@ import typer
 
 from trainctl.cli import terminal
 from trainctl.cli.place import RunArgument, find_run, shown
+from trainctl.config.masking import Masking
 from trainctl.errors import TrainctlError
 from trainctl.launch import registry
 from trainctl.rundir import files
 from trainctl.rundir.logs import end_of, log_of
+from trainctl.rundir.masked import secrets_of
 from trainctl.rundir.paths import RunDir
-from trainctl.rundir.status import state_of
+from trainctl.rundir.status import ALIVE, state_of
 from trainctl.rundir.summary import summarize
 from trainctl.text import clean_line
 
@@ -40,12 +43,12 @@ def tail(
         str | None, typer.Option("-c", "--command", metavar="NAME", help="Of a pipeline: what this command prints.")
     ] = None,
 ) -> None:
-    """Print the end of what a run printed (its job.log). Piped, the bytes as they are."""
+    """Print the end of what a run printed (its job.log), secrets masked. Piped, all other bytes as they are."""
     found = find_run(run)
     log = found.log if command is None else _log_of(found, command)
     if not os.path.lexists(log) and not (follow and _may_go_on(found)):
         raise typer.Exit(terminal.complain(f"{shown(found)} has no {log.name}; nothing of its output was kept"))
-    printer = Printer()
+    printer = Printer(RunSecrets(found))
     try:
         if not follow:
             _print_end(log, lines, printer).close()
@@ -65,15 +68,41 @@ def tail(
 def _log_of(run: RunDir, command: str) -> Path:
     known = [each.name for each in summarize(run).commands]
     if command not in known:
-        has = f"which has {', '.join(known)}" if known else "which is no pipeline, or has not begun"
+        has = f"which has {', '.join(known)}" if known else "which has no commands, or has not started yet"
         raise TrainctlError(f"there is no command {command!r} in {shown(run)}, {has}")
     return log_of(run, command)
 
 
-class Printer:
-    """Prints a log: as it is when piped; on a terminal cleaned, of a progress bar always the latest state."""
+class RunSecrets:
+    """What is secret in a run; looked at again when its changelog has changed: an edit may have given another one."""
 
-    def __init__(self, *, is_terminal: bool | None = None, width: int | None = None) -> None:
+    def __init__(self, run: RunDir) -> None:
+        self._run = run
+        self._changed = 0
+        self._masking: Masking | None = None
+
+    def __call__(self, text: str) -> str:
+        """Return a text without them."""
+        try:
+            changed = os.stat(self._run.changelog, follow_symlinks=False).st_mtime_ns
+        except OSError:
+            changed = 0
+        if self._masking is None or changed != self._changed:
+            self._masking, self._changed = secrets_of(self._run), changed
+        return self._masking.text(text)
+
+
+class Printer:
+    """Prints a log, secrets masked: as it is when piped; on a terminal cleaned, of a progress bar the latest state.
+
+    Args:
+        mask: returns a text without secrets.
+    """
+
+    def __init__(
+        self, mask: Callable[[str], str] = str, *, is_terminal: bool | None = None, width: int | None = None
+    ) -> None:
+        self._mask = mask
         self._is_terminal = terminal.is_terminal() if is_terminal is None else is_terminal
         self._width = width
         self._line = b""
@@ -84,17 +113,20 @@ class Printer:
         if not data:
             return
         if not self._is_terminal:
-            sys.stdout.flush()
-            sys.stdout.buffer.write(data)
-            sys.stdout.buffer.flush()
+            data = self._line + data
+            end = max(data.rfind(b"\n"), data.rfind(b"\r")) + 1  # a secret stands within a line
+            if len(data) - end > _MOST_BYTES:
+                end = len(data)
+            self._line = data[end:]
+            self._pass_on(data[:end])
             return
         *whole, line = (self._line + data).split(b"\n")
         self._line = line[-_MOST_LINE:]  # a progress bar is one line, however long it goes on
         for line in whole:
-            self._show(clean_line(line.decode(errors="replace")), "\n")
+            self._show(self._cleaned(line), "\n")
             self._shown = ""
         width = (self._width or terminal.console().width) - 1
-        unfinished = clean_line(self._line.decode(errors="replace"))[:width]
+        unfinished = self._cleaned(self._line)[:width]
         if unfinished != self._shown:
             self._show(unfinished, "")
             self._shown = unfinished
@@ -102,9 +134,21 @@ class Printer:
 
     def close(self) -> None:
         """End a line that the log has not ended."""
-        if self._shown:
-            self._show(clean_line(self._line.decode(errors="replace")), "\n")
+        if not self._is_terminal:
+            self._pass_on(self._line)
+            self._line = b""
+        elif self._shown:
+            self._show(self._cleaned(self._line), "\n")
             self._shown, self._line = "", b""
+
+    def _pass_on(self, data: bytes) -> None:
+        text = self._mask(data.decode(errors="surrogateescape"))
+        sys.stdout.flush()
+        sys.stdout.buffer.write(text.encode(errors="surrogateescape"))
+        sys.stdout.buffer.flush()
+
+    def _cleaned(self, line: bytes) -> str:
+        return clean_line(self._mask(line.decode(errors="replace")))
 
     def _show(self, text: str, end: str) -> None:
         again = "\r\x1b[K" if self._shown else ""
@@ -170,7 +214,7 @@ def _read_on(log: Path, file: BinaryIO | None, printer: Printer) -> BinaryIO | N
 def _may_go_on(run: RunDir) -> bool:
     """Whether something may still be printed: the run runs, or waits for a launcher that works."""
     state = state_of(run)
-    return state == "running" or (state == "queued" and _has_launcher(run))
+    return state in ALIVE or (state == "queued" and _has_launcher(run))
 
 
 def _has_launcher(run: RunDir) -> bool:

@@ -1,4 +1,4 @@
-"""`trainctl replay --verify`: run a recorded run once more, and say whether it is the same."""
+"""`trainctl replay --verify`: run a recorded run again, and say whether it is the same."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from trainctl.rundir.compare import Comparison, compare
 from trainctl.rundir.paths import RunDir, own_dir
 from trainctl.rundir.provenance import THREADS, differences
 from trainctl.rundir.result import read_result
-from trainctl.rundir.status import state_of
+from trainctl.rundir.status import seen_of, state_of
 from trainctl.rundir.summary import summarize
 
 
@@ -27,15 +27,16 @@ def verify(run: RunDir, command: Sequence[str], cwd: str, ignore: Collection[str
 
     The repetition lies in `.trainctl/verify/` beside the run, where no table lists it, and stays there.
     """
-    state = state_of(run)
-    if state != "done":
-        return terminal.complain(f"{shown(run)} is {state}; only a run that is done can be verified")
+    if not _has_returned(run):
+        return terminal.complain(
+            f"{shown(run)} is {state_of(run)}; only a run that has returned its value can be verified"
+        )
     again = _new_dir(run)
     record = files.read_mapping(run.run)
     settings = ["++trainctl.panel.enabled=false", f"hydra.run.dir={quoted(str(again.path))}"]
     # what it prints is not our answer
     done = subprocess.run([*command, *settings], cwd=cwd, env=_environment(record), stdout=sys.stderr, check=False)
-    if done.returncode != 0 or state_of(again) != "done":
+    if done.returncode != 0 or not _has_returned(again):
         reason = summarize(again).reason or f"exit code {done.returncode}"
         return terminal.complain(f"the repetition failed: {reason}; it lies in {shown(again)}")
     verdict = compare(run, again, ignore)
@@ -48,6 +49,11 @@ def verify(run: RunDir, command: Sequence[str], cwd: str, ignore: Collection[str
         terminal.print_line(f"  {fact}")
     terminal.print_line(f"the repetition lies in {shown(again)}")
     return 1
+
+
+def _has_returned(run: RunDir) -> bool:
+    _, status = seen_of(run)
+    return status is not None and status.has_returned
 
 
 def _identical(run: RunDir, verdict: Comparison) -> str:

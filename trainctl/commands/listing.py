@@ -1,9 +1,10 @@
-"""What is said of a pipeline before its first job starts."""
+"""What is reported of a pipeline before its first job starts."""
 
 from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,9 @@ class CommandCheck(Callback):
             templates, settings = Templates(config), settings_of(config).run
             check_names(templates, str(config.hydra.job.name))
             templates.check(chosen(templates, settings.only))
+            by_turns = swept_keys(config.hydra)
+            if not any(key in config.hydra.runtime.choices for key in by_turns):  # an option may bring any key
+                templates.check_keys(chosen(templates, settings.only), [key.partition(".")[0] for key in by_turns])
             sentence = sentence_about_unused(templates, added(config.hydra))
         except TrainctlError as error:
             sys.stderr.write(f"{error}\n")
@@ -61,6 +65,23 @@ def added(hydra: DictConfig) -> list[str]:
     groups = {*_SOURCES, *map(str, hydra.runtime.choices)}
     keys = [match[1] for match in found if match is not None and match[1] not in groups]
     return [key for key in keys if not any((folder / key).is_dir() for folder in folders)]
+
+
+def swept_keys(hydra: DictConfig) -> set[str]:
+    """Return what the command line and the sweeper set, in all jobs or by turns: groups, and keys, which may be new."""
+    sweeper: Any = OmegaConf.to_container(hydra.sweeper, resolve=False)
+    texts = {text.partition("=")[0] for text in task_overrides(hydra)} | set(_keys_below(sweeper))
+    return {text.lstrip("+~").partition("@")[0] for text in texts}
+
+
+def _keys_below(value: Any) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        for key, below in value.items():
+            yield str(key)
+            yield from _keys_below(below)
+    elif isinstance(value, list):
+        for each in value:
+            yield from _keys_below(each)
 
 
 def is_recorded(hydra: DictConfig) -> bool:

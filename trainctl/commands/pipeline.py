@@ -102,16 +102,14 @@ def reruns_all(hydra: DictConfig) -> bool:
 
 
 def check_names(templates: Templates, job_name: str | None) -> None:
-    """Refuse names of commands that are no names of files, or whose log would be another one.
+    """Refuse names of commands that cannot name a log file, or whose log file would be the job's own.
 
     Raises:
         CommandError: says which, and why.
     """
     for name in templates.texts:
         if not _NAME.fullmatch(name):
-            raise CommandError(
-                f"{COMMANDS}.{name}: the name must be letters, digits, - and _, since its log is called so"
-            )
+            raise CommandError(f"{COMMANDS}.{name}: use letters, digits, - and _ only: its log file has this name")
         if name in ("job", job_name):
             raise CommandError(f"{COMMANDS}.{name}: the log of the job itself has that name; choose another")
 

@@ -55,7 +55,7 @@ def is_finished(record: Mapping[str, Any] | None, wanted: str, *, force: bool = 
     Args:
         record: what its run's status says of it.
         wanted: the digest of its text.
-        force: what ended before this launch does not count. An attempt that is tried again goes on all the same.
+        force: what ended before this launch does not count. An attempt that is tried again goes on anyway.
     """
     if record is None or record.get("state") != "done" or record.get("digest") != wanted:
         return False

@@ -127,5 +127,5 @@ def _quoted(words: Sequence[str], is_quoted: bool) -> str:
 
 
 def _word(word: str) -> str:
-    quoted = shlex.quote(word)  # it leaves `if` and `X=1` as they are, which are no words where a command begins
+    quoted = shlex.quote(word)  # leaves `if` and `X=1` as they are, special where a command begins
     return f"'{word}'" if quoted == word and _KEYWORD.fullmatch(word) else quoted

@@ -110,7 +110,7 @@ def signal_of(exit_code: int) -> str | None:
     number = -exit_code if exit_code < 0 else exit_code - 128
     try:
         return signal.Signals(number).name if number > 0 else None
-    except ValueError:  # a real-time signal has no name; a high exit code is no signal
+    except ValueError:  # a real-time signal has no name; a high exit code does not stand for one
         return f"signal {number}" if exit_code < 0 else None
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import PurePath
@@ -20,8 +19,8 @@ from omegaconf.errors import (
 
 from trainctl.commands.quoting import ShellText
 from trainctl.config.identity import OF_THE_MOMENT
-from trainctl.config.keys import leaves
-from trainctl.config.masking import MASK, Masking, patterns_of
+from trainctl.config.masking import MASK
+from trainctl.config.settings_node import secrets_in
 from trainctl.errors import CommandError
 
 COMMANDS = "commands"
@@ -79,12 +78,12 @@ class Templates:
         self.texts: dict[str, str] = {}
         for name, text in raw.items():
             if not isinstance(name, str):
-                raise CommandError(f"{COMMANDS}.{name}: the name is no text in YAML; write it in quotes")
+                raise CommandError(f"{COMMANDS}.{name}: YAML does not read the name as text; write it in quotes")
             if not isinstance(text, str) or not text.strip() or "\0" in text:
                 hint = "; write it in quotes" if isinstance(text, (bool, int, float)) else ""
                 raise CommandError(f"{COMMANDS}.{name}={text!r} must be the text of a command{hint}")
             self.texts[name] = text
-        self.masking = _masking_of(config)
+        self.masking = secrets_in(config)
         self._raw: Any = OmegaConf.to_container(config, resolve=False)
         self._configs: dict[Place, DictConfig] = {}
         self._flags = flags
@@ -93,7 +92,7 @@ class Templates:
         """Return a command as the shell gets it: every value quoted once.
 
         Raises:
-            CommandError: a value is missing, is nothing that a command can be given, or stands where it cannot.
+            CommandError: a value is missing, cannot be given to a command, or stands where none can.
         """
         shell = ShellText()
         for piece in pieces(self.texts[name], f"{COMMANDS}.{name}"):
@@ -159,6 +158,25 @@ class Templates:
             hint = "; a `${` that is the shell's is written \\${" if is_unknown else ""
             raise CommandError(f"{COMMANDS}.{name}: {text} has no value: {reason}{hint}") from error
 
+    def check_keys(self, names: Iterable[str], more: Iterable[str]) -> None:
+        """Refuse what refers to a top-level key that no job can have.
+
+        Args:
+            names: of commands.
+            more: keys that jobs have beside those of the config.
+
+        Raises:
+            CommandError: says which.
+        """
+        known = {*map(str, self._raw), *more, "hydra", "trainctl"}
+        for name in names:
+            for key in _keys_in(self.texts[name]):
+                if key not in known:
+                    raise CommandError(
+                        f"{COMMANDS}.{name} refers to {key}, which the config does not have; "
+                        "a `${` that is the shell's is written \\${"
+                    )
+
     def unused(self, more: Iterable[str] = ()) -> list[str]:
         """List the top-level keys, and those of `more`, that no command uses, not by way of other values either."""
         values = {**dict.fromkeys(more), **self._raw}
@@ -213,16 +231,6 @@ def _check(shell: ShellText, text: str, source: str) -> None:
     ours = _OURS.fullmatch(text)
     if shell.is_quoted(source) and ours is not None and ours[1] == "flag":
         raise CommandError(f"{source} stands inside quotes; a flag is words of its own, write it outside")
-
-
-def _masking_of(config: DictConfig) -> Masking:
-    """Return what hides the secrets of a config, those too that are read from elsewhere: `${oc.env:TOKEN}`."""
-    raw: Any = OmegaConf.to_container(config, resolve=False)
-    masking = Masking(raw, patterns_of(raw))
-    for key in filter(masking.hides, leaves(raw)):
-        with suppress(OmegaConfBaseException):  # one without a value is none
-            masking.learn(key, OmegaConf.select(config, key))
-    return masking
 
 
 def _at(place: Place, raw: dict[Any, Any]) -> DictConfig:

@@ -28,8 +28,10 @@ import hydra
 from hydra import version
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.types import Override
+from hydra.core.plugins import Plugins
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, run_job, setup_globals
+from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
@@ -59,6 +61,7 @@ if TYPE_CHECKING or IS_KNOWN:
 
 __all__ = ["ConfigLoaderImpl", "ConfigRepository", "FileConfigSource", "FileSource"]
 
+BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"  # its `_target_`
 SETTINGS = "hydra/trainctl/settings"  # the config in which `trainctl.preset` declares our settings
 
 log = logging.getLogger(__name__)
@@ -140,6 +143,18 @@ def loader_of(sources: Iterable[tuple[str, str]]) -> ConfigLoaderImpl:
     for provider, path in sources:
         search_path.append(provider, path)
     return ConfigLoaderImpl(search_path)
+
+
+def added_by_plugins(sources: Iterable[tuple[str, str]]) -> set[str]:
+    """Return the paths that the installed plugins of Hydra add to a search path of (provider, path)."""
+    search_path = ConfigSearchPathImpl()
+    for provider, path in sources:
+        search_path.append(provider, path)
+    before = {each.path for each in search_path.get_path()}
+    for plugin in cast("list[type[SearchPathPlugin]]", Plugins.instance().discover(SearchPathPlugin)):
+        with contextlib.suppress(Exception):  # somebody else's code, which may ask for what this path has not
+            plugin().manipulate_search_path(search_path)
+    return {str(each.path) for each in search_path.get_path()} - before
 
 
 def repository_of(loader: Any, config_name: str | None, lines: Sequence[str]) -> Any:
@@ -337,6 +352,26 @@ OUTCOME = "_return_value"  # the field of a `JobReturn` that holds it
 def outcome_of(returned: JobReturn) -> Any:
     """Return what a task function returned, or the exception it raised; `JobReturn.return_value` prints and raises."""
     return returned._return_value
+
+
+def is_told_by_main() -> bool:
+    """Whether what the caller raises would reach Hydra's `main` alone, which prints it and ends the program with 1.
+
+    All that is called in between is Hydra's or ours. Not where everything is wanted: `HYDRA_FULL_ERROR=1`, a debugger.
+    """
+    if not IS_KNOWN:
+        return False
+    from hydra._internal import utils
+
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_code is not utils.run_and_report.__code__:
+        if not str(frame.f_globals.get("__name__")).startswith(_OURS_OR_HYDRAS):
+            return False
+        frame = frame.f_back
+    return frame is not None and not (utils._is_env_set("HYDRA_FULL_ERROR") or utils.is_under_debugger())
+
+
+_OURS_OR_HYDRAS = ("hydra._internal.", "hydra.core.", "hydra_plugins.hydra_trainctl.", "trainctl.")
 
 
 # The command line of a program.

@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 
 from trainctl.compose._hydra import ConfigRepository, FileConfigSource, FileSource
 
-_MOST_ENTRIES = 5_000  # a search path that holds more is no config dir: its files are then read as jobs need them
+_MOST_ENTRIES = 5_000  # a search path that holds more is not a config dir: its files are then read as jobs need them
 _HEADER = 512
 _OF_FILES = ("file", "pkg")
 _FILE_SOURCE = f"{FileConfigSource.__module__}.{FileConfigSource.__qualname__}"

@@ -21,17 +21,18 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from trainctl.compose import _hydra
-from trainctl.compose.pairs import compose_parsed
+from trainctl.compose.pairs import FittingLoader, compose_parsed
 from trainctl.config._omegaconf import registered_resolvers
 from trainctl.config.drawn import Draws, draw
 from trainctl.config.naming import naming_swept
-from trainctl.config.overrides import quoted, task_overrides, texts_of
+from trainctl.config.overrides import of_one_run, quoted, task_overrides, texts_of
 from trainctl.config.settings import Settings, settings_of
 from trainctl.config.settings_node import setting
 from trainctl.errors import RunDirError
 from trainctl.rundir.job_identity import JobIdentity
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.program import NO_PROGRAM, Program
+from trainctl.rundir.provenance import Start
 
 
 class TaskHooks(Protocol):
@@ -70,8 +71,6 @@ def hooks_of(task: TaskFunction) -> TaskHooks:
     """Return the hooks of a task function; for one without any, a run that is done is finished."""
     return cast("TaskHooks", getattr(task, "trainctl_hooks", _NoHooks()))
 
-
-_OF_SWEEPS = ("hydra.sweep", "hydra/sweep", "hydra.launcher", "hydra/launcher", "hydra.mode", "hydra.run.dir")
 
 _hydra.joblib_execute()  # imports what a job needs, once, before anything is forked
 
@@ -114,6 +113,7 @@ class SweepContext:
         program: of the task function.
         token: nobody else's; tells jobs apart that nothing else does.
         begun: when the sweep began, in Unix seconds.
+        start: of the program.
     """
 
     config: DictConfig
@@ -122,6 +122,7 @@ class SweepContext:
     program: Program = NO_PROGRAM
     token: str = ""
     begun: float = math.inf
+    start: Start = field(default_factory=Start.of_this_process)
 
 
 @dataclass(slots=True)
@@ -152,14 +153,20 @@ class ComposedJob:
     def hydra_overrides(self, run: RunDir) -> list[str]:
         """Return what a program that starts itself again (a rank of Lightning's) must say to Hydra to be this job."""
         given: Any = OmegaConf.to_container(self.config.hydra.overrides.hydra, resolve=False)
-        kept = [text for text in given if not text.lstrip("+~").startswith(_OF_SWEEPS)]
-        return [*kept, f"hydra.run.dir={quoted(str(run.path))}"]
+        return [*of_one_run(given), f"hydra.run.dir={quoted(str(run.path))}"]
 
     def place(self, path: Path) -> None:
         """Have Hydra use this run dir."""
         self.config.hydra.sweep.dir = str(self.sweep_dir)
         self.config.hydra.sweep.subdir = str(path.relative_to(self.sweep_dir))
         self.config.hydra.run.dir = str(path)  # where Lightning sends the other ranks of a job
+
+
+def warn_of_missing(context: SweepContext, jobs: Sequence[Sequence[Override]]) -> None:
+    """Warn of the values that jobs lack, before the first of them starts."""
+    loader: Any = context.hydra_context.config_loader
+    if isinstance(loader, FittingLoader):
+        loader.foresee(context.config, [texts_of(job) for job in jobs])
 
 
 def compose_job(context: SweepContext, spec: JobSpec) -> ComposedJob:

@@ -41,7 +41,7 @@ def _shared(loader: Any) -> Any:
 class SharingLoader:
     """A config loader whose `load_sweep_config` gives what Hydra's own gives, sooner. Everything else is passed on.
 
-    Jobs share a composition when they differ only in plain `key=value` overrides whose key is no group, and which
+    Jobs share a composition when they differ only in plain `key=value` overrides whose key is not a group, and which
     no other change of the config (`+`, `++`, `~`, a dict for a group) follows: Hydra applies these last, in order,
     to a config that depends on the group choices alone. Whatever is not provably the same is composed in full.
     """

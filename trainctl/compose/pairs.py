@@ -10,7 +10,7 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Override
-from hydra.errors import CompactHydraException
+from hydra.errors import CompactHydraException, HydraException
 from hydra.utils import get_object
 from omegaconf import DictConfig, open_dict, read_write
 
@@ -29,8 +29,8 @@ from trainctl.errors import IncompatibleError, PairError, TrainctlError
 _LAUNCHER = {"_target_": "hydra_plugins.hydra_trainctl.fitting.FittingLauncher"}
 _ADVICE = "; give them in a file or as KEY=VALUE, or let them be missing with trainctl.missing=allow"
 _WARNING = (
-    "the first job of the sweep has no value for %s: a task that reads one of them fails unless the program sets it "
-    "before (trainctl.missing=error refuses such a sweep)"
+    "jobs of this sweep have no value for %s: a task that reads such a key fails unless the program sets it before "
+    "(trainctl.missing=error refuses the sweep)"
 )
 
 log = logging.getLogger(__name__)
@@ -51,6 +51,7 @@ class FittingLoader:
         launcher: the launcher's config, where jobs whose options do not go together are left out; else they are errors.
         left_out: why, by overrides.
         counts: how many jobs were launched, and how many left out.
+        lacking: keys without a value in a job composed so far, and whether the user has been told.
     """
 
     def __init__(self, loader: Any, launcher: DictConfig | None) -> None:
@@ -58,7 +59,7 @@ class FittingLoader:
         self.launcher = launcher
         self.left_out: dict[tuple[str, ...], str] = {}
         self.counts: Counter[str] = Counter()
-        self._has_warned = False
+        self.lacking: dict[str, bool] = {}
         self._complete: set[tuple[str, ...]] = set()
         self._obstacles: dict[tuple[str, ...], str | None] = {}
 
@@ -68,8 +69,9 @@ class FittingLoader:
         return getattr(self.loader, name)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave behind what is known of other jobs."""
-        return {**self.__dict__, "left_out": {}, "_complete": set(), "_obstacles": {}, "_has_warned": True}
+        """Leave behind what is known of other jobs; other processes start them, so this is the last moment to warn."""
+        self.warn_of_missing()
+        return {**self.__dict__, "left_out": {}, "_complete": set(), "_obstacles": {}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -96,7 +98,7 @@ class FittingLoader:
             fit(config)
             if job not in self._complete:
                 check_complete(config)
-                self._warn_once(config)
+                self.lacking = dict.fromkeys(missing_keys(config), False) | self.lacking
                 self._complete.add(job)
         except IncompatibleError as error:
             if self.launcher is None:
@@ -106,13 +108,18 @@ class FittingLoader:
             raise Refused(str(error)) from error
         return config
 
-    def _warn_once(self, config: DictConfig) -> None:
-        """Say which values the first job lacks, before it starts."""
-        if self._has_warned:
-            return
-        self._has_warned = True
-        if missing := missing_keys(config):
-            log.warning(_WARNING, ", ".join(missing))
+    def foresee(self, master: DictConfig, jobs: Sequence[Sequence[str]]) -> None:
+        """Warn of missing values before the jobs start, whether or not the sweeper has had them composed."""
+        for job in jobs:
+            with contextlib.suppress(HydraException, TrainctlError):  # the job itself will fail, and say so
+                self.obstacle(master, job)
+        self.warn_of_missing()
+
+    def warn_of_missing(self) -> None:
+        """Name each key without a value once."""
+        if new := [key for key, is_told in self.lacking.items() if not is_told]:
+            log.warning(_WARNING, ", ".join(sorted(new)))
+            self.lacking = dict.fromkeys(self.lacking, True)
 
     def obstacle(self, master: DictConfig, overrides: Sequence[str]) -> str | None:
         """Return why a job is to be left out, if it is; jobs with the same options are composed once."""
@@ -148,6 +155,13 @@ def fit_sweep(config: DictConfig) -> None:
         with read_write(config.hydra), open_dict(config.hydra):
             config.hydra.launcher = dict(_LAUNCHER)
     _hydra.replace_loader(FittingLoader(loader, launcher))
+
+
+def warn_of_missing() -> None:
+    """Warn of the values that jobs lack, where this process composes the jobs of a sweep and runs them itself."""
+    loader = _hydra.current_loader()
+    if isinstance(loader, FittingLoader):
+        loader.warn_of_missing()
 
 
 def check_any_left() -> None:

@@ -45,6 +45,7 @@ class FittingSweep:
             Refused: some do not fit, and so none may be started.
         """
         obstacles = [self._loader.obstacle(self._config, overrides) for overrides in job_overrides]
+        self._loader.warn_of_missing()
         same = shared_texts(self._config.hydra)
         out = {
             " ".join(text for text in job if text not in same): why

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import dataclasses
 import functools
 import logging
 import types
@@ -199,7 +200,7 @@ def resolved_text(text: str, container: Any) -> Any:
 
 
 def target_of(node: Node) -> Node:
-    """Return the node that a reference leads to in the end; a node that is no interpolation itself.
+    """Return the node that a reference leads to in the end; a node that is not an interpolation itself.
 
     Raises:
         OmegaConfBaseException: it leads nowhere.
@@ -307,6 +308,26 @@ def copy_sharing(config: DictConfig, key: str) -> DictConfig:
         config.__dict__["_content"] = content
     twin.__dict__["_content"][key] = content[key]
     return twin
+
+
+def with_fields(kind: type, names: Collection[Any]) -> type:
+    """Return a structured class, or the smallest of its subclasses, that has all these fields; else the class itself.
+
+    A value that was of a subclass before it was null is of it again.
+    """
+    if set(names) <= _fields(kind):
+        return kind
+    below: list[type] = kind.__subclasses__()
+    for each in below:  # it grows
+        below += each.__subclasses__()
+    fitting = [each for each in below if set(names) <= _fields(each)]
+    return min(fitting, key=lambda each: len(_fields(each)), default=kind)
+
+
+def _fields(kind: Any) -> set[str]:
+    if dataclasses.is_dataclass(kind):
+        return {each.name for each in dataclasses.fields(kind)}
+    return {each.name for each in getattr(kind, "__attrs_attrs__", ())}
 
 
 def part_of(config: DictConfig, keys: Collection[Any]) -> DictConfig:

@@ -194,7 +194,7 @@ def _reason(error: Exception) -> str:
 
 
 def _coerced(node: Node, value: Any, form: Form) -> Any:
-    """Return a value as its key has it; ValueError where a text is none of that kind."""
+    """Return a value as its key has it; ValueError where a text is not of that kind."""
     if isinstance(value, str) and isinstance(node, EnumNode | PathNode) and not (value == "None" and form == "text"):
         return _declared(node, value)
     if form == "exact":
@@ -251,7 +251,7 @@ def _parsed(node: Node, text: str) -> Any:
 def _of_kind(kind: str, value: Any) -> Any:
     if not isinstance(value, str):
         return value
-    raise ValueError(f"it is no {kind}")
+    raise ValueError(f"it is not of type {kind}")
 
 
 def _typed(node: Node, text: str) -> Any:
@@ -264,7 +264,7 @@ def _typed(node: Node, text: str) -> Any:
             try:
                 return number(text)
             except ValueError:
-                raise ValueError(f"it is no {number.__name__}") from None
+                raise ValueError(f"it is not of type {number.__name__}") from None
     return text
 
 

@@ -27,6 +27,7 @@ from trainctl.config._omegaconf import (
     structured_class,
     types_inside,
     unlocked,
+    with_fields,
 )
 from trainctl.config.keys import name_in, split
 from trainctl.config.snapshot import plain_value
@@ -86,7 +87,7 @@ def _reason(error: Exception, value: Any) -> str:
 def assign(config: DictConfig, values: Mapping[str, Any], base: Collection[str] = ()) -> None:
     """Set keys of the config to values that `fitted` or `fitted_entry` returned.
 
-    Struct and read-only flags are lifted only here and only for the moment. Lists and mappings are filled anew rather
+    Struct and read-only flags are lifted only here and only for the moment. Lists and mappings are filled again rather
     than replaced, so who holds one sees the change. A key that is not in `base` is an added entry: `???` takes it away.
     """
     for key, value in values.items():
@@ -95,7 +96,7 @@ def assign(config: DictConfig, values: Mapping[str, Any], base: Collection[str] 
         is_gone = type(value) is str and value == MISSING
         if parent is None and is_gone:
             continue  # of a section that is null
-        parent = _opened(config, above, key) if parent is None else parent
+        parent = _opened(config, above, key, values) if parent is None else parent
         name = key_named(parent, last)
         with unlocked(parent):
             if name is None and not is_gone:
@@ -148,10 +149,13 @@ def _add(target: DictConfig, like: DictConfig, name: str, value: Any) -> None:
     target[name_in(dict.fromkeys(like.keys()), name)] = _of_type(copy.deepcopy(value), item_type(like), None)
 
 
-def _opened(config: DictConfig, above: list[str], key: str) -> DictConfig:
-    """Return the section in which a key lies; those on the way to it that are null, or not there, are made anew."""
-    parent = config
-    for part in above:
+def _opened(config: DictConfig, above: list[str], key: str, keys: Iterable[str]) -> DictConfig:
+    """Return the section in which a key lies; those on the way to it that are null, or not there, are made again.
+
+    Those are of a class that has all of `keys` that lie there.
+    """
+    parent, paths = config, [list(split(each)) for each in keys]
+    for depth, part in enumerate(above, start=1):
         name = key_named(parent, part)
         node = None if name is None else child(parent, name)
         with unlocked(parent):
@@ -162,7 +166,8 @@ def _opened(config: DictConfig, above: list[str], key: str) -> DictConfig:
                 if kind is None and declared_type(node) is Any:
                     parent[name] = {}
                 else:
-                    set_value(node, {} if kind is None else OmegaConf.structured(kind))
+                    names = {path[depth] for path in paths if len(path) > depth and path[:depth] == above[:depth]}
+                    set_value(node, {} if kind is None else OmegaConf.structured(with_fields(kind, names)))
         found = entry_named(parent, part)
         if found is None or not isinstance(found[1], DictConfig):
             raise EditError(f"{key}: the config has no such key")
@@ -231,7 +236,7 @@ def _of_type(value: Any, kind: Any, old: Any) -> Any:
         if own is not None and (made is None or value.keys() >= set(old.keys())):
             made = own  # all that is there, as a record has it: it stays of its class
         if made is not None:
-            return _made(made, value, old if is_container else None)
+            return _made(with_fields(made, value), value, old if is_container else None)
     if not isinstance(value, dict | list):
         return value
     inner = item_type(old) if is_container else types_inside(kind)

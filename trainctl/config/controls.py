@@ -73,7 +73,7 @@ class Key:
         declared: a structured config or a control gives the type, so null is taken only where `optional` says so.
         locked: the reason why there can be none.
         when: an edit takes effect at the next step (`live`), at the next `live.epoch()` (`epoch`), or only in a run
-            that is started anew (`restart`).
+            that is started again (`restart`).
         max_change: the factor by which one edit may change the value, up or down.
         checkpoint_first: a checkpoint is taken before an edit takes effect.
     """
@@ -128,7 +128,7 @@ def keys_of(config: DictConfig, controls: Mapping[str, Any], editable: bool) -> 
             below = any(name.startswith(f"{pattern}.") for name in found)
             hint = f"did you mean {pattern}.*?" if below else f"keys are {_some(sorted(found))}"
             raise SettingError(f"trainctl.controls: the pattern {pattern!r} matches no key of the config; {hint}")
-    # recorded as entries, so that an edit of the whole would read back as edits of keys that are none
+    # recorded as entries, so that an edit of the whole would read back as edits of keys that do not exist
     for name in recorded_by_value(config) if any(key.type == "dict" for key in found.values()) else ():
         if found[name].type == "dict":
             found[name] = dataclasses.replace(found[name], locked="a resolver makes this mapping")

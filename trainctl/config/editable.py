@@ -147,7 +147,7 @@ class Units:
         return key not in self.leaves and bool(self.section(key))
 
     def section(self, key: str) -> Mapping[Any, Any]:
-        """Return what step 0 has at a key; nothing where that is no mapping."""
+        """Return what step 0 has at a key; nothing where that is not a mapping."""
         below: Any = self._base
         for part in keys.split(key):
             try:

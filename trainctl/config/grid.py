@@ -167,7 +167,7 @@ def _read_line(where: str, line: str, parse: Parse) -> Any:
     except OverrideParseException as error:
         # Hydra names neither the grid nor, of what breaks off, the key; its last line is a link
         lines = [_TOKENS.sub("", text).strip() for text in error.message.splitlines()[:-1] if line not in text]
-        why = "; ".join(text for text in lines if text not in ("", "^")) or "that is no key"
+        why = "; ".join(text for text in lines if text not in ("", "^")) or "that is not a key"
         raise SettingError(f"{where}: Hydra cannot read {line!r}: {why}") from error
     if not override.key_or_group:
         raise SettingError(f"{where}: {line!r} names no key")
@@ -192,7 +192,7 @@ def axis_of(override: Any, where: str | None = None) -> Axis:
             "write choice(…) or range(…), or use a sweeper that searches, such as hydra/sweeper=optuna"
         )
     _check_range(override.value(), where or override.input_line)
-    words = {"True": "true", "False": "false"}  # as Hydra writes what is no text: text would be in quotes
+    words = {"True": "true", "False": "false"}  # as Hydra writes what is not text: text would be in quotes
     texts = (words.get(text, text) for text in override.sweep_string_iterator())
     lines = tuple(dict.fromkeys(f"{name}={text}" for text in texts))
     if not lines:

@@ -70,7 +70,7 @@ def keep_copies(hydra: DictConfig, loaded: Iterable[Loaded]) -> None:
 def comments_of(copies: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     """Return what sources say of keys, by dotted key, from the records of their copies; of two the later one.
 
-    A record may be one of a `run.yaml`: what is no text is passed over.
+    A record may be one of a `run.yaml`: what is not text is passed over.
     """
     found: dict[str, str] = {}
     for each in copies:

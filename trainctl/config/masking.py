@@ -21,9 +21,12 @@ _OF_A_TOKENIZER = re.compile(r"(?:bos|eos|unk|sep|pad|cls|mask)_token")  # `eos_
 _KEY = re.compile(r"(?:.*_)?keys?")
 _RANDOM = re.compile(r"(?=\D*\d)[\w\-+/=]{20,}", re.ASCII)  # a text that is a credential where the name says `…_key`
 _NUMBER = re.compile(r"[-+]?(?:[\d_]*\.?[\d_]+(?:e[-+]?\d+)?|\.?inf|\.?nan)|true|false|null|none", re.IGNORECASE)
+# missing, or a reference: `${oc.env:TOKEN}` is not the secret itself
+_ELSEWHERE = re.compile(r"\?\?\?|\$\{[\w.:/-]+\}")
 _WORDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")  # `apiKey`
 MASK = "•••"
 WHY = "may be a secret (trainctl.hidden)"
+_MOST_ASKED = 1000
 SHORTEST = 6  # of a text that is hidden wherever it stands: shorter ones stand anywhere by chance
 
 # `key=value` anywhere, `key: value` where YAML and JSON have it; looked for only where a word begins, else a long word
@@ -37,7 +40,7 @@ class Masking:
     """Knows which keys of a config are secret, and the texts that stand there.
 
     A key that looks like a credential's (`token`, `hf_token`, `api_key`, anything with `password` or `secret`) hides
-    text, never a number: `max_tokens`, `tokenizer_name` and `num_key_value_heads` are no secrets. Given patterns hide
+    text, never a number: `max_tokens`, `tokenizer_name` and `num_key_value_heads` are not secrets. Given patterns hide
     any value.
 
     Args:
@@ -53,6 +56,7 @@ class Masking:
         self._hidden = _with_all_below(pattern for pattern in given if not pattern.startswith("!"))
         self._shown = _with_all_below(pattern[1:] for pattern in given if pattern.startswith("!"))
         self._texts: set[str] = set()
+        self._asked: dict[str, bool] = {}  # a log has few keys, and each in every line
         for key, value in leaves(dict(config)).items():
             self.learn(key, value)
 
@@ -71,8 +75,10 @@ class Masking:
 
         >>> Masking({}).conceals("pin_token", 1234), Masking({}).conceals("pin_token", "x")
         (False, True)
+        >>> Masking({}).conceals("token", "${oc.env:TOKEN}"), Masking({}).conceals("token", "${oc.env:TOKEN,x}")
+        (False, True)
         """
-        if self._is_shown(key):
+        if self._is_shown(key) or (isinstance(value, str) and _ELSEWHERE.fullmatch(value)):
             return False
         texts = [text for text in _leaves_of(value) if isinstance(text, str)]
         if self._is_named(key):
@@ -94,6 +100,10 @@ class Masking:
             hidden = (each for each in _leaves_of(value) if isinstance(each, str) or self._is_named(key))
             texts = (str(each) for each in hidden if each is not None and not isinstance(each, bool))
             self._texts |= {text for text in texts if len(text) >= SHORTEST}
+
+    def include(self, other: Masking) -> None:
+        """Hide what another one hides wherever it stands, too."""
+        self._texts |= other._texts
 
     def learn_edits(self, changelog: Changelog) -> None:
         """Remember the texts of all secret values that a run was given."""
@@ -132,13 +142,17 @@ class Masking:
         """
         for secret in sorted(self._texts, key=len, reverse=True):
             text = text.replace(secret, self._mask)
-        return _ASSIGNED.sub(self._assigned, text)
+        return _ASSIGNED.sub(self._assigned, text) if "=" in text or ": " in text else text
 
     def _assigned(self, found: re.Match[str]) -> str:
         key = found["key"].lstrip("+~-")
         value = found["value"]
         is_word = value in ("null", "|", ">") or value[:1] in "{[" or key.endswith("Error")
-        if is_word or not self.hides(key) or (_NUMBER.fullmatch(value) and not self._is_named(key)):
+        if len(self._asked) > _MOST_ASKED:
+            self._asked.clear()
+        if (is_hidden := self._asked.get(key)) is None:
+            is_hidden = self._asked[key] = self.hides(key)
+        if is_word or not is_hidden or (_NUMBER.fullmatch(value) and not self._is_named(key)):
             return found[0]
         return f"{found['key']}{found['mid']}{self._mask}"
 
@@ -149,6 +163,15 @@ class Masking:
         if isinstance(value, list):
             return [self._within(inner) for inner in value]
         return self.nested(value) if isinstance(value, Mapping) else value
+
+
+def is_secret(key: str, text: str) -> bool:
+    """Whether the value of an override, as it is written, is a credential.
+
+    >>> is_secret("api.token", "abc"), is_secret("use_token", "true"), is_secret("pin_token", "1e3")
+    (True, False, False)
+    """
+    return not _NUMBER.fullmatch(text) and Masking({}).conceals(key.replace("/", "."), text)
 
 
 def patterns_of(config: Mapping[Any, Any], setting: str = "hidden") -> list[object]:

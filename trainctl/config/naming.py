@@ -11,6 +11,7 @@ from contextvars import ContextVar
 
 from trainctl.config.identity import OWN_KEYS_THAT_COUNT
 from trainctl.config.keys import is_within
+from trainctl.config.masking import is_secret
 from trainctl.config.overrides import parts_of
 
 _LONGEST = 120  # bytes; file systems take 255, but a terminal line and a prefix of suffixes should fit too
@@ -22,6 +23,7 @@ _ILLEGAL = re.compile(r"[^\w.,=+@%-]", re.ASCII)
 # file systems make no difference; no `-word_`, which begins the next part; nothing that looks like our hash.
 _PLAIN_KEY = re.compile(r"[a-z][a-z0-9]*([._/-][a-z][a-z0-9]*)*")
 _PLAIN_VALUE = re.compile(r"(?!.*-[a-z][a-z0-9]*_)(?!.*-[0-9a-f]{8}$)[a-z0-9_.,=+@%-]+")
+_NUMBER = re.compile(r"[+-]?\d+(\.\d*)?e[+-]?\d{1,3}", re.IGNORECASE)  # YAML 1.1 takes `1e-3` for text
 
 _swept: ContextVar[frozenset[str] | None] = ContextVar("trainctl_swept_keys", default=None)
 
@@ -35,8 +37,9 @@ def job_name(overrides: Sequence[str], swept: Collection[str] | None = None, gro
     becomes `_`; of a replayed path only the run's name is shown). Wherever something was dropped or cut, and wherever
     another name could differ from this one in the case of letters only, a short hash of the whole text follows. So two
     sets of overrides have different names, on a file system that ignores case too, unless they differ in nothing but
-    the separators of a key (`optim.lr`, `optim_lr`), or in `+`, `++`, which say how to override and not what. `True` is
-    `true`: Hydra reads both as the same, and its own sweeper writes the one for the other.
+    the separators of a key (`optim.lr`, `optim_lr`), in the quotes around a number such as `'1e-3'`, or in `+`, `++`,
+    which say how to override and not what. `True` is `true`, and `1E-3` is `1e-3`: Hydra reads both as the same, and
+    its own sweeper writes the one for the other. What looks like a secret is in the hash alone.
 
     Args:
         overrides: the job's overrides as Hydra writes them: `norm=new`, `+lr=0.1`, `~opt`.
@@ -47,8 +50,12 @@ def job_name(overrides: Sequence[str], swept: Collection[str] | None = None, gro
     'Norm_new-Lr_0.1'
     >>> job_name(["optim.weight_decay=1e-4"])
     'OptimWeightDecay_1e-4'
+    >>> job_name(["lr='1e-3'"])
+    'Lr_1e-3'
     >>> job_name(["early-stop=True"])
     'EarlyStop_true'
+    >>> job_name(["api.token=abc"])
+    'ApiToken-8f5814fc'
     >>> job_name(["act=ReLU"])
     'Act_ReLU-0ac25e40'
     """
@@ -59,12 +66,14 @@ def name_of_parts(
     parts: Iterable[tuple[bool, str, str]], swept: Collection[str] | None = None, groups: Collection[str] = ()
 ) -> str:
     """Return the name of a job from the parts of its overrides, as `parts_of` returns them."""
-    pairs = sorted(parts, key=lambda pair: (pair[1] not in groups, pair[1]))
+    read = ((is_removal, key, _number_or(value)) for is_removal, key, value in parts)
+    pairs = sorted(read, key=lambda pair: (pair[1] not in groups, pair[1]))
     pairs = [pair for pair in pairs if not pair[1].startswith("trainctl.") or is_within(pair[1], OWN_KEYS_THAT_COUNT)]
     if swept and any(key in swept for _, key, _ in pairs):
         pairs = [pair for pair in pairs if pair[1] in swept]
-    text = "-".join(filter(None, (_part(*pair) for pair in pairs))) or "default"
-    if len(text) <= _LONGEST and all(_is_plain(*pair) for pair in pairs):
+    shown = [(is_removal, key, "" if is_secret(key, _unquoted(value)) else value) for is_removal, key, value in pairs]
+    text = "-".join(filter(None, (_part(*pair) for pair in shown))) or "default"
+    if len(text) <= _LONGEST and all(_is_plain(*pair) for pair in shown):
         return text
     digest = hashlib.sha256(json.dumps(pairs).encode()).hexdigest()[:_HASH_DIGITS]
     return f"{text[: _LONGEST - _HASH_DIGITS - 1].rstrip('.-')}-{digest}"
@@ -95,6 +104,12 @@ def _part(is_removal: bool, key: str, value: str) -> str:
         value = value.removesuffix("/changelog.yaml").rstrip("/").rpartition("/")[2]
     value = _ILLEGAL.sub("", value.strip("/").replace("/", "_"))
     return f"{camel}_{value}" if value else camel
+
+
+def _number_or(value: str) -> str:
+    """Return a number with an exponent as Hydra and people write it, any other value as it is."""
+    number = _unquoted(value)
+    return number.lower() if _NUMBER.fullmatch(number) else value
 
 
 def _unquoted(value: str) -> str:

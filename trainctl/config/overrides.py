@@ -36,6 +36,18 @@ def task_overrides(hydra: Any) -> list[str]:
     return [str(text) for text in texts]
 
 
+_OF_SWEEPS = ("hydra.sweep", "hydra/sweep", "hydra.launcher", "hydra/launcher", "hydra.mode", "hydra.run.dir")
+
+
+def of_one_run(texts: Iterable[str]) -> list[str]:
+    """Return, of the overrides of Hydra's own node, those that a single run of a job takes too.
+
+    >>> of_one_run(["hydra/launcher=slots", "hydra.job.chdir=true", "hydra.mode=RUN", "hydra/callbacks=[trainctl]"])
+    ['hydra.job.chdir=true', 'hydra/callbacks=[trainctl]']
+    """
+    return [text for text in texts if not text.lstrip("+~").startswith(_OF_SWEEPS)]
+
+
 _PREFIX = re.compile(r"^(\+\+|\+|~)")
 _MOST_KNOWN = 1 << 16  # texts; jobs of a sweep share most of them
 

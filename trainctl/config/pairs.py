@@ -149,7 +149,7 @@ class Pairs:
 
         Args:
             config: of the task.
-            hydra: Hydra's node of that config; else each group's own `name`, or its text if it is no mapping.
+            hydra: Hydra's node of that config; else each group's own `name`, or its text if it is not a mapping.
 
         Raises:
             PairError: it cannot be known.

@@ -44,10 +44,10 @@ def resolve(key: str, change: Mapping[str, Any], current: Any, spec: Key) -> int
         key: the dotted key, for the error.
         change: `op`, one of `* / + -`, and `by`, a number or its text.
         current: the value that the key has now.
-        spec: of the key; an `any` key goes by its current value.
+        spec: of the key; an `any` key follows its current value.
 
     Raises:
-        EditError: the value is not a number, `by` is none, a division by zero, a whole number that would not stay one.
+        EditError: the value or `by` is not a number, a division by zero, a whole number that would not stay one.
 
     >>> resolve("lr", {"op": "*", "by": "0.5"}, 0.3, Key("float"))
     0.15
@@ -94,7 +94,7 @@ _TOLERANCE = Fraction(1, 10**9)  # 0.7 to 0.07 is a factor of ten, whatever bina
 
 
 def check_jump(key: str, old: Any, new: Any, spec: Key) -> None:
-    """Refuse a change by more than the key's `max_change`, up or down; what is no number passes.
+    """Refuse a change by more than the key's `max_change`, up or down; what is not a number passes.
 
     A change from or to 0, or of the sign, has no factor and counts as too large.
 

@@ -74,7 +74,7 @@ def _too_large(events: Iterable[Any]) -> str | None:
             anchor, size, depth = event.anchor, 1, 0
         elif kind is pyyaml.AliasEvent:
             if event.anchor not in known:
-                return f"it has a YAML alias (*{event.anchor[:60]}) for nothing, or for what it stands in"
+                return f"it has a YAML alias (*{event.anchor[:60]}) that refers to nothing, or to what contains it"
             anchor, (size, depth) = None, known[event.anchor]
         else:
             continue
@@ -101,7 +101,7 @@ def _is_deep_before(problem: Exception, text: str) -> bool:
 class _YamlBuilder:
     """Makes the value while the events pass by, which takes a third of the time that PyYAML's way by nodes takes.
 
-    What is rare (tags, aliases, merge keys, keys that are no scalars, several documents) makes the text `is_unusual`,
+    What is rare (tags, aliases, merge keys, keys that are not scalars, several documents) makes the text `is_unusual`,
     and is left to PyYAML; so is a key given twice, for its error.
     """
 

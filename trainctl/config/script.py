@@ -145,7 +145,7 @@ class ConfigScript(ABC):
 
 @dataclass
 class ConfigScriptNoCache(ConfigScript):
-    """A config that is unrolled anew each time."""
+    """A config that is unrolled again each time."""
 
     @staticmethod
     def meta_unroll(unroll: _Unroll) -> _Unroll:

@@ -38,6 +38,17 @@ class PanelSettings:
     # port to listen on; 0 takes a free one
     port: int = 0
 
+    # names under which people reach it through a proxy or tunnel, such as lab.example or lab.example:8443; localhost,
+    # 127.0.0.1 and [::1] need not be named, with whatever port
+    hosts: list[str] = field(default_factory=list)
+
+    # sites whose pages may ask, as browsers write them, where that is neither http:// nor https:// and one of `hosts`
+    origins: list[str] = field(default_factory=list)
+
+    # path below which a proxy serves it, such as /trainctl or /user/me/proxy/{port}; whether the proxy takes it off or
+    # passes it on
+    prefix: str | None = None
+
     # open the page in a browser
     open: bool = False
 
@@ -102,6 +113,10 @@ class Settings:
 
     # steps between two agreements of the ranks of a distributed run
     sync_every: int = 10
+
+    # a directory on a disk of this machine, for the locks of runs on a file system that has none (NFS without its lock
+    # service, some Lustre); such runs are used from this machine alone
+    locks: str | None = None
 
     # seed of random, NumPy and torch; drawn and recorded when null
     seed: int | None = None

@@ -11,12 +11,14 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from trainctl.config import keys
 from trainctl.config._omegaconf import child, is_open, plain, text_of, unlocked, walk
+from trainctl.config.masking import Masking
 from trainctl.config.snapshot import spans
 
 NODE = "trainctl"
@@ -107,6 +109,17 @@ def setting(config: DictConfig, name: str, default: Any = None) -> Any:
         if value is not None:
             return value
     return default
+
+
+def secrets_in(config: DictConfig) -> Masking:
+    """Return what hides the secrets of a config, those too that are read from elsewhere: `${oc.env:TOKEN}`."""
+    raw: Any = OmegaConf.to_container(config, resolve=False, enum_to_str=True)
+    own = {key: value for key, value in raw.items() if key != "hydra"}
+    masking = Masking(own, setting(config, "hidden") or ())
+    for key in filter(masking.hides, keys.leaves(own)):
+        with suppress(Exception):  # a resolver may raise anything; what has no value is not a secret
+            masking.learn(key, OmegaConf.select(config, key))
+    return masking
 
 
 def has_settings(config: DictConfig) -> bool:

@@ -21,6 +21,7 @@ from typing import Any
 from trainctl.examine.row import Row
 from trainctl.rundir import files
 from trainctl.rundir.paths import RunDir, own_dir
+from trainctl.rundir.status import ALIVE
 from trainctl.track import tensorboard
 
 _READERS = ("config/*.py", "examine/*.py", "rundir/*.py", "text.py", "track/tensorboard.py")
@@ -30,7 +31,7 @@ Signature = list[list[Any]]
 
 
 class Cache:
-    """The rows below one root. Whatever is wrong with the file, everything is read anew."""
+    """The rows below one root. Whatever is wrong with the file, everything is read again."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -59,7 +60,7 @@ class Cache:
     def put(self, row: Row, signature: Signature) -> None:
         """Keep a row; `signature` was taken before it was read."""
         newest = max((max(entry[3:]) for entry in signature if len(entry) > 1), default=0)
-        if self._now_ns is None or newest > self._now_ns - _TICK_NS or row.state == "running" or row.problems:
+        if self._now_ns is None or newest > self._now_ns - _TICK_NS or row.state in ALIVE or row.problems:
             return
         plain = row.to_plain()
         if _is_json(plain):
@@ -67,7 +68,7 @@ class Cache:
             self._is_changed = True
 
     def write(self, known: Iterable[RunDir]) -> None:
-        """Write what was read anew, but for runs that are gone; a directory that is not ours to write is left alone."""
+        """Write what was read again, but for runs that are gone; a directory of somebody else is left alone."""
         if self._is_changed:
             paths = {str(run.path) for run in known}
             kept = {path: row for path, row in self._rows.items() if path in paths or os.path.lexists(path)}

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path, PurePath
 from typing import Any
 
 from trainctl.config import yaml
 from trainctl.config.identity import OWN_KEYS_THAT_COUNT
 from trainctl.config.keys import is_within
+
+_INTERPOLATION = re.compile(r"(?<!\\)\$\{")
 
 SEEDS = ("seed", "trainctl.seed")
 
@@ -63,18 +67,21 @@ def same(value: Any) -> Any:
 
 
 class Parameters:
-    """The parameters of one run: its config at the start, and what was overridden that is no value of the config.
+    """The parameters of one run: its config at the start, and what was overridden that is not a value of the config.
 
     Args:
         config: the leaves of the config by dotted key.
         overrides: as Hydra writes them.
         choices: which option of each config group was taken.
+        place: the run dir.
     """
 
-    __slots__ = ("_choices", "_config", "overridden")
+    __slots__ = ("_choices", "_config", "_place", "overridden")
 
-    def __init__(self, config: Mapping[str, Any], overrides: Iterable[str], choices: Mapping[str, Any]) -> None:
-        self._config, self._choices = config, choices
+    def __init__(
+        self, config: Mapping[str, Any], overrides: Iterable[str], choices: Mapping[str, Any], place: Path = Path()
+    ) -> None:
+        self._config, self._choices, self._place = config, choices, place
         self.overridden = dict(map(pair, overrides))
 
     @property
@@ -85,6 +92,23 @@ class Parameters:
     def knows(self, key: str) -> bool:
         """Whether `get` tells the value: a run that still waits has no config yet, only what was overridden."""
         return bool(self._config) or key in self.overridden
+
+    def is_own(self, key: str) -> bool:
+        """Whether the value is no parameter but tells of this run alone: its own directory, or text still to be filled.
+
+        Such texts are the commands of `trainctl run`, and what Hydra's record has of an interpolation.
+
+        >>> run = Parameters({"out": "/x/outputs/train/Lr_1/ckpt", "n": "a/b"}, [], {}, Path("/x/outputs/train/Lr_1"))
+        >>> run.is_own("out"), run.is_own("n")
+        (True, False)
+        """
+        value = self._config.get(key)
+        if key in self.overridden or not isinstance(value, str):
+            return False
+        if key.startswith("commands.") or _INTERPOLATION.search(value):
+            return True
+        parts, own = PurePath(value).parts, self._place.parts[-2:]
+        return len(own) == 2 and any(parts[at : at + 2] == own for at in range(len(parts) - 1))
 
     def get(self, key: str) -> Any:
         """Return a parameter's value; None when this run does not have it."""
@@ -106,7 +130,7 @@ def parameters(runs: Sequence[Parameters]) -> tuple[dict[str, list[Any]], dict[s
 
     A run that has no config (yet) does not make the others differ. Overridden keys come first. What lies below a swept
     config group is left out, the group says it; and so are our own settings, but for those that were overridden and
-    change what comes out (the seed, a replay).
+    change what comes out (the seed, a replay); and so is what tells of the run alone, in all runs that know it.
     """
     overridden = dict.fromkeys(key for run in runs for key in run.overridden)
     differing: dict[str, list[Any]] = {}
@@ -115,6 +139,8 @@ def parameters(runs: Sequence[Parameters]) -> tuple[dict[str, list[Any]], dict[s
         is_ours = key.partition(".")[0] in ("trainctl", "hydra")
         if is_ours and not (key in overridden and is_within(key, OWN_KEYS_THAT_COUNT)):
             continue
+        if all(run.is_own(key) for run in runs if run.knows(key)):
+            continue
         values = [run.get(key) for run in runs]
         known = [value for value, run in zip(values, runs, strict=True) if run.knows(key)]
         if len(set(map(same, known))) == 1:
@@ -122,6 +148,16 @@ def parameters(runs: Sequence[Parameters]) -> tuple[dict[str, list[Any]], dict[s
         elif key in overridden or not any(key.startswith((f"{above}.", f"{_place(above)}.")) for above in differing):
             differing[key] = values
     return differing, constant
+
+
+def at_end(constants: Mapping[str, Any], ends: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return what is the same in all runs as it was at their ends; what edits have made differ is left out.
+
+    >>> at_end({"lr": 0.1, "wd": 0.0, "steps": 9}, [{"lr": 0.5, "wd": 1.0}, {"wd": 1.0}])
+    {'wd': 1.0, 'steps': 9}
+    """
+    values = {key: [end.get(key, value) for end in ends] for key, value in constants.items()}
+    return {key: known[0] for key, known in values.items() if len(set(map(same, known))) == 1}
 
 
 def _place(group: str) -> str:

@@ -46,7 +46,7 @@ class MetricSummary:
 
 
 def mean_of(values: Sequence[float]) -> float:
-    """Return the mean of at least one value; what is no number, or infinite, counts.
+    """Return the mean of at least one value; what is not a number, or infinite, counts.
 
     >>> mean_of([1.0, 2.0]), mean_of([1e308, 1e308]), mean_of([1.0, math.inf])
     (1.5, 1e+308, inf)

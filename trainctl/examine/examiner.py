@@ -64,7 +64,7 @@ class Examiner:
         Parsers are called in the order in which they were added, each time; what they find is not kept.
 
         Raises:
-            SettingError: it is no function, or takes neither one argument nor three.
+            SettingError: it is not a function, or takes neither one argument nor three.
         """
         arity(parser)
         if parser not in self._parsers:
@@ -86,7 +86,7 @@ class Examiner:
                 with; they are joined.
 
         Raises:
-            RunDirError: the directory is not there. SettingError: the pattern is no regular expression.
+            RunDirError: the directory is not there. SettingError: the pattern is not a regular expression.
         """
         root = Path(os.path.abspath(output))
         if not root.is_dir():

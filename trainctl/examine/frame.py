@@ -61,7 +61,7 @@ def with_means(
         keys: what the groups have in common, one value each; the index.
         counts: columns of counts, one value for each group.
         groups: which group each run belongs to.
-        metrics: values of each metric, one for each run; what is no number does not count.
+        metrics: values of each metric, one for each run; what is not a number does not count.
     """
     number = len(next(iter(counts.values())))
     columns: dict[str, Sequence[Any]] = dict(counts)

@@ -29,10 +29,10 @@ def arity(parser: Parser) -> int:
     """Return 1 for `(run) -> dict`, 3 for mlrunner's `(path, experiment, caches)`.
 
     Raises:
-        SettingError: it takes something else, or is no function.
+        SettingError: it takes something else, or is not a function.
     """
     if not callable(parser):
-        raise SettingError(f"the parser {parser!r} is no function; name it without calling it: add(bleu)")
+        raise SettingError(f"the parser {parser!r} is not a function; name it without calling it: add(bleu)")
     try:
         signature = inspect.signature(parser)
     except (TypeError, ValueError):

@@ -30,6 +30,7 @@ class Row:
     Attributes:
         start: the leaves of the config at the start, by dotted key.
         end: those of them that were edited, as they were at the end.
+        changes: the values that each edited key has had, with their steps, the first being 0.
         metrics: first, last, best and mean of each metric that was logged, or is in event files of TensorBoard.
         found: what parsers have found.
         problems: why something of this run could not be read.
@@ -45,6 +46,7 @@ class Row:
     choices: dict[str, Any] = field(default_factory=dict)
     start: dict[str, Any] = field(default_factory=dict)
     end: dict[str, Any] = field(default_factory=dict)
+    changes: dict[str, list[tuple[int, Any]]] = field(default_factory=dict)
     edits: int = 0
     result: Any = None
     metrics: dict[str, MetricSummary] = field(default_factory=dict)
@@ -53,7 +55,7 @@ class Row:
 
     @property
     def parameters(self) -> Parameters:
-        return Parameters(self.start, self.overrides, self.choices)
+        return Parameters(self.start, self.overrides, self.choices, self.run.path)
 
     @property
     def why(self) -> str | None:
@@ -73,9 +75,13 @@ class Row:
         """
         if name in self.found:
             return self.found[name]
-        results = self.results()
-        if name in results:
-            return results[name]
+        if name.startswith("result"):
+            key = name.removeprefix("result.")
+            if isinstance(self.result, dict) and key != name and key in self.result:
+                return self.result[key]  # without a look at all of them: there may be thousands
+            results = self.results()
+            if name in results:
+                return results[name]
         curve = self.metrics.get(name)
         if curve is not None:
             return getattr(curve, part)
@@ -133,6 +139,7 @@ def _read_summary(row: Row) -> Masking:
     row.state, row.reason, row.problems = summary.state, summary.reason, summary.problems
     row.attempt, row.started, row.took_s = summary.attempt, summary.started, summary.duration_s
     row.overrides, row.edits, row.result = summary.overrides, summary.edits, summary.result
+    row.changes = summary.changes
     return summary.masking
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import ChainMap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,7 +12,7 @@ import pandas as pd
 
 from trainctl.errors import SettingError
 from trainctl.examine.cells import is_number
-from trainctl.examine.columns import is_seed, parameters, same
+from trainctl.examine.columns import at_end, is_seed, parameters, same
 from trainctl.examine.curve import Part, metric_of
 from trainctl.examine.frame import apart, frame_of, with_means
 from trainctl.examine.row import AT_END, OWN, Row
@@ -27,6 +28,7 @@ def make_table(
     """Make the table of named rows; see `Examiner.table`."""
     rows = list(named.values())
     differing, constants = parameters([row.parameters for row in rows]) if rows else ({}, {})
+    constants = at_end(constants, [row.end for row in rows])
     wanted = _list(metrics)
     shown = {one: metric_of(one) for one in (*wanted, *([best] if best else ())) if one not in _names(rows)}
     shown = {one: shown.get(one, (one, "last")) for one in (wanted or _names(rows))}
@@ -65,7 +67,7 @@ class _RunGroup:
 
 
 def _found(row: Row, key: str) -> Any:
-    """Return what runs are grouped by that is no key of all of their configs."""
+    """Return what runs are grouped by that is not a key of all of their configs."""
     value = row.parameters.get(key)
     return row.value(key) if value is None else value
 
@@ -101,8 +103,9 @@ def _of_runs(
             row.end.get(key, row.start.get(key)) for row in rows
         ]
     keys = list(columns)
+    taken = ChainMap(columns, own)
     for head, values in shown.items():
-        columns[apart(head, (*columns, *own), "metric")] = values
+        columns[apart(head, taken, "metric")] = values
     columns |= own
     table = frame_of({"run": columns.pop("run")}, columns)
     table.attrs = {"constants": constants, "keys": keys, "means": []}

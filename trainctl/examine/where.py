@@ -38,7 +38,10 @@ class Term:
 
     def holds(self, row: Row) -> bool:
         """Whether a run meets the condition; one that does not have the value meets `!=` alone."""
-        found = value_of(row, self.name)
+        return self.is_met(value_of(row, self.name))
+
+    def is_met(self, found: Any) -> bool:
+        """Whether a value meets the condition; None is not a value."""
         if self.sign in ("=", "!="):
             return (found == self.value or str(found) == str(self.value)) is (self.sign == "=")
         return _is_number(found) and _ORDERS[self.sign](found, self.value)
@@ -51,18 +54,20 @@ def terms_of(texts: Iterable[str]) -> list[Term]:
     [Term(name='lr', sign='>', value=0.01), Term(name='norm', sign='=', value='new')]
 
     Raises:
-        SettingError: one is none.
+        SettingError: one of them is not a condition.
     """
     terms = []
     for text in (each for whole in texts for each in re.split(r"\s+(?=[^\s=!<>]+\s*[=!<>])", whole.strip())):
         match = _TERM.fullmatch(text)
         if match is None:
             raise SettingError(
-                f"{text!r} is no condition; one is KEY=VALUE, or KEY with !=, <, <=, > or >=, such as lr>0.01"
+                f"{text!r} is not a condition; one is KEY=VALUE, or KEY with !=, <, <=, > or >=, such as lr>0.01"
             )
         name, sign, value = match["name"], match["sign"], _parsed(match["value"])
         if sign in _ORDERS and not _is_number(value):
-            raise SettingError(f"{text!r}: {sign} compares numbers, and {value!r} is none; = and != take any value")
+            raise SettingError(
+                f"{text!r}: {sign} compares numbers, and {value!r} is not a number; = and != take any value"
+            )
         terms.append(Term(name, sign, value))
     return terms
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from hydra.core.plugins import Plugins
@@ -16,40 +15,25 @@ from trainctl.config._omegaconf import child
 from trainctl.config.keys import leaves
 from trainctl.config.overrides import task_overrides
 from trainctl.config.pairs import PAIR_NODE
-from trainctl.config.settings_node import NODE
+from trainctl.config.settings_node import NODE, secrets_in
 from trainctl.errors import RunDirError
-from trainctl.explain.origin import History, Source, check_key, rows, said_of_edit
-from trainctl.explain.trace import TraceError, comments, note_overrides, trace
+from trainctl.explain.origin import Explanation, History, Source, check_key, rows, said_of_edit
+from trainctl.explain.trace import TraceError, asking, comments, note_loaded, note_overrides, trace
 from trainctl.rundir import files
 from trainctl.rundir.edits import applied_edits, read_changelog
 from trainctl.rundir.events import read_events
-from trainctl.rundir.masked import masking_of, texts
+from trainctl.rundir.masked import masking_of
 from trainctl.rundir.paths import RunDir
 from trainctl.text import clean
 
 # Sources that are read without running code of whoever made the run.
 _HARMLESS = ("file", "structured")
-_OF_HYDRA = "hydra.conf"
+_OF_HYDRA = "pkg://hydra.conf"
 _HYDRA = ".hydra/hydra.yaml"
 
 
-@dataclass(frozen=True, slots=True)
-class Explanation:
-    """What is known of where values come from.
-
-    Attributes:
-        history: all values that each key had.
-        unknown: why some of it is not known, one sentence each.
-        help: dotted key -> what a source says of it, such as the comment in an .ini file.
-    """
-
-    history: History
-    unknown: list[str]
-    help: Mapping[str, str] = field(default_factory=dict)
-
-
 def explain_config(config: DictConfig, loader: Any) -> Explanation:
-    """Explain a config that Hydra has composed in this process.
+    """Explain a config that Hydra has composed in this process, secrets masked.
 
     Args:
         config: with Hydra's node.
@@ -58,7 +42,7 @@ def explain_config(config: DictConfig, loader: Any) -> Explanation:
     hydra = config.hydra
     own: Any = OmegaConf.to_container(config, resolve=False, enum_to_str=True)
     final = leaves({key: value for key, value in own.items() if key != "hydra"})
-    return _explain(final, hydra, loader, "(not by Hydra)")
+    return _explain(final, hydra, loader, "(not by Hydra)").masked(secrets_in(config))
 
 
 def written(explanation: Explanation, key: str | None) -> str:
@@ -79,7 +63,7 @@ def explain_run(run: RunDir) -> Explanation:
     """Explain the config of a run up to its last edit, secrets masked. Nothing of the run's program is imported.
 
     Raises:
-        RunDirError: it has recorded no config, or what it has is none.
+        RunDirError: it has recorded no config, or what it has is not a config.
         ChangelogError: its changelog is not one.
     """
     problems: list[str] = []
@@ -98,18 +82,22 @@ def explain_run(run: RunDir) -> Explanation:
         try:
             base = hydra.runtime.version_base
             with _hydra.as_of(None if base is None else str(base)):
-                explanation = _explain(final, hydra, _loader(hydra), "(the config files have changed since)")
+                explanation = _explain(
+                    final,
+                    hydra,
+                    _loader(hydra),
+                    "(the config files have changed since)",
+                    asking(hydra, files.read_mapping(run.run, [])),
+                )
         except (OmegaConfBaseException, AttributeError, LookupError, TypeError, ValueError) as error:
             raise _not_hydras(run, error) from error
     explanation.unknown.extend(problems)
     for edit in applied_edits(log, read_events(run)) if log is not None else ():
         explanation.history.set(edit.values, Source("edit", said_of_edit(edit.step, edit.who, edit.via, edit.note)))
-    masking = masking_of(run, log)
-    said = {key: str(masking.text(text)) for key, text in explanation.help.items()}
-    return Explanation(explanation.history.masked(masking), texts(masking, explanation.unknown), said)
+    return explanation.masked(masking_of(run, log))
 
 
-def _explain(final: Mapping[str, Any], hydra: DictConfig, loader: Any, otherwise: str) -> Explanation:
+def _explain(final: Mapping[str, Any], hydra: DictConfig, loader: Any, otherwise: str, hint: str = "") -> Explanation:
     unknown: list[str] = []
     settings = child(hydra, NODE)
     if settings is not None:
@@ -119,7 +107,11 @@ def _explain(final: Mapping[str, Any], hydra: DictConfig, loader: Any, otherwise
         history = trace(loader, hydra)
     except TraceError as error:
         history = History()
-        unknown.append(f"which config file set a value is unknown, because they cannot be read as they were: {error}")
+        why = str(error).partition(" Config search path:")[0].rstrip(".")
+        unknown.append(
+            f"which config file set a value is unknown, because they cannot be read as they were: {why}{hint}"
+        )
+        note_loaded(history, hydra, final)
         note_overrides(history, task_overrides(hydra), final)
     pair = hydra.runtime.get(PAIR_NODE)
     if pair is not None:
@@ -142,14 +134,17 @@ def _not_hydras(run: RunDir, error: Exception) -> RunDirError:
 
 
 def _loader(hydra: DictConfig) -> Any:
-    """Return a loader of the search path that a run has recorded; None where such a one cannot be made."""
+    """Return a loader of the search path that a run has recorded; None where such a one cannot be made.
+
+    Of the packages in it only those are read that Hydra's plugins installed here add for every program.
+    """
     if not _hydra.is_known():
         return None
     Plugins.instance()  # knows how to read each kind of source
-    search_path = []
     sources: Any = OmegaConf.to_container(hydra.runtime.config_sources, resolve=False)
-    for source in sources:
-        scheme, path = source["schema"], source["path"]
-        if scheme in _HARMLESS or (scheme == "pkg" and path == _OF_HYDRA):
-            search_path.append((str(source["provider"]), f"{scheme}://{path}"))
-    return _hydra.loader_of(search_path)
+    recorded = [(str(each["provider"]), each["schema"], f"{each['schema']}://{each['path']}") for each in sources]
+    harmless = [(provider, path) for provider, scheme, path in recorded if scheme in _HARMLESS or path == _OF_HYDRA]
+    added = _hydra.added_by_plugins(harmless)
+    return _hydra.loader_of(
+        (provider, path) for provider, _, path in recorded if (provider, path) in harmless or path in added
+    )

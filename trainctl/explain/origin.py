@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from trainctl.config import keys, yaml
@@ -116,6 +116,26 @@ class History:
     def _last(self, key: str) -> Any:
         settings = self._settings.get(key)
         return _ABSENT if not settings or settings[-1].is_gone else settings[-1].value
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What is known of where values come from.
+
+    Attributes:
+        history: all values that each key had.
+        unknown: why some of it is not known, one sentence each.
+        help: dotted key -> what a source says of it, such as the comment in an .ini file.
+    """
+
+    history: History
+    unknown: list[str]
+    help: Mapping[str, str] = field(default_factory=dict)
+
+    def masked(self, masking: Masking) -> Explanation:
+        """Return it without secrets."""
+        said = {key: masking.text(text) for key, text in self.help.items()}
+        return Explanation(self.history.masked(masking), [masking.text(each) for each in self.unknown], said)
 
 
 def said_of_edit(step: int, who: str | None, via: str | None, note: str | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -110,6 +111,30 @@ def note_overrides(history: History, overrides: Sequence[str], final: Mapping[st
         history.set({key: final[key] for key in given}, Source("command line", str(override.input_line)))
 
 
+def asking(hydra: DictConfig, known: Mapping[str, Any]) -> str:
+    """Say how to ask a run's program, which alone knows the configs that it stores itself.
+
+    Args:
+        hydra: Hydra's node of its config.
+        known: the run's `run.yaml`, if it has one.
+    """
+    script, module = known.get("script"), known.get("module")
+    program = str(module) if module else relative_to(Path(str(script)), Path.cwd()) if script else "PROGRAM"
+    command = shlex.join(["trainctl", "explain", "--app", program, *task_overrides(hydra)])
+    return f"; the program, which may store configs itself, is not run for this: ask it by `{command}`"
+
+
+def note_loaded(history: History, hydra: DictConfig, final: Mapping[str, Any]) -> None:
+    """Note what `+from=` has set of a config whose files are not there: values that the command line may replace."""
+    for each in kept_copies(hydra):
+        values = {
+            key: value
+            for key, value in leaves(each["values"]).items()
+            if key in final and split(key)[0] not in NEVER_LOADED
+        }
+        history.set(values, _loaded_from(each))
+
+
 def _override(config: DictConfig, history: History, override: Override) -> None:
     source = Source("command line", str(override.input_line))
     try:
@@ -127,10 +152,14 @@ def _take_loaded(config: DictConfig, history: History, loaded: Iterable[Mapping[
             for key, value in leaves(each["values"]).items()
             if key in history and split(key)[0] not in NEVER_LOADED
         }
-        history.set(values, Source("from", f"+from={each['source']} ({each['origin']})"))
+        history.set(values, _loaded_from(each))
         for key, value in values.items():
             with contextlib.suppress(EditError):  # the files have changed since
                 assign(config, {key: value})
+
+
+def _loaded_from(copy: Mapping[str, Any]) -> Source:
+    return Source("from", f"+from={copy['source']} ({copy['origin']})")
 
 
 def _file(entry: Any, found: Any, choosers: Mapping[str, str]) -> Source:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,8 @@ class TrainctlCallback(Callback):  # type: ignore[misc]  # its types are not fol
     validation. What must follow the config is bound where it is made, such as in `configure_optimizers`:
     `trainctl.current().bind(optimizer, lr="lr")`.
     Keys that nothing is bound to are locked meanwhile; `trainctl.controls` opens those that your code reads each step.
+    With `Trainer(reload_dataloaders_every_n_epochs=1)`, on one rank, an epoch begins before its data are made, so that
+    what `train_dataloader` reads (`trainctl.current().now.batch_size`) can be edited under the control `{when: epoch}`.
 
     A checkpoint of Lightning holds the session's state, and `fit(ckpt_path=…)` goes on from it. The module's
     hyper-parameters are left as they are.
@@ -53,6 +56,7 @@ class TrainctlCallback(Callback):  # type: ignore[misc]  # its types are not fol
         self._seen: dict[str, Any] = {}  # Lightning's metrics when they were last looked at
         self._logged: dict[str, Any] = {}  # what was logged of a step
         self._logged_step = 0
+        self._has_started, self._is_first_epoch = False, True
         self._intervals: tuple[Any, Any] | None = None  # how often Lightning validates, while it is asked to at once
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
@@ -66,6 +70,9 @@ class TrainctlCallback(Callback):  # type: ignore[misc]  # its types are not fol
             others = [each for each in trainer.callbacks if not isinstance(each, _Beginning)]
             trainer.callbacks = [_Beginning(self), *others]
             _note_loggers(trainer.loggers)
+            self._has_started, self._is_first_epoch = False, True
+            if trainer.reload_dataloaders_every_n_epochs and trainer.world_size == 1:
+                self._precede_data(trainer)
         elif self._live is None:
             self._live = self._given if isinstance(self._given, Live) else current()
 
@@ -84,6 +91,7 @@ class TrainctlCallback(Callback):  # type: ignore[misc]  # its types are not fol
         elif trainer.global_step > 0:
             logger.warning("the checkpoint has no state of trainctl: its steps are counted from 1")
         live.lock_unbound("Lightning")
+        self._has_started = True
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         self._log(trainer)
@@ -92,9 +100,36 @@ class TrainctlCallback(Callback):  # type: ignore[misc]  # its types are not fol
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
         """Log what the epoch before has made at its end, after all hooks, and begin one."""
+        self._begin_epoch(trainer)
+
+    def _begin_epoch(self, trainer: Any) -> None:
         self._log(trainer)
         if not self._is_step_open:
             self._session.epoch()
+
+    def _precede_data(self, trainer: Any) -> None:
+        """Have each epoch begin before its data are made.
+
+        Those of the first are made again when the training starts, in all ranks: a checkpoint, or an edit that had come
+        before, may have changed the config since.
+        """
+        loop = trainer.fit_loop
+        make_data = type(loop).setup_data
+
+        def setup_data() -> None:
+            if not self._has_started:
+                make_data(loop)
+                return
+            if not (loop.restarted_mid_epoch or loop.restarted_on_epoch_end):
+                self._begin_epoch(trainer)
+            if self._is_first_epoch:
+                self._is_first_epoch, loop._last_train_dl_reload_epoch = False, -math.inf
+            make_data(loop)
+            if trainer.max_epochs and trainer.max_epochs > 0 and trainer.max_steps < 0:
+                steps = math.ceil(loop.max_batches / trainer.accumulate_grad_batches)
+                self._session.total = self._session.step_number + steps * (trainer.max_epochs - trainer.current_epoch)
+
+        loop.setup_data = setup_data
 
     def begin_batch(self, trainer: Any) -> None:
         """Begin a step, unless this batch is accumulated to the ones before."""

@@ -25,7 +25,7 @@ class OptimizerBinding:
     when it was bound, so a group without decay stays without. Other options are the same in all groups. An option is
     left alone until its key has changed. Options that are tensors are filled in place.
 
-    What a scheduler does to the learning rate, and how an edit of it goes together with that, is said in `Rates`.
+    What a scheduler does to the learning rate, and how an edit of it goes together with that, is described in `Rates`.
 
     Attributes:
         optimizer: what is bound.
@@ -87,7 +87,7 @@ class OptimizerBinding:
                 write(options, name, value)
 
     def _hold(self, *_: object) -> None:
-        """Set anew what a scheduler has overwritten: OneCycleLR and CyclicLR move momentum and betas at each step."""
+        """Set again what a scheduler has overwritten: OneCycleLR and CyclicLR move momentum and betas at each step."""
         for name in self._constant:
             if self._values[name] != self._first[name]:
                 self._write(name)
@@ -126,7 +126,7 @@ def _checked(optimizer: Any, name: str, key: str, value: Any) -> Any:
     """Return the value as the optimizer takes it: a list as a tuple.
 
     Raises:
-        EditError: it is no finite number, or not as many as the option has.
+        EditError: it is not a finite number, or not as many as the option has.
     """
     present = optimizer.param_groups[0][name]
     values = value if isinstance(value, list) and isinstance(present, tuple) else [value]

@@ -38,7 +38,7 @@ def bind(target: Any, path: tuple[str, ...], options: dict[str, Any], *, now: No
 
 
 class BufferBinding:
-    """Fills a tensor in place, so that compiled code and CUDA graphs see the new value and nothing is compiled anew."""
+    """Fills a tensor in place, so that compiled code and CUDA graphs see the new value without being compiled again."""
 
     def __init__(self, owner: Any, name: str, key: str) -> None:
         self._owner, self._name, self._key = owner, name, key
@@ -71,13 +71,13 @@ def _attribute(target: Any, path: tuple[str, ...], now: Now) -> AttributeBinding
     if isinstance(value, torch.nn.Parameter | torch.nn.Module):
         raise SettingError(
             f"live.bind(…, {path[0]!r}): a {type(value).__name__} cannot follow a key; allowed are plain attributes, "
-            "such as dropout.p, and tensors that are no parameters"
+            "such as dropout.p, and tensors that are not parameters"
         )
     if isinstance(value, torch.Tensor):
         return BufferBinding(owner, name, key)
     if isinstance(target, torch.nn.Module) and is_compiled(target):
         logger.warning(
-            "%s follows %s, but is a Python attribute of a compiled module: each edit compiles it anew; "
+            "%s follows %s, but is a Python attribute of a compiled module: each edit compiles it again; "
             "a tensor (register_buffer) in its place would be filled without that",
             *(path[0], key),
         )

@@ -78,7 +78,9 @@ class TrainctlTrainerCallback(TrainerCallback, ExportableState):  # type: ignore
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         if self._live is not None and logs:
-            self._live.log(numbers(logs))
+            # the Trainer ends with a mean over the steps of this process, which a resumed run has otherwise
+            is_sum = "train_runtime" in logs
+            self._live.log(numbers({key: value for key, value in logs.items() if not (is_sum and key == "train_loss")}))
 
     def state(self) -> dict[str, Any]:
         """Return what the Trainer writes into its checkpoint."""

@@ -167,7 +167,7 @@ def _command(
         else:
             parts[-1] += part
             if parameter:
-                notes.append(f"template.{name}: {part} is no parameter; left as it is")
+                notes.append(f"template.{name}: {part} is not a parameter; left as it is")
     for place in range(0, len(parts), 2):
         parts[place] = str(literal(parts[place]))
         if place + 1 < len(parts):  # else OmegaConf takes them for the escape of the interpolation

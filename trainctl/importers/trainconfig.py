@@ -210,7 +210,7 @@ def _renamed(
     for word, value in given.items():
         name = _full_name(word, values)
         if name is None:
-            why = "several keys of the config" if _names(word, values) else "no key of the config"
+            why = "several keys of the config" if _names(word, values) else "not a key of the config"
             imported.notes.append(f"step 0: {join((*above, word))} is {why}; left out")
         else:
             named[name] = value

@@ -10,7 +10,8 @@ import sys
 from pathlib import Path
 
 from trainctl.attempt.output import open_missing_streams
-from trainctl.errors import RunDirError, SettingError
+from trainctl.attempt.process_limit import why_no_process
+from trainctl.errors import JobError, RunDirError, SettingError
 from trainctl.launch.display.report import Outlet
 from trainctl.launch.registry import find
 from trainctl.rundir.provenance import relative_to, script_path
@@ -39,7 +40,8 @@ def detach(sweep_dir: Path) -> None:
     is shown and its exit code is ours. All that it prints goes to `sweep.log`, after what is there.
 
     Raises:
-        SettingError: this program cannot be started again. RunDirError: the log cannot be written.
+        SettingError: this program cannot be started again. RunDirError: the log cannot be written. JobError: the system
+            starts no process.
         SystemExit: in the foreground, always.
     """
     if os.environ.get(MARK) == str(os.getpid()):
@@ -61,14 +63,17 @@ def detach(sweep_dir: Path) -> None:
     open_missing_streams()
     sys.stdout.flush()
     sys.stderr.flush()
-    process = subprocess.Popen(
-        [sys.executable, *sys.orig_argv[1:]],
-        stdin=subprocess.DEVNULL,
-        stdout=log,
-        stderr=log,
-        start_new_session=True,
-        env={**os.environ, MARK: str(sweep_dir)},
-    )
+    try:
+        process = subprocess.Popen(
+            [sys.executable, *sys.orig_argv[1:]],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            env={**os.environ, MARK: str(sweep_dir)},
+        )
+    except OSError as error:
+        raise JobError(f"the sweep cannot go on in the background: {why_no_process(error)}") from error
     code = _wait_until_it_works(process, sweep_dir)
     shown = relative_to(sweep_dir, Path.cwd())
     out, where = Outlet(sys.stderr), shlex.quote(shown)

@@ -15,7 +15,7 @@ from trainctl.attempt.attempt import describe
 from trainctl.compose.job import JobSpec, SweepContext, compose_job
 from trainctl.launch.local.claim import Claim, can_be_equal, claim_of
 from trainctl.rundir.provenance import code_change, relative_to
-from trainctl.rundir.status import read_status
+from trainctl.rundir.status import read_status, seen_of
 from trainctl.text import clean_line
 
 
@@ -64,15 +64,17 @@ def _verdict(claim: Claim, rerun: str) -> tuple[str, str]:
     if claim.state == "busy":
         return "wait", "is being run by another process"
     if claim.state == "done":
+        done = f"stopped {status.reason}" if status is not None and status.state == "stopped" else "done"
         if rerun == "all":
-            return "again", "done, and rerun=all"
+            return "again", f"{done}, and rerun=all"
         change = code_change(claim.run)
-        return "skip", f"done; {change}" if change else "done"
+        return "skip", f"{done}; {change}" if change else done
     if claim.state == "failed":
         reason = f"{status.state}: {status.reason}" if status else "failed"
         return ("skip", f"{reason}; rerun=none") if rerun == "none" else ("retry", reason)
-    if status is not None and status.state == "done":
+    if status is not None and status.has_returned:
         return "run", "done, but something is left to do"
     if status is not None:
-        return "run", f"interrupted in attempt {status.attempt}"
+        state, _ = seen_of(claim.run)
+        return "run", f"{state} in attempt {status.attempt}"
     return "run", f"new; {clean_line(claim.passed)}" if claim.passed else "new"

@@ -9,16 +9,18 @@ import os
 import signal
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 from trainctl.attempt.reservation import take_lock
 from trainctl.errors import CommandError
 from trainctl.rundir import files
+from trainctl.rundir.pace import read_progress
 from trainctl.rundir.paths import RunDir
-from trainctl.rundir.status import State, read_status, write_status
+from trainctl.rundir.status import ALIVE, State, read_status, stop_reason, stopped_by, write_status
 
-# error: it raised or called sys.exit; crash: it, or a command, died without an answer; the others say what they are
-Cause = Literal["error", "crash", "oom", "timeout", "interrupted"]
+# error: it raised or called sys.exit; crash: it, or a command, died without an answer; moved: it lost
+# its host; the others say what they are
+Cause = Literal["error", "crash", "oom", "timeout", "interrupted", "stopped", "moved"]
 
 _OOM_NAMES = ("OutOfMemoryError", "MemoryError")
 _OOM_WORDS = ("CUDA out of memory", "CUDA_ERROR_OUT_OF_MEMORY", "RESOURCE_EXHAUSTED", "CUBLAS_STATUS_ALLOC_FAILED")
@@ -31,17 +33,40 @@ class Failure:
     Attributes:
         reason: one line for a person.
         tail: the last lines that tell more.
+        frame: the last line of the program's own in the traceback: `train.py:12 in forward`.
     """
 
     cause: Cause
     reason: str
     tail: str = ""
+    frame: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """What became of the job: `ended its process with exit code 3 …`, `was stopped by ann …`."""
+        return f"was {self.ending}" if self.is_from_outside else self.reason
+
+    @property
+    def fate(self) -> str:
+        """The same, of another job: `failed: ValueError …`, `was stopped by ann …`."""
+        return self.sentence if self.is_from_outside else f"failed: {self.reason}"
+
+    @property
+    def is_from_outside(self) -> bool:
+        """Whether somebody has ended the job: a person by its name, or whoever ended the sweep."""
+        return self.cause in ("stopped", "interrupted")
+
+    @property
+    def ending(self) -> str:
+        """How a job ended that somebody has ended: `interrupted by Ctrl-C`, `interrupted: KeyboardInterrupt`."""
+        between = " " if self.reason.startswith(("by ", "because ")) else ": "
+        return f"{self.cause}{between}{self.reason}"
 
     @property
     def state(self) -> State:
         """The word for `status.yaml`."""
-        states: dict[Cause, State] = {"error": "failed", "crash": "failed", "oom": "oom", "timeout": "timeout"}
-        return states.get(self.cause, "interrupted")
+        states: dict[Cause, State] = {"error": "failed", "crash": "failed", "moved": "interrupted"}
+        return states.get(self.cause, cast("State", self.cause))
 
 
 def cause_of(error: BaseException) -> Cause:
@@ -111,6 +136,15 @@ def judge_death(status: int, ended_as: Failure | None, oom_kills: tuple[int | No
     return Failure("crash", describe_exit(status))
 
 
+def stopped(run: RunDir) -> Failure | None:
+    """Return who has stopped a run, and how far it was; None if nobody has."""
+    who = stopped_by(run)
+    if who is None:
+        return None
+    progress = read_progress(run)
+    return Failure("stopped", stop_reason(who, progress.step, progress.total))
+
+
 _TAIL_BYTES = 4096
 _TAIL_LINES = 8
 
@@ -127,9 +161,9 @@ def record_failure(run: RunDir, pid: int | None, status: int, failure: Failure, 
         return
     try:
         written = read_status(run)
-        if written is None or written.pid != pid or written.state == "done":
+        if written is None or written.pid != pid or written.has_returned:
             return
-        if written.state == "running" or failure.cause in ("timeout", "interrupted"):
+        if written.state in ALIVE or failure.cause in ("timeout", "interrupted", "stopped", "moved"):
             killed = os.WIFSIGNALED(status)
             write_status(
                 run,
@@ -150,7 +184,7 @@ def record_failure(run: RunDir, pid: int | None, status: int, failure: Failure, 
 def is_done_by(path: Path | None, pid: int | None) -> bool:
     """Whether a process has written down, before it ended, that its run is done."""
     status = None if path is None else read_status(RunDir.at(path))
-    return status is not None and status.state == "done" and status.pid == pid
+    return status is not None and status.has_returned and status.pid == pid
 
 
 def last_lines(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""`launch()` of the slots launcher: checks the settings, keeps the zygote, runs the sweep."""
+"""`launch()` of the launchers: keeps the executor, runs the sweep."""
 
 from __future__ import annotations
 
@@ -7,41 +7,43 @@ import os
 import secrets
 import time
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobReturn, configure_log, setup_globals
 
-from trainctl.compose.job import JobSpec, SweepContext, hooks_of
+from trainctl.compose.job import JobSpec, SweepContext, hooks_of, warn_of_missing
 from trainctl.config.overrides import shared_texts, swept_keys
 from trainctl.launch.detach import detach, take_sweep_dir
 from trainctl.launch.display.choose import make_report
 from trainctl.launch.dry_run import Preview
-from trainctl.launch.local.client import Starter, once_forked
+from trainctl.launch.executor import Executor
 from trainctl.launch.local.prestart import changes_hydra, may_run_ahead
-from trainctl.launch.local.start import Greet, refuse_while_imported, start_zygote
+from trainctl.launch.local.start import refuse_while_imported
+from trainctl.launch.local.this_machine import this_machine
 from trainctl.launch.registry import Presence
-from trainctl.launch.settings import LauncherSettings, check_settings
-from trainctl.launch.slots.pool import SlotPool, make_pool
+from trainctl.launch.settings import LauncherSettings
 from trainctl.launch.sweep import Sweep
 from trainctl.launch.sweep_dir import check_sweep_dir, make_sweep_dir, name_sweep_dir, settle_sweep_dir
 from trainctl.rundir.program import program_of
 from trainctl.rundir.sweep import recorded
 
+MakeExecutor = Callable[[SweepContext, LauncherSettings, Path], Executor]
+
 
 class SlotSweeps:
-    """What a `SlotLauncher` keeps between repeated `launch()` calls: settings, slots, and the zygote."""
+    """What a `SlotLauncher` keeps between repeated `launch()` calls: settings, and what gives it hosts."""
 
-    def __init__(self, context: SweepContext, options: dict[str, Any]) -> None:
-        self._settings: LauncherSettings = check_settings(**options)
-        self._starter: Starter | None = None
-        self._pool: SlotPool | None = None
+    def __init__(
+        self, context: SweepContext, settings: LauncherSettings, make_executor: MakeExecutor = this_machine
+    ) -> None:
+        self._settings = settings
+        self._make_executor = make_executor
+        self._executor: Executor | None = None
         self._presence: Presence | None = None
-        self._greet: Greet | None = None
         # a program that goes on after its sweep keeps no zygote: what a launcher has open ends with the launcher
-        self._open_parts: list[Starter | SlotPool | Presence] = []
+        self._open_parts: list[Executor | Presence] = []
         self._owner = os.getpid()
         weakref.finalize(self, _close, self._open_parts, self._owner)
         self._preview = Preview(context.config) if self._settings.dry_run else None
@@ -53,7 +55,7 @@ class SlotSweeps:
             else:
                 name_sweep_dir(context.config, made)
         task = context.task_function
-        program = program_of(task, hooks_of(task).file(context.config))
+        program = program_of(task, hooks_of(task).file(context.config), context.start)
         self._context = dataclasses.replace(context, program=program, token=secrets.token_hex(8), begun=time.time())
 
     def launch(self, jobs: Sequence[Sequence[Override]], initial_job_idx: int) -> list[JobReturn]:
@@ -68,20 +70,20 @@ class SlotSweeps:
         jobs = jobs[: self._settings.first]
         config = self._context.config
         configure_log(config.hydra.hydra_logging, config.hydra.verbose)
+        warn_of_missing(self._context, jobs)
         if self._preview is not None:
             return self._preview.show(self._context, self._specs(jobs, initial_job_idx, {}))
         sweep_dir = Path(str(config.hydra.sweep.dir)).absolute()
         make_sweep_dir(sweep_dir)
         try:
-            starter, pool = self._open(sweep_dir)
-            specs = self._specs(jobs, initial_job_idx, pool.slots[0].threads)
-            names = [slot.name for slot in pool.slots]
-            memory = recorded(pool.memory, sweep_dir)
+            executor = self._open(sweep_dir)
+            specs = self._specs(jobs, initial_job_idx, executor.threads)
+            names = [slot.name for host in executor.hosts for slot in host.pool.slots]
+            memory = recorded(executor.memory, sweep_dir)
             report = make_report(len(specs), self._settings.progress, slots=names, sweep_dir=sweep_dir, memory=memory)
             assert self._presence is not None
-            assert self._greet is not None
             is_alone = self._presence.is_alone
-            return Sweep(starter, pool, specs, report, self._settings, greet=self._greet, is_alone=is_alone).run()
+            return Sweep(executor, specs, report, self._settings, is_alone=is_alone, config=config).run()
         except BaseException:
             self.close()
             raise
@@ -105,29 +107,23 @@ class SlotSweeps:
         ]
 
     def close(self) -> None:
-        """End the zygote, and give up the devices and the sweep dir."""
+        """End all hosts, and give up the devices and the sweep dir."""
         _close(self._open_parts, self._owner)
-        self._starter = self._pool = self._presence = None
+        self._executor = self._presence = None
 
-    def _open(self, sweep_dir: Path) -> tuple[Starter, SlotPool]:
-        """Return the zygote and the slots, made at the first call."""
-        if self._starter is None or self._pool is None:
+    def _open(self, sweep_dir: Path) -> Executor:
+        """Return what gives us hosts, made at the first call."""
+        if self._executor is None:
             if self._settings.detach:
                 detach(sweep_dir)
-            self._starter, self._greet = start_zygote(self._context, self._settings.start)
-            self._open_parts.append(self._starter)
-            while once_forked:
-                once_forked.pop()()
-            # after the fork, so that no driver is touched by a process that is to be forked
-            self._pool = make_pool(self._settings)
-            self._open_parts.append(self._pool)
-            self._starter.limit_threads(self._pool.slots[0].threads)
+            self._executor = self._make_executor(self._context, self._settings, sweep_dir)
+            self._open_parts.append(self._executor)
             self._presence = Presence(sweep_dir)
             self._presence.__enter__()
             self._open_parts.append(self._presence)
-        return self._starter, self._pool
+        return self._executor
 
 
-def _close(parts: list[Starter | SlotPool | Presence], owner: int) -> None:
+def _close(parts: list[Executor | Presence], owner: int) -> None:
     while os.getpid() == owner and parts:
         parts.pop(0).close()

@@ -19,7 +19,7 @@ from trainctl.rundir import files
 from trainctl.rundir.fields import parse_time, whole
 from trainctl.rundir.lock import RunLock, is_locked, is_open_in
 from trainctl.rundir.paths import own_dir
-from trainctl.rundir.status import boot_id, format_time, process_started
+from trainctl.rundir.status import boot_id, format_time, is_of_this_user, process_started
 
 _numbers = itertools.count(1)  # one process may work as several launchers
 
@@ -142,6 +142,8 @@ def send_signal(pid: int, pid_started: int | None, number: signal.Signals) -> bo
     try:
         if process_started(pid) != pid_started:
             return False
+        if not is_of_this_user(pid):  # root could, and is asked by a file of theirs
+            raise PermissionError(f"process {pid} belongs to another user")
         if descriptor is not None:
             signal.pidfd_send_signal(descriptor, number)
         else:

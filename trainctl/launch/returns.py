@@ -10,7 +10,7 @@ from typing import Any
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import CompactHydraException
 
-from trainctl.compose._hydra import OUTCOME, outcome_of
+from trainctl.compose._hydra import OUTCOME, is_told_by_main, outcome_of
 from trainctl.errors import JobError, TrainctlError
 from trainctl.formats.pickles import dumps
 
@@ -104,6 +104,35 @@ def unpack_return(data: bytes) -> JobReturn:
     if fields.pop("_packed", False):
         fields[OUTCOME] = pickle.loads(fields[OUTCOME])
     return StoredReturn(fields, config, hydra_config)
+
+
+class ToldReturn(StoredReturn):
+    """The JobReturn of a job that failed, when a person has been told so already, and why.
+
+    Who asks for its value gets the exception. Where nobody but Hydra's `main` is there to catch that, which would print
+    the way through Hydra and end the program with 1, the program is ended with 1 at once.
+    """
+
+    @property
+    def return_value(self) -> Any:
+        if is_told_by_main():
+            raise SystemExit(1)
+        return super().return_value
+
+    @return_value.setter
+    def return_value(self, value: Any) -> None:
+        setattr(self, OUTCOME, value)
+
+
+def as_told(returned: JobReturn) -> JobReturn:
+    """Return the JobReturn of a job of whose failure a person was told; others as they are."""
+    if returned.status is not JobStatus.FAILED:
+        return returned
+    fields = dict(returned.__dict__)
+    packed = [fields.pop(name, None) for name in ("_config", "_hydra_config")]
+    if not isinstance(returned, StoredReturn):
+        packed = [pack_config(fields.pop(name, None)) for name in ("cfg", "hydra_cfg")]
+    return ToldReturn(fields, *packed)
 
 
 class ShortJobError(JobError, CompactHydraException):

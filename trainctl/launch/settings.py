@@ -18,40 +18,14 @@ CAUSES = ("crash", "oom", "timeout", "error")
 
 
 @dataclass
-class SlotLauncherConf:
-    _target_: str = "hydra_plugins.hydra_trainctl.slots.SlotLauncher"
-
-    # what jobs run on: auto (every visible GPU, else one CPU slot per two cores), a count, or a list such as
-    # [0, 1, "2,3", 0, cpu], in which each entry is one job's devices and may repeat
-    slots: Any = "auto"
-
-    # with slots=auto: GPUs that each job gets, and jobs that run on each GPU at once
-    gpus_per_job: int | None = None
-    jobs_per_gpu: int | None = None
-
-    # a job starts on a GPU only while so many MiB of it are free, less what jobs just started there are going to use
-    min_free_mib: int | None = None
-
-    # and only while others use it at no more than so many percent
-    max_foreign_util: float | None = None
-
-    # seconds between two starts on one GPU
-    stagger_s: float = 0.0
-
-    # use GPUs that other launchers of this user on this machine use at the same time
-    share: bool = False
-
-    # how a job's process is made: fork (from a zygote), spawn (a fresh interpreter), auto (fork where it is safe)
-    start: str = "auto"
+class SweepConf:
+    """What every launcher of this package can be told about its jobs."""
 
     # how often a failed job is tried again
     retries: int = 0
 
     # which failures are tried again: crash (killed, or died without an answer), oom, timeout, error (it raised)
     retry_on: list[str] = field(default_factory=lambda: ["crash", "oom", "timeout"])
-
-    # minutes after which a job is ended: TERM to all of its processes, then KILL
-    timeout_min: float | None = None
 
     # seconds between TERM and KILL when jobs are ended
     grace_s: float = 10.0
@@ -75,8 +49,42 @@ class SlotLauncherConf:
     # list the jobs and what would become of them, and write nothing
     dry_run: bool = False
 
-    # what is said of the jobs: auto (a live display on a terminal, else plain lines), rich, plain, off
+    # what is reported of the jobs: auto (a live display on a terminal, else plain lines), rich, plain, off
     progress: str = "auto"
+
+
+@dataclass
+class SlotLauncherConf(SweepConf):
+    """`hydra/launcher=slots`."""
+
+    _target_: str = "hydra_plugins.hydra_trainctl.slots.SlotLauncher"
+
+    # what jobs run on: auto (every visible GPU, else one CPU slot per two cores), a count, or a list such as
+    # [0, 1, "2,3", 0, cpu], in which each entry is one job's devices and may repeat
+    slots: Any = "auto"
+
+    # with slots=auto: GPUs that each job gets, and jobs that run on each GPU at once
+    gpus_per_job: int | None = None
+
+    jobs_per_gpu: int | None = None
+
+    # a job starts on a GPU only while so many MiB of it are free, less what jobs just started there are going to use
+    min_free_mib: int | None = None
+
+    # and only while others use it at no more than so many percent
+    max_foreign_util: float | None = None
+
+    # seconds between two starts on one GPU
+    stagger_s: float = 0.0
+
+    # use GPUs that other launchers of this user on this machine use at the same time
+    share: bool = False
+
+    # how a job's process is made: fork (from a zygote), spawn (a fresh interpreter), auto (fork where it is safe)
+    start: str = "auto"
+
+    # minutes after which a job is ended: TERM to all of its processes, then KILL
+    timeout_min: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,6 +68,11 @@ class Interrupts:
         """Running jobs are to be ended too."""
         return self.interrupts > 1 or self.ended_by is not None
 
+    @property
+    def cause(self) -> str:
+        """What has ended the sweep, in a word: `Ctrl-C`, `SIGTERM`."""
+        return "Ctrl-C" if self.ended_by is None else self.ended_by.name
+
     def _note(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT:
             self.interrupts += 1

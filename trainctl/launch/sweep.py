@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import dataclasses
 import os
 import select
 import signal
@@ -13,23 +14,26 @@ from pathlib import Path
 from typing import NoReturn
 
 from hydra.core.utils import JobReturn
+from omegaconf import DictConfig
 
 from trainctl.compose.job import JobSpec
 from trainctl.errors import JobError
+from trainctl.launch.again import command_again
 from trainctl.launch.display.report import Report
-from trainctl.launch.failure import Failure, is_done_by, judge_death, last_lines, record_failure
+from trainctl.launch.executor import Executor, Host
+from trainctl.launch.failure import Failure, is_done_by, judge_death, last_lines, record_failure, stopped
 from trainctl.launch.local import linux
-from trainctl.launch.local.channel import Channel
-from trainctl.launch.local.client import Starter
+from trainctl.launch.notice import ask_for_checkpoint
 from trainctl.launch.queue import JobProcess, Queue
-from trainctl.launch.returns import failed_return, unpack_return
+from trainctl.launch.returns import as_told, failed_return, unpack_return
+from trainctl.launch.secrets import JobSecrets
 from trainctl.launch.settings import LauncherSettings
 from trainctl.launch.signals import Interrupts
-from trainctl.launch.slots.pool import SlotPool
 from trainctl.rundir.paths import RunDir
-from trainctl.rundir.status import stopped_by
+from trainctl.text import clean_line
 
-_KILLED = ", by KILL since TERM was not obeyed"
+_LOOK_S = 0.2  # between two looks at whether a checkpoint is taken
+_KILLED = "; it did not obey TERM and was killed"
 
 
 class Sweep:
@@ -37,22 +41,24 @@ class Sweep:
 
     def __init__(
         self,
-        starter: Starter,
-        pool: SlotPool,
+        executor: Executor,
         specs: Sequence[JobSpec],
         report: Report,
         settings: LauncherSettings,
         *,
-        greet: Callable[[Channel], None],
         is_alone: Callable[[], bool],
+        config: DictConfig,
     ) -> None:
-        self._starter = starter
-        self._queue = Queue(starter, pool, specs, report, greet=greet, is_alone=is_alone)
+        self._executor = executor
+        self._queue = Queue(executor, specs, report, is_alone=is_alone)
         self._specs = specs
         self._late_code: set[str] = set()
         self._report = report
+        self._config = config
         self._settings = settings
+        self._secrets = JobSecrets(config)
         self._tries = [0] * len(specs)
+        self._moves = [0] * len(specs)  # how often each has lost its host
         self._jobs: dict[int, JobProcess] = {}
         self._returns: list[JobReturn | None] = [None] * len(specs)
         self._position = {spec.number: position for position, spec in enumerate(specs)}
@@ -73,6 +79,9 @@ class Sweep:
         try:
             with self._interrupts:
                 while self._jobs or (self._queue and not self._wants_no_more):
+                    self._look_for_hosts()
+                    if not self._jobs and not self._executor.hosts and self._executor.obstacle:
+                        break
                     if not self._wants_no_more:
                         self._queue.serve(self._jobs)
                     self._wait_for_events()
@@ -81,13 +90,22 @@ class Sweep:
         finally:
             self._report.close()
         missing = sum(returned is None for returned in self._returns)
-        self._report.sum_up(missing, time.monotonic() - begun)
+        self._report.sum_up(missing, time.monotonic() - begun, self._command_again)
         if self._interrupts.wants_no_more:
             self._leave()
-        return [
-            returned or failed_return(spec.texts, JobError("the job was not started: the sweep was stopped"))
+        why = self._executor.obstacle or "the sweep was stopped"
+        returns = [
+            returned or failed_return(spec.texts, JobError(f"the job was not started: {why}"))
             for returned, spec in zip(self._returns, self._specs, strict=True)
         ]
+        return returns if self._report.is_silent else [as_told(returned) for returned in returns]
+
+    def _command_again(self, position: int) -> str:
+        path, _ = self._outcomes.get(position, (None, None))
+        return (
+            command_again(self._config, self._specs[position].texts, path)
+            or "the same program: jobs that are done are skipped"
+        )
 
     def _leave(self) -> NoReturn:
         raise SystemExit(128 + int(self._interrupts.ended_by or signal.SIGINT))
@@ -102,8 +120,9 @@ class Sweep:
 
     def _wait_for_events(self) -> None:
         channels = {job.channel.fileno(): job for job in self._jobs.values() if job.channel is not None}
+        hosts = {host.starter.fileno(): host for host in self._executor.hosts}
         poll = select.poll()
-        for descriptor in (*channels, self._starter.fileno(), self._interrupts.fileno()):
+        for descriptor in (*channels, *hosts, *self._executor.filenos(), self._interrupts.fileno()):
             poll.register(descriptor, select.POLLIN)
         ready = {descriptor for descriptor, _ in poll.poll(self._patience_ms())}
         self._report.tick()
@@ -112,13 +131,15 @@ class Sweep:
         for descriptor, job in channels.items():
             if descriptor in ready:
                 self._hear_job(job)
-        if self._starter.fileno() in ready:
-            self._hear_zygote()
+        for descriptor, host in hosts.items():
+            if descriptor in ready:
+                self._hear_host(host)
 
     def _patience_ms(self) -> float | None:
         """Return how long there is nothing to do if nothing happens; None: for ever."""
         now = time.monotonic()
-        waits = [self._report.tick_s]
+        waits = [self._report.tick_s, self._executor.patience_s]
+        waits += [_LOOK_S for job in self._jobs.values() if job.checkpoint is not None]
         waits += [max(0.0, job.act_at - now) for job in self._jobs.values() if job.act_at is not None]
         waits.append(self._queue.patience_s(self._jobs))
         known = [wait for wait in waits if wait is not None]
@@ -132,6 +153,9 @@ class Sweep:
         elif kind == "late":
             assert job.path is not None
             self._tell_late_code(job.position, job.path, values[0])
+        elif kind == "said":
+            for line in values[0].splitlines():
+                self._report.note(clean_line(line))
         elif kind == "idle":
             self._report.idle(job.position)
             self._queue.take_slot_back(job)
@@ -140,7 +164,7 @@ class Sweep:
         elif kind == "started":
             assert job.path is not None
             assert job.slot is not None
-            job.oom_kills = linux.oom_kills()
+            job.oom_kills = linux.oom_kills() if job.is_here else None
             if self._settings.timeout_min is not None:
                 job.act_at = time.monotonic() + self._settings.timeout_min * 60
             overrides = self._untold(job.position, job.path)
@@ -159,21 +183,45 @@ class Sweep:
             return ""
         spec = self._specs[position]
         keys = (each.get_key_element().lstrip("+~") for each in spec.overrides)
-        return " ".join(text for key, text in zip(keys, spec.texts, strict=True) if key in spec.swept)
+        told = " ".join(text for key, text in zip(keys, spec.texts, strict=True) if key in spec.swept)
+        return self._secrets.of(spec, None).text(told)
 
-    def _hear_zygote(self) -> None:
-        report = self._starter.report()
+    def _hear_host(self, host: Host) -> None:
+        report = host.starter.report()
         if report is None:
-            self._lose_zygote()
+            self._lose(host)
         elif report[0] == "forked":
             self._jobs[report[1]].pid = report[2]
+        elif report[0] == "refused":
+            host.jobs -= 1
+            self._refuse(self._jobs.pop(report[1]), report[2])
+        elif report[0] == "leaving":
+            self._vacate(host, report[1])
         else:
+            host.jobs -= 1
             self._end(self._jobs.pop(report[1]), report[2])
+
+    def _look_for_hosts(self) -> None:
+        """Have the executor bring its hosts up to date."""
+        waiting = 0 if self._wants_no_more else len(self._queue) + sum(job.waits for job in self._jobs.values())
+        for line in self._executor.look(waiting):
+            self._report.note(line)
 
     # -- ending --------------------------------------------------------------------------------------------------
 
+    def _refuse(self, job: JobProcess, why: str) -> None:
+        """Have a job without a process wait until another one has ended; where none is left to end, the first fails."""
+        job.close()
+        self._queue.hold_back(job.position, why if self._jobs else None)
+        if not self._jobs and not self._wants_no_more:
+            first = JobProcess(
+                self._queue.give_up_first(), None, None, ended_as=Failure("crash", f"was not started: {why}")
+            )
+            self._fail(first, 0)
+
     def _end(self, job: JobProcess, status: int) -> None:
         """A job's process has ended, and nothing of it is left."""
+        self._queue.is_held_back = False
         while job.channel is not None and select.select([job.channel], [], [], 0)[0]:
             self._hear_job(job)  # what it said before it ended may not have been heard yet
         job.close()  # a daemon that the job left behind may hold the other end
@@ -194,13 +242,18 @@ class Sweep:
             return True
         kind, values = job.answer or ("died", ())
         if kind == "skipped":
-            self._report.skip(job.position, Path(values[0]), values[1], values[3], is_shared=values[4])
+            self._report.skip(
+                job.position, Path(values[0]), values[1], values[3], is_shared=values[4], stopped=values[5]
+            )
             self._conclude(job.position, unpack_return(values[2]), Path(values[0]))
         elif kind == "same":
             self._follow(job.position, self._position[values[0]], Path(values[1]))
         elif kind == "ended" and values[0] is None:
             assert job.path is not None
-            self._report.done(job.position, job.path, job.seconds)
+            if values[2]:
+                self._report.stop(job.position, job.path, job.seconds, f"stopped {values[2]}")
+            else:
+                self._report.done(job.position, job.path, job.seconds)
             self._conclude(job.position, unpack_return(values[1]), job.path)
         else:
             return False
@@ -210,25 +263,33 @@ class Sweep:
 
     def _fail(self, job: JobProcess, status: int) -> None:
         run = None if job.path is None else RunDir.at(job.path)
-        who = None if run is None else stopped_by(run)
-        if who is not None and job.ended_as is None:
-            job.ended_as = Failure("interrupted", f"was ended by {who}")
+        if run is not None and job.ended_as is None:
+            job.ended_as = stopped(run)
         data: bytes | None = None
         if job.answer is not None:
-            failure, data = job.answer[1]
+            failure, data, _ = job.answer[1]
             failure = job.ended_as or failure
         else:
-            failure = judge_death(status, job.ended_as, (job.oom_kills, linux.oom_kills()))
+            failure = judge_death(status, job.ended_as, (job.oom_kills, linux.oom_kills() if job.is_here else None))
             failure = Failure(failure.cause, failure.reason, "" if run is None else last_lines(run.log))
         if run is not None:
             record_failure(run, job.pid, status, failure, job.seconds)
-        log = None if run is None else run.log
-        self._report.fail(job.position, job.path, job.seconds, failure.reason, failure.tail, log)
-        if self._tries_again(job, failure):
+        secrets = self._secrets.of(self._specs[job.position], run)
+        failure = dataclasses.replace(failure, reason=secrets.text(failure.reason), tail=secrets.text(failure.tail))
+        if failure.cause == "moved" and self._goes_on_elsewhere(job):
             return
-        self._failures += 1
+        log = None if run is None else run.log
+        if failure.is_from_outside and job.path is not None:
+            self._report.stop(job.position, job.path, job.seconds, failure.ending)
+        else:
+            self._report.fail(
+                job.position, job.path, job.seconds, failure.reason, failure.tail, log, frame=failure.frame
+            )
+            if self._tries_again(job, failure):
+                return
+            self._failures += 1
         where = "" if log is None else f"; its log is {log}"
-        lost = failed_return(self._specs[job.position].texts, JobError(f"the job {failure.reason}{where}"))
+        lost = failed_return(self._specs[job.position].texts, JobError(f"the job {failure.sentence}{where}"))
         self._conclude(job.position, lost if data is None else unpack_return(data), job.path, failure)
 
     # -- equal jobs ----------------------------------------------------------------------------------------------
@@ -261,7 +322,7 @@ class Sweep:
         else:
             log = None if path is None else RunDir.at(path).log
             name = "another job" if path is None else path.name
-            self._report.fail(position, None, 0.0, f"same as {name}, which failed: {failure.reason}", "", log)
+            self._report.fail(position, None, 0.0, f"same as {name}, which {failure.fate}", "", log)
 
     def _tries_again(self, job: JobProcess, failure: Failure) -> bool:
         """Put a failed job at the head of the queue if the policy wants it tried again."""
@@ -274,39 +335,73 @@ class Sweep:
         self._queue.put_first(job.position)
         return True
 
-    def _lose_zygote(self) -> None:
-        """The zygote was killed, so its jobs were too (by the kernel); what they left behind is ours to end."""
-        for job in self._jobs.values():
-            if job.pid is not None:
+    def _goes_on_elsewhere(self, job: JobProcess) -> bool:
+        """Put a job that lost its host at the head of the queue, unless that has happened to it too often."""
+        moves = self._moves[job.position] = self._moves[job.position] + 1
+        if self._wants_no_more or moves > self._executor.most_moves:
+            return False
+        self._report.note(f"{job.path.name if job.path else 'a job'} goes on in another allocation")
+        self._queue.put_first(job.position)
+        return True
+
+    def _lose(self, host: Host) -> None:
+        """A host is gone, and so are its processes; what they left behind on this machine is ours to end."""
+        why = self._executor.why_lost(host)
+        self._executor.hosts.remove(host)
+        lost = [job for job in self._jobs.values() if job.host is host]
+        for job in lost:
+            if job.pid is not None and host.is_local:
                 with contextlib.suppress(OSError):
                     os.killpg(job.pid, signal.SIGKILL)
-        for position in list(self._jobs):
-            job = self._jobs.pop(position)
-            job.ended_as = Failure("interrupted", "was ended because the process that starts the jobs was killed")
+        for job in lost:
+            del self._jobs[job.position]
+            job.ended_as = job.ended_as or Failure("interrupted" if host.is_local else "moved", why)
+            job.begins_anew = job.begins_anew or not host.is_local
             self._end(job, signal.SIGKILL)
-        self._queue.clear()
-        self._report.note("ERROR the process that starts the jobs was killed; run the same command again to resume")
+        if host.is_local:
+            self._queue.clear()
+            self._report.note("ERROR the process that starts the jobs was killed; run the same command again to resume")
+
+    def _vacate(self, host: Host, why: str) -> None:
+        """A host is about to be taken away: its jobs go on elsewhere, from a checkpoint where they take one."""
+        host.is_leaving = True
+        self._report.note(f"HOST  {host.name} is about to end ({why}); its jobs go on elsewhere")
+        for job in self._jobs.values():
+            if job.host is not host:
+                continue
+            if job.started is None:
+                job.begins_anew = True
+                job.close()
+            elif job.ended_as is None and job.path is not None:
+                job.ended_as = Failure("moved", f"was ended with its host {host.name} ({why})")
+                job.act_at = time.monotonic() + self._executor.notice_s
+                job.checkpoint = ask_for_checkpoint(RunDir.at(job.path), host.engine.get("engine", ""))
 
     def _end_overdue(self) -> None:
         """End jobs whose time is up: TERM first, KILL after the grace."""
         now = time.monotonic()
         for job in self._jobs.values():
-            if job.act_at is None or job.act_at > now:
+            if job.checkpoint is not None and (job.checkpoint.is_over() or (job.act_at or 0.0) <= now):
+                assert job.ended_as is not None
+                job.checkpoint = None
+                self._end_early(job, job.ended_as)
+            elif job.act_at is None or job.act_at > now or job.host is None:
                 continue
-            if job.ended_as is None:
+            elif job.ended_as is None:
                 limit = self._settings.timeout_min
                 self._end_early(job, Failure("timeout", f"ran longer than timeout_min={limit}"))
-                continue
-            job.act_at = None
-            cause, reason = job.ended_as.cause, job.ended_as.reason.removesuffix(_KILLED)
-            job.ended_as = Failure(cause, reason + _KILLED)
-            self._starter.signal(job.position, signal.SIGKILL)
+            else:
+                job.act_at = None
+                cause, reason = job.ended_as.cause, job.ended_as.reason.removesuffix(_KILLED)
+                job.ended_as = Failure(cause, reason + _KILLED)
+                job.host.starter.signal(job.position, signal.SIGKILL)
 
     def _end_early(self, job: JobProcess, why: Failure) -> None:
         """Ask a job to end, and see to it after the grace."""
         job.ended_as = why
         job.act_at = time.monotonic() + self._settings.grace_s
-        self._starter.signal(job.position, signal.SIGTERM)
+        if job.host is not None:
+            job.host.starter.signal(job.position, signal.SIGTERM)
 
     def _obey_interrupts(self) -> None:
         if not self._wants_no_more:
@@ -318,9 +413,10 @@ class Sweep:
         jobs = "1 running job" if running == 1 else f"{running} running jobs"
         if self._interrupts.wants_the_end and not self._is_ending:
             self._is_ending = True
-            self._report.note(f"ending {jobs} ...")
+            self._report.note(f"interrupted: ending {jobs} ...")
             for job in self._jobs.values():
-                self._end_early(job, Failure("interrupted", "was ended on request"))
+                self._end_early(job, Failure("interrupted", f"by {self._interrupts.cause}"))
         elif running and not self._is_ending and not self._has_said_wait:
             self._has_said_wait = True
-            self._report.note(f"no new jobs; waiting for {jobs} (Ctrl-C again ends them)")
+            why = "interrupted: " if self._interrupts.wants_no_more else ""
+            self._report.note(f"{why}no new jobs; waiting for {jobs} (Ctrl-C again ends them)")

@@ -13,7 +13,9 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from trainctl.config.overrides import quoted
+from trainctl.config.settings import settings_of
 from trainctl.errors import RunDirError
+from trainctl.rundir.lock import keep_in
 from trainctl.rundir.paths import own_dir
 
 log = logging.getLogger(__name__)
@@ -26,13 +28,16 @@ _NAMES_TIME = re.compile(r"\$\{now:[^}]*\}")
 def settle_sweep_dir(config: DictConfig) -> None:
     """Make a sweep dir with the time in its name for this launcher alone, and have all configs of the sweep name it.
 
+    From here on the locks of the sweep are where `trainctl.locks` says.
+
     The one that the config names, else `NAME.2`, `NAME.3`, … while other launchers have the name: two that start in
     one second are two sweeps. Nothing is done where the name has no time in it, and with `hydra.launcher.resume=true`:
     launchers may share such a dir.
 
     Raises:
-        RunDirError: it cannot be made.
+        RunDirError: it cannot be made. SettingError: the locks cannot be there.
     """
+    keep_in(settings_of(config).locks)
     if OmegaConf.select(config, "hydra.launcher.resume") is True or not _is_dated(config):
         return
     if OmegaConf.select(config, "hydra.launcher.resume") is not False:

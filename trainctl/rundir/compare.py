@@ -20,6 +20,7 @@ from trainctl.rundir.events import read_events
 from trainctl.rundir.metrics import read_metrics
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.result import read_result
+from trainctl.rundir.status import read_status
 
 FINGERPRINT = "fingerprint"  # the name of the metric
 _DIGITS = 32
@@ -154,7 +155,12 @@ def _end_difference(one: RunDir, other: RunDir) -> str | None:
 
 
 def _reading_difference(one: RunDir, other: RunDir) -> str | None:
-    """Return the first edited key that the recorded run has read and the repetition has not, or the other way round."""
+    """Return the first edited key that the recorded run has read and the repetition has not, or the other way round.
+
+    Nothing of a run that was resumed: who reads the edits of its earlier attempts was not watched to the end.
+    """
+    if any(status is not None and status.attempt > 1 for status in map(read_status, (one, other))):
+        return None
     before, now = (_readings(run) for run in (one, other))
     for place in sorted(before.keys() & now.keys()):
         step, key = place

@@ -18,7 +18,7 @@ from typing import Any
 from trainctl.config import yaml
 from trainctl.config._omegaconf import MISSING
 from trainctl.config.changelog import Changelog, Edit, loads, put
-from trainctl.config.keys import find, is_within, join, leaves, split
+from trainctl.config.keys import at, find, is_within, join, leaves, split
 from trainctl.errors import ChangelogError, EditError, UnreadableError
 from trainctl.rundir import files
 from trainctl.rundir.events import Event, told_beside
@@ -113,6 +113,19 @@ def read_file(path: Path, asked: str) -> Changelog:
         raise ChangelogError(f"{where}there is no {str(path)!r}; give a run dir or a changelog file") from error
     except UnreadableError as error:
         raise ChangelogError(f"{where}{str(path)!r} cannot be read ({error.why})" if asked else str(error)) from error
+
+
+def values_by_step(changelog: Changelog) -> dict[str, list[tuple[int, Any]]]:
+    """Return each edited key's value at the start and after each of its edits; None for none at the start.
+
+    >>> values_by_step(Changelog({"lr": 0.1}, [Edit(1500, {"lr": 0.001})]))
+    {'lr': [(0, 0.1), (1500, 0.001)]}
+    """
+    found: dict[str, list[tuple[int, Any]]] = {}
+    for edit in changelog.edits:
+        for key, value in edit.values.items():
+            found.setdefault(key, [(0, at(changelog.base, key))]).append((edit.step, value))
+    return found
 
 
 def applied_edits(changelog: Changelog, events: Iterable[Event]) -> list[Applied]:
@@ -251,7 +264,7 @@ def _as_json(value: Any) -> Any:
 
 
 def to_undo(applied: Sequence[Applied], wanted: int | bool, *, force: bool = False, step: int | None = None) -> Applied:
-    """Return the edit to take back: that of the number; for True the last one that is no undo and is not undone yet.
+    """Return the edit to take back: that of the number; for True the last one that is neither an undo nor undone yet.
 
     With `force` it does not matter whether it is undone already, nor whether its keys were changed again. Edits after
     `step` (an earlier attempt made them, and they come again) are not there yet.

@@ -23,7 +23,7 @@ from trainctl.rundir.fields import unix_time, whole
 from trainctl.rundir.inbox import list_inbox, names_in_inbox
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.request import Request, request_id, short
-from trainctl.rundir.status import state_of
+from trainctl.rundir.status import ALIVE, state_of
 
 # `applying`: of older versions. Beside the answer: `read`, who has taken the values of an edit, and `done`, what has
 # come of an action that the training loop does itself.
@@ -135,11 +135,12 @@ def read_events(run: RunDir, problems: list[str] | None = None) -> list[Event]:
     return found
 
 
-def check_latest(run: RunDir, data: bytes, problems: list[str]) -> None:
-    """Say in `problems` how many of the latest lines, which were read already, are no events."""
+def check_latest(run: RunDir, data: bytes, problems: list[str]) -> list[Event]:
+    """Return the events of the latest lines, which were read already; `problems` say how many are not events."""
     events = _events(files.parse_together(data))
     lines = count_lines(data) or int(b"\0" in data)  # of a machine that lost its power
     _tell_lost(run, max(lines - len(events), 0), problems)
+    return events
 
 
 def count_lines(data: bytes) -> int:
@@ -149,7 +150,9 @@ def count_lines(data: bytes) -> int:
 
 def _tell_lost(run: RunDir, lost: int, problems: list[str] | None) -> None:
     if lost and problems is not None:
-        problems.append(f"{run.events.name}: {'a line is no answer' if lost == 1 else f'{lost} lines are no answers'}")
+        problems.append(
+            f"{run.events.name}: {'a line is not an answer' if lost == 1 else f'{lost} lines are not answers'}"
+        )
 
 
 def _events(records: Iterable[Mapping[str, Any]]) -> list[Event]:
@@ -228,9 +231,14 @@ def outcome(event: Event) -> str | None:
 def count_unread(run: RunDir) -> int:
     """Count the edits of a run of which a value was not read by anybody; 0 where that cannot be read."""
     try:
-        told = {event.id: event.read or {} for event in read_events(run) if event.state == "read"}
+        return unread_among(read_events(run))
     except UnreadableError:
         return 0
+
+
+def unread_among(events: Iterable[Event]) -> int:
+    """Count the edits of which a value was not read by anybody, by all events of a run."""
+    told = {event.id: event.read or {} for event in events if event.state == "read"}
     return sum(None in read.values() for read in told.values())
 
 
@@ -257,16 +265,16 @@ def wait_for_answer(
     size, found = -1, None
     while True:
         # the state first: what a run answered before it ended is in the file by then
-        running = state_of(run) == "running"
-        now = _size(run)
+        is_alive = state_of(run) in ALIVE
+        now = size_of(run)
         found = answer(run, request) if now != size else found
         size = now
-        if (found is not None and is_enough(found)) or not running or time.monotonic() >= deadline:
+        if (found is not None and is_enough(found)) or not is_alive or time.monotonic() >= deadline:
             return found
         time.sleep(_LOOK_S)
 
 
-def _size(run: RunDir) -> int:
+def size_of(run: RunDir) -> int:
     try:
         return run.events.stat().st_size
     except OSError:

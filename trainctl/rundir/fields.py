@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 Found = TypeVar("Found")
 
 _MOST_WHOLE = 2**63
-_HUGE = 2**1023  # what is greater may be no float
+_HUGE = 2**1023  # what is greater may not fit a float
 _LAST_DAY = 253402214400.0  # of the calendar, in Unix seconds
 
 

@@ -1,4 +1,4 @@
-"""Writing files so that nobody ever sees half of one, and reading them whoever wrote them.
+"""Writing files so that nobody ever sees half of one and no link leads elsewhere, and reading them whoever wrote them.
 
 A run dir may lie on a shared disk: what is in it is read only here, without following links or waiting, regular files
 only, bounded in bytes and depth. Whatever is wrong with a file becomes `UnreadableError`.
@@ -43,7 +43,7 @@ def write_atomic(path: Path, text: str, *, durable: bool = True) -> None:
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")  # a name that `leftover_of` knows
     try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        descriptor = open_to_write(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         try:
             write_all(descriptor, encoded(text))
             if durable:
@@ -80,7 +80,7 @@ def sync_directory(path: Path) -> None:
 
 
 def encoded(text: str) -> bytes:
-    r"""Encode as UTF-8; the parts of a file name that is none (lone surrogates) become escapes such as `\udcff`."""
+    r"""Encode as UTF-8; lone surrogates, as in odd file names, become escapes such as `\udcff`."""
     return text.encode(errors="backslashreplace")
 
 
@@ -89,6 +89,25 @@ def write_all(descriptor: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]
+
+
+def open_to_write(path: Path, flags: int) -> int:
+    """Open a regular file, for its owner alone if it is made: no link is followed, and no reader of a pipe waited for.
+
+    Raises:
+        UnreadableError: it is something else. OSError: it cannot be opened.
+    """
+    try:
+        descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):
+            raise unreadable(path, _why(error)) from error
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise unreadable(path, _NOT_REGULAR)
+    os.set_blocking(descriptor, True)
+    return descriptor
 
 
 def write_yaml(path: Path, value: Any, *, durable: bool = True, needs_no_room: bool = False) -> None:
@@ -284,7 +303,7 @@ def append_lines(path: Path, records: Iterable[Mapping[str, Any]], *, durable: b
     With `durable` the call returns only when the lines are on disk.
     """
     data = encoded("".join(json_line(record) for record in records))
-    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = open_to_write(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
     try:
         size = os.fstat(descriptor).st_size
         if size and os.pread(descriptor, 1, size - 1) != b"\n":

@@ -36,7 +36,7 @@ class FoundRuns:
     beyond: list[Path] = field(default_factory=list)
 
 
-Look = Callable[[str, bool], Listed]  # a path, and whether the directories in it are wanted, should it be no run
+Look = Callable[[str, bool], Listed]  # a path, and whether the directories in it are wanted, should it not be a run
 
 
 def search(root: Path, look: Look) -> FoundRuns:

@@ -1,13 +1,23 @@
-"""The lock of a run: held exactly while the run's own process lives."""
+"""The lock of a run: held exactly while the run's own process lives.
+
+A file system without locks (NFS without its lock service, some Lustre) has them in a directory of this host, which
+`trainctl.locks` or the variable `TRAINCTL_LOCKS` names. The file of such a lock says where the lock is.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
 import os
+import stat
 import time
 import weakref
 from pathlib import Path
+
+from trainctl.errors import SettingError
+
+VARIABLE = "TRAINCTL_LOCKS"
+_MOST_BYTES = 4096
 
 _LOOKERS_S = 10.0  # those who only look hold it for microseconds, unless a busy machine keeps them from going on
 
@@ -33,7 +43,7 @@ class RunLock:
         """
         if self._descriptor is not None:
             return True
-        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = opened(self.path)
         try:
             is_ours = take(descriptor)
         except BaseException:
@@ -60,6 +70,96 @@ class RunLock:
 _held = weakref.WeakSet()
 
 
+def keep_in(directory: str | None) -> None:
+    """Have this process, and those that it starts, keep locks there for whatever file system has none itself.
+
+    Raises:
+        SettingError: others could write there too, or it cannot be made.
+    """
+    if directory is None:
+        return
+    path = os.path.abspath(os.path.expanduser(directory))
+    try:
+        os.makedirs(path, mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise SettingError(f"trainctl.locks={directory!r} cannot be made: {error.strerror or error}") from error
+    if not _is_ours_alone(path):
+        raise SettingError(
+            f"trainctl.locks={directory!r} must be a directory of yours that nobody else can write to; name one on a "
+            "disk of this machine, which is made if it is not there"
+        )
+    os.environ[VARIABLE] = path
+
+
+def opened(path: Path) -> int:
+    """Open the file of a lock, made if it is not there, and return the descriptor by which the lock is taken.
+
+    Raises:
+        OSError: it cannot be made or opened, or its file system has no locks, and neither says where else they are.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
+    try:
+        place = _elsewhere(descriptor)
+        if place is None:
+            missing = _missing_locks(descriptor)
+            if missing is None:
+                return descriptor
+            place = _begin_elsewhere(descriptor, missing)
+        other = os.open(place, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    os.close(descriptor)
+    return other
+
+
+def _missing_locks(descriptor: int) -> OSError | None:
+    """Return why a file cannot be locked, whoever holds its lock; None if it can."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return None
+    except OSError as error:
+        return error
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
+    return None
+
+
+def _begin_elsewhere(descriptor: int, missing: OSError) -> str:
+    directory = os.environ.get(VARIABLE)
+    if directory is None:
+        raise OSError(
+            missing.errno,
+            f"its file system has no locks ({missing.strerror}); set trainctl.locks (for commands: {VARIABLE}) to a "
+            "directory on a disk of this machine, and use it from this machine alone",
+        ) from missing
+    os.pwrite(descriptor, f"{directory}\n".encode(errors="surrogateescape"), 0)
+    return _place_in(directory, descriptor)
+
+
+def _elsewhere(descriptor: int) -> str | None:
+    """Return where the lock of an open file is instead, as the file says if it is ours; None: it is this file."""
+    status = os.fstat(descriptor)
+    if not status.st_size or status.st_uid != os.geteuid() or not stat.S_ISREG(status.st_mode):
+        return None
+    told, end, _ = os.pread(descriptor, _MOST_BYTES, 0).decode(errors="surrogateescape").partition("\n")
+    return _place_in(told, descriptor) if end and os.path.isabs(told) and _is_ours_alone(told) else None
+
+
+def _place_in(directory: str, descriptor: int) -> str:
+    status = os.fstat(descriptor)
+    return os.path.join(directory, f"{status.st_dev:x}-{status.st_ino:x}.lock")
+
+
+def _is_ours_alone(directory: str) -> bool:
+    """Whether nobody else can put anything into a directory."""
+    try:
+        status = os.stat(directory, follow_symlinks=False)
+    except (OSError, ValueError):
+        return False
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and not status.st_mode & 0o022
+
+
 def take(descriptor: int) -> bool:
     """Lock an open file unless somebody holds its lock; who only looks shares it for a moment, and is waited for."""
     deadline = time.monotonic() + _LOOKERS_S
@@ -80,8 +180,7 @@ def take(descriptor: int) -> bool:
 def is_locked(path: Path) -> bool:
     """Whether some process holds the lock. Looks by sharing the lock for a moment: takers wait for that."""
     try:
-        # whatever stands there: no link is followed, and nobody is waited for at the other end of a pipe
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = _opened_to_look(path)
     except OSError:
         return False
     try:
@@ -95,6 +194,17 @@ def is_locked(path: Path) -> bool:
     return False
 
 
+def _opened_to_look(path: Path) -> int:
+    # whatever stands there: no link is followed, and nobody is waited for at the other end of a pipe
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    descriptor = os.open(path, flags)
+    place = _elsewhere(descriptor)
+    if place is None:
+        return descriptor
+    os.close(descriptor)
+    return os.open(place, flags)
+
+
 def is_open_in(pid: int, path: Path) -> bool:
     """Whether a process has the file of a lock open, as the kernel tells: a record may name any process.
 
@@ -103,13 +213,15 @@ def is_open_in(pid: int, path: Path) -> bool:
     if not os.path.isdir("/proc/self/fd"):
         return True
     try:
-        lock = os.stat(path, follow_symlinks=False)
-        opened = list(os.scandir(f"/proc/{pid}/fd"))
+        descriptor = _opened_to_look(path)
+        lock = os.fstat(descriptor)
+        os.close(descriptor)
+        files = list(os.scandir(f"/proc/{pid}/fd"))
     except PermissionError:
         return True
     except OSError:
         return False
-    for each in opened:
+    for each in files:
         with contextlib.suppress(OSError):  # closed meanwhile
             if os.path.samestat(os.stat(each.path), lock):
                 return True

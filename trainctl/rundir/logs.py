@@ -24,7 +24,7 @@ def log_of(run: RunDir, name: str) -> Path:
     """
     file = f"{name}.log"
     if not name or "\0" in name or os.path.basename(file) != file:
-        raise RunDirError(f"no log in {str(run.path)!r} is called {name!r}: a name is no path")
+        raise RunDirError(f"no log in {str(run.path)!r} is called {name!r}: a name is not a path")
     return run.path / file
 
 

@@ -10,7 +10,9 @@ from trainctl.config.changelog import Changelog
 from trainctl.config.masking import Masking, patterns_of
 from trainctl.config.safe_yaml import read_document
 from trainctl.config.settings_node import NODE
+from trainctl.errors import ChangelogError
 from trainctl.rundir import files
+from trainctl.rundir.edits import read_changelog
 from trainctl.rundir.paths import RunDir
 
 _SETTINGS = re.compile(rf"^  {NODE}:\n((?:    [^\n]*\n)*)", re.MULTILINE)
@@ -27,6 +29,14 @@ def masking_of(run: RunDir, log: Changelog | None) -> Masking:
         return masking
     config = files.read_mapping(run.config)
     return Masking(config, patterns_of({**config, NODE: _settings(run)}))
+
+
+def secrets_of(run: RunDir) -> Masking:
+    """Return what is secret in a run, by what lies in its directory now."""
+    try:
+        return masking_of(run, read_changelog(run))
+    except ChangelogError:
+        return masking_of(run, None)
 
 
 def _settings(run: RunDir) -> Any:

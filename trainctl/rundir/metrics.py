@@ -30,7 +30,7 @@ class MetricLog:
     """Records by step. `add` is for the training thread and touches no file; `flush` may be called by any thread.
 
     No step is in the file twice: when a further attempt logs again what an earlier one has logged, the file as it was
-    is kept as `metrics.1.jsonl`, `metrics.2.jsonl`, … and the steps from there on are written anew.
+    is kept as `metrics.1.jsonl`, `metrics.2.jsonl`, … and the steps from there on are written again.
 
     Args:
         path: the file.
@@ -220,7 +220,7 @@ def append_whole(path: Path, data: bytes) -> None:
     Raises:
         OSError: they could not be written; the file is as before.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = files.open_to_write(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
     try:
         size = os.fstat(descriptor).st_size
         torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"  # by a crash of an earlier attempt

@@ -84,7 +84,7 @@ class RunDir:
 
     @property
     def session_lock(self) -> Path:
-        """Held by the rank that has the live session where the process that began the run is no rank."""
+        """Held by the rank that has the live session where the process that began the run is not a rank."""
         return self.path / "session.lock"
 
     def remove_leftovers(self) -> None:

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from trainctl.rundir.provenance import module_name, original_cwd, script_path
+from trainctl.rundir.provenance import Start, original_cwd
 
 _DEEPEST = 10  # decorators around one function
 _WRAPPER_OF = "hydra_zen."  # `zen(f)` keeps the function as an attribute
@@ -38,17 +38,19 @@ class Program:
 NO_PROGRAM = Program("", None, None)
 
 
-def program_of(task: Any, file: str | None = None) -> Program:
-    """Return which program of this process a task function belongs to.
+def program_of(task: Any, file: str | None = None, start: Start | None = None) -> Program:
+    """Return which program a task function belongs to.
 
     Args:
         task: the function, decorated or not; None where it is not known.
         file: what counts as the program's file, where that is not Python code (`trainctl run --config FILE`).
+        start: of the program, where this process is not the one that was started.
     """
+    start = start or Start.of_this_process()
     inner = _unwrapped(task)
     module = getattr(inner, "__module__", None)
-    home = _file_of(module)
-    script, installed = _real(script_path()), module_name()
+    script, installed = _real(start.script), start.module
+    home = script if module == "__main__" else _file_of(module)
     if script is None or _is_command(script) or (_is_installed(script) and home and not _is_installed(home)):
         script, installed = home, module
     if file is not None:
@@ -57,7 +59,7 @@ def program_of(task: Any, file: str | None = None) -> Program:
     if name is not None and not (module == "__main__" or home == script):
         name = f"{module}:{name}"
     if script is None:
-        return Program("", None, name)
+        return Program("" if module in (None, "__main__") else str(module), None, name)
     if installed and _is_installed(script):
         program = Program(installed, None, name)
     else:

@@ -13,8 +13,10 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from trainctl.config.keys import leaves, split
@@ -26,12 +28,39 @@ from trainctl.text import clean_line
 _GIT_TIMEOUT_S = 10  # a repository on a dead network file system must not keep a run from starting
 
 
-def machine_facts() -> dict[str, Any]:
-    """Return what is the same for all runs that this process and its forks start, in the order of `run.yaml`."""
-    started_in = str(original_cwd())
+@dataclass(frozen=True, slots=True)
+class Start:
+    """How the program of a run was started; a process that a launcher has made does not know it of itself.
+
+    Attributes:
+        script: its path; None in an interactive session.
+        module: that `python -m` was given.
+        takes_overrides: Hydra reads its command line; `hydra_zen.launch` and other Python code give overrides instead.
+    """
+
+    script: str | None
+    module: str | None
+    takes_overrides: bool
+
+    @classmethod
+    def of_this_process(cls) -> Start:
+        frame: FrameType | None = sys._getframe()
+        while frame is not None and frame.f_globals.get("__name__") != "hydra.main":
+            frame = frame.f_back
+        return cls(script_path(), module_name(), frame is not None)
+
+
+def machine_facts(start: Start | None = None) -> dict[str, Any]:
+    """Return what is the same for all runs that this process and its forks start, in the order of `run.yaml`.
+
+    Args:
+        start: of the program, where this process is not the one that was started.
+    """
+    started_in, start = str(original_cwd()), start or Start.of_this_process()
     return {
-        "script": script_path(),
-        "module": module_name(),
+        "script": start.script,
+        "module": start.module,
+        **({} if start.takes_overrides or hydra_config() is None else {"takes_overrides": False}),
         "cwd": started_in,
         "git": git_facts(started_in),
         "python": platform.python_version(),
@@ -58,9 +87,9 @@ def script_path() -> str | None:
 
 
 def module_name() -> str | None:
-    """Return the module that `python -m` was given; None when a file was."""
+    """Return the module that `python -m` was given; None when a file, a directory or an archive was."""
     spec = getattr(sys.modules.get("__main__"), "__spec__", None)
-    if spec is None:
+    if spec is None or spec.name == "__main__":
         return None
     name: str = spec.name
     return name.removesuffix(".__main__")

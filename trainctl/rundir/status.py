@@ -24,21 +24,29 @@ from trainctl.rundir.inbox import user
 from trainctl.rundir.lock import is_locked
 from trainctl.rundir.paths import RunDir
 
-State = Literal["queued", "running", "done", "failed", "timeout", "oom", "interrupted"]
+State = Literal["queued", "running", "paused", "done", "stopped", "failed", "timeout", "oom", "interrupted"]
 STATES: tuple[State, ...] = get_args(State)
+
+# states of a run whose process lives: `paused` waits in `live.step()` until somebody lets it go on
+ALIVE: tuple[State, ...] = ("running", "paused")
 
 # what a reader sees: nobody can tell the state of a run whose files are not what they are to be
 Seen = Literal[State, "unreadable"]
 
-# states of a run that ended by itself, without success; "interrupted" means that somebody or something ended it
+# states of a run that ended by itself, without success; "stopped" means that a person ended this very run, with a value
+# or without one, "interrupted" that its sweep, its machine or somebody unknown did
 FAILED: tuple[State, ...] = ("failed", "timeout", "oom")
+
+
+ENGINE = "TRAINCTL_ENGINE"  # set for the jobs of an agent: what has given it its devices
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
     """The content of `status.yaml`. Times are Unix seconds; the file shows them as local ISO 8601 times.
 
-    `state` is the writer's word. Ask `state_of` for what is true: a "running" whose lock is free was killed.
+    `state` is the writer's word. Ask `state_of` for what is true: a run that is `ALIVE` but whose lock is free was
+    killed.
     """
 
     state: State
@@ -48,6 +56,7 @@ class Status:
     pid_started: int | None = None  # clock ticks after boot, field 22 of /proc/PID/stat: tells a reused pid apart
     boot_id: str | None = None
     host: str | None = None
+    engine: str | None = None  # what gave the slot where that is a cluster's: `Slurm 1234_5`
     started: float | None = None
     ended: float | None = None
     exit_code: int | None = None
@@ -66,6 +75,7 @@ class Status:
             pid_started=process_started(os.getpid()),
             boot_id=boot_id(),
             host=socket.gethostname(),
+            engine=os.environ.get(ENGINE) or None,
             started=time.time(),
         )
 
@@ -77,6 +87,11 @@ class Status:
         started = self.started or 0.0
         ended = max(time.time(), started) if after_s is None else started + after_s
         return dataclasses.replace(self, state=state, ended=ended, commands=_ended(self.commands), **fields)
+
+    @property
+    def has_returned(self) -> bool:
+        """Whether the task has given its value: it is done, or was stopped and ended by itself."""
+        return self.state == "done" or (self.state == "stopped" and self.exit_code == 0)
 
     @property
     def duration_s(self) -> float | None:
@@ -104,7 +119,7 @@ def write_status(run: RunDir, status: Status) -> None:
     for key in ("started", "ended"):
         if key in record:
             record[key] = format_time(record[key])
-    is_over = status.state != "running"
+    is_over = status.state not in ALIVE
     files.write_yaml(run.status, record, durable=is_over, needs_no_room=is_over)
 
 
@@ -133,6 +148,7 @@ def read_status(run: RunDir, problems: list[str] | None = None) -> Status | None
         pid_started=said.whole("pid_started"),
         boot_id=said.text("boot_id"),
         host=said.text("host"),
+        engine=said.text("engine"),
         started=said.moment("started"),
         ended=said.moment("ended"),
         exit_code=said.whole("exit_code"),
@@ -149,8 +165,8 @@ def _commands(records: dict[Any, Any]) -> dict[str, dict[str, Any]]:
 def state_of(run: RunDir) -> Seen:
     """Tell what is true of a run, by evidence: the lock first, then what was written at its start and its end.
 
-    A locked run whose status does not say "running" waits for its start (or is just ending). One whose status is there
-    and is not one is neither.
+    A locked run whose status does not say that it lives waits for its start (or is just ending). One whose status is
+    there and is not one is neither. One that was killed is `stopped` where a person had asked for that, by name.
     """
     return seen_of(run)[0]
 
@@ -161,8 +177,8 @@ def seen_of(run: RunDir, problems: list[str] | None = None) -> tuple[Seen, Statu
     status = read_status(run, known)
     if status is None:
         return ("unreadable" if known else "queued"), None
-    if status.state == "running" and not was_alive and not is_locked(run.lock):  # it may have begun since we looked
-        return "interrupted", status
+    if status.state in ALIVE and not was_alive and not is_locked(run.lock):  # it may have begun since we looked
+        return "interrupted" if stopped_by(run, status) is None else "stopped", status
     return status.state, status
 
 
@@ -180,6 +196,16 @@ def boot_id() -> str | None:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
         return None
+
+
+def is_of_this_user(pid: int) -> bool:
+    """Whether a process is this user's, whatever this user may signal besides; True where the kernel does not say."""
+    try:
+        with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as lines:
+            uids = next(line.split()[1:] for line in lines if line.startswith("Uid:"))
+    except (OSError, StopIteration):
+        return True
+    return uids[1] == str(os.geteuid())
 
 
 def process_started(pid: int) -> int | None:
@@ -219,7 +245,7 @@ class CommandState:
 
 
 def command_states(status: Status, state: Seen, now: float) -> list[CommandState]:
-    """Return the commands of a run in their order; none of one that is no pipeline.
+    """Return the commands of a run in their order; none of one that is not a pipeline.
 
     Args:
         status: as it was written.
@@ -240,7 +266,7 @@ def telling(commands: Sequence[CommandState], state: Seen) -> CommandState | Non
     """
     for wanted in (("running",), ("failed", "interrupted"), ("done",)):
         found = [each for each in commands if each.state in wanted]
-        if found and (wanted != ("done",) or state in ("queued", "running", "done")):
+        if found and (wanted != ("done",) or state in ("queued", *ALIVE, "done")):
             return found[-1]
     return None
 
@@ -248,10 +274,10 @@ def telling(commands: Sequence[CommandState], state: Seen) -> CommandState | Non
 def _of(name: str, record: dict[str, Any], status: Status, state: Seen, now: float) -> CommandState:
     said = str(record.get("state"))
     said = said if said in _KNOWN else "unreadable"
-    is_over = said == "running" and state != "running"
+    is_over = said == "running" and state not in ALIVE
     started, ended = parse_time(record.get("started")), parse_time(record.get("ended"))
     if ended is None and said in ("running", "interrupted"):
-        ended = now if state == "running" and said == "running" else status.ended
+        ended = now if state in ALIVE and said == "running" else status.ended
     code, signal = record.get("exit_code"), record.get("signal")
     return CommandState(
         name=name,
@@ -272,10 +298,23 @@ def note_stop(run: RunDir, status: Status) -> None:
     files.write_yaml(run.stop, record)
 
 
-def stopped_by(run: RunDir) -> str | None:
-    """Return who asked for the end of the run's latest attempt; None when nobody did."""
+def stopped_by(run: RunDir, status: Status | None = None) -> str | None:
+    """Return who asked for the end of the run's latest attempt, of which `status` is; None when nobody did."""
+    if not os.path.lexists(run.stop):
+        return None
     record = files.read_mapping(run.stop)
-    status = read_status(run)
+    status = status or read_status(run)
     if not record or status is None or (record.get("attempt"), record.get("pid")) != (status.attempt, status.pid):
         return None
     return str(record.get("who"))
+
+
+def stop_reason(who: str, step: int | None, total: int | None) -> str:
+    """Say who stopped a run, and how far it was: the reason of a run that is `stopped`.
+
+    >>> stop_reason("ann", 360, 1000), stop_reason("ann", 360, None), stop_reason("ann", None, None)
+    ('by ann at step 360 of 1000 (36 %)', 'by ann at step 360', 'by ann')
+    """
+    where = "" if step is None else f" at step {step}"
+    how_far = f" of {total} ({100 * step // total} %)" if step is not None and total else ""
+    return f"by {who}{where}{how_far}"

@@ -16,12 +16,24 @@ from trainctl.config.masking import Masking
 from trainctl.config.safe_yaml import read_document
 from trainctl.errors import ChangelogError, UnreadableError
 from trainctl.rundir import events, files
+from trainctl.rundir.edits import values_by_step
 from trainctl.rundir.fields import Fields, number
 from trainctl.rundir.masked import masking_of, texts
 from trainctl.rundir.metrics import with_numbers
-from trainctl.rundir.pace import read_progress
+from trainctl.rundir.pace import Progress, read_progress
 from trainctl.rundir.paths import RunDir
-from trainctl.rundir.status import CommandState, Seen, Status, command_states, seen_of, stopped_by
+from trainctl.rundir.status import (
+    ALIVE,
+    STATES,
+    CommandState,
+    Seen,
+    State,
+    Status,
+    command_states,
+    seen_of,
+    stop_reason,
+    stopped_by,
+)
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +50,7 @@ class Summary:
 
     `metrics` holds the last value of each metric among the latest records (`TAIL_BYTES` of them). `result` is the
     return value, or the text of its `repr` when it is not a plain value. `age_s` counts from the last sign of life.
+    `changes` holds the values that each edited key has had, with their steps, the first being 0.
     `problems` say which files could not be read, and why. What is secret is masked, as `masking` knows it.
     """
 
@@ -61,11 +74,22 @@ class Summary:
     age_s: float | None
     attempt: int
     reason: str | None
-    paused: bool = False
+    unread: int | None = 0  # edits of which a value was not read; None where only the whole of the events tells
+    changes: dict[str, list[tuple[int, Any]]] = field(default_factory=dict)
     commands: list[CommandState] = field(default_factory=list)  # of a pipeline
     looks: tuple[str, ...] = ()  # the actions that its loop looks for
     problems: list[str] = field(default_factory=list)
     masking: Masking = field(default_factory=lambda: Masking({}), repr=False, compare=False)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether its process lives: it runs, or is paused."""
+        return self.state in ALIVE
+
+    @property
+    def paused(self) -> bool:
+        """Whether it waits until somebody lets it go on."""
+        return self.state == "paused"
 
     @property
     def why(self) -> str | None:
@@ -91,12 +115,13 @@ def _summarize(run: RunDir) -> Summary:
     is_known = status is not None
     status = status or Status(state="queued")
     record = read_record(run, "name", "overrides", problems=problems)
-    progress = read_progress(run, problems, since=status.started if state == "running" else None)
+    progress = read_progress(run, problems, since=status.started if state in ALIVE else None)
     metrics, metrics_step = last_metrics(run, problems)
     result, (changelog, edits) = _result(run, problems), _read_edits(run, problems)
     masking = masking_of(run, changelog)
-    events.check_latest(run, read_tail(run.events, problems=problems), problems)
-    ended = None if state == "running" else status.ended
+    latest = events.check_latest(run, read_tail(run.events, problems=problems), problems)
+    has_all = events.size_of(run) <= TAIL_BYTES
+    ended = None if state in ALIVE else status.ended
     return Summary(
         run=run,
         name=Fields(record, run.run.name, problems).text("name") or run.name,
@@ -108,17 +133,18 @@ def _summarize(run: RunDir) -> Summary:
         step=metrics_step if progress.step is None else progress.step,
         total=progress.total,
         rate=progress.rate,
-        eta_s=progress.eta_s if state == "running" else None,
+        eta_s=progress.eta_s if state in ALIVE else None,
         metrics=metrics,
         result=masking.value(run.result.stem, result),
         edits=edits,
+        unread=events.unread_among(latest) if has_all else None,
         started=status.started,
         ended=ended,
         duration_s=_duration_s(state, status.started, ended, now),
         age_s=_age_s(run, now),
         attempt=status.attempt,
-        reason=texts(masking, _reason(run, state, status)),
-        paused=state == "running" and progress.is_paused,
+        reason=texts(masking, _reason(run, state, status, progress)),
+        changes=_changes(masking, changelog),
         commands=command_states(status, state, now),
         looks=progress.looks,
         problems=texts(masking, problems),
@@ -162,23 +188,37 @@ class PreviousAttempt:
 
     Attributes:
         number: 1 for the first.
-        state: how it ended: `interrupted` if it was killed, `failed`, `timeout`, `oom`, or `done`.
+        state: how it ended: `interrupted` if it was killed, `stopped` if a person stopped this very run, `failed`,
+            `timeout`, `oom`, or `done`.
         reason: why, as far as that is known.
         last_step: the last step that it is known to have reached; None if it is not known to have begun one.
     """
 
     number: int
-    state: str
+    state: State
     reason: str | None = None
     last_step: int | None = None
 
     @classmethod
     def of(cls, run: RunDir, status: Status) -> PreviousAttempt:
         """Return what is known of the last attempt of a run that does not run."""
-        steps = (read_progress(run).step, last_metrics(run)[1])
-        last = max((step for step in steps if step is not None), default=None)
-        state = "interrupted" if status.state == "running" else status.state
-        return cls(status.attempt, state, status.reason, last)
+        progress = read_progress(run)
+        last = max((step for step in (progress.step, last_metrics(run)[1]) if step is not None), default=None)
+        if status.state not in ALIVE:
+            return cls(status.attempt, status.state, status.reason, last)
+        who = stopped_by(run, status)
+        if who is None:
+            return cls(status.attempt, "interrupted", status.reason, last)
+        return cls(status.attempt, "stopped", stop_reason(who, progress.step, progress.total), last)
+
+    @classmethod
+    def from_record(cls, record: Any) -> PreviousAttempt | None:
+        """Return what `run.yaml` says of the attempt before the one that runs; None where there was none."""
+        fields = Fields(record if isinstance(record, dict) else {}, "run.yaml")
+        number, state = fields.whole("number"), fields.text("state")
+        if number is None or state not in STATES:
+            return None
+        return cls(number, state, fields.text("reason"), fields.whole("last_step"))
 
 
 def last_metrics(run: RunDir, problems: list[str] | None = None) -> tuple[dict[str, float], int | None]:
@@ -200,7 +240,7 @@ def _is_none(data: bytes) -> bool:
 
 
 def _read_edits(run: RunDir, problems: list[str]) -> tuple[Changelog | None, int]:
-    """Return the changelog, and at how many steps it has edits; `problems` say why it is none.
+    """Return the changelog, and at how many steps it has edits; `problems` say why it is not one.
 
     One that is longer than `MOST_CHECKED` is not parsed for that: its parts are counted as they are.
     """
@@ -218,6 +258,11 @@ def _read_edits(run: RunDir, problems: list[str]) -> tuple[Changelog | None, int
     except ChangelogError as error:
         problems.append(str(error))
     return None, 0
+
+
+def _changes(masking: Masking, changelog: Changelog | None) -> dict[str, list[tuple[int, Any]]]:
+    values = values_by_step(changelog) if changelog is not None and changelog.edits else {}
+    return {key: [(step, masking.value(key, value)) for step, value in each] for key, each in values.items()}
 
 
 def read_tail(path: Path, size: int = TAIL_BYTES, problems: list[str] | None = None) -> bytes:
@@ -259,7 +304,7 @@ def _entries(text: str, keys: tuple[str, ...], path: Path) -> dict[str, Any]:
 
 
 def _duration_s(state: Seen, started: float | None, ended: float | None, now: float) -> float | None:
-    end = now if state == "running" else ended
+    end = now if state in ALIVE else ended
     return None if started is None or end is None else max(0.0, end - started)
 
 
@@ -277,13 +322,13 @@ def _result(run: RunDir, problems: list[str]) -> Any:
     return record["value"] if "value" in record else record.get("repr")
 
 
-def _reason(run: RunDir, state: Seen, status: Status) -> str | None:
-    if state == "running":
+def _reason(run: RunDir, state: Seen, status: Status, progress: Progress) -> str | None:
+    if state in ALIVE:
         return None
-    if state == "interrupted" and status.state == "running":
-        who = stopped_by(run)
+    if status.state in ALIVE:
+        who = stopped_by(run, status)
         if who is not None:
-            return f"was ended by {who}"
+            return stop_reason(who, progress.step, progress.total)
         return "its process is gone and left no word of how it ended (killed, a full disk, or the machine went down)"
     if status.reason is None and status.signal is not None:
         return f"killed by {status.signal}"

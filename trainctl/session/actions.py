@@ -81,7 +81,7 @@ class Actions:
         """Add an action of the task.
 
         Raises:
-            SettingError: the name is none or taken, or the function's arguments cannot be given from outside.
+            SettingError: the name is invalid or taken, or the function's arguments cannot be given from outside.
         """
         if not _NAME.fullmatch(name):
             raise SettingError(f"live.action({name!r}): a name has letters, digits, - and _, and begins with a letter")

@@ -86,7 +86,7 @@ def _open(config: DictConfig, run_dir: str | os.PathLike[str] | None, agree: Agr
         raise
     attempt.at_end(opened.close)
     trackers.follow(attempt)
-    environment.withdraw(keep_seed=True)
+    environment.take(attempt.run)
     return opened
 
 

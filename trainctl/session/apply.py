@@ -27,7 +27,7 @@ from trainctl.session.changelog_file import ChangelogFile
 from trainctl.session.listeners import Listeners
 from trainctl.session.reads import Reads
 from trainctl.session.recovery import reject
-from trainctl.session.schedule import Scheduled
+from trainctl.session.schedule import Scheduled, started_keys
 from trainctl.session.values import Now, build
 
 log = logging.getLogger(__name__)
@@ -163,15 +163,16 @@ class Applier:
             message = f"the edit at step {recorded.step} of {scheduled.source} cannot be applied: {error}"
             log.error("%s", message)
             raise EditError(message) from error
+        given = started_keys(recorded)
         if scheduled.is_recorded:
-            self._change(recorded)
+            self._change(recorded, given)
             return
         via = recorded.via or "replay"  # a changelog's edits have none
         note = (recorded.note if recorded.via else recorded.comment) or None
         edit = Edit(step, values, via=via, note=note, at=time.time(), id=f"{via}-{step}")
         self.note(edit, f"the edit at step {step} of {scheduled.source}")
         try:
-            self._change(edit)
+            self._change(edit, given)
         finally:
             self._answers.give(Event(f"{via}-{step}", "applied", step=step, edits=values, via=via))
             log.info("step %d: %s (%s)", step, _said(values), via)
@@ -258,11 +259,12 @@ class Applier:
             for check in checks:
                 check(now)
 
-    def _change(self, edit: Edit) -> None:
+    def _change(self, edit: Edit, given: Collection[str] = ()) -> None:
+        """Change the config; `given` are keys that a program had at its start, before it built anything."""
         assign(self._config, edit.values, self._base)
         self._latest = edit
         self._note_keys(edit)
-        told, self.now = self._reads.changed(edit)
+        told, self.now = self._reads.changed(edit, given)
         with self._reads.task():
             self._listeners.hear(edit, told, self.now)
 

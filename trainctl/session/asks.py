@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from trainctl.rundir.events import LOOKS, Event
+from trainctl.rundir.status import stop_reason
 from trainctl.session.flags import Flag, Flags
 
 
@@ -70,10 +71,10 @@ class Asks:
                     reason = f"the loop looked at {LOOKS[ask.action]} at step {looked}, and has not ended yet"
                 self._give(Event(ask.id, "done", reason=reason))
 
-    def end(self, step: int, *, has_failed: bool) -> str | None:
-        """Tell how it stands at the end of the run; return who has stopped it, if somebody has."""
+    def end(self, step: int, total: int | None, *, has_failed: bool) -> str | None:
+        """Tell how it stands at the end of the run; return by whom it was stopped, and where, if it was."""
         self.write()
-        remark = None
+        stopped = None
         for ask in list(self._asks):
             if self._looked(ask) is None:
                 self._tell(ask, reason=f"the run ended, and its loop had not looked at {LOOKS[ask.action]}")
@@ -82,8 +83,8 @@ class Asks:
             else:
                 self._tell(ask, done=step)
                 if ask.action == "stop":
-                    remark = f"stopped by {ask.who} at step {ask.step}"
-        return remark
+                    stopped = stop_reason(ask.who, step, total)
+        return stopped
 
     def _tell(self, ask: _Ask, *, done: int | None = None, reason: str | None = None) -> None:
         with contextlib.suppress(ValueError):

@@ -21,7 +21,7 @@ from trainctl.rundir.edits import Applied, applied_edits, before_of, with_replac
 class ChangelogFile:
     """Writes one edit by appending its part to the file, so that it costs the same however many there are.
 
-    The file is written anew, atomically, where appending would not do: the first time in an attempt, for a second edit
+    The file is written again, atomically, where appending would not do: the first time in an attempt, for a second edit
     of one step (it is merged with the first), for a step before the last one, when the file is not as we left it, and
     for an edit without a comment, by which a reader knows that an end mark must follow.
 
@@ -105,12 +105,12 @@ class ChangelogFile:
         return values
 
     def _append(self, text: str) -> bool:
-        """Add a part to the end of the file, durably; say False where the file must be written anew instead."""
+        """Add a part to the end of the file, durably; say False where the file must be written again instead."""
         if self._size is None:
             return False
         data = text.encode()
         try:
-            descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+            descriptor = files.open_to_write(self._path, os.O_WRONLY | os.O_APPEND)
         except FileNotFoundError:
             return False
         try:

@@ -42,7 +42,7 @@ class DriftCheck:
             source: where the record was read from, for the sentence.
             allowed: what the person can do.
             ignore: further keys that may differ.
-            is_silent: say nothing of differences that `trainctl.drift=allow` lets pass: it is said later.
+            is_silent: say nothing of differences that `trainctl.drift=allow` lets pass: it is reported later.
 
         Raises:
             DriftError: some keys differ.

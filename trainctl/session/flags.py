@@ -20,7 +20,7 @@ class Flag:
         self.looks: list[tuple[int, int]] = []  # each first look while it was up: that number, and the step
 
     def put_up(self) -> None:
-        """Ask once more; asked twice before the loop has looked, it is told once."""
+        """Ask again; asked twice before the loop has looked, it is told once."""
         self._is_up = True
         self.seen = None
         self.times += 1
@@ -36,7 +36,7 @@ class Flag:
 
 
 class Flags:
-    """All that a loop may be asked: `stop` stays, the others are asked for anew each time."""
+    """All that a loop may be asked: `stop` stays, the others are asked for again each time."""
 
     __slots__ = ("checkpoint", "evaluate", "looks_at_stop", "stop", "stop_seen")
 

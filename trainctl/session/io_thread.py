@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from trainctl.attempt.attempt import describe
+from trainctl.attempt.process_limit import start_thread
 from trainctl.rundir import events
 from trainctl.rundir.events import Answers, Event
 from trainctl.rundir.inbox import list_inbox
@@ -88,10 +89,14 @@ class Pump:
         self._thread = threading.Thread(target=self._work, name="trainctl-pump", daemon=True)
 
     def start(self) -> None:
-        """Take what lies there already, so that the first step knows of it, and begin to look after the rest."""
+        """Take what lies there already, so that the first step knows of it, and begin to look after the rest.
+
+        Raises:
+            JobError: the system starts no more threads.
+        """
         with contextlib.suppress(OSError):  # the thread says so
             self.look()
-        self._thread.start()
+        start_thread(self._thread, "the thread that reads requests and writes metrics")
 
     def stop(self) -> bool:
         """End the thread, take what has come until now, and write what is left; say whether the thread ended."""

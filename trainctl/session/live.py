@@ -181,7 +181,7 @@ class Live:
         `| None`. Random numbers that it draws are put back. If it raises, who asked is told, and training goes on.
 
         Raises:
-            SettingError: the name is none or taken, or an argument cannot be given from outside.
+            SettingError: the name is invalid or taken, or an argument cannot be given from outside.
         """
 
         def declare(call: CallType) -> CallType:
@@ -324,7 +324,7 @@ class Live:
         Register hooks and bindings first: they run here. `live.step()` then begins the step after. Every rank calls it.
 
         Raises:
-            SettingError: the step is none.
+            SettingError: the step is not a whole number from 0.
         """
         if type(step) is not int or step < 0:
             raise SettingError(f"live.resume({step!r}): a step is a whole number from 0")
@@ -373,7 +373,7 @@ class Live:
             self._engine, self._next = None, NEVER
         if opened.pump.stop():
             opened.reads.end(self.step_number)
-            opened.end_asks(self.step_number)
+            opened.end_asks(self.step_number, self._position().total)
             opened.reject_left(reason)
             opened.note_environment()
         error = missed_error(opened, self.step_number) or lost_error(opened)

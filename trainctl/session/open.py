@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,6 +19,7 @@ from trainctl.config.loaded import comments_of, kept_copies
 from trainctl.config.settings import Settings, recorded, settings_of
 from trainctl.config.settings_node import hydra_config
 from trainctl.errors import RunDirError
+from trainctl.rundir import files
 from trainctl.rundir.edits import applied_edits
 from trainctl.rundir.events import Answers, latest, read_events
 from trainctl.rundir.metrics import MetricLog
@@ -63,7 +65,7 @@ def open_session(
     """
     run, settings = attempt.run, settings_of(config)
     write_seed(config, attempt.seed)  # so that the changelog alone is enough to repeat the run
-    is_first, earlier = not run.changelog.exists(), read_record(run, "drawn", COMPOSED)
+    is_first, earlier = not os.path.lexists(run.changelog), read_record(run, "drawn", COMPOSED)
     before = earlier["drawn"] if isinstance(earlier.get("drawn"), dict) else {}
     own = own_changelog(run, config, settings, before)
     replay = replayed_changelog(config, settings, before)
@@ -108,10 +110,10 @@ def _write_start(
         OSError: it cannot be written.
     """
     run, own = attempt.run, record.changelog
-    if record.has_rest or not run.changelog.exists():
+    if record.has_rest or not os.path.lexists(run.changelog):
         record.write()
     for path in (run.events, run.metrics):
-        path.touch(mode=0o600)  # nothing asked for and nothing logged is an answer too
+        os.close(files.open_to_write(path, os.O_WRONLY | os.O_CREAT))  # nothing asked for is an answer too
     facts: dict[str, Any] = {"keys": {name: key.to_dict() for name, key in keys.items()}}
     facts |= {"actions": Actions().to_dict(), **more}
     parent = replaying.parent(own)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import atexit
 import os
 import sys
 import time
@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from trainctl import text as amount
-from trainctl.attempt.output import Tee
+from trainctl.attempt.output import Tee, show_bar
+from trainctl.errors import RunDirError
 from trainctl.rundir.metrics import MetricLog
 from trainctl.rundir.pace import Pace, left_s
 from trainctl.session.loops import Loop
@@ -19,20 +20,17 @@ Item = TypeVar("Item")
 
 _REDRAW_S = 0.1
 _WIDTH = 24
-_CLEAR = "\r\x1b[K"
 
 
 class Bar:
-    """Draws on one line of a terminal, at most ten times a second.
+    """Is shown below what a run prints to a terminal, and drawn again at most ten times a second.
 
     Args:
-        terminal: its file descriptor.
         loop: that goes round.
         total: returns the last step of the training; None when it is not known.
     """
 
-    def __init__(self, terminal: int, loop: Loop, total: Callable[[], int | None]) -> None:
-        self._terminal = terminal
+    def __init__(self, loop: Loop, total: Callable[[], int | None]) -> None:
         self._loop = loop
         self._total = total
         self._due = 0.0
@@ -50,20 +48,14 @@ class Bar:
     def close(self, step: int, metrics: Mapping[str, Any]) -> None:
         """Draw the end, and leave the line to what is printed next."""
         if self._is_drawn:
-            self._draw(step, metrics, time.monotonic())
-            self._write("\n")
+            self._draw(step, metrics, time.monotonic(), is_last=True)
 
-    def _draw(self, step: int, metrics: Mapping[str, Any], now: float) -> None:
+    def _draw(self, step: int, metrics: Mapping[str, Any], now: float, *, is_last: bool = False) -> None:
         self._is_drawn = True
         total, began = self._total(), self._pace.began
         left = left_s(step, total, self._pace.rate, None if began is None else now - began)
         in_loop = (self._loop.items, self._loop.length) if total is None else (step, total)
-        text = line(step, total, self._pace.rate, left, metrics, in_loop)
-        self._write(_CLEAR + text[: max(0, _columns(self._terminal) - 1)])
-
-    def _write(self, text: str) -> None:
-        with contextlib.suppress(OSError):  # the terminal is gone, which is no reason to end a training
-            os.write(self._terminal, text.encode(errors="replace"))
+        show_bar(line(step, total, self._pace.rate, left, metrics, in_loop), is_last=is_last)
 
 
 def line(
@@ -124,19 +116,16 @@ def tracked(
 
 
 def _open_bar(loop: Loop, total: Callable[[], int | None]) -> Bar | None:
-    """Return a bar on the terminal that stderr is; None where it is none, as in a job of the launcher.
+    """Return a bar on stderr; None where that is not a terminal, as in a job of the launcher.
 
-    Where the output is copied to `job.log` too, the bar goes past that, to the terminal itself.
+    What is printed from now on goes through a copier, as it does in a run of Hydra's, so that the bar stays below it.
     """
     try:
-        is_terminal = sys.stderr is not None and sys.stderr.isatty()
-        return Bar(Tee.terminal or sys.stderr.fileno(), loop, total) if is_terminal else None
-    except (OSError, ValueError):  # replaced by something that has no descriptor, or closed
+        if sys.stderr is None or not sys.stderr.isatty() or not os.isatty(2):
+            return None
+        if not Tee.carries_bar:
+            tee = Tee(None)
+            atexit.register(tee.close)
+        return Bar(loop, total)
+    except (OSError, ValueError, RunDirError):  # replaced by something without a descriptor; or no process can start
         return None
-
-
-def _columns(terminal: int) -> int:
-    try:
-        return os.get_terminal_size(terminal).columns or 80
-    except OSError:
-        return 80

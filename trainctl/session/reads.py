@@ -96,13 +96,15 @@ class Reads:
         waiting = [one.step for one in list(self._owner.values()) if one.watched is None]
         return min(waiting) + WITHIN if waiting else NEVER
 
-    def changed(self, edit: Edit) -> tuple[Edit, Now]:
+    def changed(self, edit: Edit, given: Collection[str] = ()) -> tuple[Edit, Now]:
         """Watch the keys of an edit that has just changed the config; return it and `live.now`, which note who reads.
+
+        Keys in `given` are not watched.
 
         Where several requests took effect at its step, the last one that set a key is the one whose value is read.
         """
         for part in edit.each if _omegaconf.IS_KNOWN else ():
-            left = {key for key in part.values if key in edit.values and self._is_there(key)}
+            left = {key for key in part.values if key in edit.values and key not in given and self._is_there(key)}
             watched = _Watched(part.id, edit.step, left)
             for key in watched.left:
                 watched.marks[key] = self._marked = min(self._marked + 1, _MOST)

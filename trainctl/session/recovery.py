@@ -23,7 +23,7 @@ def reject(request: Request, answers: Answers, reason: str) -> None:
 def recover(run: RunDir, applied: Iterable[Applied], known: Mapping[str, Event], left: Container[str]) -> set[str]:
     """Answer what was left: a request that the changelog names was applied, all others are rejected.
 
-    So `events.jsonl` says once more what a kill, or a machine that lost its power, has kept from it.
+    So `events.jsonl` says again what a kill, or a machine that lost its power, has kept from it.
 
     Args:
         run: whose requests.

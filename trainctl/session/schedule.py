@@ -26,8 +26,16 @@ log = logging.getLogger(__name__)
 STARTED = "start-"  # begins the id of an edit: what a further attempt was started with
 
 # Later than the steps that anybody makes, and an int that CPython compares fastest: a run that gets there only looks at
-# each step anew.
+# each step again.
 NEVER = 2**30 - 1
+
+
+def started_keys(edit: Edit) -> set[str]:
+    """Return the keys of an edit whose values are what an attempt was started with, and not a later request's."""
+    found: set[str] = set()
+    for part in edit.each:
+        found = found | part.values.keys() if (part.id or "").startswith(STARTED) else found - part.values.keys()
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +216,7 @@ _PREFIX = "replay-"
 
 
 def own_repeats(run: RunDir) -> list[Repeat]:
-    """Return what earlier attempts of a run did, but for `stop`: who starts it once more wants it to go on."""
+    """Return what earlier attempts of a run did, but for `stop`: who starts it again wants it to go on."""
     return _repeats(read_events(run), str(run.events), ("stop",), is_recorded=True)
 
 

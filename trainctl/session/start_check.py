@@ -27,7 +27,7 @@ from trainctl.session.schedule import STARTED, read_own, read_replay
 COMPOSED = "composed"  # in run.yaml: what Hydra composed for the keys that the program set before `live`
 _OWN_ADVICE = (
     "a run dir holds one run: choose another with hydra.run.dir, hydra.sweep.dir or run_dir=; to go on with this run "
-    "all the same name these keys in trainctl.identity.exclude, or give trainctl.drift=allow"
+    "anyway, name these keys in trainctl.identity.exclude, or give trainctl.drift=allow"
 )
 _REPLAY_ADVICE = (
     "start from the same config, name these keys in trainctl.identity.exclude, or give trainctl.drift=allow to apply "
@@ -44,7 +44,7 @@ def check_start(run: RunDir, config: DictConfig, drawn: Collection[str] = ()) ->
     Raises:
         SettingError: a setting of `trainctl:` is wrong.
         ChangelogError, DriftError: what is to be replayed is not a changelog, or of another config.
-        RunDirError: the run dir is no directory, or in use.
+        RunDirError: the run dir is not a directory, or in use.
     """
     settings = settings_of(config)
     for path in (run.path, *run.path.parents):

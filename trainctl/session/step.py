@@ -113,10 +113,19 @@ class Session:
                 self.doing.repeat(step, repeat)
             self._take_waiting(step, is_epoch=is_epoch)
             self._work_off(step, is_epoch=is_epoch)
+            if self.doing.is_paused:
+                self._wait(step, is_epoch=is_epoch)
+
+    def _wait(self, step: int, *, is_epoch: bool) -> None:
+        """Take what comes, until somebody lets the run go on."""
+        self.attempt.mark("paused")
+        try:
             while self.doing.is_paused:
                 time.sleep(self._poll_s)
                 self.show_life()
                 self._work_off(step, is_epoch=is_epoch)
+        finally:
+            self.attempt.mark("running")
 
     def lock_unbound(self, trainer: str | None) -> None:
         """Lock what no binding follows while a trainer trains, and tell page and command line; None opens it again."""
@@ -152,7 +161,7 @@ class Session:
         """Add an action of the task, and tell page and command line of it.
 
         Raises:
-            SettingError: the name is none or taken, or an argument cannot be given from outside.
+            SettingError: the name is invalid or taken, or an argument cannot be given from outside.
         """
         self.actions.declare(name, call)
         self.attempt.update_run_yaml(actions=self.actions.to_dict())
@@ -162,10 +171,10 @@ class Session:
         with contextlib.suppress(OSError):  # a full disk: there is a record of the run without it
             self.attempt.update_run_yaml(environment=environment(self.record.changelog.base))
 
-    def end_asks(self, step: int) -> None:
-        """Tell what the loop has done of what it was asked, and note in the status who has stopped it."""
-        remark = self.asks.end(step, has_failed=self.attempt.ending not in (None, "done"))
-        self.attempt.remark = remark or self.attempt.remark
+    def end_asks(self, step: int, total: int | None) -> None:
+        """Tell what the loop has done of what it was asked, and note for the status who has stopped it."""
+        has_failed = self.attempt.ending not in (None, "done")
+        self.attempt.stopped = self.asks.end(step, total, has_failed=has_failed) or self.attempt.stopped
 
     def reject_left(self, reason: str) -> None:
         """Answer all requests that are left when the run ends."""

@@ -19,9 +19,9 @@ from trainctl.errors import SettingError
 
 
 class Now:
-    """One mapping of the config, its values resolved. Keys are attributes; those that are no identifiers go by `[]`.
+    """One mapping of the config, its values resolved. Keys are attributes; those that are not identifiers go by `[]`.
 
-    It shows one moment: an edit makes a new one, so read `live.now` anew at each step. A key whose value is missing or
+    It shows one moment: an edit makes a new one, so read `live.now` again at each step. A key whose value is missing or
     cannot be resolved is not there.
     """
 
@@ -67,7 +67,7 @@ _DICT: Callable[[Now], dict[Any, Any]] = vars(Now)["__dict__"].__get__  # the at
 class UnreadNow(Now):
     """A mapping in which values hang on edited keys: each is noted when it is taken, and an ordinary one from then on.
 
-    Until then it is no attribute of the object, so Python asks `__getattr__` for it.
+    Until then it is not an attribute of the object, so Python asks `__getattr__` for it.
     """
 
     __slots__ = ("_trainctl_names", "_trainctl_unread", "_trainctl_watch")

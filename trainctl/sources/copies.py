@@ -14,7 +14,7 @@ def copy_of(source: str, run_path: Path) -> Loaded | None:
     """Return the copy of a source that a run has; None when it did not use it.
 
     Raises:
-        SourceError: what its `run.yaml` has is no copy.
+        SourceError: what its `run.yaml` has is not a copy.
     """
     run = RunDir.at(run_path)
     for record in files.read_mapping(run.run).get("from") or ():

@@ -28,7 +28,7 @@ def install() -> None:
 def is_answered() -> bool:
     """Whether the groups `from` and `from_unknown` are there for whoever asks.
 
-    Not while Hydra itself reads the command line: `_list` reads it anew, and knows when `from=3` is a key of the app.
+    Not while Hydra itself reads the command line: `_list` reads it again, and knows when `from=3` is a key of the app.
     """
     return _is_making.get() or not (_hydra.IS_KNOWN and _hydra.is_making_a_list())
 
@@ -40,7 +40,7 @@ def _list(request: _hydra.Request) -> Any:
 
 
 def _finished(request: _hydra.Request, defaults: list[Any]) -> Any:
-    """Make a defaults list anew, with the sources, if a config file names one."""
+    """Make a defaults list again, with the sources, if a config file names one."""
     if _is_making.get() or composing.is_made(defaults) or not _has_source(defaults):
         return None
     return _make(request)

@@ -72,7 +72,7 @@ def read_source(text: str) -> Loaded:
         text: `run/RUN_DIR`, `run/RUN_DIR@STEP`, `ini/FILE`, `wandb/ENTITY/PROJECT/RUN`, …
 
     Raises:
-        SourceError: there is none, it cannot be reached, or it is no config.
+        SourceError: there is none, it cannot be reached, or it is not a config.
     """
     if not is_source(text):
         raise SourceError(not_a_source(text))
@@ -82,7 +82,7 @@ def read_source(text: str) -> Loaded:
             return copy
     loaded = _read(text)
     if _depth(loaded.values) > MAX_DEPTH:
-        raise SourceError(f"+from={text} is nested more than {MAX_DEPTH} deep, which is no config")
+        raise SourceError(f"+from={text} is nested more than {MAX_DEPTH} deep, which is not a config")
     values = {key: value for key, value in loaded.values.items() if key not in NEVER_LOADED}
     if len(values) < len(loaded.values) and text.partition("/")[0] in FILE_KINDS:
         left_out = ", ".join(key for key in loaded.values if key in NEVER_LOADED)

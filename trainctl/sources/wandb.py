@@ -57,7 +57,7 @@ def _download(run: Any) -> dict[str, str]:
         for file in run.files(names=list(FILES)):
             if file.name in FILES and file.size:
                 if file.size > files.MOST_BYTES:
-                    raise ValueError(f"its {file.name} has {file.size} bytes, which is no config")
+                    raise ValueError(f"its {file.name} has {file.size} bytes, which is not a config")
                 file.download(root=directory, replace=True).close()
                 texts[file.name] = read_text(Path(directory, file.name), run.id)
     return texts

@@ -52,7 +52,7 @@ def parse_wandb(text: str) -> WandbRun:
     if len(parts) > 3 and parts[2] == "runs":
         parts = [*parts[:2], parts[3]]  # what follows is a tab of the page
     elif is_address and len(parts) > 2:
-        raise SourceError(f"{text!r} is no page of a run (…/runs/ID); a run is given as {_FORM}")
+        raise SourceError(f"{text!r} is not a page of a run (…/runs/ID); a run is given as {_FORM}")
     if len(parts) != 3 or not all(_PART.fullmatch(part) for part in parts):
         raise SourceError(f"{text!r} names no W&B run; it is given as {_FORM}")
     entity, project, run = parts
@@ -65,9 +65,9 @@ def _split(text: str, given: str) -> tuple[str | None, str]:
         address = urlsplit(given)
         port = address.port
     except ValueError:
-        raise SourceError(f"{text!r} is no address; a run is given as {_FORM}") from None
+        raise SourceError(f"{text!r} is not an address; a run is given as {_FORM}") from None
     name = address.hostname or ""
     host = f"{name}:{port}" if port else name
     if address.scheme not in ("http", "https") or address.username is not None or not _HOST.fullmatch(host):
-        raise SourceError(f"{text!r} is no address of a W&B server; a run is given as {_FORM}")
+        raise SourceError(f"{text!r} is not an address of a W&B server; a run is given as {_FORM}")
     return (None if name in _PUBLIC else f"{address.scheme}://{host}"), address.path

@@ -21,6 +21,7 @@ from trainctl.rundir.events import read_events
 from trainctl.rundir.paths import RunDir, own_dir
 from trainctl.rundir.status import read_status
 from trainctl.rundir.summary import read_record
+from trainctl.text import changed
 from trainctl.track.tracker import Facts, ValueChange
 
 __all__ = ["OMITTED", "Told", "page_url", "run_started"]
@@ -104,16 +105,17 @@ class Told:
         moments = {one.step: one.t for one in applied if one.t is not None}
         started = run_started(self.run)
         start = leaves(self.log.base)
-        known: set[str] = set()
+        known: dict[str, list[tuple[int, Any]]] = {}
         for edit in self.log.edits:
             values = self.masking.values(edit.values)
             first = {key: self.masking.value(key, start[key]) for key in values if key in start and key not in known}
             if first:
                 yield ValueChange(0, started, first, None)
-            known |= set(values)
-            yield ValueChange(
-                edit.step, moments.get(edit.step, started), values, self.masking.text(edit.note) if edit.note else None
-            )
+            for key, value in values.items():
+                known.setdefault(key, [(0, first.get(key))]).append((edit.step, value))
+            note = self.masking.text(edit.note) if edit.note else None
+            said = {key: changed(known[key]) for key in values}
+            yield ValueChange(edit.step, moments.get(edit.step, started), values, note, said)
 
     def text(self) -> str:
         """Return the changelog as it may be shown."""

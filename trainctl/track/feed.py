@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import importlib.util
 import logging
@@ -17,7 +18,7 @@ from trainctl.errors import SettingError
 from trainctl.rundir import files
 from trainctl.rundir.fields import unix_time
 from trainctl.rundir.paths import RunDir
-from trainctl.rundir.status import Seen, Status, read_status, state_of
+from trainctl.rundir.status import ALIVE, Seen, Status, read_status, state_of
 from trainctl.rundir.summary import summarize
 from trainctl.track import net
 from trainctl.track.cursor import Cursor, lock_of, place_of, read_after
@@ -65,7 +66,7 @@ def has_open_run(name: str) -> bool:
     """Whether the task has opened a run of its own on a tracker; the tracker's library is imported."""
     try:
         return bool(net.noted(name)) or bool(_module(name).task_has_run())
-    except Exception:  # noqa: BLE001  # of a library that is not ours; it is said when the run is opened
+    except Exception:  # noqa: BLE001  # of a library that is not ours; it is reported when the run is opened
         return False
 
 
@@ -201,7 +202,7 @@ class Feed:
             self._says_omitted = False
             log.info(
                 "trackers are sent %s for %s: they look like secrets, or trainctl.hidden or trainctl.omit names them "
-                "(trainctl.hidden=['!KEY'] sends one that is none)",
+                "(trainctl.hidden=['!KEY'] sends one that is not secret)",
                 OMITTED, ", ".join(told.omitted),
             )  # fmt: skip
         if tracker.has_lost_all:
@@ -273,7 +274,11 @@ class Feed:
     def _unsent(self, change: ValueChange) -> ValueChange | None:
         marks = dict(zip(_marks(change), change.values.items(), strict=True))
         new = dict(pair for mark, pair in marks.items() if mark not in self._cursor.changes)
-        return ValueChange(change.step, change.t, new, change.note) if new else None
+        if not new:
+            return None
+        return dataclasses.replace(
+            change, values=new, said={key: change.said[key] for key in new if key in change.said}
+        )
 
     def _end(self, ended: Status | None) -> None:
         assert self.tracker is not None
@@ -288,7 +293,7 @@ class Feed:
 
 def _mark_of(status: Status | None, state: Seen) -> str | None:
     """Return what stands for the end of an attempt; None while it runs."""
-    return None if status is None or state in ("running", "queued", "unreadable") else f"{status.attempt} {state}"
+    return None if status is None or state in (*ALIVE, "queued", "unreadable") else f"{status.attempt} {state}"
 
 
 def _digest(text: str) -> str:

@@ -15,6 +15,8 @@ import threading
 import time
 
 from trainctl.attempt.attempt import Attempt
+from trainctl.attempt.process_limit import start_thread
+from trainctl.errors import JobError
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.status import Status
 from trainctl.track import net
@@ -55,7 +57,7 @@ def follow(attempt: Attempt, names: list[str]) -> None:
 
 
 class TrackerThread:
-    """The thread of one tracker. Whatever happens to it is said once, and never reaches the training."""
+    """The thread of one tracker. Whatever happens to it is reported once, and never reaches the training."""
 
     def __init__(self, run: RunDir, name: str, *, is_first: bool) -> None:
         self._run, self._name, self._is_first = run, name, is_first
@@ -67,7 +69,10 @@ class TrackerThread:
         self._was_open = False
 
     def start(self) -> None:
-        self._thread.start()
+        try:
+            start_thread(self._thread, f"the thread that tells {self._name} of this run")
+        except JobError as error:
+            log.warning("%s", error)
 
     def stop(self, ended: Status) -> None:
         """Ask for the last round: the run's status is written, if it is ours to write."""
@@ -77,7 +82,8 @@ class TrackerThread:
     def join(self, seconds: float) -> None:
         """Wait for the last round, no longer than that; what is left then is for `trainctl sync`."""
         begun = time.monotonic()
-        self._thread.join(seconds)
+        if self._thread.ident is not None:
+            self._thread.join(seconds)
         if not self._is_done and not self._was_open and not self._thread.is_alive():
             self._is_done = self._leave_to_another(seconds - (time.monotonic() - begun))
         if not self._is_done:
@@ -108,7 +114,7 @@ class TrackerThread:
             self._is_done = True
             return
         try:
-            with contextlib.suppress(Exception):  # it is said when the run is opened
+            with contextlib.suppress(Exception):  # it is reported when the run is opened
                 feed.load()
             self._wait_for_training()
             self._follow(feed)

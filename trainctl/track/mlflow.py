@@ -150,12 +150,16 @@ class MLflow:
         self._send((record.step, record.t, record.numbers) for record in records)
 
     def changes(self, changes: Sequence[ValueChange]) -> None:
-        """Send the series of what has one; what is no number is a tag with a line per step, and so is each edit."""
+        """Send the series of what has one; what is not a number is a tag with a line per step, and so is each edit.
+
+        A tag for each edited key has all its values, for a table of runs: `edited.lr` is `0.1 → 0.001 @1500`.
+        """
         self._send((change.step, change.t, change.numbers) for change in changes)
         tags: dict[str, str] = {}
         for change in changes:
             for name, text in change.texts.items():
                 self._add_line(tags, to_mlflow(name), f"{change.step}: {text}")
+            tags |= {to_mlflow(f"edited.{key}"): text[:_LONGEST_TAG] for key, text in change.said.items()}
             if change.step:
                 said = " ".join(f"{key}={yaml.inline(value)}" for key, value in change.values.items())
                 self._add_line(

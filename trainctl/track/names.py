@@ -15,9 +15,9 @@ _EMPTY = "::"
 
 
 def to_mlflow(key: str) -> str:
-    """Return the name of a metric, param or tag: letters, digits, `_-. /`, at most 250, and no path that is none.
+    """Return the name of a metric, param or tag: letters, digits, `_-. /`, at most 250, and a valid path.
 
-    A name that is too long ends in a hash; it cannot be turned back, and what it stands for is said in a tag.
+    A name that is too long ends in a hash; it cannot be turned back, and what it stands for is kept in a tag.
 
     >>> to_mlflow("optim.lr"), to_mlflow("acc@1"), to_mlflow("a:b"), to_mlflow("/x")
     ('optim.lr', 'acc:40:1', 'a:3a:b', ':2f:x')

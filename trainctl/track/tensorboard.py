@@ -130,7 +130,7 @@ class TensorBoard:
     """Writes one event file, into the directory of a logger that the task has opened, else `tensorboard/` of the run.
 
     The file is ours alone. What was written after the last note of its size is cut off when it is opened again, and so
-    is sent once, however we were stopped. One that was deleted, or has lost its end, is begun anew.
+    is sent once, however we were stopped. One that was deleted, or has lost its end, is begun again.
     """
 
     def __init__(self, run: RunDir) -> None:
@@ -187,7 +187,7 @@ class TensorBoard:
             events += [_scalars(one.step, one.t, numbers)] if numbers else []
             events += [_text(self._tag(name, "text"), text, one.step) for name, text in one.texts.items()]
             if one.step:
-                lines = [f"{key}={yaml.inline(value)}" for key, value in one.values.items()]
+                lines = [f"{key} {one.said.get(key, yaml.inline(value))}" for key, value in one.values.items()]
                 said = "\n".join([*lines, *([f"# {one.note}"] if one.note else [])])
                 events.append(_text("trainctl/edits", said, one.step))
         self._write(events)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from trainctl.config import yaml
@@ -13,7 +13,7 @@ from trainctl.rundir.status import State
 
 NAMES = ("mlflow", "tensorboard", "wandb")
 FINISHED: tuple[State, ...] = ("done",)
-KILLED: tuple[State, ...] = ("interrupted",)
+KILLED: tuple[State, ...] = ("interrupted", "stopped")
 _LONGEST_REASON = 400
 
 
@@ -55,12 +55,16 @@ class MetricRecord:
 
 @dataclass(frozen=True, slots=True)
 class ValueChange:
-    """The values of some keys from a step on; at step 0 those before the first edit of each. `t` as in `Record`."""
+    """The values of some keys from a step on; at step 0 those before the first edit of each. `t` as in `Record`.
+
+    `said` has all values of these keys so far, as text: `0.1 → 0.001 @1500`.
+    """
 
     step: int
     t: float
     values: dict[str, Any]
     note: str | None
+    said: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def numbers(self) -> dict[str, float]:

@@ -99,6 +99,8 @@ class Wandb:
             row = {f"hparams/{key}": value for key, value in change.values.items()}
             rows.append((change.step, {**row, "trainctl/note": change.note} if change.note else row))
         self._rows(rows, commit=not self.is_attached)  # a row counts a step, and then the task's own is too late
+        for change in changes:  # a column of the table of runs
+            self._run.summary.update({f"edited/{key}": text for key, text in change.said.items()})
 
     def rewind(self, step: int) -> bool:
         return False  # rows only ever come after one another, and both are drawn

@@ -27,7 +27,15 @@ from trainctl.text import clean
 _TICK_S = 0.5
 _LEAST_S = 0.1  # between two pictures, however many events there are
 _MEMORY_S = 2.0  # between two questions to the devices
-_STYLES = {"FAIL": "red", "ERROR": "red", "DONE": "green", "SKIP": "dim", "RETRY": "yellow", "WAIT": "yellow"}
+_STYLES = {
+    "FAIL": "red",
+    "ERROR": "red",
+    "DONE": "green",
+    "STOP": "yellow",
+    "SKIP": "dim",
+    "RETRY": "yellow",
+    "WAIT": "yellow",
+}
 
 
 @dataclass(slots=True)
@@ -119,16 +127,32 @@ class Display(Report):
         self._finished += 1
         self._finished_s += seconds
 
-    def fail(self, position: int, path: Path | None, seconds: float, reason: str, tail: str, log: Path | None) -> None:
-        super().fail(position, path, seconds, reason, tail, log)
+    def fail(
+        self,
+        position: int,
+        path: Path | None,
+        seconds: float,
+        reason: str,
+        tail: str,
+        log: Path | None,
+        *,
+        frame: str = "",
+    ) -> None:
+        super().fail(position, path, seconds, reason, tail, log, frame=frame)
         self._take_off(position)  # how soon a job fails does not tell how long the others take
 
     def wait(self, position: int, path: Path, *, is_equal: bool = False) -> None:
         super().wait(position, path, is_equal=is_equal)
         self._take_off(position)
 
-    def skip(self, position: int, path: Path, loss: str, change: str = "", *, is_shared: bool = False) -> None:
-        super().skip(position, path, loss, change, is_shared=is_shared)
+    def stop(self, position: int, path: Path, seconds: float, sentence: str) -> None:
+        super().stop(position, path, seconds, sentence)
+        self._take_off(position)
+
+    def skip(
+        self, position: int, path: Path, loss: str, change: str = "", *, is_shared: bool = False, stopped: str = ""
+    ) -> None:
+        super().skip(position, path, loss, change, is_shared=is_shared, stopped=stopped)
         self._take_off(position)
 
     def same(self, position: int, path: Path) -> None:
@@ -183,7 +207,7 @@ class Display(Report):
                 handler.setStream(sys.stdout if handler.stream is before[0] else sys.stderr)
 
     def _become_plain(self) -> None:
-        """Give the terminal back; what is still to be said is said in plain lines."""
+        """Give the terminal back; what is left to report is printed as plain lines."""
         self._is_plain = True
         for handler, stream in self._log_streams:
             handler.setStream(stream)
@@ -245,7 +269,8 @@ class Display(Report):
         return self._memory_cells.get(slot, "")
 
     def _sums(self) -> Sums:
-        return Sums(self._total, self.counts["done"], self.counts["failed"], self.counts["skipped"])
+        counts, stopped = self.counts, self.counts["stopped"] + self.counts["interrupted"]
+        return Sums(self._total, counts["done"], counts["failed"], counts["skipped"], stopped)
 
     def _eta(self, now: float) -> str:
         running = [(now - job.started, job.glance.progress.eta_s) for job in self._jobs if job is not None]

@@ -11,11 +11,12 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
 from trainctl.rundir.provenance import relative_to
-from trainctl.text import clean, clean_line, duration
+from trainctl.text import clean, clean_line, duration, shortened
 
 _FOR_GOOD = (errno.EIO, errno.EPIPE, errno.EBADF, errno.ENXIO)  # a full disk may have room again
 
@@ -83,15 +84,26 @@ class Outlet:
 Memory = Callable[[], Mapping[str, tuple[float, float]]]
 
 _INDENT = "      "
+_MOST_TOLD = 20  # failed jobs with more than their reason at the end
+
+
+@dataclass(frozen=True, slots=True)
+class _Failed:
+    """A job that failed, for the end: its name, why, and what else is known."""
+
+    name: str
+    reason: str
+    facts: dict[str, str]
 
 
 class Report:
-    """Plain lines on stderr: START, DONE, FAIL, SKIP, WAIT, then the sums."""
+    """Plain lines on stderr: START, DONE, FAIL, STOP, SKIP, WAIT, then the sums."""
 
     def __init__(self, total: int, *, silent: bool = False, stream: TextIO | None = None) -> None:
         self._total = total
         self._silent = silent
         self._outlet = Outlet(stream or sys.stderr)
+        self._failed: dict[int, _Failed] = {}
         self.counts: Counter[str] = Counter()
 
     @property
@@ -120,12 +132,20 @@ class Report:
         self.counts["done"] += 1
         self._say(f"DONE  {self._of(position)} {_shown(path)} after {duration(seconds)}")
 
-    def skip(self, position: int, path: Path, loss: str, change: str = "", *, is_shared: bool = False) -> None:
+    def stop(self, position: int, path: Path, seconds: float, sentence: str) -> None:
+        """A job was ended, by a person or with its sweep: `stopped by ann at step 360`, `interrupted by Ctrl-C`."""
+        self.counts["interrupted" if sentence.startswith("interrupted") else "stopped"] += 1
+        self._say(f"STOP  {self._of(position)} {_shown(path)} after {duration(seconds)}: {sentence}")
+
+    def skip(
+        self, position: int, path: Path, loss: str, change: str = "", *, is_shared: bool = False, stopped: str = ""
+    ) -> None:
         self.counts["skipped"] += 1
         same = "same as " if is_shared else ""
-        lost = f"; {loss}" if loss else ""
-        again = f"; {change}; hydra.launcher.rerun=all runs it again" if change else ""
-        self._say(f"SKIP  {self._of(position)} {same}{_shown(path)}: finished earlier{lost}{again}")
+        parts = [f"stopped earlier {stopped}" if stopped else "finished earlier", loss, change]
+        again = "hydra.launcher.rerun=all runs it again" if change or stopped else ""
+        said = "; ".join(filter(None, (*parts, again)))
+        self._say(f"SKIP  {self._of(position)} {same}{_shown(path)}: {said}")
 
     def same(self, position: int, path: Path) -> None:
         """A job is equal to another one of the sweep, which has succeeded there."""
@@ -136,9 +156,21 @@ class Report:
         what = f"same as {_shown(path)}" if is_equal else f"{_shown(path)}: is being run by another process"
         self._say(f"WAIT  {self._of(position)} {what}")
 
-    def fail(self, position: int, path: Path | None, seconds: float, reason: str, tail: str, log: Path | None) -> None:
+    def fail(
+        self,
+        position: int,
+        path: Path | None,
+        seconds: float,
+        reason: str,
+        tail: str,
+        log: Path | None,
+        *,
+        frame: str = "",
+    ) -> None:
         self.counts["failed"] += 1
         where = _shown(path) if path is not None else "(not started)"
+        facts = {"at": frame, "log": "" if log is None else _shown(log)}
+        self._failed[position] = _Failed(f"job {position + 1}" if path is None else where, reason, facts)
         self._say(f"FAIL  {self._of(position)} {where} after {duration(seconds)}: {reason}")
         for line in tail.splitlines():
             self._say(f"{_INDENT}{clean_line(line)}")
@@ -147,6 +179,7 @@ class Report:
 
     def retry(self, position: int, tries: int, retries: int) -> None:
         self.counts["failed"] -= 1
+        self._failed.pop(position, None)
         self._say(f"RETRY {self._of(position)} will be tried again ({tries} of {retries})")
 
     def late_code(self, position: int, path: Path, files: Sequence[Path]) -> None:
@@ -157,11 +190,31 @@ class Report:
     def note(self, text: str) -> None:
         self._say(text)
 
-    def sum_up(self, not_started: int, seconds: float) -> None:
-        parts = [f"{self.counts[word]} {word}" for word in ("done", "skipped", "failed") if self.counts[word]]
+    @property
+    def is_silent(self) -> bool:
+        """Whether nobody is told anything."""
+        return self._silent or self._outlet.is_gone
+
+    def sum_up(self, not_started: int, seconds: float, again: Callable[[int], str] = lambda _: "") -> None:
+        """Say again what failed, each with the command that runs it again, and how many jobs ended how.
+
+        Args:
+            not_started: how many jobs have no outcome.
+            seconds: since the sweep began.
+            again: returns the command for a job, by its position; empty where it is not known.
+        """
+        for number, (position, failed) in enumerate(sorted(self._failed.items())):
+            self._say(f"FAILED {failed.name}: {shortened(clean_line(failed.reason))}")
+            facts = {**failed.facts, "again": again(position)} if number < _MOST_TOLD else {}
+            for what, text in facts.items():
+                if text:
+                    self._say(f"{_INDENT} {what + ':':<6} {clean_line(text)}")
+        words = ("done", "skipped", "stopped", "failed", "interrupted")
+        parts = [f"{self.counts[word]} {word}" for word in words if self.counts[word]]
         if not_started:
-            parts.append(f"{not_started} not finished: the same command resumes")
-        self._say(f"{self._total} jobs: {', '.join(parts) or 'nothing to do'} ({duration(seconds)})")
+            parts.append(f"{not_started} not finished")
+        hint = ": the same command resumes" if not_started or self.counts["interrupted"] else ""
+        self._say(f"{self._total} jobs: {', '.join(parts) or 'nothing to do'}{hint} ({duration(seconds)})")
 
     def _of(self, position: int) -> str:
         width = len(str(self._total))

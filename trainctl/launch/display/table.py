@@ -142,10 +142,11 @@ class Sums:
     done: int
     failed: int
     skipped: int
+    stopped: int = 0
 
     @property
     def ended(self) -> int:
-        return min(self.total, self.done + self.failed + self.skipped)
+        return min(self.total, self.done + self.failed + self.skipped + self.stopped)
 
 
 def draw(
@@ -202,6 +203,7 @@ def _overall(sums: Sums, eta: str, width: int, is_ascii: bool) -> Text:
         (f"ETA {eta}" if eta else "", ""),
         (f"{sums.failed} failed" if sums.failed else "", "red"),
         (f"{sums.done} done" if sums.done else "", "green"),
+        (f"{sums.stopped} stopped" if sums.stopped else "", "yellow"),
         (f"{sums.skipped} skipped" if sums.skipped else "", "dim"),
         (f"{sums.total - sums.ended} left", ""),
     ]
@@ -218,5 +220,5 @@ def _bar(sums: Sums, width: int, is_ascii: bool) -> Text:
     full, empty = ("#", ".") if is_ascii else ("━", "─")
     total = max(1, sums.total)
     failed = -(-sums.failed * width // total)
-    good = min(width - failed, (sums.done + sums.skipped) * width // total)
+    good = min(width - failed, (sums.ended - sums.failed) * width // total)
     return Text.assemble((full * good, "green"), (full * failed, "red"), (empty * (width - good - failed), "dim"))

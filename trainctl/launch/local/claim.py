@@ -17,12 +17,12 @@ from trainctl.errors import RunDirError
 from trainctl.rundir import files
 from trainctl.rundir.job_identity import JobIdentity, adopt, is_earlier
 from trainctl.rundir.job_index import IndexedJob, JobIndex
-from trainctl.rundir.lock import is_locked
+from trainctl.rundir.lock import is_locked, opened
 from trainctl.rundir.paths import RunDir, own_dir
 from trainctl.rundir.status import FAILED, read_status
 
 _UNKNOWN = "differs in a value that is not recorded"  # a secret, say
-_APART = ("hydra", "trainctl.run")  # settings that say what is done with a job, not what job it is
+APART = ("hydra", "trainctl.run")  # settings that say what is done with a job, not what job it is
 
 
 ClaimState = Literal["free", "busy", "failed", "done", "same"]
@@ -33,7 +33,8 @@ class Claim:
     """What was found for a job.
 
     Attributes:
-        state: `free` (never run, or interrupted), `busy` (running now), `failed` (by itself), `done`, or `same`: an
+        state: `free` (never run, interrupted, or stopped without a value), `busy` (running now), `failed` (by itself),
+            `done` (or stopped with a value), or `same`: an
             equal job of this `launch()` has taken it.
         is_earlier: its `run.yaml` is of the time when it did not name program and function.
         passed: why the first directory that was passed over is another job's.
@@ -94,7 +95,7 @@ def can_be_equal(job: ComposedJob) -> bool:
     pipeline differ, though their configs do not.
     """
     is_named = bool(job.identity.text) and job.identity.program.function is not None
-    return is_named and not any(is_within(key.replace("/", "."), _APART) for key in job.spec.swept)
+    return is_named and not any(is_within(key.replace("/", "."), APART) for key in job.spec.swept)
 
 
 def claim_of(job: ComposedJob) -> Claim:
@@ -156,7 +157,7 @@ def _state(run: RunDir) -> ClaimState:
     status = read_status(run)
     if status is None:
         return "free"
-    if status.state == "done":
+    if status.has_returned:
         return "done" if run.result.is_file() else "free"
     return "failed" if status.state in FAILED else "free"
 
@@ -185,7 +186,7 @@ def claiming(sweep_dir: Path) -> Iterator[None]:
     own = own_dir(sweep_dir)
     try:
         own.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(own / "claim.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = opened(own / "claim.lock")
     except OSError as error:
         raise RunDirError(f"the sweep dir {str(sweep_dir)!r} cannot be used: {error.strerror or error}") from error
     try:

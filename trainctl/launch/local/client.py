@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
+from trainctl.attempt.process_limit import why_no_process
 from trainctl.errors import JobError
 from trainctl.launch.local.channel import Channel
 from trainctl.launch.local.linux import is_cuda_initialised
@@ -35,11 +36,18 @@ class Starter:
 
     @classmethod
     def fork(cls, run_job: Callable[[socket.socket, int], NoReturn], rehearse: Callable[[], object]) -> Starter:
-        """Fork the zygote from this process; its jobs are copies of it, after `rehearse`, that call `run_job`."""
+        """Fork the zygote from this process; its jobs are copies of it, after `rehearse`, that call `run_job`.
+
+        Raises:
+            JobError: it cannot be forked.
+        """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         sys.stdout.flush()
         sys.stderr.flush()
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError as error:
+            raise _no_zygote(error, ours, theirs) from error
         if pid == 0:
             code = 1
             try:
@@ -55,11 +63,18 @@ class Starter:
 
     @classmethod
     def spawn(cls) -> Starter:
-        """Start the zygote as a fresh interpreter; its jobs are fresh interpreters too (`local.spawn`)."""
+        """Start the zygote as a fresh interpreter; its jobs are fresh interpreters too (`local.spawn`).
+
+        Raises:
+            JobError: it cannot be started.
+        """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        process = subprocess.Popen(
-            command_of("zygote", theirs.fileno()), pass_fds=[theirs.fileno()], start_new_session=True
-        )
+        try:
+            process = subprocess.Popen(
+                command_of("zygote", theirs.fileno()), pass_fds=[theirs.fileno()], start_new_session=True
+            )
+        except OSError as error:
+            raise _no_zygote(error, ours, theirs) from error
         process.returncode = 0  # ours to reap, by `close`; Popen would warn about a process that still runs
         theirs.close()
         return cls(ours, process.pid, forks=False)
@@ -75,13 +90,24 @@ class Starter:
         """
         ours, theirs = socket.socketpair()
         try:
-            socket.send_fds(self._control, [pickle.dumps(("start", number))], [theirs.fileno()])
-        except OSError as error:
+            self.start_on(number, theirs)
+        except JobError:
             ours.close()
-            raise JobError("the process that starts the jobs is gone; run the same command again to resume") from error
+            raise
         finally:
             theirs.close()
         return Channel(ours)
+
+    def start_on(self, number: int, connection: socket.socket) -> None:
+        """Ask for one more job process, which talks over a connection of which it gets a copy.
+
+        Raises:
+            JobError: the zygote is gone.
+        """
+        try:
+            socket.send_fds(self._control, [pickle.dumps(("start", number))], [connection.fileno()])
+        except OSError as error:
+            raise JobError("the process that starts the jobs is gone; run the same command again to resume") from error
 
     def limit_threads(self, share: Mapping[str, str]) -> None:
         """Have the libraries that the zygote has loaded, and so those of all jobs forked from it, keep to a share."""
@@ -96,7 +122,7 @@ class Starter:
             return  # the zygote is gone, and the jobs with it
 
     def report(self) -> tuple[Any, ...] | None:
-        """Wait for the next report, `("forked", number, pid)` or `("exited", number, status)`; None: no zygote."""
+        """Wait for the next report, `forked`, `refused` or `exited` as `Zygote` has them; None: no zygote."""
         try:
             data = self._control.recv(_MESSAGE_BYTES)
         except OSError:
@@ -114,6 +140,12 @@ class Starter:
         with contextlib.suppress(ChildProcessError):  # somebody else reaped it
             os.waitpid(self.pid, 0)
         self.pid = 0
+
+
+def _no_zygote(error: OSError, *ends: socket.socket) -> JobError:
+    for end in ends:
+        end.close()
+    return JobError(f"no job can be started: {why_no_process(error)}")
 
 
 def why_not_fork() -> str | None:

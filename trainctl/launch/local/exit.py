@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 from trainctl.launch.local import linux
 from trainctl.launch.local.channel import Channel
+from trainctl.launch.slots.host_locks import let_go
 
 
 class Remains:
@@ -53,6 +54,7 @@ def leave(code: int, channel: Channel, *, is_idle: bool = False) -> NoReturn:
         sys.stderr.flush()
     with contextlib.suppress(BaseException):
         if code == 0 and (is_idle or not _holds_anything()):
+            let_go()
             channel.send("leaving")
     os._exit(code)
 

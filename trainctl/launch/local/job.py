@@ -11,13 +11,13 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
-from typing import NoReturn, cast
+from typing import Any, NoReturn, cast
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus
 
 from trainctl.attempt.attempt import Attempt, describe
-from trainctl.attempt.output import HeldOutput, keep_earlier_log, redirect_to, write_once
+from trainctl.attempt.output import HeldOutput, keep_earlier_log, write_once
 from trainctl.attempt.reservation import Reservation, take_lock
 from trainctl.attempt.run_facts import earlier_draws, given_facts
 from trainctl.compose._hydra import outcome_of
@@ -30,9 +30,9 @@ from trainctl.launch.local.exit import Remains, leave
 from trainctl.launch.local.late_code import loaded_late
 from trainctl.launch.local.linux import adopt_orphans, die_with_parent
 from trainctl.launch.local.prestart import NotStarted, when_started
-from trainctl.launch.local.tracebacks import full_text, short_text
+from trainctl.launch.local.tracebacks import full_text, last_frame, short_text
 from trainctl.launch.returns import failed_return, pack_config, pack_return
-from trainctl.launch.slots.host_locks import keep
+from trainctl.launch.slots.host_locks import keep, let_go
 from trainctl.launch.slots.slot import Slot
 from trainctl.launch.slots.threads import EVERYONE, POOLS, limit_threads
 from trainctl.rundir.job_index import JobIndex
@@ -40,7 +40,7 @@ from trainctl.rundir.lock import is_locked
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.provenance import code_change, machine_facts, original_cwd
 from trainctl.rundir.result import stored_result
-from trainctl.rundir.status import State, read_status
+from trainctl.rundir.status import State, Status, read_status
 
 log = logging.getLogger(__name__)
 
@@ -52,11 +52,12 @@ def become_job(channel: Channel, load_context: Callable[[], SweepContext], *, pa
     """Be a job until it is over, then leave the process.
 
     Messages to the launcher: `armed(path)`, `waiting(path)`, `started(path, attempt, passed)`,
-    `same(number, path)`, `skipped(path, loss, return, change, is_shared)`, `late(files)`, `idle()`,
-    `ended(failure or None, return)`,
-    `leaving()`. From it: the `JobSpec`, then `Slot`s.
+    `same(number, path)`, `skipped(path, loss, return, change, is_shared, stopped)`, `late(files)`, `idle()`,
+    `ended(failure or None, return, stopped)`, `said(what a job has printed that has no log)`, `leaving()`. From it: the
+    `JobSpec`, then `Slot`s.
     """
     code, job = 1, None
+    output = HeldOutput()  # the terminal is the launcher's, which may be painting on it
     try:
         os.setsid()
         die_with_parent(parent)
@@ -66,14 +67,27 @@ def become_job(channel: Channel, load_context: Callable[[], SweepContext], *, pa
         except TrainctlError as error:
             context = error
         (spec,) = channel.receive()
-        job = Job(channel, context, spec, forked)
+        job = Job(channel, context, spec, forked, output)
         code = job.run()
     except ChannelClosed:
         code = 1  # the launcher is gone, or wants no more of us
     except BaseException:  # noqa: BLE001  # whatever it was, this process must end here and say why
         traceback.print_exc()
     finally:
+        _tell_output(output, channel)
         leave(code, channel, is_idle=job is not None and job.is_idle)
+
+
+def _tell_output(output: HeldOutput, channel: Channel) -> None:
+    """Have the launcher tell what a job has printed that has no log, and may get none."""
+    if output.is_open and (printed := output.take()):
+        with contextlib.suppress(ChannelClosed):
+            channel.send("said", printed.decode(errors="replace"))
+
+
+def _stopped(status: Status | None) -> str:
+    """Say by whom and where a run was stopped; nothing if it was not."""
+    return (status.reason or "") if status is not None and status.state == "stopped" else ""
 
 
 class Job:
@@ -83,11 +97,19 @@ class Job:
         is_idle: its task is over, with success, and has left nothing that needs the slot.
     """
 
-    def __init__(self, channel: Channel, context: SweepContext | TrainctlError, spec: JobSpec, forked: bool) -> None:
+    def __init__(
+        self,
+        channel: Channel,
+        context: SweepContext | TrainctlError,
+        spec: JobSpec,
+        forked: bool,
+        output: HeldOutput,
+    ) -> None:
         self._channel = channel
         self._context = context
         self._spec = spec
         self._forked = forked
+        self._output = output
         self._attempt: Attempt | None = None
         self._job: ComposedJob | None = None
         self._own_environment: frozenset[str] = frozenset()
@@ -116,10 +138,11 @@ class Job:
             claim = find_or_adopt(job)
             if self._may_run(claim):
                 slot = None if self._spec.ahead else self._get_slot(claim.run)
-                reservation, claim = self._reserve(job)
+                reservation, claim = self._reserve(job, machine_facts(context.start))
                 if reservation is not None:
                     return self._execute(context, job, reservation, slot)
             if claim.state == "same":
+                _tell_output(self._output, self._channel)
                 self._channel.send("same", claim.equal, str(claim.run.path))
                 return 0
             if claim.state == "done":
@@ -154,9 +177,8 @@ class Job:
         (slot,) = self._channel.receive()
         return cast("Slot", slot)
 
-    def _reserve(self, job: ComposedJob) -> tuple[Reservation | None, Claim]:
+    def _reserve(self, job: ComposedJob, facts: dict[str, Any]) -> tuple[Reservation | None, Claim]:
         """Take the run dir, unless somebody has it or finished it since we looked."""
-        facts = machine_facts()
         with claiming(job.sweep_dir):
             JobIndex(job.sweep_dir).mend()
             claim = claim_of(job)
@@ -193,11 +215,10 @@ class Job:
         sys.argv = [*given_facts(job.config.hydra)["argv"], *job.hydra_overrides(run)]
         task = context.task_function
         if slot is None:
-            output = HeldOutput()
-            task = when_started(task, lambda: self._start_late(reservation, output))
+            task = when_started(task, lambda: self._start_late(reservation))
         else:
             self._start(reservation, slot)
-            redirect_to(run.log)
+            self._output.give_to(run.log)
             task = when_started(task, lambda: write_once(run.log))
         try:
             returned = execute(context, job, task)
@@ -210,7 +231,7 @@ class Job:
             returned = failed_return(self._spec.texts, error, str(run.path))
         if self._attempt is None:  # Hydra failed in its own part
             self._attempt = Attempt.start(reservation, left_by_exit=_LEFT)
-            output.give_to(run.log)
+            self._output.give_to(run.log)
         self._tell_late_code(context, self._attempt)
         return self._finish(self._attempt, returned)
 
@@ -220,15 +241,15 @@ class Job:
         roots = [str(original_cwd()), *([os.path.dirname(script)] if script is not None else [])]
         files = loaded_late(context.begun, self._early_modules, self._loaded_by, roots)
         if files:
-            with contextlib.suppress(OSError):  # a full disk: it is said at the terminal
+            with contextlib.suppress(OSError):  # a full disk: it is reported on the terminal
                 attempt.update_run_yaml(changed_code=files)
             self._channel.send("late", files)
 
-    def _start_late(self, reservation: Reservation, output: HeldOutput) -> None:
+    def _start_late(self, reservation: Reservation) -> None:
         try:
             self._hydra_config = pack_config(HydraConfig.instance().cfg)  # of which Hydra gives back a copy
             self._start(reservation, self._get_slot(reservation.run))
-            output.give_to(reservation.run.log)
+            self._output.give_to(reservation.run.log)
             write_once(reservation.run.log)
         except Exception as error:
             raise NotStarted from error
@@ -249,6 +270,7 @@ class Job:
         """Let the next job begin while we write down how this one ended."""
         if self._has_succeeded and not self.is_idle and self._remains.are_none():
             self.is_idle = True
+            let_go()
             with contextlib.suppress(ChannelClosed):
                 self._channel.send("idle")
 
@@ -263,7 +285,7 @@ class Job:
             log.warning("%s; the sweep gets None", error)
             data = pack_return(skipped_return(self._job, attempt.run.path, None), self._forked)
         with contextlib.suppress(ChannelClosed):
-            self._channel.send("ended", None, data)
+            self._channel.send("ended", None, data, _stopped(attempt.status))
 
     def _after_exit(self, job: ComposedJob, leaving: SystemExit) -> JobReturn:
         """`sys.exit()` or `sys.exit(0)` is a normal end without a value; any other code is a failure."""
@@ -290,8 +312,8 @@ class Job:
             data = pack_return(returned, self._forked)
         if returned.status is JobStatus.COMPLETED:
             attempt.end("done", value=outcome_of(returned), exit_code=0)
-            if attempt.status.state == "done":
-                self._channel.send("ended", None, data)
+            if attempt.status.has_returned:
+                self._channel.send("ended", None, data, _stopped(attempt.status))
                 return 0
             returned = failed_return(self._spec.texts, JobError(str(attempt.status.reason)))
             return self._answer(returned, Failure("error", str(attempt.status.reason)))
@@ -311,9 +333,8 @@ class Job:
         reason = describe(raised)
         sys.stderr.write(full_text(raised))
         tail = raised.output if isinstance(raised, CommandError) else short_text(raised)
-        failure = Failure(cause_of(raised), reason, tail)
-        if isinstance(raised, KeyboardInterrupt):
-            failure = Failure("interrupted", reason, tail)
+        cause = "interrupted" if isinstance(raised, KeyboardInterrupt) else cause_of(raised)
+        failure = Failure(cause, reason, tail, last_frame(raised, original_cwd()))
         if not isinstance(raised, Exception):  # the launcher would take it for a Ctrl-C of its own
             returned = failed_return(self._spec.texts, JobError(f"the job ended by {reason}"), returned.working_dir)
         attempt.end(failure.state, exit_code=1, reason=reason)
@@ -324,7 +345,8 @@ class Job:
             data = pack_return(returned, self._forked)
         except JobError as error:
             data = pack_return(failed_return(self._spec.texts, error), self._forked)
-        self._channel.send("ended", failure, data)
+        _tell_output(self._output, self._channel)
+        self._channel.send("ended", failure, data, "")
         return 1
 
     def _repeat_failure(self, run: RunDir) -> int:
@@ -338,7 +360,8 @@ class Job:
         run = claim.run
         stored = stored_result(run)
         packed = pack_return(skipped_return(job, run.path, stored.value), self._forked)
-        values = str(run.path), stored.loss, packed, code_change(run), claim.is_shared
+        values = str(run.path), stored.loss, packed, code_change(run), claim.is_shared, _stopped(read_status(run))
+        _tell_output(self._output, self._channel)
         self._channel.send("skipped", *values)
         return 0
 

@@ -91,7 +91,7 @@ def _loaded() -> str:
 
 
 @lru_cache(maxsize=1)
-def _maps_after(loads: int) -> str:  # noqa: ARG001  # it is what the cache goes by
+def _maps_after(loads: int) -> str:  # noqa: ARG001  # it is the key of the cache
     """Return the list as it is after so many libraries have been loaded."""
     return _maps()
 

@@ -14,7 +14,7 @@ from hydra.core.override_parser.types import Override
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-_OF_THE_SLOT = ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "TRAINCTL_", "_NUM_THREADS")
+_OF_THE_SLOT = ("_VISIBLE_DEVICES", "ZE_AFFINITY_MASK", "CUDA_DEVICE_ORDER", "TRAINCTL_", "_NUM_THREADS")
 
 
 class NotStarted(BaseException):

@@ -13,6 +13,7 @@ import hydra
 
 from trainctl.attempt.attempt import describe
 from trainctl.errors import CommandError, TrainctlError
+from trainctl.rundir.provenance import relative_to
 
 _MOST_LINES = 8  # at the terminal
 _PLUMBING = tuple(f"{place}/" for place in (Path(__file__).parents[2], Path(hydra.__file__).parent))
@@ -47,6 +48,15 @@ def short_text(raised: BaseException) -> str:
             break
         lines = [*shown, *lines]
     return "\n".join(lines)
+
+
+def last_frame(raised: BaseException, cwd: Path) -> str:
+    """Return where the program's own part of a traceback ends, as a person at `cwd` would write it; empty for none."""
+    if isinstance(raised, CommandError) or not raised.__traceback__:
+        return ""
+    frames = _trace(raised).stack
+    own = frames[: _end_of_program(frames)]
+    return f"{relative_to(Path(own[-1].filename), cwd)}:{own[-1].lineno} in {own[-1].name}" if own else ""
 
 
 def _trace(raised: BaseException) -> traceback.TracebackException:

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+from trainctl.attempt.process_limit import why_no_process
 from trainctl.launch.local import linux
 from trainctl.launch.slots.threads import limit_threads
 
@@ -43,7 +44,7 @@ class Zygote:
 
     Requests: `("start", number)` with a file descriptor for the job, `("signal", number, signal)`,
     `("threads", share)`: what jobs forked from now on may use, as `limit_threads` takes it.
-    Reports: `("forked", number, pid)`, `("exited", number, wait status)`.
+    Reports: `("forked", number, pid)`, `("refused", number, why it was not forked)`, `("exited", number, wait status)`.
     """
 
     def __init__(self, control: socket.socket, become_job: Callable[[socket.socket, int], NoReturn]) -> None:
@@ -93,7 +94,12 @@ class Zygote:
 
     def _fork(self, number: int, connection: socket.socket) -> None:
         parent = os.getpid()
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError as error:
+            self._report("refused", number, why_no_process(error))
+            connection.close()
+            return
         if pid == 0:
             self._leave()
             self._become_job(connection, parent)

@@ -1,22 +1,26 @@
-"""Which GPUs and processor cores this launcher may use. Asked in the launcher only; no CUDA is initialised."""
+"""Which GPUs this launcher may use. Asked in the launcher only; neither CUDA nor HIP is initialised."""
 
 from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from trainctl.errors import SettingError
-from trainctl.launch.slots.gpu import Gpu, GpuReader, NoDriver
+from trainctl.launch.slots.amd import AmdReader
+from trainctl.launch.slots.gpu import AMD, NVIDIA, Gpu, GpuKind, GpuReader, NoDriver, SilentDriver
 from trainctl.launch.slots.nvml import NvmlReader
 
 log = logging.getLogger(__name__)
 
-_PRESET = "CUDA_VISIBLE_DEVICES"
+CUDA, HIP, ROCR, ZE = "CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "ZE_AFFINITY_MASK"
+OF_A_JOB = (CUDA, HIP, ZE)  # set for a job whose devices are of an unknown kind; ROCR counts before HIP, and stays
 _HIDES_ALL = ("", "-1", "NoDevFiles")
-_CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+# what the drivers of NVIDIA (also below WSL, and on a Jetson) and AMD leave in a file system
+_SIGNS = ("dev/nvidiactl", "usr/lib/wsl/lib/libcuda.so.1", "dev/nvhost-gpu", "dev/nvgpu", "dev/kfd")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +30,15 @@ class Visible:
     Attributes:
         scope: why there are no more of them, for messages; empty when these are all of the machine.
         reader: tells more of them; whoever asked for the GPUs closes it. None without GPUs.
+        kind: whose they are.
+        unasked: what limits the choice where no library can be asked which GPUs there are; None where one was.
     """
 
     gpus: tuple[Gpu, ...] = ()
     scope: str = ""
     reader: GpuReader | None = None
+    kind: GpuKind = NVIDIA
+    unasked: Unasked | None = None
 
     def pick(self, name: str) -> Gpu:
         """Return the one device of that name.
@@ -52,59 +60,183 @@ class Visible:
         )
 
 
-def visible_gpus(
-    environment: Mapping[str, str] = os.environ, open_reader: Callable[[], GpuReader] = NvmlReader
-) -> Visible:
-    """Return the GPUs that may be used: those that a preset `CUDA_VISIBLE_DEVICES` names, in its order, else all.
+@dataclass(frozen=True, slots=True)
+class Unasked:
+    """GPUs of which nothing is known but what the environment says.
+
+    Attributes:
+        presets: variables that limit the choice, as they are set.
+        sign: what shows that there are GPUs; empty where nothing does.
+    """
+
+    presets: Mapping[str, str]
+    sign: str = ""
+
+    def pick(self, name: str) -> Gpu:
+        """Return a device of that name as it stands.
+
+        Raises:
+            SettingError: a variable says what may be used, and does not name it; the text is the end of a sentence.
+        """
+        entry = name
+        for variable in (ROCR, *OF_A_JOB):
+            if variable not in self.presets:
+                continue
+            words = words_of(self.presets[variable])
+            if entry not in words:
+                raise SettingError(f"which is not in {variable}={self.presets[variable]}")
+            if variable == ROCR:
+                entry = str(words.index(entry))  # HIP counts within what ROCR leaves
+        return Gpu(name, f"any-{re.sub(r'[^0-9A-Za-z-]', '_', name)}", "GPU", entry=entry)
+
+
+def open_reader() -> GpuReader:
+    """Return the reader of NVIDIA's GPUs, or without such that of AMD's.
 
     Raises:
-        SettingError: `CUDA_VISIBLE_DEVICES` names a device that is not there, or the driver does not answer.
+        NoDriver: there is neither driver. SilentDriver: NVIDIA's does not answer.
     """
-    preset = environment.get(_PRESET)
-    if preset is not None and preset.strip() in _HIDES_ALL:
-        return Visible(scope=f"{_PRESET}={preset!r} hides them")
+    try:
+        nvidia = NvmlReader()
+    except SilentDriver:
+        raise
+    except NoDriver as reason:
+        try:
+            return AmdReader()
+        except NoDriver as other:
+            raise NoDriver(f"{reason}; {other}") from None
+    if nvidia.gpus():
+        return nvidia
+    try:
+        amd = AmdReader()
+    except NoDriver:
+        return nvidia
+    nvidia.close()
+    return amd
+
+
+def visible_gpus(
+    environment: Mapping[str, str] = os.environ,
+    open_reader: Callable[[], GpuReader] = open_reader,
+    *,
+    is_list: bool = False,
+    root: Path = Path("/"),
+) -> Visible:
+    """Return the GPUs that may be used: those that the environment names, in its order, else all.
+
+    For NVIDIA that is `CUDA_VISIBLE_DEVICES`; for AMD `ROCR_VISIBLE_DEVICES`, and within that `HIP_VISIBLE_DEVICES` or,
+    where it is empty, `CUDA_VISIBLE_DEVICES`.
+
+    Args:
+        environment: of this process.
+        open_reader: opens the library of whatever GPUs there are.
+        is_list: the slots are named one by one, so that it can do without an answer of the driver.
+        root: where to look for signs of GPUs that cannot be asked for.
+
+    Raises:
+        SettingError: the environment names a device that is not there, or the driver does not answer.
+    """
+    presets = {name: environment[name] for name in (CUDA, HIP, ROCR, ZE) if name in environment}
+    if CUDA in presets and all(_hides_all(preset) for preset in presets.values()):
+        return Visible(scope=f"{CUDA}={presets[CUDA]!r} hides them")
     try:
         reader = open_reader()
+        gpus = tuple(reader.gpus())
     except NoDriver as error:
-        if preset is not None:
-            log.warning("%s=%s asks for GPUs, but %s; jobs run on processor cores", _PRESET, preset, error)
-        return Visible(scope=str(error))
-    gpus = reader.gpus()
+        if isinstance(error, SilentDriver) and not is_list:
+            raise SettingError(
+                f"hydra.launcher.slots needs to know the GPUs, but {error}; mend it, name them as in "
+                f"hydra.launcher.slots=[0,1], or set {CUDA}=-1 to run without GPUs"
+            ) from error
+        named = {name: preset for name, preset in presets.items() if not _hides_all(preset)}
+        if presets and not named:
+            return Visible(scope=f"{', '.join(f'{name}={preset}' for name, preset in presets.items())} hides them")
+        return Visible(scope=str(error), unasked=Unasked(named, _sign(named, root)))
+    if reader.kind is AMD:
+        return _visible_of_amd(gpus, presets, reader)
+    preset = presets.get(CUDA)
     if preset is None:
-        return Visible(tuple(gpus), "" if gpus else "the NVIDIA driver lists none", reader)
+        return Visible(gpus, "" if gpus else f"the {reader.kind.maker} driver lists none", reader, reader.kind)
     if environment.get("CUDA_DEVICE_ORDER") != "PCI_BUS_ID" and len({gpu.name for gpu in gpus}) > 1:
-        log.info("indices in %s=%s are taken in PCI bus order, as nvidia-smi shows them", _PRESET, preset)
-    return Visible(choose(gpus, preset), f"{_PRESET}={preset}; indices are those of nvidia-smi", reader)
+        log.info("indices in %s=%s are taken in PCI bus order, as nvidia-smi shows them", CUDA, preset)
+    return Visible(choose(gpus, preset), _scope(reader.kind, {CUDA: preset}), reader, reader.kind)
 
 
-def choose(installed: Sequence[Gpu], preset: str) -> tuple[Gpu, ...]:
-    """Return those of the installed GPUs that a `CUDA_VISIBLE_DEVICES` names, in its order, each once.
+def _visible_of_amd(gpus: tuple[Gpu, ...], presets: Mapping[str, str], reader: GpuReader) -> Visible:
+    """Return what ROCR leaves, then what HIP leaves of that; a job is shown its devices by their place within ROCR."""
+    used = {}
+    if ROCR in presets:
+        used[ROCR] = presets[ROCR]
+        gpus = choose(gpus, presets[ROCR], ROCR)
+    gpus = tuple(replace(gpu, entry=str(place)) for place, gpu in enumerate(gpus))
+    variable = HIP if presets.get(HIP) or CUDA not in presets else CUDA
+    if presets.get(variable) is not None:
+        used[variable] = presets[variable]
+        by_place = [replace(gpu, index=str(place)) for place, gpu in enumerate(gpus)]
+        chosen = choose(by_place, presets[variable], variable)
+        gpus = tuple(gpus[int(gpu.index)] for gpu in chosen)
+    scope = _scope(reader.kind, used) if used else "" if gpus else f"the {reader.kind.maker} driver lists none"
+    return Visible(gpus, scope, reader, reader.kind)
 
-    A GPU that is split into MIG devices stands for all of these. `-1` ends the list, as in CUDA. CUDA also silently
-    hides what follows a device that is not there; here that is an error.
 
-    >>> [gpu.index for gpu in choose([Gpu("0", "GPU-a1", "A100"), Gpu("1", "GPU-b2", "A100")], "GPU-b,0")]
+def choose(installed: Sequence[Gpu], preset: str, variable: str = CUDA) -> tuple[Gpu, ...]:
+    """Return those of the installed GPUs that a variable such as `CUDA_VISIBLE_DEVICES` names, in its order, each once.
+
+    A GPU that is split into MIG devices stands for all of these. `-1` ends the list, as in CUDA, and nothing between
+    two commas, or after the last, names nothing. CUDA also silently hides what follows a device that is not there; here
+    that is an error.
+
+    >>> [gpu.index for gpu in choose([Gpu("0", "GPU-a1", "A100"), Gpu("1", "GPU-b2", "A100")], "GPU-b, 0,")]
     ['1', '0']
     """
     everything = Visible(tuple(installed))
     chosen: dict[str, Gpu] = {}
-    for name in (part.strip() for part in preset.split(",")):
-        if name == "-1":
-            break
+    for name in words_of(preset):
         parts = [gpu for gpu in installed if gpu.is_part_of(name)]
         try:
             picked = parts or [everything.pick(name)]
         except SettingError as error:
-            raise SettingError(f"{_PRESET}={preset!r} names {name!r}, {error}") from None
+            raise SettingError(f"{variable}={preset!r} names {name!r}, {error}") from None
         chosen |= {gpu.uuid: gpu for gpu in picked}
     return tuple(chosen.values())
 
 
-def usable_cores(quota: Path = _CPU_QUOTA) -> int:
-    """Return the number of processor cores that this process may use, a container's share counted; at least 1."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def words_of(preset: str) -> list[str]:
+    """Return the devices that a variable names, each once.
+
+    >>> words_of("2, 3,2,"), words_of("1,-1,2"), words_of("NoDevFiles")
+    (['2', '3'], ['1'], [])
+    """
+    words = [part.strip() for part in preset.split(",")]
+    end = next((place for place, word in enumerate(words) if word in _HIDES_ALL and word), len(words))
+    return list(dict.fromkeys(word for word in words[:end] if word))
+
+
+def _hides_all(preset: str) -> bool:
+    return not words_of(preset)
+
+
+def _scope(kind: GpuKind, presets: Mapping[str, str]) -> str:
+    return f"{', '.join(f'{name}={preset}' for name, preset in presets.items())}; indices are those of {kind.tool}"
+
+
+def _sign(named: Mapping[str, str], root: Path) -> str:
+    """Return what shows that there are GPUs: a variable that names some, or a driver's file."""
+    for name, preset in named.items():
+        return f"{name}={preset} names some"
+    for sign in _SIGNS:
+        if (root / sign).exists():
+            return f"/{sign} is there"
+    for node in sorted((root / "sys/class/drm").glob("renderD*")):
+        # Intel's; the one inside of a processor is always on bus 0
+        place = os.path.basename(os.path.realpath(node / "device"))
+        if re.fullmatch(r"[0-9a-f]{4,}:(?!00:)[0-9a-f]{2}:.*", place) and _vendor(node) == "0x8086":
+            return f"/dev/dri/{node.name} is there"
+    return ""
+
+
+def _vendor(node: Path) -> str:
     try:
-        allowed, period = quota.read_text().split()
-        return max(1, min(cores, int(allowed) // int(period)))
-    except (OSError, ValueError):
-        return cores  # no such file, or `max`: no quota
+        return (node / "device/vendor").read_text().strip()
+    except OSError:
+        return ""

@@ -9,20 +9,44 @@ _LEAST_PREFIX = len("GPU-") + 1
 
 
 class NoDriver(Exception):
-    """This machine has no NVIDIA driver; the text says how that shows."""
+    """No library here tells of GPUs; the text says how that shows."""
+
+
+class SilentDriver(NoDriver):
+    """There is a driver, and its library gets no answer from it."""
+
+
+@dataclass(frozen=True, slots=True)
+class GpuKind:
+    """Whose GPUs a reader tells of.
+
+    Attributes:
+        maker: for messages.
+        tool: the maker's program that numbers devices as `Gpu.index` does.
+        variables: which of its devices a process of this kind sees, set for a job to the devices of its slot.
+    """
+
+    maker: str
+    tool: str
+    variables: tuple[str, ...]
+
+
+NVIDIA = GpuKind("NVIDIA", "nvidia-smi", ("CUDA_VISIBLE_DEVICES",))
+AMD = GpuKind("AMD", "amd-smi", ("HIP_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES"))  # HIP reads both, the first one first
 
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """A device that CUDA can be shown: a GPU, or a MIG device of one.
+    """A device that a process can be shown: a GPU, or a MIG device of one.
 
     Attributes:
-        index: position in PCI bus order, as in nvidia-smi: `0`; of a MIG device `0:1`.
-        uuid: `GPU-…` or `MIG-…`, the entry for `CUDA_VISIBLE_DEVICES`.
+        index: position as in nvidia-smi or amd-smi: `0`; of a MIG device `0:1`.
+        uuid: `GPU-…` or `MIG-…`; unlike any other device's of this machine.
         name: the product.
         total_mib: None where the driver does not report it.
         parent: UUID of the GPU that a MIG device is a part of.
         old_id: what drivers before R470 called a MIG device: `MIG-GPU-…/1/0`.
+        entry: what the kind's variables are set to, where that is not the UUID.
     """
 
     index: str
@@ -31,6 +55,7 @@ class Gpu:
     total_mib: int | None = None
     parent: str | None = None
     old_id: str | None = None
+    entry: str | None = None
 
     def is_called(self, name: str) -> bool:
         """Whether a person may mean this device by a name: its index, its UUID or the beginning of that.
@@ -76,10 +101,13 @@ class Look:
 
 
 class GpuReader(Protocol):
-    """Tells of this machine's GPUs."""
+    """Tells of this machine's GPUs of one kind."""
+
+    @property
+    def kind(self) -> GpuKind: ...
 
     def gpus(self) -> list[Gpu]:
-        """Return what CUDA can be shown, in PCI bus order; a GPU that is split into MIG devices only as these."""
+        """Return what a process can be shown, by index; a GPU that is split into MIG devices only as these."""
         ...
 
     def look(self, uuid: str) -> Look:

@@ -10,9 +10,8 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from trainctl.attempt.host_dir import host_dir
 from trainctl.errors import SettingError
-
-HOST = Path("/tmp")  # noqa: S108  # our directory in it is made 0700, and its owner is checked
 
 _MUTEX = "mutex"
 _MUTEX_TRIES = 20
@@ -57,12 +56,10 @@ class HostLocks:
     up, and the devices of a killed launcher are free when its jobs have died too. Whoever takes a place counts the held
     ones first, alone (`mutex`), by trying to lock them exclusively.
 
-    The directory is the same for each login, shell and service of the user. One that the environment names
-    (XDG_RUNTIME_DIR, TMPDIR) would differ between two launchers, and is removed at logout under those that stay.
-
     Args:
         most: device to the most jobs that it may have; 0 shares with everybody.
         stagger_s: seconds between two starts on one device, whoever starts.
+        directory: in place of the one where all programs of the user meet (`attempt.host_dir`).
 
     Raises:
         SettingError: the directory cannot be used.
@@ -78,14 +75,17 @@ class HostLocks:
     ) -> None:
         self._most = dict(most)
         self._stagger_s = stagger_s
-        self._path = directory or HOST / f"trainctl-{os.geteuid()}"
         self._clock = clock
+        try:
+            self._path = directory or host_dir(says_why=True)
+        except OSError as error:
+            raise SettingError(f"the devices of this machine cannot be shared out: {error}; move one away") from error
         try:
             self._prepare()
         except OSError as error:
             raise SettingError(
                 f"the devices of this machine cannot be shared out in {str(self._path)!r}: {error.strerror or error}; "
-                "make it a directory of yours with mode 0700, or set hydra.launcher.share=true in every sweep"
+                "make it a directory of yours with mode 0700"
             ) from error
 
     def take(self, devices: Sequence[str]) -> Held:
@@ -225,6 +225,12 @@ def keep(paths: Sequence[str]) -> None:
             file = _File(path, None, os.O_NOFOLLOW)
             file.lock(fcntl.LOCK_SH)
             _kept.append(file)
+
+
+def let_go() -> None:
+    """Give up what this process keeps: nothing in it uses a device any more, though it takes a moment to end."""
+    while _kept:
+        _kept.pop().close()
 
 
 _open_files: weakref.WeakSet[_File] = weakref.WeakSet()

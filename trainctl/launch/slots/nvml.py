@@ -7,8 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from trainctl.errors import SettingError
-from trainctl.launch.slots.gpu import Gpu, GpuProcess, Look, NoDriver
+from trainctl.launch.slots.gpu import NVIDIA, Gpu, GpuProcess, Look, NoDriver, SilentDriver
 
 _MIB = 1 << 20
 _SAMPLES_US = 2_000_000  # how far back to look for a process's utilisation; the driver samples several times a second
@@ -19,8 +18,10 @@ class NvmlReader:
 
     Raises:
         NoDriver: there is none.
-        SettingError: there is one, and it does not answer: no reason to train on processor cores unasked.
+        SilentDriver: there is one, and it does not answer: no reason to train on processor cores unasked.
     """
+
+    kind = NVIDIA
 
     def __init__(self) -> None:
         try:
@@ -33,20 +34,22 @@ class NvmlReader:
         except (pynvml.NVMLError_LibraryNotFound, pynvml.NVMLError_DriverNotLoaded) as error:
             raise NoDriver(f"this machine has no NVIDIA driver ({error})") from error
         except pynvml.NVMLError as error:
-            raise SettingError(
-                f"hydra.launcher.slots needs to know the GPUs, but the NVIDIA driver says: {error}; "
-                "mend it, or set CUDA_VISIBLE_DEVICES=-1 to run without GPUs"
-            ) from error
+            raise SilentDriver(f"the NVIDIA driver says: {error}") from error
         self._handles: dict[str, Any] = {}
 
     def gpus(self) -> list[Gpu]:
         nvml = self._nvml
         found = []
-        for number in range(nvml.nvmlDeviceGetCount()):
+        try:
+            count = nvml.nvmlDeviceGetCount()
+        except nvml.NVMLError as error:
+            raise SilentDriver(f"the NVIDIA driver says: {error}") from error
+        for number in range(count):
             # a GPU that has fallen off the bus, or is somebody else's, does not hide the others
-            with contextlib.suppress(nvml.NVMLError_GpuIsLost, nvml.NVMLError_NoPermission):
-                handle = nvml.nvmlDeviceGetHandleByIndex(number)
-                found.append((_text(nvml.nvmlDeviceGetPciInfo(handle).busId), handle))
+            handle = self._ask(nvml.nvmlDeviceGetHandleByIndex, number)
+            if handle is not None:
+                bus = self._ask(nvml.nvmlDeviceGetPciInfo, handle)  # a Jetson's GPU is on none
+                found.append(("" if bus is None else _text(bus.busId), handle))
         devices = []
         for index, (_, handle) in enumerate(sorted(found, key=lambda pair: pair[0])):
             gpu = self._describe(handle, str(index))
@@ -70,7 +73,7 @@ class NvmlReader:
             self._nvml.nvmlShutdown()
 
     def _describe(self, handle: Any, index: str, parent: str | None = None, old_id: str | None = None) -> Gpu:
-        uuid = _text(self._nvml.nvmlDeviceGetUUID(handle))
+        uuid = _text(self._ask(self._nvml.nvmlDeviceGetUUID, handle) or index)
         self._handles[uuid] = handle
         memory = self._ask(self._nvml.nvmlDeviceGetMemoryInfo, handle)
         name = _text(self._ask(self._nvml.nvmlDeviceGetName, handle) or "GPU")

@@ -12,12 +12,13 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from trainctl.errors import SettingError
 from trainctl.launch.settings import LauncherSettings
 from trainctl.launch.slots.admission import Refusal, Room, RoomSettings
-from trainctl.launch.slots.devices import Visible, usable_cores, visible_gpus
+from trainctl.launch.slots.cores import usable_cores
+from trainctl.launch.slots.devices import Visible, open_reader, visible_gpus
 from trainctl.launch.slots.gpu import Gpu, GpuReader
 from trainctl.launch.slots.host_locks import Held, HostLocks, Taken
-from trainctl.launch.slots.nvml import NvmlReader
 from trainctl.launch.slots.slot import Slot, asks_for_gpus, make_slots
 from trainctl.launch.slots.threads import thread_environment
 
@@ -139,7 +140,7 @@ class SlotPool:
             self._meter = None
 
     def _is_refused(self, slot: Slot) -> bool:
-        """Whether a slot may not be used now, asking anew only when that may have changed."""
+        """Whether a slot may not be used now, asking again only when that may have changed."""
         if not slot.devices:
             return False
         if slot.number in self._refused and self._clock() < self._refused[slot.number][0]:
@@ -165,7 +166,7 @@ def make_pool(
     settings: LauncherSettings,
     environment: Mapping[str, str] = os.environ,
     *,
-    open_reader: Callable[[], GpuReader] = NvmlReader,
+    open_reader: Callable[[], GpuReader] = open_reader,
     directory: Path | None = None,
 ) -> SlotPool:
     """Return the pool that the launcher's settings ask for.
@@ -175,7 +176,8 @@ def make_pool(
     Raises:
         SettingError: a device that is asked for is not there, or its driver does not report what a setting asks for.
     """
-    visible = visible_gpus(environment, open_reader) if asks_for_gpus(settings.slots) else Visible()
+    is_list = isinstance(settings.slots, list)
+    visible = visible_gpus(environment, open_reader, is_list=is_list) if asks_for_gpus(settings.slots) else Visible()
     try:
         slots = _make_slots(settings, visible, environment)
         used = Counter(uuid for slot in slots for uuid in slot.devices)
@@ -205,6 +207,12 @@ def _make_slots(settings: LauncherSettings, visible: Visible, environment: Mappi
 
 def _make_room(settings: LauncherSettings, visible: Visible, gpus: Mapping[str, Gpu]) -> Room | None:
     asked = RoomSettings(settings.min_free_mib, settings.max_foreign_util, settings.stagger_s)
+    for name, value in (("min_free_mib", asked.min_free_mib), ("max_foreign_util", asked.max_foreign_util)):
+        if value is not None and isinstance(settings.slots, list) and visible.unasked is not None:
+            raise SettingError(
+                f"hydra.launcher.{name}={value} cannot be enforced, since GPUs cannot be asked for here "
+                f"({visible.scope}); remove the setting"
+            )
     if visible.reader is None or not gpus or asked == RoomSettings():
         return None
     return Room(gpus, visible.reader, asked)

@@ -5,16 +5,18 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from trainctl.errors import SettingError
-from trainctl.launch.slots.devices import Visible
+from trainctl.launch.slots.devices import CUDA, HIP, OF_A_JOB, ZE, Visible
 from trainctl.launch.slots.gpu import Gpu
 
 log = logging.getLogger(__name__)
 
 CPU = "cpu"
-_DEVICE = re.compile(r"\d+(:\d+)?|(GPU|MIG)-[0-9A-Za-z/-]+")
+_DEVICE = re.compile(r"\d+([:.]\d+)?|(GPU|MIG)-[0-9A-Za-z/-]+")
+_OF_INTEL = re.compile(r"\d+(\.\d+)?")
+_NO_DEVICE = {CUDA: "", HIP: "-1"}  # HIP takes an empty list for none at all
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +25,12 @@ class Slot:
 
     Attributes:
         name: what a person reads: `0`, `2,3`, `GPU-1f3a…`, `cpu`.
-        devices: entries for `CUDA_VISIBLE_DEVICES`, in order.
+        devices: unlike any other of this machine, in order; UUIDs where they are known.
         number: position in the list of slots, from 0.
         threads: the job's share of cores, as variables of thread pools.
         places: files that stand for the job's use of its devices, for its process to hold (`host_locks.keep`).
+        shown: variables that show the job its devices and no others; empty where it sees whatever there is. None:
+            `CUDA_VISIBLE_DEVICES` with the devices.
     """
 
     name: str
@@ -34,15 +38,15 @@ class Slot:
     number: int
     threads: Mapping[str, str] = field(default_factory=dict, hash=False)
     places: tuple[str, ...] = ()
+    shown: Mapping[str, str] | None = field(default=None, hash=False)
 
     def environment(self) -> dict[str, str]:
-        """Return what must be set before anything touches CUDA or starts threads."""
-        return {
-            "CUDA_VISIBLE_DEVICES": ",".join(self.devices),
-            "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
-            "TRAINCTL_SLOT": self.name,
-            **self.threads,
-        }
+        """Return what must be set before anything touches a GPU or starts threads."""
+        shown = self.shown
+        if shown is None:
+            shown = {CUDA: ",".join(self.devices)} if self.devices else _NO_DEVICE
+        order = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"} if CUDA in shown else {}
+        return {**shown, **order, "TRAINCTL_SLOT": self.name, **self.threads}
 
 
 def make_slots(
@@ -57,7 +61,8 @@ def make_slots(
 
     `auto` is one slot per GPU, or without GPUs one CPU slot per two cores, at least one. A count is that many slots,
     dealt over the GPUs in turn, or CPU slots. A list is taken as it stands: an entry may repeat (two jobs on one GPU),
-    hold several devices (`"2,3"`), be a UUID or MIG id, or `cpu`.
+    hold several devices (`"2,3"`), be a UUID or MIG id, or `cpu`. Where no library can be asked for the GPUs, the jobs
+    of a list see the devices of that name of whatever maker, and jobs of `auto` and of a count whatever there is.
 
     Args:
         setting: checked `hydra.launcher.slots`.
@@ -80,8 +85,29 @@ def make_slots(
         names = [gpus[number % len(gpus)] for number in range(setting)]
     else:
         assert not isinstance(setting, str)
-        names = list(setting)
-    return [_slot(name, number, visible) for number, name in enumerate(names)]
+        return _named_slots(setting, visible)
+    slots = [_slot(name, number, visible) for number, name in enumerate(names)]
+    if visible.unasked is None:
+        return slots
+    if visible.unasked.sign:
+        log.warning(
+            "GPUs cannot be counted here (%s; %s): each job sees all of them; "
+            "name them, as in hydra.launcher.slots=[0,1], and each sees its own",
+            visible.scope,
+            visible.unasked.sign,
+        )
+    return [replace(slot, shown={}) for slot in slots]
+
+
+def _named_slots(entries: Sequence[str], visible: Visible) -> list[Slot]:
+    slots = [_slot(name, number, visible) for number, name in enumerate(entries)]
+    if visible.unasked is not None and any(slot.devices for slot in slots):
+        log.warning(
+            "GPUs cannot be asked for here (%s): hydra.launcher.slots=[%s] is used as it stands",
+            visible.scope,
+            ",".join(f"'{slot.name}'" if "," in slot.name else slot.name for slot in slots),
+        )
+    return slots
 
 
 def asks_for_gpus(setting: str | int | Sequence[str]) -> bool:
@@ -102,7 +128,8 @@ def check_entry(entry: str) -> str:
         if not _DEVICE.fullmatch(name):
             raise SettingError(
                 f"hydra.launcher.slots has the entry {entry!r}, in which {name!r} is not a device; allowed are indices "
-                "such as 0, several such as '2,3', UUIDs such as GPU-1f3a…, MIG ids such as MIG-41b3… or 0:1, and cpu"
+                "such as 0, several such as '2,3', UUIDs such as GPU-1f3a…, MIG ids such as MIG-41b3… or 0:1, Intel's "
+                "tiles such as '0.1', and cpu"
             )
     return ",".join(names)
 
@@ -134,10 +161,18 @@ def _slot(text: str, number: int, visible: Visible) -> Slot:
     devices: list[Gpu] = []
     for name in names:
         try:
-            devices.append(visible.pick(name))
+            devices.append((visible.unasked or visible).pick(name))
         except SettingError as error:
             raise SettingError(f"hydra.launcher.slots asks for device {name!r}, {error}") from None
     uuids = tuple(gpu.uuid for gpu in devices)
     if len(set(uuids)) != len(uuids):
         raise SettingError(f"hydra.launcher.slots has the entry {text!r}, which holds one device twice")
-    return Slot(entry, uuids, number)
+    return Slot(entry, uuids, number, shown=_shown(devices, visible))
+
+
+def _shown(devices: Sequence[Gpu], visible: Visible) -> dict[str, str]:
+    words = ",".join(gpu.entry or gpu.uuid for gpu in devices)
+    if visible.unasked is None:
+        return dict.fromkeys(visible.kind.variables, words)
+    of_intel = all(_OF_INTEL.fullmatch(gpu.index) for gpu in devices)
+    return {variable: words for variable in OF_A_JOB if variable != ZE or of_intel}

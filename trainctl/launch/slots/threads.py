@@ -54,7 +54,7 @@ def _limit_loaded(pools: Mapping[str, int]) -> None:
     if not limits:
         return
     try:
-        threadpoolctl = importlib.import_module("threadpoolctl")  # comes with scikit-learn, and is no need of ours
+        threadpoolctl = importlib.import_module("threadpoolctl")  # comes with scikit-learn, and we do not depend on it
     except ImportError:
         return  # then NumPy keeps the threads it began with
     threadpoolctl.threadpool_limits(limits=limits)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
+from trainctl.panel.auth.front import FRONT_ALONE, LOOPBACK, PATH, Front
 from trainctl.panel.auth.password import Credentials
 from trainctl.panel.auth.proxy import Proxy, ProxyError
 
@@ -25,7 +26,8 @@ COMPONENT_PACKAGES = ("panel_material_ui.", "panel.")
 class HttpRequest:
     """What the decision looks at. Headers by lower-case name; two of one name are joined, so they equal nothing.
 
-    `peer` is the address at the other end of the connection, whatever headers say of it.
+    `peer` is the address at the other end of the connection, whatever headers say of it. `before` is what a proxy has
+    passed on before `path`.
     """
 
     method: str
@@ -34,6 +36,7 @@ class HttpRequest:
     headers: Mapping[str, str] = field(default_factory=dict)
     cookies: Mapping[str, str] = field(default_factory=dict)
     peer: str = ""
+    before: str = ""
 
     @property
     def is_upgrade(self) -> bool:
@@ -44,6 +47,7 @@ class HttpRequest:
 class Admission:
     """`admit`: let it through; `welcome`: set the cookie and lead to `target`; `refuse`: answer with the reason.
 
+    `path`: for the cookie; empty for the directory of what the browser has asked for.
     `lead`: to `target`, without a cookie. `check`: the request brings a user and a password; see `Access.entered`.
     `role` is what may be done: an editor may ask for changes, a reader may not. `who` is a name if one is known.
     """
@@ -54,6 +58,7 @@ class Admission:
     target: str = ""
     role: Role = "reader"
     who: str | None = None
+    path: str = ""
 
 
 ADMIT = Admission("admit", role="editor")
@@ -72,7 +77,7 @@ class Access:
     """The words that open one server: made once per server, kept in memory and in a file of mode 0600.
 
     The cookie is another value than the token and never leads back to it; it follows from it, so that an open page goes
-    on when its server is started anew. Browsers keep one set of cookies for all ports of a host: the cookie's name has
+    on when its server is started again. Browsers keep one set of cookies for all ports of a host: the cookie's name has
     the port and the random prefix of its server.
     """
 
@@ -83,6 +88,7 @@ class Access:
     port: int | None = None
     credentials: Credentials | None = None
     proxy: Proxy | None = None
+    front: Front = FRONT_ALONE
 
     @classmethod
     def of_url(
@@ -91,6 +97,7 @@ class Access:
         hosts: Iterable[str] = (),
         credentials: Credentials | None = None,
         proxy: Proxy | None = None,
+        front: Front | None = None,
     ) -> Access:
         """Return the access of a server that is known by `http://HOST:PORT/PREFIX/?token=TOKEN`, and by other hosts."""
         parts = urlsplit(url)
@@ -101,7 +108,7 @@ class Access:
             known.add(proxy.host)
         token = dict(parse_qsl(parts.query))["token"]
         prefix = parts.path.strip("/")
-        return cls(token, prefix, frozenset(known), parts.scheme, parts.port, credentials, proxy)
+        return cls(token, prefix, frozenset(known), parts.scheme, parts.port, credentials, proxy, front or FRONT_ALONE)
 
     @property
     def cookie_name(self) -> str:
@@ -134,9 +141,10 @@ class Access:
 
     def judge(self, request: HttpRequest) -> Admission:
         """Decide on a request: the Host first, then where it comes from, then who asks, then what for."""
-        if request.headers.get("host") not in self.hosts:
-            return refuse(421, "this server does not answer to that Host")  # DNS rebinding
-        if _is_foreign(request, self.origins):
+        host = request.headers.get("host", "")
+        if host not in self.hosts and not self.front.knows(host):
+            return refuse(421, "this server does not answer to that Host (trainctl.panel.hosts)")  # DNS rebinding
+        if self._is_foreign(request, host):
             return refuse(403, "requests from other sites are refused")
         if self.proxy is not None and self.proxy.sends(request.headers):
             return self._judge_proxied(self.proxy, request)
@@ -150,15 +158,19 @@ class Access:
         if role is None:
             return Admission("check")
         if by_token is not None:
-            return Admission("welcome", 302, target=_without_token(request), role=role)
+            return self._welcome(request, role)
         return Admission("admit", role=role, who=who)
 
     def entered(self, request: HttpRequest, who: str) -> Admission:
         """Decide on a request of `check` whose password was right; a browser gets a cookie, and need not ask again."""
         is_browsing = request.method == "GET" and request.headers.get("sec-fetch-mode") == "navigate"
         if is_browsing and not request.is_upgrade:
-            return Admission("welcome", 302, target=_without_token(request), role="editor", who=who)
+            return self._welcome(request, "editor", who)
         return Admission("admit", role="editor", who=who)
+
+    def _welcome(self, request: HttpRequest, role: Role, who: str | None = None) -> Admission:
+        target, path = _without_token(request), self._path_of_cookie(request)
+        return Admission("welcome", 302, target=target, role=role, who=who, path=path)
 
     def _judge_proxied(self, proxy: Proxy, request: HttpRequest) -> Admission:
         """Decide on a request that names a person: by the name alone, once the proxy has proved itself."""
@@ -206,6 +218,41 @@ class Access:
             return "editor"
         return "reader" if _equal(word, reader_token(self.token)) else None
 
+    def inner_path(self, path: str) -> str:
+        """Return what a path is to this server: without what a proxy passes on before it.
+
+        >>> access = Access.of_url("http://127.0.0.1:8050/ab/?token=x", front=Front(prefix="/lab"))
+        >>> [access.inner_path(path) for path in ("/ab/run/a", "/proxy/absolute/8050/ab/", "/lab/", "/", "/xab/")]
+        ['/ab/run/a', '/ab/', '/', '/', '/xab/']
+        """
+        before, found, after = path.partition(f"/{self.prefix}/")
+        if found and before:
+            return found + after
+        outer = self.front.path(self.port)
+        return path[len(outer) :] if outer and path.startswith(f"{outer}/") else path
+
+    def _path_of_cookie(self, request: HttpRequest) -> str:
+        """Return where a browser sends the cookie: below the page's own path, be there a proxy's before it.
+
+        A proxy may have taken its path off. Where the page itself is asked for, the browser knows the path best.
+        """
+        if self.scheme == "https" or request.path == f"/{self.prefix}/":
+            return self.cookie_path if self.scheme == "https" else ""
+        if request.before and PATH.fullmatch(request.before):
+            return f"{request.before}{self.cookie_path}"
+        name = urlsplit(f"//{request.headers['host']}").hostname or ""
+        return (
+            self.cookie_path if name in LOOPBACK or name == "::1" else f"{self.front.path(self.port)}{self.cookie_path}"
+        )
+
+    def _is_foreign(self, request: HttpRequest, host: str) -> bool:
+        """Whether another site's page sends this. A person who follows a link from elsewhere is not foreign."""
+        origin = request.headers.get("origin")
+        if origin is not None and origin not in self.origins and not self.front.owns(origin, host, self.scheme):
+            return True
+        site = request.headers.get("sec-fetch-site", "none")
+        return site not in ("same-origin", "none") and request.headers.get("sec-fetch-mode") != "navigate"
+
     def _about_target(self, request: HttpRequest) -> Admission | None:
         """Refuse what is not served to anybody."""
         if request.method not in ("GET", "HEAD"):
@@ -233,15 +280,6 @@ def reader_url(url: str) -> str:
     """Return the link for those who may only look."""
     parts = urlsplit(url)
     return urlunsplit(parts._replace(query=urlencode({"token": reader_token(dict(parse_qsl(parts.query))["token"])})))
-
-
-def _is_foreign(request: HttpRequest, origins: frozenset[str]) -> bool:
-    """Whether another site's page sends this. A person who follows a link from elsewhere is not foreign."""
-    origin = request.headers.get("origin")
-    if origin is not None and origin not in origins:
-        return True
-    site = request.headers.get("sec-fetch-site", "none")
-    return site not in ("same-origin", "none") and request.headers.get("sec-fetch-mode") != "navigate"
 
 
 def _without_token(request: HttpRequest) -> str:

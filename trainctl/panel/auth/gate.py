@@ -10,6 +10,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from html import escape
 from typing import Any
 from urllib.parse import quote
@@ -39,7 +40,9 @@ from trainctl.panel.server._bokeh import OutputTransform, stream_of
 POLICY = "; ".join(
     (
         "default-src 'self'",
-        "script-src 'self' 'unsafe-inline' blob:",
+        "script-src 'self' 'unsafe-inline' blob:",  # Bokeh begins its page by a script in it, another one each time
+        "script-src-attr 'none'",  # no onerror=, no onload=
+        "frame-src 'none'",
         "connect-src 'self' blob:",
         "style-src 'self' 'unsafe-inline'",
         "img-src 'self' data: blob:",
@@ -89,12 +92,17 @@ class Gate(Router):
 
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> HTTPMessageDelegate | None:
         """Return what serves the request: the application only if the access says so."""
-        verdict = self._access.judge(words_of(request))
+        inner = self._access.inner_path(request.path)
+        before = request.path.removesuffix(inner)
+        if before:
+            request.path = inner
+            request.uri = inner + (f"?{request.query}" if request.query else "")
+        verdict = self._access.judge(replace(words_of(request), before=before))
         turns = self._strangers if verdict.kind == "refuse" else self._turns
         if not turns.take():
             verdict = TOO_MANY
         if verdict.kind == "check" and self._passwords is not None:
-            return _Checked(self._verdict_of_password(self._passwords, request), request, self._led_by)
+            return _Checked(self._verdict_of_password(self._passwords, request, before), request, self._led_by)
         return self._led_by(verdict, request)
 
     def _led_by(self, verdict: Admission, request: HTTPServerRequest) -> HTTPMessageDelegate | None:
@@ -107,8 +115,10 @@ class Gate(Router):
             return self._application.find_handler(request)
         return self._doorman.get_handler_delegate(request, Answer, {"verdict": verdict, "access": self._access})
 
-    async def _verdict_of_password(self, passwords: PasswordCheck, request: HTTPServerRequest) -> Admission:
-        words = words_of(request)
+    async def _verdict_of_password(
+        self, passwords: PasswordCheck, request: HTTPServerRequest, before: str
+    ) -> Admission:
+        words = replace(words_of(request), before=before)
         who = await passwords.check(words.headers["authorization"], client_of(stream_of(request).socket))
         return self._access.entered(words, who) if isinstance(who, str) else who
 
@@ -235,19 +245,27 @@ class Answer(RequestHandler):
             self.finish(f"{verdict.status}: {verdict.reason}\n")
             return
         if verdict.kind == "lead":
-            self.redirect(verdict.target, status=302)
+            self.redirect(seen_from(self.request.path, verdict.target), status=302)
             return
-        access = self._access
+        access, target = self._access, seen_from(self.request.path, verdict.target)
         cookie, secure = access.cookie_of(verdict.role, verdict.who), access.scheme == "https"
-        self.set_cookie(
-            access.cookie_name, cookie, path=access.cookie_path, httponly=True, samesite="Strict", secure=secure
-        )
+        self.set_cookie(access.cookie_name, cookie, path=verdict.path, httponly=True, samesite="Strict", secure=secure)
         if self.request.headers.get("Sec-Fetch-Site") == "cross-site":
             # a browser keeps strict cookies back from a redirect that another site began; our own page may go on
-            url = escape(verdict.target, quote=True)
+            url = escape(target, quote=True)
             self.finish(f'<!doctype html><meta http-equiv="refresh" content="0;url={url}"><title>trainctl</title>')
             return
-        self.redirect(verdict.target, status=302)
+        self.redirect(target, status=302)
+
+
+def seen_from(path: str, target: str) -> str:
+    """Return a target in the directory of a path as a browser finds it, whatever path a proxy has taken off.
+
+    >>> seen_from("/p/run/a", "/p/run/a?tab=log"), seen_from("/p/", "/p/"), seen_from("/", "/p/")
+    ('./a?tab=log', './', './p/')
+    """
+    directory = path[: path.rindex("/") + 1]
+    return f"./{target.removeprefix(directory)}"
 
 
 class Manners(OutputTransform):

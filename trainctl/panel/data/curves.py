@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import array
 import itertools
 import math
 import os
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from trainctl.rundir import files
 from trainctl.rundir.fields import number, whole
@@ -17,6 +20,7 @@ from trainctl.rundir.paths import RunDir
 
 MAX_POINTS = 2000
 MAX_METRICS = 200
+_LONG = 2**63
 LOOK_BYTES = 8 * 2**20  # of one look; what is left comes with the next, so that no run holds up all others
 
 
@@ -32,11 +36,12 @@ UNSEEN = Mark(-1, 0)
 
 @dataclass(slots=True)
 class Curve:
-    """The values of one metric. Of more than twice `MAX_POINTS` every second is dropped, and every second to come."""
+    """The values of one metric. Of more than twice `most` every second is dropped, and every second to come."""
 
-    steps: list[int] = field(default_factory=list)
-    values: list[float] = field(default_factory=list)
+    steps: array.array[int] = field(default_factory=lambda: array.array("q"))
+    values: array.array[float] = field(default_factory=lambda: array.array("d"))
     generation: int = 0
+    most: int = MAX_POINTS
     _stride: int = 1
     _seen: int = 0
 
@@ -45,7 +50,7 @@ class Curve:
 
         >>> curve = Curve()
         >>> for step in range(10 * MAX_POINTS): curve.add(step, 0.0)
-        >>> len(curve.steps) <= 2 * MAX_POINTS, curve.steps[:2], curve.generation
+        >>> len(curve.steps) <= 2 * MAX_POINTS, curve.steps[:2].tolist(), curve.generation
         (True, [0, 8], 3)
         """
         self._seen += 1
@@ -53,7 +58,7 @@ class Curve:
             return
         self.steps.append(step)
         self.values.append(value)
-        if len(self.steps) > 2 * MAX_POINTS:
+        if len(self.steps) > 2 * self.most:
             del self.steps[1::2], self.values[1::2]
             self._stride *= 2
             self.generation += 1
@@ -62,7 +67,40 @@ class Curve:
         """Return what is new since a mark, and whether that is the whole curve because the mark is of another one."""
         is_whole = mark.generation != self.generation or mark.length > len(self.steps)
         start = 0 if is_whole else mark.length
-        return Mark(self.generation, len(self.steps)), is_whole, self.steps[start:], self.values[start:]
+        mark = Mark(self.generation, len(self.steps))
+        return mark, is_whole, self.steps[start:].tolist(), self.values[start:].tolist()
+
+
+Points = tuple["np.ndarray[Any, np.dtype[np.float64]]", "np.ndarray[Any, np.dtype[np.float64]]"]
+
+
+def thinned(steps: Sequence[float], values: Sequence[float], most: int) -> Points:
+    """Return a line of at most so many points that looks the same: the least and the greatest value of each part of it.
+
+    So no peak is lost. Of a part with values that are not finite the first and the last of them stay too.
+
+    >>> float(thinned(range(1000), [1.0 if step == 500 else 0.0 for step in range(1000)], 10)[1].max())
+    1.0
+    """
+    xs, ys = np.asarray(steps, float), np.asarray(values, float)
+    parts = max(1, (most - 2) // (2 if np.isfinite(ys).all() else 4))
+    if len(xs) <= most:
+        return xs, ys
+    size = -(-len(xs) // parts)
+    padded = np.full(size * -(-len(xs) // size), np.nan)
+    padded[: len(ys)] = np.where(np.isfinite(ys), ys, np.nan)
+    table = padded.reshape(-1, size)
+    starts = np.arange(len(table)) * size
+    has_any = np.isfinite(table).any(axis=1)
+    least = np.where(np.isnan(table), np.inf, table).argmin(axis=1) + starts
+    greatest = np.where(np.isnan(table), -np.inf, table).argmax(axis=1) + starts
+    kept = {0, len(xs) - 1, *least[has_any].tolist(), *greatest[has_any].tolist()}
+    holes = np.flatnonzero(~np.isfinite(ys))
+    part = holes // size
+    first = np.r_[True, part[1:] != part[:-1]] if len(part) else np.zeros(0, bool)
+    kept |= {*holes[first].tolist(), *holes[np.r_[first[1:], True] if len(part) else first].tolist()}
+    at = np.array(sorted(kept))
+    return xs[at], ys[at]
 
 
 _DOT = 1e-3  # of a step: half the length of the line that a point alone is drawn as
@@ -99,10 +137,17 @@ def not_finite(steps: Sequence[int], values: Sequence[float]) -> list[tuple[int,
 
 
 class Curves:
-    """All metrics of one run. `look` is for the watcher's thread, the others for any."""
+    """All metrics of one run, at most twice `most` values of each. `look` is for the watcher's thread.
 
-    def __init__(self, run: RunDir) -> None:
+    Attributes:
+        is_read: whether the last look came to the end of the file.
+    """
+
+    is_read = False
+
+    def __init__(self, run: RunDir, most: int = MAX_POINTS) -> None:
         self._path = run.metrics
+        self._most = most
         self._lock = threading.Lock()
         self._curves: dict[str, Curve] = {}
         self._inode: int | None = None
@@ -127,6 +172,7 @@ class Curves:
                 stat = os.fstat(file.fileno())
                 if stat.st_ino != self._inode or stat.st_size < self._offset:
                     self._start_over(stat.st_ino)
+                self.is_read = stat.st_size <= self._offset + LOOK_BYTES
                 if stat.st_size == self._offset:
                     return
                 file.seek(self._offset)
@@ -148,7 +194,7 @@ class Curves:
 
     def _take(self, record: dict[str, object]) -> None:
         step = whole(record.get("step"))
-        if step is None:
+        if step is None or not -_LONG <= step < _LONG:
             return
         for name, value in record.items():
             found = number(value)
@@ -157,5 +203,5 @@ class Curves:
             if name not in self._curves:
                 if len(self._curves) >= MAX_METRICS:
                     continue
-                self._curves[name] = Curve(generation=self._generations)
+                self._curves[name] = Curve(generation=self._generations, most=self._most)
             self._curves[name].add(step, float(found))

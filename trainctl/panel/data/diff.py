@@ -1,14 +1,17 @@
-"""Where two runs differ: in their configs as they are now, and in what was edited when."""
+"""Where runs differ: in their configs as they are now, and in what was edited when."""
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trainctl.config import keys
 from trainctl.config.values import is_same
 from trainctl.panel.data.run_view import RunView
 from trainctl.panel.html import html
-from trainctl.text import one_line
+from trainctl.rundir.edits import values_by_step
+from trainctl.text import count, one_line
 
 
 def config_now(view: RunView) -> dict[str, Any]:
@@ -18,28 +21,34 @@ def config_now(view: RunView) -> dict[str, Any]:
     return {key: value for key, value in values.items() if keys.split(key)[0] != "trainctl"}
 
 
-def config_difference(one: RunView, other: RunView) -> list[tuple[str, str, str]]:
-    """Return the keys whose values differ, with both as text; empty where a run has no such key."""
-    left, right = config_now(one), config_now(other)
+def config_difference(*views: RunView) -> list[tuple[str, ...]]:
+    """Return the keys whose values differ, with each run's as text; empty where a run has no such key."""
+    configs = [config_now(view) for view in views]
     return [
-        (key, one_line(left[key]) if key in left else "", one_line(right[key]) if key in right else "")
-        for key in dict.fromkeys([*left, *right])
-        if not (key in left and key in right and is_same(left[key], right[key]))
+        (key, *(one_line(config[key]) if key in config else "" for config in configs))
+        for key in dict.fromkeys(key for config in configs for key in config)
+        if not _is_same_in_all(configs, key)
     ]
 
 
-def edit_difference(one: RunView, other: RunView) -> list[tuple[int, str, str, str]]:
-    """Return what only one run changed, or both to other values: step, key, and the new value in each."""
-    left, right = _edits(one), _edits(other)
-    return [
-        (step, key, _text(left, (step, key)), _text(right, (step, key)))
-        for step, key in sorted({*left, *right})
-        if not ((step, key) in left and (step, key) in right and is_same(left[step, key], right[step, key]))
-    ]
+def _is_same_in_all(configs: Sequence[Mapping[str, Any]], key: str) -> bool:
+    return all(key in one for one in configs) and all(is_same(configs[0][key], one[key]) for one in configs[1:])
+
+
+def edits_by_step(*views: RunView) -> list[tuple[str, ...]]:
+    """Return the steps at which any run was edited, with what each run's edits there changed, from what to what."""
+    changes = [values_by_step(view.changelog) if view.changelog is not None else {} for view in views]
+    told: dict[int, list[list[str]]] = {}
+    for place, of_run in enumerate(changes):
+        for key, values in of_run.items():
+            for before, after in itertools.pairwise(values):
+                said = f"{key} {one_line(before[1])} → {one_line(after[1])}"
+                told.setdefault(after[0], [[] for _ in views])[place].append(said)
+    return [(count(step), *("; ".join(each) for each in told[step])) for step in sorted(told)]
 
 
 def difference_table(rows: list[tuple[Any, ...]], heads: tuple[str, ...], same: str) -> str:
-    """Write differences as an HTML table; `same` is said when there are none."""
+    """Write differences as an HTML table; `same` is the text when there are none."""
     if not rows:
         return f'<p class="dim">{html(same)}</p>'
     top = "".join(f"<th>{html(head)}</th>" for head in heads)
@@ -47,12 +56,3 @@ def difference_table(rows: list[tuple[Any, ...]], heads: tuple[str, ...], same: 
         "<tr>" + "".join(f'<td class="mono value">{html(cell)}</td>' for cell in row) + "</tr>" for row in rows
     )
     return f'<div class="scroll" tabindex="0"><table><tr>{top}</tr>{body}</table></div>'
-
-
-def _edits(view: RunView) -> dict[tuple[int, str], Any]:
-    edits = view.changelog.edits if view.changelog is not None else []
-    return {(edit.step, key): value for edit in edits for key, value in edit.values.items()}
-
-
-def _text(edits: dict[tuple[int, str], Any], place: tuple[int, str]) -> str:
-    return one_line(edits[place]) if place in edits else ""

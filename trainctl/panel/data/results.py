@@ -6,11 +6,13 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from trainctl.examine.columns import is_seed
+from trainctl.examine.columns import is_seed, varying
 from trainctl.examine.frame import with_means
 from trainctl.panel.data.run_view import RunRow
-from trainctl.panel.widgets.runs import metrics_of, swept_of
 from trainctl.rundir.fields import number
+
+MAX_METRICS = 8
+MAX_SWEPT = 12
 
 
 def results_of(rows: Mapping[str, RunRow]) -> pd.DataFrame:
@@ -57,3 +59,15 @@ def _results(rows: Mapping[str, RunRow]) -> list[str]:
         elif isinstance(value, int | float) and not isinstance(value, bool):
             found["result"] = None
     return list(found)[:12]
+
+
+def swept_of(rows: Mapping[str, RunRow]) -> dict[str, list[str | None]]:
+    """Return the overrides in which the runs differ with each run's value; of our own settings only the seed."""
+    found = varying([row.summary.overrides for row in rows.values()])
+    shown = {key: values for key, values in found.items() if key == "trainctl.seed" or not key.startswith("trainctl.")}
+    return dict(list(shown.items())[:MAX_SWEPT])
+
+
+def metrics_of(rows: Mapping[str, RunRow]) -> list[str]:
+    """Return the metrics that the runs have logged."""
+    return list(dict.fromkeys(name for row in rows.values() for name in row.summary.metrics))[:MAX_METRICS]

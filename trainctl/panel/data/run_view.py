@@ -63,6 +63,7 @@ log = logging.getLogger("trainctl.panel")
 Signature = tuple[tuple[int, int, int] | None, ...]
 
 LOOKS = 10  # of so many looks at a run that has ended, one is at all its files: some file systems tell times late
+SKETCH_POINTS = 1000  # of a run that is one line among many: half of what there may be
 SETTLED_S = 2.0  # a directory changed less long ago may change again within one tick of its file system's clock
 
 
@@ -89,6 +90,7 @@ class RunView:
         ahead: what a replay will still change.
         problem: says in a sentence why the values cannot be shown.
         refusal: says in a sentence why no edit is taken though the values are shown: it replays another run.
+        is_shut: its inbox is not the server's to write.
     """
 
     row: RunRow
@@ -101,17 +103,18 @@ class RunView:
     masking: Masking = field(default_factory=lambda: Masking({}))
     problem: str | None = None
     refusal: str | None = None
+    is_shut: bool = False
 
     @property
     def is_editable(self) -> bool:
         """Whether an edit could be asked for: the run trains, and its task takes edits."""
-        return self.row.summary.state == "running" and bool(self.keys) and self.refusal is None
+        return self.row.summary.is_alive and bool(self.keys) and self.refusal is None and not self.is_shut
 
     def is_like(self, other: RunView) -> bool:
         """Whether both come from the same changelog and requests in the same state: only the row differs."""
         same_files = self.values is other.values and self.events is other.events
         now, then = self.row.summary, other.row.summary
-        return same_files and (now.state, now.paused, now.looks) == (then.state, then.paused, then.looks)
+        return same_files and (now.state, now.looks) == (then.state, then.looks)
 
 
 class RunFiles:
@@ -120,6 +123,8 @@ class RunFiles:
     def __init__(self, run: RunDir) -> None:
         self.run = run
         self.curves = Curves(run)
+        self.sketch = Curves(run, SKETCH_POINTS)
+        self._sketched: RunRow | None = None
         self._row_signature: Signature | None = None
         self._view_signature: Signature | None = None
         self._row: RunRow | None = None
@@ -133,7 +138,7 @@ class RunFiles:
         A run that does not run only changes by a file that takes another's place, which its directory's time tells.
         """
         row, changed = self._row, self._folder_changed()
-        if row is None or row.summary.state == "running" or changed != self._folder or self._looks == 0:
+        if row is None or row.summary.is_alive or changed != self._folder or self._looks == 0:
             row = self._read_row()
             self._folder = changed if changed and time.time_ns() - changed > SETTLED_S * 1e9 else None
         self._looks = (self._looks + 1) % LOOKS
@@ -149,7 +154,7 @@ class RunFiles:
         run = self.run
         seen = signature(run.status, run.run, run.progress, run.metrics, run.changelog, run.result)
         row = self._row
-        if row is None or seen != self._row_signature or (row.summary.state == "running" != state_of(run)):
+        if row is None or seen != self._row_signature or (row.summary.is_alive and row.summary.state != state_of(run)):
             row = self._row = RunRow.of(run)
             self._row_signature = seen
         return row
@@ -166,6 +171,17 @@ class RunFiles:
         elif self._view.row is not row:
             self._view = dataclasses.replace(self._view, row=row)
         return self._view
+
+    def look_at_sketch(self) -> None:
+        """Read what the run has logged since; nothing of one that has ended, once all of it was read."""
+        row = self._row
+        if row is None or row is not self._sketched or row.summary.state == "running":
+            self.sketch.look()
+            self._sketched = row if self.sketch.is_read else None
+
+    def forget_sketch(self) -> None:
+        """Let go of what only a page with many runs needs."""
+        self.sketch, self._sketched = Curves(self.run, SKETCH_POINTS), None
 
     def forget(self) -> None:
         """Let go of what only an open page needs."""
@@ -215,6 +231,7 @@ def read_view(row: RunRow, requests: list[Event]) -> RunView:
         masking,
         None if known else "this run takes no edits",
         _refusal(recorded.base.get("trainctl")),
+        not os.access(run.inbox, os.W_OK | os.X_OK),
     )
 
 

@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -70,6 +70,7 @@ log = logging.getLogger("trainctl.panel")
 
 LOOK_S = 0.2  # between two looks at runs whose page is open
 ROWS_S = 1.0  # between two looks at all runs, while a table of them is open
+MOST_ROWS_S = 10.0  # that rows may be old before whoever asks for them looks itself
 SCAN_S = 2.0  # between two searches for new runs
 
 
@@ -88,8 +89,9 @@ class Watcher:
         self._rows: dict[str, RunRow] = {}
         self._views: dict[str, RunView] = {}
         self._open: Counter[str] = Counter()
+        self._sketching: Counter[str] = Counter()
         self._tables = 0
-        self._scanned = self._listed = float("-inf")
+        self._scanned = self._listed = self._sketched = float("-inf")
         self._wake = threading.Event()
         self._over = False
         self._thread = threading.Thread(target=self._look_on, name="trainctl-watcher", daemon=True)
@@ -103,9 +105,15 @@ class Watcher:
         self._wake.set()
 
     def rows(self) -> dict[str, RunRow]:
-        """Return the latest rows by name; the same mapping, or at least the same rows, where nothing has changed."""
+        """Return the latest rows by name; the same mapping, or at least the same rows, where nothing has changed.
+
+        While a table is open the thread keeps them fresh, and whoever asks does not wait for its look at all runs.
+        """
+        most_s = MOST_ROWS_S if self._tables and self._thread.is_alive() else ROWS_S
+        if time.monotonic() - self._listed < most_s:
+            return self._rows
         with self._lock:
-            if time.monotonic() - self._listed >= ROWS_S:
+            if time.monotonic() - self._listed >= most_s:
                 self._list()
             return self._rows
 
@@ -174,6 +182,31 @@ class Watcher:
                     if name in self._runs:
                         self._runs[name].forget()
 
+    def sketch(self, name: str) -> Curves | None:
+        """Return what a run has logged, by step, in fewer points; fresh while it is sketched."""
+        with self._lock:
+            found = self._runs.get(name)
+            return found.sketch if found is not None else None
+
+    @contextmanager
+    def sketching(self, names: Iterable[str]) -> Iterator[None]:
+        """Keep the sketches of runs fresh for as long as the context lasts."""
+        names = list(names)
+        with self._lock:
+            self._sketching.update(names)
+            self._sketched = float("-inf")
+        self._wake.set()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._sketching.subtract(names)
+                for name in names:
+                    if not self._sketching[name]:
+                        del self._sketching[name]
+                        if name in self._runs:
+                            self._runs[name].forget_sketch()
+
     def _look_on(self) -> None:
         self._try(self._list_all)
         while not self._over:
@@ -204,6 +237,12 @@ class Watcher:
                 found.curves.look()  # not under the lock: a long file takes a while
         if self._tables and time.monotonic() - self._listed >= ROWS_S:
             self._list_all()
+        if time.monotonic() - self._sketched >= ROWS_S:
+            self._sketched = time.monotonic()
+            with self._lock:
+                wanted = [self._runs[name] for name in self._sketching if name in self._runs]
+            for run in wanted:  # not under the lock
+                run.look_at_sketch()
 
     def _list(self) -> None:
         self._scan()

@@ -1,4 +1,4 @@
-"""Two runs beside each other: where their configs and their edits differ, and one metric of both."""
+"""Up to eight runs beside each other: their states, curves, where their configs differ, and their edits by step."""
 
 from __future__ import annotations
 
@@ -8,84 +8,108 @@ from typing import Any
 import panel
 import panel_material_ui as pmui
 
-from trainctl.panel.data.diff import config_difference, difference_table, edit_difference
+from trainctl.panel.data.diff import config_difference, difference_table, edits_by_step
+from trainctl.panel.data.run_index import RunIndex
 from trainctl.panel.data.watcher import Watcher
-from trainctl.panel.html import run_link
-from trainctl.panel.pages.link import argument, remember
+from trainctl.panel.html import chip, html, run_link
+from trainctl.panel.pages.link import argument, names, remember, written
 from trainctl.panel.pages.session import tick_while_open
+from trainctl.panel.pages.sweep import MOST_COMPARED, card_settings, remember_cards
 from trainctl.panel.pages.theme import STYLE, frame
-from trainctl.panel.widgets.overlay import Overlay
 from trainctl.panel.widgets.pending import set_object
-from trainctl.panel.widgets.summary import facts
+from trainctl.panel.widgets.run_curves import RunCurves
+from trainctl.panel.widgets.run_table import cell
 
 TICK_MS = 1000
+MOST_OFFERED = 500
+EVEN = "table { table-layout: fixed; min-width: 640px; } th { overflow-wrap: anywhere; white-space: normal; }"
+NONE_CHOSEN = "Choose runs: here by name, or in the table of all runs by their boxes."
 
 
 def compare_page(watcher: Watcher) -> pmui.Page:
-    """Make the page of the two runs that the URL names."""
+    """Make the page of the runs that the URL names."""
     return Compare(watcher).page
 
 
 class Compare:
-    """One browser's view of two runs."""
+    """One browser's view of a few runs."""
 
     def __init__(self, watcher: Watcher) -> None:
         stack = ExitStack()
         stack.enter_context(watcher.watching_rows())
         self._watcher = watcher
-        names = list(watcher.rows())
-        common: dict[str, Any] = {"size": "small", "margin": (8, 8), "width": 320}
-        self._choices = [
-            pmui.Select(label=f"{place} run", options=names or [""], value=_named(argument(key), names, at), **common)
-            for at, (place, key) in enumerate((("first", "a"), ("second", "b")))
-        ]
-        self._heads = _pane()
-        self._config = _pane()
-        self._edits = _pane()
-        self._overlay = Overlay(watcher, stack, argument("metric"))
-        for choice in self._choices:
-            choice.param.watch(lambda _event: self._other(), ["value"])
-        self._overlay.metric.param.watch(lambda event: remember(metric=event.new or None), ["value"])
-        main = [pmui.FlexBox(*self._choices, gap="0px"), self._heads, self._overlay.view, self._config, self._edits]
+        self._index = RunIndex()
+        rows = watcher.rows()
+        wanted = names("runs") or [argument("a"), argument("b")]
+        chosen = [name for name in dict.fromkeys(wanted) if name in rows][:MOST_COMPARED]
+        self._choice = pmui.MultiChoice(
+            label="runs",
+            options=list(dict.fromkeys([*chosen, *list(rows)[:MOST_OFFERED]])),
+            value=chosen,
+            max_items=MOST_COMPARED,
+            margin=(8, 12),
+            sizing_mode="stretch_width",
+        )
+        self._facts, self._config, self._edits = _pane(), _pane(), _pane()
+        self._curves = RunCurves(watcher, stack, card_settings(), "run", remember_cards, height_of_all=True)
+        self._choice.param.watch(lambda _event: self._other(), ["value"])
+        main = [self._choice, self._facts, self._curves.view, self._config, self._edits]
         self.page = frame("trainctl · compare", main, "./")
-        self._overlay.choose(self._names)
         self._tick()
         tick_while_open(self._tick, TICK_MS, stack)
 
-    @property
-    def _names(self) -> list[str]:
-        return [choice.value for choice in self._choices if choice.value]
-
     def _other(self) -> None:
-        remember(a=self._choices[0].value or None, b=self._choices[1].value or None)
-        self._overlay.choose(self._names)
+        remember(runs=written(self._choice.value) or None, a=None, b=None)
         self._tick()
 
     def _tick(self) -> None:
-        self._overlay.look()
-        names = self._names
-        views = [view for name in names if (view := self._watcher.view(name)) is not None]
-        if len(views) != 2:
-            set_object(self._heads, '<span class="dim">Choose two runs.</span>')
+        rows = self._watcher.rows()
+        found = {name: rows[name] for name in self._choice.value if name in rows}
+        if found != self._index.rows:
+            self._index.follow(found)
+        self._curves.look(self._index, list(found))
+        views = [view for name in found if (view := self._watcher.view(name)) is not None]
+        if not views:
+            set_object(self._facts, f'<p class="dim">{NONE_CHOSEN}</p>')
+            for pane in (self._config, self._edits):
+                set_object(pane, "")
             return
-        one, other = views
-        set_object(
-            self._heads,
-            "".join(
-                f"<h2 class='head'>{run_link(name)}</h2>{facts(v.row)}" for name, v in zip(names, views, strict=True)
-            ),
+        set_object(self._facts, facts_table(self._index, list(found)))
+        is_alone = len(views) == 1
+        config = difference_table(
+            [] if is_alone else config_difference(*views),
+            ("key", *found),
+            "This is one run; choose another to compare it with." if is_alone else "All have the same config.",
         )
-        config = difference_table(list(config_difference(one, other)), ("key", *names), "Both have the same config.")
-        edits = difference_table(
-            list(edit_difference(one, other)), ("step", "key", *names), "Both have the same edits."
-        )
-        set_object(self._config, f'<h2 class="head">Config</h2>{config}')
-        set_object(self._edits, f'<h2 class="head">Changelog</h2>{edits}')
+        edits = difference_table(edits_by_step(*views), ("step", *found), "None of them was edited.")
+        set_object(self._config, f'<h2 class="head">Where their configs differ, as they are now</h2>{config}')
+        set_object(self._edits, f'<h2 class="head">Edits by step</h2>{edits}')
 
 
-def _named(wanted: str, names: list[str], at: int) -> str:
-    return wanted if wanted in names else names[min(at, len(names) - 1)] if names else ""
+def facts_table(index: RunIndex, runs: list[str]) -> str:
+    """Write a table with a column for each run: state, how far it is, what came out, its last metrics."""
+    shown = [
+        "step",
+        *(name for name in index.columns if name.split(".")[0] == "result"),
+        *index.metrics,
+        "took",
+        "reason",
+    ]
+    lines = [f"<tr><th></th>{''.join(f'<th>{run_link(name)}</th>' for name in runs)}</tr>"]
+    states = "".join(f"<td>{chip(index[name].values['state'])}</td>" for name in runs)
+    lines.append(f"<tr><th>state</th>{states}</tr>")
+    for column in dict.fromkeys(shown):
+        cells = [cell(index[name], column) for name in runs]
+        texts = [one if isinstance(one, str) else one[0] for one in cells]
+        if any(texts):
+            titles = [one if isinstance(one, str) else one[1] for one in cells]
+            inner = "".join(
+                f'<td class="mono value" title="{html(title)}">{html(text)}</td>'
+                for text, title in zip(texts, titles, strict=True)
+            )
+            lines.append(f"<tr><th>{html(column)}</th>{inner}</tr>")
+    return f'<div class="scroll" tabindex="0"><table>{"".join(lines)}</table></div>'
 
 
 def _pane() -> Any:
-    return panel.pane.HTML("", stylesheets=[STYLE], sizing_mode="stretch_width", margin=(6, 12))
+    return panel.pane.HTML("", stylesheets=[STYLE, EVEN], sizing_mode="stretch_width", margin=(6, 12))

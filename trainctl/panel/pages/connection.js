@@ -6,7 +6,7 @@
 // pages; what else is shown stands in the address.
 (() => {
   const EVERY = 600, PATIENCE = 1900, BETWEEN_LOADS = 5000, UNLOADED = 30000, SLEPT = 2000, TIRED = 8000, TOUCHED = 1000;
-  const prefix = location.pathname.split("/")[1], file = `/${prefix}/static/js/bokeh.min.js`;
+  const file = () => document.querySelector('script[src*="static/js/bokeh.min.js"]').src;  // below a proxy's path, too
   const here = `trainctl ${location.pathname}`, unanswered = new Map(), sleep = ms => new Promise(done => setTimeout(done, ms));
   let touched = -Infinity;  // when the person did something last: what a plot says by itself needs no answer
   for (const kind of ["pointerdown", "pointerup", "keydown", "input"]) {
@@ -67,7 +67,7 @@
   };
   const isServed = async () => {
     const signal = AbortSignal.timeout(PATIENCE);
-    const found = await fetch(file, {method: "HEAD", cache: "no-store", redirect: "manual", signal}).catch(() => null);
+    const found = await fetch(file(), {method: "HEAD", cache: "no-store", redirect: "manual", signal}).catch(() => null);
     return !found || found.status >= 500 ? "no" : found.ok ? "yes" : "refused";
   };
   const look = async () => {

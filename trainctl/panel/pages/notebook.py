@@ -34,7 +34,8 @@ class InlineApp(panel.viewable.Viewer):  # type: ignore[misc]  # Panel is untype
         self._shown: Inline | None = None
         names = [ALL, *self._watcher.rows()]
         self._choice = pmui.Select(label="run", options=names, value=ALL, size="small", width=420, margin=(8, 12))
-        self._body = pmui.Column(sizing_mode="stretch_width", margin=0)
+        # of Panel: in one of Material, plots that take the place of other plots are measured before they are there
+        self._body = panel.Column(sizing_mode="stretch_width", margin=0)
         self._view = pmui.Column(self._choice, self._body, sizing_mode="stretch_width")
         self._choice.param.watch(lambda event: self.show(event.new), ["value"])
         self.show(ALL)

@@ -10,23 +10,22 @@ import panel_material_ui as pmui
 
 from trainctl.panel.data.curves import Curves
 from trainctl.panel.data.run_view import RunView
+from trainctl.panel.data.usage import Usage
 from trainctl.panel.data.watcher import Watcher
+from trainctl.panel.pages.run_tabs import RunTabs
 from trainctl.panel.pages.session import may_ask, tick_while_open
-from trainctl.panel.pages.theme import REST, STYLE, frame, message, tabs
+from trainctl.panel.pages.theme import REST, STYLE, frame, message
 from trainctl.panel.widgets import summary
 from trainctl.panel.widgets.actions import ActionBar, label_of
-from trainctl.panel.widgets.config import ConfigTab, ProvenanceTab
 from trainctl.panel.widgets.edits import ChangeTable, EditRow
-from trainctl.panel.widgets.files import FilesTab
 from trainctl.panel.widgets.form import Form
-from trainctl.panel.widgets.log import LogTab
+from trainctl.panel.widgets.log_tail import LogTail
 from trainctl.panel.widgets.pending import PendingBar, set_object, set_params
 from trainctl.panel.widgets.plots import Plots
 from trainctl.panel.widgets.requests import Asking, SentRequest
 
 TICK_MS = 250
 SLOW_TICKS = 4  # numbers, plots and tabs follow once a second; answers at once
-TABS = ("run", "config", "overrides", "log", "files")
 
 
 def run_page(watcher: Watcher) -> pmui.Page:
@@ -49,23 +48,23 @@ class RunPage:
         self._view = view
         self._ticks = 0
         self._asking = Asking(may_ask=may_ask(), tells_actions=False)
+        self._usage = Usage()
         self._facts = _pane(summary.facts(view.row))
         self._facts.styles = REST
         said = self._asking.notice(view)
         self._notice = _pane(said, visible=bool(said))
-        self._form = Form(view, self._change)
+        self._form = Form(view, self._change, self._apply)
         self._bar = PendingBar(self._apply, self._discard)
         self._actions = ActionBar(view, self._do)
-        self._answers = _pane("")
+        self._answers = _pane("", visible=False)
         self._changes = ChangeTable(view, self._take_back)
         self._plots = Plots(view, self._curves)
+        self._tail = LogTail()
         self._tabs = self._with_tabs()
-        if self._tabs.active:  # a link to a tab: it is drawn with what is in it
-            self._look_at_tab()
         head = pmui.FlexBox(self._facts, self._actions.view, justify_content="space-between", gap="0px")
         self.page = frame(
             f"trainctl · {name}",
-            [head, self._notice, self._bar.view, self._answers, self._tabs],
+            [head, self._notice, self._bar.view, self._answers, self._tabs.view],
             "../",
         )
         self._follow()
@@ -79,11 +78,11 @@ class RunPage:
     def _is_open(self) -> bool:
         return self._view.is_editable and self._asking.may_ask
 
-    def _with_tabs(self) -> Any:
-        run = self._view.row.summary.run
+    def _with_tabs(self) -> RunTabs:
         left = pmui.Column(
             self._form.view,
             self._actions.own,
+            self._tail.view,
             sizing_mode="stretch_width",
             styles={"flex": "1 1 540px", "min-width": "0"},
         )
@@ -94,31 +93,11 @@ class RunPage:
             styles={"flex": "1 1 480px", "min-width": "0"},
         )
         body = pmui.FlexBox(left, right, sizing_mode="stretch_width", align_items="flex-start", gap="0px")
-        self._config = ConfigTab(self._watcher, self._name, self._view)
-        self._provenance = ProvenanceTab()
-        self._log = LogTab(self._view)
-        self._files = FilesTab(run)
-        parts = (body, self._config.view, self._provenance.view, self._log.view, self._files.view)
-        made = tabs(TABS, parts)
-        made.param.watch(self._turned, ["active"])
-        return made
+        return RunTabs(self._watcher, self._name, body, self._look_at_body, lambda: self._view)
 
-    def _turned(self, _event: Any) -> None:
-        self._look_at_tab()
-
-    def _look_at_tab(self) -> None:
-        """Bring what is in sight up to date; what is not in sight costs nothing."""
-        shown = TABS[self._tabs.active]
-        if shown == "run":
-            self._plots.follow(self._view, self._curves)
-        elif shown == "config":
-            self._config.look(self._view)
-        elif shown == "overrides":
-            self._provenance.look(self._view)
-        elif shown == "log":
-            self._log.look(self._view)
-        else:
-            self._files.look(self._view.masking)
+    def _look_at_body(self, view: RunView) -> None:
+        self._plots.follow(view, self._curves)
+        self._tail.look(view)
 
     def _change(self) -> None:
         """Follow the person: the answers to what was asked before go when something new is begun."""
@@ -129,7 +108,7 @@ class RunPage:
         self._bar.show(self._form.changes())
         lines = self._asking.lines()
         self._bar.answer(lines if self._is_open else "", busy=self._asking.is_unheard)
-        set_object(self._answers, "" if self._is_open else lines)
+        set_params(self._answers, object="" if self._is_open else lines, visible=bool(lines) and not self._is_open)
 
     def _discard(self) -> None:
         self._form.discard(self._view)
@@ -169,16 +148,21 @@ class RunPage:
         view = self._watcher.view(self._name)
         if view is None:
             return
-        self._form.look()
         old, self._view = self._view, view
         self._ticks += 1
         is_slow, is_other = self._ticks % SLOW_TICKS == 0, not view.is_like(old)
         if is_slow or is_other:
-            set_object(self._facts, summary.facts(view.row))
+            set_object(self._facts, summary.facts(view.row) + self._used())
         if is_slow:
-            self._look_at_tab()
+            self._tabs.look()
         if is_other:
             self._follow()
+
+    def _used(self) -> str:
+        run = self._view.row.summary
+        memory = self._watcher.memory().get(run.slot) if run.slot is not None else None
+        figures = "".join(f"<span>{one}</span>" for one in self._usage.figures(run, memory))
+        return f'<div class="facts dim">{figures}</div>' if figures else ""
 
     def _follow(self) -> None:
         """Show what has changed in the run's files."""

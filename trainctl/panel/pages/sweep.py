@@ -1,7 +1,9 @@
-"""The page of a sweep, or of any directory of runs: counters, slots, the table, and what becomes of the chosen runs."""
+"""The page of a sweep, or of any directory of runs: curves, the table, slots, and what becomes of the chosen runs."""
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 from contextlib import ExitStack
 from typing import Any
 from urllib.parse import quote
@@ -12,23 +14,22 @@ import panel_material_ui as pmui
 from trainctl.panel.data.run_view import RunRow
 from trainctl.panel.data.watcher import Watcher
 from trainctl.panel.pages import theme
-from trainctl.panel.pages.link import argument, remember
+from trainctl.panel.pages.link import argument, names, read, remember, written
 from trainctl.panel.pages.session import may_ask, tick_while_open
 from trainctl.panel.pages.theme import STYLE, frame
 from trainctl.panel.widgets import summary
 from trainctl.panel.widgets.bulk import Bulk
-from trainctl.panel.widgets.overlay import Overlay
 from trainctl.panel.widgets.parameters import Relations
-from trainctl.panel.widgets.pending import set_object, set_params
+from trainctl.panel.widgets.pending import set_object
 from trainctl.panel.widgets.results import ResultsPane
-from trainctl.panel.widgets.runs import RunTable
+from trainctl.panel.widgets.run_curves import RunCurves
+from trainctl.panel.widgets.run_table import RunTable, Shown
 
 TICK_MS = 1000
-AGE_TICKS = 10  # while no run changes, only their ages go on
-STILL_TICKS = 2  # the browser makes the table anew for other groups, and takes no cells meanwhile
-TABS = ("chosen", "results", "relations")
-NOTHING = "nothing"
-STATES = ("all", *summary.STATES)
+SMOOTH = 0.6  # at first: of noisy metrics the raw lines stay visible behind
+TABS = ("curves", "parameters", "results")
+MOST_COMPARED = 8
+MOST_IN_LINK = 20
 
 
 def overview_page(watcher: Watcher) -> pmui.Page:
@@ -43,151 +44,108 @@ class Overview:
         stack = ExitStack()
         stack.enter_context(watcher.watching_rows())
         self._watcher = watcher
-        self._rows: dict[str, RunRow] = {}
-        self._still = self._ticks = 0
-        self._wanted_group = argument("group")
-        rows = watcher.rows()
-        self._facts = _pane(summary.counts(rows, len(watcher.passed_over)))
-        self._slots = _pane(summary.slots(rows, watcher.memory()))
-        self._failures = _pane(summary.failures(rows))
-        self._with_controls()
-        self._table = RunTable(self._found(rows), self._chose)
-        self._overlay = Overlay(watcher, stack, argument("metric"))
+        self._rows: dict[str, RunRow] = watcher.rows()
+        self._heads = panel.pane.HTML("", stylesheets=[STYLE], sizing_mode="stretch_width", margin=(4, 12, 0, 12))
+        self._curves = RunCurves(watcher, stack, card_settings(), argument("by"), remember_cards)
+        self._table = RunTable(watcher, stack, shown_by_link(), self._was_set, self._chose)
         self._bulk = Bulk(watcher, may_ask=may_ask())
         self._results: ResultsPane | None = None
         self._results_place = pmui.Column(sizing_mode="stretch_width", margin=0)
-        self._relations = Relations()
-        self._link = panel.pane.HTML("", stylesheets=[STYLE], margin=(8, 12))
-        set_params(self._columns, options=self._table.columns)
-        self._hide()
-        self._group_by()
-        self._tabs = self._with_tabs()
-        main = [self._facts, self._slots, self._failures, self._controls, self._table.view, self._tabs]
-        self.page = frame(f"trainctl · {watcher.root.name}", main)
-        self._rows = rows
+        self._relations = Relations(argument("outcome"), argument("parameter"), remember_relations, self._choose)
+        self._link = panel.pane.HTML("", stylesheets=[STYLE], margin=(4, 12))
+        self._tabs = theme.tabs(TABS, (self._curves.view, self._relations.view, self._results_place))
+        self._tabs.param.watch(lambda _event: self._look_at_tab(), ["active"])
+        self._table.look(self._rows, self._curves.metrics)
         self._look_at_tab()
-        if wanted := [name for name in argument("runs").split(",") if name]:
-            self._table.choose(wanted)
-            self._chose()
-        self._overlay.metric.param.watch(lambda event: remember(metric=event.new or None), ["value"])
+        if wanted := names("runs"):
+            self._choose(wanted)
+        main = [self._heads, self._tabs, self._link, self._bulk.view, self._table.view]
+        self.page = frame(f"trainctl · {watcher.root.name}", main)
+        self._say()
         tick_while_open(self._tick, TICK_MS, stack)
 
-    def _with_controls(self) -> None:
-        common: dict[str, Any] = {"size": "small", "margin": (6, 6)}
-        self._filter = pmui.TextInput(
-            label="Filter runs", value=argument("filter"), width=240, max_length=200, **common
-        )
-        state = argument("state")
-        self._state = pmui.Select(
-            label="state", options=list(STATES), value=state if state in STATES else "all", width=130, **common
-        )
-        self._group = pmui.Select(label="group by", options=[NOTHING], value=NOTHING, width=150, **common)
-        self._columns = pmui.MultiChoice(label="hide columns", options=[], value=[], width=260, margin=(6, 6))
-        self._filter.param.watch(lambda _event: self._filtered(), ["value_input"])
-        self._state.param.watch(lambda _event: self._filtered(), ["value"])
-        self._group.param.watch(lambda _event: self._group_by(), ["value"])
-        self._columns.param.watch(lambda _event: self._hide(), ["value"])
-        self._controls = pmui.FlexBox(
-            self._filter, self._state, self._group, self._columns, gap="0px", align_items="flex-start"
-        )
+    def _was_set(self, shown: Shown) -> None:
+        for_link = dataclasses.asdict(shown) | {"sort": ("-" if shown.is_down else "") + shown.sort}
+        del for_link["is_down"]
+        remember(**{name: value or None for name, value in for_link.items()})
+        self._look_at_tab()
 
-    def _with_tabs(self) -> Any:
-        chosen = pmui.Column(self._link, self._bulk.view, self._overlay.view, sizing_mode="stretch_width", margin=0)
-        parts = (chosen, self._results_place, self._relations.view)
-        tabs = theme.tabs(TABS, parts)
-        tabs.param.watch(lambda _event: self._turned(), ["active"])
-        return tabs
-
-    def _found(self, rows: dict[str, RunRow]) -> dict[str, RunRow]:
-        """Return the rows that the filter leaves: all its words in the name, the overrides, the slot or the reason."""
-        words = (self._filter.value_input or "").lower().split()
-        state = self._state.value
-        if not words and state == "all":
-            return rows
-        return {
-            name: row
-            for name, row in rows.items()
-            if state in ("all", row.summary.state) and all(word in _text(name, row) for word in words)
-        }
-
-    def _filtered(self) -> None:
-        remember(
-            filter=self._filter.value_input or None, state=None if self._state.value == "all" else self._state.value
-        )
-        self._table.follow(self._found(self._rows), self._rows)
-
-    def _group_by(self) -> None:
-        options = [
-            NOTHING,
-            *(name for name in self._table.columns if name not in ("step", "left", "last sign", "took")),
-        ]
-        wanted = self._group.value if self._group.value != NOTHING else self._wanted_group
-        self._wanted_group = ""
-        set_params(self._group, options=options, value=wanted if wanted in options else NOTHING)
-        groups = [self._group.value] if self._group.value != NOTHING else []
-        remember(group=groups[0] if groups else None)
-        if groups != self._table.view.groupby:
-            self._still = STILL_TICKS
-            self._table.view.groupby = groups
-
-    def _hide(self) -> None:
-        self._table.view.hidden_columns = list(self._columns.value)
+    def _choose(self, chosen: list[str]) -> None:
+        self._table.choose(chosen)
+        self._chose()
 
     def _chose(self) -> None:
-        names = self._table.chosen
-        self._overlay.choose(names)
-        self._bulk.choose(names)
-        remember(runs=",".join(names[:20]) or None)
-        set_object(self._link, _said(names))
-
-    def _turned(self) -> None:
-        self._look_at_tab()
+        chosen = self._table.chosen
+        self._curves.choose(chosen)
+        self._bulk.choose(chosen)
+        remember(runs=written(chosen[:MOST_IN_LINK]) or None)
+        set_object(self._link, _said(chosen))
 
     def _look_at_tab(self) -> None:
         shown = TABS[self._tabs.active]
-        if shown == "chosen":
-            self._overlay.look()
-            self._bulk.look()
+        if shown == "curves":
+            self._curves.look(self._table.index, self._table.found)
         elif shown == "results":
             if self._results is None:  # made when it is asked for; a plot could not be: it would be drawn too early
                 self._results = ResultsPane()
                 self._results_place.append(self._results.view)
             self._results.look(self._rows)
         else:
-            self._relations.look(self._rows)
+            self._relations.look(self._table.index, self._table.found)
 
     def _tick(self) -> None:
-        rows, self._ticks = self._watcher.rows(), self._ticks + 1
-        self._still -= 1
-        set_object(self._slots, summary.slots(rows, self._watcher.memory()))
-        if rows is not self._rows or self._ticks % AGE_TICKS == 0 or self._still == -1:
-            self._rows = rows
-            set_object(self._facts, summary.counts(rows, len(self._watcher.passed_over)))
-            set_object(self._failures, summary.failures(rows))
-            if self._still < 0:
-                self._table.follow(self._found(rows), rows)
-        if self._columns.options != self._table.columns:
-            set_params(self._columns, options=self._table.columns)
-            self._group_by()
+        self._rows = self._watcher.rows()
+        self._say()
+        self._table.look(self._rows, self._curves.metrics)
+        self._bulk.look()
         self._look_at_tab()
 
-
-def _text(name: str, row: RunRow) -> str:
-    run = row.summary
-    return " ".join((name, run.state, *run.overrides, run.slot or "", run.why or "")).lower()
-
-
-def _said(names: list[str]) -> str:
-    if not names:
-        return (
-            '<span class="dim">Choose runs in the table to overlay their metrics, or to ask something of them.</span>'
-        )
-    text = f"{len(names)} chosen"
-    if len(names) == 2:
-        one, other = (quote(name, safe="") for name in names)
-        text += f' · <a href="compare?a={one}&amp;b={other}">compare both</a>'
-    return text
+    def _say(self) -> None:
+        slots = summary.slots(self._rows, self._watcher.memory())
+        parts = [slots, summary.failures(self._rows), summary.shut(len(self._watcher.passed_over))]
+        set_object(self._heads, f'<div class="facts">{"".join(parts)}</div>' if any(parts) else "")
 
 
-def _pane(text: str) -> Any:
-    return panel.pane.HTML(text, stylesheets=[STYLE], sizing_mode="stretch_width", margin=(4, 12))
+def shown_by_link() -> Shown:
+    """Return what the link says of the table."""
+    sort = argument("sort")
+    said = {name: argument(name) for name in ("filter", "state", "group", "curve")}
+    return Shown(sort=sort.removeprefix("-"), is_down=sort.startswith("-"), **said)
+
+
+def card_settings() -> dict[str, Any]:
+    """Return what the link says of the cards."""
+    found: dict[str, Any] = {"log": names("log"), "filter": argument("metrics")}
+    for name, default, most in (
+        ("smooth", SMOOTH, 0.99),
+        ("height", 0, 5000),
+        ("logx", False, True),
+        ("outliers", False, True),
+    ):
+        with contextlib.suppress(ValueError):
+            found[name] = min(max(read(argument(name), default), type(default)(0)), most) if argument(name) else default
+    return found
+
+
+def remember_cards(changed: dict[str, Any]) -> None:
+    """Write into the link what was set of the cards; what is as at first is left out."""
+    named = {"metrics" if name == "filter" else name: value for name, value in changed.items()}
+    kept = {name: written(value)[:500] if value else None for name, value in named.items()}
+    if "smooth" in named:
+        kept["smooth"] = None if named["smooth"] == SMOOTH else written(named["smooth"])
+    remember(**kept)
+
+
+def remember_relations(outcome: str, key: str) -> None:
+    """Write into the link what was asked about parameters."""
+    remember(outcome=outcome or None, parameter=key or None)
+
+
+def _said(chosen: list[str]) -> str:
+    if not chosen:
+        return ""
+    text = f"{len(chosen)} chosen"
+    if 1 < len(chosen) <= MOST_COMPARED:
+        query = quote(written(chosen), safe="")
+        text += f' · <a href="compare?runs={query}">compare {"both" if len(chosen) == 2 else "them"}</a>'
+    return f"<span>{text}</span>"

@@ -25,12 +25,6 @@ THEME = {
 # what stands below a field can be read though the field cannot be changed
 READABLE = {"& .MuiFormHelperText-root.Mui-disabled": {"color": "inherit", "opacity": 0.85}}
 
-# the outline of a field that holds an edit which is not asked for yet
-CHANGED = {
-    "& .MuiOutlinedInput-notchedOutline": {"borderColor": "#d98200 !important", "borderWidth": "2px"},
-    "& .MuiSwitch-track": {"outline": "2px solid #d98200", "outlineOffset": "2px"},
-}
-
 FRAME = {
     "& .MuiToolbar-root": {"minHeight": "44px !important"},
     "& .MuiAppBar-root": {"boxShadow": "none", "backgroundColor": "#36506d"},
@@ -48,9 +42,6 @@ SECTION = {
 ASIDE = {"flex": "0 1 500px", "max-width": "100%", "min-width": "0"}
 REST = {"flex": "1 1 300px", "width": "auto", "min-width": "0", "max-width": "100%"}
 
-# the small buttons beside a number
-NUDGE = {"minWidth": "30px", "padding": "4px 2px", "marginTop": "6px", "fontSize": "13px", "textTransform": "none"}
-
 # narrow, so that all tabs are on a small screen
 _TABS = {"& .MuiTab-root": {"minWidth": "56px", "padding": "8px 12px"}}
 
@@ -62,7 +53,7 @@ STATE_COLORS = {
     "done": "#36506d",
     "queued": "#6a7380",
     **dict.fromkeys(("failed", "timeout", "oom", "unreadable"), "#c62828"),
-    **dict.fromkeys(("interrupted", "paused"), "#a05a00"),
+    **dict.fromkeys(("interrupted", "stopped", "paused"), "#a05a00"),
 }
 
 # beside a log: a name above a state, on a ground that tells which is chosen

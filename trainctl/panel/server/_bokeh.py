@@ -6,11 +6,12 @@ Each has a test that says what is expected of it; the versions that are allowed 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import panel
+import panel.custom
 from bokeh.server.server import BaseServer
 from bokeh.server.tornado import BokehTornado
 from panel.io.callbacks import PeriodicCallback
@@ -36,27 +37,27 @@ __all__ = [
     "hold",
     "is_open",
     "stream_of",
+    "tell",
     "unfollowed_busy",
 ]
 
 MAX_MESSAGE = 4 * 2**20
 
 
-def application_of(
-    pages: Mapping[str, Callable[[], None]], prefix: str, hosts: Iterable[str], headers: list[str]
-) -> BokehTornado:
+def application_of(pages: Mapping[str, Callable[[], None]], prefix: str, headers: list[str]) -> BokehTornado:
     """Return Bokeh's application. Sessions are signed, and hold of a request what these headers say and no cookie.
+
+    It takes a websocket from wherever it comes: the gate before it knows the page's own sites.
 
     Args:
         pages: what makes the page of a route.
         prefix: the first part of every path.
-        hosts: where pages may open websockets from.
         headers: the names of request headers that a page may read.
     """
     return BokehTornado(
         build_applications(dict(pages), title="trainctl"),
         prefix=prefix,
-        extra_websocket_origins=sorted(hosts),
+        extra_websocket_origins=["*"],
         sign_sessions=True,
         secret_key=secrets.token_bytes(32),
         include_headers=headers,
@@ -103,3 +104,8 @@ def extended_template(text: str) -> Template:
     """Return a template in which `base` is Panel's own of a page."""
     made: Template = BASE_TEMPLATE.environment.from_string(text, globals={"base": BASE_TEMPLATE})
     return made
+
+
+def tell(component: panel.custom.ReactiveESM, message: object) -> None:
+    """Send something to a component of ours in the browsers that show it; it comes as `msg:custom`, in order."""
+    component._send_msg(message)

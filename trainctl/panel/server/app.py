@@ -1,7 +1,4 @@
-"""The server's process: Bokeh's application behind the gate, on a socket that was bound before it started.
-
-Which page is where. A later page is one more line here.
-"""
+"""The server's process: Bokeh's application behind the gate, on a socket that was bound before it started."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ import os
 import signal
 import ssl
 import webbrowser
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,41 +17,19 @@ from tornado.ioloop import IOLoop
 from tornado.websocket import WebSocketClosedError
 
 from trainctl.panel.auth.access import ROLE_HEADER, WHO_HEADER, Access
+from trainctl.panel.auth.front import Front
 from trainctl.panel.auth.gate import Gate, prove
 from trainctl.panel.auth.password import Credentials
 from trainctl.panel.auth.proxy import Proxy
 from trainctl.panel.data.watcher import Watcher
-from trainctl.panel.pages.compare import compare_page
-from trainctl.panel.pages.run import run_page
+from trainctl.panel.pages.routes import pages_of
 from trainctl.panel.pages.session import failed
-from trainctl.panel.pages.sweep import overview_page
 from trainctl.panel.server._bokeh import BaseServer, application_of, is_open
 from trainctl.panel.server.browser import way_to
 from trainctl.panel.server.connections import BoundedServer, Listener
 from trainctl.panel.server.lifetime import Lifetime, step_back_as_session
 from trainctl.panel.server.server_log import log_handler
 from trainctl.panel.server.state import PanelDir
-
-
-def pages_of(watcher: Watcher) -> dict[str, Callable[[], None]]:
-    """Return the pages by route. A run's name may hold slashes; in a URL they are `%2F`, so it is one part of it."""
-
-    def overview() -> None:
-        _serve_document(overview_page(watcher))
-
-    def run() -> None:
-        _serve_document(run_page(watcher))
-
-    def compare() -> None:
-        _serve_document(compare_page(watcher))
-
-    return {"/": overview, "/compare": compare, r"/run/(?P<name>[^/]+)": run}
-
-
-def _serve_document(page: Any) -> None:
-    """Put a page into the session's document under its own title."""
-    page.server_doc(panel.state.curdoc, title=page.title, location=True)
-
 
 log = logging.getLogger("trainctl.panel")
 
@@ -65,7 +40,7 @@ RELOAD_MS = 15_000  # for a page to come back; Bokeh keeps its session as long
 
 def run(start: Mapping[str, Any]) -> int:
     """Serve until the page is not used any more. `start` is what `trainctl.panel.server.handle` handed over."""
-    os.umask(0o077)  # for the log, which is begun anew when it is long
+    os.umask(0o077)  # for the log, which is begun again when it is long
     logging.basicConfig(level=logging.WARNING, handlers=[log_handler(PanelDir(Path(start["root"])).log)])
     logging.getLogger("trainctl").setLevel(logging.INFO)
     logging.getLogger("bokeh.server.views.ws").setLevel(logging.ERROR)  # a browser that has left is no news
@@ -84,7 +59,7 @@ async def _serve(start: Mapping[str, Any]) -> None:
     loop.set_exception_handler(_pass_over_closed)
     watcher = Watcher(place.root)
     panel.extension("tabulator", notifications=False, exception_handler=failed)
-    application = application_of(pages_of(watcher), access.prefix, access.hosts, [ROLE_HEADER, WHO_HEADER])
+    application = application_of(pages_of(watcher), access.prefix, [ROLE_HEADER, WHO_HEADER])
     gate = Gate(application, access)
     await prove(gate, access)
     http = BoundedServer(gate, max_body_size=MAX_BODY, max_header_size=MAX_HEADER, ssl_options=_tls(start))
@@ -115,7 +90,8 @@ def _access_of(start: Mapping[str, Any]) -> Access:
     known, named = start.get("credentials"), start.get("proxy")
     credentials = Credentials(**known) if known else None
     proxy = Proxy.from_dict(named) if named else None
-    return Access.of_url(start["url"], start.get("names", ()), credentials, proxy)
+    front = Front.from_dict(start["front"]) if "front" in start else None
+    return Access.of_url(start["url"], start.get("names", ()), credentials, proxy, front)
 
 
 def _tls(start: Mapping[str, Any]) -> ssl.SSLContext | None:

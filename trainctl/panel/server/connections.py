@@ -45,7 +45,7 @@ class BoundedServer(HTTPServer):
         return super().handle_stream(stream, address)
 
     def admitted(self, request: HTTPServerRequest) -> None:
-        """Take note that a request was let in: its connection is no stranger's."""
+        """Take note that a request was let in: its connection counts as trusted."""
         self._strangers.pop(stream_of(request), None)
 
     def close_stranger(self) -> bool:

@@ -105,7 +105,7 @@ class PanelHandle:
             if failure := self.failure():
                 log.warning("%s", failure)
             with contextlib.suppress(OSError):
-                fcntl.flock(self._use, fcntl.LOCK_UN)  # for all who share it: a forked worker is no user
+                fcntl.flock(self._use, fcntl.LOCK_UN)  # for all who share it: a forked worker is not a user
             self.forget()
 
     def end(self) -> bool:
@@ -220,7 +220,7 @@ def _running(place: PanelDir, listening: Listening) -> ServerRecord:
         if record is not None and record.is_alive():
             if listening.keep_min <= record.keep_min:
                 return record
-            if is_server(record):  # else who starts it is about to write the record anew
+            if is_server(record):  # else who starts it is about to write the record again
                 record = dataclasses.replace(record, keep_min=listening.keep_min)
                 place.write_record(record)
                 return record

@@ -6,6 +6,7 @@ Where a server listens, under which names it answers, and by which certificate. 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hmac
 import ipaddress
 import json
@@ -23,8 +24,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from trainctl import __version__
+from trainctl.attempt.process_limit import why_no_process
 from trainctl.config.settings import PanelSettings
-from trainctl.errors import SettingError
+from trainctl.errors import RunDirError, SettingError
+from trainctl.panel.auth.front import FRONT_ALONE, PORT, Front
 from trainctl.panel.auth.password import PASSWORD, USER, Credentials
 from trainctl.panel.auth.proxy import Proxy
 from trainctl.panel.server.state import PanelDir, ServerRecord
@@ -34,7 +37,7 @@ def listening_address(address: str, *, has_login: bool = False) -> str:
     """Return the numeric form of an address to listen on; one that other machines reach only if people must log in.
 
     Raises:
-        SettingError: it is none, or would show the page to other machines without a login.
+        SettingError: it is not an address, or would show the page to other machines without a login.
 
     >>> listening_address("localhost")
     '127.0.0.1'
@@ -85,6 +88,19 @@ def certificate_of(settings: PanelSettings) -> dict[str, str] | None:
     return {"cert": os.path.abspath(settings.cert), "key": os.path.abspath(settings.key)}
 
 
+def ways_from_elsewhere(settings: PanelSettings, url: str) -> list[str]:
+    """Return lines that say how a page is seen through the proxy that the settings name, JupyterHub, or ssh."""
+    front, lines = Front.of(settings), []
+    if (link := front.public_url(url)) is not None:
+        lines.append(f"through the proxy: {link}")
+    elif (base := os.environ.get("JUPYTERHUB_SERVICE_PREFIX")) is not None:
+        front = dataclasses.replace(front, prefix=f"{base.rstrip('/')}/proxy/{PORT}")
+        lines.append(f"through JupyterHub (needs trainctl.panel.hosts=[HOST]): {front.public_url(url)}")
+    if (command := ssh_line(url)) is not None:
+        lines.append(f"to see it on the machine you came from: {command}")
+    return lines
+
+
 def ssh_line(url: str, environment: dict[str, str] | None = None) -> str | None:
     """Return the command that brings a page to the machine from which somebody has come by ssh; None without ssh."""
     given = dict(os.environ) if environment is None else environment
@@ -111,6 +127,7 @@ class Listening:
     credentials: Credentials | None
     proxy: Proxy | None
     certificate: dict[str, str] | None
+    front: Front = FRONT_ALONE
 
     @classmethod
     def of(cls, settings: PanelSettings) -> Listening:
@@ -122,7 +139,8 @@ class Listening:
         credentials, proxy = Credentials.of_environment(), Proxy.of(settings)
         has_login = credentials is not None or proxy is not None
         address = listening_address(settings.address, has_login=has_login)
-        return cls(address, settings.port, settings.keep_min, credentials, proxy, certificate_of(settings))
+        front, certificate = Front.of(settings), certificate_of(settings)
+        return cls(address, settings.port, settings.keep_min, credentials, proxy, certificate, front)
 
     @property
     def handed_over(self) -> dict[str, Any]:
@@ -132,12 +150,13 @@ class Listening:
             "credentials": self.credentials.to_dict() if self.credentials is not None else None,
             "proxy": self.proxy.to_dict() if self.proxy is not None else None,
             "certificate": self.certificate,
+            "front": self.front.to_dict(),
         }
 
     def sealed(self, url: str) -> str:
         """Return what is asked for as a seal that only who knows the link can make: a password is part of it."""
         asked: dict[str, Any] = {"version": __version__, "address": self.address, "port": self.port}
-        asked["certificate"] = self.certificate
+        asked["certificate"], asked["front"] = self.certificate, self.front.to_dict()
         asked["login"] = [os.environ.get(USER), os.environ.get(PASSWORD)] if self.credentials is not None else None
         asked["proxy"] = self.proxy.to_dict() if self.proxy is not None else None
         return hmac.new(url.encode(), json.dumps(asked, sort_keys=True).encode(), "sha256").hexdigest()
@@ -227,6 +246,8 @@ def _spawn(
             env=_environment(),
             start_new_session=True,
         )
+    except OSError as error:
+        raise RunDirError(f"its process cannot be started: {why_no_process(error)}") from error
     finally:
         os.close(output)
     assert child.stdin is not None

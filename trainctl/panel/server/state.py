@@ -1,10 +1,15 @@
-"""Where the page's server of one root leaves its files: `<root>/.trainctl/`, readable by its owner only."""
+"""Where the page's server of one root leaves its files: `<root>/.trainctl/`, readable by its owner only.
+
+Where that is not this user's to write (a colleague's runs, a disk that is read only) they are where all programs of the
+user on this machine meet.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
 import fcntl
+import hashlib
 import json
 import os
 import socket
@@ -12,8 +17,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from trainctl.attempt.host_dir import host_dir
 from trainctl.rundir import files
-from trainctl.rundir.lock import take
+from trainctl.rundir.lock import opened, take
 from trainctl.rundir.paths import own_dir
 from trainctl.rundir.status import boot_id, process_started
 
@@ -67,7 +73,15 @@ class PanelDir:
 
     @property
     def path(self) -> Path:
-        return own_dir(self.root)
+        own = own_dir(self.root)
+        if _may_be_ours(own):
+            return own
+        return host_dir() / "pages" / hashlib.sha256(os.fsencode(os.path.realpath(self.root))).hexdigest()[:16]
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether the root is not this user's to write."""
+        return self.path != own_dir(self.root)
 
     @property
     def users_lock(self) -> Path:
@@ -94,10 +108,10 @@ class PanelDir:
         """Make the directory, or take the one that is there if it is ours, and close it to others.
 
         Raises:
-            OSError: it is a link, belongs to someone else, or cannot be made.
+            OSError: it is a link or a file, or cannot be made.
         """
         with contextlib.suppress(FileExistsError):
-            os.makedirs(self.root, exist_ok=True)
+            os.makedirs(self.path.parent, 0o700 if self.is_elsewhere else 0o777, exist_ok=True)
             os.mkdir(self.path, 0o700)
         stat = os.lstat(self.path)
         if self.path.is_symlink() or not self.path.is_dir() or stat.st_uid != os.geteuid():
@@ -107,7 +121,7 @@ class PanelDir:
 
     def lock(self, path: Path, mode: int, *, patience_s: float = 0.0) -> int | None:
         """Take a flock (`fcntl.LOCK_SH` or `LOCK_EX`) and return its descriptor; None when others keep it too long."""
-        descriptor = _opened(path)
+        descriptor = opened(path)
         deadline = time.monotonic() + patience_s
         while True:
             try:
@@ -124,7 +138,7 @@ class PanelDir:
 
     def take(self, path: Path) -> int | None:
         """Take a flock alone and return its descriptor; None when somebody holds it. Who only looks is waited for."""
-        descriptor, is_ours = _opened(path), False
+        descriptor, is_ours = opened(path), False
         try:
             is_ours = take(descriptor)
             return descriptor if is_ours else None
@@ -160,6 +174,16 @@ class PanelDir:
         for path in (self.record, self.opener):
             with contextlib.suppress(OSError):
                 os.unlink(path)
+
+
+def _may_be_ours(own: Path) -> bool:
+    try:
+        return os.lstat(own).st_uid == os.geteuid()
+    except FileNotFoundError:
+        above = next(each for each in own.parents if each.exists())
+        return os.access(above, os.W_OK | os.X_OK)
+    except OSError:
+        return False
 
 
 def _opened(path: Path) -> int:

@@ -168,7 +168,7 @@ def _is_answered(plain: socket.socket, patience: Patience, over: threading.Event
 
 
 def _by_tls(plain: socket.socket) -> tuple[socket.socket, list[Callable[[], object]]]:
-    """Speak TLS without asking with whom, as nothing secret is said; return what speaks it, and how it begins."""
+    """Speak TLS without asking with whom, as nothing secret is sent; return what speaks it, and how it begins."""
     import ssl
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

@@ -65,7 +65,7 @@ class ActionBar:
     def follow(self, view: RunView, *, may_ask: bool) -> None:
         """Offer what makes sense now."""
         run = view.row.summary
-        is_open = run.state == "running"
+        is_open = run.is_alive
         for name, button in self._buttons.items():
             fits = {"pause": not run.paused, "resume": run.paused}.get(name, name in run.looks)
             set_params(button, visible=is_open and fits, disabled=not may_ask)

@@ -41,7 +41,7 @@ class Origins:
 
 
 def _table(view: RunView) -> str:
-    from trainctl.explain.explain import explain_run  # loads Hydra, which a page needs for nothing else
+    from trainctl.explain.explain import explain_run  # loads Hydra, which a page needs only for this
 
     masking = view.masking
     try:

@@ -75,7 +75,7 @@ def open_requests(view: RunView) -> list[EditRow]:
     """Return the keys of the requests that were refused, or that wait for the run; actions too, done ones as well."""
     lines = []
     recorded = view.changelog.requests if view.changelog is not None else {}
-    held = {one.event.id: one for one in waiting(view.events)} if view.row.summary.state == "running" else {}
+    held = {one.event.id: one for one in waiting(view.events)} if view.row.summary.is_alive else {}
     for event in merged(view.events):
         if event.id in recorded or (event.state == "applied" and event.action is None) or event.cancel is not None:
             continue

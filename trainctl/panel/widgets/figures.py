@@ -8,7 +8,6 @@ from typing import Any
 from bokeh.models import (
     BasicTicker,
     BasicTickFormatter,
-    ColumnDataSource,
     FixedTicker,
     HoverTool,
     LinearScale,
@@ -21,19 +20,17 @@ from bokeh.plotting import figure
 
 LINE = "#4c7fb8"  # seen on white and on near-black alike
 EDIT = "#d98200"
-GAP = "#c8504b"
 GREY = "#88888855"
 COLOURS = (
     "#4c7fb8", "#d9822b", "#3f9c53", "#c8504b", "#8d6bb8", "#8c6d52", "#d26fae", "#7f8790", "#a7a02f", "#2fa3ad",
 )  # fmt: skip
 
 
-def plot(*, x_range: Any = None, height: int = 230) -> Any:
+def plot(*, height: int = 230) -> Any:
     """Return an empty plot. It is made once per page and only changed from then on.
 
     A plot that is put into a page which is shown already is measured before it is ready, and the browser says so.
     """
-    axes: dict[str, Any] = {} if x_range is None else {"x_range": x_range}
     made: Any = figure(
         height=height,
         sizing_mode="stretch_width",
@@ -43,7 +40,6 @@ def plot(*, x_range: Any = None, height: int = 230) -> Any:
         border_fill_alpha=0,
         outline_line_color=None,
         min_border_left=72,
-        **axes,
     )
     made.toolbar.logo = None
     made.toolbar.autohide = True
@@ -76,20 +72,6 @@ def set_places(made: Any, words: Sequence[str] | None) -> None:
     made.xaxis.major_label_overrides = dict(enumerate(words or ()))
     made.xaxis.ticker = BasicTicker() if words is None else FixedTicker(ticks=list(range(len(words))))
     made.xaxis.formatter = PrintfTickFormatter(format="%.4g")
-
-
-def mark_edits(made: Any, source: ColumnDataSource) -> None:
-    """Draw a line over the whole height of a plot at each edit of `source` (`step`, `text`)."""
-    spans = made.vspan(x="step", source=source, line_color=EDIT, line_dash="dashed", line_width=1.2, line_alpha=0.8)
-    made.add_tools(HoverTool(renderers=[spans], tooltips=[("step", "@step{0,0}"), ("edit", "@text")], visible=False))
-
-
-def mark_gaps(made: Any, source: ColumnDataSource) -> None:
-    """Shade where a curve has no point (`first`, `last`, `what`)."""
-    strips = made.vstrip(
-        x0="first", x1="last", source=source, fill_color=GAP, fill_alpha=0.12, line_color=GAP, line_alpha=0.5
-    )
-    made.add_tools(HoverTool(renderers=[strips], tooltips=[("value", "@what")], visible=False))
 
 
 def hover(made: Any, renderers: Sequence[Any], *rows: tuple[str, str]) -> None:

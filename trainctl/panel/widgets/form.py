@@ -1,132 +1,203 @@
-"""The form of one run: keys in sections, open ones with fields; several edits are asked for in one request."""
+"""The form of one run: its keys as a tree of texts, of which the browser makes a widget where one is edited.
+
+The browser says what is typed, this side what it means; several edits are asked for in one request.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import panel
-import panel_material_ui as pmui
+import param
 
+from trainctl.config.controls import Key
+from trainctl.config.keys import join, split
 from trainctl.panel.data.run_view import RunView
-from trainctl.panel.html import html
-from trainctl.panel.pages.theme import STYLE
-from trainctl.panel.server._bokeh import hold
-from trainctl.panel.widgets.field import Field, PendingEdit
-from trainctl.panel.widgets.key_groups import OWN, grouped, to_open
+from trainctl.panel.widgets.field import MAX_SHOWN, PendingEdit, change_of, options_of, text_of
 from trainctl.panel.widgets.pending import set_params
-from trainctl.panel.widgets.section import Section
+from trainctl.text import number
+
+OWN = "trainctl"
+TOO_LONG = "locked here: longer than a page shows; trainctl set changes it"
+MAX_TYPED = 2**20
+_STYLE = Path(__file__).with_name("key_tree.css").read_text()
+
+
+class KeyTree(panel.custom.JSComponent):  # type: ignore[misc]  # Panel is untyped
+    """The part that runs in the browser, `key_tree.js`.
+
+    Attributes:
+        lines: all groups and keys with their first texts, as JSON: one text costs the server little, however many.
+        changed: the texts of the keys that have another one by now.
+        state: whether keys can be edited, the number of the last message that was heard, and what was typed.
+    """
+
+    lines = param.String("[]")
+    changed = param.Dict({})
+    state = param.Dict({"is_open": False, "heard": 0, "texts": {}})
+
+    _esm = Path(__file__).with_name("key_tree.js").read_text()
 
 
 class Form:
-    """All keys of a run that are not hidden. A field costs time and memory: it is made when it is first needed."""
+    """All keys of a run that are not hidden, and what was typed for some of them and not asked for yet."""
 
-    def __init__(self, view: RunView, on_change: Callable[[], None]) -> None:
-        self._view = view
+    def __init__(self, view: RunView, on_change: Callable[[], None], on_apply: Callable[[], None]) -> None:
         self._on_change = on_change
-        self._may_edit = view.is_editable
-        self._typed = self._filtered = ""
-        self._filter = pmui.TextInput(label="Filter keys", size="small", width=240, max_length=200, margin=(6, 8))
-        self._said = panel.pane.HTML("", stylesheets=[STYLE], margin=(4, 12), visible=False)
-        self._lay_out()
-        self.view = pmui.Column(self._filter, self._said, *self._cards, sizing_mode="stretch_width", margin=0)
-
-    def _lay_out(self) -> None:
-        """Make the sections for the keys that the run has: another attempt may have others, and an edit may add one."""
-        self._keys = self._view.keys
-        specs = {key: spec for key, spec in self._keys.items() if not spec.hidden}
-        self._order = {key: place for place, key in enumerate(specs)}
-        self._sections = [Section(group, specs, self._make) for group in grouped(specs)]
-        self._section_of = {key: section for section in self._sections for key in section.found}
-        self._open_unfiltered: set[Section] | None = None  # while there is a filter
-        self._turn(to_open({section: section.size for section in self._sections if section.title != OWN}))
-        self._cards = [section.card for section in self._sections]
-
-    def _lay_out_again(self) -> None:
-        """Lay the form out for other keys; what is open stays so, and so does what was typed."""
-        opened = {section.title for section in self._sections if section.is_open}
-        typed = {change.key: change.new for change in self.changes()}
-        self._lay_out()
-        self._turn({section for section in self._sections if section.is_open or section.title in opened})
-        for key, text in typed.items():
-            if (section := self._section_of.get(key)) is not None:
-                section.field(key).type(text)
-        if self._filtered:
-            self._show_found(self._filtered.lower().split())
-        set_params(self.view, objects=[self._filter, self._said, *self._cards])
-
-    @property
-    def fields(self) -> dict[str, Field]:
-        """The fields that there are, in order of the keys."""
-        found = {key: field for section in self._sections for key, field in section.fields.items()}
-        return dict(sorted(found.items(), key=lambda item: self._order[item[0]]))
-
-    def look(self) -> None:
-        """Follow the filter once nothing has been typed into it since the last look."""
-        before, self._typed = self._typed, self._filter.value_input or ""
-        if before == self._typed != self._filtered:
-            self._filtered = self._typed
-            self._show_found(self._typed.lower().split())
+        self._on_apply = on_apply
+        self._is_open = view.is_editable
+        self._typed: dict[str, str] = {}
+        self._heard = 0
+        self._keys: dict[str, Key] = {}
+        self.view = KeyTree(stylesheets=[_STYLE], sizing_mode="stretch_width", margin=(4, 8))
+        self.view.on_msg(lambda event: self._hear(event.data))
+        self._lay_out(view)
+        self._tell()
 
     def changes(self) -> list[PendingEdit]:
         """Return what was changed and not asked for yet, in order of the keys."""
-        return [change for field in self.fields.values() if (change := field.change()) is not None]
+        if not self._is_open:
+            return []
+        found = (self._change(key) for key in self._keys if key in self._typed)
+        return [change for change in found if change is not None]
 
     def follow(self, view: RunView, *, may_ask: bool = True) -> None:
-        """Take over the run's values, without touching what is being typed."""
-        self._view, self._may_edit = view, view.is_editable and may_ask
-        if view.keys.keys() != self._keys.keys():
-            self._lay_out_again()
-        for section in self._sections:
-            section.follow(view.values)
-        for field in self.fields.values():
-            field.allow(self._may_edit)
+        """Take over the run's values, without touching what was typed."""
+        self._is_open = view.is_editable and may_ask
+        if _shown_keys(view) != self._keys:  # another attempt has others, and an edit may add one
+            self._lay_out(view)
+        else:
+            self._take_values(view.values)
+        self._tell()
 
-    def accept(self, view: RunView, asked: dict[str, str]) -> None:
+    def accept(self, view: RunView, asked: Mapping[str, str]) -> None:
         """Let go of the texts that the run has taken; one that was changed since stays."""
-        fields = self.fields
-        for key, text in asked.items():
-            if (field := fields.get(key)) is not None:
-                field.follow(view.values.get(key), forget=field.text == text)
+        self._take_values(view.values)
+        self._typed = {key: text for key, text in self._typed.items() if asked.get(key) != text}
+        self._tell()
 
-    def give_back(self, asked: dict[str, str]) -> None:
+    def give_back(self, asked: Mapping[str, str]) -> None:
         """Put texts that were refused back where nothing else has been typed since."""
-        for key, text in asked.items():
-            section = self._section_of[key]
-            field = section.field(key)
-            if field.change() is None:
-                field.type(text)
-            section.turn(is_open=section.is_open, values=self._view.values)
+        self._typed = {**{key: text for key, text in asked.items() if key in self._keys}, **self._typed}
+        self._tell()
 
     def discard(self, view: RunView) -> None:
         """Show the run's values everywhere."""
-        for key, field in self.fields.items():
-            field.follow(view.values.get(key), forget=True)
+        self._typed = {}
+        self._take_values(view.values)
+        self._tell()
 
-    def _make(self, key: str, label: str, value: Any) -> Field:
-        return Field(key, self._keys, value, self._on_change, live=self._may_edit, label=label)
+    def _lay_out(self, view: RunView) -> None:
+        """Make the tree for the keys that the run has."""
+        self._keys = _shown_keys(view)
+        self._values = {key: view.values.get(key) for key in self._keys}
+        self._first = {key: text_of(value, self._keys[key]) for key, value in self._values.items()}
+        self._now = dict(self._first)
+        self._typed = {key: text for key, text in self._typed.items() if key in self._keys}
+        lines = json.dumps(lines_of(self._keys, self._first), separators=(",", ":"))
+        set_params(self.view, lines=lines, changed={})
 
-    def _turn(self, opened: set[Section]) -> None:
-        with hold(freeze=True):  # or Panel would look through the whole document once per section
-            for section in self._sections:
-                section.turn(is_open=section in opened, values=self._view.values)
+    def _take_values(self, values: Mapping[str, Any]) -> None:
+        for key, before in self._values.items():
+            value = values.get(key)
+            if type(value) is not type(before) or value != before:
+                self._values[key], self._now[key] = value, text_of(value, self._keys[key])
+        set_params(self.view, changed={key: text for key, text in self._now.items() if text != self._first[key]})
 
-    def _show_found(self, words: list[str]) -> None:
-        """Show the keys that have all the words of the filter in them; without words what was open before it."""
-        if words and self._open_unfiltered is None:
-            self._open_unfiltered = {section for section in self._sections if section.is_open}
-        for section in self._sections:
-            section.find(words)
-        with_some = [section for section in self._sections if section.found]
-        if words:
-            opened = to_open({section: section.size for section in with_some}) or set(with_some[:1])
-        else:
-            opened, self._open_unfiltered = self._open_unfiltered or set(), None
-        self._turn(opened)
-        said = ""
-        if not with_some:
-            said = f"No key has {html(' and '.join(words))} in it."
-        elif words and len(opened) < len(with_some):
-            number = sum(len(section.found) for section in with_some)
-            said = f"{number:,} keys found in {len(with_some)} sections; open one, or add a word."
-        set_params(self._said, object=said, visible=bool(said))
+    def _change(self, key: str) -> PendingEdit | None:
+        return change_of(key, self._typed[key], self._values[key], self._keys)
+
+    def _tell(self) -> None:
+        """Tell the browser what it may do, and what is known of each text that was typed."""
+        marks = {}
+        for key, text in self._typed.items() if self._is_open else ():
+            change = self._change(key)
+            marks[key] = {"text": text, "error": change.error if change else None, "same": change is None}
+        set_params(self.view, state={"is_open": self._is_open, "heard": self._heard, "texts": marks})
+
+    def _hear(self, said: Any) -> None:
+        """Take what a browser says: anybody may have made it say so, so all of it is looked at."""
+        if not isinstance(said, dict) or not self._is_open:
+            return
+        texts = said.get("texts")
+        for key, text in texts.items() if isinstance(texts, dict) else ():
+            if key in self._keys and not _why_locked(self._keys[key], self._first[key]) and _is_text_or_none(text):
+                self._typed.pop(key, None)
+                if text is not None:
+                    self._typed[key] = text
+        self._heard = serial if isinstance(serial := said.get("serial"), int) else self._heard
+        self._tell()
+        if texts:
+            self._on_change()
+        if said.get("apply") is True:
+            self._on_apply()
+
+
+def lines_of(keys: Mapping[str, Key], texts: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Return the lines of the tree: a group above the keys that it holds; a group of one group is one with it.
+
+    >>> [line["label"] for line in lines_of({"seed": Key("int"), "a.b.x": Key("int"), "a.b.y": Key("int")}, {})]
+    ['seed', 'a.b', 'x', 'y']
+    """
+    nested: dict[Any, Any] = {}
+    for key in sorted(keys, key=lambda key: split(key)[0] == OWN):  # trainctl's settings come last
+        *above, name = split(key)
+        node: dict[Any, Any] = nested
+        for part in above:
+            node = node.setdefault((part,), {})
+        node[name] = key
+    return list(_lines(nested, (), keys, texts))
+
+
+def _lines(node: Any, above: tuple[str, ...], keys: Mapping[str, Key], texts: Mapping[str, str]) -> Iterable[Any]:
+    """Walk through nested keys, of which the groups are named by tuples; `above` has one name per level."""
+    for name, found in node.items():
+        if isinstance(found, str):
+            yield {"depth": len(above), "label": name, "key": found, **_about(keys[found], texts.get(found, ""))}
+            continue
+        path = name
+        while len(found) == 1 and isinstance(next(iter(found)), tuple):
+            path, found = path + next(iter(found)), next(iter(found.values()))
+        label = join(path)
+        yield {"depth": len(above), "label": label, "path": "\n".join((*above, label))}
+        yield from _lines(found, (*above, label), keys, texts)
+
+
+def _about(spec: Key, text: str) -> dict[str, Any]:
+    """Return what the browser needs to know of a key, without what it need not."""
+    said: dict[str, Any] = {
+        "text": text[:MAX_SHOWN],
+        "type": spec.type,
+        "locked": _why_locked(spec, text),
+        "help": spec.help,
+        "options": options_of(spec),
+    }
+    if spec.type in ("int", "float"):
+        said |= {"min": spec.min, "max": spec.max, "step": spec.step, "log": spec.log or None, "takes": _takes(spec)}
+    return {name: value for name, value in said.items() if value is not None}
+
+
+def _takes(spec: Key) -> str | None:
+    if spec.min is not None and spec.max is not None:
+        return f"{number(spec.min)} to {number(spec.max)}"
+    if spec.min is not None:
+        return f"at least {number(spec.min)}"
+    return None if spec.max is None else f"at most {number(spec.max)}"
+
+
+def _shown_keys(view: RunView) -> dict[str, Key]:
+    return {key: spec for key, spec in view.keys.items() if not spec.hidden}
+
+
+def _why_locked(spec: Key, text: str) -> str | None:
+    """Say why a key cannot be edited on the page."""
+    if spec.locked is None:
+        return TOO_LONG if len(text) > MAX_SHOWN else None
+    return spec.locked if spec.locked.startswith("locked") else f"locked: {spec.locked}"
+
+
+def _is_text_or_none(text: Any) -> bool:
+    return text is None or (isinstance(text, str) and len(text) <= MAX_TYPED)

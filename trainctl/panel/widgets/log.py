@@ -232,16 +232,16 @@ class LogTab:
         set_object(self._text, text)
 
 
-def read_end(log: Path, masking: Masking) -> tuple[list[str], bool]:
-    """Return the last lines of a log, secrets masked, and whether there are earlier ones.
+def read_end(log: Path, masking: Masking, most: int = TAIL_BYTES) -> tuple[list[str], bool]:
+    """Return the last lines of a log, at most so many bytes, secrets masked, and whether there are earlier ones.
 
     Raises:
         OSError: it is not there, cannot be read, or is a link.
     """
     with files.open_regular(log) as file:
         size = file.seek(0, 2)
-        file.seek(max(0, size - TAIL_BYTES))
-        data = file.read(TAIL_BYTES)
+        file.seek(max(0, size - most))
+        data = file.read(most)
     text = masking.text(data.decode(errors="replace"))
     lines = [ansi.last_written(line) for line in text.split("\n")]
     if size > len(data):

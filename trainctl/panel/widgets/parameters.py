@@ -1,144 +1,172 @@
-"""What the parameters of finished runs have to do with what came out: one parameter at a time, and all side by side."""
+"""What the parameters of finished runs have to do with what came out: parallel axes, what each explains, a trend."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import panel
-import panel_material_ui as pmui
-from bokeh.models import ColumnDataSource
+import panel.custom
 
-from trainctl.panel.data.results import names_of, value_of
+from trainctl.examine.columns import is_seed
+from trainctl.panel.data.line_groups import colouring
+from trainctl.panel.data.run_index import RunIndex
 from trainctl.panel.data.run_view import RunRow
-from trainctl.panel.widgets import figures
-from trainctl.panel.widgets.pending import set_params
-from trainctl.panel.widgets.runs import swept_of
+from trainctl.panel.server._bokeh import tell
+from trainctl.rundir.fields import number
+from trainctl.text import value as short
+
+MOST_RUNS = 2000
+MOST_WORDS = 30  # of one parameter; one with more tells nothing in a plot
+GROUPS = 6  # of numbers, where it is asked what they explain
+TOO_FEW = "What parameters have to do with the outcome is shown here once two runs that differ in some are done."
+
+
+class RelationsView(panel.custom.JSComponent):  # type: ignore[misc]  # Panel is untyped
+    """Draws what it is sent, and tells what a person does; see `parameters.js`."""
+
+    _esm = Path(__file__).with_name("parameters.js")
 
 
 class Relations:
-    """Two plots of the runs that are done."""
+    """Shows the runs that are done, of those that the filter has left.
 
-    def __init__(self) -> None:
+    Args:
+        outcome: what the link says is asked about; else the first that the runs have.
+        key: the parameter that it is drawn against.
+        remember: is called with both when a person has chosen.
+        choose: is called with the runs that a person has brushed and then chosen.
+    """
+
+    def __init__(
+        self,
+        outcome: str,
+        key: str,
+        remember: Callable[[str, str], None],
+        choose: Callable[[list[str]], None],
+    ) -> None:
+        self._outcome, self._key = outcome, key
+        self._remember, self._choose = remember, choose
+        self._index = RunIndex()
         self._rows: Mapping[str, RunRow] = {}
-        self._seen: object = None
-        common: dict[str, Any] = {"size": "small", "margin": (6, 6), "width": 200}
-        self._key = pmui.Select(label="parameter", options=[""], value="", **common)
-        self._metric = pmui.Select(label="outcome", options=[""], value="", **common)
-        self._points = ColumnDataSource({"x": [], "y": [], "run": []})
-        self._lines = ColumnDataSource({"x": [], "y": [], "run": [], "said": [], "color": []})
-        self._ends = ColumnDataSource({"x": [], "y": [], "text": []})
-        self._scatter, self._parallel = self._drawn_scatter(), self._drawn_parallel()
-        for widget in (self._key, self._metric):
-            widget.param.watch(lambda _event: self._draw(), ["value"])
-        self.view = pmui.Column(
-            pmui.FlexBox(self._key, self._metric, gap="0px"),
-            panel.pane.Bokeh(self._scatter, sizing_mode="stretch_width", margin=(0, 4)),
-            panel.pane.Bokeh(self._parallel, sizing_mode="stretch_width", margin=(0, 4)),
-            sizing_mode="stretch_width",
-            margin=0,
-        )
+        self._names: list[str] = []
+        self._is_ready = False
+        self._sent = ""
+        self.view = RelationsView(sizing_mode="stretch_width", margin=0)
+        self.view.on_msg(self._told)
 
-    def look(self, rows: Mapping[str, RunRow]) -> None:
-        """Draw anew when other runs are done."""
-        done = {name: row for name, row in rows.items() if row.summary.state == "done"}
-        seen = [id(row) for row in done.values()]
-        if seen == self._seen:
+    def look(self, index: RunIndex, names: Sequence[str]) -> None:
+        """Draw again when other runs are done."""
+        if index.rows is not self._rows or list(names) != self._names:
+            self._index, self._rows, self._names = index, index.rows, list(names)
+            self._send()
+
+    def _told(self, event: Any) -> None:
+        what = event.data if isinstance(event.data, dict) else {}
+        kind, name = what.get("kind"), what.get("name")
+        if kind == "ready":
+            self._is_ready, self._sent = True, ""
+            self._send()
+        elif kind == "outcome" and isinstance(name, str):
+            self._outcome = name
+            self._remember(self._outcome, self._key)
+            self._send()
+        elif kind == "key" and isinstance(name, str):
+            self._key = name
+            self._remember(self._outcome, self._key)
+        elif kind == "choose" and isinstance(what.get("names"), list):
+            wanted = set(map(str, what["names"]))
+            self._choose([name for name in self._names if name in wanted])
+
+    def _send(self) -> None:
+        if not self._is_ready:
             return
-        self._seen, self._rows = seen, done
-        keys, metrics = list(swept_of(done)), names_of(done)
-        set_params(self._key, options=keys or [""], value=_kept(self._key.value, keys))
-        set_params(self._metric, options=metrics or [""], value=_kept(self._metric.value, metrics))
-        self._draw()
-
-    def _draw(self) -> None:
-        metric = self._metric.value
-        values = {name: found for name, row in self._rows.items() if (found := value_of(row, metric)) is not None}
-        swept = {key: dict(zip(self._rows, column, strict=True)) for key, column in swept_of(self._rows).items()}
-        by = swept.get(self._key.value, {})
-        points, words = points_of([by.get(name) for name in values])
-        self._points.data = {"x": points, "y": list(values.values()), "run": list(values)}
-        figures.set_places(self._scatter, words)
-        self._scatter.xaxis.axis_label, self._scatter.yaxis.axis_label = self._key.value, metric
-        columns = {key: scaled([parameter[name] for name in values]) for key, parameter in swept.items()}
-        columns[metric] = scaled([f"{value:.6g}" for value in values.values()])
-        self._lines.data, self._ends.data = lines_of(columns, values)
-        figures.set_places(self._parallel, list(columns))
-
-    def _drawn_scatter(self) -> Any:
-        made = figures.plot()
-        drawn = made.scatter("x", "y", source=self._points, size=9, color=figures.LINE, alpha=0.8)
-        figures.hover(made, [drawn], ("run", "@run"), ("parameter", "@x"), ("outcome", "@y"))
-        return made
-
-    def _drawn_parallel(self) -> Any:
-        made = figures.plot(height=260)
-        drawn = made.multi_line("x", "y", source=self._lines, line_color="color", line_width=2, line_alpha=0.75)
-        figures.hover(made, [drawn], ("run", "@run"), ("", "@said"))
-        made.yaxis.visible = made.ygrid.visible = False
-        text = {"text_font_size": "10px", "text_color": "#808890", "text_baseline": "middle"}
-        made.text("x", "y", text="text", source=self._ends, x_offset=5, **text)
-        return made
+        text = json.dumps(relations_of(self._index, self._names, self._outcome) | {"key": self._key})
+        if text != self._sent:
+            self._sent = text
+            tell(self.view, text)
 
 
-def points_of(parameter: list[str | None]) -> tuple[list[float], list[str] | None]:
-    """Return the places on the x axis: the numbers themselves, or one place per value, with the values in order.
-
-    >>> points_of(["0.1", "1"]), points_of(["new", "batch", "new"])
-    (([0.1, 1.0], None), ([0.0, 1.0, 0.0], ['new', 'batch']))
-    """
-    numbers = [number for text in parameter if (number := number_of(text)) is not None]
-    if len(numbers) == len(parameter):
-        return numbers, None
-    words = list(dict.fromkeys(text or "" for text in parameter))
-    return [float(words.index(text or "")) for text in parameter], words
-
-
-Columns = Mapping[str, list[tuple[float, str]]]
-
-
-def lines_of(columns: Columns, values: Mapping[str, float]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return a line per run over all columns, and the texts that stand at the columns."""
-    ranks = scaled([repr(value) for value in values.values()])
-    lines = {
-        "x": [list(range(len(columns)))] * len(values),
-        "y": [[column[at][0] for column in columns.values()] for at in range(len(values))],
-        "run": list(values),
-        "said": [", ".join(f"{key}={column[at][1]}" for key, column in columns.items()) for at in range(len(values))],
-        "color": [figures.between(rank) for rank, _ in ranks],
+def relations_of(index: RunIndex, names: Sequence[str], wanted: str) -> dict[str, Any]:
+    """Return what is drawn: the outcomes, what each parameter explains, and each run's place in all."""
+    entries = [index[name] for name in names if index[name].values["state"] == "done"][:MOST_RUNS]
+    outcomes = [
+        name
+        for name in (*index.results, *index.metrics)
+        if any(_finite(one.values.get(name)) is not None for one in entries)
+    ]
+    outcome = wanted if wanted in outcomes else next(iter(outcomes), "")
+    entries = [one for one in entries if _finite(one.values.get(outcome)) is not None]
+    values = [float(one.values[outcome]) for one in entries]
+    keys: list[dict[str, Any]] = []
+    columns: list[tuple[list[float | None], list[str]]] = []
+    for key in index.swept:
+        given = [one.values.get(key) for one in entries]
+        texts = [short(one) for one in given]
+        is_number = all(one is None or _finite(one) is not None for one in given)
+        words = None if is_number else list(dict.fromkeys(text for text in texts if text))
+        if len(set(filter(None, texts))) < 2 or len(words or ()) > MOST_WORDS:
+            continue
+        if words is None:
+            places = [_finite(one) for one in given]
+        else:
+            places = [float(words.index(text)) if text else None for text in texts]
+        share = 0.0 if is_seed(key) else explained(places, values, is_number=words is None)
+        keys.append({"name": key, "words": words, "share": share})
+        columns.append((places, texts))
+    colours = colouring(outcome, values).colours
+    return {
+        "outcomes": outcomes,
+        "outcome": outcome,
+        "keys": keys,
+        "empty": "" if keys and len(entries) > 1 else TOO_FEW,
+        "runs": [
+            {
+                "name": (name := str(entry.values["run"])),
+                "href": f"run/{quote(name, safe='')}",
+                "values": [places[at] for places, _ in columns],
+                "texts": [texts[at] for _, texts in columns],
+                "outcome": values[at],
+                "color": colours[at],
+            }
+            for at, entry in enumerate(entries)
+        ],
     }
-    places = [(at, *place) for at, column in enumerate(columns.values()) for place in dict.fromkeys(column)]
-    return lines, {"x": [p[0] for p in places], "y": [p[1] for p in places], "text": [p[2] for p in places]}
 
 
-def scaled(texts: list[str | None]) -> list[tuple[float, str]]:
-    """Return each text's place between 0 and 1: numbers by size, others in order of first appearance.
+def explained(places: Sequence[float | None], outcome: Sequence[float], *, is_number: bool) -> float:
+    """Return the share of an outcome's variance that lies between groups, corrected for chance (epsilon squared).
 
-    >>> scaled(["1", "3", "2"]), scaled(["b", "a", None])
-    ([(0.0, '1'), (1.0, '3'), (0.5, '2')], [(0.0, 'b'), (0.5, 'a'), (1.0, '')])
+    Numbers are gathered in at most `GROUPS` groups of equal size.
+
+    >>> explained([0, 0, 1, 1], [1.0, 1.1, 5.0, 5.1], is_number=False) > 0.99
+    True
+    >>> explained([0, 1, 0, 1], [1.0, 1.1, 5.0, 5.1], is_number=False)
+    0.0
     """
-    words = [text or "" for text in texts]
-    numbers = [number_of(text) for text in words]
-    order = list(dict.fromkeys(words))
-    places = [
-        float(order.index(word)) if number is None else number for word, number in zip(words, numbers, strict=True)
-    ]
-    if any(number is None for number in numbers):
-        places = [float(order.index(word)) for word in words]
-    low, high = min(places, default=0.0), max(places, default=0.0)
-    return [
-        ((place - low) / (high - low) if high > low else 0.5, word) for place, word in zip(places, words, strict=True)
-    ]
+    pairs = sorted((place, one) for place, one in zip(places, outcome, strict=True) if place is not None)
+    distinct = sorted({place for place, _ in pairs})
+    size = -(-len(distinct) // GROUPS) if is_number and len(distinct) > GROUPS else 1
+    group_of = {place: at // size for at, place in enumerate(distinct)}
+    groups: dict[int, list[float]] = {}
+    for place, one in pairs:
+        groups.setdefault(group_of[place], []).append(one)
+    number_of_runs, number_of_groups = len(pairs), len(groups)
+    if number_of_groups < 2 or number_of_runs <= number_of_groups:
+        return 0.0
+    mean = sum(one for _, one in pairs) / number_of_runs
+    total = sum((one - mean) ** 2 for _, one in pairs)
+    within = sum((one - sum(each) / len(each)) ** 2 for each in groups.values() for one in each)
+    if not 0 < total < math.inf:
+        return 0.0
+    chance = (number_of_groups - 1) * within / (number_of_runs - number_of_groups)
+    return max(0.0, min(1.0, (total - within - chance) / total))
 
 
-def number_of(text: str | None) -> float | None:
-    """Return the number that a text writes; None for any other text, and for what is not finite."""
-    try:
-        value = float(text or "")
-    except ValueError:
-        return None
-    return value if abs(value) < float("inf") else None
-
-
-def _kept(value: str, options: list[str]) -> str:
-    return value if value in options else next(iter(options), "")
+def _finite(value: Any) -> float | None:
+    found = number(value)
+    return float(found) if found is not None and math.isfinite(found) else None

@@ -1,216 +1,201 @@
-"""The two plots of a run page: a metric, and below it a value, over the same steps, with a mark at each edit."""
+"""The cards of a run page: each metric, and values that were edited, over the same steps, with a mark at each edit.
+
+The browser draws them; this side sends what is new.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import panel
-import panel_material_ui as pmui
-from bokeh.models import ColumnDataSource
+import param
 
-from trainctl.panel.data.curves import UNSEEN, Curves, Mark, dotted, not_finite
+from trainctl.config.changelog import Changelog
+from trainctl.config.edit import parse_edit
+from trainctl.errors import EditError
+from trainctl.panel.data.curves import UNSEEN, Curves, Mark
 from trainctl.panel.data.run_view import RunView, value_at
-from trainctl.panel.widgets import figures
 from trainctl.panel.widgets.pending import set_params
+from trainctl.rundir.edits import applied_edits, merged
 from trainctl.text import one_line
 
-_NO_GAPS: dict[str, list[Any]] = {"first": [], "last": [], "what": []}
+MAX_METRICS = 60
+MAX_VALUES = 6  # of those that were edited; a person may add others
+MAX_ADDED = 20
+MAX_MARKS = 300
+_STYLE = Path(__file__).with_name("charts.css").read_text()
+
+
+class Charts(panel.custom.JSComponent):  # type: ignore[misc]  # Panel is untyped
+    """The part that runs in the browser, `charts.js`.
+
+    Attributes:
+        metrics: the names of the cards of metrics.
+        values: the changes of each key that has a card, and whether its axis runs in powers at first.
+        keys: the keys that could have a card.
+        marks: steps of edits and what was edited; the same of what is to come, with the numbers.
+        now: the step of the run.
+        news: the new points of some metrics: name, number of the first one, whether these are all, steps, values.
+    """
+
+    metrics = param.List([])
+    values = param.Dict({})
+    keys = param.List([])
+    marks = param.Dict({"edits": [], "ahead": []})
+    now = param.Integer(0)
+    news = param.Dict({})
+
+    _esm = Path(__file__).with_name("charts.js").read_text()
 
 
 class Plots:
-    """Follows a run: what is new is streamed, and nothing is drawn while nothing changes."""
+    """Follows a run: what is new is sent, and nothing is while nothing changes."""
 
     def __init__(self, view: RunView, curves: Curves) -> None:
         self._curves = curves
-        self._mark: Mark = UNSEEN
-        self._smoothed: float | None = None
+        self._seen: dict[str, Mark] = {}
+        self._sent = 0
+        self._added: list[str] = []
         self._view = view
-        self._metric_data = ColumnDataSource({"step": [], "raw": [], "value": []})
-        self._gaps = ColumnDataSource(_NO_GAPS)
-        self._value_data = ColumnDataSource({"step": [], "value": []})
-        self._points = ColumnDataSource({"step": [], "value": [], "text": []})
-        self._edits = ColumnDataSource({"step": [], "text": []})
-        names = curves.names
-        common: dict[str, Any] = {"size": "small", "margin": (6, 6)}
-        self._metric = pmui.Select(label="metric", options=names, value=next(iter(names), None), width=180, **common)
-        self._smooth = pmui.FloatSlider(
-            label="smoothing", start=0, end=0.99, step=0.01, value=0, width=130, tooltips=False, **common
-        )
-        self._metric_log = pmui.Switch(label="log", value=False, **common)
-        keys = plottable(view)
-        self._key = pmui.Select(label="value", options=keys, value=first_key(view, keys), width=220, **common)
-        self._value_log = pmui.Switch(label="log ", value=_wants_log(view, self._key.value), **common)
-        self._figures = self._drawn()
-        panes = [panel.pane.Bokeh(made, sizing_mode="stretch_width", margin=(0, 4)) for made in self._figures]
-        self._set_axes()
-        self._metric.param.watch(self._other_metric, ["value"])
-        self._smooth.param.watch(self._other_metric, ["value_throttled"])
-        self._key.param.watch(self._other_key, ["value"])
-        for switch in (self._metric_log, self._value_log):
-            switch.param.watch(lambda _event: self._set_axes(), ["value"])
-        self.view = pmui.Paper(
-            pmui.FlexBox(self._metric, self._smooth, self._metric_log, align_items="center", gap="0px"),
-            panes[0],
-            pmui.FlexBox(self._key, self._value_log, align_items="center", gap="0px"),
-            panes[1],
-            variant="outlined",
-            sizing_mode="stretch_width",
-            margin=(4, 8),
-        )
+        self.view = Charts(stylesheets=[_STYLE], sizing_mode="stretch_width", margin=(0, 8))
+        self.view.on_msg(lambda event: self._hear(event.data))
+        self._show_edits()
         self.follow(view, curves)
 
     def follow(self, view: RunView, curves: Curves) -> None:
         """Show what is new."""
-        is_other, self._view = view.changelog is not self._view.changelog, view
+        is_other, self._view = not view.is_like(self._view), view
         if curves is not self._curves:
-            self._curves, self._mark = curves, UNSEEN
-        if (names := curves.names) != self._metric.options:
-            set_params(self._metric, options=names, value=self._metric.value or next(iter(names), None))
-        self._stream()
+            self._curves, self._seen = curves, {}
         if is_other:
-            keys = plottable(view)
-            set_params(self._key, options=keys, value=self._key.value or first_key(view, keys))
-        self._show_value()
+            self._show_edits()
+        set_params(self.view, metrics=self._curves.names[:MAX_METRICS], now=view.row.summary.step or 0)
+        self._send()
 
-    def _drawn(self) -> tuple[Any, Any]:
-        top = figures.plot()
-        raw = top.line("step", "raw", source=self._metric_data, color=figures.LINE, alpha=0.3)
-        line = top.line("step", "value", source=self._metric_data, color=figures.LINE, line_width=1.8, line_cap="round")
-        figures.hover(top, [raw, line], ("step", "@step{0,0}"), ("value", "@raw{0.[000000]}"))
-        figures.mark_edits(top, self._edits)
-        figures.mark_gaps(top, self._gaps)
-        low = figures.plot(x_range=top.x_range)
-        low.step("step", "value", source=self._value_data, mode="after", color=figures.LINE, line_width=2)
-        points = low.scatter("step", "value", source=self._points, color=figures.EDIT, size=8)
-        figures.hover(low, [points], ("step", "@step{0,0}"), ("edit", "@text"))
-        low.xaxis.axis_label = "step"
-        return top, low
+    def _send(self) -> None:
+        series: list[Any] = []
+        for name in self.view.metrics:
+            before = self._seen.get(name, UNSEEN)
+            self._seen[name], is_whole, steps, values = self._curves.after(name, before)
+            if steps or (is_whole and before != UNSEEN):
+                # arrays are sent as they are, lists number by number
+                points = (np.array(steps, float), np.array(values, float))
+                series.append([name, 0 if is_whole else before.length, is_whole, *points])
+        if series:
+            self._sent += 1
+            self.view.news = {"number": self._sent, "series": series}
 
-    def _set_axes(self) -> None:
-        for made, switch in zip(self._figures, (self._metric_log, self._value_log), strict=True):
-            figures.set_log(made, "y", is_log=switch.value)
+    def _show_edits(self) -> None:
+        """Show the steps at which keys changed, what is to come, and the values of the keys that have a card."""
+        view, coming = self._view, ahead_of(self._view)
+        known = plottable(view)
+        edited = list(dict.fromkeys([*(key for _, _, numbers in coming for key in numbers), *edited_keys(view)]))
+        shown = [key for key in edited if key in known][:MAX_VALUES] or first_keys(known)
+        shown += [key for key in self._added if key in known and key not in shown]
+        values = {key: {"log": wants_log(view, key), "points": changes_of(view, key)} for key in shown}
+        marks = {"edits": edits_of(view)[-MAX_MARKS:], "ahead": coming[:MAX_MARKS]}
+        set_params(self.view, values=values, keys=known, marks=marks)
 
-    def _other_metric(self, *_events: Any) -> None:
-        self._mark = UNSEEN
-        self._stream()
-
-    def _other_key(self, *_events: Any) -> None:
-        wanted = _wants_log(self._view, self._key.value)
-        if wanted != self._value_log.value:
-            self._value_log.value = wanted
-        self._show_value()
-
-    def _stream(self) -> None:
-        if self._metric.value is None:
+    def _hear(self, said: Any) -> None:
+        """Take what a browser says, whatever it is: which values it wants cards of, or which metric again."""
+        if not isinstance(said, dict):
             return
-        before = self._mark
-        self._mark, is_whole, steps, values = self._curves.after(self._metric.value, before)
-        if not is_whole and not steps:
-            return
-        if not is_whole and (self._gaps.data["first"] or not all(map(math.isfinite, values))):
-            self._mark, is_whole, steps, values = self._curves.after(self._metric.value, UNSEEN)
-        if is_whole:
-            self._smoothed = None
-        columns: Sequence[Sequence[float]] = (steps, values, self._smooth_more(values))
-        if is_whole and self._mark_gaps(steps, values):
-            columns = (*dotted(steps, values), dotted(steps, columns[2])[1])
-        # arrays are sent as they are, lists number by number
-        names = ("step", "raw", "value")
-        new: dict[str, Any] = {name: np.array(one, float) for name, one in zip(names, columns, strict=True)}
-        if is_whole:
-            self._metric_data.data = new
-        else:
-            self._metric_data.stream(new)
-
-    def _smooth_more(self, values: Sequence[float]) -> list[float]:
-        """Go on with the moving average, which begins anew after what is not finite."""
-        weight = self._smooth.value
-        smooth: list[float] = []
-        for value in values:
-            if self._smoothed is None or not math.isfinite(self._smoothed) or not math.isfinite(value):
-                self._smoothed = value
-            else:
-                self._smoothed = weight * self._smoothed + (1 - weight) * value
-            smooth.append(self._smoothed)
-        return smooth
-
-    def _mark_gaps(self, steps: Sequence[int], values: Sequence[float]) -> bool:
-        """Mark where the metric is NaN or infinite; return whether it is anywhere."""
-        gaps = not_finite(steps, values)
-        if gaps or self._gaps.data["first"]:
-            self._gaps.data = {name: [gap[at] for gap in gaps] for at, name in enumerate(_NO_GAPS)}
-        return bool(gaps)
-
-    def _show_value(self) -> None:
-        """Show the steps at which the chosen key changed, and its value until now."""
-        edits = edits_of(self._view)
-        marks = {"step": [step for step, _ in edits], "text": [text for _, text in edits]}
-        if marks != dict(self._edits.data):
-            self._edits.data = marks
-        if self._key.value is None:
-            return
-        found = changes_of(self._view, self._key.value)
-        now = max(self._view.row.summary.step or 0, found[-1][0] if found else 0)
-        line = {"step": [*(step for step, _ in found), now], "value": [*(value for _, value in found), *_last(found)]}
-        if not found:
-            line = {"step": [], "value": []}
-        if line != dict(self._value_data.data):
-            self._value_data.data = line
-        points = {
-            "step": [step for step, _ in found],
-            "value": [value for _, value in found],
-            "text": [f"{self._key.value} = {one_line(value)}" for _, value in found],
-        }
-        if points != dict(self._points.data):
-            self._points.data = points
+        if isinstance(added := said.get("added"), list):
+            self._added = [key for key in added if isinstance(key, str)][:MAX_ADDED]
+            self._show_edits()
+        if isinstance(name := said.get("again"), str):
+            self._seen.pop(name, None)
+            self._send()
 
 
 def plottable(view: RunView) -> list[str]:
     """Return the keys whose value is a number now or was one, the edited ones first."""
     if view.changelog is None:
         return []
-    edited = {key: None for edit in reversed(view.changelog.edits) for key in edit.values}
     editable = [key for key, spec in view.keys.items() if not spec.locked]
-    return [key for key in dict.fromkeys([*edited, *editable, *view.keys]) if changes_of(view, key)]
+    return [key for key in dict.fromkeys([*edited_keys(view), *editable, *view.keys]) if _is_plottable(view, key)]
 
 
-def first_key(view: RunView, keys: list[str]) -> str | None:
-    """Return the key to show first: the last one edited, else a learning rate, else the first."""
-    edited = view.changelog is not None and bool(view.changelog.edits)
+def edited_keys(view: RunView) -> list[str]:
+    """Return the keys that were edited, the latest first."""
+    edits = view.changelog.edits if view.changelog is not None else []
+    return list(dict.fromkeys(key for edit in reversed(edits) for key in edit.values))
+
+
+def first_keys(keys: list[str]) -> list[str]:
+    """Return the key to show while none was edited: a learning rate, else the first."""
     rates = [key for key in keys if key.rpartition(".")[2] in ("lr", "learning_rate")]
-    return next(iter(keys if edited else [*rates, *keys]), None)
+    return (rates or keys)[:1]
 
 
-def changes_of(view: RunView, key: str) -> list[tuple[int, float]]:
+def changes_of(view: RunView, key: str) -> list[list[float]]:
     """Return the steps at which a key got a number, with that number; the first is step 0."""
-    if view.changelog is None:
+    log: Changelog | None = view.changelog
+    if log is None:
         return []
-    found = [(0, value_at(view.changelog.base, key))]
-    found += [(edit.step, edit.values[key]) for edit in view.changelog.edits if key in edit.values]
-    return [(step, float(value)) for step, value in found if isinstance(value, int | float) and math.isfinite(value)]
+    found = [(0, value_at(log.base, key)), *((edit.step, edit.values[key]) for edit in log.edits if key in edit.values)]
+    return [[step, float(value)] for step, value in found if _is_number(value)]
 
 
 def edits_of(view: RunView) -> list[tuple[int, str]]:
-    """Return each step with edits and what they were, in a line."""
+    """Return each step with edits, what they were, and the note that was made, in a line."""
     if view.changelog is None:
         return []
-    return [
-        (edit.step, ", ".join(f"{key} = {one_line(value)}" for key, value in list(edit.values.items())[:4]))
-        for edit in view.changelog.edits
+    found = []
+    for edit in applied_edits(view.changelog, view.events):
+        told = ", ".join(_told(key, value, edit.before) for key, value in list(edit.values.items())[:4])
+        found.append((edit.step, f"{told} ({edit.note})" if edit.note else told))
+    return found
+
+
+def ahead_of(view: RunView) -> list[tuple[int, str, dict[str, float]]]:
+    """Return what a replay will still change and the edits that wait for a step: step, words, and the numbers."""
+    now = view.row.summary.step or 0
+    found = [(one.step, f"replay of {one.source}", one.values) for one in view.ahead]
+    found += [
+        (event.at, "waiting", {key: _parsed(view, key, text) for key, text in event.edits.items()})
+        for event in merged(view.events)
+        if event.at is not None and event.edits and not event.is_final
     ]
+    marks = [(step, _coming(step, why, values), _numbers(values)) for step, why, values in found if step > now]
+    return sorted(marks, key=lambda mark: mark[0])
 
 
-def _last(found: list[tuple[int, float]]) -> list[float]:
-    return [value for _, value in found[-1:]]
-
-
-def _wants_log(view: RunView, key: str | None) -> bool:
+def wants_log(view: RunView, key: str) -> bool:
     """Whether a key's values are shown on a log axis at first: its control says so, or they span a decade."""
-    values = [value for _, value in changes_of(view, key)] if key is not None else []
-    if not values or min(values) <= 0 or key is None:
+    values = [value for _, value in changes_of(view, key)]
+    if not values or min(values) <= 0:
         return False
     spec = view.keys.get(key)
     return (spec is not None and spec.log) or max(values) / min(values) >= 10
+
+
+def _told(key: str, value: Any, before: Any) -> str:
+    return f"{key} {one_line(before[key])} → {one_line(value)}" if key in before else f"{key} = {one_line(value)}"
+
+
+def _coming(step: int, why: str, values: Mapping[str, Any]) -> str:
+    return f"ahead at step {step:,}: {', '.join(_told(key, value, {}) for key, value in values.items())} ({why})"
+
+
+def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
+    return {key: float(value) for key, value in values.items() if _is_number(value)}
+
+
+def _parsed(view: RunView, key: str, text: Any) -> Any:
+    try:
+        return parse_edit(key, text, view.keys) if isinstance(text, str) else text
+    except EditError:
+        return text
+
+
+def _is_plottable(view: RunView, key: str) -> bool:
+    return _is_number(view.values.get(key)) or bool(changes_of(view, key))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

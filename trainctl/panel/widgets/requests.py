@@ -121,8 +121,10 @@ class Asking:
         """Say as HTML why values cannot be changed; nothing when they can."""
         if view.problem is not None:
             reason = view.problem
-        elif view.row.summary.state == "running" and view.refusal is not None:
+        elif view.row.summary.is_alive and view.refusal is not None:
             reason = f"Read only: {view.refusal}."
+        elif view.is_shut and view.row.summary.is_alive:
+            reason = f"Read only: {view.row.summary.run.inbox} is not to be written by the user of this page's server."
         elif not view.is_editable:
             reason = f"This run is not running ({view.row.summary.state}): its values can be read, not changed."
         else:
@@ -132,7 +134,9 @@ class Asking:
     def _refusal(self, view: RunView) -> str | None:
         if not self.may_ask:
             return READ_ONLY
-        if view.row.summary.state != "running":
+        if view.is_shut:
+            return "the run's inbox is not to be written by the user of this page's server"
+        if not view.row.summary.is_alive:
             return "the run is not running"
         return None if self._turns.take() else "too many requests from this page; wait a moment"
 
@@ -141,9 +145,8 @@ def _follow(asked: SentRequest, event: Event | None, held: WaitingRequest | None
     if event is not None and event.is_final:
         asked.is_applied = event.state == "applied"
         _over(asked, *outcome_of(event))
-        is_running = view.row.summary.state == "running"
-        asked.is_told = not (asked.is_applied and is_running and _is_followed(event))
-    elif view.row.summary.state != "running":
+        asked.is_told = not (asked.is_applied and view.row.summary.is_alive and _is_followed(event))
+    elif not view.row.summary.is_alive:
         _over(asked, "not answered: the run is not running any more", "bad")
     elif held is not None and (until := waits_for(held, view)):
         asked.waits, asked.answer = True, f"waiting: {until} (request {held.number})"

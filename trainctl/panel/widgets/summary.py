@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from trainctl.panel.data.run_view import RunRow
 from trainctl.panel.html import chip, html, run_link
-from trainctl.rundir.status import FAILED, CommandState, Seen
+from trainctl.rundir.status import ALIVE, FAILED, CommandState, Seen
 from trainctl.text import count, duration, number, rate, result
 
 MAX_METRICS = 6
@@ -20,8 +20,6 @@ def facts(row: RunRow) -> str:
     """Write the line as HTML."""
     run = row.summary
     parts = [chip(run.state)]
-    if run.paused:
-        parts.append('<span class="chip interrupted">paused</span>')
     if run.step is not None:
         of = f" / {count(run.total)}" if run.total else ""
         parts.append(f"<span>step <b>{count(run.step)}</b>{of}</span>")
@@ -45,7 +43,7 @@ def facts(row: RunRow) -> str:
 
 
 def age(row: RunRow) -> str:
-    """Say how long ago the run last wrote something; so coarsely that a page is not redrawn for nothing."""
+    """Say how long ago the run last wrote something; so coarsely that a page is not redrawn without need."""
     if row.seen is None:
         return ""
     seconds = time.time() - row.seen
@@ -69,7 +67,7 @@ def _command(command: CommandState) -> str:
 
 def _process(row: RunRow) -> str:
     run = row.summary
-    if run.state == "running":
+    if run.is_alive:
         return f"seen {age(row)} · pid {run.pid} · {html(run.host)}"
     return f"{age(row)} on {html(run.host)}" if run.host else ""
 
@@ -81,19 +79,14 @@ def _bar(step: int | None, total: int | None) -> str:
     return f'<div class="bar"><i style="width:{share:.1f}%"></i></div>'
 
 
-STATES: tuple[Seen, ...] = ("running", "queued", "done", "failed", "timeout", "oom", "interrupted", "unreadable")
+STATES: tuple[Seen, ...] = (*ALIVE, "queued", "done", "stopped", *FAILED, "interrupted", "unreadable")
 BAD: tuple[Seen, ...] = (*FAILED, "interrupted", "unreadable")
 MAX_FAILURES = 200
 
 
-def counts(rows: Mapping[str, RunRow], passed_over: int = 0) -> str:
-    """Say how many runs are in which state, and how many directories were not looked into."""
-    shut = f'<span class="dim">directories not looked into: {passed_over}</span>' if passed_over else ""
-    if not rows:
-        return f"No runs here yet; this page shows them as they start. {shut}"
-    states = [row.summary.state for row in rows.values()]
-    parts = [f"<span>{chip(state)} <b>{states.count(state)}</b></span>" for state in STATES if state in states]
-    return f'<div class="facts"><span><b>{len(rows)}</b> runs</span>{"".join(parts)}{shut}</div>'
+def shut(passed_over: int) -> str:
+    """Say how many directories were not looked into; nothing when all were."""
+    return f'<span class="dim">directories not looked into: {passed_over}</span>' if passed_over else ""
 
 
 def slots(rows: Mapping[str, RunRow], memory: Mapping[str, tuple[float, float]] | None = None) -> str:
@@ -105,7 +98,7 @@ def slots(rows: Mapping[str, RunRow], memory: Mapping[str, tuple[float, float]] 
     for name, row in rows.items():
         if row.summary.slot is not None:
             on = known.setdefault(row.summary.slot, [])
-            if row.summary.state == "running":
+            if row.summary.is_alive:
                 on.append(name)
     if not known:
         return ""

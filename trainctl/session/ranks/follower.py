@@ -66,7 +66,7 @@ class Follower:
         """Add an action of the task, to be done here too whenever rank 0 does it.
 
         Raises:
-            SettingError: the name is none or taken, or an argument cannot be given from outside.
+            SettingError: the name is invalid or taken, or an argument cannot be given from outside.
         """
         self._actions.declare(name, call)
 

@@ -58,6 +58,8 @@ class Screen:
             self.is_cursor_shown = command == "h"
         elif command == "A":
             self.row = max(0, self.row - int(numbers or 1))
+        elif command == "K" and numbers in ("", "0"):
+            self.lines[self.row] = self.lines[self.row][: self.column]
         elif command == "K":
             assert numbers == "2"
             self.lines[self.row] = ""

@@ -1,0 +1,64 @@
+"""The command that runs one job of a sweep again, as a person would write it."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from trainctl.compose._hydra import BASIC_SWEEPER
+from trainctl.config.masking import Masking, patterns_of
+from trainctl.config.overrides import quoted
+from trainctl.rundir.provenance import module_name, program_argv, relative_to
+
+_OF_THE_SWEEP = ("hydra.mode=", "hydra.launcher.rerun=none", "hydra.launcher.first=")
+
+
+def command_again(config: DictConfig, job: Sequence[str], path: Path | None) -> str | None:
+    """Return the command line that runs one job again in its run dir; secrets are masked.
+
+    On a slot where Hydra's own sweeper finds the job by its overrides; any other would run its whole sweep, so then it
+    is a single run. None where no command line tells what the sweep is: a program that uses Hydra as a library.
+
+    Args:
+        config: of the sweep.
+        job: the job's overrides, in their own words.
+        path: its run dir; None if it has none.
+    """
+    given, own = (list(OmegaConf.select(config, f"hydra.overrides.{name}") or []) for name in ("task", "hydra"))
+    chosen = [text for text in own if not text.startswith(_OF_THE_SWEEP)]
+    if not {*given, *(text for text in chosen if not text.startswith("hydra.sweep.dir="))} <= set(sys.argv[1:]):
+        return None
+    is_sweep = str(OmegaConf.select(config, "hydra.sweeper._target_")) == BASIC_SWEEPER
+    if not is_sweep and path is None:
+        return None
+    if not is_sweep:
+        chosen = [f"hydra.run.dir={quoted(relative_to(path, Path.cwd()))}"] if path is not None else []
+    plain = OmegaConf.to_container(config, resolve=False)
+    assert isinstance(plain, dict)
+    masking = Masking({}, patterns_of(plain))
+    _, *flags = program_argv()
+    return shlex.join(
+        [*_program(), *(["-m"] if is_sweep else []), *flags, *(masking.text(text) for text in (*job, *chosen))]
+    )
+
+
+def _program() -> list[str]:
+    module, script = module_name(), sys.argv[0]
+    if module is not None:
+        return [_python(), "-m", module]
+    name = os.path.basename(script)
+    if os.path.realpath(shutil.which(name) or "") == os.path.realpath(script):
+        return [name]
+    return [_python(), script]
+
+
+def _python() -> str:
+    if shutil.which("python") == sys.executable:
+        return "python"
+    return relative_to(Path(sys.executable), Path.cwd())

@@ -1,0 +1,130 @@
+"""Where jobs run: the hosts that an executor offers, and what the launcher's loop asks of it."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from trainctl.launch.local.channel import Channel
+from trainctl.launch.slots.pool import SlotPool
+
+
+class JobStarter(Protocol):
+    """The hold on what makes job processes on one host."""
+
+    def fileno(self) -> int:
+        """Readable when there is a report."""
+        ...
+
+    def start(self, number: int) -> Channel:
+        """Ask for one more job process and return the channel to it.
+
+        Raises:
+            JobError: there is none to be had there any more.
+        """
+        ...
+
+    def signal(self, number: int, signal_number: signal.Signals) -> None:
+        """Send a signal to a job and all of its process group; nothing happens when it has ended."""
+        ...
+
+    def report(self) -> tuple[Any, ...] | None:
+        """Return the next report, as `local.zygote` has them; None: the host is lost, and its jobs with it."""
+        ...
+
+
+@dataclass(eq=False)
+class Host:
+    """A machine, or a part of one, on which jobs run now.
+
+    Attributes:
+        name: what a person reads; empty for the launcher's own machine.
+        pool: its slots.
+        greet: sends a new process what comes before its spec.
+        engine: what the status of its jobs says of it: the engine's name, its job id, the node.
+        has_room: whether a process can be asked for now.
+        most: how many jobs it takes in all; None: as many as come.
+        jobs: how many processes of jobs it has now.
+        begun: how many it ever had.
+        is_leaving: it takes no more.
+    """
+
+    name: str
+    starter: JobStarter
+    pool: SlotPool
+    greet: Callable[[Channel], None]
+    engine: dict[str, str] = field(default_factory=dict)
+    has_room: Callable[[], bool] = lambda: True
+    most: int | None = None
+    jobs: int = 0
+    begun: int = 0
+    is_leaving: bool = False
+
+    @property
+    def is_local(self) -> bool:
+        """Whether its processes are those of this machine, which can be signalled from here."""
+        return not self.name
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it takes no job any more."""
+        return self.is_leaving or (self.most is not None and self.begun >= self.most)
+
+    def takes_one(self) -> bool:
+        """Whether a process for one more job can be asked for now."""
+        return not self.is_full and self.has_room()
+
+    def begin(self, number: int) -> Channel:
+        """Ask for a process for a job, and return the channel to it.
+
+        Raises:
+            JobError: there is none to be had any more.
+        """
+        channel = self.starter.start(number)
+        self.jobs += 1
+        self.begun += 1
+        return channel
+
+
+class Executor(Protocol):
+    """Gives hosts to a sweep. `local` has one from the beginning; engines of clusters add and lose them as they go."""
+
+    hosts: list[Host]
+    notice_s: float  # between the word that a host is about to end, and its end
+    most_moves: int  # how often a job that lost its host goes on elsewhere
+    threads: Mapping[str, str]  # each job's share of cores, as `Slot.threads`; empty where the host sees to it
+
+    def memory(self) -> dict[str, tuple[float, float]]:
+        """Return used and total MiB of the devices by slot name, as far as known."""
+        ...
+
+    def filenos(self) -> Sequence[int]:
+        """Return what is readable when `look` has something new."""
+        ...
+
+    def look(self, left: int) -> Sequence[str]:
+        """Bring `hosts` up to date for so many jobs that have no host yet; return lines for a person.
+
+        Called when one of `filenos` is readable, and after `patience_s`.
+        """
+        ...
+
+    @property
+    def patience_s(self) -> float | None:
+        """Seconds after which to look though nothing has been heard; None: for ever."""
+        ...
+
+    @property
+    def obstacle(self) -> str | None:
+        """Why no further host will come; None while one may."""
+        ...
+
+    def why_lost(self, host: Host) -> str:
+        """Say why a host is gone: the end of a sentence about a job."""
+        ...
+
+    def close(self) -> None:
+        """End all hosts, and give back what was asked for."""
+        ...

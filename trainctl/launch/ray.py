@@ -1,0 +1,234 @@
+"""Ray: actors that hold devices, each with an agent that runs one job at a time. The only file that imports Ray."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import importlib
+import math
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from trainctl.compose.job import SweepContext
+from trainctl.errors import SettingError
+from trainctl.launch.local.payload import pack_context
+from trainctl.launch.remote.agent import command_of
+from trainctl.launch.remote.engine import AgentExecutor
+from trainctl.launch.remote.hosts import Agents
+from trainctl.launch.settings import Check, LauncherSettings, SweepConf, check_settings, number
+from trainctl.rundir import files
+from trainctl.rundir.paths import own_dir
+from trainctl.rundir.provenance import original_cwd
+
+
+@dataclass
+class RayOptions:
+    """What Ray is told; the names of hydra-ray-launcher.
+
+    Attributes:
+        init: arguments of `ray.init`. `address: null` starts Ray on this machine, `auto` and `ray://…` join a cluster.
+        remote: options of the actors, one for each job at once: `num_gpus` (whole or a fraction), `num_cpus`,
+            `resources`, `runtime_env`, `label_selector`, `scheduling_strategy`, ….
+    """
+
+    init: dict[str, Any] = field(default_factory=lambda: {"address": None})
+    remote: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class RayConf(SweepConf):
+    """`hydra/launcher=slots_ray`."""
+
+    _target_: str = "hydra_plugins.hydra_trainctl.clusters.RayLauncher"
+
+    # what Ray is told: `init` and `remote`
+    ray: RayOptions = field(default_factory=RayOptions)
+
+    # jobs at once; null: as many as the cluster has room for
+    max_parallel: int | None = None
+
+    # how often a job that lost its actor or node goes on with another one
+    max_moves: int = 3
+
+
+class RayEngine:
+    """Starts an actor for each job that may run at once; Ray places them, and gives each its devices."""
+
+    name = "Ray"
+    slots_each = 1
+    jobs_each: int | None = None
+    notice_s = 0.0
+
+    def __init__(self, conf: dict[str, Any], directory: Path, agents: Agents) -> None:
+        """Start or join Ray.
+
+        Raises:
+            SettingError: Ray is not installed, cannot be reached, or has no node for what is asked for.
+        """
+        self._ray = _import_ray()
+        self._owns = not self._ray.is_initialized()
+        init = {"log_to_driver": False, "include_dashboard": False, **conf["ray"]["init"]}
+        if init.get("address") is not None:
+            del init["include_dashboard"]
+        try:
+            if self._owns:
+                self._ray.init(**init)
+            self._options = dict(conf["ray"]["remote"])
+            room = _room(self._ray.nodes(), self._options)
+            self.most: int = min(room, conf["max_parallel"] or room)
+        except SettingError:
+            self._leave()
+            raise
+        except Exception as error:  # whatever Ray raises
+            self._leave()
+            told = " ".join(str(error).split())[:300]
+            raise SettingError(f"hydra.launcher.ray.init={conf['ray']['init']}: {told}") from error
+        self.most_moves: int = conf["max_moves"]
+        self.obstacle: str | None = None
+        self._actors: dict[str, tuple[Any, Any]] = {}
+        self._why: dict[str, str] = {}
+        self._count = 0
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._address = directory / "launcher.json"
+        files.write_atomic(self._address, agents.address.text())
+        gpus = float(self._options.get("num_gpus") or 0)
+        self._command = command_of("Ray", self._address, {"gpus_per_job": math.ceil(gpus) or None})
+
+    def submit(self, count: int) -> list[str]:
+        options = {**self._options, "max_restarts": 0, "max_task_retries": 0}
+        holder = self._ray.remote(_holder_class()).options(**options)
+        for _ in range(count):
+            self._count += 1
+            name = f"actor-{self._count}"
+            actor = holder.remote()
+            self._actors[name] = actor, actor.run.remote(self._command, name, original_cwd())
+        return [f"asked Ray for {count} actor{'s' * (count > 1)}"]
+
+    def alive(self) -> set[str]:
+        names = {reference: name for name, (_, reference) in self._actors.items()}
+        ended, _ = self._ray.wait(list(names), num_returns=len(names), timeout=0) if names else ([], [])
+        for reference in ended:
+            name = names[reference]
+            self._why[name] = self._outcome(reference)
+            self._actors.pop(name)
+        return set(self._actors)
+
+    def why_ended(self, agent: str) -> str:
+        self.alive()
+        return self._why.get(agent, "the connection to its agent broke")
+
+    def last_words(self, agent: str) -> str:
+        return self._why.get(agent, "")
+
+    def close(self) -> None:
+        """End all actors, and Ray if it was started here."""
+        self._address.unlink(missing_ok=True)
+        for actor, _ in self._actors.values():
+            with contextlib.suppress(Exception):  # Ray may be gone
+                self._ray.kill(actor)
+        self._actors.clear()
+        self._leave()
+
+    def _outcome(self, reference: Any) -> str:
+        try:
+            code, said = self._ray.get(reference)
+        except Exception as error:  # noqa: BLE001  # whatever Ray raises of an actor or node that is gone
+            return f"its actor is gone ({type(error).__name__}: {' '.join(str(error).split())[:200]})"
+        return said or f"its agent ended with exit code {code}"
+
+    def _leave(self) -> None:
+        if self._owns:
+            self._ray.shutdown()
+
+
+def _holder_class() -> type:
+    """Return the actor's class, made here so that Ray sends its code: a worker imports nothing of ours, nor torch."""
+
+    class Holder:
+        def run(self, command: list[str], name: str, directory: str) -> tuple[int, str]:
+            import os
+            import subprocess
+
+            environment = {**os.environ, "TRAINCTL_RAY_ACTOR": name}
+            process = subprocess.Popen(
+                command, cwd=directory, env=environment, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE
+            )
+            _, said = process.communicate()
+            lines = said.decode(errors="replace").strip().splitlines()
+            return process.returncode, lines[-1][:300] if lines and process.returncode else ""
+
+    return Holder
+
+
+def _room(nodes: list[dict[str, Any]], options: dict[str, Any]) -> int:
+    """Return how many actors the nodes have room for.
+
+    Raises:
+        SettingError: no node has what one actor asks for.
+    """
+    asked = {"CPU": float(options.get("num_cpus") or 1), "GPU": float(options.get("num_gpus") or 0)}
+    asked |= {name: float(value) for name, value in dict(options.get("resources") or {}).items()}
+    asked = {name: value for name, value in asked.items() if value}
+    alive = [node["Resources"] for node in nodes if node.get("Alive")]
+    room = sum(int(min(has.get(name, 0.0) / value for name, value in asked.items())) for has in alive)
+    if room < 1:
+        wanted = ", ".join(f"{value:g} {name}" for name, value in asked.items())
+        there = "; ".join(f"{has.get('CPU', 0):g} CPU, {has.get('GPU', 0):g} GPU" for has in alive) or "none"
+        raise SettingError(f"hydra.launcher.ray.remote asks for {wanted} on one node; the nodes have: {there}")
+    return room
+
+
+def make_ray(conf: dict[str, Any]) -> Callable[[SweepContext, LauncherSettings, Path], AgentExecutor]:
+    """Return what makes the executor of a sweep, for checked settings."""
+
+    def make(context: SweepContext, settings: LauncherSettings, sweep_dir: Path) -> AgentExecutor:  # noqa: ARG001
+        payload = pack_context(context)
+        agents = Agents(payload)
+        try:
+            return AgentExecutor(RayEngine(conf, own_dir(sweep_dir) / "ray", agents), agents)
+        except BaseException:
+            agents.close()
+            raise
+
+    return make
+
+
+def check_settings_of_ray(options: dict[str, Any]) -> tuple[LauncherSettings, dict[str, Any]]:
+    """Check the settings of `slots_ray`: return those of the sweep, and Ray's.
+
+    Raises:
+        SettingError: names the key, the value, and what is allowed; or Ray is not installed.
+    """
+    _import_ray()
+    shared = {each.name for each in dataclasses.fields(SweepConf)}
+    known = {each.name for each in dataclasses.fields(RayConf)} - {"_target_"}
+    unknown = sorted(set(options) - known)
+    if unknown:
+        raise SettingError(f"hydra.launcher.{unknown[0]} is not known; known are {', '.join(sorted(known))}")
+    of_sweep = check_settings(**{name: value for name, value in options.items() if name in shared})
+    defaults = dataclasses.asdict(RayConf())
+    values = {name: defaults[name] for name in known - shared} | {
+        name: value for name, value in options.items() if name not in shared
+    }
+    for name, check in _CHECKS.items():
+        values[name] = check(f"hydra.launcher.{name}", values[name])
+    return of_sweep, values
+
+
+_CHECKS: dict[str, Check] = {
+    "max_parallel": number(1, whole=True, optional=True),
+    "max_moves": number(0, whole=True),
+}
+
+
+def _import_ray() -> Any:
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # Ray's coming default; it warns until it is set
+    try:
+        return importlib.import_module("ray")
+    except ImportError as error:
+        raise SettingError(
+            "hydra/launcher=slots_ray needs the package ray: pip install 'hydra-trainctl[ray]'"
+        ) from error

@@ -1,0 +1,277 @@
+"""The agent: holds the devices that an engine has given on one machine, and runs jobs there for the launcher.
+
+It is a launcher's zygote and slots at the other end of a connection. The engine starts it with `command_of`; it ends
+with its launcher, and all of its jobs with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import mmap
+import os
+import platform
+import secrets
+import select
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+from trainctl.attempt.output import open_missing_streams
+from trainctl.compose.job import SweepContext
+from trainctl.errors import TrainctlError, UnreadableError
+from trainctl.launch.local import linux
+from trainctl.launch.local.channel import Channel, ChannelClosed
+from trainctl.launch.local.client import Starter, why_not_fork
+from trainctl.launch.local.job import become_job
+from trainctl.launch.local.payload import unpack_context
+from trainctl.launch.local.warmup import rehearse
+from trainctl.launch.remote.allocation import slots_here
+from trainctl.launch.remote.wire import Address, WrongPeer, connect
+from trainctl.launch.slots.slot import Slot
+from trainctl.rundir import files
+from trainctl.rundir.provenance import machine_facts
+from trainctl.rundir.status import ENGINE
+
+log = logging.getLogger(__name__)
+
+SPARE = 2  # connections for jobs that are kept ready, beside one for each slot
+_CONNECT_S = 120.0  # a launcher that was killed comes back within this, or its agents end
+_AGAIN_S = 1.0
+_PORTS = 1 << 16
+_NOTICES = (signal.SIGTERM, signal.SIGUSR2)
+
+
+class Agent:
+    """One agent, from its first connection to its end.
+
+    Messages from the launcher: the packed context, then `start(number, spare)`, `signal(number, signal)`.
+    To it: `ready(slots)`, `failed(why)`, `forked(number, pid)`, `exited(number, status)`, `leaving(why)`.
+    """
+
+    def __init__(self, find_address: Callable[[], Address | None], facts: Mapping[str, str], slots: list[Slot]) -> None:
+        self._find_address = find_address
+        self._address: Address | None = None
+        self._facts = dict(facts)
+        self._slots = slots
+        self._id = secrets.token_hex(8)
+        self._spares: dict[int, socket.socket] = {}
+        self._next_spare = 0
+        self._notice: int | None = None
+        self._ports: dict[int, int] = {}  # of the jobs' connections here, by job number
+        self._ends = mmap.mmap(-1, _PORTS)  # shared with the jobs: those that their launcher wants to end, by port
+        self._wake_read, self._wake_write = os.pipe()
+
+    def run(self) -> int:
+        """Work until the launcher has no more use for it; return the exit code."""
+        self._listen_to_signals()
+        control = self._connect()
+        if control is None:
+            return 0 if self._address is None else 1
+        channel = Channel(control)
+        try:
+            starter = self._begin(channel)
+        except ChannelClosed:
+            return 0  # nothing is left to do: an allocation that came late
+        except TrainctlError as error:
+            with contextlib.suppress(ChannelClosed):
+                channel.send("failed", str(error))
+            sys.stderr.write(f"{error}\n")
+            return 1
+        try:
+            self._serve(channel, starter)
+        except ChannelClosed:
+            pass  # the launcher has ended, or was killed
+        finally:
+            starter.close()
+        return 0
+
+    def _connect(self) -> socket.socket | None:
+        """Connect to the launcher; one that is started again meanwhile has another address."""
+        until, why, self._address = time.monotonic() + _CONNECT_S, "", None
+        while self._notice is None:
+            try:
+                address = self._find_address()
+                if address is None:
+                    return None  # the sweep is over
+                self._address = address
+                return connect(self._address, self._hello("agent"), is_wanted=lambda: self._notice is None)
+            except (OSError, ValueError, WrongPeer) as error:
+                why = str(error)
+            if time.monotonic() > until:
+                break
+            select.select([self._wake_read], [], [], _AGAIN_S)
+        sys.stderr.write(f"the launcher of this sweep cannot be reached: {why}\n")
+        return None
+
+    def _hello(self, role: str, **more: Any) -> dict[str, Any]:
+        return {"role": role, "agent": self._id, "facts": self._facts, "versions": versions(), **more}
+
+    def _begin(self, channel: Channel) -> Starter:
+        """Load the program, fork the zygote from this process, and say that jobs may come.
+
+        Raises:
+            ChannelClosed: the launcher has ended. TrainctlError: the program cannot be loaded here.
+        """
+        context = unpack_context(channel.receive_bytes())
+        machine_facts()
+        starter = self._fork_zygote(context, channel)
+        starter.limit_threads(self._slots[0].threads)
+        for _ in range(len(self._slots) + SPARE):
+            self._open_spare()
+        channel.send("ready", self._slots)
+        return starter
+
+    def _open_spare(self) -> None:
+        """Open one more connection for a job to come.
+
+        Raises:
+            ChannelClosed: the launcher takes none.
+        """
+        number = self._next_spare = self._next_spare + 1
+        try:
+            assert self._address is not None
+            self._spares[number] = connect(self._address, self._hello("job", spare=number))
+        except (OSError, WrongPeer) as error:
+            raise ChannelClosed from error
+
+    def _serve(self, channel: Channel, starter: Starter) -> None:
+        poll = select.poll()
+        for descriptor in (channel.fileno(), starter.fileno(), self._wake_read):
+            poll.register(descriptor, select.POLLIN)
+        has_told = False
+        while True:
+            ready = {descriptor for descriptor, _ in poll.poll()}
+            if self._notice is not None and not has_told:
+                has_told = True
+                poll.unregister(self._wake_read)
+                channel.send("leaving", signal.Signals(self._notice).name)
+            if starter.fileno() in ready:
+                report = starter.report()
+                if report is None:
+                    return  # the zygote was killed, and its jobs with it
+                channel.send(*report)
+            if channel.fileno() in ready:
+                self._obey(channel.receive(), starter)
+
+    def _obey(self, message: tuple[Any, ...], starter: Starter) -> None:
+        kind, *values = message
+        if kind == "start":
+            number, spare = values
+            connection = self._spares.pop(spare)
+            port = self._ports[number] = connection.getsockname()[1]
+            self._ends[port] = 0
+            try:
+                starter.start_on(number, connection)
+            finally:
+                connection.close()  # the job has its own
+            self._open_spare()
+        elif kind == "signal":
+            if values[0] in self._ports:
+                self._ends[self._ports[values[0]]] = 1
+            starter.signal(values[0], signal.Signals(values[1]))
+
+    def _fork_zygote(self, context: SweepContext, control: Channel) -> Starter:
+        obstacle = why_not_fork()
+        if obstacle is not None:
+            raise TrainctlError(f"jobs cannot be forked on {platform.node()}: {obstacle}")
+
+        def run_job(connection: socket.socket, parent: int) -> NoReturn:
+            port = connection.getsockname()[1]
+
+            def end(number: int, _: object) -> None:
+                """Obey the launcher alone; a notice of the engine goes to all processes, and leaves time to save."""
+                if self._ends[port]:
+                    signal.signal(number, signal.SIG_DFL)
+                    os.kill(os.getpid(), number)
+
+            signal.signal(signal.SIGTERM, end)
+            become_job(Channel(connection), lambda: context, parent=parent, forked=False)
+
+        def begin() -> None:
+            control.close()  # so that the launcher sees our end, whoever else lives on
+            signal.set_wakeup_fd(-1)
+            rehearse(context)
+
+        return Starter.fork(run_job, begin)
+
+    def _listen_to_signals(self) -> None:
+        """Take note of what the engine says: that the time is nearly up, or that others are to have the devices."""
+        os.set_blocking(self._wake_write, False)
+
+        def note(number: int, _: object) -> None:
+            self._notice = self._notice or number
+
+        for number in _NOTICES:
+            signal.signal(number, note)
+        signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
+
+
+def versions() -> dict[str, str]:
+    """Return what must be the same on both sides, since configs and results are sent as pickles."""
+    import hydra
+    import omegaconf
+
+    import trainctl
+
+    return {
+        "Python": ".".join(map(str, sys.version_info[:2])),
+        "hydra-trainctl": trainctl.__version__,
+        "hydra-core": hydra.__version__,
+        "omegaconf": omegaconf.__version__,
+    }
+
+
+def command_of(engine: str, address: Path, options: Mapping[str, Any]) -> list[str]:
+    """Return the command that an engine runs on a node: an agent with the import path of this process.
+
+    Args:
+        engine: its name, as the status of a job says it.
+        address: the file in which the launcher says where it listens.
+        options: `gpus_per_job` and `jobs_per_gpu`.
+    """
+    path = json.dumps(sys.path, default=os.fspath)
+    return [sys.executable, "-c", _BEGIN, path, engine, str(address), json.dumps(options)]
+
+
+def main() -> None:
+    """Be an agent."""
+    open_missing_streams()
+    if sys.argv[1] == "Ray":
+        linux.die_with_parent(os.getppid())  # the actor
+    engine, address, options = sys.argv[1], Path(sys.argv[2]), json.loads(sys.argv[3])
+    facts = {"engine": engine, "id": _FACTS[engine](), "node": socket.gethostname()}
+    os.environ[ENGINE] = f"{engine} {facts['id']}"
+    try:
+        slots = slots_here(**options)
+    except TrainctlError as error:
+        sys.exit(str(error))
+    sys.exit(Agent(lambda: read_address(address), facts, slots).run())
+
+
+def _slurm_id() -> str:
+    array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    return os.environ.get("SLURM_JOB_ID", "") if array is None else f"{array}_{task}"
+
+
+_FACTS: dict[str, Callable[[], str]] = {"Slurm": _slurm_id, "Ray": lambda: os.environ.get("TRAINCTL_RAY_ACTOR", "")}
+_BEGIN = f"import json, sys; sys.path[:] = json.loads(sys.argv.pop(1)); from {__name__} import main; main()"
+
+
+def read_address(path: Path) -> Address | None:
+    """Read the address that a launcher has written for its agents; None once it has taken it back.
+
+    Raises:
+        ValueError: it is not one.
+    """
+    try:
+        return Address.read(files.read_bytes(path, files.MOST_SMALL).decode())
+    except UnreadableError as error:
+        if not os.path.lexists(path):
+            return None
+        raise ValueError(str(error)) from error

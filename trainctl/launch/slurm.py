@@ -1,0 +1,256 @@
+"""Slurm: allocations that hold devices, each with an agent that runs jobs until none is left or its time is short."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+import shlex
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from trainctl.compose.job import SweepContext
+from trainctl.errors import SettingError, UnreadableError
+from trainctl.launch.local.payload import pack_context
+from trainctl.launch.remote.agent import command_of
+from trainctl.launch.remote.engine import AgentExecutor
+from trainctl.launch.remote.hosts import Agents
+from trainctl.launch.settings import Check, LauncherSettings, SweepConf, check_settings, number
+from trainctl.rundir import files
+from trainctl.rundir.paths import own_dir
+from trainctl.rundir.provenance import original_cwd
+
+_COMMAND_S = 60.0  # for one of Slurm's commands
+_OPTION = re.compile(r"[a-z][a-z0-9-]*")
+_ENDED = {
+    "TIMEOUT": "its allocation's time was up",
+    "NODE_FAIL": "its node failed",
+    "PREEMPTED": "its allocation was preempted",
+    "OUT_OF_MEMORY": "its allocation ran out of memory",
+    "CANCELLED": "its allocation was cancelled",
+}
+_BROKEN = "the connection to its agent broke"
+
+
+@dataclass
+class SlurmConf(SweepConf):
+    """`hydra/launcher=slots_slurm`: the names of hydra-submitit-launcher where it has one."""
+
+    _target_: str = "hydra_plugins.hydra_trainctl.clusters.SlurmLauncher"
+
+    # what each allocation asks for, as sbatch has it
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    timeout_min: int = 60
+    cpus_per_task: int | None = None
+    gpus_per_node: Any = None
+    mem_gb: float | None = None
+    mem_per_gpu: str | None = None
+    mem_per_cpu: str | None = None
+    cpus_per_gpu: int | None = None
+    gres: str | None = None
+    constraint: str | None = None
+    exclude: str | None = None
+    comment: str | None = None
+    name: str = "trainctl"
+    signal_delay_s: int = 120
+    additional_parameters: dict[str, Any] = field(default_factory=dict)
+
+    # lines of shell that run before the agent of an allocation
+    setup: list[str] | None = None
+
+    # allocations at once
+    array_parallelism: int = 256
+
+    # jobs for which an allocation is used; null: as many as fit into its time
+    jobs_per_allocation: int | None = None
+
+    # how often a job that a time limit, a preemption or a lost node has ended goes on in another allocation
+    max_num_timeout: int = 3
+
+    # GPUs that each job gets, of those of its allocation; jobs that run on each GPU at once
+    gpus_per_job: int | None = None
+    jobs_per_gpu: int | None = None
+
+
+_OPTIONS = (
+    *("partition", "account", "qos", "cpus_per_task", "gpus_per_node", "mem_per_gpu", "mem_per_cpu", "cpus_per_gpu"),
+    *("gres", "constraint", "exclude", "comment"),
+)
+
+
+class SlurmEngine:
+    """Submits agents as array tasks, and follows what becomes of their allocations. Works without accounting."""
+
+    name = "Slurm"
+
+    def __init__(self, conf: dict[str, Any], directory: Path, agents: Agents) -> None:
+        """Write down where the agents find us; nothing is submitted yet. `conf` is checked (`check_slurm`)."""
+        self._conf = conf
+        self._dir = directory
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._address = directory / "launcher.json"  # written again by the next launcher, for agents that wait
+        files.write_atomic(self._address, agents.address.text())
+        self._ids = self._earlier()
+        self.slots_each = self._slots_each()
+        self.most: int = conf["array_parallelism"]
+        self.jobs_each: int | None = conf["jobs_per_allocation"]
+        self.notice_s = conf["signal_delay_s"] * 0.8
+        self.most_moves: int = conf["max_num_timeout"]
+        self.obstacle: str | None = None
+
+    def submit(self, count: int) -> list[str]:
+        command = ["sbatch", "--parsable", f"--array=0-{count - 1}", *self._options(), str(self._write_script())]
+        found = _run(*command)
+        if found.returncode:
+            self.obstacle = f"Slurm takes no allocation: {' '.join(found.stderr.split())[:300]}"
+            return [f"ERROR {self.obstacle}"]
+        name = found.stdout.strip().partition(";")[0]
+        self._ids.append(name)
+        self._remember()
+        return [f"asked Slurm for {count} allocation{'s' * (count > 1)} (job {name})"]
+
+    def alive(self) -> set[str]:
+        if not self._ids:
+            return set()
+        found = _run("squeue", "--noheader", "--array", f"--jobs={','.join(self._ids)}", "--format=%i|%T")
+        lines = [line.partition("|") for line in found.stdout.splitlines()]
+        return {name for name, _, state in lines if state not in _ENDED and state != "COMPLETING"}
+
+    def why_ended(self, agent: str) -> str:
+        found = _run("scontrol", "--oneliner", "show", "job", agent)  # it remembers what ended for some minutes
+        state = re.search(r"\bJobState=(\S+)", found.stdout)
+        return next((text for word, text in _ENDED.items() if state is not None and state[1].startswith(word)), _BROKEN)
+
+    def last_words(self, agent: str) -> str:
+        try:
+            lines = files.read_bytes(self._dir / f"{agent}.out").decode(errors="replace").split("\n")
+        except UnreadableError:
+            return ""
+        return next((line.strip()[:300] for line in reversed(lines) if line.strip()), "")
+
+    def close(self) -> None:
+        """Cancel what has not begun; what has sees that its launcher has ended."""
+        self._address.unlink(missing_ok=True)
+        if self._ids:
+            _run("scancel", "--state=PENDING", *self._ids)
+            self._ids.clear()
+        self._remember()
+
+    def _slots_each(self) -> int:
+        gpus = str(self._conf["gpus_per_node"] or 0).rpartition(":")[2]
+        count = int(gpus) if gpus.isdigit() else 1
+        return max(1, count // (self._conf["gpus_per_job"] or 1) * (self._conf["jobs_per_gpu"] or 1))
+
+    def _options(self) -> list[str]:
+        conf = self._conf
+        given = {name.replace("_", "-"): conf[name] for name in _OPTIONS if conf[name] is not None}
+        given |= {"job-name": conf["name"], "time": conf["timeout_min"], "signal": f"B:USR2@{conf['signal_delay_s']}"}
+        given |= {"mem": f"{math.ceil(conf['mem_gb'] * 1024)}M"} if conf["mem_gb"] is not None else {}
+        given |= {"output": str(self._dir / "%A_%a.out"), "open-mode": "append", "chdir": original_cwd()}
+        given |= {name.replace("_", "-"): value for name, value in conf["additional_parameters"].items()}
+        return ["--requeue", *(f"--{name}" if value is True else f"--{name}={value}" for name, value in given.items())]
+
+    def _write_script(self) -> Path:
+        path = self._dir / "agent.sh"
+        options = {name: self._conf[name] for name in ("gpus_per_job", "jobs_per_gpu")}
+        agent = shlex.join(command_of("Slurm", self._address, options))
+        files.write_atomic(path, "\n".join(["#!/bin/sh", *(self._conf["setup"] or []), f"exec {agent}", ""]))
+        return path
+
+    def _earlier(self) -> list[str]:
+        """Return what a launcher before us has submitted here: what of it has not begun is used by this one."""
+        given = files.read_mapping(self._dir / "submitted.yaml").get("ids")
+        return [each for each in given if re.fullmatch(r"\d+", str(each))] if isinstance(given, list) else []
+
+    def _remember(self) -> None:
+        files.write_yaml(self._dir / "submitted.yaml", {"ids": self._ids})
+
+
+def make_slurm(conf: dict[str, Any]) -> Callable[[SweepContext, LauncherSettings, Path], AgentExecutor]:
+    """Return what makes the executor of a sweep, for checked settings."""
+
+    def make(context: SweepContext, settings: LauncherSettings, sweep_dir: Path) -> AgentExecutor:  # noqa: ARG001
+        agents = Agents(pack_context(context))
+        return AgentExecutor(SlurmEngine(conf, own_dir(sweep_dir) / "slurm", agents), agents)
+
+    return make
+
+
+def check_settings_of_slurm(options: dict[str, Any]) -> tuple[LauncherSettings, dict[str, Any]]:
+    """Check the settings of `slots_slurm`: return those of the sweep, and Slurm's.
+
+    Raises:
+        SettingError: names the key, the value, and what is allowed; or Slurm's commands are not here.
+    """
+    shared = {each.name for each in dataclasses.fields(SweepConf)}
+    known = {each.name for each in dataclasses.fields(SlurmConf)} - {"_target_"}
+    unknown = sorted(set(options) - known)
+    if unknown:
+        raise SettingError(f"hydra.launcher.{unknown[0]} is not known; known are {', '.join(sorted(known))}")
+    of_sweep = check_settings(**{name: value for name, value in options.items() if name in shared})
+    return of_sweep, check_slurm({name: value for name, value in options.items() if name not in shared})
+
+
+def check_slurm(conf: dict[str, Any]) -> dict[str, Any]:
+    """Check the settings of `slots_slurm` that are Slurm's; what is not given has its default.
+
+    Raises:
+        SettingError: names the key, the value, and what is allowed; or Slurm's commands are not here.
+    """
+    if shutil.which("sbatch") is None:
+        raise SettingError("hydra/launcher=slots_slurm needs Slurm's commands, and there is no sbatch on this machine")
+    own = {each.name for each in dataclasses.fields(SlurmConf)} - {each.name for each in dataclasses.fields(SweepConf)}
+    defaults = dataclasses.asdict(SlurmConf())
+    values = {name: defaults[name] for name in own - {"_target_"}} | conf
+    for name, check in _CHECKS.items():
+        values[name] = check(f"hydra.launcher.{name}", values[name])
+    for name in (*_OPTIONS, "name"):
+        text = str(values[name])
+        if values[name] is not None and (not text or not text.isprintable() or text.startswith("-")):
+            raise SettingError(f"hydra.launcher.{name}={values[name]!r} is not a value that sbatch takes")
+    for name, value in values["additional_parameters"].items():
+        if not _OPTION.fullmatch(str(name).replace("_", "-")) or not str(value).isprintable():
+            raise SettingError(f"hydra.launcher.additional_parameters.{name}={value!r} is not an option of sbatch")
+    return values
+
+
+def _mapping(name: str, value: Any) -> Any:
+    if not isinstance(value, dict):
+        raise SettingError(f"{name}={value!r} must map options of sbatch to values")
+    return value
+
+
+def _lines(name: str, value: Any) -> Any:
+    if value is not None and (not isinstance(value, list) or any(not isinstance(line, str) for line in value)):
+        raise SettingError(f"{name} must be a list of lines of shell, or null, but got {value!r}")
+    return value
+
+
+_CHECKS: dict[str, Check] = {
+    "timeout_min": number(1, whole=True),
+    "cpus_per_task": number(1, whole=True, optional=True),
+    "cpus_per_gpu": number(1, whole=True, optional=True),
+    "mem_gb": number(0, above=True, optional=True),
+    "signal_delay_s": number(1, whole=True),
+    "array_parallelism": number(1, whole=True),
+    "jobs_per_allocation": number(1, whole=True, optional=True),
+    "max_num_timeout": number(0, whole=True),
+    "gpus_per_job": number(1, whole=True, optional=True),
+    "jobs_per_gpu": number(1, whole=True, optional=True),
+    "additional_parameters": _mapping,
+    "setup": _lines,
+}
+
+
+def _run(*command: str) -> subprocess.CompletedProcess[str]:
+    """Run one of Slurm's commands; one that hangs counts as failed."""
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=_COMMAND_S, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return subprocess.CompletedProcess(command, 1, "", str(error))

@@ -1,0 +1,274 @@
+"""The runs of a page as a table of values: found by words and conditions, put in order, gathered in groups.
+
+A run's values are made again only when its row is another one, so that a table of ten thousand follows a few that run.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from trainctl.errors import SettingError
+from trainctl.examine.columns import pair
+from trainctl.examine.where import Term, terms_of
+from trainctl.panel.data.run_view import RunRow
+from trainctl.rundir.fields import number
+from trainctl.text import changed
+
+MOST_SWEPT, MOST_EDITED, MOST_METRICS, MOST_RESULTS = 12, 6, 12, 12
+
+# before and after what is swept, edited, returned and logged
+FIRST = ("state", "run", "started")
+LAST = ("step", "total", "steps/s", "left", "took", "last sign", "slot", "edits", "reason")
+SECONDS = ("left", "took")
+MOMENTS = ("started", "last sign")
+NOT_GROUPED = ("run", *MOMENTS, *SECONDS, "step", "steps/s", "reason")
+
+_TOKEN = re.compile(r"""(?:[^\s"']|"[^"]*"|'[^']*')+""")
+_SPACED = re.compile(r"\s*(!=|<=|>=|=|<|>)\s*")
+
+
+@dataclass(frozen=True, slots=True)
+class RunEntry:
+    """One run: its row, its value in each column that it has, what its edits say of a column, and all its words."""
+
+    row: RunRow
+    values: dict[str, Any]
+    overrides: dict[str, str]
+    said: dict[str, str]
+    words: str
+
+
+class RunIndex:
+    """What is known of all runs by column.
+
+    Attributes:
+        rows: all of them.
+        swept: the keys in which they differ.
+    """
+
+    def __init__(self) -> None:
+        self.rows: Mapping[str, RunRow] = {}
+        self._entries: dict[str, RunEntry] = {}
+        self._metrics: dict[str, None] = {}
+        self._results: dict[str, None] = {}
+        self._edited: dict[str, None] = {}
+        self.swept: list[str] = []
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @property
+    def entries(self) -> Iterable[RunEntry]:
+        """What is known of each run."""
+        return self._entries.values()
+
+    def __getitem__(self, name: str) -> RunEntry:
+        return self._entries[name]
+
+    @property
+    def columns(self) -> list[str]:
+        """All columns that any run has something in."""
+        own = [*self.swept, *self.edited, *self._results, *self.metrics]
+        return [*FIRST, *dict.fromkeys(own), *LAST]
+
+    @property
+    def edited(self) -> list[str]:
+        """The keys that were edited in some run, and are not swept."""
+        return [key for key in self._edited if key not in self.swept][:MOST_EDITED]
+
+    @property
+    def metrics(self) -> list[str]:
+        """The metrics, in the order in which they were found."""
+        return list(self._metrics)[:MOST_METRICS]
+
+    @property
+    def results(self) -> list[str]:
+        """What the runs have returned: `result`, or a name for each part of a mapping."""
+        return list(self._results)
+
+    def follow(self, rows: Mapping[str, RunRow]) -> bool:
+        """Take over rows; return whether any is another one."""
+        if rows is self.rows:
+            return False
+        before, self.rows = self._entries, rows
+        made: dict[str, RunEntry] = {}
+        is_other = before.keys() != rows.keys()
+        for name, row in rows.items():
+            entry = before.get(name)
+            if entry is None or entry.row is not row:
+                is_other = is_other or entry is None or entry.row.summary.overrides != row.summary.overrides
+                entry = self._entry(name, row)
+            made[name] = entry
+        self._entries = made
+        if is_other:
+            self._find_swept()
+        return True
+
+    def has(self, column: str) -> bool:
+        """Whether any run has a value in a column."""
+        return any(entry.values.get(column) is not None for entry in self._entries.values())
+
+    def is_of_numbers(self, column: str) -> bool:
+        """Whether all values of a column are numbers, as far as the first few hundred runs tell."""
+        entries = itertools.islice(self._entries.values(), 300)
+        known = [value for entry in entries if (value := entry.values.get(column)) is not None]
+        return bool(known) and column not in MOMENTS and all(number(value) is not None for value in known)
+
+    def state_counts(self) -> dict[str, int]:
+        """Return how many runs are in which state."""
+        counts: dict[str, int] = {}
+        for entry in self._entries.values():
+            state = entry.values["state"]
+            counts[state] = counts.get(state, 0) + 1
+        return counts
+
+    def found(self, text: str) -> list[str]:
+        """Return the names of the runs that have all words and meet all conditions of a text.
+
+        Raises:
+            SettingError: a condition is none, or no run has what it is about.
+        """
+        words, terms = parsed(text)
+        if not words and not terms:
+            return list(self._entries)
+        places = [(self._column(term), term) for term in terms]
+        return [
+            name
+            for name, entry in self._entries.items()
+            if all(word in entry.words for word in words)
+            and all(term.is_met(entry.values.get(column)) for column, term in places)
+        ]
+
+    def in_order(self, names: Iterable[str], column: str, *, is_down: bool) -> list[str]:
+        """Sort runs: numbers before text, those without a value last; without a column running, then newest."""
+        names = list(names)
+        if column not in self.columns:
+            return sorted(names, key=self._place)
+        having: dict[str, Any] = {name: self._entries[name].values.get(column) for name in names}
+        numbers = [name for name in names if _is_number(having[name])]
+        texts = [name for name in names if having[name] is not None and not _is_number(having[name])]
+        numbers.sort(key=lambda name: having[name], reverse=is_down)
+        texts.sort(key=lambda name: str(having[name]), reverse=is_down)
+        return [*numbers, *texts, *(name for name in names if having[name] is None)]
+
+    def groups(self, names: Iterable[str], column: str) -> dict[Any, list[str]]:
+        """Gather runs by their value in a column; numbers by size, then text, then those without one."""
+        found: dict[Any, list[str]] = {}
+        for name in names:
+            found.setdefault(self._entries[name].values.get(column), []).append(name)
+        order = sorted(
+            found, key=lambda one: (one is None, not _is_number(one), one if _is_number(one) else 0, str(one))
+        )
+        return {value: found[value] for value in order}
+
+    def _entry(self, name: str, row: RunRow) -> RunEntry:
+        run = row.summary
+        overrides = dict(pair(one) for one in run.overrides)
+        state = "paused" if run.paused else run.state
+        values: dict[str, Any] = {key: typed(text) for key, text in overrides.items()}
+        said = {}
+        for key, each in list(run.changes.items())[:MOST_EDITED]:
+            self._edited[key] = None
+            values[key] = each[-1][1] if isinstance(each[-1][1], int | float | str) else changed(each[-1:])
+            said[key] = changed(each)
+        results = _results(run.result)
+        for known, new in ((self._results, results), (self._metrics, run.metrics)):
+            if len(known) < MOST_RESULTS:
+                known.update(dict.fromkeys(new))
+        values |= {metric: value for metric, value in run.metrics.items() if metric not in values} | results
+        is_running = run.state == "running"
+        own = {
+            "state": state,
+            "run": name,
+            "started": run.started,
+            "step": run.step,
+            "total": run.total,
+            "steps/s": run.rate if is_running else None,
+            "left": run.eta_s,
+            "took": None if is_running else run.duration_s,
+            "last sign": row.seen,
+            "slot": run.slot,
+            "edits": run.edits or None,
+            "reason": run.why,
+        }
+        words = " ".join((name, state, *run.overrides, run.slot or "", run.why or "")).lower()
+        return RunEntry(row, values | own, overrides, said, words)
+
+    def _find_swept(self) -> None:
+        """Find the keys in which runs differ; of our own settings only the seed."""
+        seen: dict[str, set[str | None]] = {}
+        counts: dict[str, int] = {}
+        for entry in self._entries.values():
+            for key, text in entry.overrides.items():
+                seen.setdefault(key, set()).add(text)
+                counts[key] = counts.get(key, 0) + 1
+        swept = [key for key, values in seen.items() if len(values) > 1 or counts[key] < len(self._entries)]
+        self.swept = [key for key in swept if key == "trainctl.seed" or not key.startswith("trainctl.")][:MOST_SWEPT]
+
+    def _place(self, name: str) -> tuple[int, float, str]:
+        run = self._entries[name].row.summary
+        rank = {"running": 0, "queued": 1}.get(run.state, 2)
+        return rank, -(run.started or 0.0), name
+
+    def _column(self, term: Term) -> str:
+        name = {"name": "run", "took_s": "took"}.get(term.name, term.name)
+        known = dict.fromkeys([*self.columns, *(key for entry in self._entries.values() for key in entry.overrides)])
+        ending = [key for key in known if key.endswith(f".{name}")]
+        if name in known or len(ending) == 1 or not self._entries:
+            return name if name in known or not ending else ending[0]
+        hint = f"; {' or '.join(ending[:4])}?" if ending else f"; they have {', '.join(list(known)[:20])}"
+        raise SettingError(f"none of {len(self._entries)} runs has {name!r}{hint}")
+
+
+def parsed(text: str) -> tuple[list[str], list[Term]]:
+    """Take a filter apart: words that are searched for, and conditions.
+
+    >>> parsed("digits lr > 0.01 state=failed")[0], [term.name for term in parsed("digits lr > 0.01 state=failed")[1]]
+    (['digits'], ['lr', 'state'])
+
+    Raises:
+        SettingError: a condition is none.
+    """
+    tokens = _TOKEN.findall(_SPACED.sub(r"\1", text))
+    conditions = [token for token in tokens if re.search("[=<>]", token)]
+    return [token.lower() for token in tokens if token not in conditions], [
+        term for token in conditions for term in terms_of([token])
+    ]
+
+
+def typed(text: str) -> Any:
+    """Return an override's value as a number where it writes one."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            pass
+    return text
+
+
+def mean_of(entries: Sequence[RunEntry], column: str) -> tuple[float | None, float | None]:
+    """Return mean and deviation of a sample over the runs that are done and have a number; None where there is none."""
+    found = [
+        float(number(value) or 0)
+        for entry in entries
+        if entry.values["state"] == "done" and _is_number(value := entry.values.get(column))
+    ]
+    if not found:
+        return None, None
+    mean = sum(found) / len(found)
+    spread = sum((one - mean) ** 2 for one in found)
+    return mean, (spread / (len(found) - 1)) ** 0.5 if len(found) > 1 else None
+
+
+def _results(result: Any) -> dict[str, Any]:
+    if isinstance(result, dict):
+        return {f"result.{key}": value for key, value in list(result.items())[:MOST_RESULTS]}
+    return {} if result is None else {"result": result}
+
+
+def _is_number(value: object) -> bool:
+    return number(value) is not None and value == value  # noqa: PLR0124  # nan has no place in an order
