@@ -150,7 +150,7 @@ def page(served: PanelHandle, line: Line) -> Iterator[Any]:
         page.set_default_timeout(1000 * PATIENCE_S)
         page.goto(served.url)
         settle(page)
-        expect(page.get_by_text("2 runs")).to_be_visible()
+        expect(page.get_by_text("2 runs").first).to_be_visible()
         expect(page.get_by_role("alert")).to_have_count(0)
         wait_for(lambda: page.evaluate("performance.now()") > 6000, "a page that is not just opened")
         page.evaluate(NOTE)
@@ -176,7 +176,7 @@ def expect_lost(page: Any, since: float, record_property: Any) -> None:
 
 def expect_back(page: Any, *, loaded: bool) -> None:
     expect(page.get_by_role("alert")).to_have_count(0)
-    expect(page.get_by_text("2 runs")).to_be_visible()
+    expect(page.get_by_text("2 runs").first).to_be_visible()
     settle(page)
     assert page.evaluate("window.same === undefined") is loaded
     wait_for(lambda: page.evaluate(CAN_BE_USED), "a page that can be used")
