@@ -320,8 +320,8 @@ def test_columns_are_moved_widened_hidden_and_remembered(table: Any) -> None:
     result, run = (page.get_by_role("columnheader", name=name, exact=True) for name in ("result", "run"))
     result.drag_to(run, target_position={"x": 4, "y": 8})
     expect(page.locator(".head .cell").nth(2)).to_have_attribute("data-name", "result")
-    width = run.bounding_box()["width"]
-    box = run.locator(".grip").bounding_box()
+    wait_for(lambda: run.locator(".grip").bounding_box(), "a head that stays")
+    width, box = run.bounding_box()["width"], run.locator(".grip").bounding_box()
     page.mouse.move(box["x"] + 3, box["y"] + 5)
     page.mouse.down()
     page.mouse.move(box["x"] + 63, box["y"] + 5, steps=3)

@@ -306,6 +306,7 @@ class Card {
         high = inside[inside.length - 1];
       }
     }
+    if (high - low < 1e-9 * Math.max(Math.abs(low), Math.abs(high))) high = low;  // the same but for rounding
     if (this.isLog && low > 0) return low === high ? [low / 2, high * 2] : [low / (high / low) ** 0.04, high * (high / low) ** 0.04];
     const rim = (high - low) * 0.05 || Math.abs(high) * 0.1 || 1;
     return [low - rim, high + rim];
