@@ -1,4 +1,4 @@
-"""The launcher plugin `hydra/launcher=slots`."""
+"""The launcher plugins `hydra/launcher=slots`, `slots_ray` and `slots_slurm`."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from hydra.types import HydraContext, TaskFunction
 
 # Imported as a module: a scan would take the class itself for one of our plugins and list it twice.
 from hydra_plugins.hydra_joblib_launcher import joblib_launcher
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 
 class SlotLauncher(joblib_launcher.JoblibLauncher):  # type: ignore[misc]  # the plugin is untyped
@@ -46,6 +46,33 @@ class SlotLauncher(joblib_launcher.JoblibLauncher):  # type: ignore[misc]  # the
         with _one_sentence():
             returns: Sequence[JobReturn] = self._sweeps.launch(jobs, initial_job_idx)
         return returns
+
+
+class SlurmLauncher(SlotLauncher):
+    """Runs each job as `slots` does, on devices that Slurm gives."""
+
+    def _sweeps_of(self, context: Any) -> Any:
+        from trainctl.launch.launcher import SlotSweeps
+        from trainctl.launch.slurm import check_settings_of_slurm, make_slurm
+
+        settings, of_slurm = check_settings_of_slurm(plain(self._options))
+        return SlotSweeps(context, settings, make_slurm(of_slurm))
+
+
+class RayLauncher(SlotLauncher):
+    """Runs each job as `slots` does, on devices that Ray gives."""
+
+    def _sweeps_of(self, context: Any) -> Any:
+        from trainctl.launch.launcher import SlotSweeps
+        from trainctl.launch.ray import check_settings_of_ray, make_ray
+
+        settings, of_ray = check_settings_of_ray(plain(self._options))
+        return SlotSweeps(context, settings, make_ray(of_ray))
+
+
+def plain(options: dict[str, Any]) -> dict[str, Any]:
+    """Return a launcher's settings as plain values."""
+    return {key: OmegaConf.to_container(each) if OmegaConf.is_config(each) else each for key, each in options.items()}
 
 
 @contextmanager

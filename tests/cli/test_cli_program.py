@@ -22,6 +22,7 @@ def test_panel_shows_the_page_until_it_is_interrupted(tmp_path: Path, environmen
         try:
             assert process.stdout is not None
             assert re.fullmatch(r"http://127\.0\.0\.1:\d+/.*token=.*\n", process.stdout.readline())
+            assert process.stdout.readline().startswith("to look only: http://127.0.0.1:")
             assert "Ctrl-C" in process.stdout.readline()
             process.send_signal(2)
             assert process.wait(60) == 0

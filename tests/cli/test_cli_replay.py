@@ -129,7 +129,10 @@ def test_verify_names_the_first_difference_and_what_may_have_made_it(cli: Cli, a
 
 def test_verify_of_a_run_that_is_not_done_is_refused(cli: Cli, app_run: RunDir) -> None:
     files.write_yaml(app_run.status, {**files.read_mapping(app_run.status), "state": "failed"})
-    assert_refused(cli("replay", "--verify", str(app_run.path)), "is failed; only a run that is done can be verified")
+    assert_refused(
+        cli("replay", "--verify", str(app_run.path)),
+        "is failed; only a run that has returned its value can be verified",
+    )
 
 
 @pytest.mark.parametrize("launcher", [{}, {"torchrun": {"nnodes": 2, "nproc_per_node": 2}}])

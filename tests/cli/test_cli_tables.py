@@ -128,7 +128,7 @@ def test_show_of_a_failed_run_shows_its_last_traceback_and_all_logs(cli: Cli, tm
 @pytest.mark.parametrize("state", ["queued", "done", "stopped", "failed", "timeout", "oom", "interrupted"])
 def test_every_state_can_be_listed_and_shown(cli: Cli, tmp_path: Path, state: str) -> None:
     finished(tmp_path / "outputs" / "a", state=state)
-    assert cli("ls").stdout.splitlines()[1].startswith(f"{state} ")
+    assert cli("ls").stdout.splitlines()[1].startswith(f"{state}\t")
     assert f"state      {state}\n" in cli("show", "a").stdout
 
 

@@ -54,7 +54,7 @@ def test_failed_command_stops_the_run_and_names_itself_and_a_second_run_finishes
     shown = pipeline.call("show", str(pipeline.run_dir())).stdout
     assert re.search(r"commands   train done [\d.]+ s, avg failed \(1\) [\d.]+ s, test queued\n", shown)
     assert re.search(
-        r"failed .* train done [\d.]+ s, avg failed \(1\) [\d.]+ s, test queued\t", pipeline.call("ls").stdout
+        r"failed\t.*train done [\d.]+ s, avg failed \(1\) [\d.]+ s, test queued\t", pipeline.call("ls").stdout
     )
     (pipeline.path / "fixed").touch()
     done = pipeline.run()

@@ -72,7 +72,7 @@ def test_runs_that_still_wait_make_no_column_of_what_is_the_same_in_all_others(t
         "norm": ["new", "batch", None], "result": [1, 2, None],
     }  # fmt: skip
     assert str(table["result"].dtype) == "Int64"
-    assert table.attrs["constants"] == {"commands.train": "python train.py"}
+    assert table.attrs["constants"] == {}  # a command is no parameter
 
 
 def test_the_best_of_each_group_is_named(sweep: Examiner) -> None:

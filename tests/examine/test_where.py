@@ -68,7 +68,7 @@ def test_rows_are_sorted_numbers_first_and_those_without_a_value_last(name: str,
     [
         ("lr", "'lr' is not a condition; one is KEY=VALUE, or KEY with !=, <, <=, > or >=, such as lr>0.01"),
         ("=3", "'=3' is not a condition"),
-        ("lr>x", "'lr>x': > compares numbers, and 'x' is none; = and != take any value"),
+        ("lr>x", "'lr>x': > compares numbers, and 'x' is not a number; = and != take any value"),
     ],
 )
 def test_text_that_is_no_condition_is_refused(term: str, message: str) -> None:

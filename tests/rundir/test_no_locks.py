@@ -77,7 +77,7 @@ def test_run_with_its_lock_elsewhere_is_seen_stopped_and_resumed(task: Task, tmp
         second = task.run("hydra.run.dir=one", setting)
         assert second.returncode == 1
         assert "is in use by a run that is still going" in second.stderr
-        assert "running  one" in call(task, "ls", "one").stdout  # nobody tells it where the lock is
+        assert "running\tone" in call(task, "ls", "one").stdout  # nobody tells it where the lock is
         assert call(task, "stop", "one").returncode == 0
         running.wait(timeout=60)
     wait_until(lambda: status_of(run).state != "running", "the end of the run")

@@ -42,7 +42,7 @@ class RayOptions:
 class RayConf(SweepConf):
     """`hydra/launcher=slots_ray`."""
 
-    _target_: str = "hydra_plugins.hydra_trainctl.clusters.RayLauncher"
+    _target_: str = "hydra_plugins.hydra_trainctl.slots.RayLauncher"
 
     # what Ray is told: `init` and `remote`
     ray: RayOptions = field(default_factory=RayOptions)

@@ -40,7 +40,7 @@ _BROKEN = "the connection to its agent broke"
 class SlurmConf(SweepConf):
     """`hydra/launcher=slots_slurm`: the names of hydra-submitit-launcher where it has one."""
 
-    _target_: str = "hydra_plugins.hydra_trainctl.clusters.SlurmLauncher"
+    _target_: str = "hydra_plugins.hydra_trainctl.slots.SlurmLauncher"
 
     # what each allocation asks for, as sbatch has it
     partition: str | None = None

@@ -180,16 +180,16 @@ class RunIndex:
             if len(known) < MOST_RESULTS:
                 known.update(dict.fromkeys(new))
         values |= {metric: value for metric, value in run.metrics.items() if metric not in values} | results
-        is_running = run.state == "running"
+        is_alive = run.is_alive
         own = {
             "state": state,
             "run": name,
             "started": run.started,
             "step": run.step,
             "total": run.total,
-            "steps/s": run.rate if is_running else None,
+            "steps/s": run.rate if is_alive and not run.paused else None,
             "left": run.eta_s,
-            "took": None if is_running else run.duration_s,
+            "took": None if is_alive else run.duration_s,
             "last sign": row.seen,
             "slot": run.slot,
             "edits": run.edits or None,

@@ -175,7 +175,7 @@ class RunFiles:
     def look_at_sketch(self) -> None:
         """Read what the run has logged since; nothing of one that has ended, once all of it was read."""
         row = self._row
-        if row is None or row is not self._sketched or row.summary.state == "running":
+        if row is None or row is not self._sketched or row.summary.is_alive:
             self.sketch.look()
             self._sketched = row if self.sketch.is_read else None
 

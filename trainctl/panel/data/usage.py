@@ -28,7 +28,7 @@ class Usage:
             run: what is known of the run.
             gpu: used and total MiB of the GPUs of its slot, as its launcher reads them.
         """
-        if run.state != "running" or run.pid is None or run.host != socket.gethostname():
+        if not run.is_alive or run.pid is None or run.host != socket.gethostname():
             self._looked, self._spent, self._figures = 0.0, {}, []
         elif (passed := time.monotonic() - self._looked) >= BETWEEN_S:
             self._looked += passed
