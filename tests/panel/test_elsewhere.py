@@ -15,7 +15,8 @@ from urllib.parse import urljoin, urlsplit
 from urllib.request import HTTPCookieProcessor, Request, build_opener
 
 import pytest
-from browsing import CHROMIUM, FLAGS, NAME, PATIENCE_S, Training, api, button, expect, field, settle, shot, wait_for
+from browsing import CHROMIUM, FLAGS, NAME, PATIENCE_S, Training, api, button, edit, expect, settle, shot, wait_for
+from browsing import value as value_of
 from nginx import CONFIG, free_port, nginx
 from omegaconf import OmegaConf
 
@@ -114,10 +115,10 @@ def page(browser: Any) -> Iterator[Any]:
 
 def apply(page: Any, training: Training, value: int) -> None:
     """Edit a key on the run's page, and see the new value arrive in the training."""
-    page.get_by_role("gridcell", name=NAME).first.click()
-    expect(field(page, "warmup")).to_be_visible()
+    page.get_by_role("link", name=NAME, exact=True).click()
+    expect(value_of(page, "warmup")).to_be_visible()
     settle(page)
-    field(page, "warmup").fill(str(value))
+    edit(page, "warmup", str(value))
     expect(button(page, "Apply")).to_be_enabled()
     button(page, "Apply").click()
     expect(page.get_by_role("status")).to_have_text(re.compile(r"applied at step \d+"))
@@ -189,10 +190,10 @@ def test_inline_page_works_through_the_proxy_of_jupyter(page: Any, training: Tra
             wait_for(lambda: _answers(port), "the served app")
             page.goto(f"http://{site}/user/me/proxy/{port}/")
             settle(page)
-            page.get_by_label("run", exact=True).click()
+            page.get_by_role("combobox", name="run").click()
             page.get_by_role("option", name=NAME).or_(page.get_by_role("menuitem", name=NAME)).click()
-            expect(field(page, "warmup")).to_be_visible()
-            field(page, "warmup").fill("750")
+            expect(value_of(page, "warmup")).to_be_visible()
+            edit(page, "warmup", "750")
             button(page, "Apply").click()
             wait_for(lambda: training.sees(warmup=750), "the value in the training process")
             shot(page, "elsewhere_inline")

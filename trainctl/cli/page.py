@@ -47,10 +47,11 @@ def panel(
         if handle.place.is_elsewhere:
             terminal.note(f"{handle.place.root} is not to be written by this user: the page only shows its runs")
         terminal.print_line(handle.url)
-        terminal.print_line(f"to look only: {reader_url(handle.url)}")
         if handle.is_started_here:
             for line in ways_from_elsewhere(settings, handle.url):
                 terminal.print_line(line)
+        terminal.print_line(f"to look only: {reader_url(handle.url)}")
+        if handle.is_started_here:
             terminal.print_line("Ctrl-C ends it.")
         elif is_asked:
             terminal.print_line("It was there already, and is in use, so it stays as it is: Ctrl-C leaves it.")

@@ -182,6 +182,8 @@ def _may_be_ours(own: Path) -> bool:
     except FileNotFoundError:
         above = next(each for each in own.parents if each.exists())
         return os.access(above, os.W_OK | os.X_OK)
+    except NotADirectoryError:
+        return True  # a file in the place of the root, which whoever uses the path is told
     except OSError:
         return False
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import panel
-import panel.custom
 import param
 
 from trainctl.panel.server._bokeh import tell

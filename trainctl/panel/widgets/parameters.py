@@ -10,7 +10,6 @@ from typing import Any
 from urllib.parse import quote
 
 import panel
-import panel.custom
 
 from trainctl.examine.columns import is_seed
 from trainctl.panel.data.line_groups import colouring

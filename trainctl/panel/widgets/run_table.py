@@ -13,7 +13,6 @@ from typing import Any
 from urllib.parse import quote
 
 import panel
-import panel.custom
 import param
 
 from trainctl.errors import SettingError
