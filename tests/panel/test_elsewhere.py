@@ -116,9 +116,9 @@ def page(browser: Any) -> Iterator[Any]:
 def apply(page: Any, training: Training, value: int) -> None:
     """Edit a key on the run's page, and see the new value arrive in the training."""
     page.get_by_role("link", name=NAME, exact=True).click()
-    expect(value_of(page, "warmup")).to_be_visible()
+    expect(value_of(page, "sched.warmup")).to_be_visible()
     settle(page)
-    edit(page, "warmup", str(value))
+    edit(page, "sched.warmup", str(value))
     expect(button(page, "Apply")).to_be_enabled()
     button(page, "Apply").click()
     expect(page.get_by_role("status")).to_have_text(re.compile(r"applied at step \d+"))
@@ -192,8 +192,8 @@ def test_inline_page_works_through_the_proxy_of_jupyter(page: Any, training: Tra
             settle(page)
             page.get_by_role("combobox", name="run").click()
             page.get_by_role("option", name=NAME).or_(page.get_by_role("menuitem", name=NAME)).click()
-            expect(value_of(page, "warmup")).to_be_visible()
-            edit(page, "warmup", "750")
+            expect(value_of(page, "sched.warmup")).to_be_visible()
+            edit(page, "sched.warmup", "750")
             button(page, "Apply").click()
             wait_for(lambda: training.sees(warmup=750), "the value in the training process")
             shot(page, "elsewhere_inline")
