@@ -106,15 +106,26 @@ class Session:
         assert len(found) == 1, f"{len(found)} models with {wanted}"
         return found[0]
 
+    def keys(self) -> str:
+        """Return the model of the run's keys."""
+        return next(model for model, attributes in self.models.items() if "lines" in attributes)
+
+    def lines(self) -> list[dict[str, Any]]:
+        """Return what the page says of each key."""
+        found: list[dict[str, Any]] = json.loads(self.models[self.keys()]["lines"])
+        return [line for line in found if "key" in line]
+
     def text(self) -> str:
         """Return all that is written in panes of HTML."""
         return "\n".join(unescape(str(attributes.get("text", ""))) for attributes in self.models.values())
 
     async def edit(self, label: str, text: str) -> str:
         """Type into a field, press Apply, and return what the page answers."""
-        field, apply = self.find(label=label), self.find(label="Apply")
-        assert not self.models[field].get("disabled"), f"{label} cannot be edited: {self.models[field]}"
-        await self.set(field, value_input=text)
+        tree, apply = self.keys(), self.find(label="Apply")
+        key = next(line["key"] for line in self.lines() if line["label"] == label)
+        texts = {"type": "map", "entries": [[key, text]]}
+        data = {"type": "map", "entries": [["serial", 1], ["texts", texts]]}
+        await self.event("data_event", model={"id": self.owners[tree]}, data=data)
         await self.until(lambda: self.models[apply].get("disabled") is False, "a pending edit")
         await self.click(apply)
         await self.until(lambda: self.models[apply].get("disabled") is True, "the edit is asked for")

@@ -28,7 +28,7 @@ OTHER_UID = 65534
 LONG = bool(os.environ.get("TRAINCTL_LONG_ATTACK"))
 FOR_S, HALF_REQUESTS = (60, 1400) if LONG else (10, 1400)
 # seconds for an answer, which takes 0.1 s on a quiet machine; more where others use its processors
-PATIENCE_S = 2.0 if os.getloadavg()[0] < (os.cpu_count() or 1) else 60.0
+PATIENCE_S = 10.0 if os.getloadavg()[0] < (os.cpu_count() or 1) else 60.0
 END_S = 60.0
 
 ATTACK = f"""

@@ -95,7 +95,7 @@ def test_sweep_without_a_process_for_its_jobs_says_that_fork_failed(place: Path)
 def test_jobs_without_a_process_fail_with_the_reason_and_are_run_again(place: Path) -> None:
     code, said = run(place, 2, *SWEEP)  # for the launcher, and for the process that starts jobs
     assert code == 1
-    assert [line.split(" after")[0] for line in said if line.startswith("FAIL")] == [
+    assert [line.split(" after")[0] for line in said if line.startswith("FAIL ")] == [
         f"FAIL  {number}/3 (not started)" for number in (1, 2, 3)
     ]
     assert sum(f": was not started: {why(2)}" in line for line in said) == 3

@@ -222,7 +222,7 @@ def test_stopped_run_is_done_and_says_who_stopped_it(session: Live, run: RunDir,
     assert session.should_stop  # a loop that looks late still ends
     status = read_status(run)
     assert status is not None
-    assert (status.state, status.reason) == ("done", "stopped by ada at step 4")
+    assert (status.state, status.reason) == ("stopped", "by ada at step 4")
     assert summarize(run).reason == "stopped by ada at step 4"
 
 

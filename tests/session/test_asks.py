@@ -119,7 +119,7 @@ def test_one_look_answers_all_who_asked_before_it_and_a_later_request_takes_no_l
     session: Live, run: RunDir, ask: Ask, end_run: EndRun
 ) -> None:
     first = [ask(session, action="checkpoint") for _ in range(2)]
-    session._files.pump._asks = type("Nobody", (), {"write": lambda self: None})()  # type: ignore[union-attr,assignment]
+    session._files.pump._asks = type("Nobody", (), {"write": lambda self: None, "looks": ()})()  # type: ignore[union-attr,assignment]
     session.step()
     assert session.should_checkpoint
     ask(session, {"n": "2"})  # which asks for one itself

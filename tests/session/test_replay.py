@@ -179,7 +179,7 @@ def test_replay_of_a_run_dir_does_its_actions_again_and_ends_where_it_was_stoppe
     assert [one_step(session) for _ in range(7)] == happened
     assert again == seen
     end_run()
-    assert files.read_mapping(run.status)["reason"] == "stopped by the replay at step 7"
+    assert files.read_mapping(run.status)["reason"] == "by the replay at step 7"
     done = [event for event in read_events(run) if event.action]
     assert [(event.state, event.step, event.action, event.via) for event in done] == [
         ("applied", 2, "sample", "replay"), ("applied", 4, "evaluate", "replay"),
