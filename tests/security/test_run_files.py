@@ -189,8 +189,8 @@ def test_what_another_user_keeps_is_a_row_or_passed_over(open_dir: Path) -> None
     assert rows["closed"][1].startswith("status.yaml: not readable: Permission denied; run.yaml: not readable: ")
     listed = said["ls",]["out"]
     assert re.search(r"unreadable\ttheirs\t.*not readable: Permission denied", listed)
-    assert re.search(r"done +good-0 ", listed)
-    assert re.search(r"theirs .*not readable: Permission denied", said["table",]["out"])
+    assert re.search(r"done\tgood-0\t", listed)
+    assert re.search(r"theirs\s.*not readable: Permission denied", said["table",]["out"])
     assert "unreadable: not readable: Permission denied" in said["show", "theirs"]["out"]
     for words, one in said.items():
         assert one["code"] in (0, 1), (words, one)

@@ -223,7 +223,7 @@ def test_stopped_run_is_done_and_says_who_stopped_it(session: Live, run: RunDir,
     status = read_status(run)
     assert status is not None
     assert (status.state, status.reason) == ("stopped", "by ada at step 4")
-    assert summarize(run).reason == "stopped by ada at step 4"
+    assert summarize(run).reason == "by ada at step 4"
 
 
 def test_action_that_was_not_done_when_the_run_ended_is_rejected(
