@@ -135,7 +135,7 @@ class Session:
 
     def _answers(self, label: str) -> list[str]:
         """Return what was answered since the last answer: that one may still stand there."""
-        answer = rf'<div role="status"[^>]*><b class="mono">[^<]*{label}</b> (applied at step \d+|rejected[^<]*)'
+        answer = rf'<div role="status"[^>]*><b class="mono">[^<]*{label}</b> (applied at step [\d,]*\d|rejected[^<]*)'
         return [text for text in re.findall(answer, self.text()) if text != self.last]
 
     def close(self) -> None:

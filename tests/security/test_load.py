@@ -88,7 +88,11 @@ def test_every_acknowledged_edit_of_many_pages_is_in_exactly_one_record(
     assert [one for one in told if not one[3].startswith("applied at step")] == []
     wait_until(lambda: not [asked for run in runs for asked in run.inbox.iterdir()], "the last requests have left")
     for run in runs:
-        mine = sorted((int(answer.split()[-1]), key, value) for name, key, value, answer in told if name == run.name)
+        mine = sorted(
+            (int(answer.split()[-1].replace(",", "")), key, value)
+            for name, key, value, answer in told
+            if name == run.name
+        )
         log = changelog.loads(run.changelog.read_text())
         assert sorted((edit.step, key, value) for edit in log.edits for key, value in edit.values.items()) == mine
         events = read_events(run)
