@@ -53,9 +53,9 @@ class SlurmLauncher(SlotLauncher):
 
     def _sweeps_of(self, context: Any) -> Any:
         from trainctl.launch.launcher import SlotSweeps
-        from trainctl.launch.slurm import check_settings_of_slurm, make_slurm
+        from trainctl.launch.slurm import check_slurm, make_slurm
 
-        settings, of_slurm = check_settings_of_slurm(plain(self._options))
+        settings, of_slurm = check_slurm(plain(self._options))
         return SlotSweeps(context, settings, make_slurm(of_slurm))
 
 
@@ -64,9 +64,9 @@ class RayLauncher(SlotLauncher):
 
     def _sweeps_of(self, context: Any) -> Any:
         from trainctl.launch.launcher import SlotSweeps
-        from trainctl.launch.ray import check_settings_of_ray, make_ray
+        from trainctl.launch.ray import check_ray, make_ray
 
-        settings, of_ray = check_settings_of_ray(plain(self._options))
+        settings, of_ray = check_ray(plain(self._options))
         return SlotSweeps(context, settings, make_ray(of_ray))
 
 

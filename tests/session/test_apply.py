@@ -42,7 +42,7 @@ def test_request_changes_config_and_now_at_one_step_and_is_recorded_first(
     assert seen[0][1] == 1e-4
     assert seen[0][3] == [Edit(event.step, values)]  # on disk before it was in effect
     assert "cli ada: calmer" in run.changelog.read_text()
-    assert [one.state for one in read_events(run)][:2] == ["pending", "applied"]  # then who has read it
+    assert [one.state for one in read_events(run) if one.state != "read"] == ["pending", "applied"]
     assert list_inbox(run) == []
     with pytest.raises(ReadonlyConfigError, match="read-only"):
         cfg.optim.lr = 3

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import importlib
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from trainctl.compose.job import SweepContext
 from trainctl.errors import SettingError
-from trainctl.launch.local.payload import pack_context
 from trainctl.launch.remote.agent import command_of
-from trainctl.launch.remote.engine import AgentExecutor
-from trainctl.launch.remote.hosts import Agents
-from trainctl.launch.settings import Check, LauncherSettings, SweepConf, check_settings, number
-from trainctl.rundir import files
-from trainctl.rundir.paths import own_dir
+from trainctl.launch.remote.engine import AgentExecutor, executor_of
+from trainctl.launch.settings import Check, LauncherSettings, SweepConf, check_engine, number
 from trainctl.rundir.provenance import original_cwd
 
 
@@ -62,8 +57,8 @@ class RayEngine:
     jobs_each: int | None = None
     notice_s = 0.0
 
-    def __init__(self, conf: dict[str, Any], directory: Path, agents: Agents) -> None:
-        """Start or join Ray.
+    def __init__(self, conf: dict[str, Any], address: Path) -> None:
+        """Start or join Ray; agents read in the file `address` where the launcher is.
 
         Raises:
             SettingError: Ray is not installed, cannot be reached, or has no node for what is asked for.
@@ -91,11 +86,8 @@ class RayEngine:
         self._actors: dict[str, tuple[Any, Any]] = {}
         self._why: dict[str, str] = {}
         self._count = 0
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._address = directory / "launcher.json"
-        files.write_atomic(self._address, agents.address.text())
         gpus = float(self._options.get("num_gpus") or 0)
-        self._command = command_of("Ray", self._address, {"gpus_per_job": math.ceil(gpus) or None})
+        self._command = command_of("Ray", address, {"gpus_per_job": math.ceil(gpus) or None})
 
     def submit(self, count: int) -> list[str]:
         options = {**self._options, "max_restarts": 0, "max_task_retries": 0}
@@ -125,7 +117,6 @@ class RayEngine:
 
     def close(self) -> None:
         """End all actors, and Ray if it was started here."""
-        self._address.unlink(missing_ok=True)
         for actor, _ in self._actors.values():
             with contextlib.suppress(Exception):  # Ray may be gone
                 self._ray.kill(actor)
@@ -183,39 +174,17 @@ def _room(nodes: list[dict[str, Any]], options: dict[str, Any]) -> int:
 
 def make_ray(conf: dict[str, Any]) -> Callable[[SweepContext, LauncherSettings, Path], AgentExecutor]:
     """Return what makes the executor of a sweep, for checked settings."""
-
-    def make(context: SweepContext, settings: LauncherSettings, sweep_dir: Path) -> AgentExecutor:  # noqa: ARG001
-        payload = pack_context(context)
-        agents = Agents(payload)
-        try:
-            return AgentExecutor(RayEngine(conf, own_dir(sweep_dir) / "ray", agents), agents)
-        except BaseException:
-            agents.close()
-            raise
-
-    return make
+    return executor_of("ray", lambda address: RayEngine(conf, address))
 
 
-def check_settings_of_ray(options: dict[str, Any]) -> tuple[LauncherSettings, dict[str, Any]]:
+def check_ray(options: Mapping[str, Any]) -> tuple[LauncherSettings, dict[str, Any]]:
     """Check the settings of `slots_ray`: return those of the sweep, and Ray's.
 
     Raises:
         SettingError: names the key, the value, and what is allowed; or Ray is not installed.
     """
     _import_ray()
-    shared = {each.name for each in dataclasses.fields(SweepConf)}
-    known = {each.name for each in dataclasses.fields(RayConf)} - {"_target_"}
-    unknown = sorted(set(options) - known)
-    if unknown:
-        raise SettingError(f"hydra.launcher.{unknown[0]} is not known; known are {', '.join(sorted(known))}")
-    of_sweep = check_settings(**{name: value for name, value in options.items() if name in shared})
-    defaults = dataclasses.asdict(RayConf())
-    values = {name: defaults[name] for name in known - shared} | {
-        name: value for name, value in options.items() if name not in shared
-    }
-    for name, check in _CHECKS.items():
-        values[name] = check(f"hydra.launcher.{name}", values[name])
-    return of_sweep, values
+    return check_engine(RayConf, options, _CHECKS)
 
 
 _CHECKS: dict[str, Check] = {

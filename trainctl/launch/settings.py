@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -112,6 +112,34 @@ class LauncherSettings:
     progress: str
 
 
+def check_engine(
+    conf: type[SweepConf], options: Mapping[str, Any], checks: Mapping[str, Check]
+) -> tuple[LauncherSettings, dict[str, Any]]:
+    """Check the settings of a launcher on a cluster: return those of the sweep, and the engine's own with defaults.
+
+    Raises:
+        SettingError: names the key, the value, and what is allowed.
+    """
+    shared = {each.name for each in dataclasses.fields(SweepConf)}
+    own = {each.name for each in dataclasses.fields(conf)} - shared - {"_target_"}
+    check_known(options, shared | own)
+    settings = check_settings(**{name: value for name, value in options.items() if name in shared})
+    defaults = dataclasses.asdict(conf())
+    values = {name: options.get(name, defaults[name]) for name in own}
+    return settings, values | {name: check(f"hydra.launcher.{name}", values[name]) for name, check in checks.items()}
+
+
+def check_known(options: Iterable[str], known: Iterable[str]) -> None:
+    """Refuse a setting that a launcher does not have.
+
+    Raises:
+        SettingError: names it, and what is known.
+    """
+    unknown = sorted(set(options) - set(known))
+    if unknown:
+        raise SettingError(f"hydra.launcher.{unknown[0]} is not known; known are {', '.join(sorted(known))}")
+
+
 def check_settings(**options: Any) -> LauncherSettings:
     """Check the launcher's settings before any job starts; what is not given has its default.
 
@@ -119,9 +147,7 @@ def check_settings(**options: Any) -> LauncherSettings:
         SettingError: names the key, the value, and what is allowed.
     """
     defaults = {each.name: each for each in dataclasses.fields(SlotLauncherConf) if each.name != "_target_"}
-    unknown = sorted(set(options) - set(defaults))
-    if unknown:
-        raise SettingError(f"hydra.launcher.{unknown[0]} is not known; known are {', '.join(sorted(defaults))}")
+    check_known(options, defaults)
     values = {**dataclasses.asdict(SlotLauncherConf()), **options}
     settings = LauncherSettings(**{name: _CHECKS[name](f"hydra.launcher.{name}", values[name]) for name in defaults})
     _check_together(settings)

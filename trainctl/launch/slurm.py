@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import re
 import shlex
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from trainctl.compose.job import SweepContext
 from trainctl.errors import SettingError, UnreadableError
-from trainctl.launch.local.payload import pack_context
 from trainctl.launch.remote.agent import command_of
-from trainctl.launch.remote.engine import AgentExecutor
-from trainctl.launch.remote.hosts import Agents
-from trainctl.launch.settings import Check, LauncherSettings, SweepConf, check_settings, number
+from trainctl.launch.remote.engine import AgentExecutor, executor_of
+from trainctl.launch.settings import Check, LauncherSettings, SweepConf, check_engine, number
 from trainctl.rundir import files
-from trainctl.rundir.paths import own_dir
 from trainctl.rundir.provenance import original_cwd
 
 _COMMAND_S = 60.0  # for one of Slurm's commands
@@ -89,13 +85,10 @@ class SlurmEngine:
 
     name = "Slurm"
 
-    def __init__(self, conf: dict[str, Any], directory: Path, agents: Agents) -> None:
-        """Write down where the agents find us; nothing is submitted yet. `conf` is checked (`check_slurm`)."""
+    def __init__(self, conf: dict[str, Any], address: Path) -> None:
+        """Submit nothing yet. `conf` is checked (`check_slurm`); agents read in the file `address` where we are."""
         self._conf = conf
-        self._dir = directory
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._address = directory / "launcher.json"  # written again by the next launcher, for agents that wait
-        files.write_atomic(self._address, agents.address.text())
+        self._address, self._dir = address, address.parent
         self._ids = self._earlier()
         self.slots_each = self._slots_each()
         self.most: int = conf["array_parallelism"]
@@ -136,7 +129,6 @@ class SlurmEngine:
 
     def close(self) -> None:
         """Cancel what has not begun; what has sees that its launcher has ended."""
-        self._address.unlink(missing_ok=True)
         if self._ids:
             _run("scancel", "--state=PENDING", *self._ids)
             self._ids.clear()
@@ -174,42 +166,18 @@ class SlurmEngine:
 
 def make_slurm(conf: dict[str, Any]) -> Callable[[SweepContext, LauncherSettings, Path], AgentExecutor]:
     """Return what makes the executor of a sweep, for checked settings."""
-
-    def make(context: SweepContext, settings: LauncherSettings, sweep_dir: Path) -> AgentExecutor:  # noqa: ARG001
-        agents = Agents(pack_context(context))
-        return AgentExecutor(SlurmEngine(conf, own_dir(sweep_dir) / "slurm", agents), agents)
-
-    return make
+    return executor_of("slurm", lambda address: SlurmEngine(conf, address))
 
 
-def check_settings_of_slurm(options: dict[str, Any]) -> tuple[LauncherSettings, dict[str, Any]]:
+def check_slurm(options: Mapping[str, Any]) -> tuple[LauncherSettings, dict[str, Any]]:
     """Check the settings of `slots_slurm`: return those of the sweep, and Slurm's.
-
-    Raises:
-        SettingError: names the key, the value, and what is allowed; or Slurm's commands are not here.
-    """
-    shared = {each.name for each in dataclasses.fields(SweepConf)}
-    known = {each.name for each in dataclasses.fields(SlurmConf)} - {"_target_"}
-    unknown = sorted(set(options) - known)
-    if unknown:
-        raise SettingError(f"hydra.launcher.{unknown[0]} is not known; known are {', '.join(sorted(known))}")
-    of_sweep = check_settings(**{name: value for name, value in options.items() if name in shared})
-    return of_sweep, check_slurm({name: value for name, value in options.items() if name not in shared})
-
-
-def check_slurm(conf: dict[str, Any]) -> dict[str, Any]:
-    """Check the settings of `slots_slurm` that are Slurm's; what is not given has its default.
 
     Raises:
         SettingError: names the key, the value, and what is allowed; or Slurm's commands are not here.
     """
     if shutil.which("sbatch") is None:
         raise SettingError("hydra/launcher=slots_slurm needs Slurm's commands, and there is no sbatch on this machine")
-    own = {each.name for each in dataclasses.fields(SlurmConf)} - {each.name for each in dataclasses.fields(SweepConf)}
-    defaults = dataclasses.asdict(SlurmConf())
-    values = {name: defaults[name] for name in own - {"_target_"}} | conf
-    for name, check in _CHECKS.items():
-        values[name] = check(f"hydra.launcher.{name}", values[name])
+    settings, values = check_engine(SlurmConf, options, _CHECKS)
     for name in (*_OPTIONS, "name"):
         text = str(values[name])
         if values[name] is not None and (not text or not text.isprintable() or text.startswith("-")):
@@ -217,7 +185,7 @@ def check_slurm(conf: dict[str, Any]) -> dict[str, Any]:
     for name, value in values["additional_parameters"].items():
         if not _OPTION.fullmatch(str(name).replace("_", "-")) or not str(value).isprintable():
             raise SettingError(f"hydra.launcher.additional_parameters.{name}={value!r} is not an option of sbatch")
-    return values
+    return settings, values
 
 
 def _mapping(name: str, value: Any) -> Any:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import mmap
 import os
 import platform
@@ -37,8 +36,6 @@ from trainctl.launch.slots.slot import Slot
 from trainctl.rundir import files
 from trainctl.rundir.provenance import machine_facts
 from trainctl.rundir.status import ENGINE
-
-log = logging.getLogger(__name__)
 
 SPARE = 2  # connections for jobs that are kept ready, beside one for each slot
 _CONNECT_S = 120.0  # a launcher that was killed comes back within this, or its agents end

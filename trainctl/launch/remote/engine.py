@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Protocol
 
+from trainctl.compose.job import SweepContext
 from trainctl.launch.executor import Host
+from trainctl.launch.local.payload import pack_context
 from trainctl.launch.remote.hosts import Agents
+from trainctl.launch.settings import LauncherSettings
+from trainctl.rundir import files
+from trainctl.rundir.paths import own_dir
 
 _LOOK_S = 2.0  # between two questions to the engine while something is waited for
 _CALM_S = 30.0  # while all is well
@@ -60,8 +66,9 @@ class Engine(Protocol):
 class AgentExecutor:
     """Hosts by agents: `Agents` hears of them, the engine is asked for more and says what became of them."""
 
-    def __init__(self, engine: Engine, agents: Agents) -> None:
+    def __init__(self, engine: Engine, agents: Agents, address: Path) -> None:
         self._engine = engine
+        self._address = address
         self._agents = agents
         self._alive: set[str] = set()
         self._met: set[str] = set()  # whose agents have come
@@ -118,6 +125,7 @@ class AgentExecutor:
 
     def close(self) -> None:
         """Let all agents end, and give back what has not begun."""
+        self._address.unlink(missing_ok=True)
         self._agents.close()
         self.hosts.clear()
         self._engine.close()
@@ -150,3 +158,27 @@ class AgentExecutor:
         staying = [host for host in self.hosts if not host.is_full]
         free = sum(host.pool.free for host in staying)
         return len(staying) + math.ceil(max(0, left - free) / (self._engine.jobs_each or self._engine.slots_each))
+
+
+def executor_of(
+    name: str, make_engine: Callable[[Path], Engine]
+) -> Callable[[SweepContext, LauncherSettings, Path], AgentExecutor]:
+    """Return what makes the executor of a sweep: it listens for agents, and writes down where, for the engine's agents.
+
+    Args:
+        name: of the engine's directory below `.trainctl/` of the sweep.
+        make_engine: gets the file with the address, which the next launcher writes again for agents that wait.
+    """
+
+    def make(context: SweepContext, settings: LauncherSettings, sweep_dir: Path) -> AgentExecutor:  # noqa: ARG001
+        address = own_dir(sweep_dir) / name / "launcher.json"
+        agents = Agents(pack_context(context))
+        try:
+            address.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            files.write_atomic(address, agents.address.text())
+            return AgentExecutor(make_engine(address), agents, address)
+        except BaseException:
+            agents.close()
+            raise
+
+    return make

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import pickle
+import select
 import signal
 import socket
 import time
@@ -110,11 +111,6 @@ class Agents:
         """Where agents find this launcher."""
         return self._listener.address
 
-    @property
-    def loading(self) -> int:
-        """How many agents load the program now."""
-        return len(self._coming)
-
     def filenos(self) -> list[int]:
         """Return what is readable when `hear` has something to do."""
         return [self._listener.fileno(), *(each.starter.fileno() for each in self._coming.values())]
@@ -185,8 +181,6 @@ class Agents:
 
 
 def _is_readable(starter: RemoteStarter) -> bool:
-    import select
-
     return bool(select.select([starter], [], [], 0)[0])
 
 
