@@ -12,7 +12,6 @@ import pytest
 from trainctl.panel.auth.rate_limit import Bucket
 from trainctl.panel.data.curves import MAX_POINTS, UNSEEN, Curve, Curves, dotted, not_finite
 from trainctl.panel.widgets.ansi import last_written, to_html
-from trainctl.panel.widgets.overlay import smoothed
 from trainctl.rundir.paths import RunDir
 
 
@@ -63,11 +62,6 @@ def test_long_curve_is_thinned_evenly() -> None:
     gaps = {after - before for before, after in zip(curve.steps, curve.steps[1:], strict=False)}
     assert len(gaps) == 1
     assert list(curve.steps) == [int(value) for value in curve.values]
-
-
-def test_smoothing_goes_on_after_what_is_no_number() -> None:
-    assert smoothed([1.0, float("nan"), 3.0], 0.5)[2] == 3.0
-    assert smoothed([0.0, 1.0], 0.0) == [0.0, 1.0]
 
 
 def test_terminal_codes_become_colours_and_nothing_else() -> None:
