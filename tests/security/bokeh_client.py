@@ -110,6 +110,11 @@ class Session:
         """Return the model of the run's keys."""
         return next(model for model, attributes in self.models.items() if "lines" in attributes)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the page takes edits of the run's keys; a model leaves out what is as it is by default."""
+        return bool(self.models[self.keys()].get("state", {}).get("is_open"))
+
     def lines(self) -> list[dict[str, Any]]:
         """Return what the page says of each key."""
         found: list[dict[str, Any]] = json.loads(self.models[self.keys()]["lines"])
@@ -122,6 +127,7 @@ class Session:
     async def edit(self, label: str, text: str) -> str:
         """Type into a field, press Apply, and return what the page answers."""
         tree, apply = self.keys(), self.find(label="Apply")
+        assert self.is_open, f"{label} cannot be edited"
         key = next(line["key"] for line in self.lines() if line["label"] == label)
         texts = {"type": "map", "entries": [[key, text]]}
         data = {"type": "map", "entries": [["serial", 1], ["texts", texts]]}
@@ -162,4 +168,9 @@ def _parts(value: Any) -> Iterator[dict[str, Any]]:
 
 
 def _flat(attributes: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in attributes.items() if not isinstance(value, (dict, list))}
+    maps = {
+        name: dict(value.get("entries", []))
+        for name, value in attributes.items()
+        if isinstance(value, dict) and value.get("type") == "map"
+    }
+    return {name: value for name, value in attributes.items() if not isinstance(value, (dict, list))} | maps

@@ -58,6 +58,7 @@ async def shown(url: str) -> str:
     headers = {"Authorization": f"Bearer {dict(parse_qsl(urlsplit(url).query))['token']}"}
     session = await Session.open(url.partition("?")[0], "run/one", headers, follows=False)
     assert "lr" in [line["label"] for line in session.lines()]
+    assert not session.is_open
     session.close()
     return session.text()
 
