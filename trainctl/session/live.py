@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
@@ -34,6 +35,13 @@ from trainctl.session.ranks.protocol import Agree
 from trainctl.session.schedule import NEVER
 from trainctl.session.step import Session, lost_error, missed_error
 from trainctl.session.values import Now, build
+
+log = logging.getLogger(__name__)
+
+_DRAWN_APART = (
+    "each rank has drawn %s for itself: all have rank 0's values from the first step on, or at once where "
+    "torch.distributed is initialised before trainctl.live(cfg)"
+)
 
 Item = TypeVar("Item")
 HookType = TypeVar("HookType", bound=Hook)
@@ -397,6 +405,8 @@ class Live:
         """Meet the other ranks now, if they can be found already; else that is done at the first step."""
         if self._agree is not None or distributed() is not None:
             self._begin(0, is_epoch=False)
+        elif self._files is not None and world_size() > 1 and (drawn := self._files.applier.touched):
+            log.warning(_DRAWN_APART, ", ".join(sorted(drawn)))
 
     def _join(self) -> None:
         """Find the other ranks, if there are any: from now on this one takes and applies edits as all of them do."""
