@@ -10,8 +10,8 @@ from typing import Any
 from trainctl.config.changelog import Changelog
 from trainctl.config.keys import leaves
 from trainctl.config.masking import Masking, patterns_of
-from trainctl.config.safe_yaml import read_document
 from trainctl.config.settings_node import NODE
+from trainctl.config.yaml import read_document
 from trainctl.errors import ChangelogError
 from trainctl.rundir import files
 from trainctl.rundir.edits import read_changelog

@@ -13,7 +13,7 @@ from typing import Any
 
 from trainctl.config.changelog import Changelog, loads
 from trainctl.config.masking import Masking
-from trainctl.config.safe_yaml import read_document
+from trainctl.config.yaml import read_document
 from trainctl.errors import ChangelogError, UnreadableError
 from trainctl.rundir import events, files
 from trainctl.rundir.edits import values_by_step
