@@ -47,6 +47,7 @@ class Compare:
             options=list(dict.fromkeys([*chosen, *list(rows)[:MOST_OFFERED]])),
             value=chosen,
             max_items=MOST_COMPARED,
+            variant="standard",
             margin=(8, 12),
             sizing_mode="stretch_width",
         )
@@ -112,4 +113,4 @@ def facts_table(index: RunIndex, runs: list[str]) -> str:
 
 
 def _pane() -> Any:
-    return panel.pane.HTML("", stylesheets=[STYLE, EVEN], sizing_mode="stretch_width", margin=(6, 12))
+    return panel.pane.HTML("", stylesheets=[STYLE, EVEN], sizing_mode="stretch_width", margin=(8, 12))
