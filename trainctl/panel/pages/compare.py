@@ -39,7 +39,7 @@ class Compare:
         stack.enter_context(watcher.watching_rows())
         self._watcher = watcher
         self._index = RunIndex()
-        rows = watcher.rows()
+        rows = watcher.fresh_rows()
         wanted = names("runs") or [argument("a"), argument("b")]
         chosen = [name for name in dict.fromkeys(wanted) if name in rows][:MOST_COMPARED]
         self._choice = pmui.MultiChoice(

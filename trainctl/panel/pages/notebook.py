@@ -33,7 +33,7 @@ class InlineApp(panel.viewable.Viewer):  # type: ignore[misc]  # Panel is untype
         self._watcher = Watcher(directory)
         self._watcher.start()
         self._shown: Inline | None = None
-        names = [ALL, *self._watcher.rows()]
+        names = [ALL, *self._watcher.fresh_rows()]
         self._choice = Controls(
             [Control("run", "choice", "run", width=400)], lambda: self.show(self._choice.text("run")), margin=(8, 12)
         )

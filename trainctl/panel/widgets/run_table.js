@@ -293,7 +293,7 @@ class Runs {
     this.head.replaceChildren(...columns.map((column, place) => {
       const [by, isDown] = this.sort || ["", false];
       const cell = made("div", {class: `cell${column.right ? " right" : ""}`, role: "columnheader", "aria-colindex": place + 1, "data-name": column.name,
-        "aria-sort": by === column.name ? (isDown ? "descending" : "ascending") : column.kind === "check" || column.kind === "curve" ? null : "none"});
+        "aria-sort": column.kind === "check" || column.kind === "curve" ? null : by !== column.name ? "none" : isDown ? "descending" : "ascending"});
       if (column.kind === "check") {
         const box = made("input", {type: "checkbox", "aria-label": "choose all runs that are found"});
         box.checked = this.chosen > 0 && this.chosen >= this.total;

@@ -89,6 +89,12 @@ def shut(passed_over: int) -> str:
     return f'<span class="dim">directories not looked into: {passed_over}</span>' if passed_over else ""
 
 
+def unread(known: int, left: int) -> str:
+    """Say how many runs are still to be read; nothing when none is."""
+    said = f"{known:,} of {known + left:,} runs are read by now; the others follow"
+    return f'<span class="dim" role="status">{said}</span>' if left else ""
+
+
 def slots(rows: Mapping[str, RunRow], memory: Mapping[str, tuple[float, float]] | None = None) -> str:
     """Show each slot with the run that is on it now; nothing once no launcher is at work with them.
 
