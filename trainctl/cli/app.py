@@ -16,6 +16,7 @@ from trainctl.cli import (
     details,
     diff,
     do,
+    doctor,
     edit,
     explain,
     imports,
@@ -51,6 +52,7 @@ _SECTIONS = {
     "Start": ("replay", "run"),
     "Configs": ("config", "explain", "pairs", "pull"),
     "Other tools": ("sync", "import"),
+    "This machine": ("doctor",),
 }
 
 
@@ -93,6 +95,7 @@ app.command("run", context_settings=commands.PASS_ON)(commands.run)
 app.command("table")(results.table)
 app.command("sync")(sync.sync)
 app.command("panel")(page.panel)
+app.command("doctor")(doctor.doctor)
 app.add_typer(imports.app, name="import")
 
 
