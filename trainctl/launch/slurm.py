@@ -101,7 +101,7 @@ class SlurmEngine:
         command = ["sbatch", "--parsable", f"--array=0-{count - 1}", *self._options(), str(self._write_script())]
         found = _run(*command)
         if found.returncode:
-            self.obstacle = f"Slurm takes no allocation: {' '.join(found.stderr.split())[:300]}"
+            self.obstacle = f"Slurm refused an allocation: {' '.join(found.stderr.split())[:300]}"
             return [f"ERROR {self.obstacle}"]
         name = found.stdout.strip().partition(";")[0]
         self._ids.append(name)

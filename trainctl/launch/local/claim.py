@@ -5,23 +5,29 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import select
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from trainctl.attempt.reservation import Reservation, take_lock
+from trainctl.attempt.run_facts import earlier_draws, given_facts
 from trainctl.compose.job import ComposedJob
 from trainctl.config.keys import is_within
 from trainctl.errors import RunDirError
+from trainctl.launch.local.channel import Channel, ChannelClosed
 from trainctl.rundir import files
 from trainctl.rundir.job_identity import JobIdentity, adopt, is_earlier
 from trainctl.rundir.job_index import IndexedJob, JobIndex
 from trainctl.rundir.lock import is_locked, opened
 from trainctl.rundir.paths import RunDir, own_dir
+from trainctl.rundir.provenance import Start, machine_facts
 from trainctl.rundir.status import FAILED, read_status
 
 _UNKNOWN = "differs in a value that is not recorded"  # a secret, say
+_BUSY_POLL_S = 0.2
 APART = ("hydra", "trainctl.run")  # settings that say what is done with a job, not what job it is
 
 
@@ -50,6 +56,11 @@ class Claim:
     is_new: bool = False
     equal: int | None = None
     is_shared: bool = False
+
+    def is_to_run(self, rerun: str) -> bool:
+        """Whether the job runs there; `rerun` says which earlier outcome is run again, as `hydra.launcher.rerun`."""
+        again = {"failed": rerun != "none", "done": rerun == "all"}
+        return self.state == "free" or again.get(self.state, False)
 
 
 def find_claim(
@@ -168,6 +179,43 @@ def take(job: ComposedJob, run: RunDir) -> None:
         index = JobIndex(job.sweep_dir)
         path = str(run.path.relative_to(job.sweep_dir))
         index.add(IndexedJob(job.identity.text, path, job.spec.launch or None, job.spec.number))
+
+
+def reserve(job: ComposedJob, start: Start) -> tuple[Reservation | None, Claim]:
+    """Take the run dir of a job, unless somebody has it or finished it since it was looked for.
+
+    Raises:
+        RunDirError: as for `find_claim`; or it cannot be made or written.
+    """
+    with claiming(job.sweep_dir):
+        JobIndex(job.sweep_dir).mend()
+        claim = claim_of(job)
+        if not claim.is_to_run(job.spec.rerun):
+            return None, claim
+        take(job, claim.run)
+        claim.run.create()
+        lock = take_lock(claim.run)
+        job.draws.put_back(earlier_draws(claim.run, job.settings.replay))
+        job.place(claim.run.path)
+        facts = {
+            **job.identity.record(claim.run),
+            **job.draws.facts(),
+            "job": {"num": job.spec.number, "id": str(job.config.hydra.job.id), "launcher": job.launcher},
+            **given_facts(job.config.hydra),
+            **machine_facts(start),
+        }
+        return Reservation.make(claim.run, config=job.config, settings=job.settings, lock=lock, facts=facts), claim
+
+
+def wait_until_free(run: RunDir, channel: Channel) -> None:
+    """Wait until nobody runs there any more.
+
+    Raises:
+        ChannelClosed: the launcher is gone.
+    """
+    while is_locked(run.lock):
+        if select.select([channel], [], [], _BUSY_POLL_S)[0]:
+            raise ChannelClosed
 
 
 def _is_unused(run: RunDir) -> bool:

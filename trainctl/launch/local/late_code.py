@@ -10,9 +10,29 @@ import contextlib
 import math
 import os
 import sys
+import time
 from collections.abc import Collection, Iterable
 
+from trainctl.rundir.provenance import original_cwd
+
 _MARGIN_S = 1.0  # file systems round times
+
+
+class LoadedModules:
+    """The modules that a job's process had before its task, so that those which the task loads can be told apart.
+
+    Args:
+        forked: it has the modules as its launcher had them when the sweep began.
+    """
+
+    def __init__(self, *, forked: bool) -> None:
+        self._early = frozenset(sys.modules)
+        self._read_by = -math.inf if forked else time.time()
+
+    def changed_since(self, begun: float, script: str | None) -> list[str]:
+        """Return the files of the project that were loaded as changed after a sweep began, in Unix seconds."""
+        roots = [str(original_cwd()), *([os.path.dirname(script)] if script is not None else [])]
+        return loaded_late(begun, self._early, self._read_by, roots)
 
 
 def loaded_late(begun: float, early: Collection[str], read_by: float, roots: Iterable[str]) -> list[str]:

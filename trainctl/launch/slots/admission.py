@@ -145,7 +145,7 @@ class Room:
         return Refusal(reason, LOOK_AGAIN_S)
 
     def _lost(self, uuid: str) -> Refusal:
-        return Refusal(f"GPU {self._gpus[uuid].index} does not answer any more", LOOK_AGAIN_S)
+        return Refusal(f"GPU {self._gpus[uuid].index} no longer answers", LOOK_AGAIN_S)
 
     def _reserved(self, uuid: str, look: Look) -> int:
         need, window_s = self._settings.min_free_mib or 0, self._settings.stagger_s or _SHOW_UP_S

@@ -79,12 +79,12 @@ class HostLocks:
         try:
             self._path = directory or host_dir(says_why=True)
         except OSError as error:
-            raise SettingError(f"the devices of this machine cannot be shared out: {error}; move one away") from error
+            raise SettingError(f"the devices of this machine cannot be shared: {error}; move one away") from error
         try:
             self._prepare()
         except OSError as error:
             raise SettingError(
-                f"the devices of this machine cannot be shared out in {str(self._path)!r}: {error.strerror or error}; "
+                f"the devices of this machine cannot be shared in {str(self._path)!r}: {error.strerror or error}; "
                 "make it a directory of yours with mode 0700"
             ) from error
 
@@ -105,7 +105,7 @@ class HostLocks:
                     paths.append(str(self._path / place.name))
                 return Held(files.pop_all(), paths)
         except OSError as error:
-            raise Taken(f"the places in {str(self._path)!r} cannot be looked at ({error})") from error
+            raise Taken(f"the places in {str(self._path)!r} cannot be read ({error})") from error
 
     def _prepare(self) -> None:
         """Make all files now, so that a disk that fills up later stands in no job's way."""
@@ -137,7 +137,7 @@ class HostLocks:
                     yield
                     return
                 time.sleep(_MUTEX_PAUSE_S)  # held for microseconds, unless its holder was stopped just there
-        raise Taken("another launcher looks at the devices just now", _SHORTLY_S)
+        raise Taken("another launcher is checking the devices", _SHORTLY_S)
 
     def _take_place(self, directory: _File, device: str, names: Sequence[str]) -> _File:
         ours = self._most[device]

@@ -103,7 +103,7 @@ def _named_slots(entries: Sequence[str], visible: Visible) -> list[Slot]:
     slots = [_slot(name, number, visible) for number, name in enumerate(entries)]
     if visible.unasked is not None and any(slot.devices for slot in slots):
         log.warning(
-            "GPUs cannot be asked for here (%s): hydra.launcher.slots=[%s] is used as it stands",
+            "GPUs cannot be asked for here (%s): hydra.launcher.slots=[%s] is used as it is",
             visible.scope,
             ",".join(f"'{slot.name}'" if "," in slot.name else slot.name for slot in slots),
         )
@@ -139,7 +139,7 @@ def _derive(visible: Visible, cores: int, gpus_per_job: int | None, jobs_per_gpu
     if not gpus:
         for name, value in (("gpus_per_job", gpus_per_job), ("jobs_per_gpu", jobs_per_gpu)):
             if value is not None:
-                raise SettingError(f"hydra.launcher.{name}={value} asks for GPUs, but none is visible: {visible.scope}")
+                raise SettingError(f"hydra.launcher.{name}={value} needs GPUs, but none is visible: {visible.scope}")
         return [CPU] * max(1, cores // 2)
     size = gpus_per_job or 1
     if size > len(gpus):
