@@ -67,7 +67,7 @@ ONE_FILE_EACH = {"gin", "ray", "submitit", "pynvml", "wandb", "mlflow", "tensorb
 # A file name in two rooms, where the room says which: `track/wandb` writes there, `sources/wandb` reads from there; a
 # file of `cli` is named after its command, one of `panel` after what it shows.
 SAME_NAME = {
-    *("actions", "app", "client", "compare", "config", "diff", "edit", "edits", "explain", "files", "grid", "grids"),
+    *("actions", "app", "compare", "config", "controls", "diff", "edits", "files", "grid", "grids"),
     *(
         "job",
         "live",
@@ -81,7 +81,7 @@ SAME_NAME = {
         "settings",
         "summary",
     ),
-    *("sweep", "sync", "table", "values", "wandb"),
+    *("sweep", "table", "values", "wandb"),
 }
 SAME_CLASS = {"TrainctlCallback"}  # Hydra's and Lightning's; Lightning keys what a checkpoint holds of it by this name
 SEAM = "trainctl/config/_omegaconf.py"  # the only file that uses private names of OmegaConf

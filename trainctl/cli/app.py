@@ -14,7 +14,7 @@ from trainctl.cli import (
     details,
     diff,
     do,
-    edit,
+    doctor,
     other_tools,
     page,
     record,
@@ -43,6 +43,7 @@ _SECTIONS = {
     "Start": ("replay", "run"),
     "Configs": ("config", "explain", "pairs", "pull"),
     "Other tools": ("sync", "import"),
+    "This machine": ("doctor",),
 }
 
 
@@ -76,7 +77,7 @@ app.command("pairs")(config.pairs)
 app.command("set")(request.set_keys)
 app.command("undo")(undo.undo)
 app.command("cancel")(undo.cancel)
-app.command("edit")(edit.edit)
+app.command("edit")(request.edit)
 app.command("do")(do.do)
 app.command("stop")(do.stop)
 app.command("replay")(replay.replay)
@@ -85,6 +86,7 @@ app.command("run", context_settings=replay.PASS_ON)(replay.run)
 app.command("table")(results.table)
 app.command("sync")(other_tools.sync)
 app.command("panel")(page.panel)
+app.command("doctor")(doctor.doctor)
 app.add_typer(other_tools.importing, name="import")
 
 

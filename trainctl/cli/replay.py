@@ -21,6 +21,7 @@ from trainctl.rundir import files
 from trainctl.rundir.owner import check_owner
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.summary import read_record
+from trainctl.rundir.version import check_format
 
 _CONFIG_FLAGS = {"--config-name", "-cn", "--config-path", "-cp", "--config-dir", "-cd"}
 _CALLBACK = "trainctl.callback.TrainctlCallback"
@@ -45,6 +46,7 @@ def replay(
     """
     found = find_run(run)
     check_owner(found)
+    check_format(found)
     record = read_record(
         found,
         "executable",

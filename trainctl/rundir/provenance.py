@@ -20,6 +20,7 @@ from trainctl.config.keys import leaves, split
 from trainctl.config.settings_node import hydra_config
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.summary import read_record
+from trainctl.rundir.version import FORMAT
 from trainctl.text import clean_line
 
 _GIT_TIMEOUT_S = 10  # a repository on a dead network file system must not keep a run from starting
@@ -55,6 +56,7 @@ def machine_facts(start: Start | None = None) -> dict[str, Any]:
     """
     started_in, start = str(original_cwd()), start or Start.of_this_process()
     return {
+        "format": FORMAT,
         "script": start.script,
         "module": start.module,
         **({} if start.takes_overrides or hydra_config() is None else {"takes_overrides": False}),
