@@ -1,4 +1,4 @@
-"""What a job answers its launcher, and how its run ends: done, failed, skipped, or the same as another job."""
+"""The answer of a job to its launcher, and the end of its run: done, failed, skipped, or same as another job."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ log = logging.getLogger(__name__)
 
 
 class JobAnswer:
-    """Tells the launcher what has come of one job; each way to end it returns the exit code of the process.
+    """Tells the launcher the outcome of one job; each method that ends it returns the exit code of the process.
 
     Args:
         channel: to the launcher.
         spec: of the job.
         forked: its process was forked, so the launcher knows the classes of what it returns.
-        output: what it has printed until it gets a log.
+        output: the job's output before it has a log.
     """
 
     def __init__(self, channel: Channel, spec: JobSpec, forked: bool, output: HeldOutput) -> None:
@@ -60,7 +60,7 @@ class JobAnswer:
         return 0
 
     def skipped(self, job: ComposedJob, claim: Claim) -> int:
-        """Answer with what a run that is done has returned."""
+        """Answer with the stored value of a run that is done."""
         run = claim.run
         stored = stored_result(run)
         packed = pack_return(skipped_return(job, run.path, stored.value), self._forked)
@@ -70,7 +70,7 @@ class JobAnswer:
         return 0
 
     def failed_earlier(self, run: RunDir) -> int:
-        """Answer with the failure of an earlier attempt, which is not to be tried again."""
+        """Answer with the failure of an earlier attempt, which is not retried."""
         status = read_status(run)
         reason = f"failed earlier, and rerun=none: {status.reason if status else 'nothing is known'}"
         error = JobError(f"the job {reason}; its log is {run.log}")
@@ -148,7 +148,7 @@ class JobAnswer:
 
 
 def _finish_late(attempt: Attempt, returned: JobReturn) -> int:
-    """End a run that is done since `live.done`, which has answered: what went wrong since is only written down."""
+    """End a run that was answered by `live.done`; a later failure is only recorded."""
     if returned.status is JobStatus.COMPLETED:
         attempt.end("done")
     else:
@@ -159,12 +159,12 @@ def _finish_late(attempt: Attempt, returned: JobReturn) -> int:
 
 
 def tell_output(output: HeldOutput, channel: Channel) -> None:
-    """Have the launcher tell what a job has printed that has no log, and may get none."""
+    """Let the launcher print the output of a job that has no log yet."""
     if output.is_open and (printed := output.take()):
         with contextlib.suppress(ChannelClosed):
             channel.send("said", printed.decode(errors="replace"))
 
 
 def _stopped(status: Status | None) -> str:
-    """Say by whom and where a run was stopped; nothing if it was not."""
+    """Return by whom and at which step a run was stopped; empty if it was not."""
     return (status.reason or "") if status is not None and status.state == "stopped" else ""

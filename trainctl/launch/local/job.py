@@ -1,4 +1,4 @@
-"""A job's own process, from its first breath to its exit code."""
+"""A job's process, from its start to its exit code."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from trainctl.launch.slots.threads import EVERYONE, POOLS, limit_threads
 
 
 def become_job(channel: Channel, load_context: Callable[[], SweepContext], *, parent: int, forked: bool) -> NoReturn:
-    """Be a job until it is over, then leave the process.
+    """Run a job in this process, then end the process.
 
     Messages to the launcher: `armed(path)`, `waiting(path)`, `started(path, attempt, passed)`,
     `same(number, path)`, `skipped(path, loss, return, change, is_shared, stopped)`, `late(files)`, `idle()`,
@@ -60,10 +60,10 @@ def become_job(channel: Channel, load_context: Callable[[], SweepContext], *, pa
 
 
 class Job:
-    """One job: compose, wait for a slot, run, answer.
+    """One job: it is composed, waits for a slot, runs, and answers.
 
     Attributes:
-        is_idle: its task is over, with success, and has left nothing that needs the slot.
+        is_idle: its task has succeeded and left nothing that needs the slot.
     """
 
     def __init__(
@@ -125,17 +125,17 @@ class Job:
             limit_threads({**({} if EVERYONE in own else self._spec.threads), **own})
 
     def _get_slot(self, path: Path) -> Slot:
-        """Say that we are ready, and wait.
+        """Tell the launcher that the job is ready, and wait for a slot.
 
         Raises:
-            ChannelClosed: the launcher wants us no more.
+            ChannelClosed: the launcher does not need this process any more.
         """
         self._channel.send("armed", str(path))
         (slot,) = self._channel.receive()
         return cast("Slot", slot)
 
     def _execute(self, context: SweepContext, job: ComposedJob, reservation: Reservation, slot: Slot | None) -> int:
-        """Run the job; without a slot up to its task function, where it waits for one."""
+        """Run the job; without a slot it waits for one before its task function."""
         run = reservation.run
         sys.argv = job.argv(run)
         task = context.task_function
@@ -160,7 +160,7 @@ class Job:
         return self._answer.finish(self._attempt, returned, self._give_slot_back)
 
     def _tell_late_code(self, context: SweepContext, attempt: Attempt) -> None:
-        """Say which modules the task has loaded in a version that earlier jobs did not have."""
+        """Report modules that the task has loaded in a newer version than earlier jobs."""
         files = self._modules.changed_since(context.begun, context.program.script)
         if files:
             with contextlib.suppress(OSError):  # a full disk: it is reported on the terminal
@@ -189,7 +189,7 @@ class Job:
         self._channel.send("started", str(self._attempt.run.path), self._attempt.number, passed)
 
     def _give_slot_back(self) -> None:
-        """Let the next job begin while we write down how this one ended."""
+        """Release the slot, so that the next job can begin while the end of this one is recorded."""
         if self._has_succeeded and not self.is_idle and self._remains.are_none():
             self.is_idle = True
             let_go()

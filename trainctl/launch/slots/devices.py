@@ -1,4 +1,4 @@
-"""Which GPUs this launcher may use. Asked in the launcher only; neither CUDA nor HIP is initialised."""
+"""The GPUs that this launcher may use. Neither CUDA nor HIP is initialised to find out."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Visible:
     Attributes:
         scope: why there are no more of them, for messages; empty when these are all of the machine.
         reader: tells more of them; whoever asked for the GPUs closes it. None without GPUs.
-        kind: whose they are.
+        kind: their vendor.
         unasked: what limits the choice where no library can be asked which GPUs there are; None where one was.
     """
 
@@ -41,7 +41,7 @@ class Visible:
     unasked: Unasked | None = None
 
     def pick(self, name: str) -> Gpu:
-        """Return the one device of that name.
+        """Return the only device of that name.
 
         Raises:
             SettingError: there is none, or more than one; the text is the end of a sentence about the name.

@@ -1,4 +1,4 @@
-"""Places on devices, counted over all launchers of one user on this machine."""
+"""Locks on devices that all launchers of one user on this machine share."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PID_BYTES = 32
 
 
 class Taken(Exception):
-    """A device has no place for one more job now; the text says why.
+    """A device cannot take one more job now; the text says why.
 
     Attributes:
         again_s: seconds after which it is worth asking again.
@@ -108,7 +108,7 @@ class HostLocks:
             raise Taken(f"the places in {str(self._path)!r} cannot be read ({error})") from error
 
     def _prepare(self) -> None:
-        """Make all files now, so that a disk that fills up later stands in no job's way."""
+        """Make all files now, so that a disk that fills up later does not stop a job."""
         with self._open_directory() as directory:
             for name in (_MUTEX, *(f"{device}.{most}.{n}" for device, most in self._most.items() for n in range(most))):
                 with (
