@@ -201,5 +201,7 @@ def test_bar_of_edits_breaks_no_rule_of_accessibility(page: Any) -> None:
     found = axe.Axe().run(page).response["violations"]
     broken = {one["id"]: [node["html"][:160] for node in one["nodes"]] for one in found}
     assert {
-        rule: nodes for rule, nodes in broken.items() if rule.startswith(("aria-pro", "aria-all", "label", "color"))
+        rule: nodes
+        for rule, nodes in broken.items()
+        if rule.startswith(("aria-prohibited", "aria-all", "label", "color"))
     } == {}

@@ -287,6 +287,8 @@ def mean_of(entries: Sequence[RunEntry], column: str) -> tuple[float | None, flo
     ]
     if not found:
         return None, None
+    if len(found) > 1 and min(found) == max(found):
+        return found[0], 0.0  # not what a sum of rounded numbers is beside it
     mean = sum(found) / len(found)
     spread = sum((one - mean) ** 2 for one in found)
     return mean, (spread / (len(found) - 1)) ** 0.5 if len(found) > 1 else None
