@@ -120,8 +120,9 @@ def _heed(comment: str, page: Page, pending: Block, line: int) -> None:
 
 
 def pages() -> list[Page]:
-    """Return README and all pages of the documentation, in the order of their names."""
-    return [read_page(path) for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))]
+    """Return README, all pages of the documentation and those of the examples, in the order of their names."""
+    below = (path for folder in ("docs", "examples") for path in sorted((ROOT / folder).rglob("*.md")))
+    return [read_page(path) for path in (ROOT / "README.md", *below)]
 
 
 def steady(text: str, *, vary: bool) -> list[str]:
