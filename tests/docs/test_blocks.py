@@ -123,7 +123,7 @@ def project(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Project]
 @pytest.mark.parametrize(
     "project",
     [
-        pytest.param(page, id=page.name, marks=[pytest.mark.slow] if page.slow else [])
+        pytest.param(page, id=page.name, marks=[getattr(pytest.mark, name) for name in page.marks])
         for page in PAGES
         if any(block.is_run for block in page.blocks)
     ],
