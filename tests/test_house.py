@@ -96,7 +96,7 @@ BY_NAME = {
     "hydra_plugins.hydra_trainctl.sources": {"trainctl.preset", "trainctl.sources.hooks"},
     "trainctl.attempt.trackers": {"trainctl.track.following"},
     "trainctl.session.ranks.leader": {"trainctl.frameworks.ranks"},
-    "trainctl.session.values": {"trainctl.frameworks.torch"},
+    "trainctl.session.binding": {"trainctl.frameworks.torch"},
     "trainctl.sources.remote": {"trainctl.sources.fetching"},
     "trainctl.track.following": {"trainctl.track.sync"},
 }

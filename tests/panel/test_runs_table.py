@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from made_sweep import make_run, make_sweep
 from trainctl.config.changelog import Changelog, Edit, dumps
 from trainctl.errors import SettingError
 from trainctl.panel.data.run_index import RunIndex, parsed
+from trainctl.panel.data.run_view import RunRow
 from trainctl.panel.data.watcher import Watcher
 from trainctl.panel.widgets import run_table
 from trainctl.panel.widgets.run_table import RunTable, Shown, cell
@@ -207,7 +209,8 @@ def test_wrong_condition_is_said_and_what_was_found_stays(root: Path, sent: Any)
 def test_slots_and_failures_are_told(root: Path) -> None:
     make_sweep(root, 10)
     make_run(root, BAD.replace("/", ""), [f"key={BAD}"], slot=BAD, state="failed")
-    rows = Watcher(root).rows()
+    rows = dict(Watcher(root).rows())
+    rows["waits"] = RunRow(dataclasses.replace(next(iter(rows.values())).summary, state="queued", slot=None), None)
     assert slots(rows).count("idle</span>") == 5
     assert "2 failed or interrupted" in failures(rows)
     assert "the loss is nan" in failures(rows)

@@ -220,7 +220,7 @@ def test_many_clicks_for_many_runs_share_one_allowance_a_run(tmp_path: Path, mon
     bulk = Bulk(SimpleNamespace(view=views.get, fresh_view=views.get), may_ask=True)  # type: ignore[arg-type]
     bulk.choose(list(views))
     for _ in range(4):
-        bulk._do("pause")
+        bulk._pressed("pause")
     assert [len(list(view.row.summary.run.inbox.iterdir())) for view in views.values()] == [2, 2]
 
 

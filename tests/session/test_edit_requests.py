@@ -21,9 +21,9 @@ from trainctl.rundir.paths import RunDir
 from trainctl.rundir.request import Request
 from trainctl.session.apply import Applier
 from trainctl.session.changelog_file import ChangelogFile
-from trainctl.session.listeners import Listeners
 from trainctl.session.live import Live
 from trainctl.session.reads import Reads
+from trainctl.session.values import Listeners
 
 Ask = Callable[..., Event]
 

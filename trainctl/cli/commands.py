@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from trainctl.config.overrides import quoted
-from trainctl.config.safe_yaml import read_document
+from trainctl.config.yaml import read_document
 from trainctl.errors import TrainctlError
 
 # what may be said of a pipeline in short, as an override: `only=[avg]`

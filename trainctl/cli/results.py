@@ -26,7 +26,7 @@ from trainctl.cli.runs import (
 )
 from trainctl.examine.cells import constants_line
 from trainctl.examine.columns import at_end, parameters, varying
-from trainctl.examine.examiner import Examiner
+from trainctl.examine.examiner import MOST_COLUMNS, Examiner
 from trainctl.examine.row import Row
 from trainctl.examine.where import chosen, in_order, terms_of
 from trainctl.rundir.summary import Summary
@@ -78,7 +78,9 @@ def table(
     asked = [part for one in metric or [] for part in one.split(",")]
     is_plain, is_printed = by is None and best is None and not asked, form in (None, "text")
     if not is_plain or not is_printed or plot is not None:
-        made = examiner.table(by=by, metrics=asked, best=best)
+        made = examiner.table(by=by, metrics=asked, best=best, most=_MOST_COLUMNS if is_printed else MOST_COLUMNS)
+        for kind, which in made.attrs.get("left_out", {}).items():
+            terminal.note(f"left out: {which}; name what you want by {'--metric' if kind == 'metrics' else '--by'}")
         if plot is not None:
             from trainctl.examine.plot import plot as draw
 

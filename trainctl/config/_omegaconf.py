@@ -104,7 +104,8 @@ def child(container: Container, key: Any) -> Node | None:
 
 def key_named(container: DictConfig, name: str) -> Any:
     """Return the key whose text is `name`: a config may have numbers and enums as keys; None where there is none."""
-    return next((key for key, _ in entries(container) if str(getattr(key, "name", key)) == name), None)
+    keys = container.keys()  # none of one that is None, `???` or an interpolation, where iteration would raise
+    return next((key for key in keys if str(getattr(key, "name", key)) == name), None)
 
 
 def entry_named(container: Any, name: str) -> tuple[Any, Node] | None:
@@ -131,10 +132,7 @@ def mapping_at(config: DictConfig, names: Sequence[str]) -> DictConfig | None:
 
 def is_open(node: Any) -> bool:
     """Whether a node is a container that has its entries: it is not None, not `???`, and not an interpolation."""
-    if not isinstance(node, Container):
-        return False
-    content: Any = node._value()
-    return content is not None and not isinstance(content, str)
+    return isinstance(node, Container) and not isinstance(node._value(), str | None)
 
 
 def is_list(node: Any) -> TypeGuard[ListConfig]:

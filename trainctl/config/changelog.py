@@ -13,9 +13,9 @@ from urllib.parse import quote, unquote
 
 from trainctl.config import yaml
 from trainctl.config._omegaconf import MISSING
-from trainctl.config.keys import is_within, join, leaves, name_in, split
-from trainctl.config.safe_yaml import read_document
+from trainctl.config.keys import find, is_within, join, leaves, name_in, split
 from trainctl.config.values import is_same
+from trainctl.config.yaml import read_document
 from trainctl.errors import ChangelogError
 
 _HEADER = """\
@@ -130,6 +130,27 @@ def put(container: dict[Any, Any], key: str, value: Any, base: Container[str] = 
         container.pop(name_in(container, last), None)
     else:
         container[name_in(container, last)] = value
+
+
+def before_of(current: Mapping[Any, Any], values: Iterable[str]) -> dict[str, Any]:
+    """Return what an edit of keys replaces; one that is not there is left out, for one of a null section that stands.
+
+    >>> before_of({"a": None, "b": {"x": 1}}, ["a.p", "b.x", "b.new"])
+    {'a': None, 'b.x': 1}
+    """
+    found: dict[str, Any] = {}
+    for key in values:
+        parts, below = split(key), current
+        for number, part in enumerate(parts):
+            try:
+                value = below[find(below, part)]
+            except KeyError:
+                break
+            if number == len(parts) - 1 or not isinstance(value, Mapping):
+                found[join(parts[: number + 1])] = copy.deepcopy(value)
+                break
+            below = value
+    return found
 
 
 def together(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:

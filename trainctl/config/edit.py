@@ -15,8 +15,8 @@ from trainctl.config.controls import FIXED, Key
 from trainctl.config.editable import EditableKeys
 from trainctl.config.keys import is_within, join
 from trainctl.config.relative import check_jump
-from trainctl.config.safe_yaml import MAX_DEPTH, read_document
 from trainctl.config.values import is_same
+from trainctl.config.yaml import MAX_DEPTH, read_document
 from trainctl.errors import EditError
 
 MAX_LENGTH = 64 * 1024

@@ -9,8 +9,8 @@ from typing import Any
 from trainctl.config import yaml
 from trainctl.config.controls import Key
 from trainctl.config.keys import find, join
-from trainctl.config.safe_yaml import read_document
 from trainctl.config.values import is_same
+from trainctl.config.yaml import read_document
 from trainctl.errors import EditError
 
 

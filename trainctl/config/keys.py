@@ -1,7 +1,4 @@
-"""Dotted keys: `optim.lr` is the entry `lr` of the entry `optim`.
-
-Nested mappings from dotted keys.
-"""
+"""Dotted keys (`optim.lr` is the entry `lr` of the entry `optim`), and nested mappings by them."""
 
 from __future__ import annotations
 
@@ -155,3 +152,42 @@ def nested(values: Mapping[str, Any], source: str) -> dict[str, Any]:
 
 def _both(source: str, key: str) -> SourceError:
     return SourceError(f"{source}: {key} is a value, and has keys below it or above it that are values too")
+
+
+class Units:
+    """Tells in which unit of the record a key lies.
+
+    Args:
+        base: the config at step 0, nested.
+    """
+
+    def __init__(self, base: Mapping[Any, Any]) -> None:
+        self._base = base
+        self.leaves = leaves(base)
+
+    def of(self, key: str) -> tuple[str, tuple[str, ...]]:
+        """Return the unit of a key and the parts that lead on from there; a section is a unit of its own."""
+        parts, below = split(key), self._base
+        for number, part in enumerate(parts):
+            try:
+                value = below[find(below, part)]
+            except KeyError:
+                value = None
+            if not isinstance(value, Mapping) or not value:
+                return join(parts[: number + 1]), parts[number + 1 :]
+            below = value
+        return key, ()
+
+    def is_section(self, key: str) -> bool:
+        """Whether step 0 has entries below a key."""
+        return key not in self.leaves and bool(self.section(key))
+
+    def section(self, key: str) -> Mapping[Any, Any]:
+        """Return what step 0 has at a key; nothing where that is not a mapping."""
+        below: Any = self._base
+        for part in split(key):
+            try:
+                below = below[find(below, part)] if isinstance(below, Mapping) else {}
+            except KeyError:
+                return {}
+        return below if isinstance(below, Mapping) else {}

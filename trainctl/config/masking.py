@@ -60,6 +60,11 @@ class Masking:
         for key, value in leaves(dict(config)).items():
             self.learn(key, value)
 
+    @property
+    def hidden_names(self) -> set[str]:
+        """The longest word of each pattern that hides a key, in lower case; empty for one that has none."""
+        return {max(re.split(r"\W+", pattern), key=len) for pattern in self._hidden}
+
     def hides(self, key: str) -> bool:
         """Whether a text at this dotted key is not to be shown.
 
@@ -95,8 +100,19 @@ class Masking:
         return any(fnmatchcase(key.lower(), pattern) for pattern in self._hidden)
 
     def learn(self, key: str, value: Any) -> None:
-        """Remember the texts of a key's value if it is secret."""
-        if self.conceals(key, value):
+        """Remember the texts of a key's value if it is secret, else of what is secret within it.
+
+        >>> masking = Masking({"users": [{"name": "ada", "token": "abcdefgh"}]})
+        >>> masking.text("ada: abcdefgh")
+        'ada: •••'
+        """
+        if not self.conceals(key, value):
+            inside = (
+                value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
+            )
+            for name, inner in inside:
+                self.learn(f"{key}.{name}", inner)
+        else:
             hidden = (each for each in _leaves_of(value) if isinstance(each, str) or self._is_named(key))
             texts = (str(each) for each in hidden if each is not None and not isinstance(each, bool))
             self._texts |= {text for text in texts if len(text) >= SHORTEST}

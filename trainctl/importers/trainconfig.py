@@ -19,8 +19,8 @@ from trainctl.config.changelog import Changelog, Edit
 from trainctl.config.controls import Key, keys_of
 from trainctl.config.edit import check_recorded
 from trainctl.config.keys import join, leaves, split
-from trainctl.config.safe_yaml import read_document
 from trainctl.config.values import is_same
+from trainctl.config.yaml import read_document
 from trainctl.errors import EditError, SettingError
 
 _MODIFIED = re.compile(r"(.*?)\s*((?:\[[^\[\]]*\])?)(!*)", re.DOTALL)

@@ -17,8 +17,8 @@ from typing import Any
 
 from trainctl.config import yaml
 from trainctl.config._omegaconf import MISSING
-from trainctl.config.changelog import Changelog, Edit, loads, put
-from trainctl.config.keys import at, find, is_within, join, leaves, split
+from trainctl.config.changelog import Changelog, Edit, before_of, loads, put
+from trainctl.config.keys import at, is_within, leaves
 from trainctl.errors import ChangelogError, EditError, UnreadableError
 from trainctl.rundir import files
 from trainctl.rundir.events import Event, told_beside
@@ -168,27 +168,6 @@ def with_replaced(base: Mapping[Any, Any], edits: Iterable[Applied]) -> list[App
         found.append(replace(one, before=before_of(current, one.values)))
         for key, value in one.values.items():
             put(current, key, copy.deepcopy(value), first)
-    return found
-
-
-def before_of(current: Mapping[Any, Any], values: Iterable[str]) -> dict[str, Any]:
-    """Return what an edit of keys replaces; one that is not there is left out, for one of a null section that stands.
-
-    >>> before_of({"a": None, "b": {"x": 1}}, ["a.p", "b.x", "b.new"])
-    {'a': None, 'b.x': 1}
-    """
-    found: dict[str, Any] = {}
-    for key in values:
-        parts, below = split(key), current
-        for number, part in enumerate(parts):
-            try:
-                value = below[find(below, part)]
-            except KeyError:
-                break
-            if number == len(parts) - 1 or not isinstance(value, Mapping):
-                found[join(parts[: number + 1])] = copy.deepcopy(value)
-                break
-            below = value
     return found
 
 

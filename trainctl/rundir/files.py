@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from trainctl.config import yaml
-from trainctl.config.safe_yaml import MAX_DEPTH, is_deep, read_document
+from trainctl.config.yaml import MAX_DEPTH, is_deep, read_document
 from trainctl.errors import UnreadableError
 
 MOST_BYTES = 16 * 2**20  # of a YAML file

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from trainctl.config.safe_yaml import is_deep
+from trainctl.config.yaml import is_deep
 from trainctl.rundir import files
 from trainctl.rundir.paths import RunDir
 from trainctl.text import clean_line

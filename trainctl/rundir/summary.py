@@ -13,12 +13,12 @@ from typing import Any
 
 from trainctl.config.changelog import Changelog, loads
 from trainctl.config.masking import Masking
-from trainctl.config.safe_yaml import read_document
+from trainctl.config.yaml import read_document
 from trainctl.errors import ChangelogError, UnreadableError
 from trainctl.rundir import events, files
 from trainctl.rundir.edits import values_by_step
 from trainctl.rundir.fields import Fields, number
-from trainctl.rundir.masked import masking_of, texts
+from trainctl.rundir.masked import learn_unparsed, masking_of, texts
 from trainctl.rundir.metrics import with_numbers
 from trainctl.rundir.pace import Progress, read_progress
 from trainctl.rundir.paths import RunDir
@@ -117,8 +117,7 @@ def _summarize(run: RunDir) -> Summary:
     record = read_record(run, "name", "overrides", problems=problems)
     progress = read_progress(run, problems, since=status.started if state in ALIVE else None)
     metrics, metrics_step = last_metrics(run, problems)
-    result, (changelog, edits) = _result(run, problems), _read_edits(run, problems)
-    masking = masking_of(run, changelog)
+    result, (changelog, edits, masking) = _result(run, problems), _read_edits(run, problems)
     latest = events.check_latest(run, read_tail(run.events, problems=problems), problems)
     has_all = events.size_of(run) <= TAIL_BYTES
     ended = None if state in ALIVE else status.ended
@@ -239,25 +238,29 @@ def _is_none(data: bytes) -> bool:
     return bool(data.strip()) and (b"\0" in data or (data.endswith(b"\n") and len(data) < TAIL_BYTES))
 
 
-def _read_edits(run: RunDir, problems: list[str]) -> tuple[Changelog | None, int]:
-    """Return the changelog, and at how many steps it has edits; `problems` say why it is not one.
+def _read_edits(run: RunDir, problems: list[str]) -> tuple[Changelog | None, int, Masking]:
+    """Return the changelog, at how many steps it has edits, and what is secret; `problems` say why it is not one.
 
-    One that is longer than `MOST_CHECKED` is not parsed for that: its parts are counted as they are.
+    One that is longer than `MOST_CHECKED` is not parsed for that: its parts are counted, its secrets read, as they are.
     """
-    name = run.changelog.name
+    name, changelog, edits, data = run.changelog.name, None, 0, b""
     try:
         data = files.read_bytes(run.changelog, files.MOST_CHANGELOG)
         if len(data) > MOST_CHECKED:
-            return None, len(_EDITED_STEP.findall(data))
-        log = loads(data, name)
-        return log, len(log.edits)
+            edits = len(_EDITED_STEP.findall(data))
+        else:
+            changelog = loads(data, name)
+            edits = len(changelog.edits)
     except FileNotFoundError:
-        return None, 0
+        pass
     except UnreadableError as error:
         problems.append(f"{name}: {error.why}")
     except ChangelogError as error:
         problems.append(str(error))
-    return None, 0
+    masking = masking_of(run, changelog)
+    if changelog is None:
+        learn_unparsed(masking, data)
+    return changelog, edits, masking
 
 
 def _changes(masking: Masking, changelog: Changelog | None) -> dict[str, list[tuple[int, Any]]]:

@@ -7,28 +7,30 @@ import copy
 import logging
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from omegaconf import DictConfig
 
 from trainctl.attempt.attempt import describe
-from trainctl.config.assign import assign, current, rehearse
+from trainctl.config.assign import assign, current, rehearse, units_of
 from trainctl.config.changelog import Edit
 from trainctl.config.controls import Key, lock_unbound
 from trainctl.config.edit import check_editable, check_inside, check_recorded, parse_edit, parse_edits
-from trainctl.config.editable import EditableKeys, Units, differences, units_of
+from trainctl.config.editable import EditableKeys
+from trainctl.config.keys import Units
 from trainctl.config.relative import check_jump, resolve
+from trainctl.config.values import differences
 from trainctl.errors import EditError, RunDirError
 from trainctl.rundir.edits import Applied, to_undo
 from trainctl.rundir.events import Answers, Event
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.request import Request
 from trainctl.session.changelog_file import ChangelogFile
-from trainctl.session.listeners import Listeners
 from trainctl.session.reads import Reads
 from trainctl.session.recovery import reject
 from trainctl.session.schedule import Scheduled, started_keys
-from trainctl.session.values import Now, build
+from trainctl.session.values import EditedValues, Listeners, Now, build
 
 log = logging.getLogger(__name__)
 
@@ -264,7 +266,10 @@ class Applier:
         assign(self._config, edit.values, self._base)
         self._latest = edit
         self._note_keys(edit)
-        told, self.now = self._reads.changed(edit, given)
+        keys = edit.values.keys() - given
+        self._reads.watch(((part.id, keys & part.values.keys()) for part in edit.each), edit.step)
+        self.now = build(self._config, self._reads)
+        told = replace(edit, values=EditedValues(edit.values, self._reads.take))
         with self._reads.task():
             self._listeners.hear(edit, told, self.now)
 

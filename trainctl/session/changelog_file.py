@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from trainctl.config.changelog import Changelog, Edit, base_section, merge, put, section
+from trainctl.config.changelog import Changelog, Edit, base_section, before_of, merge, put, section
 from trainctl.config.keys import is_within, leaves
 from trainctl.errors import EditError
 from trainctl.rundir import files
-from trainctl.rundir.edits import Applied, applied_edits, before_of, with_replaced
+from trainctl.rundir.edits import Applied, applied_edits, with_replaced
 
 
 class ChangelogFile:

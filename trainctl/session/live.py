@@ -19,11 +19,10 @@ from trainctl.rundir.compare import FINGERPRINT, fingerprint
 from trainctl.rundir.events import RUN_ENDED
 from trainctl.rundir.request import Request
 from trainctl.rundir.summary import PreviousAttempt
+from trainctl.session import binding
 from trainctl.session import checkpoint as resume
-from trainctl.session import values as binding
 from trainctl.session.flags import Flags
 from trainctl.session.io_thread import Position
-from trainctl.session.listeners import Hook
 from trainctl.session.loops import Loops
 from trainctl.session.open import open_session
 from trainctl.session.progress_bar import tracked
@@ -33,7 +32,7 @@ from trainctl.session.ranks.leader import Leader
 from trainctl.session.ranks.protocol import Agree
 from trainctl.session.schedule import NEVER
 from trainctl.session.step import Session, lost_error, missed_error
-from trainctl.session.values import Now, build
+from trainctl.session.values import Hook, Now, build
 
 Item = TypeVar("Item")
 HookType = TypeVar("HookType", bound=Hook)

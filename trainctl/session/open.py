@@ -34,7 +34,6 @@ from trainctl.session.asks import Asks
 from trainctl.session.changelog_file import ChangelogFile
 from trainctl.session.flags import Flags
 from trainctl.session.io_thread import Position, Pump
-from trainctl.session.listeners import Listeners
 from trainctl.session.reads import Reads
 from trainctl.session.recovery import recover
 from trainctl.session.replay import Replaying
@@ -42,7 +41,7 @@ from trainctl.session.schedule import own_repeats, replayed_repeats
 from trainctl.session.start_check import COMPOSED, own_changelog, replayed_changelog
 from trainctl.session.start_values import changes_since, set_by_program, take_recorded
 from trainctl.session.step import Session
-from trainctl.session.values import Now
+from trainctl.session.values import Listeners, Now
 
 log = logging.getLogger(__name__)
 

@@ -7,22 +7,19 @@ that is watched, and written behind the answer: `read at step 8`, or `not read w
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import logging
 import mmap
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 from omegaconf import DictConfig
 
 from trainctl.config import _omegaconf
 from trainctl.config.assign import node_of
-from trainctl.config.changelog import Edit
 from trainctl.errors import EditError
 from trainctl.rundir.edits import reading
 from trainctl.rundir.events import Event
@@ -96,23 +93,21 @@ class Reads:
         waiting = [one.step for one in list(self._owner.values()) if one.watched is None]
         return min(waiting) + WITHIN if waiting else NEVER
 
-    def changed(self, edit: Edit, given: Collection[str] = ()) -> tuple[Edit, Now]:
-        """Watch the keys of an edit that has just changed the config; return it and `live.now`, which note who reads.
+    def watch(self, edits: Iterable[tuple[str | None, Collection[str]]], step: int) -> None:
+        """Watch the keys of edits that have just changed the config at a step; the last one that set a key counts.
 
-        Keys in `given` are not watched.
-
-        Where several requests took effect at its step, the last one that set a key is the one whose value is read.
+        Args:
+            edits: the request of each, and its keys.
+            step: the one that begins.
         """
-        for part in edit.each if _omegaconf.IS_KNOWN else ():
-            left = {key for key in part.values if key in edit.values and key not in given and self._is_there(key)}
-            watched = _Watched(part.id, edit.step, left)
+        for request, keys in edits if _omegaconf.IS_KNOWN else ():
+            watched = _Watched(request, step, {key for key in keys if self._is_there(key)})
             for key in watched.left:
                 watched.marks[key] = self._marked = min(self._marked + 1, _MOST)
                 self._replace(key, watched)
-            if not left:  # it has only taken entries out
+            if not watched.left:  # it has only taken entries out
                 self._news.append(watched)
         self.arm()
-        return dataclasses.replace(edit, values=_Values(edit.values, self.take)), build(self._config, self)
 
     def _is_there(self, key: str) -> bool:
         """Whether the config has a key: an edit may have taken it out, which nobody can read."""
@@ -230,52 +225,3 @@ class _Taken:
     def take(self, key: str) -> bool:
         self.taken.add(key)
         return True
-
-
-class _Values(dict[str, Any]):
-    """The values of an edit as a hook gets them: it tells which of them the hook takes."""
-
-    def __init__(self, values: dict[str, Any], take: Callable[[str], bool]) -> None:
-        super().__init__(values)
-        self._take = take
-
-    def __getitem__(self, key: str) -> Any:
-        value = super().__getitem__(key)
-        self._take(key)
-        return value
-
-    def get(self, key: str, default: Any = None) -> Any:
-        self._take(key)
-        return super().get(key, default)
-
-    def __iter__(self) -> Iterator[str]:  # without it dict(values) would not ask for each item
-        return super().__iter__()
-
-    def items(self) -> Any:
-        return self._all().items()
-
-    def values(self) -> Any:
-        return self._all().values()
-
-    def copy(self) -> dict[str, Any]:
-        return self._all()
-
-    def __eq__(self, other: object) -> bool:
-        return self._all() == other
-
-    __hash__ = None  # as a dict
-
-    def __repr__(self) -> str:
-        return repr(self._all())
-
-    def __or__(self, other: Any) -> Any:
-        return self._all() | other
-
-    def __ror__(self, other: Any) -> Any:
-        return other | self._all()
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return dict, (self._all(),)
-
-    def _all(self) -> dict[str, Any]:
-        return {key: self[key] for key in self}

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 
 from trainctl.attempt.reservation import in_use
+from trainctl.config._omegaconf import MISSING
 from trainctl.config.changelog import Changelog, put
-from trainctl.config.keys import is_within, leaves
+from trainctl.config.keys import is_within, leaves, name_in, split
 from trainctl.config.naming import current_swept
 from trainctl.config.settings import Settings, recorded, settings_of
 from trainctl.config.snapshot import leaves_of, moment_keys, recorded_by_value, snapshot
@@ -125,9 +126,22 @@ def _as_composed(base: Mapping[Any, Any], run: RunDir) -> dict[Any, Any]:
     """Return the config of a record as Hydra had composed it."""
     composed = read_record(run, COMPOSED).get(COMPOSED)
     found = copy.deepcopy(dict(base))
-    for key, value in composed.items() if isinstance(composed, dict) else ():
-        put(found, str(key), value)
+    before = {str(key): value for key, value in composed.items()} if isinstance(composed, dict) else {}
+    for key in (key for key, value in before.items() if value == MISSING):
+        _take_away(found, split(key))
+    for key, value in before.items():
+        put(found, key, value)
     return found
+
+
+def _take_away(container: dict[Any, Any], parts: Sequence[str]) -> None:
+    """Take an entry out of nested mappings, and those that are empty without it: the program had added them for it."""
+    name = name_in(container, parts[0])
+    below = container.get(name)
+    if len(parts) > 1 and isinstance(below, dict):
+        _take_away(below, parts[1:])
+    if len(parts) == 1 or below == {}:
+        container.pop(name, None)
 
 
 def _keys_of_axes(*configs: Mapping[Any, Any]) -> set[str]:

@@ -13,8 +13,7 @@ from trainctl.config._omegaconf import MISSING
 from trainctl.config.assign import assign, current
 from trainctl.config.changelog import Changelog
 from trainctl.config.drawn import draw
-from trainctl.config.editable import Units
-from trainctl.config.keys import at, leaves
+from trainctl.config.keys import Units, at, leaves
 from trainctl.config.snapshot import leaves_of, recorded_by_value, snapshot
 from trainctl.config.values import is_same
 from trainctl.errors import EditError

@@ -27,12 +27,12 @@ from trainctl.session.changelog_file import ChangelogFile
 from trainctl.session.deferred import Waiting
 from trainctl.session.flags import Flags
 from trainctl.session.io_thread import Pump
-from trainctl.session.listeners import Listeners
 from trainctl.session.reads import Reads
 from trainctl.session.recovery import reject
 from trainctl.session.replay import Replaying
 from trainctl.session.run_actions import Doing
 from trainctl.session.schedule import STARTED, Schedule
+from trainctl.session.values import Listeners
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from trainctl.config.adopt import NEVER_LOADED
 from trainctl.config.loaded import Loaded
-from trainctl.config.safe_yaml import MAX_DEPTH
+from trainctl.config.yaml import MAX_DEPTH
 from trainctl.errors import SourceError
 from trainctl.rundir.provenance import original_cwd
 from trainctl.sources import remote

@@ -21,7 +21,7 @@ from trainctl.panel.data.curves import UNSEEN, Mark, thinned
 from trainctl.panel.data.run_index import LAST, NOT_GROUPED, SECONDS, RunEntry, RunIndex, mean_of
 from trainctl.panel.data.run_view import RunRow
 from trainctl.panel.data.watcher import Watcher
-from trainctl.panel.pages.theme import STATE_COLORS
+from trainctl.panel.pages.theme import BASE, STATE_COLORS
 from trainctl.panel.server._bokeh import tell
 from trainctl.panel.widgets import summary
 from trainctl.rundir.fields import number, whole
@@ -110,7 +110,7 @@ class RunTable:
         self._sent_rows: dict[int, Any] = {}
         self._sent: dict[str, Any] = {}
         self._curves: dict[str, tuple[Mark, list[int | None]]] = {}
-        self.view = RunGrid(sizing_mode="stretch_width", margin=0)
+        self.view = RunGrid(stylesheets=[BASE], sizing_mode="stretch_width", margin=0)
         self.view.on_msg(self._told)
 
     @property

@@ -18,11 +18,10 @@ from trainctl.rundir.seed import seed_libraries, write_seed
 from trainctl.rundir.summary import PreviousAttempt
 from trainctl.session.actions import Actions
 from trainctl.session.flags import Flags
-from trainctl.session.listeners import Listeners
 from trainctl.session.ranks.protocol import Agreement, LoopFlags, RankFailure, Task, Whole
 from trainctl.session.rng import kept
 from trainctl.session.schedule import NEVER
-from trainctl.session.values import Now, build
+from trainctl.session.values import Listeners, Now, build
 
 log = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ import contextlib
 
 import pytest
 
-from trainctl.config.safe_yaml import MAX_DEPTH, read_document
+from trainctl.config.yaml import MAX_DEPTH, read_document
 
 
 def test_document_is_read_by_omegaconfs_rules() -> None:
