@@ -375,7 +375,16 @@ def is_told_by_main() -> bool:
         if not str(frame.f_globals.get("__name__")).startswith(_OURS_OR_HYDRAS):
             return False
         frame = frame.f_back
-    return frame is not None and not (utils._is_env_set("HYDRA_FULL_ERROR") or utils.is_under_debugger())
+    return frame is not None and not wants_everything()
+
+
+def wants_everything() -> bool:
+    """Whether Hydra's `main` shows all that led to an exception: a person asks for that, or a debugger runs."""
+    if not IS_KNOWN:
+        return True
+    from hydra._internal import utils
+
+    return bool(utils._is_env_set("HYDRA_FULL_ERROR") or utils.is_under_debugger())
 
 
 _OURS_OR_HYDRAS = ("hydra._internal.", "hydra.core.", "hydra_plugins.hydra_trainctl.", "trainctl.")

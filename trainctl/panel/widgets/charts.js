@@ -88,7 +88,7 @@ export function render({model}) {
   outliers.checked = Boolean(kept.outliers);
   const home = make("button", {type: "button"}, "All steps");
   const more = make("select", {"aria-label": "add the card of a value"});
-  const top = make("div", {class: "top"}, make("label", {}, "smoothing ", slider), make("label", {}, outliers, " outliers"), more, home);
+  const top = make("div", {class: "tools"}, make("label", {}, "smoothing ", slider), make("label", {}, outliers, " outliers"), more, home);
   const grid = make("div", {class: "grid"}), empty = make("p", {class: "empty"});
   const tip = make("div", {class: "tip", role: "tooltip"});
   const root = make("div", {class: "cards"}, top, empty, grid, tip);

@@ -9,37 +9,32 @@ const EDIT = "#d98200", BAD = "#c8504b";
 const HOVER = "trainctl-hover";
 
 const STYLE = `
-.cards { --line: color-mix(in srgb, currentColor 22%, transparent); font-size: 13px; line-height: 1.45; }
-.tools { display: flex; flex-wrap: wrap; gap: 4px 16px; align-items: center; padding: 4px 12px; min-height: 32px; }
-.tools label { display: inline-flex; gap: 6px; align-items: center; }
-.tools input, .tools select, .tools button, .card button { font: inherit; color: inherit; background: transparent;
-  border: 1px solid var(--line); border-radius: 4px; padding: 2px 7px; accent-color: #4c7fb8; }
-.tools select option { color: #111; background: #fff; }
-.tools input[type=range] { width: 96px; padding: 0; } .tools input[type=search] { width: 120px; }
-.tools button, .card button { cursor: pointer; }
+.cards { --line: color-mix(in srgb, currentColor 22%, transparent); }
+.tools { padding: 4px 12px; }
+.tools input[type=search] { width: 120px; }
 .legend { display: inline-flex; flex-wrap: wrap; gap: 2px 12px; }
-.legend i, .tip i { display: inline-block; width: 14px; height: 4px; border-radius: 2px; margin-right: 5px;
+.legend i, .tip i { display: inline-block; width: 14px; height: 4px; border-radius: 2px; margin-right: 4px;
   vertical-align: middle; }
 .legend i.ramp { width: 90px; height: 8px; }
 .note { opacity: .78; }
 .grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 360px), 1fr)); gap: 8px; padding: 0 12px;
   overflow-y: auto; scrollbar-width: thin; }
-.card { border: 1px solid var(--line); border-radius: 6px; min-width: 0; }
-.card header { display: flex; gap: 8px; align-items: baseline; padding: 3px 8px 0 10px; height: 26px; }
-.card h3 { font-size: 13px; margin: 0; white-space: nowrap; overflow: hidden; text-overflow: ellipsis; flex: 1 1 auto; }
-.card header span { opacity: .78; font-size: 12px; white-space: nowrap; }
-.card button { padding: 0 6px; font-size: 12px; line-height: 18px; }
-.card button[aria-pressed=true], .tools button[aria-pressed=true] { background: #36506d; color: #fff; }
+.card { border: 1px solid var(--line); border-radius: 4px; min-width: 0; }
+.card header { display: flex; gap: 8px; align-items: baseline; padding: 4px 8px 0; height: 28px; box-sizing: border-box; }
+.card h3 { font-size: var(--text); margin: 0; white-space: nowrap; overflow: hidden; text-overflow: ellipsis; flex: 1 1 auto; }
+.card header span { opacity: .78; font-size: var(--small); white-space: nowrap; }
+.card button { font: inherit; font-size: var(--small); line-height: 18px; color: inherit; background: transparent; padding: 0 8px;
+  border: 1px solid var(--edge); border-radius: 4px; cursor: pointer; }
+.card button[aria-pressed=true] { background: var(--main); border-color: var(--main); color: #fff; }
 .plot { position: relative; height: 178px; touch-action: pan-y; cursor: crosshair; }
 .plot canvas { position: absolute; inset: 0; width: 100%; height: 100%; }
 .plot.is-dim canvas.base { opacity: .28; }
 .tip { position: absolute; z-index: 5; pointer-events: none; max-width: 300px; padding: 4px 8px; border-radius: 4px;
-  background: #1d2733; color: #fff; font-size: 12px; line-height: 1.4; overflow-wrap: anywhere; box-shadow: 0 1px 5px #0006; }
-.empty { padding: 14px 12px; opacity: .85; }
+  background: #1d2733; color: #fff; font-size: var(--small); line-height: 1.4; overflow-wrap: anywhere; box-shadow: 0 1px 5px #0006; }
+.empty { padding: 12px; opacity: .85; }
 .handle { height: 10px; cursor: row-resize; display: flex; align-items: center; justify-content: center; touch-action: none; }
 .handle::after { content: ""; width: 60px; height: 4px; border-radius: 2px; background: var(--line); }
-.handle:hover::after, .handle:focus-visible::after { background: #4c7fb8; }
-:focus-visible { outline: 2px solid #4c7fb8; outline-offset: 1px; }
+.handle:hover::after, .handle:focus-visible::after { background: var(--mark); }
 `;
 
 const made = (tag, attributes = {}, ...inner) => {

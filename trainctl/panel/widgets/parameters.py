@@ -15,6 +15,7 @@ from trainctl.examine.columns import is_seed
 from trainctl.panel.data.line_groups import colouring
 from trainctl.panel.data.run_index import RunIndex
 from trainctl.panel.data.run_view import RunRow
+from trainctl.panel.pages.theme import BASE
 from trainctl.panel.server._bokeh import tell
 from trainctl.rundir.fields import number
 from trainctl.text import value as short
@@ -55,7 +56,7 @@ class Relations:
         self._names: list[str] = []
         self._is_ready = False
         self._sent = ""
-        self.view = RelationsView(sizing_mode="stretch_width", margin=0)
+        self.view = RelationsView(stylesheets=[BASE], sizing_mode="stretch_width", margin=0)
         self.view.on_msg(self._told)
 
     def look(self, index: RunIndex, names: Sequence[str]) -> None:
