@@ -70,7 +70,7 @@ _SECTIONS = {
         "import": "Carry over what another tool wrote.",
     },
     "This machine": {
-        "doctor": "Show what is installed and usable here: versions, GPUs, locks, ports.",
+        "doctor": "Show versions, GPUs, locks and ports, and what is wrong with them.",
     },
 }
 
