@@ -40,6 +40,29 @@ def test_who_reads_an_edit_is_compared_unless_a_run_was_resumed(tmp_path: Path, 
     assert compare(one, other).difference == expected
 
 
+@pytest.mark.parametrize(
+    ("left", "resumed", "lost", "difference"),
+    [
+        ([1, 2, 3, 6, 7, 8], [5], 2, None),
+        ([1, 2, 3, 6, 8], [5, 7], 3, None),
+        ([3, 4, 5, 6, 7, 8], [2], 2, None),
+        ([1, 2, 3, 6, 7, 8], [], 0, "step 6: recorded next was a record of this step, now one of step 4"),
+        ([1, 2, 3, 6, 7, 8], [4], 0, "step 6: recorded next was a record of this step, now one of step 5"),
+        ([1, 2, 3, 5, 6, 7, 8], [2], 0, "step 5: recorded next was a record of this step, now one of step 4"),
+        ([1, 2, 3, 4, 5, 6], [5], 0, "step 7: only the repetition has logged loss"),
+    ],
+)
+def test_records_that_a_kill_took_before_the_step_of_a_resume_are_no_difference(
+    tmp_path: Path, left: list[int], resumed: list[int], lost: int, difference: str | None
+) -> None:
+    one = made(tmp_path / "a", [{"step": step, "loss": 1 / step} for step in left])
+    files.write_yaml(one.run, {"name": "a", "resumed_after": resumed})
+    other = made(tmp_path / "b", [{"step": step, "loss": 1 / step} for step in range(1, 9)])
+    verdict = compare(one, other)
+    assert (verdict.difference, verdict.lost) == (difference, lost)
+    assert verdict.records == len(left) or difference
+
+
 def changed(place: int, **values: Any) -> list[dict[str, Any]]:
     return [{**record, **values} if number == place else record for number, record in enumerate(RECORDS)]
 

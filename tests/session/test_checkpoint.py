@@ -133,6 +133,7 @@ def test_checkpoint_of_another_run_dir_brings_its_edits_along(
     assert (again.now.lr, again.now.n, again.now.list) == (0.2, 2, [])
     assert len(edits(other)) == 1
     end_current_run()
+    assert files.read_mapping(other.run)["resumed_after"] == [7, 8]  # of both attempts
 
 
 def test_replay_that_is_resumed_skips_no_recorded_edit(

@@ -29,7 +29,7 @@ from trainctl.rundir.status import ALIVE, Status, read_status, write_status
 from trainctl.rundir.summary import PreviousAttempt, read_record
 
 _LONG = ("packages",)
-_LASTING = ("drawn", "composed")  # what the first attempt began with, whatever becomes of later ones
+_LASTING = ("drawn", "composed", "resumed_after")  # what earlier attempts began with, whatever becomes of later ones
 _LOCK_PATIENCE_S = 0.5  # a child that its last holder has just forked may still have a copy of it
 
 

@@ -58,6 +58,8 @@ def _has_returned(run: RunDir) -> bool:
 
 def _identical(run: RunDir, verdict: Comparison) -> str:
     parts = [f"{verdict.records:,} metric records"]
+    if verdict.lost:
+        parts[0] += f" ({verdict.lost:,} more were lost when the recorded run was killed)"
     if verdict.fingerprint is not None:
         parts.append(f"weights hash {verdict.fingerprint}")
     value = read_result(run)

@@ -53,6 +53,8 @@ def build(config: Any, *args: Any, _execution_whitelist_: Any = None, **kwargs: 
       outside of `config`, directly, relatively, or through other references. Which node is meant is decided by its
       place in the config. Text that merely contains a reference (`"${name}-small"`) and results of resolvers are
       values as ever.
+    * A Python object that stands in two places of a stored config (`ConfigStore`) is two nodes, since OmegaConf copies
+      it into each; `${key}` in the second makes them one.
     * `_shared_: false` in a node has it built again for each reference.
     * `_convert_` and `_recursive_` are inherited from the place that reaches a node first, in the config's order.
     * Below `_recursive_: false` nothing is built: targets get configs, in which references are copies.

@@ -179,7 +179,8 @@ class ConfigScriptDict(dict[str, Any]):
 def unroll(config: Any, metaconfig: MetaConfig | None = None) -> Any:
     """Unroll whatever is in `config`: a script, a list or mapping of them, or a node of a Hydra config.
 
-    In a Hydra config the nodes whose schema is a `ConfigScript` are scripts; nodes that several `${…}` reach are one.
+    In a Hydra config the nodes whose schema is a `ConfigScript` are scripts; nodes that several `${…}` reach are one. A
+    Python object that stands in two places there is two nodes, since OmegaConf copies it into each.
 
     Raises:
         ScriptError: configs refer to each other in a cycle.

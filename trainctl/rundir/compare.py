@@ -18,6 +18,7 @@ from trainctl.rundir.metrics import read_metrics
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.result import read_result
 from trainctl.rundir.status import read_status
+from trainctl.rundir.summary import read_record
 
 FINGERPRINT = "fingerprint"  # the name of the metric
 _DIGITS = 32
@@ -77,6 +78,7 @@ def _array(value: Any, path: str) -> Iterator[bytes]:
         )
 
 
+RESUMED = "resumed_after"  # in `run.yaml`: the steps after which further attempts went on
 _MISSING = object()
 
 
@@ -88,11 +90,13 @@ class Comparison:
         records: how many metric records are equal.
         fingerprint: the last hash of the weights that both have; None when none was taken.
         difference: the first thing that differs, in a sentence; None when nothing does.
+        lost: how many records of the recorded run were lost when it was killed, before a step after which it resumed.
     """
 
     records: int
     fingerprint: str | None
     difference: str | None
+    lost: int = 0
 
 
 def compare(one: RunDir, other: RunDir, ignore: Collection[str] = ()) -> Comparison:
@@ -106,13 +110,46 @@ def compare(one: RunDir, other: RunDir, ignore: Collection[str] = ()) -> Compari
     records = 0
     weights: str | None = None
     left_out = {"t", *ignore}
-    for before, now in zip_longest(_rows(one, left_out), _rows(other, left_out)):
+    lost = 0
+    for before, now, passed in _pairs(_rows(one, left_out), _rows(other, left_out), _resumed_after(one)):
+        lost += passed
         difference = _record_difference(before, now)
         if difference is not None:
             return Comparison(records, None, difference)
         records += 1
+        assert before is not None  # else it had differed
         weights = before.get(FINGERPRINT, weights)
-    return Comparison(records, weights, _end_difference(one, other))
+    return Comparison(records, weights, _end_difference(one, other), lost)
+
+
+def _resumed_after(run: RunDir) -> list[int]:
+    steps = read_record(run, RESUMED).get(RESUMED)
+    return [step for step in steps if type(step) is int] if isinstance(steps, list) else []
+
+
+def _pairs(
+    one: Iterator[dict[str, Any]], other: Iterator[dict[str, Any]], resumed: Collection[int]
+) -> Iterator[tuple[dict[str, Any] | None, dict[str, Any] | None, int]]:
+    """Yield each record with the repetition's, and how many of the repetition's were passed over before it.
+
+    A kill takes what was logged in the last moments. If the run then resumed after a later step than the last that is
+    left, the records between are lost, and tell nothing.
+    """
+    last = 0
+    for before in one:
+        first, passed = _step(before), 0
+        now = next(other, None)
+        while now is not None and any(last <= step < first and _step(now) <= step for step in resumed):
+            now, passed = next(other, None), passed + 1
+        yield before, now, passed
+        last = first
+    for now in other:
+        yield None, now, 0
+
+
+def _step(record: Mapping[str, Any]) -> int:
+    step = record.get("step")
+    return step if type(step) is int else 0
 
 
 def _rows(run: RunDir, left_out: Collection[str]) -> Iterator[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -10,11 +11,14 @@ from trainctl.config.changelog import Changelog, Edit
 from trainctl.config.keys import find, leaves, split
 from trainctl.config.values import is_same
 from trainctl.errors import SettingError
+from trainctl.rundir.compare import RESUMED
+from trainctl.rundir.summary import read_record
 from trainctl.session import rng as random_states
 from trainctl.session.schedule import Scheduled
 from trainctl.session.step import Session
 
 _VERSION = 1
+_MOST_NOTED = 100  # resumes of one run
 
 
 def state_dict(session: Session | None, step: int, seed: int | None, *, rng: bool) -> dict[str, Any]:
@@ -95,7 +99,16 @@ def resume(session: Session, step: int, state: Mapping[str, Any]) -> None:
         session.schedule = session.replay.plan(own, after=step)
         session.metrics.go_on_after(step)
         session.begun = step
+        _note(session, step)
         session.applier.go_back(step, values_at(own, step, session.applier.touched))
+
+
+def _note(session: Session, step: int) -> None:
+    """Note in `run.yaml` after which step the run goes on: a kill may have taken the last records before it."""
+    earlier = read_record(session.attempt.run, RESUMED).get(RESUMED)
+    steps = [*(earlier if isinstance(earlier, list) else []), step]
+    with contextlib.suppress(OSError):  # a full disk: only a comparison with a repetition would miss it
+        session.attempt.update_run_yaml(**{RESUMED: steps[-_MOST_NOTED:]})
 
 
 def _foreign(own: Changelog, step: int, state: Mapping[str, Any]) -> Edit | None:
