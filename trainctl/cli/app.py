@@ -1,4 +1,4 @@
-"""All commands of `trainctl`, and how their errors reach a person."""
+"""All commands of `trainctl`."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _SECTIONS = {
 
 
 class _Sections(TyperGroup):
-    """Lists the commands by what they are for, each with its whole first sentence."""
+    """Lists the commands by section, each with its whole first sentence."""
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:  # of click, or of the copy of it that typer has
         for title, names in _SECTIONS.items():
@@ -104,7 +104,7 @@ def _options(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and end.")
     ] = False,
 ) -> None:
-    """Take the options that stand before the command."""
+    """Take the options before the command."""
 
 
 def main() -> None:
