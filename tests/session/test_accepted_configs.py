@@ -161,6 +161,10 @@ def main(cfg):
     with open_dict(cfg):
         cfg.model.classes = int(os.environ.get("CLASSES", "10"))
         cfg.model.extra = [1]
+        cfg.made = {"deep": {"list": [1, {"a": 2}], "here": 1}}
+        cfg.kind = {"name": cfg.kind}
+        cfg.filled.a = 1
+        del cfg.emptied.a
         if cfg.how != "never": cfg.model.data = "set"
     live = live or trainctl.live(cfg)
     for step in live.track(range(3)):
@@ -178,6 +182,9 @@ defaults: [trainctl, _self_]
 lr: 0.1
 how: before
 model: {classes: null, data: "???"}
+kind: plain
+filled: {}
+emptied: {a: 1}
 trainctl: {panel: {enabled: false}}
 """
 
@@ -212,7 +219,9 @@ def test_what_the_program_sets_is_no_drift_in_a_replay_or_after_a_kill(app: Path
     assert "seen set" in start(app, *asked)
     run = RunDir.at(app / "o")
     recorded = files.read_mapping(run.run).get("composed")
-    before = {"model.classes": None, "model.data": "???", "model.extra": "???"}
+    before = {"emptied": "???", "emptied.a": 1, "filled": {}, "filled.a": "???", "kind": "plain", "kind.name": "???"}
+    before |= {"made.deep.here": "???", "made.deep.list": "???"}
+    before |= {"model.classes": None, "model.data": "???", "model.extra": "???"}
     assert recorded == (before if how == "before" else None)
     assert loads(run.changelog.read_bytes()).base["model"]["classes"] == (10 if how == "before" else None)
     verified = start(app, "replay", "o", "--verify", program=TRAINCTL)

@@ -42,7 +42,11 @@ class SlurmConf(SweepConf):
     partition: str | None = None
     account: str | None = None
     qos: str | None = None
+
+    # time limit of an allocation, in minutes
     timeout_min: int = 60
+
+    # what each allocation asks for, as sbatch has it
     cpus_per_task: int | None = None
     gpus_per_node: Any = None
     mem_gb: float | None = None
@@ -53,8 +57,14 @@ class SlurmConf(SweepConf):
     constraint: str | None = None
     exclude: str | None = None
     comment: str | None = None
+
+    # name of the Slurm job
     name: str = "trainctl"
+
+    # seconds before the time limit at which jobs are asked for a checkpoint
     signal_delay_s: int = 120
+
+    # further options of sbatch
     additional_parameters: dict[str, Any] = field(default_factory=dict)
 
     # lines of shell that run before the agent of an allocation
@@ -69,8 +79,10 @@ class SlurmConf(SweepConf):
     # how often a job that a time limit, a preemption or a lost node has ended goes on in another allocation
     max_num_timeout: int = 3
 
-    # GPUs that each job gets, of those of its allocation; jobs that run on each GPU at once
+    # GPUs that each job gets, of those of its allocation
     gpus_per_job: int | None = None
+
+    # jobs that run on each GPU at once
     jobs_per_gpu: int | None = None
 
 
@@ -81,12 +93,12 @@ _OPTIONS = (
 
 
 class SlurmEngine:
-    """Submits agents as array tasks, and follows what becomes of their allocations. Works without accounting."""
+    """Submits agents as array tasks and follows their allocations. Slurm's accounting is not needed."""
 
     name = "Slurm"
 
     def __init__(self, conf: dict[str, Any], address: Path) -> None:
-        """Submit nothing yet. `conf` is checked (`check_slurm`); agents read in the file `address` where we are."""
+        """Submit nothing yet. `conf` is checked (`check_slurm`); agents read the launcher's address from this file."""
         self._conf = conf
         self._address, self._dir = address, address.parent
         self._ids = self._earlier()
@@ -101,7 +113,7 @@ class SlurmEngine:
         command = ["sbatch", "--parsable", f"--array=0-{count - 1}", *self._options(), str(self._write_script())]
         found = _run(*command)
         if found.returncode:
-            self.obstacle = f"Slurm takes no allocation: {' '.join(found.stderr.split())[:300]}"
+            self.obstacle = f"Slurm refused an allocation: {' '.join(found.stderr.split())[:300]}"
             return [f"ERROR {self.obstacle}"]
         name = found.stdout.strip().partition(";")[0]
         self._ids.append(name)
@@ -128,7 +140,7 @@ class SlurmEngine:
         return next((line.strip()[:300] for line in reversed(lines) if line.strip()), "")
 
     def close(self) -> None:
-        """Cancel what has not begun; what has sees that its launcher has ended."""
+        """Cancel tasks that have not begun; others notice that their launcher has ended."""
         if self._ids:
             _run("scancel", "--state=PENDING", *self._ids)
             self._ids.clear()
