@@ -26,7 +26,7 @@ FAULT_JOBS ?= 1000
 FAULTS = TRAINCTL_FAULT_SEED=$(FAULT_SEED) TRAINCTL_FAULT_ROUNDS=$(FAULT_ROUNDS) TRAINCTL_FAULT_JOBS=$(FAULT_JOBS)
 
 .NOTPARALLEL:
-.PHONY: help venv demo lock docs reference test test-main test-all test-hydra14 test-hydra14-all test-newest test-oldest test-page test-proxy test-faults test-attack test-cluster check format format-check lint types bench screenshots shots chromium nginx slurm clean
+.PHONY: help venv demo lock docs reference test test-main test-all test-hydra14 test-hydra14-all test-newest test-oldest test-page test-proxy test-faults fuzz test-attack test-cluster check format format-check lint types bench screenshots shots chromium nginx slurm clean
 
 help: ## say what each target does
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -128,6 +128,11 @@ test-oldest: ## run what CI runs on the lower bounds in pyproject.toml
 test-faults: $(VENV)/.installed-dev ## the long form of the fault suite, with new random kills each night
 	@echo "seeds from $(FAULT_SEED) on, $(FAULT_ROUNDS) rounds"
 	$(FAULTS) $(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS) tests/faults
+
+# One parser again from a seed: `TRAINCTL_FUZZ_SEED=seed TRAINCTL_FUZZ_CASES=4000 pytest tests/fuzz -k name`.
+fuzz: $(VENV)/.installed-dev ## 100,000 nearly right inputs for the parsers of all outside input, from a new seed
+	@echo "TRAINCTL_FUZZ_SEED=$(FAULT_SEED)"
+	TRAINCTL_FUZZ_SEED=$(FAULT_SEED) TRAINCTL_FUZZ_CASES=4000 $(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS) tests/fuzz
 
 check: format-check lint types docs test-hydra14 test-main ## everything that CI checks: format, lint, types, documentation, all tests but the long ones
 

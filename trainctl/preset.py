@@ -51,7 +51,7 @@ _NODES: dict[str, Any] = {
 
 @functools.cache
 def load(config_path: str) -> DictConfig:
-    """Return one of the configs, typed, always the same object: who reads the ConfigStore gets a copy."""
+    """Return one of the typed configs; it is always the same object, since the ConfigStore hands out copies."""
     config: DictConfig = OmegaConf.structured(_NODES[config_path])
     return config
 
@@ -71,7 +71,7 @@ def name_of(*, _root_: DictConfig) -> str:
 
 
 def _composed(config: DictConfig, overridden: list[str], for_job: bool) -> None:
-    """Move the settings of a config that Hydra has composed; not for a program that composes for itself.
+    """Move the settings of a config that Hydra has composed, except in a program that calls `hydra.compose` itself.
 
     `hydra.compose` takes Hydra's node away, and `trainctl.live(cfg)` would find no settings.
     """

@@ -56,7 +56,7 @@ def test_text_is_read_by_the_type_of_its_key() -> None:
     [
         ("optim.lr", "fast", "the key takes a number (float)"),
         ("optim.lr", "nan", "the key takes a finite number (float)"),
-        ("optim.lr", "-1", "the least that is allowed is 0"),
+        ("optim.lr", "-1", "the minimum is 0"),
         ("optim.lr", "", "the key takes a number (float)"),
         ("optim.betas", "[1,", "not a list, such as [1, 2]"),
         ("tag", "${oc.env:HOME}", "interpolations (${...}) are not accepted from outside; give the value itself"),

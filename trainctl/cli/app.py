@@ -10,31 +10,22 @@ import typer
 from typer.core import TyperGroup
 
 from trainctl.cli import (
-    cancel,
-    commands,
     config,
     details,
     diff,
     do,
     doctor,
-    edit,
-    explain,
-    imports,
+    other_tools,
     page,
-    pairs,
-    pull,
     record,
     replay,
     request,
     results,
     runs,
-    stop,
-    sync,
     tail,
     terminal,
     undo,
 )
-from trainctl.errors import TrainctlError
 
 _EXAMPLES = """Examples:
 
@@ -68,7 +59,7 @@ class _Sections(TyperGroup):
 
 app = typer.Typer(
     cls=_Sections,
-    help="See, change and replay training runs; all by the files in their run dirs.",
+    help="See, change and replay training runs, through the files in their run dirs.",
     epilog=_EXAMPLES,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -80,23 +71,23 @@ app.command("show")(details.show)
 app.command("tail")(tail.tail)
 app.command("log")(record.log)
 app.command("diff")(diff.diff)
-app.command("explain")(explain.explain)
+app.command("explain")(config.explain)
 app.command("config")(config.config)
-app.command("pairs")(pairs.pairs)
+app.command("pairs")(config.pairs)
 app.command("set")(request.set_keys)
 app.command("undo")(undo.undo)
-app.command("cancel")(cancel.cancel)
-app.command("edit")(edit.edit)
+app.command("cancel")(undo.cancel)
+app.command("edit")(request.edit)
 app.command("do")(do.do)
-app.command("stop")(stop.stop)
+app.command("stop")(do.stop)
 app.command("replay")(replay.replay)
-app.command("pull")(pull.pull)
-app.command("run", context_settings=commands.PASS_ON)(commands.run)
+app.command("pull")(other_tools.pull)
+app.command("run", context_settings=replay.PASS_ON)(replay.run)
 app.command("table")(results.table)
-app.command("sync")(sync.sync)
+app.command("sync")(other_tools.sync)
 app.command("panel")(page.panel)
 app.command("doctor")(doctor.doctor)
-app.add_typer(imports.app, name="import")
+app.add_typer(other_tools.importing, name="import")
 
 
 def _print_version(wanted: bool) -> None:
@@ -121,10 +112,5 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # an ASCII terminal must not turn a name into a traceback
-    try:
+    with terminal.errors_as_sentences():
         app(prog_name="trainctl")
-    except TrainctlError as error:
-        sys.exit(terminal.complain(str(error)))
-    except OSError as error:
-        subject = f"{error.filename}: " if error.filename else ""
-        sys.exit(terminal.complain(f"{subject}{error.strerror or error}"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rich.text import Text
@@ -13,7 +13,6 @@ from trainctl import text as amount
 from trainctl.cli import terminal
 from trainctl.cli.place import JsonOption, RunArgument, find_run, shown
 from trainctl.cli.runs import as_record, commands_cell, state_style
-from trainctl.cli.traces import last_traceback
 from trainctl.config.masking import Masking
 from trainctl.rundir import files
 from trainctl.rundir.logs import earlier_logs
@@ -128,3 +127,30 @@ def _log_path(run: RunDir) -> str | None:
 def _earlier_logs(run: RunDir) -> list[str]:
     """Return the logs of earlier attempts, in their order."""
     return [str(path) for path in earlier_logs(run.log).values()]
+
+
+_BEGIN = "Traceback (most recent call last):"
+_CHAINED = (
+    "During handling of the above exception, another exception occurred:",
+    "The above exception was the direct cause of the following exception:",
+)
+_LONGEST = 60
+_MOST_AFTER = 10  # of a message of several lines, or of what was printed after it
+
+
+def last_traceback(lines: Sequence[str]) -> list[str]:
+    """Return the last traceback with those it was raised from, and what was printed next; empty when there is none.
+
+    >>> last_traceback(["step 1", "Traceback (most recent call last):", '  File "a.py"', "ValueError: no"])
+    ['Traceback (most recent call last):', '  File "a.py"', 'ValueError: no']
+    """
+    begins = [place for place, line in enumerate(lines) if line == _BEGIN]
+    if not begins:
+        return []
+    first = last = begins.pop()
+    while begins and any(line in _CHAINED for line in lines[max(0, first - 2) : first]):
+        first = begins.pop()
+    end = last + 1
+    while end < len(lines) and (lines[end].startswith(" ") or not lines[end]):
+        end += 1
+    return list(lines[first : end + _MOST_AFTER])[-_LONGEST:]

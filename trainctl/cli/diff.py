@@ -22,7 +22,7 @@ from trainctl.rundir.paths import RunDir
 _AT = re.compile(r"(?P<run>.+)@(?P<step>[0-9]{1,18})", re.DOTALL)
 _NOT_THERE = "(not there)"
 
-Side = Annotated[str, typer.Argument(metavar="RUN[@STEP]", help="A run, after its last edit; or as it was at a step.")]
+Side = Annotated[str, typer.Argument(metavar="RUN[@STEP]", help="A run after its last edit, or at a step.")]
 
 
 def diff(one: Side, other: Side, as_json: JsonOption = False) -> None:

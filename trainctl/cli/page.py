@@ -54,9 +54,11 @@ def panel(
         if handle.is_started_here:
             terminal.print_line("Ctrl-C ends it.")
         elif is_asked:
-            terminal.print_line("It was there already, and is in use, so it stays as it is: Ctrl-C leaves it.")
+            terminal.print_line(
+                "The page was running already and is in use, so it stays as it is: Ctrl-C leaves it running."
+            )
         else:
-            terminal.print_line("It was there already: Ctrl-C leaves it.")
+            terminal.print_line("The page was running already: Ctrl-C leaves it running.")
         while (failure := handle.failure()) is None:
             ended.wait(0.5)
         raise TrainctlError(failure)

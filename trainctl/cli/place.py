@@ -23,10 +23,11 @@ RunArgument = Annotated[
 ]
 WhereOption = Annotated[
     list[str] | None,
-    typer.Option(metavar="KEY>VALUE", help="Only runs that meet it: lr>0.01, norm=new, state!=done. May be repeated."),
+    typer.Option(metavar="KEY>VALUE", help="Only runs that match: lr>0.01, norm=new, state!=done. May be repeated."),
 ]
 SortOption = Annotated[
-    str | None, typer.Option(metavar="KEY", help="Sort by a parameter, metric or state; -KEY sorts downwards.")
+    str | None,
+    typer.Option(metavar="KEY", help="Sort by a parameter, metric or state; -KEY sorts in descending order."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 

@@ -52,7 +52,7 @@ def table(
     best: Annotated[str | None, typer.Option(help="The best run of each row of --by, by accuracy:max, say.")] = None,
     form: Annotated[str | None, typer.Option("--format", help="csv, json, latex, md, text, tsv.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw it into this file, .png, .pdf or .svg.")] = None,
-    regex: Annotated[str, typer.Option(help="Only runs whose path has this pattern in it.")] = ".*",
+    regex: Annotated[str, typer.Option(help="Only runs whose path contains this pattern.")] = ".*",
     where: WhereOption = None,
     sort: SortOption = None,
     workers: Annotated[int | None, typer.Option(help="Processes that read.")] = None,
@@ -73,7 +73,7 @@ def table(
     if len(kept) < len(rows):
         terminal.note(f"{len(kept)} of {len(rows)} runs", style="dim")
     if not examiner.rows and form in (None, "text"):
-        terminal.print_line(f"no such runs below {root}" if rows else f"no runs below {root}")
+        terminal.print_line(f"no matching runs below {root}" if rows else f"no runs below {root}")
         return
     asked = [part for one in metric or [] for part in one.split(",")]
     is_plain, is_printed = by is None and best is None and not asked, form in (None, "text")

@@ -48,7 +48,9 @@ def ls(
         pages = _pages(root, summaries)
         terminal.print_json([{**as_record(one), "page": pages[one.run.path.parent]} for one in summaries])
     elif not summaries:
-        terminal.print_line(f"no runs below {root}" if state is None and not where else f"no such runs below {root}")
+        terminal.print_line(
+            f"no runs below {root}" if state is None and not where else f"no matching runs below {root}"
+        )
     else:
         print_grid(_columns(summaries, root), has_tabs=True)
     if not as_json:
@@ -73,8 +75,8 @@ def choose(
     kept = [one for one in summaries if states is None or one.state in states]
     if terms or sort is not None:
         known = {one.run.path: one for one in kept}
-        rows = chosen([row for path, row in Examiner().exam(root).rows.items() if path in known], terms)
-        kept = [known[row.run.path] for row in (rows if sort is None else in_order(rows, sort))]
+        rows = chosen([row for path, row in Examiner().exam(root).rows.items() if path in known], terms, known)
+        kept = [known[row.run.path] for row in (rows if sort is None else in_order(rows, sort, known))]
     if len(kept) < len(summaries):
         terminal.note(f"{len(kept)} of {len(summaries)} runs", style="dim")
     return kept
@@ -116,7 +118,7 @@ def tell_left_out(found: FoundRuns) -> None:
         terminal.note(f"passed over {_some(found.passed_over)} that may not be read", style="yellow")
     if found.beyond:
         terminal.note(
-            f"stopped after {MOST_DIRS:,} directories without runs, and did not look into {_some(found.beyond)}; "
+            f"stopped after {MOST_DIRS:,} directories without runs, and did not search {_some(found.beyond)}; "
             "name a directory nearer to the runs",
             style="yellow",
         )
@@ -190,7 +192,7 @@ def _tell_launchers(root: Path, summaries: Sequence[Summary]) -> None:
             where = shown(RunDir.at(directory))
             host = "" if launcher.is_here else f" of {launcher.host}"
             since = amount.moment(launcher.started, day=False)
-            terminal.note(f"process {launcher.pid}{host} launches jobs in {where} since {since}", style="dim")
+            terminal.note(f"process {launcher.pid}{host} has been launching jobs in {where} since {since}", style="dim")
 
 
 def _columns(summaries: Sequence[Summary], root: Path) -> list[Column]:

@@ -35,12 +35,12 @@ _MOST_LINE = 1 << 14
 
 def tail(
     run: RunArgument,
-    lines: Annotated[int, typer.Option("-n", "--lines", min=0, help="How many lines from the end.")] = 10,
+    lines: Annotated[int, typer.Option("-n", "--lines", min=0, help="Number of lines to show from the end.")] = 10,
     follow: Annotated[
-        bool, typer.Option("-f", "--follow", help="Go on, over all attempts, until the run has ended.")
+        bool, typer.Option("-f", "--follow", help="Follow the log, over all attempts, until the run has ended.")
     ] = False,
     command: Annotated[
-        str | None, typer.Option("-c", "--command", metavar="NAME", help="Of a pipeline: what this command prints.")
+        str | None, typer.Option("-c", "--command", metavar="NAME", help="For a pipeline: the output of this command.")
     ] = None,
 ) -> None:
     """Print the end of what a run printed (its job.log), secrets masked. Piped, all other bytes as they are."""

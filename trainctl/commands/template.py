@@ -224,6 +224,8 @@ def _grammar_error(text: str) -> str | None:
         OmegaConf.create([text])
     except GrammarParseError as error:
         return str(error).splitlines()[0]
+    except RecursionError:
+        return "its brackets are nested too deep"
     return None
 
 

@@ -20,6 +20,7 @@ from hydra.core.utils import JobReturn, JobRuntime, JobStatus
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
+from trainctl.attempt.run_facts import given_facts
 from trainctl.compose import _hydra
 from trainctl.compose.pairs import FittingLoader, compose_parsed
 from trainctl.config._omegaconf import registered_resolvers
@@ -150,10 +151,11 @@ class ComposedJob:
         """Whether a run that is done leaves this job nothing to do."""
         return self.hooks.is_finished(self.config, run)
 
-    def hydra_overrides(self, run: RunDir) -> list[str]:
-        """Return what a program that starts itself again (a rank of Lightning's) must say to Hydra to be this job."""
+    def argv(self, run: RunDir) -> list[str]:
+        """Return the command line of a program that starts itself again (a rank of Lightning's), to be this job."""
         given: Any = OmegaConf.to_container(self.config.hydra.overrides.hydra, resolve=False)
-        return [*of_one_run(given), f"hydra.run.dir={quoted(str(run.path))}"]
+        own = given_facts(self.config.hydra)["argv"]
+        return [*own, *of_one_run(given), f"hydra.run.dir={quoted(str(run.path))}"]
 
     def place(self, path: Path) -> None:
         """Have Hydra use this run dir."""

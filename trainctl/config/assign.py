@@ -1,4 +1,4 @@
-"""Changing a config in place, under the eyes of everybody who holds it or a part of it.
+"""Changing a config in place, so that everybody who holds it or a part of it sees the change.
 
 An edit of an item of a list or of an added entry is recorded as the new value of its *unit*: the leaf of step 0 that it
 lies in (a list, say), or the topmost key that step 0 does not have. So a record is read without knowing any types.
@@ -36,7 +36,7 @@ from trainctl.config.changelog import put
 from trainctl.config.keys import Units, join, name_in, split
 from trainctl.config.snapshot import plain_value
 from trainctl.config.structured import of_type, shaped, takes_in_place
-from trainctl.config.values import is_same
+from trainctl.config.values import differences, is_same
 from trainctl.errors import EditError
 
 
@@ -49,7 +49,7 @@ def fitted(config: DictConfig, key: str, value: Any, *, as_it_is: bool = False, 
         config: whose key.
         key: a dotted key.
         value: a plain value.
-        as_it_is: only try, and return `value`, which may be a reference and is to stay one.
+        as_it_is: only try, and return `value` unchanged, which may be an interpolation.
         asked: the key to name in the error, where it lies deeper.
 
     Raises:
@@ -92,8 +92,8 @@ def _reason(error: Exception, value: Any) -> str:
 def assign(config: DictConfig, values: Mapping[str, Any], base: Collection[str] = ()) -> None:
     """Set keys of the config to values that `fitted` or `fitted_entry` returned.
 
-    Struct and read-only flags are lifted only here and only for the moment. Lists and mappings are filled again rather
-    than replaced, so who holds one sees the change. A key that is not in `base` is an added entry: `???` takes it away.
+    Struct and read-only flags are lifted only here and only meanwhile. Lists and mappings are refilled rather than
+    replaced, so holders of one see the change. A key that is not in `base` is an added entry, which `???` removes.
     """
     for key, value in values.items():
         *above, last = split(key)
@@ -150,14 +150,14 @@ def _set(parent: DictConfig, name: Any, value: Any, key: str) -> None:
 
 
 def _add(target: DictConfig, like: DictConfig, name: str, value: Any) -> None:
-    """Add an entry, its name as those that are there have theirs."""
+    """Add an entry, with a key of the same type as the existing ones."""
     target[name_in(dict.fromkeys(like.keys()), name)] = of_type(copy.deepcopy(value), item_type(like), None)
 
 
 def _opened(config: DictConfig, above: list[str], key: str, keys: Iterable[str]) -> DictConfig:
-    """Return the section in which a key lies; those on the way to it that are null, or not there, are made again.
+    """Return the section of a key; sections on the way that are null or missing are made anew.
 
-    Those are of a class that has all of `keys` that lie there.
+    Such a section gets a class that has all fields named in `keys`.
     """
     parent, paths = config, [list(split(each)) for each in keys]
     for depth, part in enumerate(above, start=1):
@@ -197,6 +197,17 @@ def current(config: DictConfig, key: str) -> Any:
         return None
 
 
+def changes(config: DictConfig, values: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    """Yield the changes that new values of units make: key, old and new value of each leaf, item and entry in them."""
+    for unit, new in values.items():
+        try:
+            old = current(config, unit)
+        except EditError:  # a new entry
+            old = None
+        is_single = not isinstance(new, list | dict) and not isinstance(old, list | dict)
+        yield from ((unit, old, new),) if is_single else differences(unit, old, new)
+
+
 def node_of(config: DictConfig, key: str) -> Node:
     """Return the node of a dotted key.
 
@@ -212,7 +223,7 @@ def node_of(config: DictConfig, key: str) -> Node:
 
 
 def deepest(config: DictConfig, parts: tuple[str, ...]) -> tuple[Any, ...]:
-    """Return the container that parts of a key lead to, and the parts that lead on from there to nothing."""
+    """Return the deepest container on the path of a key, and the parts of the path that are not there."""
     above: Any = config
     for number, part in enumerate(parts):
         found = entry_named(above, part)
@@ -251,7 +262,7 @@ def units_of(config: DictConfig, units: Units, values: Mapping[str, Any]) -> dic
 
 
 def _of_null_sections(config: DictConfig, units: Units, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values with those of a section that is null now as one mapping: so the record tells of it."""
+    """Return the values with those of a null section gathered in one mapping, so that the record shows the section."""
     found: dict[str, Any] = {}
     for key, value in values.items():
         parts = split(key)
@@ -273,13 +284,13 @@ def _parent(config: DictConfig, key: str) -> tuple[Any, str]:
 
 
 def _now(config: DictConfig, unit: str) -> Any:
-    """Return the plain value of a unit, its references as they are written; nothing for one that is not there."""
+    """Return the plain value of a unit with interpolations unresolved; an empty mapping if it is not there."""
     found = entry_named(*_parent(config, unit))
     return {} if found is None else plain_value(plain(found[1]))
 
 
 def _with(whole: Any, rest: tuple[str, ...], value: Any, key: str) -> Any:
-    """Set what lies deeper in a plain value."""
+    """Set a nested value in a plain value."""
     below = whole
     for part in rest[:-1]:
         below = _step(below, part, key)

@@ -15,7 +15,7 @@ _PART = re.compile(r"(?:[^.\\]|\\.|\\$)*", re.DOTALL)
 
 
 def split(key: str) -> tuple[str, ...]:
-    r"""Take a dotted key apart; a dot or backslash after a backslash belongs to the part it stands in.
+    r"""Split a dotted key into its parts; a dot or backslash after a backslash belongs to a part.
 
     >>> split("optim.lr"), split(r"model.resnet\.v2.depth")
     (('optim', 'lr'), ('model', 'resnet.v2', 'depth'))
@@ -33,7 +33,7 @@ def split(key: str) -> tuple[str, ...]:
 
 
 def join(parts: Iterable[object]) -> str:
-    r"""Put a dotted key together, so that `split(join(parts)) == parts` for parts of text.
+    r"""Join parts to a dotted key, so that `split(join(parts)) == parts` for parts that are strings.
 
     >>> join(["model", "resnet.v2", "depth"])
     'model.resnet\\.v2.depth'
@@ -46,7 +46,7 @@ def _escaped(part: str) -> str:
 
 
 def is_within(key: str, places: Iterable[str]) -> bool:
-    """Whether a dotted key is one of some others, or lies below one.
+    """Whether a dotted key is one of `places` or below one.
 
     >>> is_within("optim.lr", ["optim"]), is_within("optimizer", ["optim"])
     (True, False)
@@ -105,7 +105,7 @@ def at(container: Any, key: str, default: Any = None) -> Any:
 
 
 def name_in(container: Mapping[Any, Any], part: str) -> Any:
-    """Return the key that a part of a dotted key means in a mapping: one that is there, else a new one like the others.
+    """Return the key for a part of a dotted key: an existing one, else a new one of the same type as the others.
 
     >>> name_in({10: 0.1}, "10"), name_in({10: 0.1}, "20"), name_in({"a": 1}, "20"), name_in({}, "20")
     (10, 20, '20', '20')
@@ -155,7 +155,7 @@ def _both(source: str, key: str) -> SourceError:
 
 
 class Units:
-    """Tells in which unit of the record a key lies.
+    """Maps keys to the units of the record (see `config/assign`).
 
     Args:
         base: the config at step 0, nested.
@@ -166,7 +166,7 @@ class Units:
         self.leaves = leaves(base)
 
     def of(self, key: str) -> tuple[str, tuple[str, ...]]:
-        """Return the unit of a key and the parts that lead on from there; a section is a unit of its own."""
+        """Return the unit of a key and the rest of its path; a section is its own unit."""
         parts, below = split(key), self._base
         for number, part in enumerate(parts):
             try:
@@ -183,7 +183,7 @@ class Units:
         return key not in self.leaves and bool(self.section(key))
 
     def section(self, key: str) -> Mapping[Any, Any]:
-        """Return what step 0 has at a key; nothing where that is not a mapping."""
+        """Return the mapping that step 0 has at a key; an empty one if it is not a mapping."""
         below: Any = self._base
         for part in split(key):
             try:

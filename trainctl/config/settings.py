@@ -1,4 +1,4 @@
-"""The settings of one run, `trainctl:` in a config: how it is edited, replayed, seeded and shown."""
+"""The settings of a run, `trainctl:` in a config: how it is edited, replayed, seeded and shown."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ class Settings:
 
 
 def recorded(config: DictConfig) -> dict[Any, Any]:
-    """Return the snapshot of a task's config, and of its settings, wherever they lie, those that are not the defaults.
+    """Return the snapshot of a task's config, and of its settings as far as they are not the defaults.
 
     What the config has of the settings in itself is kept whole: its interpolations may refer to it.
 
@@ -230,7 +230,7 @@ def settings_of(config: DictConfig) -> Settings:
 
 
 def given_settings(settings: Settings) -> dict[str, Any]:
-    """Return what differs from the defaults, as plain values.
+    """Return the settings that differ from the defaults, as plain values.
 
     >>> given_settings(Settings(seed=3))
     {'seed': 3}

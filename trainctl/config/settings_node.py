@@ -1,4 +1,4 @@
-"""Where the settings of a run lie: as `trainctl` while Hydra composes a config, then as `hydra.trainctl`.
+"""The node of a run's settings: `trainctl` while Hydra composes a config, then `hydra.trainctl`.
 
 So the config that a task gets is the user's own. The node stays beside its copy where something refers to it.
 """
@@ -55,7 +55,7 @@ def move_settings(config: DictConfig) -> None:
 
 
 def put_back(config: DictConfig) -> None:
-    """Undo `move_settings`, for overrides that are still to come."""
+    """Undo `move_settings`, before further overrides are applied."""
     hydra = child(config, "hydra")
     node = child(hydra, NODE) if isinstance(hydra, DictConfig) else None
     if not isinstance(hydra, DictConfig) or node is None:
@@ -68,7 +68,7 @@ def put_back(config: DictConfig) -> None:
 
 
 def leave_out_of_dirname(config: DictConfig, overridden: Iterable[str]) -> None:
-    """Leave our settings out of `hydra.job.override_dirname`, as Hydra leaves out its own.
+    """Leave trainctl's settings out of `hydra.job.override_dirname`, as Hydra leaves out its own.
 
     Args:
         config: with Hydra's node.
@@ -83,7 +83,7 @@ def leave_out_of_dirname(config: DictConfig, overridden: Iterable[str]) -> None:
 
 
 def kept_node(config: DictConfig) -> DictConfig | None:
-    """Return the settings that lie apart from a task's config; None where there are none.
+    """Return the settings outside a task's config; None if there are none.
 
     They are in its `hydra` node, else in that of the Hydra application that runs, else with the process that has
     started this one.
@@ -98,12 +98,12 @@ def kept_node(config: DictConfig) -> DictConfig | None:
 
 
 def own_node(config: DictConfig) -> Any:
-    """Return what stands at `trainctl` in a config itself; None where nothing does."""
+    """Return the `trainctl` node of the config itself; None if it has none."""
     return None if child(config, NODE) is None else config.get(NODE)
 
 
 def setting(config: DictConfig, name: str, default: Any = None) -> Any:
-    """Return one setting as it is given; where a config has it and the settings apart from it too, its own."""
+    """Return one setting as given; a `trainctl` node in the config itself wins."""
     for node in (own_node(config), kept_node(config)):
         value = OmegaConf.select(node, name) if isinstance(node, DictConfig) else None
         if value is not None:
@@ -112,7 +112,7 @@ def setting(config: DictConfig, name: str, default: Any = None) -> Any:
 
 
 def secrets_in(config: DictConfig) -> Masking:
-    """Return what hides the secrets of a config, those too that are read from elsewhere: `${oc.env:TOKEN}`."""
+    """Return the masking of a config's secrets, including resolved ones such as `${oc.env:TOKEN}`."""
     raw: Any = OmegaConf.to_container(config, resolve=False, enum_to_str=True)
     own = {key: value for key, value in raw.items() if key != "hydra"}
     masking = Masking(own, setting(config, "hidden") or ())
@@ -123,7 +123,7 @@ def secrets_in(config: DictConfig) -> Masking:
 
 
 def has_settings(config: DictConfig) -> bool:
-    """Whether a config has settings, be it none of its own."""
+    """Whether a config has settings, in it or in its `hydra` node."""
     return own_node(config) is not None or kept_node(config) is not None
 
 
@@ -191,7 +191,7 @@ def _referred(config: DictConfig) -> Iterator[list[str]]:
 
 
 def _part(node: DictConfig, paths: Iterable[list[str]]) -> dict[str, Any]:
-    """Return the entries of a node that paths lead to, as they are written."""
+    """Return the entries of a node at some paths, unresolved."""
     found: dict[str, Any] = {}
     for path in paths:
         entry: Any = node

@@ -25,7 +25,7 @@ from trainctl.errors import EditError
 
 
 def takes_in_place(node: Node, value: Any) -> bool:
-    """Whether the node itself takes the value; an untyped one is replaced when the kind of its value changes."""
+    """Whether the value can be set in the node; an untyped node is replaced if the kind of its value changes."""
     if is_list(node):
         return isinstance(value, list) or declared_type(node) is not Any
     if isinstance(node, DictConfig):
@@ -34,14 +34,14 @@ def takes_in_place(node: Node, value: Any) -> bool:
 
 
 def shaped(value: Any, node: Any) -> Any:
-    """Return a plain value with its mappings made dataclasses where the node has or declares these."""
+    """Convert mappings in a plain value to the dataclasses that the node has or declares."""
     if not isinstance(node, Container) or not isinstance(value, dict | list):
         return copy.deepcopy(value)
     return of_type(copy.deepcopy(value), declared_type(node), node)
 
 
 def of_type(value: Any, kind: Any, old: Any) -> Any:
-    """Return a plain value as a declared type has it; `old` is the node that is there, of a subclass perhaps."""
+    """Convert a plain value to a declared type; `old` is the present node, which may be of a subclass."""
     is_container = is_open(old)
     if isinstance(value, dict):
         made = structured_class(kind)
@@ -65,7 +65,7 @@ def _old(old: Any, name: Any) -> Any:
 
 
 def _made(kind: type, values: dict[Any, Any], old: Any) -> DictConfig:
-    """Return a dataclass with values; what is not given has its default, and what was added to the old one stays."""
+    """Return a dataclass with values; other fields have their defaults, and fields added to the old one stay."""
     made: DictConfig = OmegaConf.structured(kind)
     with unlocked(made):
         for name, value in values.items():

@@ -1,4 +1,4 @@
-"""What a job gives back to the sweeper: a JobReturn that crosses processes and costs little to keep."""
+"""JobReturns that cross processes and take little memory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NOTHING = b""
 
 
 class StoredReturn(JobReturn):
-    """A JobReturn whose configs are unpacked when somebody looks: a sweep of 10,000 jobs keeps them all."""
+    """A JobReturn whose configs are unpacked on access, since a sweep of 10,000 jobs keeps them all."""
 
     def __init__(self, fields: dict[str, Any], config: bytes, hydra_config: bytes) -> None:
         self._config = self._hydra_config = _NOTHING
@@ -53,7 +53,7 @@ def pack_config(value: Any) -> bytes:
 
 
 def unpack_config(data: bytes) -> Any:
-    """Return what `pack_config` packed."""
+    """Unpack the output of `pack_config`."""
     return None if data == _NOTHING else pickle.loads(zlib.decompress(data))
 
 
@@ -160,7 +160,7 @@ def as_told(returned: JobReturn) -> JobReturn:
 
 
 class ShortJobError(JobError, CompactHydraException):
-    """An error of ours: Hydra prints its sentence, and not the way to it."""
+    """An error of trainctl, of which Hydra prints only the sentence, without a traceback."""
 
 
 def failed_return(overrides: Sequence[str], error: BaseException, working_dir: str | None = None) -> JobReturn:

@@ -19,7 +19,7 @@ CAUSES = ("crash", "oom", "timeout", "error")
 
 @dataclass
 class SweepConf:
-    """What every launcher of this package can be told about its jobs."""
+    """The settings that all launchers of this package share."""
 
     # how often a failed job is tried again
     retries: int = 0

@@ -93,12 +93,12 @@ _OPTIONS = (
 
 
 class SlurmEngine:
-    """Submits agents as array tasks, and follows what becomes of their allocations. Works without accounting."""
+    """Submits agents as array tasks and follows their allocations. Slurm's accounting is not needed."""
 
     name = "Slurm"
 
     def __init__(self, conf: dict[str, Any], address: Path) -> None:
-        """Submit nothing yet. `conf` is checked (`check_slurm`); agents read in the file `address` where we are."""
+        """Submit nothing yet. `conf` is checked (`check_slurm`); agents read the launcher's address from this file."""
         self._conf = conf
         self._address, self._dir = address, address.parent
         self._ids = self._earlier()
@@ -113,7 +113,7 @@ class SlurmEngine:
         command = ["sbatch", "--parsable", f"--array=0-{count - 1}", *self._options(), str(self._write_script())]
         found = _run(*command)
         if found.returncode:
-            self.obstacle = f"Slurm takes no allocation: {' '.join(found.stderr.split())[:300]}"
+            self.obstacle = f"Slurm refused an allocation: {' '.join(found.stderr.split())[:300]}"
             return [f"ERROR {self.obstacle}"]
         name = found.stdout.strip().partition(";")[0]
         self._ids.append(name)
@@ -140,7 +140,7 @@ class SlurmEngine:
         return next((line.strip()[:300] for line in reversed(lines) if line.strip()), "")
 
     def close(self) -> None:
-        """Cancel what has not begun; what has sees that its launcher has ended."""
+        """Cancel tasks that have not begun; others notice that their launcher has ended."""
         if self._ids:
             _run("scancel", "--state=PENDING", *self._ids)
             self._ids.clear()

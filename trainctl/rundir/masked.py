@@ -1,4 +1,4 @@
-"""A run's values without its secrets: in front of all rows and commands, so that no view has to think of it."""
+"""Masking of a run's secrets before rows are made, so that no view has to care about it."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _SETTINGS = re.compile(rf"^  {NODE}:\n((?:    [^\n]*\n)*)", re.MULTILINE)
 
 
 def masking_of(run: RunDir, log: Changelog | None) -> Masking:
-    """Return what is secret in a run, by its changelog; where it has none, or none that can be read, by Hydra's record.
+    """Return the masking of a run, from its changelog; without a readable one from Hydra's record.
 
-    What cannot be read hides what looks like a secret, and no more.
+    If neither can be read, only texts that look like secrets are masked.
     """
     if log is not None:
         masking = Masking(log.base, patterns_of(log.base))
@@ -37,7 +37,7 @@ def masking_of(run: RunDir, log: Changelog | None) -> Masking:
 
 
 def secrets_of(run: RunDir) -> Masking:
-    """Return what is secret in a run, by what lies in its directory now."""
+    """Return the masking of a run, from the present content of its directory."""
     try:
         return masking_of(run, read_changelog(run))
     except ChangelogError:
@@ -65,7 +65,7 @@ def learn_unparsed(masking: Masking, changelog: bytes) -> None:
 
 
 def _settings(run: RunDir) -> Any:
-    """Return the settings of trainctl in Hydra's record, which has them apart from the task's config."""
+    """Return the settings of trainctl in Hydra's record, which keeps them outside the task's config."""
     try:
         text = files.read_bytes(run.config.parent / "hydra.yaml").decode(errors="replace")
         match = _SETTINGS.search(text)
@@ -75,7 +75,7 @@ def _settings(run: RunDir) -> Any:
 
 
 def texts(masking: Masking, value: Any) -> Any:
-    """Return a foreign record without secrets: whatever its keys are called, its texts may repeat some."""
+    """Mask secrets in an untrusted record: its texts may repeat some, whatever its keys are called."""
     if isinstance(value, str):
         return masking.text(value)
     if isinstance(value, Mapping):

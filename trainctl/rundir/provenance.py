@@ -1,7 +1,4 @@
-"""Where a run comes from: command, code, packages, machine. What `run.yaml` says.
-
-What a run's numbers may depend on besides its config and seed; and how two runs differ in it.
-"""
+"""The provenance of a run, as recorded in `run.yaml`: command, code, packages, machine, and their differences."""
 
 from __future__ import annotations
 
@@ -31,7 +28,7 @@ _GIT_TIMEOUT_S = 10  # a repository on a dead network file system must not keep 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """How the program of a run was started; a process that a launcher has made does not know it of itself.
+    """How the program of a run was started; a process made by a launcher cannot find it out itself.
 
     Attributes:
         script: its path; None in an interactive session.
@@ -52,7 +49,7 @@ class Start:
 
 
 def machine_facts(start: Start | None = None) -> dict[str, Any]:
-    """Return what is the same for all runs that this process and its forks start, in the order of `run.yaml`.
+    """Return the facts shared by all runs of this process and its forks, in the order of `run.yaml`.
 
     Args:
         start: of the program, where this process is not the one that was started.
@@ -75,7 +72,7 @@ def machine_facts(start: Start | None = None) -> dict[str, Any]:
 
 
 def _torchrun() -> dict[str, Any]:
-    """Return on how many machines torchrun has started this rank's run, and how many ranks on each; else nothing."""
+    """Return the numbers of machines and of ranks on each under torchrun; else nothing."""
     counts = {"nnodes": os.environ.get("GROUP_WORLD_SIZE"), "nproc_per_node": os.environ.get("LOCAL_WORLD_SIZE")}
     if "TORCHELASTIC_RUN_ID" not in os.environ or not all(text and text.isdecimal() for text in counts.values()):
         return {}
@@ -83,13 +80,13 @@ def _torchrun() -> dict[str, Any]:
 
 
 def script_path() -> str | None:
-    """Return the path of the program that runs; None in an interactive session."""
+    """Return the path of the running program; None in an interactive session."""
     path = getattr(sys.modules.get("__main__"), "__file__", None)
     return None if path is None else os.path.abspath(path)
 
 
 def module_name() -> str | None:
-    """Return the module that `python -m` was given; None when a file, a directory or an archive was."""
+    """Return the module given to `python -m`; None for a file, a directory or an archive."""
     spec = getattr(sys.modules.get("__main__"), "__spec__", None)
     if spec is None or spec.name == "__main__":
         return None
@@ -122,7 +119,7 @@ def git_facts(directory: str) -> dict[str, Any] | None:
 
 
 def code_change(run: RunDir) -> str:
-    """Return the sentence that the code has changed since a run was made, as far as git knows; empty if it has not."""
+    """Say that the code has changed since a run, as far as git knows; empty if it has not."""
     then, now = read_record(run, "git").get("git"), git_facts(str(original_cwd()))
     if now is None or not isinstance(then, dict) or then == now:
         return ""
@@ -144,13 +141,13 @@ def _git(directory: str, *arguments: str) -> bytes | None:
 
 
 def original_cwd() -> Path:
-    """Return where the program was started: Hydra may have gone to the output dir since."""
+    """Return the directory in which the program was started; Hydra may have changed to the output dir since."""
     hydra = hydra_config()
     return Path(hydra.runtime.cwd) if hydra is not None else Path.cwd()
 
 
 def program_argv() -> list[str]:
-    """Return the command line of the program without its overrides, and with those flags alone that choose its config.
+    """Return the command line of the program without overrides, with only the flags that choose its config.
 
     >>> sys.argv, saved = ["train.py", "-m", "--config-name", "small", "lr=1,2"], sys.argv
     >>> program_argv()
@@ -178,7 +175,7 @@ def is_rerun() -> bool:
 
 
 def relative_to(path: Path, base: Path) -> str:
-    """Return `path` as a person at `base` would write it: relative when it lies below, else absolute."""
+    """Return `path` relative to `base` if it is below, else absolute."""
     try:
         return str(path.relative_to(base))
     except ValueError:

@@ -1,7 +1,4 @@
-"""What a sweep dir says of the jobs that were left out.
-
-How much memory the devices of each slot use: written by the launcher that reads it, for the page to show.
-"""
+"""Files of a sweep dir: the jobs that were left out, and the memory use of each slot, which the page shows."""
 
 from __future__ import annotations
 
@@ -16,12 +13,12 @@ from trainctl.rundir.paths import own_dir
 
 
 def left_out_file(sweep_dir: Path) -> Path:
-    """Return the file with the overrides of jobs that the last sweep there left out, and why."""
+    """Return the file with the jobs that the last sweep there left out, and why."""
     return own_dir(sweep_dir) / "left_out.yaml"
 
 
 def left_out(sweep_dir: Path) -> dict[str, str]:
-    """Return why jobs were left out, by their overrides; nothing where none were."""
+    """Return why jobs were left out, by their overrides; empty if none were."""
     return {str(overrides): str(why) for overrides, why in files.read_mapping(left_out_file(sweep_dir)).items()}
 
 
@@ -31,7 +28,7 @@ FRESH_S = 60.0  # what was read longer ago says nothing about now: its launcher 
 
 
 def recorded(read: Callable[[], Memory], sweep_dir: Path) -> Callable[[], Memory]:
-    """Return a reader of used and total MiB by slot that also writes down what it has read, if there is anything."""
+    """Wrap a reader of used and total MiB by slot so that it also records its values."""
 
     def read_and_record() -> Memory:
         found = read()
@@ -46,7 +43,7 @@ def recorded(read: Callable[[], Memory], sweep_dir: Path) -> Callable[[], Memory
 
 
 def read_memory(sweep_dir: Path) -> Memory:
-    """Return used and total MiB by slot as they were a moment ago; nothing when that is not known."""
+    """Return the latest used and total MiB by slot; empty if not known."""
     record = files.read_mapping(_path(sweep_dir), most=files.MOST_SMALL)
     at, slots = record.get("at"), record.get("slots")
     if not isinstance(at, float) or abs(time.time() - at) > FRESH_S or not isinstance(slots, Mapping):

@@ -1,4 +1,4 @@
-"""What `live.bind` makes follow the config: it is set at once, after each edit, and after a resume."""
+"""The bindings of `live.bind`: objects set from the config at once, after each edit, and after a resume."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _BINDERS = {"torch": "trainctl.frameworks.torch"}
 
 
 def bind(target: Any, path: tuple[str, ...], options: dict[str, Any], *, now: Now, log: Callable[..., object]) -> Any:
-    """Return the binding of `target`: called with a new `live.now`, it sets what is bound to the values there.
+    """Return a binding of `target`: a callable that takes a new `live.now` and sets the target from its values.
 
     Args:
-        target: what follows the config: an object of a known library, or any Python object.
+        target: the object to set: one of a known library, or any Python object.
         path: its attribute (dotted), and the key that this follows.
-        options: what the library's binder takes.
+        options: options of the library's binder.
         now: the config's values now.
         log: `live.log`.
 
@@ -52,7 +52,7 @@ class AttributeBinding:
         setattr(self._owner, self._name, value_of(now, self._key))
 
     def check_values(self, now: Now) -> None:
-        """Refuse values that the attribute cannot follow, before they are in effect.
+        """Refuse values that the attribute cannot take, before they are in effect.
 
         Raises:
             SettingError: the key has none, or is a mapping.
@@ -106,7 +106,9 @@ def value_of(now: Now, key: str) -> Any:
         value = value[part]
     if isinstance(value, Now):
         below = ", ".join(f"{key}.{name}" for name in sorted(map(str, value)))
-        raise SettingError(f"live.bind(…, {key!r}): that is a mapping, and one value is bound; below it are {below}")
+        raise SettingError(
+            f"live.bind(…, {key!r}): that is a mapping, and only a single value can be bound; below it are {below}"
+        )
     return value
 
 

@@ -1,7 +1,7 @@
-"""Who takes the value of an edited key: the first read of it from the config, `live.now`, or the edit's own values.
+"""Watches who reads the value of an edited key first: from the config, from `live.now`, or from the edit in a hook.
 
-An edit changes the config, and nothing else. Whether that changes the training depends on who reads the key again, so
-that is watched, and written behind the answer: `read at step 8`, or `not read within 20 steps`.
+An edit changes the config and nothing else. Whether it changes the training depends on code that reads the key again,
+so the answer to a request tells that too: `read at step 8`, or `not read within 20 steps`.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class _Watched:
 
 
 class Reads:
-    """Watches the keys of edits until they are read. It alters no value and nothing of what the training does.
+    """Watches the keys of edits until they are read, without changing any value or the training.
 
     Reads of all threads count, and of children that are forked after the edit, such as the workers of a DataLoader; of
     the training thread those in `own()` do not, which are this package's. `live.step()` only asks `look` to tell what
@@ -71,7 +71,7 @@ class Reads:
 
     @contextlib.contextmanager
     def own(self) -> Iterator[None]:
-        """Let reads of this thread not count."""
+        """Do not count reads of this thread: the package's own code runs."""
         before, self._own = self._own, threading.get_ident()
         try:
             yield
@@ -80,7 +80,7 @@ class Reads:
 
     @contextlib.contextmanager
     def task(self) -> Iterator[None]:
-        """Let reads of this thread count, inside of `own()`: the task's own code is called."""
+        """Count reads of this thread again, inside `own()`: the task's code runs."""
         before, self._own = self._own, None
         try:
             yield
@@ -89,7 +89,7 @@ class Reads:
 
     @property
     def next_step(self) -> int:
-        """The step at which it is told what was not read; `NEVER` when there is nothing to tell."""
+        """The step at which unread keys are reported next; `NEVER` when there are none."""
         waiting = [one.step for one in list(self._owner.values()) if one.watched is None]
         return min(waiting) + WITHIN if waiting else NEVER
 
@@ -110,7 +110,7 @@ class Reads:
         self.arm()
 
     def _is_there(self, key: str) -> bool:
-        """Whether the config has a key: an edit may have taken it out, which nobody can read."""
+        """Whether the config has a key; an edit may have removed it."""
         try:
             node_of(self._config, key)
         except EditError:
@@ -118,13 +118,13 @@ class Reads:
         return True
 
     def arm(self) -> None:
-        """Watch the nodes of all keys that nobody has read: an edit may have put others into their places."""
+        """Watch the nodes of all unread keys again, since an edit may have replaced nodes."""
         for key in list(self._owner):
             with contextlib.suppress(EditError):
                 _omegaconf.watch(node_of(self._config, key), functools.partial(self.take, key))
 
     def followed(self, keys: Collection[str], apply: Callable[[Now], object]) -> set[str]:
-        """Return those of the keys whose values a binding takes, also by way of references; it is called for that."""
+        """Call a binding, and return the keys whose values it reads, also through interpolations."""
         found = _Taken()
         nodes = {key: node_of(self._config, key) for key in keys}
         for key, node in nodes.items():
@@ -139,7 +139,7 @@ class Reads:
         return found.taken
 
     def take(self, key: str) -> bool:
-        """Note that a key was read; say false if the read does not count. Any thread calls it."""
+        """Note that a key was read; return False if the read does not count. Any thread calls this."""
         if os.getpid() != self._pid:
             self._mark(key)
         elif self._own == threading.get_ident():
@@ -150,14 +150,14 @@ class Reads:
         return True
 
     def look(self, step: int) -> None:
-        """Tell of the keys that were not read in time, up to the start of this step."""
+        """Report the keys that were not read in time, up to the start of this step."""
         self._take_marked()
         for watched in list(self._owner.values()):
             if watched.watched is None and step >= watched.step + WITHIN:
                 self._tell_unread(watched, step)
 
     def end(self, step: int) -> None:
-        """Tell of all keys that were not read until the end of the run, whose last step was this."""
+        """Report all keys still unread at the end of the run; `step` was the last one."""
         self._take_marked()
         for watched in list(self._owner.values()):
             if watched.watched is None:
@@ -165,7 +165,7 @@ class Reads:
         self.write()
 
     def write(self) -> None:
-        """Write what there is to tell."""
+        """Write the events that are waiting."""
         self._take_marked()
         while self._news:
             one = self._news.popleft()
@@ -187,14 +187,14 @@ class Reads:
             self._marks[place] = 1
 
     def _take_marked(self) -> None:
-        """Note the reads of forked children; each edit of a key has a mark of its own."""
+        """Note the reads by forked children; each edit of a key has its own mark."""
         for key, watched in list(self._owner.items()):
             place = watched.marks[key]
             if place < _MOST and self._marks[place]:
                 self._note(key)
 
     def _replace(self, key: str, watched: _Watched) -> None:
-        """Watch a key for a new edit: of its value by the one before nothing can be said any more."""
+        """Watch a key for a new edit; the earlier edit of this key is no longer tracked."""
         before = self._owner.get(key)
         self._owner[key] = watched
         if before is not None:
@@ -212,7 +212,7 @@ class Reads:
 
 
 class _Taken:
-    """Notes which keys are taken from one `live.now`, in which all are watched."""
+    """Notes which keys are read from one `live.now` in which all keys are watched."""
 
     def __init__(self) -> None:
         self.seen: set[str] = set()

@@ -1,4 +1,4 @@
-"""Whether a run starts from the config that was recorded: what Hydra composes, and what the program makes of it."""
+"""The check that a run starts from the recorded config: as composed by Hydra, and as changed by the program."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _REPLAY_ADVICE = (
 
 
 def check_start(run: RunDir, config: DictConfig, drawn: Collection[str] = ()) -> Settings:
-    """Refuse what would stop a run as soon as it has begun; nothing is made or changed for that.
+    """Refuse a start that would fail anyway, before anything is made or changed.
 
     What Hydra has composed now is compared with what it composed then: the program may set more before `live`, and keys
     that were `drawn` may differ.
@@ -117,13 +117,13 @@ def replayed_changelog(
 
 
 def started_with(changelog: Changelog) -> dict[str, Any]:
-    """Return what later attempts of a recorded run were started with in place of what step 0 says, by key."""
+    """Return the values that later attempts of a recorded run were started with instead of those of step 0, by key."""
     edits = [part for edit in changelog.edits for part in edit.each if (part.id or "").startswith(STARTED)]
     return {key: value for part in edits for key, value in part.values.items()}
 
 
 def _as_composed(base: Mapping[Any, Any], run: RunDir) -> dict[Any, Any]:
-    """Return the config of a record as Hydra had composed it."""
+    """Return a recorded config as Hydra had composed it, without changes by the program."""
     composed = read_record(run, COMPOSED).get(COMPOSED)
     found = copy.deepcopy(dict(base))
     before = {str(key): value for key, value in composed.items()} if isinstance(composed, dict) else {}

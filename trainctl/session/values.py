@@ -1,6 +1,6 @@
 """The current config as plain objects: `live.now.optim.lr` is an attribute read and nothing else.
 
-An edit makes new values, and whoever listens is told of them in one order.
+An edit makes a new object, and listeners are notified in a fixed order.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from trainctl.config.changelog import Edit
 class Now:
     """One mapping of the config, its values resolved. Keys are attributes; those that are not identifiers go by `[]`.
 
-    It shows one moment: an edit makes a new one, so read `live.now` again at each step. A key whose value is missing or
-    cannot be resolved is not there.
+    It is a snapshot: an edit makes a new one, so read `live.now` at each step. Keys whose value is missing or cannot be
+    resolved are left out.
     """
 
     def __getitem__(self, key: Any) -> Any:
@@ -50,21 +50,21 @@ class Now:
 
 
 class Watch(Protocol):
-    """What notes who takes values of edited keys."""
+    """Notes reads of edited keys."""
 
     seen: set[str]  # the edited keys that were looked at while a value was read from the config
 
     def take(self, key: str) -> bool:
-        """Note that somebody has taken the value of a key."""
+        """Note a read of a key."""
 
 
 _DICT: Callable[[Now], dict[Any, Any]] = vars(Now)["__dict__"].__get__  # the attribute itself is watched below
 
 
 class UnreadNow(Now):
-    """A mapping in which values hang on edited keys: each is noted when it is taken, and an ordinary one from then on.
+    """A mapping with values that depend on edited keys: the first read of each is noted.
 
-    Until then it is not an attribute of the object, so Python asks `__getattr__` for it.
+    Until then such a value is not an attribute of the object, so Python calls `__getattr__` for it.
     """
 
     __slots__ = ("_trainctl_names", "_trainctl_unread", "_trainctl_watch")
@@ -117,7 +117,7 @@ class UnreadNow(Now):
 
 
 class EditedValues(dict[str, Any]):
-    """The values of an edit as a hook gets them: it tells which of them the hook takes."""
+    """The values of an edit as a hook gets them; it notes which of them the hook reads."""
 
     def __init__(self, values: dict[str, Any], take: Callable[[str], bool]) -> None:
         super().__init__(values)
@@ -166,7 +166,7 @@ class EditedValues(dict[str, Any]):
 
 
 def build(config: DictConfig, watch: Watch | None = None) -> Now:
-    """Return the values that the config has now; its `hydra` node is left out. `watch` is told who takes edited ones.
+    """Return the current values of the config without its `hydra` node; `watch` notes reads of edited keys.
 
     >>> from omegaconf import OmegaConf
     >>> build(OmegaConf.create({"optim": {"lr": 0.1}, "lr": "${optim.lr}", "weird-key": [1, {"a": 2}]}))
@@ -209,14 +209,14 @@ Hook = Callable[[Edit], object]
 
 
 class Listeners:
-    """Tells of an edit in one order: the other ranks, `live.now`, the bindings, the hooks of the task.
+    """Notifies of an edit in a fixed order: the other ranks, `live.now`, the bindings, the hooks of the task.
 
     Args:
         show: takes the new `live.now`.
 
     Attributes:
-        tell: tells the other ranks, before the task's own code runs here: it may wait for them.
-        bindings, hooks: the task's, in the order in which it has added them.
+        tell: notifies the other ranks, before the task's own code runs here, which may wait for them.
+        bindings, hooks: those of the task, in the order in which it added them.
     """
 
     def __init__(self, show: Callable[[Now], object]) -> None:
@@ -226,11 +226,11 @@ class Listeners:
         self.hooks: list[Hook] = []
 
     def hear(self, edit: Edit, told: Edit, now: Now) -> None:
-        """Tell all of them; hooks are not called for a resume that has changed nothing.
+        """Notify all of them; hooks are not called for a resume that has changed nothing.
 
         Args:
             edit: what has changed.
-            told: the same for the hooks, which may note what they take of it.
+            told: the same edit for the hooks, with values that note which of them are read.
             now: the new values.
         """
         self.tell(edit)

@@ -109,9 +109,9 @@ class AgentExecutor:
         for ended in sorted(before - self._alive - self._met):
             self._lost += 1
             said = self._engine.last_words(ended) or self._engine.why_ended(ended)
-            lines.append(f"ERROR {self._engine.name} {ended} ended before its agent came: {said}")
+            lines.append(f"ERROR {self._engine.name} {ended} ended before its agent connected: {said}")
         if self._lost >= _MOST_LOST and not self.hosts:
-            self._engine.obstacle = f"agents on {self._engine.name} end before they have come"
+            self._engine.obstacle = f"agents on {self._engine.name} end before they connect"
         elif left and self._engine.obstacle is None:
             count = min(self._wanted(left), self._engine.most) - len(self._alive)
             if count > 0:

@@ -187,7 +187,7 @@ def _is_readable(starter: RemoteStarter) -> bool:
 def _mismatch(theirs: Any) -> str | None:
     """Say which version differs there; configs and results are sent as pickles, so all of these must be the same."""
     if not isinstance(theirs, dict):
-        return "it does not say its versions"
+        return "it reports no versions"
     ours = versions()
     differing = [
         f"{name} {theirs.get(name)} there, {ours[name]} here" for name in ours if theirs.get(name) != ours[name]

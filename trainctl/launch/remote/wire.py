@@ -59,7 +59,7 @@ class Address:
         try:
             found = json.loads(text)
             return cls(tuple(map(str, found["hosts"])), int(found["port"]), bytes.fromhex(found["secret"]))
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"not the address of a launcher: {error}") from error
 
 
@@ -172,13 +172,13 @@ def accept_peer(connection: socket.socket, secret: bytes) -> dict[str, Any]:
     connection.sendall(_proof(secret, b"launcher", theirs, ours))
     (size,) = _SIZE.unpack(_read(connection, _SIZE.size))
     if size > _MOST_HELLO:
-        raise WrongPeer("it says too much of itself")
+        raise WrongPeer("its greeting is too long")
     try:
         hello = json.loads(_read(connection, size))
     except ValueError as error:
-        raise WrongPeer("what it says of itself is not JSON") from error
+        raise WrongPeer("its greeting is not JSON") from error
     if not isinstance(hello, dict):
-        raise WrongPeer("what it says of itself is not a mapping")
+        raise WrongPeer("its greeting is not a mapping")
     keep_alive(connection)
     return hello
 

@@ -307,9 +307,16 @@ class Relations {
     pen.fillText(axis.name + (axis.isLog ? " (log)" : ""), x < 100 ? 8 : isLast ? this.width - 8 : x, 18);
     pen.font = pen.font.replace(/^(bold|600) 11px/, "11px");
     pen.textAlign = isLast ? "left" : "right";
-    pen.globalAlpha = 0.85;
-    for (const [share, text] of axis.ticks) pen.fillText(text.length > 16 ? `${text.slice(0, 15)}…` : text, isLast ? x + 6 : x - 6, this.y(share) + 4);
-    pen.globalAlpha = 1;
+    const ink = pen.strokeStyle;
+    pen.strokeStyle = getComputedStyle(document.body).backgroundColor;
+    pen.lineWidth = 4;
+    pen.lineJoin = "round";
+    for (const [share, text] of axis.ticks) {  // on the ground of the page, so that no line runs through a number
+      const place = [text.length > 16 ? `${text.slice(0, 15)}…` : text, isLast ? x + 8 : x - 8, this.y(share) + 4];
+      pen.strokeText(...place);
+      pen.fillText(...place);
+    }
+    pen.strokeStyle = ink;
     const brush = this.brushes.get(axis.name);
     if (!brush) return;
     pen.fillStyle = "#4c7fb8";

@@ -13,7 +13,7 @@ from trainctl.rundir.events import answer, read_events
 from trainctl.rundir.inbox import list_inbox
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.request import Request
-from trainctl.session.deferred import Waiting
+from trainctl.session.intake import HeldRequests
 from trainctl.session.live import Live
 from trainctl.session.schedule import NEVER
 
@@ -42,7 +42,7 @@ def edits(run: RunDir) -> list[Edit]:
 
 
 def test_waiting_requests_come_in_order_of_their_steps_then_as_they_came() -> None:
-    waiting = Waiting()
+    waiting = HeldRequests()
     requests = {name: Request(name, {}, None, "test", None, Path(name)) for name in "abcde"}
     for name, step in (("a", 7), ("b", 5), ("c", 5)):
         waiting.until_step(step, requests[name])
