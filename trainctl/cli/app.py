@@ -1,4 +1,4 @@
-"""All commands of `trainctl`, and how their errors reach a person."""
+"""All commands of `trainctl`."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def _options(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and end.")
     ] = False,
 ) -> None:
-    """Take the options that stand before the command."""
+    """Take the options before the command."""
 
 
 def main() -> None:

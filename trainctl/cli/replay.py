@@ -78,7 +78,7 @@ def replay(
 
 
 def command_of(run: RunDir, record: dict[str, Any]) -> list[str]:
-    """Return the arguments for Python that run the recorded job again as a replay of `run`.
+    """Return the Python command line that runs the recorded job again as a replay of `run`.
 
     `++` sets the key whether or not the app's config has a `trainctl` node.
 
@@ -132,7 +132,7 @@ def _mapping(value: Any) -> dict[Any, Any]:
 
 
 def _config_flags(arguments: Sequence[str]) -> list[str]:
-    """Return those of Hydra's flags that choose the config; the others (`-m`, `--info`) are not of one job."""
+    """Return those of Hydra's flags that choose the config; others (`-m`, `--info`) do not apply to one job."""
     flags: list[str] = []
     left = iter(arguments)
     for argument in left:
@@ -162,7 +162,7 @@ def _program(run: RunDir, record: dict[str, Any]) -> list[str]:
 
 
 def _launcher(run: RunDir, record: dict[str, Any], program: Sequence[str]) -> list[str]:
-    """Return the arguments for Python that start the program on as many ranks as were recorded; none for one rank.
+    """Return the Python arguments that start the program on the recorded number of ranks; none for one rank.
 
     Raises:
         RunDirError: it ran on several machines, or the ranks were started by something other than torchrun.
@@ -228,9 +228,9 @@ def run(
         bool, typer.Option("--debug", help="Only the first job, finished or not; show what commands print.")
     ] = False,
 ) -> None:
-    """Run shell commands for every job of a sweep; all else is Hydra's: -m, overrides, hydra.launcher.slots=[0,1].
+    """Run shell commands for each job of a sweep; all else is Hydra's: -m, overrides, hydra.launcher.slots=[0,1].
 
-    A second run of the same command finishes what is not finished.
+    The same command run again finishes what is not finished.
     """
     if not config.is_file():
         raise TrainctlError(f"there is no file {str(config)!r}")

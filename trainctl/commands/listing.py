@@ -1,4 +1,4 @@
-"""What is reported of a pipeline before its first job starts."""
+"""Checks of a pipeline before its first job starts."""
 
 from __future__ import annotations
 

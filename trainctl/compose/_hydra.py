@@ -78,7 +78,7 @@ def is_known() -> bool:
 
 
 def unknown() -> str:
-    """Say that this version of Hydra is not known, and which are."""
+    """Return the sentence that this version of Hydra is not known, and which ones are."""
     versions = " and ".join(each.rstrip(".") for each in KNOWN)
     return f"Hydra {hydra.__version__} is not a version that hydra-trainctl knows ({versions})"
 
@@ -92,7 +92,7 @@ def current_loader() -> Any:
 
 
 def replace_loader(loader: Any) -> None:
-    """Have the Hydra app of this process compose with another config loader from now on."""
+    """Replace the config loader of the Hydra app of this process."""
     app: Any = GlobalHydra.instance().hydra
     app.config_loader = loader
 
@@ -109,7 +109,7 @@ def set_singletons(state: Any) -> None:
 
 @contextlib.contextmanager
 def as_of(version_base: str | None) -> Iterator[None]:
-    """Have Hydra behave inside the block as the version that a run asked for."""
+    """Make Hydra behave inside the block as the version base that a run has set."""
     base: Any = version.VersionBase.instance()
     before = base.version_base
     base.version_base = version._get_version(version_base) if version_base else None

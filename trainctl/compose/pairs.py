@@ -1,4 +1,4 @@
-"""Fitting a config to its pair of options (`trainctl.pairs`) wherever Hydra composes it, for a run or for a job."""
+"""Adapting a config to its pair of options (`trainctl.pairs`) wherever Hydra composes it, for a run or a job."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _ABSENT = object()
 
 
 class Refused(PairError, CompactHydraException):
-    """A refusal of ours: Hydra prints its sentence, and not the way to it."""
+    """A refusal by trainctl, of which Hydra prints only the sentence, without a traceback."""
 
 
 class SweepRefused(Refused):
