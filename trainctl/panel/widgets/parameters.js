@@ -28,13 +28,6 @@ const made = (tag, attributes = {}, ...inner) => {
   return element;
 };
 
-const number = value => {  // as text.py writes it
-  const size = Math.abs(value);
-  if (size >= 1e4 && size < 1e9) return value.toFixed(0);
-  if (size !== 0 && (size < 1e-4 || size >= 1e9)) return value.toExponential(3).replace(/\.?0+e/, "e").replace(/e([+-])(\d)$/, "e$10$2");
-  return String(Number(value.toPrecision(4)));
-};
-
 class Axis {  // places values between 0 and 1
   constructor(name, values, words) {
     this.name = name;
