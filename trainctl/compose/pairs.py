@@ -108,11 +108,11 @@ class FittingLoader:
             raise Refused(str(error)) from error
         return config
 
-    def foresee(self, master: DictConfig, jobs: Sequence[Sequence[str]]) -> None:
+    def foresee(self, master: DictConfig, jobs: Sequence[Sequence[Override]]) -> None:
         """Warn of missing values before the jobs start, whether or not the sweeper has had them composed."""
         for job in jobs:
             with contextlib.suppress(HydraException, TrainctlError):  # the job itself will fail, and say so
-                self.obstacle(master, job)
+                self.obstacle(master, texts_of(job))
         self.warn_of_missing()
 
     def warn_of_missing(self) -> None:
