@@ -11,7 +11,7 @@ from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).resolve().parents[1]
 # where a file of the repository lies in the site; all others keep their place
-RENAMED = {"README.md": "index.md"}
+RENAMED = {"README.md": "index.md", "SECURITY.md": "report.md"}  # security.md is another page
 _LINK = re.compile(r"(?<=\]\()(?!\w+:|#)([^)#\s]+)")
 
 

@@ -11,7 +11,8 @@
 
 Comments on lines of their own steer the next block: `<!-- not run: REASON -->`, `<!-- background -->` (it goes on
 beside the next blocks, which wait until it trains), `<!-- fails -->`, `<!-- numbers vary -->`, `<!-- any order -->` (of
-the lines). Those of a page stand at its top: `<!-- files: NAME... -->` (copied from the repository), `<!-- slow -->`,
+the lines). Those of a page stand at its top: `<!-- files: NAME... -->` (copied from the repository), `<!-- slow -->` or
+`<!-- long -->` (when it is tested),
 `<!-- needs: MODULE... -->`. A comment that begins with `sh` or `python` on its first line is run but not shown; hidden
 Python is put before the next Python block.
 """
@@ -66,7 +67,7 @@ class Page:
     blocks: list[Block] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
     needs: list[str] = field(default_factory=list)
-    slow: bool = False
+    marks: list[str] = field(default_factory=list)
 
     @property
     def name(self) -> str:
@@ -106,8 +107,8 @@ def _heed(comment: str, page: Page, pending: Block, line: int) -> None:
         setattr(pending, flag, True)
     elif word in ("files", "needs"):
         getattr(page, word).extend(argument.split())
-    elif word == "slow":
-        page.slow = True
+    elif word in ("slow", "long"):
+        page.marks.append(word)
     elif word == "not run":
         assert argument, f"{page.name}:{line}: a block that is not run needs its reason"
         pending.reason = argument
@@ -120,8 +121,9 @@ def _heed(comment: str, page: Page, pending: Block, line: int) -> None:
 
 
 def pages() -> list[Page]:
-    """Return README and all pages of the documentation, in the order of their names."""
-    return [read_page(path) for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))]
+    """Return README, all pages of the documentation and those of the examples, in the order of their names."""
+    below = (path for folder in ("docs", "examples") for path in sorted((ROOT / folder).rglob("*.md")))
+    return [read_page(path) for path in (ROOT / "README.md", *below)]
 
 
 def steady(text: str, *, vary: bool) -> list[str]:

@@ -9,7 +9,7 @@ from typing import get_args
 import pytest
 from made_sweep import make_run
 
-from trainctl.panel.data.run_index import RunIndex
+from trainctl.panel.data.run_index import RunIndex, mean_of
 from trainctl.panel.data.run_view import RunRow
 from trainctl.panel.widgets import summary
 from trainctl.rundir import sweep
@@ -63,3 +63,9 @@ def test_record_of_another_shape_says_nothing(tmp_path: Path, text: str, monkeyp
     assert read_memory(tmp_path) == {"0": (1.0, 2.0)}
     (tmp_path / ".trainctl" / "memory.yaml").write_text(text)
     assert read_memory(tmp_path) == {}
+
+
+def test_equal_results_have_no_deviation(tmp_path: Path) -> None:
+    index = RunIndex()
+    index.follow({str(at): RunRow.of(make_run(tmp_path, str(at), [], result=0.1)) for at in range(3)})
+    assert mean_of(list(index.entries), "result") == (0.1, 0.0)

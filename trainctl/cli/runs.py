@@ -75,8 +75,8 @@ def choose(
     kept = [one for one in summaries if states is None or one.state in states]
     if terms or sort is not None:
         known = {one.run.path: one for one in kept}
-        rows = chosen([row for path, row in Examiner().exam(root).rows.items() if path in known], terms)
-        kept = [known[row.run.path] for row in (rows if sort is None else in_order(rows, sort))]
+        rows = chosen([row for path, row in Examiner().exam(root).rows.items() if path in known], terms, known)
+        kept = [known[row.run.path] for row in (rows if sort is None else in_order(rows, sort, known))]
     if len(kept) < len(summaries):
         terminal.note(f"{len(kept)} of {len(summaries)} runs", style="dim")
     return kept

@@ -34,16 +34,16 @@ class GridSweeperConf:
     # null and no empty list, with which Hydra could not merge a mapping, so that ours says what is wrong with that
     grids: Any = None
 
-    # so many random combinations of each grid instead of all
+    # run this many random combinations of each grid; null runs all
     sample: int | None = None
 
-    # of `sample` and of `shuffle(…)`
+    # seed of the draw for `sample` and `shuffle(…)`
     seed: int = 0
 
-    # only the grids with these titles
+    # run only the grids with these titles; null runs all
     titles: Any = None
 
-    # how often each combination is repeated, with trainctl.seed counted up from 0, or from the config's own
+    # run each combination this many times, with trainctl.seed counted up from 0, or from the config's own
     seeds: int = 1
 
 

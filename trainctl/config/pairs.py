@@ -60,7 +60,8 @@ class Pairs:
     ('adapted', 'as is', 'not compatible')
 
     Args:
-        first, second: names of the config groups, `task` and `model`.
+        first: name of a config group, such as `task`.
+        second: name of the other, such as `model`.
         over: what a pair's values stand over: `files`, or the `command_line` too.
 
     Raises:

@@ -42,7 +42,11 @@ class SlurmConf(SweepConf):
     partition: str | None = None
     account: str | None = None
     qos: str | None = None
+
+    # time limit of an allocation, in minutes
     timeout_min: int = 60
+
+    # what each allocation asks for, as sbatch has it
     cpus_per_task: int | None = None
     gpus_per_node: Any = None
     mem_gb: float | None = None
@@ -53,8 +57,14 @@ class SlurmConf(SweepConf):
     constraint: str | None = None
     exclude: str | None = None
     comment: str | None = None
+
+    # name of the Slurm job
     name: str = "trainctl"
+
+    # seconds before the time limit at which jobs are asked for a checkpoint
     signal_delay_s: int = 120
+
+    # further options of sbatch
     additional_parameters: dict[str, Any] = field(default_factory=dict)
 
     # lines of shell that run before the agent of an allocation
@@ -69,8 +79,10 @@ class SlurmConf(SweepConf):
     # how often a job that a time limit, a preemption or a lost node has ended goes on in another allocation
     max_num_timeout: int = 3
 
-    # GPUs that each job gets, of those of its allocation; jobs that run on each GPU at once
+    # GPUs that each job gets, of those of its allocation
     gpus_per_job: int | None = None
+
+    # jobs that run on each GPU at once
     jobs_per_gpu: int | None = None
 
 

@@ -59,7 +59,7 @@ class Address:
         try:
             found = json.loads(text)
             return cls(tuple(map(str, found["hosts"])), int(found["port"]), bytes.fromhex(found["secret"]))
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"not the address of a launcher: {error}") from error
 
 

@@ -10,10 +10,12 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from trainctl.examine.examiner import Examiner
+from trainctl.examine.row import Row
 from trainctl.panel.data.curves import Curves
 from trainctl.panel.data.run_view import RunFiles, RunRow, RunView
 from trainctl.rundir.finding import Listed, list_at, search
@@ -72,6 +74,7 @@ LOOK_S = 0.2  # between two looks at runs whose page is open
 ROWS_S = 1.0  # between two looks at all runs, while a table of them is open
 ROWS_WAIT_S = 0.3  # that a page that opens waits for rows, where nobody had asked for a while
 PIECE = 50  # runs that are read at once; whoever asks for one run waits for no more than these
+EXAMINED_S = 5.0  # that what an examiner knows may be old before it is read anew for whoever asks
 SCAN_S = 2.0  # between two searches for new runs
 
 
@@ -93,6 +96,9 @@ class Watcher:
         self._open: Counter[str] = Counter()
         self._sketching: Counter[str] = Counter()
         self._tables = 0
+        self._examined: Mapping[str, Row] | None = None
+        self._examined_at = float("-inf")
+        self._examining: threading.Thread | None = None
         self._left = 0
         self._scanned = self._listed = self._sketched = float("-inf")
         self._wake = threading.Event()
@@ -143,6 +149,23 @@ class Watcher:
     def memory(self) -> Memory:
         """Return used and total MiB by slot, as far as a launcher that works in the root knows them."""
         return read_memory(self.root)
+
+    def examined(self) -> Mapping[str, Row] | None:
+        """Return what an examiner knows of each run, its config too; None while that is read for the first time."""
+        is_old = time.monotonic() - self._examined_at > EXAMINED_S
+        if is_old and (self._examining is None or not self._examining.is_alive()):
+            self._examining = threading.Thread(target=self._examine, name="trainctl-examiner", daemon=True)
+            self._examining.start()
+        return self._examined
+
+    def _examine(self) -> None:
+        try:
+            rows = Examiner().exam(self.root, workers=1).rows
+            self._examined = {name_of(self.root, row.run): row for row in rows.values()}
+        except Exception:  # as above
+            log.exception("examining the runs failed")
+            self._examined = self._examined or {}
+        self._examined_at = time.monotonic()
 
     def view(self, name: str) -> RunView | None:
         """Return what is known of one run; None when there is none of that name."""

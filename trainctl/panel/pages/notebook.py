@@ -14,7 +14,7 @@ from trainctl.panel.data.watcher import Watcher
 from trainctl.panel.pages.run import RunPage
 from trainctl.panel.pages.session import INLINE, Inline
 from trainctl.panel.pages.sweep import overview_page
-from trainctl.panel.widgets.controls import Control, Controls
+from trainctl.panel.widgets.control_row import Control, Controls
 
 ALL = "all runs"
 

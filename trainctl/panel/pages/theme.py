@@ -37,7 +37,7 @@ SECTION = {
 }
 
 # beside something that takes the rest of the line
-ASIDE = {"flex": "0 1 auto", "max-width": "100%", "min-width": "0"}
+ASIDE = {"flex": "0 1 auto", "width": "auto", "max-width": "100%", "min-width": "0"}
 REST = {"flex": "1 1 300px", "width": "auto", "min-width": "0", "max-width": "100%"}
 
 # narrow, so that all tabs are on a small screen

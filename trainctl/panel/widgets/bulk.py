@@ -15,7 +15,7 @@ from trainctl.panel.data.watcher import Watcher
 from trainctl.panel.html import html
 from trainctl.panel.pages.theme import STYLE
 from trainctl.panel.widgets.actions import action_button, asks_again
-from trainctl.panel.widgets.controls import Control, Controls
+from trainctl.panel.widgets.control_row import Control, Controls
 from trainctl.panel.widgets.pending import FORCE, NOTE, set_object, set_params
 from trainctl.panel.widgets.requests import Asking, turns
 

@@ -20,7 +20,7 @@ from trainctl.panel.data.run_view import RunView
 from trainctl.panel.data.watcher import Watcher
 from trainctl.panel.html import html
 from trainctl.panel.pages.theme import STYLE
-from trainctl.panel.widgets.controls import Control, Controls
+from trainctl.panel.widgets.control_row import Control, Controls
 from trainctl.panel.widgets.pending import set_object
 from trainctl.rundir.summary import read_record
 

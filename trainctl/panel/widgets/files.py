@@ -13,7 +13,7 @@ import panel_material_ui as pmui
 from trainctl.config.masking import Masking
 from trainctl.panel.html import html
 from trainctl.panel.pages.theme import STYLE
-from trainctl.panel.widgets.controls import Control, Controls
+from trainctl.panel.widgets.control_row import Control, Controls
 from trainctl.panel.widgets.pending import set_object
 from trainctl.rundir import files
 from trainctl.rundir.paths import RunDir

@@ -20,7 +20,7 @@ from trainctl.panel.html import html
 from trainctl.panel.pages.link import argument, remember
 from trainctl.panel.pages.theme import LOG_BUTTON, STATE_COLORS, STYLE
 from trainctl.panel.widgets import ansi
-from trainctl.panel.widgets.controls import Control, Controls
+from trainctl.panel.widgets.control_row import Control, Controls
 from trainctl.panel.widgets.pending import set_object, set_params
 from trainctl.panel.widgets.summary import took
 from trainctl.rundir import files

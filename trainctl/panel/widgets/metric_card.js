@@ -47,37 +47,6 @@ const made = (tag, attributes = {}, ...inner) => {
   return element;
 };
 
-const number = value => {  // as text.py writes it
-  if (!Number.isFinite(value)) return Number.isNaN(value) ? "nan" : value > 0 ? "inf" : "-inf";
-  const size = Math.abs(value);
-  if (size >= 1e4 && size < 1e9) return value.toFixed(0);
-  if (size !== 0 && (size < 1e-4 || size >= 1e9)) {
-    return value.toExponential(3).replace(/\.?0+e/, "e").replace(/e([+-])(\d)$/, "e$10$2");
-  }
-  return String(Number(value.toPrecision(4)));
-};
-const count = value => Math.round(value).toLocaleString("en-US");
-
-function ticksOf(low, high, wanted, isLog) {
-  if (isLog) {
-    const found = [], first = Math.floor(Math.log10(low)), last = Math.ceil(Math.log10(high));
-    const parts = last - first > wanted ? [1] : last - first > 2 ? [1, 3] : [1, 2, 5];
-    for (let power = first; power <= last; power++) {
-      for (const part of parts) {
-        const value = part * 10 ** power;
-        if (value >= low * 0.999 && value <= high * 1.001) found.push(value);
-      }
-    }
-    const every = Math.ceil(found.length / (wanted + 2));
-    if (found.length > 1) return found.filter((_, at) => at % every === 0);
-  }
-  const rough = (high - low) / wanted || 1, power = 10 ** Math.floor(Math.log10(rough));
-  const step = [1, 2, 5, 10].map(part => part * power).find(size => size >= rough * 0.999) || rough;
-  const found = [];
-  for (let at = Math.ceil(low / step - 1e-9); at * step <= high + step * 1e-6 && found.length < 50; at++) found.push(at * step);
-  return found.map(value => Number(value.toPrecision(12)));
-}
-
 // An average whose memory is a share of the width of the plot, however many points a line has; it begins anew after a gap.
 function smoothed(x, y, weight, width) {
   if (!weight) return y;
@@ -364,7 +333,7 @@ class Card {
     };
     pen.strokeStyle = pen.fillStyle = ink;
     pen.textAlign = "right";
-    for (const value of ticksOf(scale.low, scale.high, 4, scale.isLogY)) {
+    for (const value of ticks(scale.low, scale.high, 4, scale.isLogY)) {
       const y = scale.y(value);
       if (y < scale.top - 1 || y > scale.bottom + 1) continue;
       pen.globalAlpha = 0.13;
@@ -374,8 +343,7 @@ class Card {
     }
     pen.textAlign = "center";
     pen.textBaseline = "top";
-    const ticks = ticksOf(scale.lowX, scale.x1, Math.max(2, Math.floor(this.width / 90)), scale.isLogX);
-    for (const step of ticks) {
+    for (const step of ticks(scale.lowX, scale.x1, Math.max(2, Math.floor(this.width / 90)), scale.isLogX)) {
       const x = scale.x(step);
       if (x < scale.left - 1 || x > scale.right + 1) continue;
       const text = step >= 1e6 ? `${number(step / 1e6)}M` : step >= 1e4 ? `${number(step / 1e3)}k` : count(step);

@@ -28,13 +28,6 @@ const made = (tag, attributes = {}, ...inner) => {
   return element;
 };
 
-const number = value => {  // as text.py writes it
-  const size = Math.abs(value);
-  if (size >= 1e4 && size < 1e9) return value.toFixed(0);
-  if (size !== 0 && (size < 1e-4 || size >= 1e9)) return value.toExponential(3).replace(/\.?0+e/, "e").replace(/e([+-])(\d)$/, "e$10$2");
-  return String(Number(value.toPrecision(4)));
-};
-
 class Axis {  // places values between 0 and 1
   constructor(name, values, words) {
     this.name = name;
@@ -307,9 +300,16 @@ class Relations {
     pen.fillText(axis.name + (axis.isLog ? " (log)" : ""), x < 100 ? 8 : isLast ? this.width - 8 : x, 18);
     pen.font = pen.font.replace(/^(bold|600) 11px/, "11px");
     pen.textAlign = isLast ? "left" : "right";
-    pen.globalAlpha = 0.85;
-    for (const [share, text] of axis.ticks) pen.fillText(text.length > 16 ? `${text.slice(0, 15)}…` : text, isLast ? x + 6 : x - 6, this.y(share) + 4);
-    pen.globalAlpha = 1;
+    const ink = pen.strokeStyle;
+    pen.strokeStyle = getComputedStyle(document.body).backgroundColor;
+    pen.lineWidth = 4;
+    pen.lineJoin = "round";
+    for (const [share, text] of axis.ticks) {  // on the ground of the page, so that no line runs through a number
+      const place = [text.length > 16 ? `${text.slice(0, 15)}…` : text, isLast ? x + 8 : x - 8, this.y(share) + 4];
+      pen.strokeText(...place);
+      pen.fillText(...place);
+    }
+    pen.strokeStyle = ink;
     const brush = this.brushes.get(axis.name);
     if (!brush) return;
     pen.fillStyle = "#4c7fb8";

@@ -17,6 +17,7 @@ from trainctl.panel.data.run_index import RunIndex
 from trainctl.panel.data.run_view import RunRow
 from trainctl.panel.pages.theme import BASE
 from trainctl.panel.server._bokeh import tell
+from trainctl.panel.widgets.metric_card import NUMBERS
 from trainctl.rundir.fields import number
 from trainctl.text import value as short
 
@@ -29,7 +30,7 @@ TOO_FEW = "What parameters have to do with the outcome is shown here once two ru
 class RelationsView(panel.custom.JSComponent):  # type: ignore[misc]  # Panel is untyped
     """Draws what it is sent, and tells what a person does; see `parameters.js`."""
 
-    _esm = Path(__file__).with_name("parameters.js")
+    _esm = NUMBERS + Path(__file__).with_name("parameters.js").read_text()
 
 
 class Relations:

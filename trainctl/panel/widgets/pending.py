@@ -10,7 +10,7 @@ import panel_material_ui as pmui
 
 from trainctl.panel.html import html
 from trainctl.panel.pages.theme import ASIDE, REST, STYLE
-from trainctl.panel.widgets.controls import Control, Controls
+from trainctl.panel.widgets.control_row import Control, Controls
 from trainctl.panel.widgets.field import PendingEdit
 
 MAX_LISTED = 12

@@ -20,6 +20,7 @@ from trainctl.errors import EditError
 from trainctl.panel.data.curves import UNSEEN, Curves, Mark
 from trainctl.panel.data.run_view import RunView, value_at
 from trainctl.panel.pages.theme import BASE
+from trainctl.panel.widgets.metric_card import NUMBERS
 from trainctl.panel.widgets.pending import set_params
 from trainctl.rundir.edits import applied_edits, merged
 from trainctl.text import one_line
@@ -50,7 +51,7 @@ class Charts(panel.custom.JSComponent):  # type: ignore[misc]  # Panel is untype
     now = param.Integer(0)
     news = param.Dict({})
 
-    _esm = Path(__file__).with_name("charts.js").read_text()
+    _esm = NUMBERS + Path(__file__).with_name("charts.js").read_text()
 
 
 class Plots:

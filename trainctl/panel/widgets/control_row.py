@@ -41,7 +41,7 @@ class Control:
 
 
 class ControlRow(panel.custom.JSComponent):  # type: ignore[misc]  # Panel is untyped
-    """The part that runs in the browser, `controls.js`.
+    """The part that runs in the browser, `control_row.js`.
 
     Attributes:
         controls: what each is.
@@ -51,7 +51,7 @@ class ControlRow(panel.custom.JSComponent):  # type: ignore[misc]  # Panel is un
     controls = param.List([])
     state = param.Dict({})
 
-    _esm = Path(__file__).with_name("controls.js").read_text()
+    _esm = Path(__file__).with_name("control_row.js").read_text()
 
 
 class Controls:
