@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from trainctl.rundir.provenance import git_facts, machine_facts, packages, program_argv, relative_to
+from trainctl.attempt.run_facts import program_argv
+from trainctl.rundir.provenance import git_facts, machine_facts, packages, relative_to
 
 
 @pytest.fixture(autouse=True)

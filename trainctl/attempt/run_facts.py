@@ -6,17 +6,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from trainctl.config.drawn import Draws, draw
-from trainctl.config.overrides import task_overrides
+from trainctl.config.overrides import of_one_run, quoted, task_overrides
 from trainctl.config.settings import Settings
 from trainctl.config.settings_node import hydra_config
 from trainctl.rundir import files
 from trainctl.rundir.job_identity import JobIdentity
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.program import program_of
-from trainctl.rundir.provenance import Start, machine_facts, original_cwd, program_argv
+from trainctl.rundir.provenance import Start, machine_facts, original_cwd
 
 
 def drawing_facts(config: DictConfig, settings: Settings, run: RunDir) -> dict[str, Any]:
@@ -42,7 +42,7 @@ def plain_facts(
     return {
         **own.record(run),
         **({} if draws is None else draws.facts()),
-        **({"overrides": [], "argv": list(sys.argv)} if hydra is None else given_facts(hydra)),
+        **({"overrides": [], "argv": list(sys.argv)} if hydra is None else job_facts(hydra)),
         **machine_facts(start),
     }
 
@@ -57,7 +57,32 @@ def earlier_draws(run: RunDir, replay: str | None) -> dict[Any, Any]:
     return found
 
 
-def given_facts(hydra: Any) -> dict[str, list[str]]:
+def program_argv() -> list[str]:
+    """Return the command line of the program without overrides, with only the flags that choose its config.
+
+    >>> sys.argv, saved = ["train.py", "-m", "--config-name", "small", "lr=1,2"], sys.argv
+    >>> program_argv()
+    ['train.py', '--config-name', 'small']
+    >>> sys.argv = saved
+    """
+    flags: list[str] = []
+    wanted = {"--config-name": "--config-name", "-cn": "--config-name", "--config-path": "--config-path"}
+    wanted |= {"-cp": "--config-path", "--config-dir": "--config-dir", "-cd": "--config-dir"}
+    arguments = iter(sys.argv[1:])
+    for argument in arguments:
+        flag, given, value = argument.partition("=")
+        if flag in wanted:
+            flags += [wanted[flag], value if given else next(arguments, "")]
+    return [sys.argv[0], *flags]
+
+
+def job_facts(hydra: Any) -> dict[str, list[str]]:
     """Return a job's overrides from its config's `hydra` node, and the command line that would run that job alone."""
     overrides = task_overrides(hydra)
     return {"overrides": overrides, "argv": [*program_argv(), *overrides]}
+
+
+def job_argv(hydra: Any, path: Path) -> list[str]:
+    """Return the command line of a program that starts itself again (a rank of Lightning's), to be this job."""
+    given: Any = OmegaConf.to_container(hydra.overrides.hydra, resolve=False)
+    return [*program_argv(), *task_overrides(hydra), *of_one_run(given), f"hydra.run.dir={quoted(str(path))}"]

@@ -39,9 +39,9 @@ _EXAMPLES = """Examples:
 
 _SECTIONS = {
     "Look": {
-        "ls": "List the runs below a directory, and how far each is.",
+        "ls": "List the runs below a directory, with state and progress.",
         "show": "Show all that is known about a run, and why it failed.",
-        "tail": "Print the end of what a run printed.",
+        "tail": "Print the end of a run's output.",
         "log": "Show who changed what at which step, and what was rejected.",
         "table": "Compare runs: parameters that differ, results, last metrics.",
         "diff": "Show the values in which two runs differ, or one run at two steps.",
@@ -49,11 +49,11 @@ _SECTIONS = {
     },
     "Change a running run": {
         "set": "Change keys, all at one step.",
-        "undo": "Give the keys of an edit the values that they had before it.",
-        "cancel": "Take a request back that still waits.",
+        "undo": "Restore the values that an edit replaced.",
+        "cancel": "Cancel a request that waits.",
         "edit": "Change keys in $VISUAL or $EDITOR.",
         "do": "Pause, resume, checkpoint, evaluate, stop, or what it declares.",
-        "stop": "Stop a run, or a sweep after the jobs that run.",
+        "stop": "Stop a run, or a sweep once its running jobs are done.",
     },
     "Start": {
         "replay": "Start a recorded run again, with its config and its edits.",
@@ -66,8 +66,8 @@ _SECTIONS = {
         "pull": "Print the config that +from=SOURCE would load.",
     },
     "Other tools": {
-        "sync": "Send to trackers what they have not got of a run.",
-        "import": "Carry over what another tool wrote.",
+        "sync": "Send to trackers what they are missing of a run.",
+        "import": "Import configs of other tools.",
     },
     "This machine": {
         "doctor": "Show versions, GPUs, locks and ports, and what is wrong with them.",

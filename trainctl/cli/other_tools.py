@@ -114,12 +114,12 @@ def sync(
         raise typer.Exit(1)
 
 
-importing = typer.Typer(help="Carry over what another tool wrote.", no_args_is_help=True)
+importing = typer.Typer(help="Import configs of other tools.", no_args_is_help=True)
 
 
 @importing.callback()
 def _group() -> None:
-    """Carry over what another tool wrote."""
+    """Import configs of other tools."""
 
 
 @importing.command("trainconfig")

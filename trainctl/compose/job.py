@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,13 +18,13 @@ from hydra.core.utils import JobReturn, JobRuntime, JobStatus
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from trainctl.attempt.run_facts import given_facts
+from trainctl.attempt.run_facts import job_argv
 from trainctl.compose import _hydra
 from trainctl.compose.pairs import FittingLoader, compose_parsed
 from trainctl.config._omegaconf import registered_resolvers
 from trainctl.config.drawn import Draws, draw
 from trainctl.config.naming import naming_swept
-from trainctl.config.overrides import of_one_run, quoted, task_overrides, texts_of
+from trainctl.config.overrides import task_overrides, texts_of
 from trainctl.config.settings import Settings, settings_of
 from trainctl.config.settings_node import setting
 from trainctl.errors import RunDirError
@@ -148,12 +149,6 @@ class ComposedJob:
         """Whether a run that is done leaves this job nothing to do."""
         return self.hooks.is_finished(self.config, run)
 
-    def argv(self, run: RunDir) -> list[str]:
-        """Return the command line of a program that starts itself again (a rank of Lightning's), to be this job."""
-        given: Any = OmegaConf.to_container(self.config.hydra.overrides.hydra, resolve=False)
-        own = given_facts(self.config.hydra)["argv"]
-        return [*own, *of_one_run(given), f"hydra.run.dir={quoted(str(run.path))}"]
-
     def place(self, path: Path) -> None:
         """Set the run dir in Hydra's config."""
         self.config.hydra.sweep.dir = str(self.sweep_dir)
@@ -165,7 +160,7 @@ def warn_of_missing(context: SweepContext, jobs: Sequence[Sequence[Override]]) -
     """Warn of the values that jobs lack, before the first of them starts."""
     loader: Any = context.hydra_context.config_loader
     if isinstance(loader, FittingLoader):
-        loader.foresee(context.config, [texts_of(job) for job in jobs])
+        loader.foresee(context.config, jobs)
 
 
 def compose_job(context: SweepContext, spec: JobSpec) -> ComposedJob:
@@ -215,8 +210,9 @@ def _below(sweep_dir: Path, subdir: str) -> Path:
 
 
 def execute(context: SweepContext, job: ComposedJob, task: TaskFunction) -> JobReturn:
-    """Run a composed job in this process, which has the launcher's singletons."""
+    """Run a composed job in this process, which has the launcher's singletons, as if it had been started alone."""
     resolvers = registered_resolvers()
+    sys.argv = job_argv(job.config.hydra, Path(job.config.hydra.run.dir))
     with naming_swept(job.spec.swept):
         return _hydra.execute_job(
             context.hydra_context, job.config, task, number=job.spec.number, master=context.config, resolvers=resolvers

@@ -118,7 +118,7 @@ class FittingLoader:
             raise Refused(str(error)) from error
         return config
 
-    def foresee(self, master: DictConfig, jobs: Sequence[Sequence[str]]) -> None:
+    def foresee(self, master: DictConfig, jobs: Sequence[Sequence[Override]]) -> None:
         """Warn of missing values before the jobs start, whether or not the sweeper has had them composed.
 
         Raises:
@@ -126,7 +126,7 @@ class FittingLoader:
         """
         for job in jobs:
             try:
-                self.obstacle(master, job)
+                self.obstacle(master, texts_of(job))
             except SweepRefused:
                 raise
             except (HydraException, TrainctlError):

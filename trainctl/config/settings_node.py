@@ -19,7 +19,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from trainctl.config import keys
-from trainctl.config._omegaconf import child, declared_type, is_open, plain, text_of, unlocked, walk
+from trainctl.config._omegaconf import child, declared_type, entries, is_open, plain, text_of, unlocked, walk
 from trainctl.config.masking import Masking
 from trainctl.config.snapshot import spans
 
@@ -159,8 +159,7 @@ def setting(config: DictConfig, name: str, default: Any = None) -> Any:
 
 def secrets_in(config: DictConfig) -> Masking:
     """Return the masking of a config's secrets, including resolved ones such as `${oc.env:TOKEN}`."""
-    raw: Any = OmegaConf.to_container(config, resolve=False, enum_to_str=True)
-    own = {key: value for key, value in raw.items() if key != "hydra"}
+    own = {key: plain(node) for key, node in entries(config) if key != "hydra"}
     masking = Masking(own, setting(config, "hidden") or ())
     for key in filter(masking.hides, keys.leaves(own)):
         with suppress(Exception):  # a resolver may raise anything; what has no value is not a secret
@@ -229,6 +228,8 @@ def _handed_down() -> DictConfig | None:
 def _referred(config: DictConfig) -> Iterator[list[str]]:
     """Yield the keys below `trainctl` that interpolations of a config name; no keys for the node as a whole."""
     for leaf in walk(config):
+        if leaf.path[:2] == ("hydra", "overrides") or leaf.path == ("hydra", "job", "override_dirname"):
+            continue  # the words of a command line: what refers to a key is the value that they set
         text = text_of(leaf.node)
         for span in spans(text) if text is not None else ():
             for match in _REFERENCE.finditer(span):

@@ -31,7 +31,7 @@ Signature = list[list[Any]]
 
 
 class Cache:
-    """The rows below one root. Whatever is wrong with the file, everything is read again."""
+    """The cached rows below one root. If anything is wrong with the file, everything is read again."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -79,7 +79,7 @@ class Cache:
 
 @functools.cache
 def readers() -> str:
-    """Return what stands for the code that reads: what other code has read is not believed."""
+    """Return a key of the reading code; rows read by other code are not used."""
     package = Path(__file__).parents[1]
     stats = [(path.name, path.stat()) for pattern in _READERS for path in sorted(package.glob(pattern))]
     text = repr([(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats])
@@ -102,7 +102,7 @@ def signature_of(run: RunDir) -> Signature:
 
 
 def _clock_of(root: Path) -> int | None:
-    """Return the time by the clock of the root's file system; None where we cannot write, so nothing is kept."""
+    """Return the time by the clock of the root's file system; None if it is not writable, so nothing is cached."""
     directory = own_dir(root)
     probe = directory / f".examined.clock.{os.getpid()}.tmp"
     try:
@@ -119,7 +119,7 @@ def _clock_of(root: Path) -> int | None:
 
 
 def _is_json(value: Any) -> bool:
-    """Whether a value comes back from JSON as it is."""
+    """Whether a value survives JSON unchanged."""
     if isinstance(value, dict):
         return all(type(key) is str and _is_json(inner) for key, inner in value.items())
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""In what runs differ."""
+"""The parameters in which runs differ."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def varying(overrides: Sequence[Sequence[str]]) -> dict[str, list[str | None]]:
 
 
 def pair(override: str) -> tuple[str, str]:
-    """Take an override apart, without what says how to override.
+    """Split an override into key and value, without its prefix.
 
     >>> pair("++optim.lr=0.1"), pair("~optim")
     (('optim.lr', '0.1'), ('optim', '~'))
@@ -42,7 +42,7 @@ def pair(override: str) -> tuple[str, str]:
 
 
 def is_seed(key: str) -> bool:
-    """Whether runs that differ in this key only are repetitions of one another.
+    """Whether runs that differ only in this key are repetitions.
 
     >>> is_seed("trainctl.seed"), is_seed("data.seed"), is_seed("seeds")
     (True, True, False)

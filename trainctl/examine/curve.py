@@ -1,4 +1,4 @@
-"""What remains of a metric's values over a run: the last, the best, the mean."""
+"""Summaries of a metric over a run: last, best, mean."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class MetricSummary:
     count: int = 0
 
     def add(self, values: list[float]) -> None:
-        """Take further values."""
+        """Add further values."""
         if not self.count:
             self.first = values[0]
         count, mean = self.count + len(values), mean_of(values)
@@ -95,7 +95,7 @@ def _add(curves: dict[str, MetricSummary], lines: bytes) -> int:
 
 
 def metric_of(text: str) -> tuple[str, Part]:
-    """Take apart how a person names a metric: `accuracy:max`; the last value when no part is named.
+    """Split the name of a metric summary, such as `accuracy:max`; the last value if no part is named.
 
     Raises:
         SettingError: there is no such part.

@@ -1,4 +1,4 @@
-"""Output directories of mlrunner: `param` holds the parameters, `stat` what became of each command."""
+"""Output directories of mlrunner: `param` has the parameters, `stat` the state of each command."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from trainctl.rundir.status import State
 
 
 def is_output(path: Path) -> bool:
-    """Whether mlrunner made this directory, and no run of ours is there."""
+    """Whether mlrunner made this directory, and no run of trainctl is there."""
     return os.path.isfile(path / "param") and not RunDir(path).is_run()
 
 

@@ -1,4 +1,4 @@
-"""What a user's parsers are given: functions of a run, or of mlrunner's three arguments."""
+"""Users' parsers: functions of a run, or of mlrunner's three arguments."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Parser = Callable[..., Any]
 
 
 class Experiment(NamedTuple):
-    """What a parser of three arguments reads and writes of one run: `metric` becomes columns."""
+    """The run as a parser of three arguments sees it: entries of `metric` become columns."""
 
     cache: dict[str, Any]
     metric: dict[str, Any]

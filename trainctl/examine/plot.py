@@ -1,4 +1,4 @@
-"""A table as a picture; matplotlib is imported here only."""
+"""A table as a plot; matplotlib is imported here only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One run as the examiner sees it: what its files say, without any parser."""
+"""One run in the examiner: the data of its files, without parsers."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Row:
 
     @property
     def why(self) -> str | None:
-        """Why the run came to nothing, and what could not be read."""
+        """Why the run failed, and what could not be read."""
         return "; ".join(part for part in (self.reason, *self.problems) if part) or None
 
     def results(self) -> dict[str, Any]:

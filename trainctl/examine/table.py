@@ -1,4 +1,4 @@
-"""The examiner's table: which columns it has, and what stands in them."""
+"""The examiner's table: its columns and their values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Choosing and sorting runs by what they have, on the page and for `trainctl ls`: `lr>0.01 norm=new state=failed`."""
+"""Selecting and sorting runs, on the page and for `trainctl ls`: `lr>0.01 norm=new state=failed`."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Term:
 
 
 def terms_of(texts: Iterable[str]) -> list[Term]:
-    """Parse conditions; a text may hold several, separated by spaces, and all of them must be met.
+    """Parse conditions; a text may have several, separated by spaces, all of which must hold.
 
     >>> terms_of(["lr>0.01 norm=new"])
     [Term(name='lr', sign='>', value=0.01), Term(name='norm', sign='=', value='new')]

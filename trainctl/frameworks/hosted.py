@@ -1,4 +1,4 @@
-"""The live session of a training loop that a framework runs: found when the loop begins, asked at each of its steps."""
+"""The live session in a framework's training loop: found when the loop begins, and used at each of its steps."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def session(given: Live | DictConfig | None, asker: str) -> Live:
 
 
 def numbers(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """Return those metrics of a framework that `live.log` can take.
+    """Return the metrics of a framework that `live.log` accepts.
 
     >>> numbers({"loss": 0.5, "epoch": 2, "train_runtime": 8.1, "step": 3, "name": "x"})
     {'loss': 0.5, 'epoch': 2}

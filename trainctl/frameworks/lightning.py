@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 
 class TrainctlCallback(Callback):  # type: ignore[misc]  # its types are not followed
-    """Lets a `Trainer` train under your hand: `Trainer(callbacks=[TrainctlCallback()])`, after `trainctl.live(cfg)`.
+    """Connects a `Trainer` to the live session: `Trainer(callbacks=[TrainctlCallback()])`, after `trainctl.live(cfg)`.
 
     A step of the session is a batch after which an optimizer has stepped, with all batches that were accumulated for
     it. With manual optimisation and several optimizers (a GAN) it is one step still. Edits take effect before its first
@@ -60,7 +60,7 @@ class TrainctlCallback(Callback):  # type: ignore[misc]  # its types are not fol
         self._intervals: tuple[Any, Any] | None = None  # how often Lightning validates, while it is asked to at once
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
-        """Find the session; a test or a validation does without one.
+        """Find the session; tests and validations need none.
 
         Raises:
             SettingError: there is none for a training.
@@ -77,7 +77,7 @@ class TrainctlCallback(Callback):  # type: ignore[misc]  # its types are not fol
             self._live = self._given if isinstance(self._given, Live) else current()
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        """Go on from a checkpoint, once everything is bound and the optimizers have their states back."""
+        """Resume from a checkpoint, once everything is bound and the optimizers have their states back."""
         live = self._session
         steps = trainer.estimated_stepping_batches
         live.total = int(steps) if 0 < steps < float("inf") else None
@@ -132,7 +132,7 @@ class TrainctlCallback(Callback):  # type: ignore[misc]  # its types are not fol
         loop.setup_data = setup_data
 
     def begin_batch(self, trainer: Any) -> None:
-        """Begin a step, unless this batch is accumulated to the ones before."""
+        """Begin a step, unless this batch is accumulated with earlier ones."""
         self._end_validation(trainer)
         self._is_epoch_done = False
         if not self._is_step_open:

@@ -1,4 +1,4 @@
-"""The options of a PyTorch optimizer that follow keys of the config, under any scheduler."""
+"""Binding options of a PyTorch optimizer to keys of the config, under any scheduler."""
 
 from __future__ import annotations
 

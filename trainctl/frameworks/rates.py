@@ -1,4 +1,4 @@
-"""The learning rate of a PyTorch optimizer: what its scheduler wants, and what a person has asked for since.
+"""The learning rate of a PyTorch optimizer: its scheduler's value combined with live edits.
 
 A scheduler computes the next learning rate from the one that it finds in the parameter groups (StepLR and most others)
 or from the one that it started with (LambdaLR, OneCycleLR, CosineAnnealingWarmRestarts). An edit written into the
@@ -73,7 +73,7 @@ class Rates:
         schedules.follow_steps(optimizer, self, self._scheduler)
 
     def set(self, value: float) -> None:
-        """Take over a new value of the key."""
+        """Set a new value of the key."""
         schedules.wrap_steps()  # of classes that were defined since
         with self.lifted(self._stepped):
             self._value = value

@@ -1,4 +1,4 @@
-"""What a scheduler of PyTorch has begun with, and how it is made to have begun with something else."""
+"""The initial values of PyTorch schedulers, and how to replace them afterwards."""
 
 from __future__ import annotations
 

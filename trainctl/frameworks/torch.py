@@ -1,4 +1,4 @@
-"""Which objects of PyTorch `live.bind` takes: optimizers by their options, modules by their attributes."""
+"""Binding PyTorch objects with `live.bind`: optimizers by their options, modules by their attributes."""
 
 from __future__ import annotations
 

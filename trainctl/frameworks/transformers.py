@@ -13,7 +13,7 @@ from trainctl.session.live import Live
 
 
 class TrainctlTrainerCallback(TrainerCallback, ExportableState):  # type: ignore[misc]  # untyped
-    """Lets a `Trainer` train under your hand: `Trainer(callbacks=[TrainctlTrainerCallback(lr="optim.lr")])`.
+    """Connects a `Trainer` to the live session: `Trainer(callbacks=[TrainctlTrainerCallback(lr="optim.lr")])`.
 
     Call `trainctl.live(cfg)` first. A step of the session is an optimizer step, however many batches are accumulated
     for it; edits take effect before its first batch. `stop`, `checkpoint` and `evaluate` are handed to the Trainer. An
@@ -33,7 +33,7 @@ class TrainctlTrainerCallback(TrainerCallback, ExportableState):  # type: ignore
         self._starts: dict[str, list[Any]] = {}  # what the options were, by group, when they were first bound
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Bind the optimizer, and go on from the checkpoint if there is one.
+        """Bind the optimizer, and resume from the checkpoint if there is one.
 
         Raises:
             SettingError: there is no session, or an option cannot be bound.

@@ -1,4 +1,4 @@
-"""What mlrunner's `params.yaml` says, as a config for `trainctl run`: commands, config groups, grids.
+"""Converting mlrunner's `params.yaml` to a config for `trainctl run`: commands, config groups, grids.
 
 The first YAML document has `template`, `resource`, `default` and `alias`, each further one is a grid with the reserved
 keys `_title` and `_cmd`. Values are read by PyYAML's rules, as there (`1e-3` is text).

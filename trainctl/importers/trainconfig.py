@@ -1,6 +1,6 @@
-"""Configs and changelogs of trainconfig, carried over: its key modifiers (`lr[float|1e-6|1|log]!`) become controls.
+"""Importing configs and changelogs of trainconfig: its key modifiers (`lr[float|1e-6|1|log]!`) become controls.
 
-What cannot be carried is named, key by key: nothing is lost in silence. trainconfig (0.x) takes of a key only its first
+What cannot be imported is reported, key by key. trainconfig (0.x) takes of a key only its first
 word (`weight-decay` is `weight` to it), so its changelogs name keys by that word.
 """
 

@@ -11,10 +11,11 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
+from trainctl.attempt.run_facts import program_argv
 from trainctl.compose._hydra import BASIC_SWEEPER
 from trainctl.config.masking import Masking, patterns_of
 from trainctl.config.overrides import quoted
-from trainctl.rundir.provenance import module_name, program_argv, relative_to
+from trainctl.rundir.provenance import module_name, relative_to
 
 _OF_THE_SWEEP = ("hydra.mode=", "hydra.launcher.rerun=none", "hydra.launcher.first=")
 

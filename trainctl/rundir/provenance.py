@@ -177,25 +177,6 @@ def original_cwd() -> Path:
     return Path(hydra.runtime.cwd) if hydra is not None else Path.cwd()
 
 
-def program_argv() -> list[str]:
-    """Return the command line of the program without overrides, with only the flags that choose its config.
-
-    >>> sys.argv, saved = ["train.py", "-m", "--config-name", "small", "lr=1,2"], sys.argv
-    >>> program_argv()
-    ['train.py', '--config-name', 'small']
-    >>> sys.argv = saved
-    """
-    flags: list[str] = []
-    wanted = {"--config-name": "--config-name", "-cn": "--config-name", "--config-path": "--config-path"}
-    wanted |= {"-cp": "--config-path", "--config-dir": "--config-dir", "-cd": "--config-dir"}
-    arguments = iter(sys.argv[1:])
-    for argument in arguments:
-        flag, given, value = argument.partition("=")
-        if flag in wanted:
-            flags += [wanted[flag], value if given else next(arguments, "")]
-    return [sys.argv[0], *flags]
-
-
 def is_rerun() -> bool:
     """Whether Hydra was asked to call the task with the pickled config of an earlier run, by `--experimental-rerun`.
 

@@ -1,1 +1,1 @@
-"""Trackers: what a run's files say, sent to TensorBoard, MLflow and Weights & Biases. One file about each."""
+"""Trackers: the data of a run's files, sent to TensorBoard, MLflow and Weights & Biases; one module for each."""

@@ -1,4 +1,4 @@
-"""How far a tracker has got with a run: a small file in the run dir, so that nothing is sent twice or forgotten.
+"""The position of a tracker in a run: a small file in the run dir, so that nothing is sent twice or forgotten.
 
 Whoever sends (the run itself, a later attempt, `trainctl sync`) holds its lock, and goes on where the last one was.
 """
@@ -22,7 +22,7 @@ from trainctl.rundir.paths import RunDir
 
 @dataclass(slots=True)
 class Cursor:
-    """What was sent.
+    """The state of what was sent.
 
     Attributes:
         key: a text of this run's own, by which a tracker finds it again although we were killed before we knew its id.
@@ -46,7 +46,7 @@ class Cursor:
 
     @classmethod
     def read(cls, path: Path) -> Cursor:
-        """Read a cursor; a new one when there is none, or nothing in the file that is one.
+        """Read a cursor; a new one if there is none, or if the file is not a cursor.
 
         Raises:
             UnreadableError: something else than a file is there, or one that is too long.
@@ -82,7 +82,7 @@ class Cursor:
 
 
 def place_of(run: RunDir, tracker: str) -> Path:
-    """Return where the cursor of a tracker lies; the directory is made.
+    """Return the path of a tracker's cursor, making its directory.
 
     Raises:
         OSError: it cannot be made.
@@ -95,7 +95,7 @@ def place_of(run: RunDir, tracker: str) -> Path:
 
 
 def lock_of(run: RunDir, tracker: str) -> RunLock:
-    """Return the lock that whoever sends must hold."""
+    """Return the lock that a sending process must hold."""
     return RunLock(place_of(run, tracker).with_suffix(".lock"))
 
 

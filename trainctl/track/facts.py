@@ -1,4 +1,4 @@
-"""What trackers are told of a run, from the files in its run dir, without secrets."""
+"""The data of a run that trackers get, from the files in its run dir, without secrets."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Told:
 
     @property
     def omitted(self) -> list[str]:
-        """The keys whose values nobody is told."""
+        """The keys whose values are not sent."""
         found = leaves(self.log.base)
         return [key for key, value in found.items() if value is not None and self.masking.conceals(key, value)]
 
@@ -57,7 +57,7 @@ class Told:
         return {"true": True, "false": False}.get(said)
 
     def facts(self) -> Facts:
-        """Return what is told at the start."""
+        """Return the facts sent at the start."""
         base = self.masking.nested(self.log.base)
         overrides = read_record(self.run, "overrides").get("overrides")
         given = [str(one) for one in overrides] if isinstance(overrides, list) else []
@@ -118,19 +118,19 @@ class Told:
             yield ValueChange(edit.step, moments.get(edit.step, started), values, note, said)
 
     def text(self) -> str:
-        """Return the changelog as it may be shown."""
+        """Return the changelog with secrets masked."""
         edits = [self.masking.edit(edit) for edit in self.log.edits]
         return changelog.dumps(Changelog(self.masking.nested(self.log.base), edits))
 
 
 def run_started(run: RunDir) -> float:
-    """Return when the attempt that runs, or ran last, has begun."""
+    """Return when the current or last attempt began."""
     status = read_status(run)
     return status.started or 0.0 if status is not None else 0.0
 
 
 def page_url(run: RunDir) -> str | None:
-    """Return where the page shows this run, without the token that opens it; None when it has none."""
+    """Return the URL of the run's page, without its token; None if there is no page."""
     for root in list(run.path.parents)[:_UP]:
         try:
             url = json.loads(files.read_bytes(own_dir(root) / "panel.json", files.MOST_SMALL))["url"]

@@ -1,4 +1,4 @@
-"""Brings one tracker up to date with one run: the same while the run trains, after a kill, and by `trainctl sync`."""
+"""Bringing one tracker up to date with one run: while it trains, after a kill, and by `trainctl sync`."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ _LONGEST_MARK = 200  # of an edit, in the cursor
 
 @dataclass(slots=True)
 class Sent:
-    """What a feed has sent so far."""
+    """The counts of what a feed has sent."""
 
     records: int = 0
     changes: int = 0
 
 
 def check(names: list[str]) -> None:
-    """Refuse trackers that cannot be used here.
+    """Refuse trackers that are not available here.
 
     Raises:
         SettingError: there is no such tracker, or its package is not installed.
@@ -57,13 +57,13 @@ def check(names: list[str]) -> None:
 
 
 def make_tracker(name: str, run: RunDir) -> Tracker:
-    """Import the one module about a tracker, and make one for a run."""
+    """Import the module of a tracker, and make the tracker of a run."""
     tracker: Tracker = _module(name).make(run)
     return tracker
 
 
 def has_open_run(name: str) -> bool:
-    """Whether the task has opened a run of its own on a tracker; the tracker's library is imported."""
+    """Whether the task itself has a run open on a tracker; this imports the tracker's library."""
     try:
         return bool(net.noted(name)) or bool(_module(name).task_has_run())
     except Exception:  # noqa: BLE001  # of a library that is not ours; it is reported when the run is opened
@@ -109,7 +109,7 @@ class Feed:
         self._made, self._is_live = make_tracker(self.name, self.run), True
 
     def take(self) -> bool:
-        """Take the lock; say whether nobody else is sending."""
+        """Take the lock; return whether no other process is sending."""
         return self._lock.acquire()
 
     def round(self, *, is_last: bool = False, ended: Status | None = None) -> None:
@@ -164,7 +164,7 @@ class Feed:
         return not _module(self.name).has_all(self.run, cursor.kept)
 
     def close(self) -> None:
-        """Let go of the tracker and the lock."""
+        """Close the tracker and release the lock."""
         if self.tracker is not None:
             self.tracker.close()
             self._cursor.kept = {**self.tracker.kept(), **({"over": True} if self._was_over else {})}
@@ -220,7 +220,7 @@ class Feed:
                 self._cursor.write(self._path)
 
     def _metrics(self) -> bool:
-        """Send one batch; say whether there may be more."""
+        """Send one batch; return whether there may be more."""
         assert self.tracker is not None
         cursor = self._cursor
         found, offset, inode, rewound = read_after(self.run.metrics, cursor, _BATCH)

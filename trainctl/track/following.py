@@ -1,4 +1,4 @@
-"""Trackers beside a training: a thread for each, that reads what the run writes anyway.
+"""Trackers beside a training: one thread each, which reads the files that the run writes anyway.
 
 The queue between training and tracker is the run dir: the training thread does nothing for a tracker at all, and what a
 dead server has not taken lies there until it is back, or until `trainctl sync`.
@@ -57,7 +57,7 @@ def follow(attempt: Attempt, names: list[str]) -> None:
 
 
 class TrackerThread:
-    """The thread of one tracker. Whatever happens to it is reported once, and never reaches the training."""
+    """The thread of one tracker. An error in it is reported once, and never reaches the training."""
 
     def __init__(self, run: RunDir, name: str, *, is_first: bool) -> None:
         self._run, self._name, self._is_first = run, name, is_first
@@ -80,7 +80,7 @@ class TrackerThread:
         self._stop.set()
 
     def join(self, seconds: float) -> None:
-        """Wait for the last round, no longer than that; what is left then is for `trainctl sync`."""
+        """Wait for the last round, up to a time limit; the rest is left to `trainctl sync`."""
         begun = time.monotonic()
         if self._thread.ident is not None:
             self._thread.join(seconds)

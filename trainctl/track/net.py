@@ -1,7 +1,4 @@
-"""Whether a server is there, found out at once: W&B's client goes on trying for long, and does not say why.
-
-Runs of trackers that the task has opened itself, where that cannot be seen from outside: loggers of Lightning.
-"""
+"""Checking quickly whether a server is reachable, and tracker runs that the task's loggers have opened."""
 
 from __future__ import annotations
 
@@ -27,12 +24,12 @@ _opened: dict[str, dict[str, str]] = {}
 
 
 def note(tracker: str, **place: str) -> None:
-    """Say that this process has a run open on a tracker, and where; trainctl sends to it instead of opening another."""
+    """Note that this process has a run open on a tracker; trainctl then sends to it instead of opening another."""
     _opened[tracker] = place
 
 
 def noted(tracker: str) -> dict[str, str]:
-    """Return where this process has a run open on a tracker; empty when nobody has said so."""
+    """Return where this process has a run open on a tracker; empty if none was noted."""
     return _opened.get(tracker, {})
 
 

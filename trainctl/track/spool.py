@@ -1,4 +1,4 @@
-"""Rows on their way to a client that takes them at once and sends them later: written down before it is given them."""
+"""Rows for a client that accepts them at once and sends them later: they are stored before they are handed over."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from trainctl.track.tracker import said
 
 @dataclass(frozen=True, slots=True)
 class Synced:
-    """What became of one tracker.
+    """The result for one tracker.
 
     Attributes:
         problem: why not all was sent; None when it was.
@@ -29,7 +29,7 @@ class Synced:
 
 
 def trackers_of(run: RunDir) -> list[str]:
-    """Return the trackers that a run's config names.
+    """Return the trackers in a run's config.
 
     Raises:
         ChangelogError: its changelog cannot be read. OSError: it has none.

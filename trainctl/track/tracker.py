@@ -1,4 +1,4 @@
-"""What a tracker is given of a run, and what it must do with it."""
+"""The interface of trackers, and the data of a run that they get."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LONGEST_REASON = 400
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known of a run when a tracker opens it; no secrets.
+    """The facts of a run when a tracker opens it, without secrets.
 
     Attributes:
         name: of the run dir.
@@ -151,7 +151,7 @@ class Tracker(Protocol):
         """Return what `open` returned, as it is now."""
 
     def address(self) -> str | None:
-        """Return where a person finds the run."""
+        """Return the address at which users find the run."""
 
     def close(self) -> None:
-        """Let go of everything; never raises."""
+        """Release everything; never raises."""

@@ -252,7 +252,7 @@ class Client:
             current.watch_again()
 
     def done(self) -> None:
-        """Leave the rest to the library: all is sent."""
+        """Leave the rest to the library, since everything was sent."""
         atexit.unregister(self._end)
 
     def _end(self) -> None:

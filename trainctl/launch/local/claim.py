@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from trainctl.attempt.reservation import Reservation, take_lock
-from trainctl.attempt.run_facts import earlier_draws, given_facts
+from trainctl.attempt.run_facts import earlier_draws, job_facts
 from trainctl.compose.job import ComposedJob
 from trainctl.config.keys import is_within
 from trainctl.errors import RunDirError
@@ -197,14 +197,20 @@ def reserve(job: ComposedJob, start: Start) -> tuple[Reservation | None, Claim]:
         lock = take_lock(claim.run)
         job.draws.put_back(earlier_draws(claim.run, job.settings.replay))
         job.place(claim.run.path)
-        facts = {
-            **job.identity.record(claim.run),
-            **job.draws.facts(),
-            "job": {"num": job.spec.number, "id": str(job.config.hydra.job.id), "launcher": job.launcher},
-            **given_facts(job.config.hydra),
-            **machine_facts(start),
-        }
-        return Reservation.make(claim.run, config=job.config, settings=job.settings, lock=lock, facts=facts), claim
+        reservation = Reservation.make(
+            claim.run,
+            config=job.config,
+            settings=job.settings,
+            lock=lock,
+            facts={
+                **job.identity.record(claim.run),
+                **job.draws.facts(),
+                "job": {"num": job.spec.number, "id": str(job.config.hydra.job.id), "launcher": job.launcher},
+                **job_facts(job.config.hydra),
+                **machine_facts(start),
+            },
+        )
+    return reservation, claim
 
 
 def wait_until_free(run: RunDir, channel: Channel) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -137,7 +136,6 @@ class Job:
     def _execute(self, context: SweepContext, job: ComposedJob, reservation: Reservation, slot: Slot | None) -> int:
         """Run the job; without a slot it waits for one before its task function."""
         run = reservation.run
-        sys.argv = job.argv(run)
         task = context.task_function
         if slot is None:
             task = when_started(task, lambda: self._start_late(job, reservation))
