@@ -18,7 +18,7 @@ from trainctl.config.grid import GridSweeperConf
 from trainctl.config.naming import current_swept, name_of_parts
 from trainctl.config.overrides import task_parts
 from trainctl.config.settings import Settings
-from trainctl.config.settings_node import leave_out_of_dirname, move_settings
+from trainctl.config.settings_node import leave_out_of_dirname, move_settings, without_defaults
 from trainctl.launch.ray import RayConf
 from trainctl.launch.settings import SlotLauncherConf
 from trainctl.launch.slurm import SlurmConf
@@ -82,4 +82,4 @@ def _composed(config: DictConfig, overridden: list[str], for_job: bool) -> None:
 
 _register()
 if _hydra.is_known():
-    _hydra.after_composing(_composed)
+    _hydra.after_composing(_composed, without_defaults)

@@ -294,6 +294,7 @@ def test_help_lists_all_commands_whole_and_by_what_they_are_for(cli: Cli) -> Non
         assert f"\n{section}\n" in said or f"\n  {section}\n" in said
     listed = re.findall(r"^  ([a-z]+)  +[A-Z]", said, re.MULTILINE)
     assert sorted(listed) == sorted(set(listed))
+    assert len(re.findall(r"^  [a-z]+  +[A-Z].*\.$", said, re.MULTILINE)) == len(listed)  # a line each
     assert {"ls", "set", "replay", "run", "import"} <= set(listed)
     assert len(listed) == len(app.registered_commands) + len(app.registered_groups)
     assert cli("ls", "-h").stdout.startswith("Usage: trainctl ls")

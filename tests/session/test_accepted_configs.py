@@ -149,6 +149,16 @@ def test_excluded_key_may_differ_in_a_later_attempt(open_live: OpenLive, run: Ru
     assert loads(run.changelog.read_bytes()).at(1)["x"] == session.config.x == 2
 
 
+def test_ranks_that_cannot_meet_yet_are_told_that_each_has_drawn_its_own(
+    run: RunDir, end_run: EndRun, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
+    live(made("${test_draw:}"), run_dir=run.path)
+    assert "each rank has drawn deep.y.0, x for itself: all have rank 0's values from the first step on" in caplog.text
+    end_run()
+
+
 TRAINCTL = ("-c", "from trainctl.cli import main; main()")
 APP = """
 import os, signal, time

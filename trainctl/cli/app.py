@@ -1,4 +1,4 @@
-"""All commands of `trainctl`, and how their errors reach a person."""
+"""All commands of `trainctl`."""
 
 from __future__ import annotations
 
@@ -38,23 +38,50 @@ _EXAMPLES = """Examples:
 """
 
 _SECTIONS = {
-    "Look": ("ls", "show", "tail", "log", "table", "diff", "panel"),
-    "Change a running run": ("set", "undo", "cancel", "edit", "do", "stop"),
-    "Start": ("replay", "run"),
-    "Configs": ("config", "explain", "pairs", "pull"),
-    "Other tools": ("sync", "import"),
-    "This machine": ("doctor",),
+    "Look": {
+        "ls": "List the runs below a directory, and how far each is.",
+        "show": "Show all that is known about a run, and why it failed.",
+        "tail": "Print the end of what a run printed.",
+        "log": "Show who changed what at which step, and what was rejected.",
+        "table": "Compare runs: parameters that differ, results, last metrics.",
+        "diff": "Show the values in which two runs differ, or one run at two steps.",
+        "panel": "Show the page for the runs below a directory until Ctrl-C.",
+    },
+    "Change a running run": {
+        "set": "Change keys, all at one step.",
+        "undo": "Give the keys of an edit the values that they had before it.",
+        "cancel": "Take a request back that still waits.",
+        "edit": "Change keys in $VISUAL or $EDITOR.",
+        "do": "Pause, resume, checkpoint, evaluate, stop, or what it declares.",
+        "stop": "Stop a run, or a sweep after the jobs that run.",
+    },
+    "Start": {
+        "replay": "Start a recorded run again, with its config and its edits.",
+        "run": "Run shell commands for every job of a sweep.",
+    },
+    "Configs": {
+        "config": "Print the final config of a program.",
+        "explain": "Show what set each value.",
+        "pairs": "Show which options go together.",
+        "pull": "Print the config that +from=SOURCE would load.",
+    },
+    "Other tools": {
+        "sync": "Send to trackers what they have not got of a run.",
+        "import": "Carry over what another tool wrote.",
+    },
+    "This machine": {
+        "doctor": "Show versions, GPUs, locks and ports, and what is wrong with them.",
+    },
 }
 
 
 class _Sections(TyperGroup):
-    """Lists the commands by what they are for, each with its whole first sentence."""
+    """Lists the commands by what they are for, a line each; `trainctl COMMAND --help` says more."""
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:  # of click, or of the copy of it that typer has
-        for title, names in _SECTIONS.items():
-            rows = [(name, self.commands[name].get_short_help_str(limit=200)) for name in names]
+        for title, lines in _SECTIONS.items():
             with formatter.section(title):
-                formatter.write_dl(rows)
+                formatter.write_dl(list(lines.items()))
 
 
 app = typer.Typer(
@@ -104,7 +131,7 @@ def _options(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and end.")
     ] = False,
 ) -> None:
-    """Take the options that stand before the command."""
+    """Take the options before the command."""
 
 
 def main() -> None:

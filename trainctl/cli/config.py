@@ -23,7 +23,7 @@ def config(
     app: AppOption = APP,
     resolve: Annotated[bool, typer.Option("--resolve", help="Put values in place of ${…}.")] = False,
 ) -> None:
-    """Print the final config, secrets masked, adapted to its pair; ??? is missing and has to be given before a run."""
+    """Print the final config, secrets masked, adapted to its pair; ??? marks values that must be given before a run."""
     given = list(overrides or ())
     text, missing = look_at(app, given, lambda opened: _composed(opened, given, resolve))
     typer.echo(text, nl=False)
@@ -80,13 +80,13 @@ def explain(
 
 
 def _run(text: str) -> RunDir:
-    """Return a run; or the output dir of any Hydra program, which has the config too."""
+    """Return a run, or the output dir of any Hydra program, which has the config as well."""
     run = RunDir.at(text)
     return run if os.path.lexists(run.path / ".hydra" / "hydra.yaml") else find_run(text)
 
 
 def split_words(words: list[str]) -> tuple[list[str], list[str]]:
-    """Tell overrides from keys.
+    """Separate overrides from keys.
 
     >>> split_words(["norm=new", "optim.lr", "~schedule"])
     (['norm=new', '~schedule'], ['optim.lr'])

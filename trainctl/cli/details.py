@@ -49,7 +49,7 @@ def show(run: RunArgument, as_json: JsonOption = False) -> None:
 
 
 def _facts(summary: Summary, record: dict[str, Any], status: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield label and text of each fact that is known, the most wanted first."""
+    """Yield label and text of each known fact, the most important first."""
     run = summary.run
     facts = {
         "name": summary.name,
@@ -85,7 +85,7 @@ def _facts(summary: Summary, record: dict[str, Any], status: dict[str, Any]) -> 
 
 
 def _parent(parent: Any) -> dict[str, Any]:
-    """Return what a run repeats, or where it left what it repeated until then."""
+    """Return the run that is replayed, and the step at which the run forked from it."""
     if isinstance(parent, dict):
         return {"forked": f"from {parent.get('run')} at step {parent.get('step')}"}
     return {"replay of": parent}
@@ -139,7 +139,7 @@ _MOST_AFTER = 10  # of a message of several lines, or of what was printed after 
 
 
 def last_traceback(lines: Sequence[str]) -> list[str]:
-    """Return the last traceback with those it was raised from, and what was printed next; empty when there is none.
+    """Return the last traceback with its causes and the output after it; empty if there is none.
 
     >>> last_traceback(["step 1", "Traceback (most recent call last):", '  File "a.py"', "ValueError: no"])
     ['Traceback (most recent call last):', '  File "a.py"', 'ValueError: no']

@@ -1,4 +1,4 @@
-"""`trainctl diff`: in which values two runs differ, at any step of each."""
+"""`trainctl diff`: the values in which two runs differ, at any step of each."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def diff(one: Side, other: Side, as_json: JsonOption = False) -> None:
 
 
 def _config(text: str) -> tuple[str, dict[Any, Any], Masking]:
-    """Return what to call a side, its config, and what of that is secret.
+    """Return the name of a side, its config, and its masking.
 
     Raises:
         RunDirError: there is no such run, or it has no changelog.

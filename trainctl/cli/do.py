@@ -50,7 +50,7 @@ def do(
     ] = 10.0,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="File the request and end.")] = False,
 ) -> None:
-    """Let a running run do something at its next step: pause, resume, checkpoint, evaluate, stop, or what it declares.
+    """Ask a running run for an action at its next step: pause, resume, checkpoint, evaluate, stop, or one it declares.
 
     `stop` lets its training loop end by itself; `trainctl stop RUN` ends its processes.
     """
@@ -93,7 +93,7 @@ def _report(run: RunDir, request: str, wait_s: float, at: int | None) -> int:
 
 
 def _report_loop(run: RunDir, request: str, wait_s: float) -> int:
-    """Wait until the training loop has done what it was asked, print that, and return the exit code."""
+    """Wait until the training loop has done the action, print that, and return the exit code."""
     answer = wait_for_answer(run, request, wait_s, lambda event: bool(event.settled))
     if answer is not None and answer.done is not None:
         terminal.print_line(f"done at step {answer.done}")
@@ -143,9 +143,9 @@ def stop(
         float, typer.Option(min=0, metavar="SECONDS", help="A run: how long it may take before it is killed.")
     ] = 10.0,
 ) -> None:
-    """Stop a sweep: no job starts any more, and those that run are let finish (a second stop, or --now, ends them).
+    """Stop a sweep: no more jobs start, and running ones may finish (a second stop, or --now, ends them).
 
-    Stop a run: all of its processes are told to end (SIGTERM), and killed if they do not. Its launcher goes on.
+    Stop a run: all of its processes get SIGTERM, and are killed if they do not end. Its launcher goes on.
     `trainctl do RUN stop` asks its training loop to end by itself instead.
     """
     directory = _sweep_dir(place)
@@ -161,7 +161,7 @@ def stop(
 
 
 def _sweep_dir(place: str) -> Path | None:
-    """Return the directory that is meant, as a path or below outputs/; None if it is a run dir or does not exist."""
+    """Return a sweep dir given as a path or below outputs/; None if it is a run dir or does not exist."""
     for path in (Path(place), ROOT / place):
         if place and path.is_dir() and not RunDir.at(path).is_run():
             return path
@@ -179,7 +179,7 @@ def _nothing_works_in(directory: Path) -> str:
 
 
 def _stop_launcher(launcher: Launcher, directory: Path, now: bool) -> int:
-    """Signal one launcher, say what that means, and return the exit code."""
+    """Signal one launcher, say what happens, and return the exit code."""
     if not launcher.is_here:
         return terminal.complain(
             f"the launcher of {directory} is process {launcher.pid} of {launcher.host}; stop it on that machine"
@@ -201,7 +201,7 @@ def _stop_launcher(launcher: Launcher, directory: Path, now: bool) -> int:
 
 
 def _stop_run(run: RunDir, grace_s: float) -> int:
-    """End a run, wait for that, and return the exit code."""
+    """End a run, wait until it has ended, and return the exit code."""
     status, state = read_status(run), state_of(run)
     if state not in ALIVE or status is None or status.pid is None:
         return terminal.complain(f"{shown(run)} is not running ({state}); nothing was stopped")
@@ -236,7 +236,7 @@ def _stop_run(run: RunDir, grace_s: float) -> int:
 
 
 def _ignores_sigint(pid: int) -> bool:
-    """Whether a process ignores Ctrl-C, as one does that a shell without job control has started with `&`."""
+    """Whether a process ignores Ctrl-C, as if started with `&` by a shell without job control."""
     try:
         text = Path(f"/proc/{pid}/status").read_text()
         ignored = next(line for line in text.splitlines() if line.startswith("SigIgn:"))
@@ -246,7 +246,7 @@ def _ignores_sigint(pid: int) -> bool:
 
 
 def _has_group(status: Status) -> bool:
-    """Whether the run is a job of a slot launcher, so that it leads a process group of its own."""
+    """Whether the run is a job of a slot launcher, which leads its own process group."""
     try:
         return status.slot is not None and status.pid is not None and os.getpgid(status.pid) == status.pid
     except ProcessLookupError:
@@ -263,7 +263,7 @@ def _signal(status: Status, number: signal.Signals) -> None:
 
 
 def _is_over(run: RunDir, status: Status, seconds: float) -> bool:
-    """Wait until the attempt has ended, at most so long; say whether it has."""
+    """Wait until the attempt has ended or the time is over; return whether it has ended."""
     deadline = time.monotonic() + seconds
     while is_locked(run.lock):
         latest = read_status(run)

@@ -1,4 +1,4 @@
-"""`trainctl pull`, `sync` and `import`: what comes from other tools, and what goes to trackers."""
+"""`trainctl pull`, `sync` and `import`: exchange with other tools and with trackers."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Source = Annotated[
 def pull(source: Source) -> None:
     """Print the config that +from=SOURCE would load, as YAML: trainctl pull SOURCE > conf/pulled/x.yaml.
 
-    Values have the types that the source has: without an app there is no schema to fit them to.
+    Values keep the types of the source, since without an app there is no schema to convert them to.
     """
     loaded = read_source(source)
     values = loaded.values
@@ -51,7 +51,7 @@ def pull(source: Source) -> None:
 
 
 def commented(values: Mapping[Any, Any], comments: Mapping[str, str], above: tuple[str, ...] = ()) -> str:
-    """Return a mapping as YAML, with what the source says of a key as a comment above it.
+    """Return a mapping as YAML, with the source's comments above the keys.
 
     >>> print(commented({"optim": {"lr": 0.1}, "n": 1}, {"optim.lr": "step size"}), end="")
     optim:
@@ -94,7 +94,7 @@ def sync(
         typer.Option(help="mlflow, tensorboard or wandb; by default those of the run's trainctl.track. Repeatable."),
     ] = None,
 ) -> None:
-    """Send to trackers what they have not got of a run: after a kill, or when a server was away."""
+    """Send to trackers what they are missing of a run, after a kill or because a server was down."""
     run = find_run(name)
     names = to or (trackers_of(run) if os.path.lexists(run.changelog) else [])
     if not names:
@@ -130,7 +130,7 @@ def trainconfig_files(
         "imported"
     ),
 ) -> None:
-    """Make a Hydra config, with controls, and a changelog to replay; tell what could not be carried over."""
+    """Make a Hydra config, with controls, and a changelog to replay; say what could not be carried over."""
     imported = trainconfig.carry(_read(config), str(config))
     texts: dict[Path, str] = {}
     if changelog is not None:
@@ -153,7 +153,7 @@ def mlrunner_file(
         "imported"
     ),
 ) -> None:
-    """Make a config for `trainctl run`: commands, config groups and grids; tell what could not be carried over."""
+    """Make a config for `trainctl run`: commands, config groups and grids; say what could not be carried over."""
     imported = mlrunner.carry(_read(params), str(params), f"{params.stem}.yaml")
     _write({to / name: text for name, text in imported.files.items()})
     for name in imported.files:

@@ -20,11 +20,14 @@ from trainctl.errors import RunDirError, TrainctlError
 from trainctl.rundir import files
 from trainctl.rundir.owner import check_owner
 from trainctl.rundir.paths import RunDir
+from trainctl.rundir.status import read_status
 from trainctl.rundir.summary import read_record
 from trainctl.rundir.version import check_format
+from trainctl.text import clean_line, shortened
 
 _CONFIG_FLAGS = {"--config-name", "-cn", "--config-path", "-cp", "--config-dir", "-cd"}
 _CALLBACK = "trainctl.callback.TrainctlCallback"
+_PIPELINES = "trainctl.commands"  # the module that `trainctl run` starts
 _REPLAY_KEY = re.compile(r"\+{0,2}trainctl\.replay=")
 
 
@@ -75,7 +78,7 @@ def replay(
 
 
 def command_of(run: RunDir, record: dict[str, Any]) -> list[str]:
-    """Return the arguments for Python that run the recorded job again as a replay of `run`.
+    """Return the Python command line that runs the recorded job again as a replay of `run`.
 
     `++` sets the key whether or not the app's config has a `trainctl` node.
 
@@ -88,6 +91,11 @@ def command_of(run: RunDir, record: dict[str, Any]) -> list[str]:
             f"{run.path} was not started by a Hydra app with its output_subdir, so its overrides are not known; "
             f"start it yourself with trainctl.replay={run.path}"
         )
+    if record.get("module") == _PIPELINES:
+        raise RunDirError(
+            f"{run.path} is a run of the commands of `trainctl run`, which are programs of their own; start the one "
+            f"whose steps it records with trainctl.replay={run.path}{_of_commands(run)}"
+        )
     kept = [override for override in overrides if not _REPLAY_KEY.match(override)]
     kept += [*_of_hydra(run), f"++trainctl.replay={quoted(str(run.path))}"]
     if record.get("takes_overrides") is False:
@@ -96,6 +104,14 @@ def command_of(run: RunDir, record: dict[str, Any]) -> list[str]:
             f"call that with overrides={kept}"
         )
     return [*_program(run, record), *_config_flags(argv[1:]), *kept]
+
+
+def _of_commands(run: RunDir) -> str:
+    """Return the command lines of a pipeline, as people may see them, for the end of a sentence."""
+    status = read_status(run)
+    commands = {} if status is None or status.commands is None else status.commands
+    lines = [f"{name}: {shortened(clean_line(str(each.get('command'))))}" for name, each in commands.items()]
+    return f" ({'; '.join(lines)})" if lines else ""
 
 
 def _of_hydra(run: RunDir) -> list[str]:
@@ -116,7 +132,7 @@ def _mapping(value: Any) -> dict[Any, Any]:
 
 
 def _config_flags(arguments: Sequence[str]) -> list[str]:
-    """Return those of Hydra's flags that choose the config; the others (`-m`, `--info`) are not of one job."""
+    """Return those of Hydra's flags that choose the config; others (`-m`, `--info`) do not apply to one job."""
     flags: list[str] = []
     left = iter(arguments)
     for argument in left:
@@ -146,7 +162,7 @@ def _program(run: RunDir, record: dict[str, Any]) -> list[str]:
 
 
 def _launcher(run: RunDir, record: dict[str, Any], program: Sequence[str]) -> list[str]:
-    """Return the arguments for Python that start the program on as many ranks as were recorded; none for one rank.
+    """Return the Python arguments that start the program on the recorded number of ranks; none for one rank.
 
     Raises:
         RunDirError: it ran on several machines, or the ranks were started by something other than torchrun.
@@ -212,9 +228,9 @@ def run(
         bool, typer.Option("--debug", help="Only the first job, finished or not; show what commands print.")
     ] = False,
 ) -> None:
-    """Run shell commands for every job of a sweep; all else is Hydra's: -m, overrides, hydra.launcher.slots=[0,1].
+    """Run shell commands for each job of a sweep; all else is Hydra's: -m, overrides, hydra.launcher.slots=[0,1].
 
-    A second run of the same command finishes what is not finished.
+    The same command run again finishes what is not finished.
     """
     if not config.is_file():
         raise TrainctlError(f"there is no file {str(config)!r}")

@@ -1,4 +1,4 @@
-"""`trainctl set` and `trainctl edit`: ask a running run to change keys, and tell what it answered."""
+"""`trainctl set` and `trainctl edit`: ask a running run to change keys, and print its answer."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def set_keys(
     wait: WaitOption = 10.0,
     no_wait: NoWaitOption = False,
 ) -> None:
-    """Change keys of a running run. All are applied at one step, or none; the exit code is 0 only if they were.
+    """Change keys of a running run, all at one step or none; the exit code is 0 only if they were applied.
 
     With --at it is 0 if the request waits for its step.
     """
@@ -64,7 +64,7 @@ def set_keys(
 
 
 def running(text: str) -> RunDir:
-    """Return the run that is meant, which must be running.
+    """Return a run by its path or name; it must be running.
 
     Raises:
         RunDirError: there is no such run, or it does not run.
@@ -85,7 +85,7 @@ def keys_of_run(run: RunDir) -> dict[str, Key]:
 
 
 def parse_pairs(pairs: Sequence[str]) -> dict[str, str]:
-    """Take `key=value` pairs apart at the first `=`.
+    """Split `key=value` pairs at the first `=`.
 
     Raises:
         EditError: a pair without `=` or without a key, or a key given twice.
@@ -130,7 +130,7 @@ def read_edits(pairs: Sequence[str], known: Collection[str]) -> tuple[dict[str, 
 
 
 def tell(run: RunDir, request: str, *, wait_s: float | None, at: int | None = None, shows_values: bool = False) -> int:
-    """Wait for the answer, print it, and return the exit code; with None for `wait_s` say only that it was filed."""
+    """Wait for the answer, print it, and return the exit code; without `wait_s` only say that the request was filed."""
     if wait_s is None:
         terminal.print_line(f"filed as {request}; `trainctl log` will tell what became of it")
         return 0
@@ -177,7 +177,7 @@ Keys that cannot be edited now are not here.
 
 @dataclass(frozen=True, slots=True)
 class RequestOptions:
-    """How the request is to be filed."""
+    """The options of the request."""
 
     note: str | None
     at: int | None
@@ -193,9 +193,9 @@ def edit(
     wait: WaitOption = 10.0,
     no_wait: NoWaitOption = False,
 ) -> None:
-    """Open the editable keys of a running run in $VISUAL or $EDITOR; what was changed there is one request.
+    """Open the editable keys of a running run in $VISUAL or $EDITOR; the changes are filed as one request.
 
-    What is refused is opened again with the reason above it; leave it as it is to give up.
+    If they are refused, the text is opened again with the reason above it; leave it unchanged to give up.
     """
     found = running(run)
     keys = keys_of_run(found)
@@ -219,7 +219,7 @@ def edit(
 
 
 def _edit(run: RunDir, path: Path, values: Mapping[Any, Any], keys: Mapping[str, Key], asked: RequestOptions) -> int:
-    """Open the text until it is taken or given up; return the exit code."""
+    """Open the text until it is accepted or given up; return the exit code."""
     reason: str | None = None
     while True:
         before = path.read_bytes()
@@ -243,7 +243,7 @@ def _edit(run: RunDir, path: Path, values: Mapping[Any, Any], keys: Mapping[str,
 
 
 def _file(run: RunDir, changed: Mapping[str, Any], asked: RequestOptions) -> int:
-    """File the request and tell its answer.
+    """File the request and print its answer.
 
     Raises:
         EditError: the run has rejected it.

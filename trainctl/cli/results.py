@@ -1,4 +1,4 @@
-"""`trainctl table`: what came out of the runs of a directory, beside what they differ in."""
+"""`trainctl table`: the results of the runs below a directory, with the parameters they differ in."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def _records(summaries: Sequence[Summary]) -> list[dict[str, Any]]:
 
 
 def _grid(made: pd.DataFrame) -> list[Column]:
-    """Return a table that was asked for as it is: nothing gives way but what says nothing."""
+    """Return the table with all columns except empty ones."""
     from trainctl.examine.frame import values_of
     from trainctl.examine.writing import keys_of, shown
 

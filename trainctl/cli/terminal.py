@@ -1,4 +1,4 @@
-"""What goes to the terminal: everything that came from a file is data, never markup and never a control sequence."""
+"""Output to the terminal: text from files is data, never markup and never a control sequence."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def console() -> Console:
 
 
 def is_terminal() -> bool:
-    """Whether a person looks at the output; else it is piped, and must be whole and plain."""
+    """Whether the output goes to a terminal; if it is piped, it must be complete and plain."""
     return console().is_terminal
 
 

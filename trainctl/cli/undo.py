@@ -1,4 +1,4 @@
-"""`trainctl undo` and `trainctl cancel`: take back an edit that was applied, or a request that still waits."""
+"""`trainctl undo` and `trainctl cancel`: undo an applied edit, or cancel a waiting request."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def undo(
     wait: WaitOption = 10.0,
     no_wait: NoWaitOption = False,
 ) -> None:
-    """Give the keys of an edit the values that they had before it. That is an edit too, and can be undone."""
+    """Restore the values that the keys of an edit had before it. The undo is an edit, too, and can be undone."""
     found = running(run)
     request = file_request(found, {}, via="cli", note=note, at=at, force=force, undo=True if seq is None else seq)
     raise typer.Exit(tell(found, request, wait_s=None if no_wait else wait, at=at, shows_values=True))
@@ -45,7 +45,7 @@ def undo(
 
 @dataclass(frozen=True, slots=True)
 class Waits:
-    """A request that waits, as people are told of it; secrets are masked.
+    """A waiting request as it is shown, with secrets masked.
 
     Attributes:
         number: for `trainctl cancel`.
@@ -67,7 +67,7 @@ def cancel(
     note: NoteOption = None,
     wait: WaitOption = 10.0,
 ) -> None:
-    """Take a request back that waits for its step, its epoch or a checkpoint."""
+    """Cancel a request that waits for its step, its epoch or a checkpoint."""
     found = running(run)
     waits = to_cancel(read_events(found), number)
     (told,) = _told(found, [waits], masking_of(found, read_changelog(found)))
@@ -86,7 +86,7 @@ def cancel(
 
 
 def what_waits(run: RunDir, events: Sequence[Event], masking: Masking) -> list[Waits]:
-    """Return what a run that lives has taken and not done yet, in the order in which it was asked for."""
+    """Return the waiting requests of a live run, in order."""
     return _told(run, waiting(events), masking) if state_of(run) in ALIVE else []
 
 

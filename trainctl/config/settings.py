@@ -5,14 +5,13 @@ from __future__ import annotations
 import functools
 import math
 import re
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
-from trainctl.config.settings_node import NODE, escaped, kept_node, merged, own_node
+from trainctl.config.settings_node import NODE, changed, escaped, kept_node, merged, own_node
 from trainctl.config.snapshot import snapshot
 from trainctl.errors import SettingError
 
@@ -165,26 +164,13 @@ def recorded(config: DictConfig) -> dict[Any, Any]:
     base, kept = snapshot(config), kept_node(config)
     if kept is not None:
         own = base.pop(NODE, None)
-        base[NODE] = merged(_changed(snapshot(kept), _defaults()), own if isinstance(own, dict) else {})
+        base[NODE] = merged(changed(snapshot(kept), _defaults()), own if isinstance(own, dict) else {})
     return base
 
 
 @functools.cache
 def _defaults() -> dict[Any, Any]:
     found: dict[Any, Any] = OmegaConf.to_container(OmegaConf.structured(Settings))  # type: ignore[assignment]
-    return found
-
-
-def _changed(values: Mapping[Any, Any], defaults: Mapping[Any, Any]) -> dict[Any, Any]:
-    """Return the values that differ from the defaults, nested as they are."""
-    found: dict[Any, Any] = {}
-    for key, value in values.items():
-        default = defaults.get(key)
-        if isinstance(value, dict) and isinstance(default, dict) and default:
-            below = _changed(value, default)
-            found |= {key: below} if below else {}
-        elif key not in defaults or value != default:
-            found[key] = value
     return found
 
 

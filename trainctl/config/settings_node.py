@@ -5,6 +5,7 @@ So the config that a task gets is the user's own. The node stays beside its copy
 
 from __future__ import annotations
 
+import copy
 import json
 import multiprocessing
 import os
@@ -12,12 +13,13 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import is_dataclass
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from trainctl.config import keys
-from trainctl.config._omegaconf import child, is_open, plain, text_of, unlocked, walk
+from trainctl.config._omegaconf import child, declared_type, is_open, plain, text_of, unlocked, walk
 from trainctl.config.masking import Masking
 from trainctl.config.snapshot import spans
 
@@ -33,8 +35,8 @@ _REFERENCE = re.compile(r"""(?<![\w.\]/%-])\.*trainctl(?![\w:/-])(?P<keys>(?:\.\
 def move_settings(config: DictConfig) -> None:
     """Move the node `trainctl` of a composed config into its `hydra` node, where Hydra takes it from the task's config.
 
-    What an interpolation refers to is left beside it: `seed: ${trainctl.seed}` goes on working. So is a field of that
-    name in a structured config. A second call changes nothing.
+    What an interpolation refers to is left beside it: `seed: ${trainctl.seed}` goes on working. In a field of that name
+    in a structured config so is what differs from the defaults. A second call changes nothing.
 
     >>> config = OmegaConf.create({"lr": "${trainctl.seed}", "trainctl": {"seed": 3, "poll_s": 1}, "hydra": {}})
     >>> move_settings(config)
@@ -47,11 +49,55 @@ def move_settings(config: DictConfig) -> None:
     referred = list(_referred(config))
     with unlocked(config), unlocked(hydra):
         hydra[NODE] = node
-        if _is_declared(config) or not all(referred):
+        if not all(referred):
             return
-        del config[NODE]
-        if is_open(node) and (left := _part(node, referred)):
+        left = _part(node, referred) if is_open(node) else {}
+        if not _is_declared(config):
+            del config[NODE]
+        elif declared_type(node) is Any and is_open(node):
+            left = merged(_given(node), left)
+        else:
+            return
+        if left or _is_declared(config):
             config[NODE] = left
+
+
+def without_defaults(config: DictConfig) -> DictConfig:
+    """Return a composed config as it is printed: of the settings in Hydra's node only those that were given."""
+    shown = copy.deepcopy(config)
+    hydra = child(shown, "hydra")
+    node = child(hydra, NODE) if isinstance(hydra, DictConfig) else None
+    if isinstance(hydra, DictConfig) and isinstance(node, DictConfig) and is_open(node):
+        with unlocked(hydra):
+            given = _given(node)
+            del hydra[NODE]
+            if given:
+                hydra[NODE] = given
+    return shown
+
+
+def changed(values: Mapping[Any, Any], defaults: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Return the values that differ from the defaults, nested as they are.
+
+    >>> changed({"seed": 3, "panel": {"port": 0, "open": True}}, {"seed": None, "panel": {"port": 0, "open": False}})
+    {'seed': 3, 'panel': {'open': True}}
+    """
+    found: dict[Any, Any] = {}
+    for key, value in values.items():
+        default = defaults.get(key)
+        if isinstance(value, dict) and isinstance(default, dict) and default:
+            below = changed(value, default)
+            found |= {key: below} if below else {}
+        elif key not in defaults or value != default:
+            found[key] = value
+    return found
+
+
+def _given(node: DictConfig) -> dict[Any, Any]:
+    """Return what differs in the settings from the defaults of their schema."""
+    kind = OmegaConf.get_type(node)
+    defaults: Any = OmegaConf.to_container(OmegaConf.structured(kind)) if is_dataclass(kind) else {}
+    return changed(plain(node), defaults)
 
 
 def put_back(config: DictConfig) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import multiprocessing
 import os
 import platform
 import socket
@@ -42,10 +43,19 @@ class Start:
 
     @classmethod
     def of_this_process(cls) -> Start:
+        if _is_joblibs_worker():
+            return cls._of_joblibs_parent()
         frame: FrameType | None = sys._getframe()
         while frame is not None and frame.f_globals.get("__name__") != "hydra.main":
             frame = frame.f_back
         return cls(script_path(), module_name(), frame is not None)
+
+    @classmethod
+    def _of_joblibs_parent(cls) -> Start:
+        """Return how the program that has started this worker of joblib was started: the worker has its `sys.argv`."""
+        script = os.path.join(original_cwd(), sys.argv[0])
+        is_sweep = any(each in ("-m", "--multirun") or each.startswith("hydra.mode=") for each in sys.argv[1:])
+        return cls(script if os.path.isfile(script) else None, _module_of(os.getppid()), is_sweep)
 
 
 def machine_facts(start: Start | None = None) -> dict[str, Any]:
@@ -92,6 +102,27 @@ def module_name() -> str | None:
         return None
     name: str = spec.name
     return name.removesuffix(".__main__")
+
+
+def _is_joblibs_worker() -> bool:
+    spec = getattr(sys.modules.get("__main__"), "__spec__", None)
+    return spec is not None and "loky" in spec.name.split(".") and multiprocessing.parent_process() is not None
+
+
+def _module_of(pid: int) -> str | None:
+    """Return the module that `python -m` was given for another process; None where that is not known."""
+    try:
+        arguments = iter(os.fsdecode(Path(f"/proc/{pid}/cmdline").read_bytes()).split("\0")[1:])
+    except OSError:
+        return None
+    for argument in arguments:
+        if argument == "-m":
+            return next(arguments, None)
+        if argument in ("-X", "-W"):
+            next(arguments, None)
+        elif not argument.startswith("-"):
+            break
+    return None
 
 
 @cache

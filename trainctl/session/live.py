@@ -375,6 +375,8 @@ class Live:
         """Meet the other ranks now if they can be found already, else at the first step."""
         if leader.can_be_found(self._agree):
             self._begin(0, is_epoch=False)
+        elif self._files is not None:
+            leader.warn_of_draws(self._files)
 
     def _join(self) -> None:
         """Find the other ranks, if there are any; from then on all ranks apply the same edits."""

@@ -1,4 +1,4 @@
-"""One text names a source: its kind, a slash, and where it is."""
+"""Reading a source by its text: the kind, a slash, and the place."""
 
 from __future__ import annotations
 

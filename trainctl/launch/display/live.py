@@ -1,4 +1,4 @@
-"""The live display on a terminal: what each slot does, below it how far the sweep is; lines of events scroll above."""
+"""The live display on a terminal: a line per slot and the progress of the sweep; event lines scroll above it."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ class Agent:
         self._wake_read, self._wake_write = os.pipe()
 
     def run(self) -> int:
-        """Work until the launcher has no more use for it; return the exit code."""
+        """Serve the launcher until it needs the agent no longer; return the exit code."""
         self._listen_to_signals()
         control = self._connect()
         if control is None:
@@ -198,7 +198,7 @@ class Agent:
         return Starter.fork(run_job, begin)
 
     def _listen_to_signals(self) -> None:
-        """Take note of what the engine says: that the time is nearly up, or that others are to have the devices."""
+        """Handle the engine's signals, which announce the time limit or a preemption."""
         os.set_blocking(self._wake_write, False)
 
         def note(number: int, _: object) -> None:
@@ -237,7 +237,7 @@ def command_of(engine: str, address: Path, options: Mapping[str, Any]) -> list[s
 
 
 def main() -> None:
-    """Be an agent."""
+    """Run an agent."""
     open_missing_streams()
     if sys.argv[1] == "Ray":
         linux.die_with_parent(os.getppid())  # the actor
@@ -261,7 +261,7 @@ _BEGIN = f"import json, sys; sys.path[:] = json.loads(sys.argv.pop(1)); from {__
 
 
 def read_address(path: Path) -> Address | None:
-    """Read the address that a launcher has written for its agents; None once it has taken it back.
+    """Read the address that a launcher has written for its agents; None after it was withdrawn.
 
     Raises:
         ValueError: it is not one.

@@ -1,4 +1,4 @@
-"""The launcher's hold on its agents: which have come, what they can run, and which are gone."""
+"""The launcher's side of its agents: which are connected, what they can run, and which are gone."""
 
 from __future__ import annotations
 
@@ -66,14 +66,14 @@ class RemoteStarter:
             self._control.send_bytes(payload)
 
     def report(self) -> tuple[Any, ...] | None:
-        """Return what the agent says; None: it is gone."""
+        """Return the next message of the agent; None if it is gone."""
         try:
             return self._control.receive()
         except (ChannelClosed, OSError, pickle.UnpicklingError, EOFError):
             return None
 
     def close(self) -> None:
-        """Let the agent go: it ends, and all of its jobs with it."""
+        """Disconnect: the agent ends, and all of its jobs with it."""
         self._control.close()
         while self._spares:
             self._spares.popleft()[1].close()
@@ -116,7 +116,7 @@ class Agents:
         return [self._listener.fileno(), *(each.starter.fileno() for each in self._coming.values())]
 
     def hear(self) -> None:
-        """Take in what has come: connections, and the word of agents that they are ready."""
+        """Handle new connections, and agents that report ready."""
         for connection, hello in self._listener.arrived():
             self._admit(connection, hello)
         for name, each in list(self._coming.items()):
@@ -129,13 +129,13 @@ class Agents:
                 self.refusals.append(f"the agent on {each.facts.get('node')} has not loaded the program")
 
     def forget(self, host: Host) -> None:
-        """Close what is left of a host."""
+        """Close the connections of a lost host."""
         assert isinstance(host.starter, RemoteStarter)
         host.starter.close()
         self._hosts = {name: each for name, each in self._hosts.items() if each is not host.starter}
 
     def close(self) -> None:
-        """Let all agents go."""
+        """Disconnect all agents."""
         self._listener.close()
         for starter in (*self._hosts.values(), *(each.starter for each in self._coming.values())):
             starter.close()
@@ -185,7 +185,7 @@ def _is_readable(starter: RemoteStarter) -> bool:
 
 
 def _mismatch(theirs: Any) -> str | None:
-    """Say which version differs there; configs and results are sent as pickles, so all of these must be the same."""
+    """Return which version differs on the agent; all must agree, since configs and results are sent as pickles."""
     if not isinstance(theirs, dict):
         return "it reports no versions"
     ours = versions()

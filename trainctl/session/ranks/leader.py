@@ -136,6 +136,17 @@ def give_up(agree: Agree | None, reason: str) -> None:
         agreement.end(None)
 
 
+def warn_of_draws(session: Session) -> None:
+    """Say on rank 0 which values each rank has drawn for itself, where the ranks cannot meet before the first step."""
+    drawn = session.applier.touched
+    if drawn and world_size() > 1:
+        log.warning(
+            "each rank has drawn %s for itself: all have rank 0's values from the first step on, or at once where "
+            "torch.distributed is initialised before trainctl.live(cfg)",
+            ", ".join(sorted(drawn)),
+        )
+
+
 def check_alone() -> None:
     """Refuse to train where other ranks would not hear of edits; called at the first step without an agreement.
 
