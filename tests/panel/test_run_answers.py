@@ -179,7 +179,7 @@ LAID_OUT = """() => {
     seen(document);
     const wrong = parts.filter(part => {
         const field = part.querySelector("input, select").getBoundingClientRect(), range = document.createRange();
-        const named = [...part.querySelectorAll("span:not(.wrong)"), part].flatMap(one => [...one.childNodes]);
+        const named = [...part.querySelectorAll("span:not(.why)"), part].flatMap(one => [...one.childNodes]);
         const text = named.find(one => one.nodeType === 3);
         range.selectNode(text);
         const said = range.getBoundingClientRect(), middle = one => (one.top + one.bottom) / 2;

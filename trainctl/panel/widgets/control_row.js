@@ -36,7 +36,7 @@ export function render({model}) {
   const later = () => { if (sending === null) sending = setTimeout(tell, SAID_MS); };
 
   for (const one of model.controls) {
-    const part = {one, serial: 0, wrong: make("span", {class: "wrong", "aria-live": "polite"})}, title = one.title || null;
+    const part = {one, serial: 0, wrong: make("span", {class: "why", "aria-live": "polite"})}, title = one.title || null;
     if (one.kind === "button") {
       part.field = part.whole = make("button", {type: "button", class: one.look, title});
       part.field.addEventListener("click", () => tell({pressed: one.name}));
