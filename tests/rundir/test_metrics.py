@@ -5,6 +5,8 @@ import json
 import logging
 import math
 import os
+import threading
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,8 @@ from trainctl.rundir import files, metrics
 from trainctl.rundir.metrics import MetricLog
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.summary import last_metrics
+
+COUNT = 400_000
 
 
 def test_metrics_are_written_by_step_as_plain_values(tmp_path: Path) -> None:
@@ -35,6 +39,52 @@ def test_metrics_are_written_by_step_as_plain_values(tmp_path: Path) -> None:
         {"step": 2, "text": "x", "none": None},
         {"step": 3, "file": "\udcff"},
     ]
+
+
+@pytest.mark.timeout(300)
+def test_loop_that_logs_faster_than_lines_are_written_is_written_meanwhile_and_loses_none(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    log = MetricLog(path)
+    ended = threading.Event()
+
+    def write() -> None:
+        while not ended.wait(0.01):
+            log.flush()
+
+    writing = threading.Thread(target=write)
+    writing.start()
+    tracemalloc.start()
+    try:
+        for step in range(1, COUNT + 1):
+            log.add(step, {"loss": 0.5, "accuracy": 0.25})
+        is_written_meanwhile = path.exists()
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+        ended.set()
+        writing.join()
+    assert is_written_meanwhile
+    assert most < 150 * 2**20
+    log.flush(is_last=True)
+    assert log.loss is None
+    assert [record["step"] for record in files.read_lines(path)] == list(range(1, COUNT + 1))
+
+
+def test_file_system_that_answers_no_more_stops_no_loop_and_fills_no_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metrics, "_MOST_ADDED", 10)
+    monkeypatch.setattr(metrics, "_PATIENCE_S", 0.2)
+    log = MetricLog(tmp_path / "metrics.jsonl")
+    for step in range(1, 1000):  # nobody writes: each of these would wait
+        log.add(step, {"loss": 0.5})
+    assert log.last == {"loss": 0.5}
+    log.flush()
+    assert len(files.read_lines(tmp_path / "metrics.jsonl")) == 10
+    assert log.loss == "metrics.jsonl could not be written from step 11 to step 999 (the file system does not answer)"
+    log.add(1000, {"loss": 0.25})
+    log.flush()
+    assert files.read_lines(tmp_path / "metrics.jsonl")[-1]["step"] == 1000
 
 
 @pytest.mark.parametrize("value", [object(), np.ones(3), {"a": 1}])

@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 _PATIENCE_S = 5.0
 _MOST_KEPT = 64 << 20  # bytes of lines that wait for a disk with room
 _ONE_WRITE = 1 << 20
+_ONE_TURN = 10_000  # records that become lines before these are written
+_MOST_ADDED = 100_000  # records that wait to become lines, some 50 MB
 _NOT_FINITE = re.compile(rb'(?:(?<=: )|(?<=, )|(?<=\[))"(nan|-?inf)"(?=[,\]}])')
 _NUMBERS = {b"nan": b"NaN", b"inf": b"Infinity", b"-inf": b"-Infinity"}  # as Python's reader of JSON takes them
 _PLAIN = frozenset((float, int, bool, str, type(None)))
@@ -28,6 +30,9 @@ _PLAIN = frozenset((float, int, bool, str, type(None)))
 
 class MetricLog:
     """Records by step. `add` is for the training thread and touches no file; `flush` may be called by any thread.
+
+    A loop that adds records faster than they are written waits for the thread that writes; where that is not heard of
+    for `_PATIENCE_S`, records are dropped until it is.
 
     No step is in the file twice: when a further attempt logs again what an earlier one has logged, the file as it was
     is kept as `metrics.1.jsonl`, `metrics.2.jsonl`, … and the steps from there on are written again.
@@ -46,6 +51,7 @@ class MetricLog:
         self._dropped: tuple[int, int] | None = None  # first and last step
         self._reason: str | None = None  # why a flush failed
         self._is_failing = False
+        self._is_stuck = False  # nobody takes what is added
         self._flushing = threading.Lock()
         self.is_held = is_further
         self.last: dict[str, Any] = {}
@@ -62,7 +68,10 @@ class MetricLog:
         if not _PLAIN.issuperset(map(type, values.values())):
             values = {name: _plain(name, value) for name, value in values.items()}
         self.last = values
-        self._added.append((step, values, time.time()))
+        if len(self._added) < _MOST_ADDED or self._has_room():
+            self._added.append((step, values, time.time()))
+        else:
+            self._drop(step)
 
     def start_over(self) -> None:
         """Supersede all that earlier attempts have logged."""
@@ -108,15 +117,21 @@ class MetricLog:
         reason = self._reason or "the file system does not answer"
         return f"{self._path.name} could not be written from step {first} {last} ({reason})"
 
+    def _has_room(self) -> bool:
+        waits_until = time.monotonic() + _PATIENCE_S
+        while len(self._added) >= _MOST_ADDED and not self._is_stuck:
+            time.sleep(0.001)
+            self._is_stuck = time.monotonic() > waits_until
+        return len(self._added) < _MOST_ADDED
+
     def _flush(self) -> None:
-        self._take()
+        left = len(self._added)  # what a loop adds meanwhile is written next time: it may add faster than this writes
         try:
-            while self._unwritten:
-                try:
-                    self._write_some(_ONE_WRITE)
-                except OSError:
-                    self._write_some(0)  # there may be room for a few
+            while left or self._unwritten:
+                left -= self._take(min(left, _ONE_TURN))
+                self._write()
         except OSError as error:
+            self._take(left)
             if not self._is_failing:
                 log.error("metrics cannot be written to %s (%s); they are kept in memory", self._path, error)
             self._is_failing = True
@@ -124,9 +139,9 @@ class MetricLog:
         else:
             self._is_failing = False
 
-    def _take(self) -> None:
-        """Turn new records into lines; when too many are kept, new ones are dropped."""
-        while self._added:
+    def _take(self, number: int) -> int:
+        """Turn so many new records into lines; when too many are kept, new ones are dropped."""
+        for _ in range(number):
             step, values, now = self._added[0]
             line = None
             if values is not None:
@@ -138,6 +153,15 @@ class MetricLog:
             else:
                 self._unwritten.append((step, line))
             self._added.popleft()
+        self._is_stuck = False
+        return number
+
+    def _write(self) -> None:
+        while self._unwritten:
+            try:
+                self._write_some(_ONE_WRITE)
+            except OSError:
+                self._write_some(0)  # there may be room for a few
 
     def _drop(self, step: int) -> None:
         if self._dropped is None:
