@@ -207,13 +207,14 @@ def test_second_interrupt_ends_the_jobs_and_gives_the_allocations_back(on_slurm:
 
 
 def test_run_in_an_allocation_is_edited_and_asked_from_outside(on_slurm: Project) -> None:
-    process = on_slurm.start("lr=1", *LONG)
-    on_slurm.wait_for("START")
+    process = on_slurm.start("lr=1,2", *LONG)
+    on_slurm.wait_for("START", 2)
     wait_until((on_slurm.out / "Lr_1" / "inbox").exists)
 
     assert "applied at step" in on_slurm.trainctl("set", "out/Lr_1", "lr=2")
     assert "running" in on_slurm.trainctl("ls", "out")
-    on_slurm.trainctl("do", "out/Lr_1", "stop")
+    for name in ("Lr_1", "Lr_2"):
+        on_slurm.trainctl("do", f"out/{name}", "stop")
 
     assert process.wait(60) == 0, on_slurm.said
     assert "lr: 1 -> 2" in on_slurm.trainctl("log", "out/Lr_1")
@@ -237,7 +238,7 @@ def test_one_job_for_each_allocation(on_slurm: Project) -> None:
         (("hydra.launcher.timeout_min=0",), "hydra.launcher.timeout_min must be a whole number, at least 1, but got 0"),
         (("hydra.launcher.setup=[exit 3]",), "ended before its agent came"),
         (
-            ("hydra.launcher.additional_parameters={'wrap; rm': 1}",),
+            ("hydra.launcher.additional_parameters={WRAP: 1}",),
             "is not an option of sbatch",
         ),
     ],
@@ -254,7 +255,9 @@ def test_what_slurm_cannot_give_is_said_in_a_sentence(
 
 @pytest.mark.long
 def test_time_limit_of_an_allocation_ends_no_job(on_slurm: Project) -> None:
-    on_slurm.sweep("lr=1", "steps=900", "pause=0.1", "hydra.launcher.timeout_min=1", "hydra.launcher.signal_delay_s=20")
+    on_slurm.sweep(
+        "lr=1,2", "steps=900", "pause=0.1", "hydra.launcher.timeout_min=1", "hydra.launcher.signal_delay_s=20"
+    )
 
     assert on_slurm.result("Lr_1") == expected(1, 900)
     assert on_slurm.status("Lr_1")["attempt"] > 1

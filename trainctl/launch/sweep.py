@@ -165,6 +165,8 @@ class Sweep:
             assert job.path is not None
             assert job.slot is not None
             job.oom_kills = linux.oom_kills() if job.is_here else None
+            if job.host is not None:
+                job.host.starter.tell_run(job.position, job.path)
             if self._settings.timeout_min is not None:
                 job.act_at = time.monotonic() + self._settings.timeout_min * 60
             overrides = self._untold(job.position, job.path)

@@ -371,6 +371,6 @@ class Job:
         Raises:
             ChannelClosed: the launcher is gone.
         """
-        while is_locked(run.lock):
+        while is_locked(run.lock, surely=True):
             if select.select([self._channel], [], [], _BUSY_POLL_S)[0]:
                 raise ChannelClosed
