@@ -12,6 +12,28 @@ import pytest
 from cluster_project import Project
 from slurm_node import SlurmNode, missing
 
+PARTS = {
+    "test_slurm.py": "Slurm of one node",
+    "test_from_login_node.py": "Slurm of two nodes",
+    "test_ray.py": "Ray",
+    "test_file_system.py": "mounts with and without shared locks",
+    "test_several_devices.py": "jobs of several devices and nodes",
+    "test_conformance.py": "conformance",
+}
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Name the parts that ran, and those that were skipped."""
+    stats = terminalreporter.stats
+    ran = {Path(each.nodeid.partition("::")[0]).name for kind in ("passed", "failed") for each in stats.get(kind, ())}
+    skipped = {Path(str(each.nodeid).partition("::")[0]).name for each in stats.get("skipped", ())} - ran
+    for name, files in (("ran", ran), ("skipped", skipped)):
+        parts = [part for file, part in PARTS.items() if file in files]
+        if parts:
+            terminalreporter.write_line(
+                f"parts of the cluster suite that {'were ' * (name != 'ran')}{name}: {', '.join(parts)}"
+            )
+
 
 @pytest.fixture(scope="session")
 def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmNode]:

@@ -20,6 +20,7 @@ def process_of(project: Project, name: str) -> psutil.Process:
     return psutil.Process(project.status(name)["pid"])
 
 
+@pytest.mark.brief
 def test_each_job_of_a_sweep_runs_once_on_a_device_of_its_own(on_ray: Project) -> None:
     said = on_ray.sweep("lr=1,2,3,4,5,6,7,8", "steps=30", "pause=0.03")
 

@@ -54,6 +54,7 @@ def allocations(slurm: SlurmNode) -> list[str]:
     return slurm.run("squeue", "--noheader", "--array", "--format=%i", "--states=PENDING,RUNNING").split()
 
 
+@pytest.mark.brief
 def test_each_job_of_a_sweep_runs_once_on_a_device_of_its_own(on_slurm: Project) -> None:
     said = on_slurm.sweep("lr=1,2,3,4,5,6,7,8", "steps=30", "pause=0.03")
 
@@ -78,6 +79,7 @@ def test_jobs_of_one_allocation_share_its_devices(on_slurm: Project, slurm: Slur
     wait_until(lambda: not allocations(slurm), "the allocations end with the sweep")
 
 
+@pytest.mark.brief
 def test_preempted_job_goes_on_from_its_checkpoint_and_ends_like_one_that_was_never_interrupted(
     on_slurm: Project, slurm: SlurmNode
 ) -> None:

@@ -23,7 +23,7 @@ from trainctl.rundir.finding import MOST_DIRS, FoundRuns, list_at, search
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.status import FAILED, Seen, format_time
 from trainctl.rundir.summary import Summary, summarize
-from trainctl.rundir.sweep import Queued, read_waiting
+from trainctl.rundir.sweep import Queued, read_backlog
 
 _STATE_STYLES: dict[str, str] = {
     "running": "green",
@@ -200,7 +200,7 @@ def _tell_launchers(root: Path, summaries: Sequence[Summary]) -> None:
 
 
 def _tell_waiting(sweep_dir: Path) -> None:
-    waiting = read_waiting(sweep_dir)
+    waiting = read_backlog(sweep_dir)
     if waiting is None:
         return
     alike: dict[tuple[str, str, str], list[Queued]] = {}

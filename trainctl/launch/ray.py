@@ -14,8 +14,8 @@ from typing import Any
 
 from trainctl.compose.job import SweepContext
 from trainctl.errors import SettingError
-from trainctl.launch.remote.agent import command_of
 from trainctl.launch.remote.engine import AgentExecutor, executor_of
+from trainctl.launch.remote.entry import command_of
 from trainctl.launch.settings import Check, LauncherSettings, SweepConf, check_engine, number
 from trainctl.rundir.provenance import original_cwd
 from trainctl.rundir.sweep import Queued

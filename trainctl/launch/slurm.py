@@ -15,8 +15,8 @@ from typing import Any
 
 from trainctl.compose.job import SweepContext
 from trainctl.errors import SettingError, UnreadableError
-from trainctl.launch.remote.agent import command_of
 from trainctl.launch.remote.engine import AgentExecutor, executor_of
+from trainctl.launch.remote.entry import command_of
 from trainctl.launch.settings import Check, LauncherSettings, SweepConf, check_engine, number
 from trainctl.rundir import files
 from trainctl.rundir.provenance import original_cwd
@@ -47,6 +47,7 @@ class SlurmConf(SweepConf):
     qos: str | None = None
     timeout_min: int = 60
     cpus_per_task: int | None = None
+    nodes: int = 1
     gpus_per_node: Any = None
     mem_gb: float | None = None
     mem_per_gpu: str | None = None
@@ -72,6 +73,7 @@ class SlurmConf(SweepConf):
     # how often a job that a time limit, a preemption or a lost node has ended goes on in another allocation
     max_num_timeout: int = 3
 
+    # with several `nodes` an allocation runs one job at a time, which starts its ranks by srun
     # GPUs that each job gets, of those of its allocation; jobs that run on each GPU at once
     gpus_per_job: int | None = None
     jobs_per_gpu: int | None = None
@@ -155,6 +157,8 @@ class SlurmEngine:
             self._submitted.unlink(missing_ok=True)
 
     def _slots_each(self) -> int:
+        if self._conf["nodes"] > 1:
+            return 1
         gpus = str(self._conf["gpus_per_node"] or 0).rpartition(":")[2]
         count = int(gpus) if gpus.isdigit() else 1
         return max(1, count // (self._conf["gpus_per_job"] or 1) * (self._conf["jobs_per_gpu"] or 1))
@@ -163,6 +167,7 @@ class SlurmEngine:
         conf = self._conf
         given = {name.replace("_", "-"): conf[name] for name in _OPTIONS if conf[name] is not None}
         given |= {"job-name": conf["name"], "time": conf["timeout_min"], "signal": f"B:USR2@{conf['signal_delay_s']}"}
+        given |= {"nodes": conf["nodes"]} if conf["nodes"] > 1 else {}
         given |= {"mem": f"{math.ceil(conf['mem_gb'] * 1024)}M"} if conf["mem_gb"] is not None else {}
         given |= {"output": str(self._dir / "%A_%a.out"), "open-mode": "append", "chdir": original_cwd()}
         given |= {name.replace("_", "-"): value for name, value in conf["additional_parameters"].items()}
@@ -170,7 +175,7 @@ class SlurmEngine:
 
     def _write_script(self) -> Path:
         path = self._dir / "agent.sh"
-        options = {name: self._conf[name] for name in ("gpus_per_job", "jobs_per_gpu")}
+        options = {name: self._conf[name] for name in ("gpus_per_job", "jobs_per_gpu", "nodes")}
         agent = shlex.join(command_of("Slurm", self._launchers, options))
         files.write_atomic(path, "\n".join(["#!/bin/sh", *(self._conf["setup"] or []), f"exec {agent}", ""]))
         return path
@@ -202,6 +207,12 @@ def check_slurm(options: Mapping[str, Any]) -> tuple[LauncherSettings, dict[str,
     if shutil.which("sbatch") is None:
         raise SettingError("hydra/launcher=slots_slurm needs Slurm's commands, and there is no sbatch on this machine")
     settings, values = check_engine(SlurmConf, options, _CHECKS)
+    for name in ("gpus_per_job", "jobs_per_gpu"):
+        if values["nodes"] > 1 and values[name] is not None:
+            raise SettingError(
+                f"hydra.launcher.{name}={values[name]} shares the devices of a node out, but with hydra.launcher.nodes="
+                f"{values['nodes']} each job has all of its nodes; leave one of the two out"
+            )
     for name in (*_OPTIONS, "name"):
         text = str(values[name])
         if values[name] is not None and (not text or not text.isprintable() or text.startswith("-")):
@@ -226,6 +237,7 @@ def _lines(name: str, value: Any) -> Any:
 
 _CHECKS: dict[str, Check] = {
     "timeout_min": number(1, whole=True),
+    "nodes": number(1, whole=True),
     "cpus_per_task": number(1, whole=True, optional=True),
     "cpus_per_gpu": number(1, whole=True, optional=True),
     "mem_gb": number(0, above=True, optional=True),

@@ -226,7 +226,7 @@ def is_locked(path: Path, *, surely: bool = False) -> bool:
     finally:
         told = beat.told(path, _read(descriptor))
         os.close(descriptor)
-    if told is None or told in (beat.inherited(), *beat.own):
+    if told is None or (surely and told in (beat.inherited(), *beat.own)):
         return False  # of our own launcher, which knows where its jobs run
     return beat.is_beating(told, surely=surely)
 

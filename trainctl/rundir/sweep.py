@@ -47,7 +47,7 @@ class Queued:
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class Backlog:
     """What a sweep's launchers have seen last in the queue.
 
     Attributes:
@@ -60,24 +60,24 @@ class Waiting:
     queued: list[Queued]
 
 
-def write_waiting(sweep_dir: Path, waiting: Waiting | None) -> None:
+def write_backlog(sweep_dir: Path, backlog: Backlog | None) -> None:
     """Write down what waits; None: nothing does."""
-    path = _waiting_file(sweep_dir)
+    path = _backlog_file(sweep_dir)
     with contextlib.suppress(OSError):  # it is only shown
-        if waiting is None:
+        if backlog is None:
             path.unlink(missing_ok=True)
         else:
-            files.write_yaml(path, asdict(waiting), durable=False)
+            files.write_yaml(path, asdict(backlog), durable=False)
 
 
-def read_waiting(sweep_dir: Path) -> Waiting | None:
+def read_backlog(sweep_dir: Path) -> Backlog | None:
     """Read what waits; None where nothing does."""
-    record = files.read_mapping(_waiting_file(sweep_dir))
+    record = files.read_mapping(_backlog_file(sweep_dir))
     at, jobs, queued = number(record.get("at")), whole(record.get("jobs")), record.get("queued")
     if at is None or not isinstance(queued, list):
         return None
-    found = [Fields(each, _waiting_file(sweep_dir).name, []) for each in queued if isinstance(each, dict)]
-    return Waiting(
+    found = [Fields(each, _backlog_file(sweep_dir).name, []) for each in queued if isinstance(each, dict)]
+    return Backlog(
         at,
         jobs or 0,
         [
@@ -87,7 +87,7 @@ def read_waiting(sweep_dir: Path) -> Waiting | None:
     )
 
 
-def _waiting_file(sweep_dir: Path) -> Path:
+def _backlog_file(sweep_dir: Path) -> Path:
     return own_dir(sweep_dir) / "queued.yaml"
 
 

@@ -7,7 +7,6 @@ with its launcher, and all of its jobs with it.
 from __future__ import annotations
 
 import contextlib
-import json
 import mmap
 import os
 import platform
@@ -21,29 +20,23 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
-from trainctl.attempt.output import open_missing_streams
 from trainctl.compose.job import SweepContext
-from trainctl.errors import TrainctlError, UnreadableError
-from trainctl.launch.local import linux
+from trainctl.errors import TrainctlError
 from trainctl.launch.local.channel import Channel, ChannelClosed
 from trainctl.launch.local.client import Starter, why_not_fork
 from trainctl.launch.local.job import become_job
 from trainctl.launch.local.payload import unpack_context
 from trainctl.launch.local.warmup import rehearse
-from trainctl.launch.remote.allocation import slots_here
+from trainctl.launch.remote.addresses import look_for_locks
 from trainctl.launch.remote.stops import StopRequests
 from trainctl.launch.remote.wire import Address, WrongPeer, connect
 from trainctl.launch.slots.slot import Slot
-from trainctl.rundir import files
-from trainctl.rundir.beat import VARIABLE, Beat
 from trainctl.rundir.provenance import machine_facts
-from trainctl.rundir.status import ENGINE, ENGINE_LOG
 
 SPARE = 2  # connections for jobs that are kept ready, beside one for each slot
 _CONNECT_S = 120.0  # a launcher that was killed comes back within this, or its agents end
 _AGAIN_S = 1.0
 _PORTS = 1 << 16
-SEEN, UNSEEN = "seen", "not seen"  # what a node sees of its launcher's locks
 _NOTICES = (signal.SIGTERM, signal.SIGUSR2)
 
 
@@ -111,7 +104,7 @@ class Agent:
             refused, addresses = 0, self._find_addresses()
             for path, self._address in addresses:
                 try:
-                    self._look_for_locks(Beat(str(path)))
+                    self._facts["locks"] = look_for_locks(path)
                     hello = self._hello("agent")
                     channel = Channel(connect(self._address, hello, is_wanted=lambda: self._notice is None))
                     return channel, channel.receive_bytes()
@@ -124,15 +117,6 @@ class Agent:
                 raise ChannelClosed
             select.select([self._wake_read], [], [], _AGAIN_S)
         raise WrongPeer(why)
-
-    def _look_for_locks(self, launcher: Beat) -> None:
-        """Find out whether locks are carried between this node and the launcher's; else its beat stands for them."""
-        is_seen = launcher.is_seen
-        self._facts["locks"] = SEEN if is_seen else UNSEEN
-        if is_seen:
-            os.environ.pop(VARIABLE, None)
-        else:
-            os.environ[VARIABLE] = launcher.path
 
     def _hello(self, role: str, **more: Any) -> dict[str, Any]:
         return {"role": role, "agent": self._id, "facts": self._facts, "versions": versions(), **more}
@@ -263,57 +247,3 @@ def versions() -> dict[str, str]:
         "hydra-core": hydra.__version__,
         "omegaconf": omegaconf.__version__,
     }
-
-
-def command_of(engine: str, address: Path, options: Mapping[str, Any]) -> list[str]:
-    """Return the command that an engine runs on a node: an agent with the import path of this process.
-
-    Args:
-        engine: its name, as the status of a job says it.
-        address: the file in which the launcher says where it listens; or a directory with those of several.
-        options: `gpus_per_job` and `jobs_per_gpu`.
-    """
-    path = json.dumps(sys.path, default=os.fspath)
-    return [sys.executable, "-c", _BEGIN, path, engine, str(address), json.dumps(options)]
-
-
-def main() -> None:
-    """Be an agent."""
-    open_missing_streams()
-    if sys.argv[1] == "Ray":
-        linux.die_with_parent(os.getppid())  # the actor
-    engine, address, options = sys.argv[1], Path(sys.argv[2]), json.loads(sys.argv[3])
-    facts = {"engine": engine, "id": _FACTS[engine](), "node": socket.gethostname()}
-    os.environ[ENGINE] = f"{engine} {facts['id']}"
-    with contextlib.suppress(OSError):
-        printed = os.readlink("/proc/self/fd/1")
-        if os.path.isfile(printed):
-            os.environ[ENGINE_LOG] = printed
-    try:
-        slots = slots_here(**options)
-    except TrainctlError as error:
-        sys.exit(str(error))
-    sys.exit(Agent(lambda: read_addresses(address), facts, slots).run())
-
-
-def _slurm_id() -> str:
-    array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
-    return os.environ.get("SLURM_JOB_ID", "") if array is None else f"{array}_{task}"
-
-
-_FACTS: dict[str, Callable[[], str]] = {"Slurm": _slurm_id, "Ray": lambda: os.environ.get("TRAINCTL_RAY_ACTOR", "")}
-_BEGIN = f"import json, sys; sys.path[:] = json.loads(sys.argv.pop(1)); from {__name__} import main; main()"
-
-
-def addresses_in(directory: Path) -> list[Path]:
-    """Return the files in which the launchers of a sweep say where they listen."""
-    return sorted(directory.glob("*.json"))
-
-
-def read_addresses(path: Path) -> list[tuple[Path, Address]]:
-    """Read the address that a launcher has written for its agents, or those in a directory; not one taken back."""
-    found = []
-    for each in addresses_in(path) if path.is_dir() else [path]:
-        with contextlib.suppress(UnreadableError, FileNotFoundError, ValueError):  # taken back, or about to be
-            found.append((each, Address.read(files.read_bytes(each, files.MOST_SMALL).decode())))
-    return found

@@ -15,14 +15,14 @@ from typing import Protocol
 from trainctl.compose.job import SweepContext
 from trainctl.launch.executor import Host
 from trainctl.launch.local.payload import pack_context
-from trainctl.launch.remote.agent import SEEN, UNSEEN, addresses_in
+from trainctl.launch.remote.addresses import SEEN, UNSEEN, addresses_in
 from trainctl.launch.remote.hosts import Agents, RemoteStarter
 from trainctl.launch.settings import LauncherSettings
 from trainctl.rundir import files
 from trainctl.rundir.beat import EVERY_S, Beat, Beating, is_beating
 from trainctl.rundir.paths import own_dir
 from trainctl.rundir.status import process_started
-from trainctl.rundir.sweep import Queued, Waiting, write_waiting
+from trainctl.rundir.sweep import Backlog, Queued, write_backlog
 
 _LOOK_S = 2.0  # between two questions to the engine while something is waited for
 _CALM_S = 30.0  # while all is well
@@ -88,7 +88,7 @@ class AgentExecutor:
         self._address = address
         self._sweep_dir = sweep_dir
         self._others = 0  # launchers of the sweep beside this one
-        self._waiting: Waiting | None = None
+        self._backlog: Backlog | None = None
         self._told: set[str] = set()
         self._beating = Beating(address, self._stall)
         self._agents = agents
@@ -147,7 +147,7 @@ class AgentExecutor:
             if count > 0:
                 lines += self._engine.submit(count)
                 self._alive = self._engine.alive()
-        self._write_waiting(left)
+        self._write_backlog(left)
         return lines
 
     def _lost_hosts(self) -> list[tuple[RemoteStarter, str]]:
@@ -182,7 +182,7 @@ class AgentExecutor:
         is_last = not self._count_others()
         self._engine.close(is_last=is_last)
         if is_last:
-            write_waiting(self._sweep_dir, None)
+            write_backlog(self._sweep_dir, None)
 
     def _stall(self) -> None:
         """Others may have our jobs by now, where they do not see our locks."""
@@ -193,13 +193,14 @@ class AgentExecutor:
         others = [each for each in addresses_in(self._address.parent) if each != self._address]
         return sum(is_beating(Beat(str(each)), surely=True) for each in others)
 
-    def _write_waiting(self, left: int) -> None:
+    def _write_backlog(self, left: int) -> None:
         """Have others see what waits; that it still does as before is not written again."""
         queued = [each for each in map(self._engine.queued, sorted(self._alive - self._met)) if each is not None]
-        last, now = self._waiting, Waiting(time.time(), left, queued) if queued else None
+        last = self._backlog
+        now = Backlog(time.time(), left, queued) if queued else None
         if (last and (last.jobs, last.queued)) != (now and (now.jobs, now.queued)):
-            write_waiting(self._sweep_dir, now)
-            self._waiting = now
+            write_backlog(self._sweep_dir, now)
+            self._backlog = now
 
     def _hear(self) -> list[str]:
         self._agents.hear()

@@ -6,12 +6,14 @@ import socket
 import time
 
 import psutil
+import pytest
 from cluster_project import Project
 from slurm_node import SlurmNode
 from test_slurm import LONG, expected
 from waiting import wait_until
 
 
+@pytest.mark.brief
 def test_run_on_another_node_is_stopped_from_here(on_nodes: Project) -> None:
     process = on_nodes.start("lr=1,2", *LONG)
     on_nodes.wait_for("START", 2)
