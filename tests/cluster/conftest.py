@@ -27,12 +27,10 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     stats = terminalreporter.stats
     ran = {Path(each.nodeid.partition("::")[0]).name for kind in ("passed", "failed") for each in stats.get(kind, ())}
     skipped = {Path(str(each.nodeid).partition("::")[0]).name for each in stats.get("skipped", ())} - ran
-    for name, files in (("ran", ran), ("skipped", skipped)):
+    for name, files in (("ran", ran), ("were skipped", skipped)):
         parts = [part for file, part in PARTS.items() if file in files]
         if parts:
-            terminalreporter.write_line(
-                f"parts of the cluster suite that {'were ' * (name != 'ran')}{name}: {', '.join(parts)}"
-            )
+            terminalreporter.write_line(f"parts of the cluster suite that {name}: {', '.join(parts)}")
 
 
 @pytest.fixture(scope="session")

@@ -184,6 +184,7 @@ class Queue:
         self._changed: set[Host] = set()  # since they were served
         self._full: set[Host] = set()  # that had no process for one more job
         self._armed: dict[Host, bool] = {}  # with jobs that wait for a slot; whether one of these is run ahead
+        self._sent_away: set[int] = set()  # to get a slot on another host, once their processes have ended
         self._timed: set[Host] = set()  # of these, those that may have a slot though none is given back
         self.is_held_back = False
 
@@ -215,8 +216,9 @@ class Queue:
     def put_first(self, position: int) -> None:
         """Have a job come next, again."""
         if not self._left:  # else the hosts have as many as they take
-            self._touch_all()
+            self._changed.update([host for host in self._executor.hosts if host.pool.free] or self._executor.hosts)
         self._left.appendleft(position)
+        self._sent_away.discard(position)
 
     def hold_back(self, position: int, why: str | None) -> None:
         """Have a job that got no process come next, and none asked for until one has ended."""
@@ -342,12 +344,14 @@ class Queue:
         if self._left or all(host.pool.free for host in self._armed):
             return
         free = sum(host.pool.free for host in self._hosts if host.takes_one())
-        free -= sum(job.begins_anew for job in jobs.values()) if free > 0 else 0
+        self._sent_away &= jobs.keys()
+        free -= len(self._sent_away)
         for host in list(self._armed) if free > 0 else ():
             for job in jobs.of(host):
                 if free > 0 and job.is_armed and not host.pool.free:
                     job.begins_anew = True
                     job.close()
+                    self._sent_away.add(job.position)
                     free -= 1
 
     def _let_others_in(self, jobs: Jobs) -> None:
