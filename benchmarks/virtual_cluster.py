@@ -116,6 +116,9 @@ class Selector:
             pass
         return [(SimpleNamespace(data=self._known[each]), 1) for each in ready]
 
+    def get_map(self) -> dict[int, Any]:
+        return {descriptor: SimpleNamespace(data=data) for descriptor, data in self._known.items()}
+
     def close(self) -> None:
         self._known.clear()
 

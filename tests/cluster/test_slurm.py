@@ -126,18 +126,6 @@ def test_killed_agent_loses_no_job(on_slurm: Project) -> None:
     assert on_slurm.result("Lr_1") == expected(1, 150)
 
 
-def test_killed_job_is_tried_again_by_the_policy(on_slurm: Project) -> None:
-    process = on_slurm.start("lr=1,2", *LONG, "hydra.launcher.retries=1")
-    on_slurm.wait_for("START", 2)
-
-    process_of(on_slurm, "Lr_1").send_signal(signal.SIGKILL)
-
-    assert process.wait(200) == 0, on_slurm.said
-    assert "was killed by SIGKILL (9)" in on_slurm.said
-    assert on_slurm.status("Lr_1")["attempt"] == 2
-    assert on_slurm.status("Lr_2")["attempt"] == 1
-
-
 def test_same_command_completes_what_a_killed_launcher_left(on_slurm: Project, slurm: SlurmNode) -> None:
     process = on_slurm.start("lr=1,2,3", *LONG)
     on_slurm.wait_for("START", 3)
@@ -185,27 +173,6 @@ def test_failed_node_gives_its_jobs_back(on_slurm: Project, slurm: SlurmNode) ->
 
     assert process.wait(250) == 0, on_slurm.said
     assert [on_slurm.result(f"Lr_{lr}") for lr in (1, 2)] == [expected(lr, 150) for lr in (1, 2)]
-
-
-def test_failed_job_fails_alone_and_says_why(on_slurm: Project) -> None:
-    said = on_slurm.sweep("lr=1,2", "fail_at=3", code=1)
-
-    assert "ValueError: no luck" in said
-    assert on_slurm.status("Lr_1")["state"] == "failed"
-    assert "no luck" in (on_slurm.out / "Lr_1" / "job.log").read_text()
-
-
-def test_second_interrupt_ends_the_jobs_and_gives_the_allocations_back(on_slurm: Project, slurm: SlurmNode) -> None:
-    process = on_slurm.start("lr=1,2", *LONG)
-    on_slurm.wait_for("START", 2)
-
-    process.send_signal(signal.SIGINT)
-    on_slurm.wait_for("Ctrl-C again")
-    process.send_signal(signal.SIGINT)
-
-    assert process.wait(60) == 130
-    assert on_slurm.status("Lr_1")["state"] == "interrupted"
-    wait_until(lambda: not allocations(slurm), "no allocation is left")
 
 
 def test_run_in_an_allocation_is_edited_and_asked_from_outside(on_slurm: Project) -> None:

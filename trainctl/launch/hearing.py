@@ -27,12 +27,19 @@ class Hearing:
             self._selector.unregister(descriptor)
 
     def keep(self, name: str, sources: Iterable[tuple[int, Any]]) -> None:
-        """Listen to these of a kind, and to no others of that kind."""
+        """Listen to these of a kind, and to no others of that kind.
+
+        A descriptor may pass from one kind to another; and where several have one source, a number that was closed may
+        be that of a new one.
+        """
         known, wanted = self._sets.get(name, {}), dict(sources)
+        registered = self._selector.get_map()
         for descriptor in known.keys() - wanted.keys():
-            self.drop(descriptor)
+            if descriptor in registered and registered[descriptor].data is known[descriptor]:
+                self.drop(descriptor)
+        is_shared = len({id(source) for source in wanted.values()}) < len(wanted)
         for descriptor, source in wanted.items():
-            if known.get(descriptor) is not source:
+            if is_shared or descriptor not in registered or registered[descriptor].data is not source:
                 self.add(descriptor, source)
         self._sets[name] = wanted
 
