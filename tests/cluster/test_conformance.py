@@ -53,7 +53,7 @@ class ExecutorConformance:
         assert "no luck" in (project.out / failed / "job.log").read_text()
 
     def test_killed_job_is_tried_again_by_the_policy_and_a_stopped_one_is_not(self, project: Project) -> None:
-        process = project.start("lr=1,2,3", *LONG, "hydra.launcher.retries=1")
+        process = project.start("lr=1,2,3", "steps=400", "pause=0.1", "hydra.launcher.retries=1")
         project.wait_for("START", 3)
         wait_until(lambda: len(project.metrics("Lr_2")) > 5, "the second run is under way")
         assert "applied at step" in project.trainctl("set", "out/Lr_3", "lr=3")
@@ -64,7 +64,7 @@ class ExecutorConformance:
         assert "was killed by SIGKILL (9)" in project.said
         assert [project.status(name)["attempt"] for name in RUNS[:3]] == [2, 1, 1]
         assert [project.status(name)["state"] for name in RUNS[:3]] == ["done", "stopped", "done"]
-        assert project.result("Lr_1") == expected(1, 150)
+        assert project.result("Lr_1") == expected(1, 400)
 
     def test_second_interrupt_ends_all_jobs(self, project: Project) -> None:
         process = project.start("lr=1,2", *LONG)
