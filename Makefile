@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 LOCKED := 3.10 3.11 3.12 3.13
 LOCK :=
 comma := ,
-EXTRAS := dev,torch,lightning,transformers
+EXTRAS := dev,docs,torch,lightning,transformers
 # One version of PyTorch for all tests: its schedulers are compared with curves by hand, and none of them needs a GPU.
 TORCH := torch==2.13.0
 # For the tests of clusters alone.
@@ -26,7 +26,7 @@ FAULT_JOBS ?= 1000
 FAULTS = TRAINCTL_FAULT_SEED=$(FAULT_SEED) TRAINCTL_FAULT_ROUNDS=$(FAULT_ROUNDS) TRAINCTL_FAULT_JOBS=$(FAULT_JOBS)
 
 .NOTPARALLEL:
-.PHONY: help venv demo lock test test-main test-all test-hydra14 test-hydra14-all test-newest test-oldest test-page test-proxy test-faults test-attack test-cluster check format format-check lint types bench screenshots shots chromium nginx slurm clean
+.PHONY: help venv demo lock docs reference test test-main test-all test-hydra14 test-hydra14-all test-newest test-oldest test-page test-proxy test-faults fuzz test-attack test-cluster check format format-check lint types bench screenshots shots chromium nginx slurm clean
 
 help: ## say what each target does
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -132,7 +132,12 @@ test-faults: $(VENV)/.installed-dev ## the long form of the fault suite, with ne
 	@echo "seeds from $(FAULT_SEED) on, $(FAULT_ROUNDS) rounds"
 	$(FAULTS) $(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS) tests/faults
 
-check: format-check lint types test-hydra14 test-main ## everything that CI checks: format, lint, types, all tests but the long ones
+# One parser again from a seed: `TRAINCTL_FUZZ_SEED=seed TRAINCTL_FUZZ_CASES=4000 pytest tests/fuzz -k name`.
+fuzz: $(VENV)/.installed-dev ## 100,000 nearly right inputs for the parsers of all outside input, from a new seed
+	@echo "TRAINCTL_FUZZ_SEED=$(FAULT_SEED)"
+	TRAINCTL_FUZZ_SEED=$(FAULT_SEED) TRAINCTL_FUZZ_CASES=4000 $(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS) tests/fuzz
+
+check: format-check lint types docs test-hydra14 test-main ## everything that CI checks: format, lint, types, documentation, all tests but the long ones
 
 format: $(VENV)/.installed-dev ## format the code and mend what ruff can mend
 	$(BIN)/ruff format .
@@ -151,6 +156,12 @@ bench: $(VENV)/.installed-dev ## measure what a step and a job cost, beside the 
 	$(BIN)/python benchmarks/step.py
 	$(BIN)/python benchmarks/launch.py
 	$(BIN)/python benchmarks/page.py
+
+docs: $(VENV)/.installed-dev ## build the documentation as a site, in site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+reference: $(VENV)/.installed-dev ## write the pages of settings and commands from the code
+	$(BIN)/python docs/reference.py
 
 screenshots: $(VENV)/.installed-dev chromium ## take the pictures in docs/ anew, from a real sweep of the demo task
 	$(BIN)/python docs/screenshots.py

@@ -1,22 +1,15 @@
 """The Hydra callback: makes any job a recorded run, and shows it on a page.
 
 Callbacks are built in the launching process and pickled into jobs, so nothing is kept on `self` but how the program was
-started: what is open (the attempt, the tee, the use of the page) belongs to the process that opened it, and is kept in
-this module.
+started: what is open belongs to the process that opened it (`attempt/hydra_job`, `panel/server/trainer_page`).
 """
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import copy
-import logging
-import os
-import shlex
 import sys
 import traceback
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -25,53 +18,28 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, flag_override
 
-from trainctl.attempt import attempt as attempts
-from trainctl.attempt import environment, rendezvous
-from trainctl.attempt.output import Tee, keep_earlier_log, write_once
-from trainctl.attempt.process_limit import start_thread
+from trainctl.attempt import hydra_job, rendezvous
 from trainctl.attempt.rank import rank
-from trainctl.attempt.reservation import is_waiting
-from trainctl.attempt.run_facts import earlier_draws, plain_facts
 from trainctl.compose import _hydra
 from trainctl.compose.pairs import check_any_left, check_complete, fit, fit_sweep, known_to_hydra, warn_of_missing
-from trainctl.config.drawn import Draws, draw
 from trainctl.config.settings import Settings, settings_of
 from trainctl.config.settings_node import move_settings, setting
 from trainctl.errors import JobError, SettingError, TrainctlError
 from trainctl.launch.sweep_dir import settle_sweep_dir
-from trainctl.panel.server import handle as panel
-from trainctl.panel.server.launch import ways_from_elsewhere
-from trainctl.panel.server.watchdog import Guard
-from trainctl.rundir.lock import keep_in
+from trainctl.panel.server import trainer_page
 from trainctl.rundir.paths import RunDir
-from trainctl.rundir.provenance import Start, relative_to
+from trainctl.rundir.provenance import Start
 from trainctl.session.start_check import check_start, own_changelog
-
-log = logging.getLogger(__name__)
 
 _FORKING = "hydra_plugins.hydra_trainctl."  # our launchers
 
 
-@dataclass(slots=True)
-class _Around:
-    """What lies around the runs of this process: its output, the page and who looks after it, drawn values."""
-
-    tee: Tee | None = None
-    page: panel.PanelHandle | None = None
-    guard: Guard | None = None
-    draws: Draws | None = None
-
-
-_around = _Around()
-_told_at_the_end: dict[Path, Callable[[], None]] = {}  # by root, each once
-
-
 class TrainctlCallback(Callback):
-    """Attaches the recorder to every job and the page to every sweep or single run.
+    """Records every job as a run, and shows every sweep or single run on a page.
 
     Attributes:
-        may_run_ahead: what it does when a job starts may be done before the job has a slot.
-        start: of the program, noted where a sweep begins.
+        may_run_ahead: `on_job_start` may be called before the job has a slot.
+        start: how the program was started; set where a sweep begins.
     """
 
     may_run_ahead = True
@@ -91,24 +59,24 @@ class TrainctlCallback(Callback):
         except TrainctlError as error:
             _refuse(error)
         _join_host(config)
-        _draw(config)
-        if rank() != 0 or environment.offered(config.hydra.run.dir) is not None:
+        with known_to_hydra(config):
+            drawn = hydra_job.draw_values(config)
+        if hydra_job.is_of_another_process(config.hydra.run.dir):
             with flag_override(config, ["readonly", "struct"], False):
                 config.hydra.output_subdir = None
             return
         with known_to_hydra(config):
             run = RunDir.at(str(config.hydra.run.dir))
             try:
-                settings = check_start(run, config, () if _around.draws is None else _around.draws.texts)
+                settings = check_start(run, config, drawn)
             except TrainctlError as error:
                 _refuse(error)
         _show_page(run.path.parent, settings)
-        _guard_page()
-
-        _hydra.hear_exits(_leave_run)
+        trainer_page.guard()
+        _hydra.hear_exits(hydra_job.leave)
 
     def on_run_end(self, config: DictConfig, **kwargs: Any) -> None:
-        _leave_page()
+        trainer_page.leave()
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check what was asked before anything is made, then show the page. In the process of the launcher."""
@@ -128,19 +96,19 @@ class TrainctlCallback(Callback):
             except TrainctlError as error:
                 _refuse(error)
             root = Path(str(config.hydra.sweep.dir)).absolute()
-        _hydra.hear_exits(_leave_run)
+        _hydra.hear_exits(hydra_job.leave)
         if not is_preview:
             _show_page(root, settings)
             if launcher.startswith(_FORKING):
                 from trainctl.launch.local.client import once_forked  # loaded by the launcher in any case
 
-                once_forked.append(_guard_page)  # a launcher with threads could not fork
+                once_forked.append(trainer_page.guard)  # a launcher with threads could not fork
             else:
-                _guard_page()
+                trainer_page.guard()
         fit_sweep(config)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        _leave_page()
+        trainer_page.leave()
         try:
             check_any_left()
         except TrainctlError as error:
@@ -148,13 +116,11 @@ class TrainctlCallback(Callback):
 
     def on_job_start(self, config: DictConfig, *, task_function: Any, **kwargs: Any) -> None:
         """Begin the run where the launcher has not begun it already. In the process of the job, of rank 0 alone."""
-        if attempts.current() is not None or is_waiting() or rank() != 0:
-            return
-        if environment.offered(config.hydra.runtime.output_dir) is not None:
+        if hydra_job.has_begun(config.hydra.runtime.output_dir):
             return
         warn_of_missing()
         try:
-            _begin(config, task_function, self.start)
+            hydra_job.begin(config, task_function, self.start)
         except TrainctlError as error:
             if config.hydra.mode == RunMode.RUN:
                 _refuse(error)
@@ -162,8 +128,8 @@ class TrainctlCallback(Callback):
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         """End a run that `on_job_start` began: its own attempt, never the launcher's."""
-        attempt = attempts.current()
-        if attempt is None or not attempt.ends_with_job:
+        attempt = hydra_job.current()
+        if attempt is None:
             return
         if job_return.status is JobStatus.COMPLETED:
             job_return.return_value = value = attempt.outcome(job_return.return_value)
@@ -172,13 +138,13 @@ class TrainctlCallback(Callback):
                 job_return.status = JobStatus.FAILED
                 job_return.return_value = JobError(str(attempt.status.reason))
         elif isinstance(error := _hydra.outcome_of(job_return), SystemExit):  # as Hydra 1.4 gives it
-            _leave_run(error)
+            hydra_job.leave(error)
         else:
             if config.hydra.mode != RunMode.RUN:  # in a single run Hydra prints it, through the tee
                 traceback.print_exception(error)
-            attempt.end("failed", exit_code=1, reason=attempts.describe(error))
+            hydra_job.fail(error)
         if config.hydra.mode != RunMode.RUN:
-            _close_tee()
+            hydra_job.close_log()
 
 
 def _join_host(config: DictConfig) -> None:
@@ -188,9 +154,9 @@ def _join_host(config: DictConfig) -> None:
         return
     tried = copy.deepcopy(config)
     rendezvous.join(tried, host)
-    _draw(tried)
+    with known_to_hydra(tried):
+        drawn = hydra_job.draw_values(tried)
     with known_to_hydra(tried), contextlib.suppress(TrainctlError):
-        drawn = () if _around.draws is None else _around.draws.texts
         own_changelog(host, tried, settings_of(tried), drawn, is_composed=True)
         rendezvous.join(config, host)
 
@@ -213,107 +179,14 @@ def _explain_if_asked(config: DictConfig) -> None:
     raise SystemExit(0)
 
 
-def _draw(config: DictConfig) -> None:
-    """Give a single run's config the values that its resolvers draw, or have drawn for its run dir before."""
-    with known_to_hydra(config):
-        _around.draws = draw(config, setting(config, "hidden") or ())
-        if _around.draws.found:
-            _around.draws.put_back(earlier_draws(RunDir.at(str(config.hydra.run.dir)), setting(config, "replay")))
-
-
-def _begin(config: DictConfig, task: Any, start: Start | None) -> None:
-    run = RunDir.at(config.hydra.runtime.output_dir)
-    settings = settings_of(config)
-    draws = _around.draws if config.hydra.mode == RunMode.RUN else None
-    facts = plain_facts(config, settings, run, task, draws, start)
-    attempt = attempts.begin(run, config=config, settings=settings, facts=facts, left_by_exit="failed")
-    attempt.ends_with_job = True
+def _show_page(root: Path, settings: Settings) -> None:
     try:
-        keep_earlier_log(run, attempt.number)
-        _around.tee = Tee(run.log)
-        write_once(run.log)
-    except OSError as error:
-        log.warning("there is no %s: %s", run.log, error)
-        return
-    atexit.register(_close_tee)
-
-
-def _leave_run(leaving: SystemExit) -> None:
-    """End a run whose task has called `sys.exit`: with 0 it is done, as on a slot; any other code is a failure."""
-    attempt = attempts.current()
-    if attempt is None or not attempt.ends_with_job:
-        return
-    if leaving.code in (None, 0):
-        attempt.end("done", value=attempt.outcome(None), exit_code=0)
-    else:
-        code = leaving.code if isinstance(leaving.code, int) else 1
-        attempt.end("failed", exit_code=code, reason=f"the job called sys.exit({leaving.code!r})")
-
-
-def _close_tee() -> None:
-    atexit.unregister(_close_tee)
-    if _around.tee is not None:
-        _around.tee.close()
-        _around.tee = None
+        trainer_page.show(root, settings)
+    except TrainctlError as error:
+        _refuse(error)
 
 
 def _refuse(error: TrainctlError) -> NoReturn:
     """End the program with one sentence: a callback's exception would only be a warning in Hydra."""
     sys.stderr.write(f"{error}\n")
     raise SystemExit(1)
-
-
-def _show_page(root: Path, settings: Settings) -> None:
-    """Start or find the page's server, and say where it is; whatever goes wrong with it never stops training."""
-    try:
-        keep_in(settings.locks)
-        _around.page = panel.ensure(root, settings.panel)
-    except TrainctlError as error:
-        _refuse(error)  # a setting of the page that is not allowed
-    except OSError as error:
-        log.warning("there is no page: %s", error)
-    if _around.page is not None:
-        sys.stderr.write(f"page: {_around.page.url}\n")
-        for line in ways_from_elsewhere(settings.panel, _around.page.url):
-            sys.stderr.write(f"{line}\n")
-        sys.stderr.flush()
-        atexit.register(_leave_page)
-    if settings.panel.enabled:
-        _tell_at_the_end(root)
-
-
-def _tell_at_the_end(root: Path) -> None:
-    """Have the program's last line say how the page is shown again, however the program ends.
-
-    Exit hooks run in reverse: one that is there before the task is called runs after all that the task leaves behind.
-    """
-    shown, pid = relative_to(root.absolute(), Path.cwd()), os.getpid()
-
-    def tell() -> None:
-        if os.getpid() == pid and sys.stderr is not None:  # a forked child has the hook too
-            with contextlib.suppress(OSError, ValueError):  # a terminal that is gone
-                sys.stderr.write(f"trainctl panel {shlex.quote(shown)}\n")
-                sys.stderr.flush()
-
-    atexit.unregister(_told_at_the_end.pop(root, tell))
-    _told_at_the_end[root] = tell
-    atexit.register(tell)
-
-
-def _guard_page() -> None:
-    """Have the page's server started again, once, if it is killed or hangs."""
-    if _around.page is not None:
-        _around.guard = Guard(_around.page)
-        try:
-            start_thread(_around.guard, "the thread that starts the page's server again should it end")
-        except JobError as error:
-            log.warning("%s", error)
-
-
-def _leave_page() -> None:
-    if _around.guard is not None:
-        _around.guard.close()
-        _around.guard = None
-    if _around.page is not None:
-        _around.page.close()
-        _around.page = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 
 class TrainctlError(Exception):
-    """Something that was asked of trainctl and refused; its text is one sentence for the person who asked."""
+    """Base class of all errors that trainctl raises on purpose; the text is one sentence for the user."""
 
 
 class SettingError(TrainctlError, ValueError):
@@ -50,7 +50,7 @@ class RankError(TrainctlError, RuntimeError):
 
 
 class PairError(TrainctlError, ValueError):
-    """Two options of config groups do not go together, or what is registered about them is not clear."""
+    """Two options of config groups do not go together, or the rules registered for them contradict each other."""
 
 
 class IncompatibleError(PairError):

@@ -18,7 +18,7 @@ from trainctl.config.grid import GridSweeperConf
 from trainctl.config.naming import current_swept, name_of_parts
 from trainctl.config.overrides import task_parts
 from trainctl.config.settings import Settings
-from trainctl.config.settings_node import leave_out_of_dirname, move_settings
+from trainctl.config.settings_node import leave_out_of_dirname, move_settings, without_defaults
 from trainctl.launch.ray import RayConf
 from trainctl.launch.settings import SlotLauncherConf
 from trainctl.launch.slurm import SlurmConf
@@ -51,7 +51,7 @@ _NODES: dict[str, Any] = {
 
 @functools.cache
 def load(config_path: str) -> DictConfig:
-    """Return one of the configs, typed, always the same object: who reads the ConfigStore gets a copy."""
+    """Return one of the typed configs; it is always the same object, since the ConfigStore hands out copies."""
     config: DictConfig = OmegaConf.structured(_NODES[config_path])
     return config
 
@@ -71,7 +71,7 @@ def name_of(*, _root_: DictConfig) -> str:
 
 
 def _composed(config: DictConfig, overridden: list[str], for_job: bool) -> None:
-    """Move the settings of a config that Hydra has composed; not for a program that composes for itself.
+    """Move the settings of a config that Hydra has composed, except in a program that calls `hydra.compose` itself.
 
     `hydra.compose` takes Hydra's node away, and `trainctl.live(cfg)` would find no settings.
     """
@@ -82,4 +82,4 @@ def _composed(config: DictConfig, overridden: list[str], for_job: bool) -> None:
 
 _register()
 if _hydra.is_known():
-    _hydra.after_composing(_composed)
+    _hydra.after_composing(_composed, without_defaults)

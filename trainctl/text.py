@@ -38,7 +38,7 @@ def clean(value: object) -> str:
 
 
 def padded(cell: str, width: int, *, is_right: bool = False) -> str:
-    """Return a text with as many spaces after it, or before it, as make it `width` places wide on a terminal.
+    """Pad a text with spaces, after it or before it, to `width` columns of a terminal.
 
     >>> padded("ab", 4), padded("ab", 4, is_right=True)
     ('ab  ', '  ab')
@@ -50,7 +50,7 @@ def padded(cell: str, width: int, *, is_right: bool = False) -> str:
 
 
 def clean_line(line: str) -> str:
-    r"""Return a line of a log as a terminal would have left it: of what `\r` overwrote only the last stays.
+    r"""Return a line of a log as a terminal shows it in the end: only the text after the last `\r` stays.
 
     >>> clean_line("10 %\r99 %\r\n")
     '99 %'
@@ -90,7 +90,7 @@ def count(of: int | None) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """Write a time span in its two largest units; below ten seconds with one decimal. Nothing for None, NaN, infinity.
+    """Write a duration in its two largest units, below ten seconds with one decimal; empty for None, NaN and infinity.
 
     >>> duration(0.21), duration(42.4), duration(192), duration(7500), duration(280000), duration(3600)
     ('0.2 s', '42 s', '3 min 12 s', '2 h 5 min', '3 d 5 h', '1 h')
@@ -121,7 +121,7 @@ def rate(per_second: float | None) -> str:
 
 
 def steps(step: int | None, total: int | None) -> str:
-    """Write how far a run is.
+    """Write a run's progress in steps.
 
     >>> steps(812, 1000), steps(812, None), steps(None, None)
     ('812/1000', '812', '')
@@ -154,7 +154,7 @@ def one_line(of: Any) -> str:
 
 
 def changed(values: Sequence[tuple[int, Any]]) -> str:
-    """Write the values that a key has had, each but the first with the step from which on; of many the last.
+    """Write the values of a key over time, each but the first with the step it came at; of many values, the last ones.
 
     >>> changed([(0, 0.1), (1500, 0.001)]), changed([(0, 1), (5, 2), (6, 3), (7, 4), (8, 5)])
     ('0.1 → 0.001 @1500', '1 → … → 4 @7 → 5 @8')
@@ -175,7 +175,7 @@ def result(of: Any) -> str:
 
 
 def moment(seconds: float | None, *, day: bool = True) -> str:
-    """Write a time of the day here, with its date before it unless `day` is false."""
+    """Write a moment in local time, with the date unless `day` is false."""
     if seconds is None:
         return ""
     try:

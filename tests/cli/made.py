@@ -19,7 +19,7 @@ CLI = [sys.executable, "-c", "from trainctl.cli import main; main()"]
 PATIENT = [
     sys.executable,
     "-c",
-    "from trainctl.cli import do, main, request; do._REFUSAL_S = request.REFUSAL_S = 60; main()",
+    "from trainctl.cli import do, main, request; do.REFUSAL_S = request.REFUSAL_S = 60; main()",
 ]
 TRAINER = """
 import sys, time

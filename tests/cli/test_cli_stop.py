@@ -68,7 +68,7 @@ def test_stop_reaches_a_detached_sweep_by_its_name(app: Any, wait_until: Wait) -
     wait_until(app.ran, "the first job starts")
     listed = call(app, "ls")
     (launcher,) = find(app.path / "outputs" / "mine")
-    assert f"process {launcher.pid} launches jobs in outputs/mine since" in listed.stderr
+    assert f"process {launcher.pid} has been launching jobs in outputs/mine since" in listed.stderr
     assert call(app, "stop", "mine", "--now", "--wait").returncode == 0
     assert find(app.path / "outputs" / "mine") == []
     assert_refused(call(app, "stop", "mine"), "no launcher works in outputs/mine, so there is nothing to stop")

@@ -279,7 +279,7 @@ def test_ls_and_table_show_the_runs_that_are_asked_for(cli: Cli, tmp_path: Path)
     said = cli("ls", "--where", "score<0")
     assert "r0" not in said.stdout
     assert "2 of 3 runs" in said.stderr
-    assert cli("ls", "--where", "score>0").stdout == "no such runs below outputs\n"
+    assert cli("ls", "--where", "score>0").stdout == "no matching runs below outputs\n"
     table = cli("table", "--where", "score<0", "--sort", "-score")
     assert [line.split()[0] for line in table.stdout.splitlines()] == ["name", "r1", "r2"]
     assert_refused(cli("ls", "--state", "fail"), "--state 'fail' is not a state; allowed are queued, running, paused")
@@ -294,6 +294,7 @@ def test_help_lists_all_commands_whole_and_by_what_they_are_for(cli: Cli) -> Non
         assert f"\n{section}\n" in said or f"\n  {section}\n" in said
     listed = re.findall(r"^  ([a-z]+)  +[A-Z]", said, re.MULTILINE)
     assert sorted(listed) == sorted(set(listed))
+    assert len(re.findall(r"^  [a-z]+  +[A-Z].*\.$", said, re.MULTILINE)) == len(listed)  # a line each
     assert {"ls", "set", "replay", "run", "import"} <= set(listed)
     assert len(listed) == len(app.registered_commands) + len(app.registered_groups)
     assert cli("ls", "-h").stdout.startswith("Usage: trainctl ls")

@@ -201,11 +201,11 @@ def test_one_job_for_each_allocation(on_slurm: Project) -> None:
         (("+hydra.launcher.partitoin=gpu",), "partitoin"),
         (
             ("hydra.launcher.partition=nowhere",),
-            "Slurm takes no allocation: sbatch: error: invalid partition specified",
+            "Slurm refused an allocation: sbatch: error: invalid partition specified",
         ),
-        (("hydra.launcher.gpus_per_node=40",), "Slurm takes no allocation: "),
+        (("hydra.launcher.gpus_per_node=40",), "Slurm refused an allocation: "),
         (("hydra.launcher.timeout_min=0",), "hydra.launcher.timeout_min must be a whole number, at least 1, but got 0"),
-        (("hydra.launcher.setup=[exit 3]",), "ended before its agent came"),
+        (("hydra.launcher.setup=[exit 3]",), "ended before its agent connected"),
         (
             ("hydra.launcher.additional_parameters={WRAP: 1}",),
             "is not an option of sbatch",

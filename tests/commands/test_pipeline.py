@@ -109,15 +109,36 @@ def test_debug_runs_the_first_job_and_shows_what_it_prints(pipeline: Pipeline) -
     assert pipeline.runs() == ["X_1"]
     assert (pipeline.run_dir("X_1") / "train.log").read_text() == "from job 1\nand later\n"
     assert pipeline.run("-m", "x=1,2", "--debug").stdout == done.stdout  # though it is finished
+    replayed = pipeline.call("replay", str(pipeline.run_dir("X_1")))
+    assert replayed.returncode == 1
+    assert "start the one whose steps it records with trainctl.replay=" in replayed.stderr
+    assert "(train: echo from job 1; sleep 0.3; echo and later >&2; test: echo tested)" in replayed.stderr
 
 
 def test_key_that_no_job_can_have_is_refused_before_the_first_one_starts(pipeline: Pipeline) -> None:
-    pipeline.write({"train": "echo train ${x} >> ran.txt", "test": "echo test ${gone.below} >> ran.txt"}, x=1)
-    done = pipeline.run("-m", "x=1,2", "run.only=[train],[test]")
-    assert (done.returncode, pipeline.ran()) == (1, [])
-    assert "commands.test refers to gone, which the config does not have" in done.stderr
+    text = "echo test ${gone.below} ${flag:opt.size} ${oc.select:opt.none,7} ${by.way} >> ran.txt"
+    given = {"opt": {"size": 1}, "by": {"way": "${opt.size}"}}
+    pipeline.write({"train": "echo train ${x} >> ran.txt", "test": text}, x=1, **given)
+    done = pipeline.run("-m", "x=1,2", "trainctl.run.only=[train],[test]")
+    assert (done.returncode, pipeline.ran(), pipeline.runs()) == (1, [], [])
+    assert "commands.test refers to gone.below, which the config does not have" in done.stderr
+    assert "Traceback" not in done.stderr
     assert pipeline.run("-m", "x=1,2", "++gone.below=5,6").returncode == 0
     assert len(pipeline.ran()) == 8
+
+
+@pytest.mark.parametrize("lost", ["${opt.more}", "${flag:opt.size.x}", "${by.way}"])
+def test_key_below_a_section_that_one_option_lacks_is_refused_before_the_first_job(
+    pipeline: Pipeline, lost: str
+) -> None:
+    for option, more in (("full", "more: 2\nsize: {x: 3}"), ("bare", "size: 1")):
+        (pipeline.path / "opt").mkdir(exist_ok=True)
+        (pipeline.path / "opt" / f"{option}.yaml").write_text(more)
+    commands = {"train": f"echo {lost} >> ran.txt"}
+    pipeline.write(commands, by={"way": "${opt.more}"}, defaults=["trainctl", {"opt": "full"}, "_self_"])
+    done = pipeline.run("-m", "opt=full,bare")
+    assert (done.returncode, pipeline.runs()) == (1, [])
+    assert "which the config does not have" in done.stderr
 
 
 def test_spawned_jobs_run_commands_too(pipeline: Pipeline) -> None:

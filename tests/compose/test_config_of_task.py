@@ -132,7 +132,11 @@ def test_what_hydra_shows_of_a_job_is_the_users(run: Run) -> None:
     shown = yaml.loads(run("--cfg", "job", "trainctl.seed=3").stdout)
     assert shown == {"_target_": "lib.Trainer", "lr": 0.1}
     everything = yaml.loads(run("--cfg", "all", "trainctl.seed=3").stdout)
-    assert everything["hydra"]["trainctl"]["seed"] == 3
+    assert everything["hydra"]["trainctl"] == {"seed": 3, "poll_s": 0.5, "panel": {"enabled": False}}
+    of_hydra = yaml.loads(run("--cfg", "hydra", "--resolve", "hydra.job.name=${hydra:trainctl.sync_every}").stdout)
+    assert of_hydra["hydra"]["trainctl"] == {"poll_s": 0.5, "panel": {"enabled": False}}
+    assert of_hydra["hydra"]["job"]["name"] == "10"  # what is not printed is there all the same
+    assert "trainctl" not in yaml.loads(run("-cn", "first", "--cfg", "hydra").stdout)["hydra"]
     assert everything.keys() == {"_target_", "lr", "hydra"}
     about = run("--info", "config", "trainctl.seed=3")
     assert "poll_s" not in about.stdout.partition("Config\n")[2]

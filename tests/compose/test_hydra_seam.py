@@ -269,14 +269,19 @@ def test_list_that_is_made_instead_is_taken(led: Any) -> None:
     assert config.hydra.runtime.choices.db == "postgres"
 
 
-@proves("_apply_overrides_to_config", "_load_configuration_impl")
+@proves("_apply_overrides_to_config", "_load_configuration_impl", "get_sanitized_cfg")
 @pytest.mark.parametrize("is_for_job", [True, False])
 def test_composed_config_is_seen_with_the_keys_of_its_overrides_and_whom_it_is_for(
     led: Any, monkeypatch: pytest.MonkeyPatch, is_for_job: bool
 ) -> None:
     monkeypatch.setattr(_hydra.ConfigLoaderImpl, "_apply_overrides_to_config", staticmethod(_hydra._own_apply))
     seen: list[Any] = []
-    _hydra.after_composing(lambda config, keys, for_job: seen.append((config.lr, "hydra" in config, keys, for_job)))
+    monkeypatch.setattr(_hydra.Hydra, "get_sanitized_cfg", _hydra._own_sanitized)
+    _hydra.after_composing(
+        lambda config, keys, for_job: seen.append((config.lr, "hydra" in config, keys, for_job)),
+        lambda config: OmegaConf.create({"shown": config.lr, "hydra": {}}),
+    )
+    assert _hydra.Hydra.get_sanitized_cfg(None, OmegaConf.create({"lr": 5}), "job") == {"shown": 5}
     led.load_configuration("config", ["lr=3", "+x=1", "db=postgres"], RunMode.RUN, from_shell=is_for_job)
     assert seen == [(3, True, ["lr", "x"], is_for_job)]
     _hydra.apply_overrides(parse("lr=4"), OmegaConf.create({"lr": 1}))
@@ -285,7 +290,8 @@ def test_composed_config_is_seen_with_the_keys_of_its_overrides_and_whom_it_is_f
 
 def test_our_settings_come_before_all_other_configs(led: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_hydra.ConfigLoaderImpl, "_apply_overrides_to_config", staticmethod(_hydra._own_apply))
-    _hydra.after_composing(lambda config, keys, for_job: None)
+    monkeypatch.setattr(_hydra.Hydra, "get_sanitized_cfg", _hydra._own_sanitized)
+    _hydra.after_composing(lambda config, keys, for_job: None, lambda config: config)
     _, made = listed(led, f"+{_hydra.SETTINGS.rpartition('/')[0]}=settings")
     assert [each.config_path for each in made.defaults][:1] == [_hydra.SETTINGS]
 

@@ -65,7 +65,7 @@ def test_texts_become_what_the_values_without_a_schema_are() -> None:
     [
         (Optim, {"lr": "fast"}, "lr=fast: it is not of type float"),
         (Optim, {"warmup": "1.5"}, "warmup='1.5': it is not of type int"),
-        (Optim, {"color": "GREEN"}, "color=GREEN: it is none of RED, BLUE"),
+        (Optim, {"color": "GREEN"}, "color=GREEN: it is not one of RED, BLUE"),
         (Optim, {"nesterov": "maybe"}, "nesterov=maybe: it is not of type bool"),
         (Optim, {"betas": "many"}, "betas=many: it is not of type list"),
         (UNTYPED, {"i": "many"}, "i=many: it is not of type int"),

@@ -201,7 +201,9 @@ def test_options_are_known_without_hydra() -> None:
     config = OmegaConf.create({"task": {"name": "image"}, "model": "mlp"})
     assert pairs.chosen(config) == ("image", "mlp")
     assert pairs.configure(config) == config
-    with pytest.raises(PairError, match=r"the group model this is cannot be known: Hydra chose none, and model\.name"):
+    with pytest.raises(
+        PairError, match=r"the group model this is cannot be determined: Hydra chose none, and model\.name"
+    ):
         pairs.chosen(OmegaConf.create({"task": "image", "model": {"size": 3}}))
 
 

@@ -10,7 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from trainctl.config.identity import identity
-from trainctl.config.settings import IdentitySettings, Settings, recorded, settings_of
+from trainctl.config.settings import IdentitySettings, PanelSettings, Settings, recorded, settings_of
 from trainctl.config.settings_node import kept_node, leave_out_of_dirname, move_settings, put_back, setting
 
 
@@ -86,6 +86,16 @@ def test_field_that_a_structured_config_declares_stays() -> None:
     config = OmegaConf.structured(WithNode(trainctl={"seed": 3}))
     move_settings(config)
     assert (config.trainctl, config.hydra.trainctl) == ({"seed": 3}, {"seed": 3})
+
+
+def test_field_that_a_structured_config_declares_has_what_differs_from_the_defaults() -> None:
+    config = OmegaConf.structured(WithNode(trainctl=Settings(seed=3, panel=PanelSettings(port=5))))
+    move_settings(config)
+    assert config.trainctl == {"seed": 3, "panel": {"port": 5}}
+    assert config.hydra.trainctl.poll_s == 0.05
+    config = OmegaConf.structured(WithNode(trainctl=Settings()))
+    move_settings(config)
+    assert config.trainctl == {}
 
 
 def test_structured_root_gets_back_its_own_fields_alone() -> None:

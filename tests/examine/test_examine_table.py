@@ -75,6 +75,15 @@ def test_runs_that_still_wait_make_no_column_of_what_is_the_same_in_all_others(t
     assert table.attrs["constants"] == {}  # a command is no parameter
 
 
+def test_what_is_missing_is_no_value_and_no_parameter_of_all(tmp_path: Path) -> None:
+    for lr, size in ((0.1, "???"), (0.2, 8), (0.3, "???")):
+        config = {"lr": lr, "size": size, "model": {"vocab": "???"}, "given": "???"}
+        make(tmp_path / f"Lr_{lr}", config, f"lr={lr}", "+given=???", result=1)
+    table = Examiner().exam(tmp_path).table(metrics="result")
+    assert (values_of(table)["size"], table.attrs["constants"]) == ([None, 8, None], {})
+    assert "???" not in str(values_of(table))
+
+
 def test_the_best_of_each_group_is_named(sweep: Examiner) -> None:
     table = sweep.table(by="norm", best="result:max", metrics="loss:min")
     assert values_of(table) == {

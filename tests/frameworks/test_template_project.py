@@ -119,7 +119,7 @@ class Line(lightning.LightningModule):
         self.log("train/loss", loss)
         if "GO" in os.environ and self.global_step == 12:  # the test edits meanwhile
             while not os.path.exists(os.environ["GO"]): time.sleep(0.02)
-        if "GO" in os.environ and self.global_step == 28:  # and kills
+        if "HOLD" in os.environ and self.global_step == 28:  # and kills
             print("at 28", flush=True)
             time.sleep(1000)
         return loss
@@ -175,7 +175,7 @@ def project(tmp_path: Path) -> Iterator[Project]:
 
 def test_template_is_edited_killed_resumed_with_its_own_key_replayed_and_verified(project: Project) -> None:
     run = project.run("ModelLr_0.1")
-    project.start(GRID, GO="go")
+    project.start(GRID, GO="go", HOLD="here")
     project.until(lambda: run.progress.exists() and "step: 1" in run.progress.read_text())
     for edit in ("data.batch_size=4", "model.lr=0.02"):
         assert project.cli("set", str(run.path), edit, "--no-wait").returncode == 0
@@ -223,12 +223,17 @@ def test_template_is_edited_killed_resumed_with_its_own_key_replayed_and_verifie
     importlib.util.find_spec("hydra_plugins.hydra_optuna_sweeper") is None,
     reason="hydra-optuna-sweeper is not installed",
 )
-def test_search_by_optuna_that_was_killed_goes_on_with_the_trials_it_had(project: Project) -> None:
-    search = ["hparams_search=line_optuna", "trainer.max_epochs=1"]
-    project.start(*search)
+def test_search_by_optuna_that_was_edited_and_killed_goes_on_and_its_trial_is_replayed(project: Project) -> None:
+    search, log = ["hparams_search=line_optuna", "trainer.max_epochs=1"], project.path / "logs"
+    project.start(*search, GO="go")
+    project.until(lambda: any("step: 1" in run.progress.read_text() for run in find_runs(log) if run.progress.exists()))
+    edited = next(run for run in find_runs(log) if run.progress.exists())
+    assert project.cli("set", str(edited.path), "model.lr=0.02", "--no-wait").returncode == 0
+    (project.path / "go").touch()
     project.until(lambda: project.printed().count("DONE") >= 2)
     project.kill()
-    before = {run.path.name: read_result(run) for run in find_runs(project.path / "logs") if state_of(run) == "done"}
+    before = {run.path.name: read_result(run) for run in find_runs(log) if state_of(run) == "done"}
+    assert edited.path.name in before
     assert len(before) >= 2
 
     assert project.start(*search).wait(PATIENCE_S) == 0, project.printed()[-3000:]
@@ -241,3 +246,6 @@ def test_search_by_optuna_that_was_killed_goes_on_with_the_trials_it_had(project
     assert best["best_value"] == min(results.values())
     rate, size = best["best_params"]["model.lr"], best["best_params"]["data.batch_size"]
     assert results[f"DataBatchSize_{size}-ModelLr_{rate}"] == best["best_value"]
+    assert [edit.values for edit in loads(edited.changelog.read_text()).edits] == [{"model.lr": 0.02}]
+    verified = project.cli("replay", str(edited.path), "--verify")
+    assert verified.stdout.startswith("identical: "), verified.stdout[-2000:] + verified.stderr[-2000:]

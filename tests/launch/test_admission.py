@@ -188,7 +188,7 @@ def test_gpu_that_is_lost_while_waiting_is_refused(
     rooms = [room(0, min_free_mib=100), room(0, max_foreign_util=50)]
     reader.looks[UUIDS[0]] = Look()
     clock.now += LOOK_AGAIN_S
-    assert [why(each, slot(0)) for each in rooms] == ["GPU 0 does not answer any more"] * 2
+    assert [why(each, slot(0)) for each in rooms] == ["GPU 0 no longer answers"] * 2
 
 
 def test_gpu_that_is_too_small_is_refused_up_front(room: Callable[..., Room]) -> None:

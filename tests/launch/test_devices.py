@@ -160,7 +160,7 @@ def test_driver_that_does_not_answer_is_an_error_unless_the_slots_are_a_list() -
         raise SilentDriver("the NVIDIA driver says: Driver/library version mismatch")
 
     with pytest.raises(
-        SettingError, match=r"the NVIDIA driver says: .*; mend it, name them .* CUDA_VISIBLE_DEVICES=-1"
+        SettingError, match=r"the NVIDIA driver says: .*; fix that, name them .* CUDA_VISIBLE_DEVICES=-1"
     ):
         visible_gpus({}, fail)
     assert visible_gpus({}, fail, is_list=True).unasked is not None
@@ -170,7 +170,7 @@ def test_driver_that_does_not_answer_is_an_error_unless_the_slots_are_a_list() -
 def test_order_of_unlike_gpus_is_said(caplog: pytest.LogCaptureFixture, order: str, is_said: bool) -> None:
     with caplog.at_level(logging.INFO):
         visible("0", CUDA_DEVICE_ORDER=order)
-    assert ("taken in PCI bus order" in caplog.text) == is_said
+    assert ("interpreted in PCI bus order" in caplog.text) == is_said
 
 
 def test_entries_of_the_record_are_not_in_pci_order() -> None:

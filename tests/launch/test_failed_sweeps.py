@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,41 @@ def test_grids_end_in_the_same_way_and_their_jobs_run_again_alone(project: Path)
     assert repeated.returncode == 0, repeated.stderr
     both = run(project, "-m", "lr=0.3")
     assert "2 jobs: 2 skipped (" in both.stderr, both.stderr
+
+
+@pytest.mark.skipif(find_spec("hydra_plugins.hydra_optuna_sweeper") is None, reason="hydra-optuna-sweeper is not there")
+def test_sweeper_that_raises_what_failed_shows_no_way_through_hydra(project: Path) -> None:
+    search = [
+        "hydra/sweeper=optuna",
+        "hydra.sweeper.n_jobs=2",
+        "hydra.sweeper.n_trials=2",
+        "lr=interval(0,1)",
+        "mode=raise",
+    ]
+    failed = run(project, "-m", *search)
+    assert failed.returncode == 1
+    assert failed.stderr.count("FAILED outputs/app/") == 2
+    for words in ("Traceback", "Error executing job", "hydra/_internal"):
+        assert words not in failed.stderr, failed.stderr
+    assert "the loss is not finite" in failed.stderr[failed.stderr.index("2 jobs: 2 failed") :]
+
+
+class OddError(Exception):
+    """One that takes two arguments, and has an attribute."""
+
+    def __init__(self, what: str, at: int) -> None:
+        super().__init__(f"{what} at {at}")
+        self.at = at
+
+
+@pytest.mark.parametrize(
+    "error", [OddError("x", 3), OSError(2, "no", "f"), UnicodeDecodeError("utf-8", b"x", 0, 1, "y")]
+)
+def test_sweeper_can_catch_what_a_job_raised_by_its_class(error: Exception) -> None:
+    with pytest.raises(type(error)) as caught:
+        _ = as_told(failed_return([], error)).return_value
+    assert (str(caught.value), caught.value.args) == (str(error), error.args)
+    assert vars(caught.value).items() >= vars(error).items()
 
 
 def test_hydra_shows_all_where_that_is_asked_for(project: Path) -> None:

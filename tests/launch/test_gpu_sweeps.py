@@ -138,7 +138,7 @@ def test_jobs_on_amd_gpus_see_their_own(seeing: Any) -> None:
 def test_list_is_used_as_it_stands_where_nobody_can_be_asked(seeing: Any) -> None:
     values, said = seen(seeing, "hydra.launcher.slots=[0,1]", ROCR_VISIBLE_DEVICES="0,1")
     assert values == [("0", "0", "0,1", "0"), ("1", "1", "0,1", "1")]
-    assert said.count("hydra.launcher.slots=[0,1] is used as it stands") == 1
+    assert said.count("hydra.launcher.slots=[0,1] is used as it is") == 1
 
 
 def test_auto_says_what_it_cannot_count_and_hides_nothing(seeing: Any) -> None:

@@ -124,7 +124,7 @@ def test_stopped_launcher_holds_up_nobody_for_ever(locks: Callable[..., HostLock
     stopped.stdout.readline()
     stopped.send_signal(signal.SIGSTOP)
     try:
-        with pytest.raises(Taken, match="another launcher looks at the devices just now"):
+        with pytest.raises(Taken, match="another launcher is checking the devices"):
             ours.take(["GPU-a"])
     finally:
         stopped.kill()
@@ -145,16 +145,14 @@ def test_directory_is_private_and_may_vanish(locks: Callable[..., HostLocks], tm
 def test_directory_that_others_may_enter_is_refused(locks: Callable[..., HostLocks], tmp_path: Path) -> None:
     (tmp_path / "places").mkdir()
     (tmp_path / "places").chmod(0o755)
-    with pytest.raises(
-        SettingError, match=r"cannot be shared out in .*/places': it belongs to, or is open to, somebody"
-    ):
+    with pytest.raises(SettingError, match=r"cannot be shared in .*/places': it belongs to, or is open to, somebody"):
         locks()
 
 
 def test_directory_that_is_a_link_or_a_file_is_refused(locks: Callable[..., HostLocks], tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir(mode=0o700)
     (tmp_path / "places").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(SettingError, match="cannot be shared out"):
+    with pytest.raises(SettingError, match="cannot be shared"):
         locks()
     (tmp_path / "places").unlink()
     (tmp_path / "places").touch()
@@ -177,5 +175,5 @@ def test_directory_that_becomes_unusable_refuses_and_raises_nothing_else(
 ) -> None:
     ours = locks()
     (tmp_path / "places").chmod(0o777)
-    with pytest.raises(Taken, match="cannot be looked at"):
+    with pytest.raises(Taken, match="cannot be read"):
         ours.take(["GPU-a"])

@@ -53,7 +53,7 @@ def test_more_gpus_per_job_than_there_are_is_refused() -> None:
 
 @pytest.mark.parametrize("option", ["gpus_per_job", "jobs_per_gpu"])
 def test_gpus_that_are_asked_for_without_a_driver_are_refused(option: str) -> None:
-    with pytest.raises(SettingError, match=rf"{option}=1 asks for GPUs, but none is visible: .* no NVIDIA driver"):
+    with pytest.raises(SettingError, match=rf"{option}=1 needs GPUs, but none is visible: .* no NVIDIA driver"):
         names("auto", NONE, **{option: 1})
 
 

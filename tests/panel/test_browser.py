@@ -128,7 +128,7 @@ def test_error_stands_beside_its_field_and_nothing_is_sent(form: Any, training: 
     for text, reason in [
         ("fast", "the key takes a number (float)"),
         ("nan", "the key takes a finite number (float)"),
-        ("7", "the most that is allowed is 1"),
+        ("7", "the maximum is 1"),
     ]:
         widget = edit(page, "optim.lr", text)
         expect(row_of_key(page, "optim.lr").locator(".hint")).to_have_text(reason)

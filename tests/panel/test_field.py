@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,7 +12,8 @@ from hypothesis import strategies as st
 from trainctl.config.controls import Key
 from trainctl.config.edit import parse_edit
 from trainctl.panel.pages.theme import frame
-from trainctl.panel.widgets.field import Field, PendingEdit, change_of, options_of, set_text, text_of
+from trainctl.panel.widgets.actions import BUTTON, OwnAction
+from trainctl.panel.widgets.field import PendingEdit, change_of, options_of, text_of
 from trainctl.panel.widgets.pending import PendingBar, list_of
 
 KEYS = {
@@ -54,7 +56,7 @@ def test_text_is_read_by_the_type_of_its_key() -> None:
     [
         ("optim.lr", "fast", "the key takes a number (float)"),
         ("optim.lr", "nan", "the key takes a finite number (float)"),
-        ("optim.lr", "-1", "the least that is allowed is 0"),
+        ("optim.lr", "-1", "the minimum is 0"),
         ("optim.lr", "", "the key takes a number (float)"),
         ("optim.betas", "[1,", "not a list, such as [1, 2]"),
         ("tag", "${oc.env:HOME}", "interpolations (${...}) are not accepted from outside; give the value itself"),
@@ -75,26 +77,42 @@ def test_options_are_those_of_a_choice_and_of_a_switch_that_may_be_null() -> Non
     }
 
 
-def field_of(key: str, value: Any, *, is_blank: bool = False) -> Field:
-    return Field(key, KEYS, value, lambda: None, live=True, is_blank=is_blank)
+def told(action: OwnAction, **said: Any) -> None:
+    """Say what a browser says; it is the messages themselves that anybody may send."""
+    for callback in action.fields.view._msg__callbacks:
+        callback(SimpleNamespace(data=said))
 
 
-def test_field_of_an_action_says_what_is_wrong_and_is_blank_without_a_default() -> None:
-    field = field_of("optim.lr", None, is_blank=True)
-    assert (field.shown, field.view.error_state) == ("", False)
-    set_text(field.view, "fast")
-    assert (field.view.error_state, field.view.helper_text) == (True, "the key takes a number (float)")
-    set_text(field.view, "0.5")
-    assert (field.text, field.view.error_state, field.view.helper_text) == ("0.5", False, "")
+def made_action(asked: list[Any], **arguments: dict[str, Any]) -> OwnAction:
+    action = OwnAction("sample", {"arguments": arguments}, lambda name, given: asked.append((name, given)))
+    action.allow(True)
+    return action
 
 
-def test_field_of_an_action_offers_choices_and_is_closed_with_its_run() -> None:
-    assert field_of("kind", "other").view.options == ["other", "cosine", "linear"]
-    field = field_of("ema", True)
-    field.view.value = False
-    assert field.text == "false"
-    field.allow(False)
-    assert field.view.disabled
+def test_action_can_be_asked_for_once_its_arguments_are_right() -> None:
+    asked: list[Any] = []
+    action = made_action(
+        asked, n=Key("int").to_dict(), how={**Key("str", choices=["fast", "slow"]).to_dict(), "default": "slow"}
+    )
+    assert action.fields.shown(BUTTON)["disabled"]  # n has no default
+    told(action, values={"n": "four"}, pressed=BUTTON)
+    assert action.fields.shown("n")["error"] == "the key takes a whole number (int)"
+    told(action, values={"n": "4", "how": "odd"}, pressed=BUTTON)
+    told(action, values={"how": "fast"}, pressed=BUTTON)
+    action.allow(False)
+    told(action, pressed=BUTTON)
+    assert asked == [("sample", {"n": "4"}), ("sample", {"n": "4", "how": "fast"})]
+
+
+@pytest.mark.parametrize(
+    "said", [None, 1, [], {"values": 3}, {"values": {"n": 4}}, {"values": {"x": "1"}}, {"pressed": ["n"]}]
+)
+def test_fields_take_nothing_else_from_a_browser(said: Any) -> None:
+    asked: list[Any] = []
+    action = made_action(asked, n=Key("int").to_dict(), big={**Key("bool").to_dict(), "default": True})
+    for callback in action.fields.view._msg__callbacks:
+        callback(SimpleNamespace(data=said))
+    assert (action.fields.shown("n")["value"], action.fields.is_on("big"), asked) == ("", True, [])
 
 
 @given(st.one_of(st.floats(allow_nan=False, allow_infinity=False), st.integers(), st.booleans(), st.text(max_size=50)))
@@ -113,7 +131,7 @@ def test_bar_opens_apply_only_for_right_changes_that_are_not_waited_for() -> Non
     for changes, waiting in [([], False), ([right], False), ([right, wrong], False), ([right], True)]:
         bar.show(changes)
         bar.answer("", busy=waiting)
-        seen.append((bar._apply.disabled, bar._discard.disabled))
+        seen.append(tuple(bar.fields.shown(name)["disabled"] for name in ("apply", "discard")))
     assert seen == [(True, True), (False, False), (True, False), (True, False)]
 
 

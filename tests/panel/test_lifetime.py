@@ -151,7 +151,7 @@ def test_command_takes_the_server_that_is_there_and_leaves_it(left: tuple[Task, 
         assert panel.stdout is not None
         assert panel.stdout.readline() == f"{record.url}\n"
         assert panel.stdout.readline() == f"to look only: {reader_url(record.url)}\n"
-        assert panel.stdout.readline() == "It was there already: Ctrl-C leaves it.\n"
+        assert panel.stdout.readline() == "The page was running already: Ctrl-C leaves it running.\n"
         panel.send_signal(signal.SIGINT)
         assert panel.wait(60) == 0
     assert handle.find(task.path / "outputs" / "app") == record

@@ -168,3 +168,40 @@ def test_form_of_a_replay_is_read_only_from_the_start(page: Any, run: RunDir, se
             ).to_have_count(0)
         finally:
             page.goto(run_url(served, "run"))
+
+
+# how many labels of fields can be seen, and which of them lie on their field or are not on one line with it
+LAID_OUT = """() => {
+    const parts = [], seen = root => { for (const part of root.querySelectorAll("*")) {
+        if (part.matches(".tools label") && part.checkVisibility()) parts.push(part);
+        if (part.shadowRoot) seen(part.shadowRoot);
+    } };
+    seen(document);
+    const wrong = parts.filter(part => {
+        const field = part.querySelector("input, select").getBoundingClientRect(), range = document.createRange();
+        const named = [...part.querySelectorAll("span:not(.wrong)"), part].flatMap(one => [...one.childNodes]);
+        const text = named.find(one => one.nodeType === 3);
+        range.selectNode(text);
+        const said = range.getBoundingClientRect(), middle = one => (one.top + one.bottom) / 2;
+        const isApart = said.right <= field.left || field.right <= said.left;
+        return !isApart || Math.abs(middle(said) - middle(field)) > 2;
+    });
+    return [parts.length, wrong.map(part => part.textContent)];
+}"""
+
+
+def test_labels_stand_beside_their_fields_and_on_one_line_with_them(page: Any) -> None:
+    number, wrong = page.evaluate(LAID_OUT)
+    assert number >= 4
+    assert wrong == []
+
+
+def test_bar_of_edits_breaks_no_rule_of_accessibility(page: Any) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="the check needs axe-playwright-python")
+    found = axe.Axe().run(page).response["violations"]
+    broken = {one["id"]: [node["html"][:160] for node in one["nodes"]] for one in found}
+    assert {
+        rule: nodes
+        for rule, nodes in broken.items()
+        if rule.startswith(("aria-prohibited", "aria-all", "label", "color"))
+    } == {}

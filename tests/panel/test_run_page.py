@@ -196,8 +196,7 @@ def test_tabs_show_config_overrides_and_files_without_secrets(page: Any, url: st
     expect(page.get_by_role("cell", name="executable")).to_be_visible()
     tab(page, "files").click()
     expect(page.get_by_role("cell", name="metrics.jsonl")).to_be_visible()
-    page.get_by_label("read").click()
-    page.get_by_role("menuitem", name="changelog.yaml").click()
+    page.get_by_label("read", exact=True).select_option("changelog.yaml")
     expect(page.get_by_text("api_key: •••")).to_be_visible()
     assert "verysecret" not in page.content()
     assert "a hidden value" not in page.content()
@@ -212,7 +211,7 @@ def test_stop_asks_again_and_the_run_ends(page: Any, url: str, training: Trainin
         open_run(page, url, "stopped")
         button(page, "Stop").click()
         button(page, "Stop now?").click()
-        expect(page.get_by_text("This run is not running (done)")).to_be_visible()
+        expect(page.get_by_text("This run is not running (stopped)")).to_be_visible()
         assert other.process.wait(timeout=60) == 0
         expect(row_of_key(page, "optim.lr").get_by_role("button")).to_have_count(0)
         expect(button(page, "Pause")).to_be_hidden()

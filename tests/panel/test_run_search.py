@@ -110,7 +110,7 @@ def test_search_of_many_foreign_directories_ends_and_says_where(
     assert len(found.beyond) > 10
     assert tmp_path / "data" / "39" / "images" in found.beyond
     tell_left_out(found)
-    assert "and did not look into" in capsys.readouterr().err
+    assert "and did not search" in capsys.readouterr().err
     again = Search(tmp_path)
     assert again.runs() == [near]
     assert again.passed_over == found.beyond

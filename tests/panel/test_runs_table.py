@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,9 +15,11 @@ import pytest
 from browsing import CHROMIUM, NAME, Training, expect, settle, shot, wait_for
 from made_sweep import make_run, make_sweep
 
+from trainctl.cli.runs import choose
 from trainctl.config.changelog import Changelog, Edit, dumps
 from trainctl.errors import SettingError
 from trainctl.panel.data.run_index import RunIndex, parsed
+from trainctl.panel.data.run_view import RunRow
 from trainctl.panel.data.watcher import Watcher
 from trainctl.panel.widgets import run_table
 from trainctl.panel.widgets.run_table import RunTable, Shown, cell
@@ -107,6 +110,56 @@ def test_filter_takes_words_and_conditions_of_values(root: Path) -> None:
         with pytest.raises(SettingError, match=reason):
             index.found(wrong)
     assert parsed('"two words" a="b c"')[0] == ['"two words"']
+
+
+SAME_EVERYWHERE = (
+    *("optim.lr>0.05", "lr>0.4", "norm=new state=done", "norm!=new", "state=failed", "result>=0.901", "loss<0.1"),
+    *("width>=64", "width<64", "note=plain", "edits>0", "edits=1", "slot=2", "step>=100", "reason!=x", "took>=0"),
+    *("took_s>=0", "name=edited", "accuracy>0.5 seed=1", "nothing=3", "depth=null", "optim.lr>x"),
+)
+
+
+def test_page_and_command_line_find_the_same_runs_by_the_same_conditions(root: Path) -> None:
+    for at in range(12):
+        norm, rate, state = ("new", "batch")[at % 2], (0.1, 0.01)[at % 3 > 0], ("done", "failed")[at % 5 == 4]
+        run = make_run(
+            root, f"r{at}", [f"norm={norm}", f"optim.lr={rate}"], state=state, result=0.9 + at / 1000, slot=str(at % 4)
+        )
+        edit(run, norm=norm, optim={"lr": rate}, seed=at // 6, note="plain")
+    edited = make_run(root, "edited", ["norm=new", "optim.lr=0.1"])
+    edit(edited, Edit(5, {"optim.lr": 3.0}), norm="new", optim={"lr": 0.1}, model={"width": 64})
+    edit(make_run(root, "plain", []), norm="new", optim={"lr": 0.5}, model={"width": 32}, note="plain")
+    watcher = Watcher(root)
+    rows = watcher.rows()
+    wait_for(lambda: watcher.examined() is not None, "all configs")
+    index = RunIndex(watcher.examined)
+    index.follow(rows)
+    summaries = [row.summary for row in rows.values()]
+
+    def told(find: Callable[[], Iterable[str]]) -> list[str] | str:
+        try:
+            return sorted(find())
+        except SettingError as error:
+            return str(error).partition(";")[0]
+
+    def on_both(text: str) -> tuple[object, object]:
+        listed = told(lambda: [one.run.name for one in choose(summaries, root, None, [text], None)])
+        return told(lambda: index.found(text)), listed
+
+    found = {text: on_both(text) for text in SAME_EVERYWHERE}
+    assert {text: pair for text, pair in found.items() if pair[0] != pair[1]} == {}
+    assert found["width<64"][0] == ["plain"]
+    assert found["lr>0.4"][0] == ["edited", "plain"]
+    assert not index.is_waiting
+
+
+def test_what_only_configs_tell_is_read_when_it_is_asked_for(root: Path, sent: Any) -> None:
+    make_sweep(root, 6)
+    table = sent()
+    assert "are being read" in table.tell("filter", text="note=plain optim.lr>0.05")["wrong"]
+    wait_for(lambda: table.watcher.examined() is not None, "all configs")
+    told = table.look()
+    assert (told["wrong"], told["found"]) == ("", 2)
 
 
 def test_order_is_running_then_newest_and_numbers_are_sorted_as_numbers(root: Path, sent: Any) -> None:
@@ -207,7 +260,8 @@ def test_wrong_condition_is_said_and_what_was_found_stays(root: Path, sent: Any)
 def test_slots_and_failures_are_told(root: Path) -> None:
     make_sweep(root, 10)
     make_run(root, BAD.replace("/", ""), [f"key={BAD}"], slot=BAD, state="failed")
-    rows = Watcher(root).rows()
+    rows = dict(Watcher(root).rows())
+    rows["waits"] = RunRow(dataclasses.replace(next(iter(rows.values())).summary, state="queued", slot=None), None)
     assert slots(rows).count("idle</span>") == 5
     assert "2 failed or interrupted" in failures(rows)
     assert "the loss is nan" in failures(rows)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
 from browsing import CHROMIUM, PATIENCE_S, expect, run_url, settle
@@ -33,6 +35,7 @@ OTHERS = (
 STATES = {"state": PAYLOAD, "failed": "failed", "list": [PAYLOAD, {PAYLOAD: PAYLOAD}], "url": URL, "others": OTHERS}
 PAYLOADS = {"url": URL, "others": OTHERS}
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+INSERTED = "const one = document.createElement('script'); one.text = 'window.pwned = 6'; document.body.append(one)"
 FIELDS = ("slot", "host", "reason", "signal", "started", "attempt", "pid", "exit_code")
 
 
@@ -101,4 +104,19 @@ def test_script_in_any_file_is_only_text_on_every_page(browser: Any, hostile_url
         if what.startswith("run page of failed"):
             expect(page.get_by_text("this run takes no edits")).to_be_visible()
     assert [each for each in said if "Content Security Policy" in each] == []  # nothing of ours needs what it forbids
+    page.evaluate(INSERTED)  # as if a text had come into the page as markup
+    assert page.evaluate("window.pwned") is None
+    assert [each for each in said if "Content Security Policy" in each] != []
     context.close()
+
+
+@pytest.mark.parametrize("route", ["", *(f"run/{name}" for name in STATES), "compare?a=state&b=failed"])
+def test_page_as_it_is_sent_holds_nothing_of_a_run(hostile_url: str, route: str) -> None:
+    base, _, query = hostile_url.partition("?")
+    path, _, more = route.partition("?")
+    request = urllib.request.Request(f"{base}{path}?{more}&{query}")
+    request.add_header("Authorization", f"Bearer {dict(parse_qsl(query))['token']}")
+    with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
+        page = answer.read().decode()
+    assert "<script" in page
+    assert [each for each in ("pwned", "onerror", "onload", "HYPERLINK") if each in page] == []

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import get_args
 
 import pytest
 from made_sweep import make_run
 
-from trainctl.panel.data.run_index import RunIndex
+from trainctl.panel.data.run_index import RunIndex, mean_of
 from trainctl.panel.data.run_view import RunRow
 from trainctl.panel.widgets import summary
 from trainctl.rundir import sweep
@@ -32,10 +33,15 @@ def test_every_kind_of_failure_has_its_reason_and_its_log(tmp_path: Path, state:
     assert 'href="run/x%2Fa?tab=log"' in text
 
 
-def test_idle_slots_stay_in_sight(tmp_path: Path) -> None:
+def test_idle_slots_stay_in_sight_while_a_job_runs_or_waits_and_no_longer(tmp_path: Path) -> None:
     rows = {name: RunRow.of(make_run(tmp_path, name, [], slot=name)) for name in ("1", "0")}
-    text = summary.slots(rows)
+    waits = dataclasses.replace(rows["0"].summary, state="queued", slot=None)
+    text = summary.slots({**rows, "waits": RunRow(waits, None)})
     assert text.index("<b>0</b> idle") < text.index("<b>1</b> idle")
+    runs = dataclasses.replace(rows["0"].summary, state="running", slot="2")
+    assert summary.slots({**rows, "runs": RunRow(runs, None)}).count(" idle</span>") == 2
+    alone = dataclasses.replace(rows["0"].summary, state="running", slot=None)
+    assert summary.slots({**rows, "alone": RunRow(alone, None)}) == ""
 
 
 def test_memory_of_a_slot_stands_beside_it_while_it_is_fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,3 +63,9 @@ def test_record_of_another_shape_says_nothing(tmp_path: Path, text: str, monkeyp
     assert read_memory(tmp_path) == {"0": (1.0, 2.0)}
     (tmp_path / ".trainctl" / "memory.yaml").write_text(text)
     assert read_memory(tmp_path) == {}
+
+
+def test_equal_results_have_no_deviation(tmp_path: Path) -> None:
+    index = RunIndex()
+    index.follow({str(at): RunRow.of(make_run(tmp_path, str(at), [], result=0.1)) for at in range(3)})
+    assert mean_of(list(index.entries), "result") == (0.1, 0.0)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from trainctl.config.changelog import Changelog, Edit, dumps
 from trainctl.config.controls import Key
 from trainctl.panel.data import run_view, watcher
 from trainctl.panel.data.run_view import RunFiles, value_at
-from trainctl.panel.data.watcher import Search, Watcher
+from trainctl.panel.data.watcher import PIECE, Search, Watcher
 from trainctl.rundir import files
 from trainctl.rundir.lock import RunLock
 from trainctl.rundir.paths import RunDir
@@ -177,3 +179,33 @@ def test_record_of_another_shape_is_no_record(tmp_path: Path) -> None:
         assert place.read_record() is None
     os.unlink(place.record)
     assert place.read_record() is None
+
+
+def test_first_look_at_many_runs_shows_them_as_they_are_read_and_holds_nobody_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for at in range(120):
+        (run := RunDir.at(tmp_path / f"r{at:03}")).create()
+        files.write_yaml(run.run, {"name": run.name})
+    read, go_on = RunFiles.row, threading.Event()
+
+    def slow(found: RunFiles) -> Any:
+        if found.run.name == "r060":
+            assert go_on.wait(60)
+        return read(found)
+
+    monkeypatch.setattr(RunFiles, "row", slow)
+    watcher = Watcher(tmp_path)
+    watcher.start()
+    try:
+        with watcher.watching_rows():
+            wait_until(lambda: len(watcher.rows()) == PIECE, "the first runs, while the others are not read")
+            assert watcher.left == 120 - PIECE
+            began = time.monotonic()
+            assert len(watcher.fresh_rows()) == PIECE
+            assert time.monotonic() - began < 30
+            go_on.set()
+            wait_until(lambda: len(watcher.rows()) == 120 and not watcher.left, "all runs")
+    finally:
+        go_on.set()
+        watcher.close()

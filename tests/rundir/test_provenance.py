@@ -107,7 +107,7 @@ def test_facts_of_this_machine_are_complete(monkeypatch: pytest.MonkeyPatch, tmp
     monkeypatch.setenv("WORLD_SIZE", "4")
     facts = machine_facts()
     assert list(facts) == [
-        "script", "module", "cwd", "git", "python", "executable", "host", "world_size", "packages",
+        "format", "script", "module", "cwd", "git", "python", "executable", "host", "world_size", "packages",
     ]  # fmt: skip
     assert (facts["cwd"], facts["world_size"], facts["executable"]) == (str(tmp_path), 4, sys.executable)
 

@@ -50,7 +50,7 @@ def test_summary_of_a_killed_run_is_interrupted_with_a_reason(run: RunDir) -> No
     row = summarize(run)
     assert row.state == "interrupted"
     assert row.reason is not None
-    assert row.reason.endswith("left no word of how it ended (killed, a full disk, or the machine went down)")
+    assert row.reason.endswith("without recording how it ended (killed, a full disk, or the machine went down)")
 
 
 def test_summary_of_a_failed_run_gives_the_recorded_reason_and_duration(run: RunDir) -> None:

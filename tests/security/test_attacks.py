@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import http.client
 import socket
 from collections.abc import Iterator
@@ -220,8 +221,24 @@ def test_many_clicks_for_many_runs_share_one_allowance_a_run(tmp_path: Path, mon
     bulk = Bulk(SimpleNamespace(view=views.get, fresh_view=views.get), may_ask=True)  # type: ignore[arg-type]
     bulk.choose(list(views))
     for _ in range(4):
-        bulk._do("pause")
+        bulk._pressed("pause")
     assert [len(list(view.row.summary.run.inbox.iterdir())) for view in views.values()] == [2, 2]
+
+
+def test_edit_of_many_runs_can_be_forced_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = RunDir.at(tmp_path)
+    run.create()
+    view = dataclasses.replace(RunView(RunRow.of(run)), keys={"lr": Key("float")})
+    monkeypatch.setattr(RunView, "is_editable", True)
+    monkeypatch.setattr(Summary, "state", "running")
+    bulk = Bulk(SimpleNamespace(view=lambda _: view, fresh_view=lambda _: view), may_ask=True)  # type: ignore[arg-type]
+    bulk.choose(["a"])
+    for _ in range(2):
+        for callback in bulk.fields.view._msg__callbacks:
+            values = {"key": "lr", "value": "0.5", **({"force": True} if not list(run.inbox.iterdir()) else {})}
+            callback(SimpleNamespace(data={"values": values, "pressed": "apply"}))
+    asked = sorted(map(files.read_mapping, run.inbox.iterdir()), key=lambda one: bool(one.get("force")))
+    assert [(one["edits"], bool(one.get("force"))) for one in asked] == [({"lr": "0.5"}, False), ({"lr": "0.5"}, True)]
 
 
 def test_reader_files_nothing_whatever_the_page_is_told(tmp_path: Path) -> None:

@@ -225,12 +225,27 @@ def test_answers_forbid_framing_referrers_and_foreign_content(client: Client, ro
         _, back, _ = client.ask(route, headers)
         assert "default-src 'self'" in back["content-security-policy"]
         assert "frame-ancestors 'none'" in back["content-security-policy"]
-        assert "unsafe-eval" not in back["content-security-policy"]
+        scripts = re.search(r"script-src ([^;]*);", back["content-security-policy"])
+        assert scripts is not None
+        assert "unsafe" not in scripts[1]
         assert "script-src-attr 'none'; frame-src 'none'" in back["content-security-policy"]
         assert back["referrer-policy"] == "no-referrer"
         assert back["x-frame-options"] == "DENY"
         is_code = route.startswith("static") and headers
         assert back["cache-control"] == ("private, max-age=86400" if is_code else "no-store")
+
+
+def test_scripts_of_a_page_carry_a_nonce_of_their_answer(client: Client) -> None:
+    nonces = []
+    for _ in range(2):
+        _, back, page = client.ask("", client.bearer)
+        found = re.search(r"script-src [^;]*'nonce-([\w-]{22})'", back["content-security-policy"])
+        assert found is not None
+        tags = re.findall("<script[^>]*>", page)
+        assert len(tags) > 2
+        assert [each for each in tags if f'nonce="{found[1]}"' not in each] == []
+        nonces.append(found[1])
+    assert nonces[0] != nonces[1]
 
 
 def test_session_token_of_a_page_holds_no_headers_or_cookies(client: Client) -> None:

@@ -7,8 +7,10 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from broken_runs import make_run
 
 from trainctl.config.changelog import Changelog, Edit, dumps
 from trainctl.config.controls import Key
@@ -19,6 +21,7 @@ from trainctl.panel.widgets.log import read_end
 from trainctl.rundir import files
 from trainctl.rundir.events import read_events
 from trainctl.rundir.paths import RunDir
+from trainctl.rundir.summary import MOST_CHECKED, summarize
 
 SECRETS = ("sk-first-111", "sk-second-222", "hush-hush", "pass word 333")
 
@@ -102,6 +105,24 @@ def test_view_holds_no_secret(run: RunDir) -> None:
     assert (view.values["lr"], view.values["max_tokens"]) == (0.2, 512)
     assert "secret" in str(view.keys["quiet"].locked)
     assert view.keys["lr"].locked is None
+
+
+@pytest.mark.parametrize("steps", [2, 3000], ids=["parsed", "too-long-to-be-parsed"])
+@pytest.mark.parametrize(
+    "edit", [{"api.KEY": "edited-secret"}, {"api": {"KEY": "edited-secret"}}], ids=["key", "section"]
+)
+def test_secret_that_an_edit_brought_is_hidden_in_rows(tmp_path: Path, steps: int, edit: dict[str, Any]) -> None:
+    run = make_run(tmp_path, "edited", 0.1)
+    files.write_yaml(run.result, {"value": "uses edited-secret"})
+    edits = [
+        Edit(step, {"lr": 0.1 + step}, who="me", via="cli", note="a note of some words") for step in range(1, steps)
+    ]
+    run.changelog.write_text(dumps(Changelog({"lr": 0.1, "api": {"KEY": None}}, [*edits, Edit(steps, edit)])))
+    assert (run.changelog.stat().st_size > MOST_CHECKED) == (steps == 3000)
+    row = summarize(run)
+    assert row.edits == steps
+    assert row.result == f"uses {MASK}"
+    assert row.masking.text("edited-secret") == MASK
 
 
 def test_log_and_files_are_shown_without_secrets(run: RunDir) -> None:

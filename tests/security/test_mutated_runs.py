@@ -18,7 +18,7 @@ from broken_runs import BOMB, DEEP, PLACED
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from trainctl.cli import details, diff, explain, record, runs, tail
+from trainctl.cli import config, details, diff, record, runs, tail
 from trainctl.errors import TrainctlError
 from trainctl.examine.row import read_row
 from trainctl.panel.data.watcher import Watcher
@@ -148,7 +148,7 @@ def readers(run: RunDir, whole: RunDir) -> dict[str, Callable[[], object]]:
         "log": lambda: record.log(name),
         "tail": lambda: tail.tail(name, lines=10, follow=False, command=None),
         "diff": lambda: diff.diff(name, str(whole.path)),
-        "explain": lambda: explain.explain([name]),
+        "explain": lambda: config.explain([name]),
         "+from": lambda: read_source(f"run/{name}"),
         "replay": lambda: (read_replay(run.path), replayed_repeats(run.path, ()), own_repeats(run)),
         "verify": lambda: compare(run, whole),

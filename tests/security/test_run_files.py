@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -212,12 +213,25 @@ def test_a_directory_with_any_file_of_a_run_is_one(tmp_path: Path) -> None:
     assert find_runs(tmp_path / "plain") == []
 
 
-def test_table_of_a_result_with_very_many_values_has_the_first_of_them(tmp_path: Path) -> None:
-    run = make_run(tmp_path, "many", 0.1)
-    run.result.write_text("value: {" + ", ".join(f"k{number}: 1" for number in range(60_000)) + "}\n")
+@pytest.mark.parametrize(
+    ("options", "last"),
+    [((), 199), (("--by", "lr"), 199), (("--format", "csv"), 1999), (("--metric", "result.k59999"), 59_999)],
+)
+def test_table_of_a_result_with_very_many_values_has_the_first_of_them(
+    tmp_path: Path, options: tuple[str, ...], last: int
+) -> None:
+    for name in ("many", "more"):
+        run = make_run(tmp_path, name, 0.1)
+        run.result.write_text("value: {" + ", ".join(f"k{number}: 1" for number in range(60_000)) + "}\n")
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     said = subprocess.run(
-        [sys.executable, "-c", "from trainctl.cli import main; main()", "table", str(tmp_path)],
-        capture_output=True, text=True, timeout=120, check=True,
+        [sys.executable, "-c", "from trainctl.cli import main; main()", "table", str(tmp_path), *options],
+        capture_output=True, text=True, timeout=PATIENCE_S, check=True,
     )  # fmt: skip
-    assert "result.k199" in said.stdout
-    assert "result.k200" not in said.stdout
+    assert f"result.k{last}" in said.stdout
+    assert f"result.k{last + 1}" not in said.stdout
+    is_told = f"such as result.k{last + 1}; name what you want by --metric" in said.stderr
+    assert is_told == (options[:1] in (("--by",), ("--format",)))
+    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert spent.ru_utime - before.ru_utime < 60.0  # 2 s on a quiet machine, an hour where each column copies all names
+    assert spent.ru_maxrss < 400 * 2**10

@@ -149,6 +149,16 @@ def test_excluded_key_may_differ_in_a_later_attempt(open_live: OpenLive, run: Ru
     assert loads(run.changelog.read_bytes()).at(1)["x"] == session.config.x == 2
 
 
+def test_ranks_that_cannot_meet_yet_are_told_that_each_has_drawn_its_own(
+    run: RunDir, end_run: EndRun, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
+    live(made("${test_draw:}"), run_dir=run.path)
+    assert "each rank has drawn deep.y.0, x for itself: all have rank 0's values from the first step on" in caplog.text
+    end_run()
+
+
 TRAINCTL = ("-c", "from trainctl.cli import main; main()")
 APP = """
 import os, signal, time
@@ -161,6 +171,10 @@ def main(cfg):
     with open_dict(cfg):
         cfg.model.classes = int(os.environ.get("CLASSES", "10"))
         cfg.model.extra = [1]
+        cfg.made = {"deep": {"list": [1, {"a": 2}], "here": 1}}
+        cfg.kind = {"name": cfg.kind}
+        cfg.filled.a = 1
+        del cfg.emptied.a
         if cfg.how != "never": cfg.model.data = "set"
     live = live or trainctl.live(cfg)
     for step in live.track(range(3)):
@@ -178,6 +192,9 @@ defaults: [trainctl, _self_]
 lr: 0.1
 how: before
 model: {classes: null, data: "???"}
+kind: plain
+filled: {}
+emptied: {a: 1}
 trainctl: {panel: {enabled: false}}
 """
 
@@ -212,7 +229,9 @@ def test_what_the_program_sets_is_no_drift_in_a_replay_or_after_a_kill(app: Path
     assert "seen set" in start(app, *asked)
     run = RunDir.at(app / "o")
     recorded = files.read_mapping(run.run).get("composed")
-    before = {"model.classes": None, "model.data": "???", "model.extra": "???"}
+    before = {"emptied": "???", "emptied.a": 1, "filled": {}, "filled.a": "???", "kind": "plain", "kind.name": "???"}
+    before |= {"made.deep.here": "???", "made.deep.list": "???"}
+    before |= {"model.classes": None, "model.data": "???", "model.extra": "???"}
     assert recorded == (before if how == "before" else None)
     assert loads(run.changelog.read_bytes()).base["model"]["classes"] == (10 if how == "before" else None)
     verified = start(app, "replay", "o", "--verify", program=TRAINCTL)

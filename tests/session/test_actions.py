@@ -106,7 +106,7 @@ def unreadable(n: Nowhere) -> None: ...  # type: ignore[name-defined]  # noqa: F
         ("sample", starred, "the argument 'n' has no name to give it by"),
         ("sample", positional, "the argument 'n' has no name to give it by"),
         ("sample", unreadable, "an annotation cannot be read .*Nowhere"),
-        ("stop", sample, "there is such an action already; known are checkpoint, evaluate, pause, resume, stop"),
+        ("stop", sample, "the action exists already; known are checkpoint, evaluate, pause, resume, stop"),
         ("a b", sample, "a name has letters, digits, - and _, and begins with a letter"),
     ],
 )

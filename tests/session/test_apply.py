@@ -137,7 +137,7 @@ def test_whatever_is_raised_while_an_edit_is_recorded_refuses_it(
         assert (event.state, event.reason) == ("rejected", sentence)
         assert (session.config.n, session.now.n, run.changelog.read_bytes()) == (1, 1, before)
     with monkeypatch.context() as patch:
-        patch.setattr("trainctl.session.apply.current", fail)
+        patch.setattr("trainctl.session.apply.changes", fail)
         event = answered(session, file_request(run, {"n": "2"}, via="cli"))
         assert "the edit cannot be taken (RuntimeError" in str(event.reason)
     assert answered(session, file_request(run, {"n": "3"}, via="cli")).state == "applied"

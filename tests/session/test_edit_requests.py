@@ -21,9 +21,9 @@ from trainctl.rundir.paths import RunDir
 from trainctl.rundir.request import Request
 from trainctl.session.apply import Applier
 from trainctl.session.changelog_file import ChangelogFile
-from trainctl.session.listeners import Listeners
 from trainctl.session.live import Live
 from trainctl.session.reads import Reads
+from trainctl.session.values import Listeners
 
 Ask = Callable[..., Event]
 
@@ -88,8 +88,8 @@ def test_relative_edits_are_recorded_as_the_values_they_come_to(ask: Ask, sessio
     ("wanted", "reason"),
     [
         ({"edits": {"optim.lr": "1"}, "relative": {"optim.lr": {"op": "+", "by": 1}}}, "the key is given twice"),
-        ({"relative": {"optim.lr": {"op": "*", "by": "20"}}}, "the most that is allowed is 1"),
-        ({"relative": {"optim.lr": {"op": "-", "by": "0.1"}}}, "the least that is allowed is 1e-06"),
+        ({"relative": {"optim.lr": {"op": "*", "by": "20"}}}, "the maximum is 1"),
+        ({"relative": {"optim.lr": {"op": "-", "by": "0.1"}}}, "the minimum is 1e-06"),
         ({"relative": {"optim.name": {"op": "+", "by": 1}}}, r"only when a run starts \(when: restart\)"),
         ({"relative": {"optim.rl": {"op": "+", "by": 1}}}, "there is no such key; did you mean optim.lr"),
         ({"relative": {"trainctl.poll_s": {"op": "*", "by": 2}}}, "settings of trainctl are fixed for a run"),
@@ -98,7 +98,7 @@ def test_relative_edits_are_recorded_as_the_values_they_come_to(ask: Ask, sessio
             "from 0.1 that is a factor of 100, and one edit may change the key by a factor",
         ),
         ({"edits": {"batch_size": "9"}}, "batch_size=9: allowed are 8, 16, 32"),
-        ({"edits": {"optim.lr": "2"}}, "optim.lr=2: the most that is allowed is 1"),
+        ({"edits": {"optim.lr": "2"}}, "optim.lr=2: the maximum is 1"),
     ],
 )
 def test_refusal_names_key_value_and_what_is_allowed(
@@ -123,7 +123,7 @@ def applier(tmp_path: Path) -> Applier:
     cfg = config()
     record, answers = ChangelogFile(run.changelog, Changelog(snapshot(cfg))), Answers(run)
     listeners, reads = Listeners(lambda now: None), Reads(cfg, lambda: 0, answers.give)
-    return Applier(run, cfg, EditableKeys(cfg, CONTROLS, editable=True), record, answers, listeners, reads)
+    return Applier(cfg, EditableKeys(cfg, CONTROLS, editable=True), record, answers, listeners, reads)
 
 
 def request(tmp_path: Path, edits: dict[str, Any] | None = None, **more: Any) -> Request:

@@ -105,9 +105,9 @@ def test_lost_inbox_is_told_once_and_training_goes_on(
 ) -> None:
     session = open_live(n=1, trainctl={"poll_s": 0.005})
     run.inbox.rmdir()
-    step_until(session, lambda: "looking after" in caplog.text)
+    step_until(session, lambda: "the I/O thread of" in caplog.text)
     for _ in range(50):
         session.step()
     run.inbox.mkdir()
     assert answered(session, file_request(run, {"n": "2"}, via="cli")).state == "applied"
-    assert caplog.text.count("looking after") == 1
+    assert caplog.text.count("the I/O thread of") == 1

@@ -16,9 +16,9 @@ EPOCHS, BATCHES = 4, 5
 
 def seen(session: Live, totals: list[tuple[int, int | None]]) -> None:
     """Note step and total as they are shown now."""
-    position = session._position()
-    assert position.total is None or position.step <= position.total
-    totals.append((position.step, position.total))
+    step, total, _ = session._where()
+    assert total is None or step <= total
+    totals.append((step, total))
 
 
 def flat(session: Live, totals: list[Any]) -> None:

@@ -1,7 +1,4 @@
-"""One execution of a run dir by this process: who holds its lock and writes its status.
-
-Ending a process with another exit code than Python has already chosen, from an exit handler.
-"""
+"""One execution of a run dir by this process, which holds its lock and writes its status."""
 
 from __future__ import annotations
 
@@ -63,7 +60,7 @@ log = logging.getLogger(__name__)
 
 
 class Attempt:
-    """A run in execution: from the moment this process takes the lock until `end`.
+    """A run being executed: from the moment this process takes the lock until `end`.
 
     Attributes:
         run: where everything is written.
@@ -120,7 +117,7 @@ class Attempt:
 
     @classmethod
     def begin(cls, run: RunDir, *, left_by_exit: State = "done", **options: Any) -> Attempt:
-        """Take the run dir for this process and say so in `run.yaml` and `status.yaml`.
+        """Take the run dir for this process, and write `run.yaml` and `status.yaml`.
 
         Args:
             run: made if it is not there.
@@ -159,7 +156,7 @@ class Attempt:
         _watch_exit(self, left_by_exit)
 
     def watch_again(self) -> None:
-        """Be the first to hear that the process ends: exit handlers that libraries have added since come after it."""
+        """Register the exit handler again, so that it runs before those that libraries have added since."""
         for finish in self._at_exit:
             atexit.unregister(finish)
             atexit.register(finish)
@@ -184,7 +181,7 @@ class Attempt:
         exit_code: int | None = None,
         reason: str | None = None,
     ) -> None:
-        """Write down how the run ended and give back its lock; a second call, or one by a forked child, does nothing.
+        """Record how the run ended and release its lock; a second call, or one by a forked child, does nothing.
 
         `done` is written only after `result.yaml`, so a run that says done can answer with its value. A run that was
         `settle`d stays done; what went wrong since is added as a remark.
@@ -210,7 +207,7 @@ class Attempt:
                 self._tell_of_end()
 
     def settle(self, value: Any) -> None:
-        """Write down that the run is done with this value, whatever becomes of the process, which keeps the lock.
+        """Record that the run is done with this value, however the process ends, which keeps the lock.
 
         Raises:
             JobError: it is not done: a replay that was not the same run, a disk that is full.
@@ -223,7 +220,7 @@ class Attempt:
             raise JobError(str(self.status.reason))
 
     def outcome(self, returned: Any) -> Any:
-        """Return the run's value: what `live.done` got, here or in a rank that we have started, else `returned`."""
+        """Return the run's value: the one given to `live.done`, here or in a rank started here, else `returned`."""
         if self.is_settled or self._ended:
             return self.value
         return read_result(self.run) if returned is None else returned
@@ -236,7 +233,9 @@ class Attempt:
             try:
                 hook()
             except Exception as error:  # the hooks are independent: one that fails must not keep the rest from closing
-                log.error("closing the run failed: %s", describe(error), exc_info=not isinstance(error, TrainctlError))
+                log.error(
+                    "the run could not be closed: %s", describe(error), exc_info=not isinstance(error, TrainctlError)
+                )
                 if state == "done":
                     state, exit_code, reason = "failed", 1, describe(error)
         self.value = value
@@ -247,14 +246,14 @@ class Attempt:
             hook()
 
     def _answer_late(self) -> None:
-        """Look into the inbox again, now that the status says that the run has ended."""
+        """Reject requests filed before the status said that the run has ended."""
         try:
             reject_left(self.run)
         except OSError as error:
-            log.warning("requests that came last could not be answered: %s", error.strerror or error)
+            log.warning("the last requests could not be answered: %s", error.strerror or error)
 
     def mark(self, state: State) -> None:
-        """Say in the status that the run is paused, or goes on; it is only shown, so a full disk costs nothing."""
+        """Write to the status that the run is paused, or goes on; a full disk is ignored, since this is only shown."""
         if self._ended or self.is_settled:
             return
         self.status = dataclasses.replace(read_status(self.run) or self.status, state=state)
@@ -262,7 +261,7 @@ class Attempt:
             write_status(self.run, self.status)
 
     def _as_stopped(self, state: State, reason: str | None) -> tuple[State, str | None]:
-        """Return the state and reason to write: `stopped`, with who did it, for what a person has stopped by name."""
+        """Return the state and reason to write; `stopped`, with the user, for a run that a user has stopped."""
         if state == "done" and self.stopped is not None:
             return "stopped", "; ".join(filter(None, (self.stopped, reason)))
         who = stopped_by(self.run, self.status) if state in ("done", "failed", "interrupted") else None
@@ -272,7 +271,7 @@ class Attempt:
         return "stopped", stop_reason(who, progress.step, progress.total)
 
     def write_end(self, state: State, value: Any, exit_code: int | None, reason: str | None) -> None:
-        """Write result and status; what cannot be written is logged."""
+        """Write result and status; a failure to write is logged."""
         try:
             if state == "done":
                 reason = reason or self.remark
@@ -306,7 +305,7 @@ def current() -> Attempt | None:
 def describe(error: BaseException) -> str:
     """Say in one line what an exception says: `ValueError: no such file`.
 
-    An error of our own is a sentence already.
+    An error of trainctl is a sentence already.
 
     >>> describe(ValueError("no\\nsuch file"))
     'ValueError: no such file'
@@ -316,7 +315,7 @@ def describe(error: BaseException) -> str:
 
 
 def _watch_exit(attempt: Attempt, left_by_exit: State) -> None:
-    """End the attempt with its process when nobody else does: `failed` after an uncaught exception.
+    """End the attempt when its process ends, if nothing else has: `failed` after an uncaught exception.
 
     Python does not tell exit handlers whether `sys.exit` was called or with what code, hence `left_by_exit`.
     """

@@ -36,14 +36,14 @@ log = logging.getLogger(__name__)
 
 
 class Guest(Attempt):
-    """The part of an attempt that is played in a process which its own process has started: the live session.
+    """The live session of an attempt in a process that the attempt's own process has started.
 
-    Who began the run writes its status and its result, and its end. Only one guest is there at a time.
+    The process that began the run writes its status, result and end. Only one guest can be there at a time.
     """
 
     @classmethod
     def enter(cls, run: RunDir, config: DictConfig) -> Guest:
-        """Open the part of this process in a run that is going on.
+        """Open the session of a run that another process has begun.
 
         Raises:
             RunDirError: another process has the session, or the directory cannot be written.
@@ -117,7 +117,7 @@ def _dated() -> Path:
 
 
 def _new_dir(path: Path) -> Path:
-    """Make a directory that nobody else has: this one, else `NAME.2`, `NAME.3`, …"""
+    """Make a new directory: this one, else `NAME.2`, `NAME.3`, …"""
     for number in range(1, 1000):
         numbered = path if number == 1 else path.with_name(f"{path.name}.{number}")
         try:

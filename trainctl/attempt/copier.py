@@ -43,7 +43,7 @@ class Below:
         self._kept = b""
 
     def feed(self, data: bytes) -> bytes:
-        """Show what was printed, and return it without the bars."""
+        """Show the output, and return it without the bars."""
         data, self._kept = self._kept + data, b""
         printed = b""
         while (start := data.find(BAR)) >= 0:
@@ -102,12 +102,12 @@ class Below:
 
 
 def _begun(data: bytes) -> int:
-    """Return how many bytes at the end may be the beginning of a bar."""
+    """Return how many bytes at the end may be the start of a bar's control sequence."""
     return next((size for size in range(min(len(BAR) - 1, len(data)), 0, -1) if data.endswith(BAR[:size])), 0)
 
 
 def _visible(data: bytes) -> bytes:
-    r"""Return what of the last line can be seen; empty where the next text begins a line.
+    r"""Return the visible part of the last line; empty if the next text begins a new line.
 
     >>> [_visible(data) for data in (b"one\ntwo", b"one\n\x1b[0m", b"\r50%\r   \r", b"50%\r", b"a\r\x1b[K")]
     [b'two', b'', b'', b'50%', b'']
@@ -141,7 +141,7 @@ def copy(log: int, pairs: dict[int, int]) -> None:
 
 
 def write(target: int, data: bytes) -> None:
-    """Write all of it if that is possible: a full disk or a closed terminal must not stop the other copy."""
+    """Write all of it if possible; a full disk or a closed terminal must not stop the other copy."""
     try:
         while data:
             data = data[os.write(target, data) :]

@@ -1,4 +1,4 @@
-"""What processes that a run starts learn from it through the environment: ranks that are started inside of a job."""
+"""Environment variables by which a run offers its session and seed to ranks that its job starts."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ _RUN, _SEED, _SESSION = "TRAINCTL_RUN", "TRAINCTL_SEED", "TRAINCTL_SESSION"
 
 
 def offer(run: RunDir, seed: int) -> None:
-    """Let processes that are started from now on open the run's session in this one's stead, and have its seed."""
+    """Let processes started from now on open the run's session instead of this one, with its seed."""
     os.environ |= {_RUN: str(run.path), _SEED: str(seed)}
 
 
 def take(run: RunDir) -> None:
-    """Offer the session no longer: it is open here. Ranks to come still want the seed."""
+    """Withdraw the offer of the session, which is open here; later ranks still get the seed."""
     os.environ.pop(_RUN, None)
     os.environ[_SESSION] = str(run.path)
 
 
 def withdraw() -> None:
-    """Offer nothing any longer: the run has ended."""
+    """Withdraw all offers: the run has ended."""
     for name in (_RUN, _SEED, _SESSION):
         os.environ.pop(name, None)
 
@@ -39,7 +39,7 @@ def taken_above() -> RunDir | None:
 def offered(path: str | os.PathLike[str] | None = None) -> RunDir | None:
     """Return the run whose session this process may open, if it is the one at `path`; else None.
 
-    Who names no path gets it as a rank: another program of the same job has a run of its own.
+    Without a path only a rank gets it: another program of the same job has its own run.
     """
     text = os.environ.get(_RUN)
     if text is None:

@@ -1,4 +1,4 @@
-"""Where all programs of one user on this machine meet: a directory that nobody else may read or write."""
+"""A private directory shared by all programs of one user on this machine."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 def host_dir(*, says_why: bool = False) -> Path:
-    """Return the directory, made if it is not there: below `/tmp`, or below the user's home if somebody has taken that.
+    """Return the directory, made if needed: below `/tmp`, or below the user's home if somebody has taken that name.
 
     It is the same for each login, shell and service of the user. One that the environment names (XDG_RUNTIME_DIR,
     TMPDIR, HOME) would differ between two programs, and is removed at logout under those that stay. Once there is one
@@ -53,7 +53,7 @@ def _below_home() -> Path | None:
 
 
 def _why_not(path: Path) -> str | None:
-    """Make a private directory if there is none; say why it cannot be used, None when it can."""
+    """Make a private directory if there is none; return why it cannot be used, None if it can."""
     try:
         with contextlib.suppress(FileExistsError):
             os.mkdir(path, 0o700)

@@ -1,4 +1,4 @@
-"""`job.log`: all that a run prints, also what its children and its C code print. Taken at the file descriptors."""
+"""`job.log`: all output of a run, of its children and C code too, captured at the file descriptors."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def keep_earlier_log(run: RunDir, attempt: int) -> None:
 
 
 def open_missing_streams() -> None:
-    """Let a standard stream that was closed when this process was started lead nowhere, for it and its children."""
+    """Open standard streams that were closed at the start of this process to /dev/null, for it and its children."""
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         if getattr(sys, name) is not None:
             continue
@@ -60,7 +60,7 @@ def redirect_to(path: Path) -> None:
 
 
 class HeldOutput:
-    """Keeps what this process prints, from here on, until it is known where it belongs."""
+    """Holds back the output of this process until it is known where it belongs."""
 
     def __init__(self) -> None:
         _flush()
@@ -71,11 +71,11 @@ class HeldOutput:
 
     @property
     def is_open(self) -> bool:
-        """Whether nobody has said yet where it belongs."""
+        """Whether the output is still held back."""
         return self._kept >= 0
 
     def take(self) -> bytes:
-        """Return what was printed and not taken yet: the end of it, if that is much."""
+        """Return the output that was not taken yet, or its end if it is long."""
         _flush()
         size = os.fstat(self._kept).st_size
         kept = os.pread(self._kept, min(_MOST_TAKEN, size - self._taken), max(self._taken, size - _MOST_TAKEN))
@@ -83,7 +83,7 @@ class HeldOutput:
         return kept
 
     def give_to(self, path: Path) -> None:
-        """Add what was printed to a file, where everything goes from now on."""
+        """Append the held output to a file, and send all further output there."""
         _flush()
         size = os.fstat(self._kept).st_size
         kept = os.pread(self._kept, size, 0) if size else b""
@@ -95,7 +95,7 @@ class HeldOutput:
 
 
 def _nameless_file() -> int:
-    """Return a file of this process alone; in memory where the system has that, so that no job costs an inode."""
+    """Return an anonymous file, in memory where the system supports it, so that no job costs an inode."""
     if hasattr(os, "memfd_create"):
         return os.memfd_create("job.log")
     with tempfile.TemporaryFile(buffering=0) as file:
@@ -156,7 +156,7 @@ class Tee:
         self._pid = os.getpid()
 
     def close(self) -> None:
-        """Put stdout and stderr back and wait until all that was printed is in the file. A second call does nothing."""
+        """Restore stdout and stderr, and wait until all output is in the file. A second call does nothing."""
         if os.getpid() != self._pid or not self._saved:
             return
         _flush()
@@ -173,7 +173,7 @@ class Tee:
 
 
 def show_bar(text: str, *, is_last: bool = False) -> None:
-    """Show a progress bar below all that is printed, or leave it there as a line; stderr leads to a copier."""
+    """Show a progress bar below the output, or leave it there as a line; stderr must lead to a copier."""
     shown = clean(text).encode(errors="replace")[: MOST_BAR - len(BAR) - 2]
     with contextlib.suppress(OSError, ValueError):  # the terminal is gone, which is not a reason to end a training
         _flush()
@@ -181,7 +181,7 @@ def show_bar(text: str, *, is_last: bool = False) -> None:
 
 
 def _terminal_like(descriptor: int) -> tuple[int, int]:
-    """Return both ends of a pseudo terminal with the size of a real one, which passes bytes through as they are."""
+    """Return both ends of a raw pseudo terminal with the size of a real one."""
     reader, writer = pty.openpty()
     tty.setraw(writer)
     with contextlib.suppress(OSError):
@@ -190,7 +190,7 @@ def _terminal_like(descriptor: int) -> tuple[int, int]:
 
 
 def write_once(path: Path) -> None:
-    """Have log records that are printed not be written by `logging` into `job.log` too, where all that is printed goes.
+    """Keep `logging` from writing records into `job.log` that are printed, since all output goes there anyway.
 
     For a program called `job`, whose log Hydra calls `job.log`. A record that no handler prints is written as before.
     """
@@ -208,7 +208,7 @@ def write_once(path: Path) -> None:
 
 
 def _reopen(handler: logging.FileHandler) -> None:
-    """Have a handler open its file again by name: an earlier attempt's may have been moved away under it."""
+    """Let a handler reopen its file by name, since the file of an earlier attempt may have been moved."""
     handler.acquire()
     try:
         if handler.stream is not None:

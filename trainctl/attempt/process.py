@@ -1,4 +1,4 @@
-"""The run of this process: a run dir is taken, an attempt begins in it, a live session opens. Remembered here alone."""
+"""The only place that remembers the run of this process: its reservation, its attempt, its live session."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(slots=True)
 class OwnRun:
-    """What of the run is there. A forked child has its parent's, so each is asked for through the room that sets it.
+    """The parts of the run. A forked child inherits them, so each is read through the module that sets it.
 
     Attributes:
         reservation: the run dir taken for an attempt that has not begun; `attempt.reservation.is_waiting`.

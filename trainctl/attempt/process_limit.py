@@ -1,4 +1,4 @@
-"""What is said where the system starts no more processes or threads for a user: what was wanted, and why not."""
+"""Messages for the case that the system starts no more processes or threads for a user."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def why_no_process(error: OSError) -> str:
 
 
 def start_thread(thread: threading.Thread, what: str) -> None:
-    """Start a thread; the error of one that cannot be started says what it is for.
+    """Start a thread; the error says what it was for.
 
     Raises:
         JobError: the system starts no more threads.

@@ -33,7 +33,7 @@ def world_size() -> int:
 
 
 def is_one_of_several() -> bool:
-    """Whether PyTorch or a launcher of ranks says that this process trains together with others, or would say it.
+    """Whether PyTorch or a launcher says that this process is one of several ranks.
 
     The answer is the same on all ranks. Those that Lightning starts by itself are told nothing on rank 0 before they
     meet, and count here as alone on every rank.

@@ -46,7 +46,7 @@ def share_time(config: DictConfig) -> None:
 
 
 def _began() -> datetime | None:
-    """Return the time that the first of the ranks has noted; None outside of torchrun, or where none can be noted."""
+    """Return the time that the first rank has noted; None outside torchrun, or if it cannot be noted."""
     agent = os.getppid()
     started = process_started(agent)
     if "TORCHELASTIC_RUN_ID" not in os.environ or started is None:
@@ -61,7 +61,7 @@ def _began() -> datetime | None:
 
 
 def _note(path: Path, moment: datetime) -> None:
-    """Write a time into a file that is not there yet; one that another rank has made meanwhile is left alone."""
+    """Write a time to a new file; a file that another rank has made meanwhile is left alone."""
     written = path.with_name(f"{path.name}.{os.getpid()}")
     written.write_text(moment.isoformat())
     with contextlib.suppress(FileExistsError):

@@ -1,4 +1,4 @@
-"""A run dir taken for a run that is about to start: nobody else gets it, and nothing says yet that it runs."""
+"""A run dir reserved for a run that is about to start: it is locked, but not yet marked as running."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ PREVIOUS = "previous"  # in `run.yaml`: the attempt before
 
 
 class Reservation:
-    """A run dir whose lock this process holds, until `start` makes a run of it or `release` gives it up.
+    """A run dir whose lock this process holds, until `start` begins a run in it or `release` gives it up.
 
-    A new directory gets its `run.yaml` at once, so that it is known whose it is, whatever becomes of us. In one that
-    has run before nothing changes until the start, but that a run that was killed is called interrupted, or stopped.
+    A new directory gets its `run.yaml` at once, so that its job is known even if this process is killed. In a directory
+    that has run before, nothing changes until the start, except that a killed run is marked interrupted or stopped.
 
     Attributes:
         seed: the seed of the run, given, taken over, or drawn.
@@ -70,12 +70,12 @@ class Reservation:
         settings: Settings | None = None,
         lock: RunLock | None = None,
     ) -> Reservation:
-        """Take a run dir, made if it is not there.
+        """Reserve a run dir, making it if needed.
 
         Args:
             run: which.
             config: the task's config; its `trainctl` node is read.
-            facts: what `run.yaml` shall say, in this order; by default those of a run that no launcher started.
+            facts: the entries of `run.yaml`, in this order; by default those of a run that no launcher started.
             settings: those of `config`, where the caller has them already.
             lock: the run's lock when the caller holds it already.
 
@@ -131,7 +131,7 @@ class Reservation:
         return 1 if self._earlier is None else self._earlier.attempt + 1
 
     def start(self, slot: str | None) -> Status:
-        """Write down that the run starts now, with these devices.
+        """Record that the run starts now, with these devices.
 
         Raises:
             RunDirError: it cannot be written; the run dir is given up then.
@@ -167,7 +167,7 @@ def _loaded(config: DictConfig) -> dict[str, Any]:
 
 
 def _text(record: Mapping[str, Any]) -> str:
-    """Return what `yaml.dumps` makes of a record; the text of what is long and the same for all runs is made once."""
+    """Return a record as `yaml.dumps` writes it; the text of long parts that all runs share is cached."""
     parts: list[dict[str, Any] | str] = [{}]
     for key, value in record.items():
         if key in _LONG and isinstance(value, dict):
@@ -199,7 +199,7 @@ def _writing(run: RunDir) -> Any:
 
 
 def _make_private(run: RunDir) -> None:
-    """Shut others out of a directory that Hydra has just made for a run; one that holds anything else is a person's."""
+    """Make a run dir private that Hydra has just made; a directory with other files in it belongs to the user."""
     hydra = hydra_config()
     if hydra is None or not run.path.is_dir():
         return
@@ -210,7 +210,7 @@ def _make_private(run: RunDir) -> None:
 
 
 def in_use(run: RunDir) -> str:
-    """Return the sentence for somebody who wants a run dir in which another process runs."""
+    """Return the error message for a run dir in which another process runs."""
     return f"{str(run.path)!r} is in use by a run that is still going; wait for it, or choose another run dir"
 
 

@@ -1,4 +1,4 @@
-"""What `run.yaml` says of a run when it begins: which job it is, what was drawn for it, how it was started."""
+"""The entries of `run.yaml` when a run begins: which job it is, which values were drawn, how it was started."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from trainctl.rundir.provenance import Start, machine_facts, original_cwd, progr
 
 
 def drawing_facts(config: DictConfig, settings: Settings, run: RunDir) -> dict[str, Any]:
-    """Give a config its drawn values, those of before where there are any, and return the facts of its run."""
+    """Set the drawn values of a config, reusing earlier ones, and return the facts of its run."""
     draws = draw(config, settings.hidden)
     draws.put_back(earlier_draws(run, settings.replay))
     return plain_facts(config, settings, run, draws=draws)
@@ -34,7 +34,7 @@ def plain_facts(
     draws: Draws | None = None,
     start: Start | None = None,
 ) -> dict[str, Any]:
-    """Return what `run.yaml` says of a run that is not on a slot; a sweep knows it only by its task function."""
+    """Return the entries of `run.yaml` of a run outside slots; in a sweep only the task function tells its program."""
     hydra = hydra_config()
     drawn = None if draws is None else draws.texts
     program = program_of(task, start=start)
@@ -48,7 +48,7 @@ def plain_facts(
 
 
 def earlier_draws(run: RunDir, replay: str | None) -> dict[Any, Any]:
-    """Return what was drawn before, by dotted key: by an earlier attempt in a run dir, else by a replayed run."""
+    """Return the values drawn before, by dotted key: by an earlier attempt in a run dir, else by a replayed run."""
     found: dict[Any, Any] = {}
     replayed = None if replay is None else original_cwd() / Path(replay).expanduser()
     for path in (replayed if replayed is None or replayed.is_dir() else replayed.parent, run.path):

@@ -1,4 +1,4 @@
-"""All commands of `trainctl`, and how their errors reach a person."""
+"""All commands of `trainctl`."""
 
 from __future__ import annotations
 
@@ -10,30 +10,22 @@ import typer
 from typer.core import TyperGroup
 
 from trainctl.cli import (
-    cancel,
-    commands,
     config,
     details,
     diff,
     do,
-    edit,
-    explain,
-    imports,
+    doctor,
+    other_tools,
     page,
-    pairs,
-    pull,
     record,
     replay,
     request,
     results,
     runs,
-    stop,
-    sync,
     tail,
     terminal,
     undo,
 )
-from trainctl.errors import TrainctlError
 
 _EXAMPLES = """Examples:
 
@@ -46,27 +38,55 @@ _EXAMPLES = """Examples:
 """
 
 _SECTIONS = {
-    "Look": ("ls", "show", "tail", "log", "table", "diff", "panel"),
-    "Change a running run": ("set", "undo", "cancel", "edit", "do", "stop"),
-    "Start": ("replay", "run"),
-    "Configs": ("config", "explain", "pairs", "pull"),
-    "Other tools": ("sync", "import"),
+    "Look": {
+        "ls": "List the runs below a directory, and how far each is.",
+        "show": "Show all that is known about a run, and why it failed.",
+        "tail": "Print the end of what a run printed.",
+        "log": "Show who changed what at which step, and what was rejected.",
+        "table": "Compare runs: parameters that differ, results, last metrics.",
+        "diff": "Show the values in which two runs differ, or one run at two steps.",
+        "panel": "Show the page for the runs below a directory until Ctrl-C.",
+    },
+    "Change a running run": {
+        "set": "Change keys, all at one step.",
+        "undo": "Give the keys of an edit the values that they had before it.",
+        "cancel": "Take a request back that still waits.",
+        "edit": "Change keys in $VISUAL or $EDITOR.",
+        "do": "Pause, resume, checkpoint, evaluate, stop, or what it declares.",
+        "stop": "Stop a run, or a sweep after the jobs that run.",
+    },
+    "Start": {
+        "replay": "Start a recorded run again, with its config and its edits.",
+        "run": "Run shell commands for every job of a sweep.",
+    },
+    "Configs": {
+        "config": "Print the final config of a program.",
+        "explain": "Show what set each value.",
+        "pairs": "Show which options go together.",
+        "pull": "Print the config that +from=SOURCE would load.",
+    },
+    "Other tools": {
+        "sync": "Send to trackers what they have not got of a run.",
+        "import": "Carry over what another tool wrote.",
+    },
+    "This machine": {
+        "doctor": "Show versions, GPUs, locks and ports, and what is wrong with them.",
+    },
 }
 
 
 class _Sections(TyperGroup):
-    """Lists the commands by what they are for, each with its whole first sentence."""
+    """Lists the commands by what they are for, a line each; `trainctl COMMAND --help` says more."""
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:  # of click, or of the copy of it that typer has
-        for title, names in _SECTIONS.items():
-            rows = [(name, self.commands[name].get_short_help_str(limit=200)) for name in names]
+        for title, lines in _SECTIONS.items():
             with formatter.section(title):
-                formatter.write_dl(rows)
+                formatter.write_dl(list(lines.items()))
 
 
 app = typer.Typer(
     cls=_Sections,
-    help="See, change and replay training runs; all by the files in their run dirs.",
+    help="See, change and replay training runs, through the files in their run dirs.",
     epilog=_EXAMPLES,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -78,22 +98,23 @@ app.command("show")(details.show)
 app.command("tail")(tail.tail)
 app.command("log")(record.log)
 app.command("diff")(diff.diff)
-app.command("explain")(explain.explain)
+app.command("explain")(config.explain)
 app.command("config")(config.config)
-app.command("pairs")(pairs.pairs)
+app.command("pairs")(config.pairs)
 app.command("set")(request.set_keys)
 app.command("undo")(undo.undo)
-app.command("cancel")(cancel.cancel)
-app.command("edit")(edit.edit)
+app.command("cancel")(undo.cancel)
+app.command("edit")(request.edit)
 app.command("do")(do.do)
-app.command("stop")(stop.stop)
+app.command("stop")(do.stop)
 app.command("replay")(replay.replay)
-app.command("pull")(pull.pull)
-app.command("run", context_settings=commands.PASS_ON)(commands.run)
+app.command("pull")(other_tools.pull)
+app.command("run", context_settings=replay.PASS_ON)(replay.run)
 app.command("table")(results.table)
-app.command("sync")(sync.sync)
+app.command("sync")(other_tools.sync)
 app.command("panel")(page.panel)
-app.add_typer(imports.app, name="import")
+app.command("doctor")(doctor.doctor)
+app.add_typer(other_tools.importing, name="import")
 
 
 def _print_version(wanted: bool) -> None:
@@ -110,7 +131,7 @@ def _options(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and end.")
     ] = False,
 ) -> None:
-    """Take the options that stand before the command."""
+    """Take the options before the command."""
 
 
 def main() -> None:
@@ -118,10 +139,5 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # an ASCII terminal must not turn a name into a traceback
-    try:
+    with terminal.errors_as_sentences():
         app(prog_name="trainctl")
-    except TrainctlError as error:
-        sys.exit(terminal.complain(str(error)))
-    except OSError as error:
-        subject = f"{error.filename}: " if error.filename else ""
-        sys.exit(terminal.complain(f"{subject}{error.strerror or error}"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rich.text import Text
@@ -13,7 +13,6 @@ from trainctl import text as amount
 from trainctl.cli import terminal
 from trainctl.cli.place import JsonOption, RunArgument, find_run, shown
 from trainctl.cli.runs import as_record, commands_cell, state_style
-from trainctl.cli.traces import last_traceback
 from trainctl.config.masking import Masking
 from trainctl.rundir import files
 from trainctl.rundir.logs import earlier_logs
@@ -50,7 +49,7 @@ def show(run: RunArgument, as_json: JsonOption = False) -> None:
 
 
 def _facts(summary: Summary, record: dict[str, Any], status: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield label and text of each fact that is known, the most wanted first."""
+    """Yield label and text of each known fact, the most important first."""
     run = summary.run
     facts = {
         "name": summary.name,
@@ -86,7 +85,7 @@ def _facts(summary: Summary, record: dict[str, Any], status: dict[str, Any]) -> 
 
 
 def _parent(parent: Any) -> dict[str, Any]:
-    """Return what a run repeats, or where it left what it repeated until then."""
+    """Return the run that is replayed, and the step at which the run forked from it."""
     if isinstance(parent, dict):
         return {"forked": f"from {parent.get('run')} at step {parent.get('step')}"}
     return {"replay of": parent}
@@ -128,3 +127,30 @@ def _log_path(run: RunDir) -> str | None:
 def _earlier_logs(run: RunDir) -> list[str]:
     """Return the logs of earlier attempts, in their order."""
     return [str(path) for path in earlier_logs(run.log).values()]
+
+
+_BEGIN = "Traceback (most recent call last):"
+_CHAINED = (
+    "During handling of the above exception, another exception occurred:",
+    "The above exception was the direct cause of the following exception:",
+)
+_LONGEST = 60
+_MOST_AFTER = 10  # of a message of several lines, or of what was printed after it
+
+
+def last_traceback(lines: Sequence[str]) -> list[str]:
+    """Return the last traceback with its causes and the output after it; empty if there is none.
+
+    >>> last_traceback(["step 1", "Traceback (most recent call last):", '  File "a.py"', "ValueError: no"])
+    ['Traceback (most recent call last):', '  File "a.py"', 'ValueError: no']
+    """
+    begins = [place for place, line in enumerate(lines) if line == _BEGIN]
+    if not begins:
+        return []
+    first = last = begins.pop()
+    while begins and any(line in _CHAINED for line in lines[max(0, first - 2) : first]):
+        first = begins.pop()
+    end = last + 1
+    while end < len(lines) and (lines[end].startswith(" ") or not lines[end]):
+        end += 1
+    return list(lines[first : end + _MOST_AFTER])[-_LONGEST:]

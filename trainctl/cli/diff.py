@@ -1,4 +1,4 @@
-"""`trainctl diff`: in which values two runs differ, at any step of each."""
+"""`trainctl diff`: the values in which two runs differ, at any step of each."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from trainctl.rundir.paths import RunDir
 _AT = re.compile(r"(?P<run>.+)@(?P<step>[0-9]{1,18})", re.DOTALL)
 _NOT_THERE = "(not there)"
 
-Side = Annotated[str, typer.Argument(metavar="RUN[@STEP]", help="A run, after its last edit; or as it was at a step.")]
+Side = Annotated[str, typer.Argument(metavar="RUN[@STEP]", help="A run after its last edit, or at a step.")]
 
 
 def diff(one: Side, other: Side, as_json: JsonOption = False) -> None:
@@ -50,7 +50,7 @@ def diff(one: Side, other: Side, as_json: JsonOption = False) -> None:
 
 
 def _config(text: str) -> tuple[str, dict[Any, Any], Masking]:
-    """Return what to call a side, its config, and what of that is secret.
+    """Return the name of a side, its config, and its masking.
 
     Raises:
         RunDirError: there is no such run, or it has no changelog.

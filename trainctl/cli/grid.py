@@ -1,4 +1,4 @@
-"""A table that fits: on a terminal less important columns give way, and are named; piped, everything is there."""
+"""Tables that fit the terminal: less important columns are left out and named; piped output has all columns."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Column:
 
     @property
     def needed(self) -> int:
-        """The width below which other columns give way."""
+        """The width below which other columns are left out."""
         return self.width if self.rank else min(self.width, self.least)
 
     @property

@@ -1,4 +1,4 @@
-"""A Hydra program as its own `@hydra.main` would have it, looked at instead of run."""
+"""Running a Hydra program only up to its `@hydra.main` function, to look at its config."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _Found = TypeVar("_Found")
 
 @dataclass(frozen=True, slots=True)
 class OpenApp:
-    """A program that has got as far as Hydra.
+    """A program stopped at its `@hydra.main` function.
 
     Attributes:
         hydra: Hydra's own object for it, which composes its configs.
@@ -37,7 +37,7 @@ class OpenApp:
     config_name: str | None
 
     def compose(self, overrides: Sequence[str]) -> Any:
-        """Compose its config; an option that is missing stays missing."""
+        """Compose its config; missing options stay missing."""
         from hydra.types import RunMode
 
         return self.hydra.compose_config(
@@ -49,11 +49,11 @@ class OpenApp:
 
 
 class _ProgramSeen(BaseException):
-    """Ends the program when it has been looked at, with what was found."""
+    """Ends the program with what was found."""
 
 
 def look_at(program: str, overrides: Sequence[str], look: Callable[[OpenApp], _Found]) -> _Found:
-    """Run a program up to its `@hydra.main` function and return what `look` finds there; that function is never called.
+    """Run a program up to its `@hydra.main` function, which is not called, and return the result of `look`.
 
     What the program prints goes to standard error.
 

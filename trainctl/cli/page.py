@@ -1,4 +1,4 @@
-"""`trainctl panel`: the page for a directory of runs, for as long as this command runs or a run asked for."""
+"""`trainctl panel`: the page for a directory of runs, while this command or a run uses it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def panel(
     host: Annotated[list[str] | None, typer.Option(help=HOST_HELP, metavar="HOST", show_default=False)] = None,
     prefix: Annotated[str | None, typer.Option(help=PREFIX_HELP, metavar="PATH", show_default=False)] = None,
 ) -> None:
-    """Show the page for the runs below a directory until Ctrl-C: by its link, or by one for those who may only look."""
+    """Show the page for the runs below a directory until Ctrl-C; print its link, and one for read-only access."""
     from trainctl.panel.auth.access import reader_url
     from trainctl.panel.server import handle as process
     from trainctl.panel.server.launch import ways_from_elsewhere
@@ -54,9 +54,11 @@ def panel(
         if handle.is_started_here:
             terminal.print_line("Ctrl-C ends it.")
         elif is_asked:
-            terminal.print_line("It was there already, and is in use, so it stays as it is: Ctrl-C leaves it.")
+            terminal.print_line(
+                "The page was running already and is in use, so it stays as it is: Ctrl-C leaves it running."
+            )
         else:
-            terminal.print_line("It was there already: Ctrl-C leaves it.")
+            terminal.print_line("The page was running already: Ctrl-C leaves it running.")
         while (failure := handle.failure()) is None:
             ended.wait(0.5)
         raise TrainctlError(failure)

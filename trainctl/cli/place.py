@@ -1,4 +1,4 @@
-"""Which run a person means."""
+"""Finding the run that is meant on the command line."""
 
 from __future__ import annotations
 
@@ -23,16 +23,17 @@ RunArgument = Annotated[
 ]
 WhereOption = Annotated[
     list[str] | None,
-    typer.Option(metavar="KEY>VALUE", help="Only runs that meet it: lr>0.01, norm=new, state!=done. May be repeated."),
+    typer.Option(metavar="KEY>VALUE", help="Only runs that match: lr>0.01, norm=new, state!=done. May be repeated."),
 ]
 SortOption = Annotated[
-    str | None, typer.Option(metavar="KEY", help="Sort by a parameter, metric or state; -KEY sorts downwards.")
+    str | None,
+    typer.Option(metavar="KEY", help="Sort by a parameter, metric or state; -KEY sorts in descending order."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def find_run(text: str) -> RunDir:
-    """Return the run at a path, though it may be unreadable; else the one below outputs/ whose path ends in `text`.
+    """Return the run at a path, even if unreadable; else the one below outputs/ whose path ends in `text`.
 
     Raises:
         RunDirError: there is none, or there are several.
@@ -70,19 +71,19 @@ def find_root(path: Path) -> Path:
 
 
 def _examples(path: Path) -> str:
-    """Return where there are runs below the working directory, if nothing is where they are looked for unasked."""
+    """Return directories with runs below the working directory, for the error that the default one has none."""
     tops = {run.path.relative_to(Path.cwd()).parts[0] for run in find_runs(Path())} if path == ROOT else set()
     return f": there are some below {', '.join(sorted(tops))}" if tops else ", such as outputs"
 
 
 def name_below(run: RunDir, root: Path) -> str:
-    """Return the path of a run as seen from `root`; its own name when it is `root` itself."""
+    """Return the path of a run relative to `root`; its name if it is `root` itself."""
     base = RunDir.at(root).path
     return run.name if run.path == base else str(run.path.relative_to(base))
 
 
 def shown(run: RunDir) -> str:
-    """Return the path of a run as a person here would write it."""
+    """Return the path of a run relative to the working directory, if it is below."""
     try:
         return str(run.path.relative_to(Path.cwd()))
     except ValueError:

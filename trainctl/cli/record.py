@@ -1,4 +1,4 @@
-"""`trainctl log`: what was changed in a run, and what was refused."""
+"""`trainctl log`: the edits of a run, and its rejected requests."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 
 from trainctl import text as amount
 from trainctl.cli import terminal
-from trainctl.cli.cancel import what_waits
 from trainctl.cli.grid import Column, print_grid
 from trainctl.cli.place import JsonOption, RunArgument, find_run
+from trainctl.cli.undo import what_waits
 from trainctl.config import changelog, yaml
 from trainctl.config._omegaconf import MISSING
 from trainctl.config.masking import Masking
@@ -71,7 +71,7 @@ def log(run: RunArgument, as_json: JsonOption = False) -> None:
 
 
 def read_entries(run: RunDir, problems: list[str] | None = None) -> list[Entry]:
-    """Read what happened, in order, secrets masked.
+    """Read the history of a run in order, secrets masked.
 
     The changelog says what was changed; the events say by whom, and what was refused.
     What of the events cannot be read is added to `problems`.
@@ -121,7 +121,7 @@ def _changes(edit: Applied) -> list[tuple[str, Any, Any]]:
 
 
 def _in_order(entries: list[Entry]) -> list[Entry]:
-    """Sort by step; what has no step comes by its time, after the last step that was reached before it."""
+    """Sort by step; entries without a step come by their time, after the last step reached before."""
     timed = sorted((entry.t, entry.step) for entry in entries if entry.t is not None and entry.step is not None)
 
     def place(entry: Entry) -> tuple[int, float]:
@@ -159,7 +159,7 @@ def _cells(entry: Entry, *, day: bool) -> list[str]:
 
 
 def _lines(entry: Entry) -> list[tuple[str, str]]:
-    """Return what an entry says, line by line, with the style of each."""
+    """Return the lines of an entry, with the style of each."""
     if entry.waits is not None:
         return [(f"{entry.waits} (request {entry.request})", "yellow")]
     if entry.rejected is not None:

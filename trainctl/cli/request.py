@@ -1,20 +1,28 @@
-"""`trainctl set`: ask a running run to change some of its keys, and tell what it answered."""
+"""`trainctl set` and `trainctl edit`: ask a running run to change keys, and print its answer."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import os
+import shlex
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from trainctl.cli import terminal
 from trainctl.cli.place import RunArgument, find_run, shown
-from trainctl.config import yaml
+from trainctl.config import editor_sheet, yaml
 from trainctl.config._omegaconf import MISSING
 from trainctl.config.controls import Key
+from trainctl.config.edit import parse_edits
 from trainctl.config.relative import take_apart
 from trainctl.errors import EditError, RunDirError
-from trainctl.rundir.edits import reading
+from trainctl.rundir.edits import read_changelog, reading
 from trainctl.rundir.events import Event, wait_for_answer
 from trainctl.rundir.inbox import file_request
 from trainctl.rundir.paths import RunDir
@@ -44,19 +52,19 @@ def set_keys(
     wait: WaitOption = 10.0,
     no_wait: NoWaitOption = False,
 ) -> None:
-    """Change keys of a running run. All are applied at one step, or none; the exit code is 0 only if they were.
+    """Change keys of a running run, all at one step or none; the exit code is 0 only if they were applied.
 
     With --at it is 0 if the request waits for its step.
     """
     parse_pairs(edits)  # text that is not KEY=VALUE is refused, whatever the run
     found = running(run)
-    values, relative = parse_edits(edits, keys_of_run(found))
+    values, relative = read_edits(edits, keys_of_run(found))
     request = file_request(found, values, via="cli", note=note, at=at, force=force, relative=relative)
     raise typer.Exit(tell(found, request, wait_s=None if no_wait else wait, at=at, shows_values=bool(relative)))
 
 
 def running(text: str) -> RunDir:
-    """Return the run that is meant, which must be running.
+    """Return a run by its path or name; it must be running.
 
     Raises:
         RunDirError: there is no such run, or it does not run.
@@ -77,7 +85,7 @@ def keys_of_run(run: RunDir) -> dict[str, Key]:
 
 
 def parse_pairs(pairs: Sequence[str]) -> dict[str, str]:
-    """Take `key=value` pairs apart at the first `=`.
+    """Split `key=value` pairs at the first `=`.
 
     Raises:
         EditError: a pair without `=` or without a key, or a key given twice.
@@ -96,7 +104,7 @@ def parse_pairs(pairs: Sequence[str]) -> dict[str, str]:
     return values
 
 
-def parse_edits(pairs: Sequence[str], known: Collection[str]) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
+def read_edits(pairs: Sequence[str], known: Collection[str]) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
     """Return new values by key, and changes of current values (`lr*=0.5`) by key.
 
     A known key that ends with an operator (`odd-`) is meant as it is written.
@@ -104,7 +112,7 @@ def parse_edits(pairs: Sequence[str], known: Collection[str]) -> tuple[dict[str,
     Raises:
         EditError: as `parse_pairs`, or a key is given in both ways.
 
-    >>> parse_edits(["optim.lr*=0.5", "n=-3"], ["optim.lr", "n"])
+    >>> read_edits(["optim.lr*=0.5", "n=-3"], ["optim.lr", "n"])
     ({'n': '-3'}, {'optim.lr': {'op': '*', 'by': '0.5'}})
     """
     values: dict[str, str] = {}
@@ -122,7 +130,7 @@ def parse_edits(pairs: Sequence[str], known: Collection[str]) -> tuple[dict[str,
 
 
 def tell(run: RunDir, request: str, *, wait_s: float | None, at: int | None = None, shows_values: bool = False) -> int:
-    """Wait for the answer, print it, and return the exit code; with None for `wait_s` say only that it was filed."""
+    """Wait for the answer, print it, and return the exit code; without `wait_s` only say that the request was filed."""
     if wait_s is None:
         terminal.print_line(f"filed as {request}; `trainctl log` will tell what became of it")
         return 0
@@ -159,3 +167,118 @@ def _applied(answer: Event, shows_values: bool) -> str:
 def _short(value: Any) -> str:
     text = "(not there)" if value == MISSING else yaml.inline(value)
     return text if len(text) <= 200 else text[:200] + "…"
+
+
+_HEAD = """\
+Change values, save and quit: all changes are applied at one step, or none. A line that is deleted changes nothing.
+Keys that cannot be edited now are not here.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestOptions:
+    """The options of the request."""
+
+    note: str | None
+    at: int | None
+    force: bool
+    wait_s: float | None
+
+
+def edit(
+    run: RunArgument,
+    at: AtOption = None,
+    note: NoteOption = None,
+    force: Annotated[bool, typer.Option("--force", help="Change keys by more than their max_change allows.")] = False,
+    wait: WaitOption = 10.0,
+    no_wait: NoWaitOption = False,
+) -> None:
+    """Open the editable keys of a running run in $VISUAL or $EDITOR; the changes are filed as one request.
+
+    If they are refused, the text is opened again with the reason above it; leave it unchanged to give up.
+    """
+    found = running(run)
+    keys = keys_of_run(found)
+    values = editor_sheet.editable(_current(found), keys)
+    if not values:
+        raise RunDirError(f"{shown(found)} has no key that can be edited now")
+    folder = Path(tempfile.mkdtemp(prefix="trainctl-"))
+    path = folder / f"{found.name}.yaml"
+    asked = RequestOptions(note, at, force, None if no_wait else wait)
+    path.write_text(editor_sheet.write(values, keys, f"{found.path}\n{_HEAD}"), encoding="utf-8")
+    try:
+        code = _edit(found, path, values, keys, asked)
+    except EditError:  # of the editor itself: there is no text to keep
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    if code == 0:
+        shutil.rmtree(folder, ignore_errors=True)
+    else:
+        terminal.note(f"the text is kept in {path}")
+    raise typer.Exit(code)
+
+
+def _edit(run: RunDir, path: Path, values: Mapping[Any, Any], keys: Mapping[str, Key], asked: RequestOptions) -> int:
+    """Open the text until it is accepted or given up; return the exit code."""
+    reason: str | None = None
+    while True:
+        before = path.read_bytes()
+        _open(path)
+        after = path.read_bytes()
+        try:
+            text = after.decode()
+            changed = editor_sheet.changes(values, text, keys)
+            if not changed:
+                terminal.print_line("nothing to do")
+                return 0
+            if reason is not None and after == before:
+                return terminal.complain(reason)
+            parse_edits(changed, keys)
+            return _file(run, changed, asked)
+        except (EditError, UnicodeDecodeError) as error:
+            if after == before:
+                return terminal.complain(str(error))
+            reason = str(error)
+            _put_above(path, after, reason)
+
+
+def _file(run: RunDir, changed: Mapping[str, Any], asked: RequestOptions) -> int:
+    """File the request and print its answer.
+
+    Raises:
+        EditError: the run has rejected it.
+    """
+    state = state_of(run)
+    if state not in ALIVE:
+        return terminal.complain(f"{shown(run)} is not running any more ({state}); nothing was changed")
+    request = file_request(run, changed, via="editor", note=asked.note, at=asked.at, force=asked.force)
+    if asked.wait_s is not None:
+        answer = wait_for_answer(run, request, asked.wait_s if asked.at is None else min(asked.wait_s, REFUSAL_S))
+        if answer is not None and answer.state == "rejected":
+            raise EditError(f"rejected: {answer.reason}")
+    return tell(run, request, wait_s=None if asked.wait_s is None else 0.0, at=asked.at, shows_values=True)
+
+
+def _put_above(path: Path, text: bytes, reason: str) -> None:
+    """Write the text again with the reason as its first line, in the place of an earlier one."""
+    lines = [line for line in text.splitlines(keepends=True) if not line.startswith(b"#! ")]
+    path.write_bytes(f"#! {terminal.clean(reason)}\n".encode() + b"".join(lines))
+
+
+def _open(path: Path) -> None:
+    editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
+    try:
+        code = subprocess.run([*shlex.split(editor), str(path)], check=False).returncode
+    except (OSError, ValueError) as error:
+        raise EditError(
+            f"the editor {editor!r} cannot be started ({error}); name one with $VISUAL or $EDITOR"
+        ) from error
+    if code != 0:
+        raise EditError(f"the editor {editor!r} ended with exit code {code}; nothing was changed")
+
+
+def _current(run: RunDir) -> dict[Any, Any]:
+    log = read_changelog(run)
+    if log is None:
+        raise RunDirError(f"{shown(run)} takes no edits: its task has not called trainctl.live(cfg)")
+    return log.at(log.last_step)

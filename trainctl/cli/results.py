@@ -1,4 +1,4 @@
-"""`trainctl table`: what came out of the runs of a directory, beside what they differ in."""
+"""`trainctl table`: the results of the runs below a directory, with the parameters they differ in."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from trainctl.cli.runs import (
 )
 from trainctl.examine.cells import constants_line
 from trainctl.examine.columns import at_end, parameters, varying
-from trainctl.examine.examiner import Examiner
+from trainctl.examine.examiner import MOST_COLUMNS, Examiner
 from trainctl.examine.row import Row
 from trainctl.examine.where import chosen, in_order, terms_of
 from trainctl.rundir.summary import Summary
@@ -52,7 +52,7 @@ def table(
     best: Annotated[str | None, typer.Option(help="The best run of each row of --by, by accuracy:max, say.")] = None,
     form: Annotated[str | None, typer.Option("--format", help="csv, json, latex, md, text, tsv.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw it into this file, .png, .pdf or .svg.")] = None,
-    regex: Annotated[str, typer.Option(help="Only runs whose path has this pattern in it.")] = ".*",
+    regex: Annotated[str, typer.Option(help="Only runs whose path contains this pattern.")] = ".*",
     where: WhereOption = None,
     sort: SortOption = None,
     workers: Annotated[int | None, typer.Option(help="Processes that read.")] = None,
@@ -73,12 +73,14 @@ def table(
     if len(kept) < len(rows):
         terminal.note(f"{len(kept)} of {len(rows)} runs", style="dim")
     if not examiner.rows and form in (None, "text"):
-        terminal.print_line(f"no such runs below {root}" if rows else f"no runs below {root}")
+        terminal.print_line(f"no matching runs below {root}" if rows else f"no runs below {root}")
         return
     asked = [part for one in metric or [] for part in one.split(",")]
     is_plain, is_printed = by is None and best is None and not asked, form in (None, "text")
     if not is_plain or not is_printed or plot is not None:
-        made = examiner.table(by=by, metrics=asked, best=best)
+        made = examiner.table(by=by, metrics=asked, best=best, most=_MOST_COLUMNS if is_printed else MOST_COLUMNS)
+        for kind, which in made.attrs.get("left_out", {}).items():
+            terminal.note(f"left out: {which}; name what you want by {'--metric' if kind == 'metrics' else '--by'}")
         if plot is not None:
             from trainctl.examine.plot import plot as draw
 
@@ -120,7 +122,7 @@ def _records(summaries: Sequence[Summary]) -> list[dict[str, Any]]:
 
 
 def _grid(made: pd.DataFrame) -> list[Column]:
-    """Return a table that was asked for as it is: nothing gives way but what says nothing."""
+    """Return the table with all columns except empty ones."""
     from trainctl.examine.frame import values_of
     from trainctl.examine.writing import keys_of, shown
 

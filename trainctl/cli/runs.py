@@ -44,13 +44,15 @@ def ls(
     sort: SortOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List the runs below a directory: what each is doing, how far it is, and what came out."""
+    """List the runs below a directory with their state, progress and result."""
     summaries = choose(read_summaries(root), root, state, where or [], sort)
     if as_json:
         pages = _pages(root, summaries)
         terminal.print_json([{**as_record(one), "page": pages[one.run.path.parent]} for one in summaries])
     elif not summaries:
-        terminal.print_line(f"no runs below {root}" if state is None and not where else f"no such runs below {root}")
+        terminal.print_line(
+            f"no runs below {root}" if state is None and not where else f"no matching runs below {root}"
+        )
     else:
         print_grid(_columns(summaries, root), has_tabs=True)
     if not as_json:
@@ -63,7 +65,7 @@ def ls(
 def choose(
     summaries: list[Summary], root: Path, state: str | None, where: Sequence[str], sort: str | None
 ) -> list[Summary]:
-    """Return the summaries that were asked for, in the order asked for.
+    """Return the summaries that match, in the requested order.
 
     Raises:
         SettingError: a state or a condition is not valid, or no run has what is asked about.
@@ -75,8 +77,8 @@ def choose(
     kept = [one for one in summaries if states is None or one.state in states]
     if terms or sort is not None:
         known = {one.run.path: one for one in kept}
-        rows = chosen([row for path, row in Examiner().exam(root).rows.items() if path in known], terms)
-        kept = [known[row.run.path] for row in (rows if sort is None else in_order(rows, sort))]
+        rows = chosen([row for path, row in Examiner().exam(root).rows.items() if path in known], terms, known)
+        kept = [known[row.run.path] for row in (rows if sort is None else in_order(rows, sort, known))]
     if len(kept) < len(summaries):
         terminal.note(f"{len(kept)} of {len(summaries)} runs", style="dim")
     return kept
@@ -94,31 +96,31 @@ def as_record(summary: Summary) -> dict[str, Any]:
 
 
 def reason_column(summaries: Sequence[Summary], rank: int) -> Column:
-    """Return the column that says why a run came to nothing, and what of it cannot be read; see `shortened_reason`."""
+    """Return the column with the reason of a failure, and of unreadable files; see `shortened_reason`."""
     shortened = [shortened_reason(row.why) for row in summaries]
     return Column("reason", shortened, rank=rank, styles=[state_style(row.state) for row in summaries])
 
 
 def shortened_reason(reason: str | None) -> str:
-    """Return a reason in one cell: its beginning where it is long. `trainctl show` has the whole."""
+    """Shorten a reason to one cell; `trainctl show` has all of it."""
     most = _MOST_CELLS if terminal.is_terminal() else amount.LONGEST
     return amount.shortened(terminal.clean(reason or ""), most)
 
 
 def read_summaries(root: Path) -> list[Summary]:
-    """Read the runs at and below a directory, and say beside them what was passed over."""
+    """Read the runs at and below a directory, and report directories that were skipped."""
     found = search(find_root(root), list_at)
     tell_left_out(found)
     return [summarize(run) for run in found.runs]
 
 
 def tell_left_out(found: FoundRuns) -> None:
-    """Say, beside the runs, where others may be."""
+    """Report where more runs may be."""
     if found.passed_over:
         terminal.note(f"passed over {_some(found.passed_over)} that may not be read", style="yellow")
     if found.beyond:
         terminal.note(
-            f"stopped after {MOST_DIRS:,} directories without runs, and did not look into {_some(found.beyond)}; "
+            f"stopped after {MOST_DIRS:,} directories without runs, and did not search {_some(found.beyond)}; "
             "name a directory nearer to the runs",
             style="yellow",
         )
@@ -131,12 +133,12 @@ def _some(directories: Sequence[Path]) -> str:
 
 
 def state_style(state: Seen) -> str:
-    """Return how a state is coloured."""
+    """Return the colour of a state."""
     return "red" if state in (*FAILED, "unreadable") else _STATE_STYLES.get(state, "")
 
 
 def commands_cell(summary: Summary) -> str:
-    """Say what became of the commands of a pipeline: `train done 5 min 12 s, test failed (1) 0.2 s`."""
+    """Describe the commands of a pipeline: `train done 5 min 12 s, test failed (1) 0.2 s`."""
     return ", ".join(map(str, summary.commands))
 
 
@@ -146,7 +148,7 @@ def result_cell(value: Any) -> str:
 
 
 def metric_columns(summaries: Sequence[Summary], ranks: Sequence[int]) -> list[Column]:
-    """Return one column per metric, in order of first appearance; those beyond `ranks` are the first to go."""
+    """Return one column per metric, in order of first appearance; those beyond `ranks` are left out first."""
     keys = dict.fromkeys(key for summary in summaries for key in summary.metrics)
     return [
         Column(
@@ -195,7 +197,7 @@ def _tell_launchers(root: Path, summaries: Sequence[Summary]) -> None:
             where = shown(RunDir.at(directory))
             host = "" if launcher.is_here else f" of {launcher.host}"
             since = amount.moment(launcher.started, day=False)
-            terminal.note(f"process {launcher.pid}{host} launches jobs in {where} since {since}", style="dim")
+            terminal.note(f"process {launcher.pid}{host} has been launching jobs in {where} since {since}", style="dim")
         _tell_waiting(directory)
 
 
@@ -239,7 +241,7 @@ def _columns(summaries: Sequence[Summary], root: Path) -> list[Column]:
 
 
 def edits_column(edits: Sequence[tuple[RunDir, int, int | None]], rank: int) -> Column:
-    """Return how many edits each run has, and in yellow how many nobody has read; None is looked up."""
+    """Return the numbers of edits of each run, with those never read in yellow; None is looked up."""
     counts = [(count, count_unread(run) if unread is None and count else unread) for run, count, unread in edits]
     cells = [f"{count or ''}" + (f" ({unread} not read)" if unread else "") for count, unread in counts]
     return Column("edits", cells, rank=rank, is_right=True, styles=["yellow" if unread else "" for _, unread in counts])

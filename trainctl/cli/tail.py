@@ -35,15 +35,15 @@ _MOST_LINE = 1 << 14
 
 def tail(
     run: RunArgument,
-    lines: Annotated[int, typer.Option("-n", "--lines", min=0, help="How many lines from the end.")] = 10,
+    lines: Annotated[int, typer.Option("-n", "--lines", min=0, help="Number of lines to show from the end.")] = 10,
     follow: Annotated[
-        bool, typer.Option("-f", "--follow", help="Go on, over all attempts, until the run has ended.")
+        bool, typer.Option("-f", "--follow", help="Follow the log, over all attempts, until the run has ended.")
     ] = False,
     command: Annotated[
-        str | None, typer.Option("-c", "--command", metavar="NAME", help="Of a pipeline: what this command prints.")
+        str | None, typer.Option("-c", "--command", metavar="NAME", help="For a pipeline: the output of this command.")
     ] = None,
 ) -> None:
-    """Print the end of what a run printed (its job.log), secrets masked. Piped, all other bytes as they are."""
+    """Print the end of a run's output (job.log), secrets masked; piped, everything else is unchanged."""
     found = find_run(run)
     log = found.log if command is None else _log_of(found, command)
     if not os.path.lexists(log) and not (follow and _may_go_on(found)):
@@ -109,7 +109,7 @@ class Printer:
         self._shown = ""
 
     def feed(self, data: bytes) -> None:
-        """Print what has come."""
+        """Print new output."""
         if not data:
             return
         if not self._is_terminal:
@@ -133,7 +133,7 @@ class Printer:
         sys.stdout.flush()
 
     def close(self) -> None:
-        """End a line that the log has not ended."""
+        """End an unfinished last line."""
         if not self._is_terminal:
             self._pass_on(self._line)
             self._line = b""
@@ -212,7 +212,7 @@ def _read_on(log: Path, file: BinaryIO | None, printer: Printer) -> BinaryIO | N
 
 
 def _may_go_on(run: RunDir) -> bool:
-    """Whether something may still be printed: the run runs, or waits for a launcher that works."""
+    """Whether there may be more output: the run is running, or waits for a working launcher."""
     state = state_of(run)
     return state in ALIVE or (state == "queued" and _has_launcher(run))
 

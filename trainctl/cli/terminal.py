@@ -1,16 +1,19 @@
-"""What goes to the terminal: everything that came from a file is data, never markup and never a control sequence."""
+"""Output to the terminal: text from files is data, never markup and never a control sequence."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import math
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 from rich.console import Console
 from rich.text import Text
 
+from trainctl.errors import TrainctlError
 from trainctl.text import clean, clean_lines
 
 __all__ = [
@@ -18,6 +21,7 @@ __all__ = [
     "clean_lines",
     "complain",
     "console",
+    "errors_as_sentences",
     "is_terminal",
     "note",
     "print_json",
@@ -32,7 +36,7 @@ def console() -> Console:
 
 
 def is_terminal() -> bool:
-    """Whether a person looks at the output; else it is piped, and must be whole and plain."""
+    """Whether the output goes to a terminal; if it is piped, it must be complete and plain."""
     return console().is_terminal
 
 
@@ -56,6 +60,18 @@ def note(sentence: str, *, style: str = "") -> None:
     """Print one sentence that is not the output itself, on standard error."""
     stderr = Console(stderr=True, markup=False, emoji=False, highlight=False)
     stderr.print(Text(clean(sentence)), style=style or None, soft_wrap=True)
+
+
+@contextlib.contextmanager
+def errors_as_sentences() -> Iterator[None]:
+    """End the program with one sentence and code 1 where a request is refused or a system call fails."""
+    try:
+        yield
+    except TrainctlError as error:
+        sys.exit(complain(str(error)))
+    except OSError as error:
+        subject = f"{error.filename}: " if error.filename else ""
+        sys.exit(complain(f"{subject}{error.strerror or error}"))
 
 
 def _json_value(value: Any) -> Any:

@@ -23,7 +23,7 @@ from trainctl.rundir.summary import summarize
 
 
 def verify(run: RunDir, command: Sequence[str], cwd: str, ignore: Collection[str]) -> int:
-    """Repeat a run that is done, print what the comparison says, and return the exit code.
+    """Repeat a run that is done, print the comparison, and return the exit code.
 
     The repetition lies in `.trainctl/verify/` beside the run, where no table lists it, and stays there.
     """
@@ -67,7 +67,7 @@ def _identical(run: RunDir, verdict: Comparison) -> str:
 
 
 def _environment(record: dict[str, Any]) -> dict[str, str]:
-    """Return our environment with the recorded sizes of thread pools: sums of floats depend on them."""
+    """Return the environment with the recorded sizes of thread pools, since sums of floats depend on them."""
     recorded = record.get("environment")
     threads = recorded.get("threads") if isinstance(recorded, dict) else None
     known = threads if isinstance(threads, dict) else {}

@@ -1,1 +1,1 @@
-"""Command pipelines: a Hydra app whose task is a row of shell commands, for code that is not a Hydra app."""
+"""Command pipelines: a Hydra app whose task is a sequence of shell commands, for code that is not a Hydra app."""

@@ -1,10 +1,9 @@
-"""What is reported of a pipeline before its first job starts."""
+"""Checks of a pipeline before its first job starts."""
 
 from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from trainctl.commands.pipeline import UNRECORDED, check_names, sentence_about_u
 from trainctl.commands.progress import chosen
 from trainctl.commands.shell import keep_terminal
 from trainctl.commands.template import Templates
+from trainctl.compose.pairs import check_each_job
 from trainctl.config.overrides import task_overrides
 from trainctl.config.settings import settings_of
 from trainctl.errors import CommandError, TrainctlError
@@ -45,9 +45,7 @@ class CommandCheck(Callback):
             templates, settings = Templates(config), settings_of(config).run
             check_names(templates, str(config.hydra.job.name))
             templates.check(chosen(templates, settings.only))
-            by_turns = swept_keys(config.hydra)
-            if not any(key in config.hydra.runtime.choices for key in by_turns):  # an option may bring any key
-                templates.check_keys(chosen(templates, settings.only), [key.partition(".")[0] for key in by_turns])
+            check_each_job(check_job)
             sentence = sentence_about_unused(templates, added(config.hydra))
         except TrainctlError as error:
             sys.stderr.write(f"{error}\n")
@@ -67,21 +65,14 @@ def added(hydra: DictConfig) -> list[str]:
     return [key for key in keys if not any((folder / key).is_dir() for folder in folders)]
 
 
-def swept_keys(hydra: DictConfig) -> set[str]:
-    """Return what the command line and the sweeper set, in all jobs or by turns: groups, and keys, which may be new."""
-    sweeper: Any = OmegaConf.to_container(hydra.sweeper, resolve=False)
-    texts = {text.partition("=")[0] for text in task_overrides(hydra)} | set(_keys_below(sweeper))
-    return {text.lstrip("+~").partition("@")[0] for text in texts}
+def check_job(config: DictConfig) -> None:
+    """Refuse commands of a job that refer to a key which its config does not have.
 
-
-def _keys_below(value: Any) -> Iterator[str]:
-    if isinstance(value, Mapping):
-        for key, below in value.items():
-            yield str(key)
-            yield from _keys_below(below)
-    elif isinstance(value, list):
-        for each in value:
-            yield from _keys_below(each)
+    Raises:
+        CommandError: says which.
+    """
+    templates = Templates(config)
+    templates.check_keys(chosen(templates, settings_of(config).run.only))
 
 
 def is_recorded(hydra: DictConfig) -> bool:

@@ -1,4 +1,4 @@
-"""The task of `trainctl run`: the config's commands, one after the other, each until it is done."""
+"""The task of `trainctl run`: the config's commands, run one after the other."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 
 
 class Failed(CommandError, CompactHydraException):
-    """What stopped a run of commands, as Hydra tells it: in a sentence, without a trace of our own code."""
+    """The error that stopped a pipeline, which Hydra prints as one sentence without a traceback."""
 
 
 def run_commands(config: DictConfig) -> None:

@@ -1,4 +1,4 @@
-"""What became of each command of a run: the `commands:` of its `status.yaml`."""
+"""The state of each command of a run: `commands:` in its `status.yaml`."""
 
 from __future__ import annotations
 

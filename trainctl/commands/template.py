@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import PurePath
@@ -19,16 +19,22 @@ from omegaconf.errors import (
 
 from trainctl.commands.quoting import ShellText
 from trainctl.config.identity import OF_THE_MOMENT
+from trainctl.config.keys import name_in, split
 from trainctl.config.masking import MASK
 from trainctl.config.settings_node import secrets_in
 from trainctl.errors import CommandError
 
 COMMANDS = "commands"
 
+_ABSENT = object()
+
 _OURS = re.compile(r"\$\{\s*(flag|run_dir|run_name)\s*:\s*([^{}]*?)\s*\}")
 _KEY = re.compile(r"[\w./@-]+")
 _OPENING = re.compile(r"(\\*)\$\{")
 _REFERENCE = re.compile(r"(?<!\\)\$\{\s*\[?([^\s.\[\]{}:$]+)(?=[^{}:$]*[}$])")  # ${key}, ${key.below}; no ${resolver:…}
+_PATH = re.compile(
+    r"(?<!\\)\$\{\s*\[?([^\s.\[\]{}:$]+(?:\.[^\s.\[\]{}:$]+)*)(?=\s*[].$[}])(?=[^{}:$]*[}$])"
+)  # the same, whole
 _RUN = re.compile(r"(?<!\\)\$\{\s*(run_dir|run_name)\s*:\s*\}")
 
 
@@ -158,24 +164,30 @@ class Templates:
             hint = "; a `${` that is the shell's is written \\${" if is_unknown else ""
             raise CommandError(f"{COMMANDS}.{name}: {text} has no value: {reason}{hint}") from error
 
-    def check_keys(self, names: Iterable[str], more: Iterable[str]) -> None:
-        """Refuse what refers to a top-level key that no job can have.
-
-        Args:
-            names: of commands.
-            more: keys that jobs have beside those of the config.
+    def check_keys(self, names: Iterable[str]) -> None:
+        """Refuse what refers to a key that the config does not have, by way of other values too.
 
         Raises:
             CommandError: says which.
         """
-        known = {*map(str, self._raw), *more, "hydra", "trainctl"}
         for name in names:
-            for key in _keys_in(self.texts[name]):
-                if key not in known:
+            for key in self._paths(self.texts[name]):
+                parts = split(key)
+                if parts[0] not in ("hydra", "trainctl") and _look_up(self._raw, parts) is _ABSENT:
                     raise CommandError(
                         f"{COMMANDS}.{name} refers to {key}, which the config does not have; "
                         "a `${` that is the shell's is written \\${"
                     )
+
+    def _paths(self, text: str) -> list[str]:
+        """Return the dotted keys that the text of a command refers to, by way of other values too."""
+        found, left = dict.fromkeys(_paths_in(text)), list(_paths_in(text))
+        while left:
+            value = _look_up(self._raw, split(left.pop()))
+            new = [key for key in (_paths_in(value) if isinstance(value, str) else ()) if key not in found]
+            found |= dict.fromkeys(new)
+            left += new
+        return list(found)
 
     def unused(self, more: Iterable[str] = ()) -> list[str]:
         """List the top-level keys, and those of `more`, that no command uses, not by way of other values either."""
@@ -224,6 +236,8 @@ def _grammar_error(text: str) -> str | None:
         OmegaConf.create([text])
     except GrammarParseError as error:
         return str(error).splitlines()[0]
+    except RecursionError:
+        return "its brackets are nested too deep"
     return None
 
 
@@ -272,6 +286,23 @@ def _keys(text: str, source: str) -> list[str]:
     if not all(map(_KEY.fullmatch, keys)):
         raise CommandError(f"{source} must name a key of the config, or several: ${{flag:lr,momentum}}")
     return keys
+
+
+def _paths_in(text: str) -> Iterator[str]:
+    """Yield the dotted keys that a text refers to, each as far as it is written out."""
+    for flag in _OURS.finditer(text):
+        if flag[1] == "flag":
+            yield from (key.strip() for key in flag[2].split(","))
+    yield from _PATH.findall(text)
+
+
+def _look_up(values: Any, parts: Sequence[str]) -> Any:
+    """Return an entry of plain mappings; None where it cannot be told: in a list, or behind an interpolation."""
+    for part in parts:
+        if not isinstance(values, dict):
+            return None if isinstance(values, str | list) else _ABSENT
+        values = values.get(name_in(values, part), _ABSENT)
+    return values
 
 
 def _keys_in(value: Any) -> Iterator[str]:

@@ -45,10 +45,12 @@ if TYPE_CHECKING or IS_KNOWN:
     from hydra._internal.config_repository import ConfigRepository
     from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
     from hydra._internal.core_plugins.file_config_source import FileConfigSource
+    from hydra._internal.hydra import Hydra
 
     _own_list = defaults_list._create_defaults_list
     _OwnDefaultsList = defaults_list.DefaultsList
     _own_apply = ConfigLoaderImpl._apply_overrides_to_config
+    _own_sanitized = Hydra.get_sanitized_cfg
     _own_merge = ConfigLoaderImpl._compose_config_from_defaults_list
 
     class FileSource(FileConfigSource):
@@ -76,7 +78,7 @@ def is_known() -> bool:
 
 
 def unknown() -> str:
-    """Say that this version of Hydra is not known, and which are."""
+    """Return the sentence that this version of Hydra is not known, and which ones are."""
     versions = " and ".join(each.rstrip(".") for each in KNOWN)
     return f"Hydra {hydra.__version__} is not a version that hydra-trainctl knows ({versions})"
 
@@ -90,7 +92,7 @@ def current_loader() -> Any:
 
 
 def replace_loader(loader: Any) -> None:
-    """Have the Hydra app of this process compose with another config loader from now on."""
+    """Replace the config loader of the Hydra app of this process."""
     app: Any = GlobalHydra.instance().hydra
     app.config_loader = loader
 
@@ -107,7 +109,7 @@ def set_singletons(state: Any) -> None:
 
 @contextlib.contextmanager
 def as_of(version_base: str | None) -> Iterator[None]:
-    """Have Hydra behave inside the block as the version that a run asked for."""
+    """Make Hydra behave inside the block as the version base that a run has set."""
     base: Any = version.VersionBase.instance()
     before = base.version_base
     base.version_base = version._get_version(version_base) if version_base else None
@@ -239,10 +241,13 @@ def _request(caller: FrameType) -> Request | None:
     return {name: caller.f_locals[name] for name in code.co_varnames[: code.co_argcount]}
 
 
-def after_composing(see: Callable[[DictConfig, list[str], bool], None]) -> None:
+def after_composing(
+    see: Callable[[DictConfig, list[str], bool], None], show: Callable[[DictConfig], DictConfig]
+) -> None:
     """Have `see` get each config that Hydra composes in this process from now on, the one that is being made included.
 
     Args:
+        show: returns what `--cfg` prints of a config.
         see: gets the config, all keys that overrides of values name, and whether it is for a job or for being shown:
             not for a program that calls `hydra.compose`, nor for hydra-zen, which calls our callback.
     """
@@ -255,6 +260,8 @@ def after_composing(see: Callable[[DictConfig, list[str], bool], None]) -> None:
 
     loader: Any = ConfigLoaderImpl
     loader._apply_overrides_to_config = staticmethod(apply)
+    app: Any = Hydra
+    app.get_sanitized_cfg = lambda self, cfg, cfg_type: _own_sanitized(self, show(cfg), cfg_type)
     seam: Any = defaults_list
     if seam.DefaultsList is _OwnDefaultsList:
         seam.DefaultsList = _defaults_list
@@ -368,7 +375,16 @@ def is_told_by_main() -> bool:
         if not str(frame.f_globals.get("__name__")).startswith(_OURS_OR_HYDRAS):
             return False
         frame = frame.f_back
-    return frame is not None and not (utils._is_env_set("HYDRA_FULL_ERROR") or utils.is_under_debugger())
+    return frame is not None and not wants_everything()
+
+
+def wants_everything() -> bool:
+    """Whether Hydra's `main` shows all that led to an exception: a person asks for that, or a debugger runs."""
+    if not IS_KNOWN:
+        return True
+    from hydra._internal import utils
+
+    return bool(utils._is_env_set("HYDRA_FULL_ERROR") or utils.is_under_debugger())
 
 
 _OURS_OR_HYDRAS = ("hydra._internal.", "hydra.core.", "hydra_plugins.hydra_trainctl.", "trainctl.")

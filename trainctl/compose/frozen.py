@@ -1,4 +1,4 @@
-"""The config files of a sweep as they were when it began: what is edited meanwhile is for the next one."""
+"""The config files of a sweep, frozen at its start: later edits of files apply to the next sweep."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The config of one job, and what follows from it: its name, its identity, its place.
-
-What a task function may tell the launcher about its jobs, as its attribute `trainctl_hooks`.
-"""
+"""The config of one job, and its name, identity and run dir; hooks of a task function (`trainctl_hooks`)."""
 
 from __future__ import annotations
 
@@ -20,6 +17,7 @@ from hydra.core.utils import JobReturn, JobRuntime, JobStatus
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
+from trainctl.attempt.run_facts import given_facts
 from trainctl.compose import _hydra
 from trainctl.compose.pairs import FittingLoader, compose_parsed
 from trainctl.config._omegaconf import registered_resolvers
@@ -36,7 +34,7 @@ from trainctl.rundir.provenance import Start
 
 
 class TaskHooks(Protocol):
-    """Answers about jobs that the task itself can tell best.
+    """Hooks by which a task tells the launcher about its jobs.
 
     Attributes:
         apart: keys of the config that do not tell two jobs apart.
@@ -45,13 +43,13 @@ class TaskHooks(Protocol):
     apart: Sequence[str]
 
     def file(self, config: DictConfig) -> str | None:
-        """Return the file that is the program rather than the one with the task function, if there is one."""
+        """Return the file that counts as the program instead of the task function's file, if any."""
 
     def is_finished(self, config: DictConfig, run: RunDir) -> bool:
-        """Whether a run that is done has nothing left to do with this config."""
+        """Whether nothing is left to do with this config in a run that is done."""
 
     def describe(self, config: DictConfig, run: RunDir) -> list[str]:
-        """Say in lines what a job would do there."""
+        """Describe line by line what a job would do there."""
 
 
 class _NoHooks:
@@ -101,7 +99,7 @@ class JobSpec:
 
     @property
     def texts(self) -> list[str]:
-        """The overrides in the words of the sweeper."""
+        """The overrides verbatim."""
         return texts_of(self.overrides)
 
 
@@ -150,13 +148,14 @@ class ComposedJob:
         """Whether a run that is done leaves this job nothing to do."""
         return self.hooks.is_finished(self.config, run)
 
-    def hydra_overrides(self, run: RunDir) -> list[str]:
-        """Return what a program that starts itself again (a rank of Lightning's) must say to Hydra to be this job."""
+    def argv(self, run: RunDir) -> list[str]:
+        """Return the command line of a program that starts itself again (a rank of Lightning's), to be this job."""
         given: Any = OmegaConf.to_container(self.config.hydra.overrides.hydra, resolve=False)
-        return [*of_one_run(given), f"hydra.run.dir={quoted(str(run.path))}"]
+        own = given_facts(self.config.hydra)["argv"]
+        return [*own, *of_one_run(given), f"hydra.run.dir={quoted(str(run.path))}"]
 
     def place(self, path: Path) -> None:
-        """Have Hydra use this run dir."""
+        """Set the run dir in Hydra's config."""
         self.config.hydra.sweep.dir = str(self.sweep_dir)
         self.config.hydra.sweep.subdir = str(path.relative_to(self.sweep_dir))
         self.config.hydra.run.dir = str(path)  # where Lightning sends the other ranks of a job
@@ -225,7 +224,7 @@ def execute(context: SweepContext, job: ComposedJob, task: TaskFunction) -> JobR
 
 
 def skipped_return(job: ComposedJob, run_path: Path, value: Any) -> JobReturn:
-    """Return what a job that was finished earlier would return now."""
+    """Return the JobReturn of a job that was finished earlier."""
     with read_write(job.config.hydra), open_dict(job.config.hydra.runtime):
         job.place(run_path)
         job.config.hydra.runtime.output_dir = str(run_path)

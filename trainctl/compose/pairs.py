@@ -1,11 +1,11 @@
-"""Fitting a config to its pair of options (`trainctl.pairs`) wherever Hydra composes it, for a run or for a job."""
+"""Adapting a config to its pair of options (`trainctl.pairs`) wherever Hydra composes it, for a run or a job."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -24,7 +24,7 @@ from trainctl.config.overrides import override_key, parse_overrides, texts_of
 from trainctl.config.pairs import PAIR_NODE, Pairs
 from trainctl.config.settings_node import move_settings, setting
 from trainctl.config.values import is_same
-from trainctl.errors import IncompatibleError, PairError, TrainctlError
+from trainctl.errors import CommandError, IncompatibleError, PairError, TrainctlError
 
 _LAUNCHER = {"_target_": "hydra_plugins.hydra_trainctl.fitting.FittingLauncher"}
 _ADVICE = "; give them in a file or as KEY=VALUE, or let them be missing with trainctl.missing=allow"
@@ -38,7 +38,11 @@ _ABSENT = object()
 
 
 class Refused(PairError, CompactHydraException):
-    """A refusal of ours: Hydra prints its sentence, and not the way to it."""
+    """A refusal by trainctl, of which Hydra prints only the sentence, without a traceback."""
+
+
+class SweepRefused(Refused):
+    """A refusal of all jobs: none is started."""
 
 
 class FittingLoader:
@@ -52,6 +56,7 @@ class FittingLoader:
         left_out: why, by overrides.
         counts: how many jobs were launched, and how many left out.
         lacking: keys without a value in a job composed so far, and whether the user has been told.
+        checks: called with each job's config, but in processes that unpickle this; a CommandError refuses the sweep.
     """
 
     def __init__(self, loader: Any, launcher: DictConfig | None) -> None:
@@ -60,6 +65,7 @@ class FittingLoader:
         self.left_out: dict[tuple[str, ...], str] = {}
         self.counts: Counter[str] = Counter()
         self.lacking: dict[str, bool] = {}
+        self.checks: list[Callable[[DictConfig], None]] = []
         self._complete: set[tuple[str, ...]] = set()
         self._obstacles: dict[tuple[str, ...], str | None] = {}
 
@@ -71,7 +77,7 @@ class FittingLoader:
     def __getstate__(self) -> dict[str, Any]:
         """Leave behind what is known of other jobs; other processes start them, so this is the last moment to warn."""
         self.warn_of_missing()
-        return {**self.__dict__, "left_out": {}, "_complete": set(), "_obstacles": {}}
+        return {**self.__dict__, "left_out": {}, "checks": [], "_complete": set(), "_obstacles": {}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -98,21 +104,33 @@ class FittingLoader:
             fit(config)
             if job not in self._complete:
                 check_complete(config)
+                for check in self.checks:
+                    check(config)
                 self.lacking = dict.fromkeys(missing_keys(config), False) | self.lacking
                 self._complete.add(job)
         except IncompatibleError as error:
             if self.launcher is None:
                 raise Refused(str(error)) from error
             self.left_out[job] = str(error)
+        except CommandError as error:
+            raise SweepRefused(str(error)) from error
         except TrainctlError as error:
             raise Refused(str(error)) from error
         return config
 
     def foresee(self, master: DictConfig, jobs: Sequence[Sequence[str]]) -> None:
-        """Warn of missing values before the jobs start, whether or not the sweeper has had them composed."""
+        """Warn of missing values before the jobs start, whether or not the sweeper has had them composed.
+
+        Raises:
+            SweepRefused: a check refuses a job.
+        """
         for job in jobs:
-            with contextlib.suppress(HydraException, TrainctlError):  # the job itself will fail, and say so
+            try:
                 self.obstacle(master, job)
+            except SweepRefused:
+                raise
+            except (HydraException, TrainctlError):
+                pass  # the job itself will fail, and say so
         self.warn_of_missing()
 
     def warn_of_missing(self) -> None:
@@ -155,6 +173,13 @@ def fit_sweep(config: DictConfig) -> None:
         with read_write(config.hydra), open_dict(config.hydra):
             config.hydra.launcher = dict(_LAUNCHER)
     _hydra.replace_loader(FittingLoader(loader, launcher))
+
+
+def check_each_job(check: Callable[[DictConfig], None]) -> None:
+    """Have the config of each job of the sweep that is about to start looked at before the first one starts."""
+    loader = _hydra.current_loader()
+    if isinstance(loader, FittingLoader):
+        loader.checks.append(check)
 
 
 def warn_of_missing() -> None:

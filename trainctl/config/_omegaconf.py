@@ -45,11 +45,11 @@ _log = logging.getLogger(__name__)
 
 
 class Leaf(NamedTuple):
-    """What a walk ends at: a value, a container without entries, or one that is None, `???` or an interpolation.
+    """A leaf of a config: a value, an empty container, or a container that is None, `???` or an interpolation.
 
     Attributes:
         path: the keys that lead to it; an item of a list has its index.
-        container: what it is an entry of.
+        container: its parent.
         node: the node itself.
     """
 
@@ -104,7 +104,8 @@ def child(container: Container, key: Any) -> Node | None:
 
 def key_named(container: DictConfig, name: str) -> Any:
     """Return the key whose text is `name`: a config may have numbers and enums as keys; None where there is none."""
-    return next((key for key, _ in entries(container) if str(getattr(key, "name", key)) == name), None)
+    keys = container.keys()  # none of one that is None, `???` or an interpolation, where iteration would raise
+    return next((key for key in keys if str(getattr(key, "name", key)) == name), None)
 
 
 def entry_named(container: Any, name: str) -> tuple[Any, Node] | None:
@@ -119,7 +120,7 @@ def entry_named(container: Any, name: str) -> tuple[Any, Node] | None:
 
 
 def mapping_at(config: DictConfig, names: Sequence[str]) -> DictConfig | None:
-    """Return the mapping with entries that names lead to; None where something else is there or on the way."""
+    """Return the mapping at a path of names; None if it or a container on the way is not a mapping with entries."""
     found: Any = config
     for name in names:
         key = key_named(found, name)
@@ -131,10 +132,7 @@ def mapping_at(config: DictConfig, names: Sequence[str]) -> DictConfig | None:
 
 def is_open(node: Any) -> bool:
     """Whether a node is a container that has its entries: it is not None, not `???`, and not an interpolation."""
-    if not isinstance(node, Container):
-        return False
-    content: Any = node._value()
-    return content is not None and not isinstance(content, str)
+    return isinstance(node, Container) and not isinstance(node._value(), str | None)
 
 
 def is_list(node: Any) -> TypeGuard[ListConfig]:
@@ -161,7 +159,7 @@ def text_of(node: Node) -> str | None:
 
 
 def text_at(config: DictConfig, names: Sequence[str]) -> str | None:
-    """Return the text of the interpolation that names lead to; None where something else is, or nothing."""
+    """Return the text of the interpolation at a path of names; None if there is none."""
     found: tuple[Any, Node] | None = None
     node: Any = config
     for name in names:
@@ -173,7 +171,7 @@ def text_at(config: DictConfig, names: Sequence[str]) -> str | None:
 
 
 def raw(node: Node) -> Any:
-    """Return a value as it is written: an interpolation's text, `???`, a plain value; an open container is itself."""
+    """Return a value unresolved: the text of an interpolation, `???`, a plain value, or an open container itself."""
     if is_open(node):
         return node
     value = node._value()
@@ -181,12 +179,12 @@ def raw(node: Node) -> Any:
 
 
 def plain(node: Node) -> Any:
-    """Return a value as it is written, containers as plain ones."""
+    """Return a value unresolved, with containers as plain lists and dicts."""
     return OmegaConf.to_container(node, resolve=False) if OmegaConf.is_config(node) else raw(node)
 
 
 def resolved(container: Any, key: Any, node: Node) -> Any:
-    """Return what `container[key]` does, in less time where there is nothing to resolve.
+    """Return `container[key]`, but faster where there is nothing to resolve.
 
     Raises:
         OmegaConfBaseException: it is missing, or a reference leads nowhere.
@@ -195,12 +193,12 @@ def resolved(container: Any, key: Any, node: Node) -> Any:
 
 
 def resolved_text(text: str, container: Any) -> Any:
-    """Return the value of an interpolation that would stand in a container: a resolver may ask for its parent."""
+    """Return the value of an interpolation as if it stood in a container, since a resolver may ask for its parent."""
     return raw(target_of(AnyNode(text, parent=container)))
 
 
 def target_of(node: Node) -> Node:
-    """Return the node that a reference leads to in the end; a node that is not an interpolation itself.
+    """Return the node that a chain of references ends at; the node itself if it is not an interpolation.
 
     Raises:
         OmegaConfBaseException: it leads nowhere.
@@ -214,23 +212,23 @@ def is_optional(node: Node) -> bool:
 
 
 def is_optional_type(hint: Any) -> tuple[bool, Any]:
-    """Say whether a declared type allows None, and return it without that."""
+    """Return whether a declared type allows None, and the type without None."""
     found: tuple[bool, Any] = _resolve_optional(hint)
     return found
 
 
 def declared_type(node: Node) -> Any:
-    """Return the type that a structured config gives a node; `Any` for none."""
+    """Return the type that a structured config declares for a node; `Any` if none."""
     return node._metadata.ref_type
 
 
 def item_type(container: Any) -> Any:
-    """Return the type that entries of a container must have; `Any` for none."""
+    """Return the type declared for the entries of a container; `Any` if none."""
     return container._metadata.element_type
 
 
 def types_inside(kind: Any) -> Any:
-    """Return the type that a declared container's entries have; `Any` for none."""
+    """Return the entry type of a declared container type; `Any` if none."""
     _, kind = _resolve_optional(kind)
     if get_origin(kind) in (list, tuple, dict):
         arguments = get_args(kind)
@@ -239,13 +237,13 @@ def types_inside(kind: Any) -> Any:
 
 
 def structured_class(kind: Any) -> type | None:
-    """Return the dataclass or attrs class that a declared type is, whether or not it may be None; None for all else."""
+    """Return the dataclass or attrs class of a declared type, optional or not; None for all other types."""
     _, kind = _resolve_optional(kind)
     return kind if isinstance(kind, type) and is_structured_config(kind) else None
 
 
 def empty_like(container: DictConfig) -> DictConfig:
-    """Return a mapping without entries, which takes the keys and values that another one takes."""
+    """Return an empty mapping that accepts the same types of keys and values as another one."""
     meta = container._metadata
     twin = DictConfig({}, key_type=meta.key_type, element_type=meta.element_type)
     twin._set_parent(container)
@@ -258,7 +256,7 @@ def parent_of(node: Node) -> Any:
 
 
 def key_of(node: Node) -> Any:
-    """Return the key of a node in its parent. A list's items keep their first index when they move, so it is sought."""
+    """Return the key of a node in its parent; in a list by searching, since items keep their old index when moved."""
     parent = node._get_parent()
     items = entries(parent) if isinstance(parent, Container) and not isinstance(parent, DictConfig) else ()
     return next((index for index, item in items if item is node), node._key())
@@ -281,12 +279,12 @@ def set_type(container: Any, kind: Any) -> None:
 
 
 def set_parent(node: Node, parent: Any) -> None:
-    """Hang a node below a container, which does not get it as an entry: its references resolve from there."""
+    """Make a container the parent of a node without adding an entry: references of the node resolve from there."""
     node._set_parent(parent)
 
 
 def free_copy(node: Any) -> Any:
-    """Return a copy in the same place, in which anything can be set, objects too."""
+    """Return a copy with the same parent in which anything can be set, including objects."""
     twin = copy.deepcopy(node)
     twin._set_parent(node._get_parent())
     twin._set_flag(flags=["allow_objects", "struct", "readonly"], values=[True, False, False])
@@ -294,7 +292,7 @@ def free_copy(node: Any) -> Any:
 
 
 def copy_sharing(config: DictConfig, key: str) -> DictConfig:
-    """Return a copy that has the same node at `key`, if any; of an unknown OmegaConf's config the copy is whole."""
+    """Return a copy that shares the node at `key`, if any; with an unknown OmegaConf nothing is shared."""
     if not IS_KNOWN:
         _say_unknown()
         return config.copy()
@@ -313,7 +311,7 @@ def copy_sharing(config: DictConfig, key: str) -> DictConfig:
 def with_fields(kind: type, names: Collection[Any]) -> type:
     """Return a structured class, or the smallest of its subclasses, that has all these fields; else the class itself.
 
-    A value that was of a subclass before it was null is of it again.
+    So a value whose subclass was lost when it became null gets it back.
     """
     if set(names) <= _fields(kind):
         return kind
@@ -343,12 +341,12 @@ def part_of(config: DictConfig, keys: Collection[Any]) -> DictConfig:
 
 
 def replace(container: Any, key: Any, value: Any) -> None:
-    """Put an untyped value at a key, whatever type the entry had."""
+    """Put an untyped value at a key, regardless of the type of the entry."""
     container._value()[key] = AnyNode(value, key=key, parent=container)
 
 
 def take_over(config: Any, other: DictConfig, keep: Collection[Any]) -> None:
-    """Give a config the nodes of another one, types, references and flags as they are, but for the keys in `keep`."""
+    """Move the nodes of another config into a config, with types, references and flags, except the keys in `keep`."""
     content, own = config._value(), dict(entries(other))
     for key in [key for key in content if key not in keep and key not in own]:
         del content[key]
@@ -376,7 +374,7 @@ def watch(node: Node, is_read: Callable[[], bool]) -> None:
 
 
 def unwatch(node: Node) -> Callable[[], bool] | None:
-    """Make a node one that is not watched; return what was called when it was read."""
+    """Stop watching a node; return the callback of the watch."""
     kind = type(node)
     if "_unwatched" in vars(kind):
         object.__setattr__(node, "__class__", vars(kind)["_unwatched"])

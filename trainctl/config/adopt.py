@@ -1,4 +1,4 @@
-"""Values from elsewhere put into a composed config, each as the config has its key."""
+"""Adopting loaded values into a composed config, each converted to the type of its key."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def adopt(
     protected: Collection[tuple[str, ...]] = (),
     above: tuple[str, ...] = (),
 ) -> list[str]:
-    """Set what was loaded in the config; every other key stays as it is.
+    """Set loaded values in the config; every other key stays as it is.
 
     A value is taken as the config has its key: by its type where it has one, else by the type of its value, as far as
     `loaded.form` says that types were lost. `???` and what holds an `OMITTED` are left to the config, and so is all of
@@ -194,7 +194,7 @@ def _reason(error: Exception) -> str:
 
 
 def _coerced(node: Node, value: Any, form: Form) -> Any:
-    """Return a value as its key has it; ValueError where a text is not of that kind."""
+    """Convert a value to the type of its key; ValueError for a text that is not of that type."""
     if isinstance(value, str) and isinstance(node, EnumNode | PathNode) and not (value == "None" and form == "text"):
         return _declared(node, value)
     if form == "exact":
@@ -210,17 +210,17 @@ def _coerced(node: Node, value: Any, form: Form) -> Any:
 
 
 def _declared(node: EnumNode | PathNode, text: str) -> Any:
-    """Return what a record has as text; `Color.RED` is how Python writes an enum."""
+    """Return a recorded text converted to a declared type; `Color.RED` is how Python writes an enum."""
     if isinstance(node, PathNode):
         return Path(text)
     name = text.rpartition(".")[2]
     if name not in node.enum_type.__members__:
-        raise ValueError(f"it is none of {', '.join(node.enum_type.__members__)}")
+        raise ValueError(f"it is not one of {', '.join(node.enum_type.__members__)}")
     return node.enum_type[name]
 
 
 def _as_items(node: Node, value: Any) -> Any:
-    """Return a list for a list of floats with the ints in it as floats."""
+    """Return a list with its ints as floats if the target is a list of floats."""
     if isinstance(node, ListConfig) and isinstance(value, list) and _has_floats(node):
         return [float(item) if type(item) is int else item for item in value]
     return value
@@ -269,7 +269,7 @@ def _typed(node: Node, text: str) -> Any:
 
 
 def _literal(text: str) -> Any:
-    """Return what Python's `str()` made this text of; the text itself where that cannot be told."""
+    """Return the value whose `str()` is this text; the text itself if that cannot be told."""
     words = {"true": True, "false": False, "null": None, "nan": math.nan, "inf": math.inf, "-inf": -math.inf}
     plain = text.replace("\\${", "${") if "${" in text else text
     if plain in words:

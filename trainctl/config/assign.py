@@ -1,12 +1,16 @@
-"""Changing a config in place, under the eyes of everybody who holds it or a part of it."""
+"""Changing a config in place, so that everybody who holds it or a part of it sees the change.
+
+An edit of an item of a list or of an added entry is recorded as the new value of its *unit*: the leaf of step 0 that it
+lies in (a list, say), or the topmost key that step 0 does not have. So a record is read without knowing any types.
+"""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
-from omegaconf import AnyNode, Container, DictConfig, Node, OmegaConf
+from omegaconf import DictConfig, Node, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from trainctl.config._omegaconf import (
@@ -25,13 +29,14 @@ from trainctl.config._omegaconf import (
     plain,
     set_value,
     structured_class,
-    types_inside,
     unlocked,
     with_fields,
 )
-from trainctl.config.keys import name_in, split
+from trainctl.config.changelog import put
+from trainctl.config.keys import Units, join, name_in, split
 from trainctl.config.snapshot import plain_value
-from trainctl.config.values import is_same
+from trainctl.config.structured import of_type, shaped, takes_in_place
+from trainctl.config.values import differences, is_same
 from trainctl.errors import EditError
 
 
@@ -44,18 +49,18 @@ def fitted(config: DictConfig, key: str, value: Any, *, as_it_is: bool = False, 
         config: whose key.
         key: a dotted key.
         value: a plain value.
-        as_it_is: only try, and return `value`, which may be a reference and is to stay one.
+        as_it_is: only try, and return `value` unchanged, which may be an interpolation.
         asked: the key to name in the error, where it lies deeper.
 
     Raises:
         EditError: the config has no such key, or its type refuses the value.
     """
-    _, _, node = _place(config, key)
-    in_place = _takes_in_place(node, value)
+    node = node_of(config, key)
+    in_place = takes_in_place(node, value)
     try:
         if in_place:
             trial = copy.deepcopy(node)
-            set_value(trial, _shaped(value, node))
+            set_value(trial, shaped(value, node))
         else:
             OmegaConf.create({"any": copy.deepcopy(value)})
         return plain_value(plain(trial)) if in_place and not as_it_is else value
@@ -87,8 +92,8 @@ def _reason(error: Exception, value: Any) -> str:
 def assign(config: DictConfig, values: Mapping[str, Any], base: Collection[str] = ()) -> None:
     """Set keys of the config to values that `fitted` or `fitted_entry` returned.
 
-    Struct and read-only flags are lifted only here and only for the moment. Lists and mappings are filled again rather
-    than replaced, so who holds one sees the change. A key that is not in `base` is an added entry: `???` takes it away.
+    Struct and read-only flags are lifted only here and only meanwhile. Lists and mappings are refilled rather than
+    replaced, so holders of one see the change. A key that is not in `base` is an added entry, which `???` removes.
     """
     for key, value in values.items():
         *above, last = split(key)
@@ -138,21 +143,21 @@ def _set(parent: DictConfig, name: Any, value: Any, key: str) -> None:
     node = child(parent, name)
     if node is None:
         raise EditError(f"{key}: the config has no such key")
-    if _takes_in_place(node, value):
-        set_value(node, _shaped(value, node))
+    if takes_in_place(node, value):
+        set_value(node, shaped(value, node))
     else:
         parent[name] = copy.deepcopy(value)
 
 
 def _add(target: DictConfig, like: DictConfig, name: str, value: Any) -> None:
-    """Add an entry, its name as those that are there have theirs."""
-    target[name_in(dict.fromkeys(like.keys()), name)] = _of_type(copy.deepcopy(value), item_type(like), None)
+    """Add an entry, with a key of the same type as the existing ones."""
+    target[name_in(dict.fromkeys(like.keys()), name)] = of_type(copy.deepcopy(value), item_type(like), None)
 
 
 def _opened(config: DictConfig, above: list[str], key: str, keys: Iterable[str]) -> DictConfig:
-    """Return the section in which a key lies; those on the way to it that are null, or not there, are made again.
+    """Return the section of a key; sections on the way that are null or missing are made anew.
 
-    Those are of a class that has all of `keys` that lie there.
+    Such a section gets a class that has all fields named in `keys`.
     """
     parent, paths = config, [list(split(each)) for each in keys]
     for depth, part in enumerate(above, start=1):
@@ -192,78 +197,145 @@ def current(config: DictConfig, key: str) -> Any:
         return None
 
 
+def changes(config: DictConfig, values: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    """Yield the changes that new values of units make: key, old and new value of each leaf, item and entry in them."""
+    for unit, new in values.items():
+        try:
+            old = current(config, unit)
+        except EditError:  # a new entry
+            old = None
+        is_single = not isinstance(new, list | dict) and not isinstance(old, list | dict)
+        yield from ((unit, old, new),) if is_single else differences(unit, old, new)
+
+
 def node_of(config: DictConfig, key: str) -> Node:
     """Return the node of a dotted key.
 
     Raises:
         EditError: the config has no such key.
     """
-    return _place(config, key)[2]
-
-
-def _place(config: DictConfig, key: str) -> tuple[DictConfig, Any, Node]:
     *above, last = split(key)
     parent = mapping_at(config, above)
-    name = None if parent is None else key_named(parent, last)
-    node = None if parent is None or name is None else child(parent, name)
-    if parent is None or node is None:
+    found = None if parent is None else entry_named(parent, last)
+    if found is None:
         raise EditError(f"{key}: the config has no such key")
-    return parent, name, node
+    return found[1]
 
 
-def _takes_in_place(node: Node, value: Any) -> bool:
-    """Whether the node itself takes the value; an untyped one is replaced when the kind of its value changes."""
-    if is_list(node):
-        return isinstance(value, list) or declared_type(node) is not Any
-    if isinstance(node, DictConfig):
-        return isinstance(value, dict) or declared_type(node) is not Any
-    return not isinstance(node, AnyNode)
+def deepest(config: DictConfig, parts: tuple[str, ...]) -> tuple[Any, ...]:
+    """Return the deepest container on the path of a key, and the parts of the path that are not there."""
+    above: Any = config
+    for number, part in enumerate(parts):
+        found = entry_named(above, part)
+        if found is None or not is_open(found[1]):
+            return (above, *parts[number:])
+        above = found[1]
+    return (above,)
 
 
-def _shaped(value: Any, node: Any) -> Any:
-    """Return a plain value with its mappings made dataclasses where the node has or declares these."""
-    if not isinstance(node, Container) or not isinstance(value, dict | list):
-        return copy.deepcopy(value)
-    return _of_type(copy.deepcopy(value), declared_type(node), node)
+def units_of(config: DictConfig, units: Units, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return edits of any keys as the new values of their units, as the config will hold them.
+
+    Nothing is changed: all is tried on copies.
+
+    Raises:
+        EditError: the config has no such key, or its type refuses the value.
+    """
+    found: dict[str, Any] = {}
+    for key, value in _of_null_sections(config, units, values).items():
+        unit, rest = units.of(key)
+        if value == MISSING and type(value) is str and unit not in units.leaves:
+            found[unit] = MISSING  # an added entry is taken away
+            continue
+        if rest:
+            whole = found[unit] if unit in found else _now(config, unit)
+            value = _with(copy.deepcopy(whole), rest, value, key)
+        if units.is_section(unit):
+            found |= _section(config, units, unit, value)
+        elif unit not in units.leaves and entry_named(*_parent(config, unit)) is None:
+            above, name = _parent(config, unit)
+            found[unit] = fitted_entry(above, name, value, key)
+        else:
+            is_first = unit in units.leaves and is_same(value, units.leaves[unit])
+            found[unit] = fitted(config, unit, value, as_it_is=is_first, asked=key)
+    return found
 
 
-def _of_type(value: Any, kind: Any, old: Any) -> Any:
-    """Return a plain value as a declared type has it; `old` is the node that is there, of a subclass perhaps."""
-    is_container = is_open(old)
-    if isinstance(value, dict):
-        made = structured_class(kind)
-        own = structured_class(OmegaConf.get_type(old)) if is_container and isinstance(old, DictConfig) else None
-        if own is not None and (made is None or value.keys() >= set(old.keys())):
-            made = own  # all that is there, as a record has it: it stays of its class
-        if made is not None:
-            return _made(with_fields(made, value), value, old if is_container else None)
-    if not isinstance(value, dict | list):
-        return value
-    inner = item_type(old) if is_container else types_inside(kind)
-    if isinstance(value, list):
-        items = [node for _, node in entries(old)] if is_container and is_list(old) else []
-        return [_of_type(one, inner, items[at] if at < len(items) else None) for at, one in enumerate(value)]
-    return {name: _of_type(one, inner, _old(old, name) if is_container else None) for name, one in value.items()}
+def _of_null_sections(config: DictConfig, units: Units, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values with those of a null section gathered in one mapping, so that the record shows the section."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        parts = split(key)
+        missing = len(deepest(config, parts[:-1])) - 1
+        section = join(parts[: len(parts) - missing])
+        if missing and units.is_section(section):
+            put(found.setdefault(section, {}), join(parts[len(parts) - missing :]), value)
+        else:
+            found[key] = value
+    return found
 
 
-def _old(old: Any, name: Any) -> Any:
-    found = entry_named(old, str(getattr(name, "name", name)))
-    return None if found is None else found[1]
+def _parent(config: DictConfig, key: str) -> tuple[Any, str]:
+    *above, last = split(key)
+    parent, *rest = deepest(config, tuple(above))
+    if rest or not isinstance(parent, DictConfig):
+        raise EditError(f"{key}: the config has no such key")
+    return parent, last
 
 
-def _made(kind: type, values: dict[Any, Any], old: Any) -> DictConfig:
-    """Return a dataclass with values; what is not given has its default, and what was added to the old one stays."""
-    made: DictConfig = OmegaConf.structured(kind)
-    with unlocked(made):
-        for name, value in values.items():
-            node, before = child(made, name), None if old is None else _old(old, name)
-            if node is None and before is None:
-                raise EditError(f"{kind.__name__} has no {name!r}; it has {', '.join(map(str, made))}")
-            if node is None or not _takes_in_place(node, value):
-                made[name] = value
-            else:
-                set_value(node, _of_type(value, declared_type(node), node if before is None else before))
-    return made
+def _now(config: DictConfig, unit: str) -> Any:
+    """Return the plain value of a unit with interpolations unresolved; an empty mapping if it is not there."""
+    found = entry_named(*_parent(config, unit))
+    return {} if found is None else plain_value(plain(found[1]))
+
+
+def _with(whole: Any, rest: tuple[str, ...], value: Any, key: str) -> Any:
+    """Set a nested value in a plain value."""
+    below = whole
+    for part in rest[:-1]:
+        below = _step(below, part, key)
+    if isinstance(below, list) and _is_index(below, rest[-1]):
+        below[int(rest[-1])] = value
+    elif isinstance(below, dict):
+        below[name_in(below, rest[-1])] = value
+    else:
+        raise EditError(f"{key}: there is no such key")
+    return whole
+
+
+def _step(below: Any, part: str, key: str) -> Any:
+    if isinstance(below, list) and _is_index(below, part):
+        return below[int(part)]
+    if isinstance(below, dict):
+        return below.setdefault(name_in(below, part), {})
+    raise EditError(f"{key}: there is no such key")
+
+
+def _is_index(items: list[Any], part: str) -> bool:
+    return part.isascii() and part.isdigit() and int(part) < len(items)
+
+
+def _section(config: DictConfig, units: Units, key: str, value: Any) -> dict[str, Any]:
+    """Return a section's new value: None, or its leaves. One that is there and gets a mapping was taken apart before.
+
+    Raises:
+        EditError: it cannot be None, or something else than a mapping.
+    """
+    if value is not None and not isinstance(value, dict):
+        raise EditError(f"{key}: that is a section, and takes a mapping of its keys; nothing was changed")
+    above, name = _parent(config, key)
+    is_there = entry_named(above, name) is not None
+    whole = fitted(config, key, value, asked=key) if is_there else fitted_entry(above, name, value, key)
+    return {key: None} if whole is None else dict(_leaves(whole, units.section(key), split(key)))
+
+
+def _leaves(value: Mapping[Any, Any], base: Any, above: tuple[object, ...]) -> Iterator[tuple[str, Any]]:
+    for name, inner in value.items():
+        old = base.get(name) if isinstance(base, Mapping) else None
+        if isinstance(inner, Mapping) and inner and isinstance(old, Mapping) and old:
+            yield from _leaves(inner, old, (*above, name))
+        else:
+            yield join((*above, name)), inner
 
 
 def resolved(parent: DictConfig, name: Any) -> Any:

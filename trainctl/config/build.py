@@ -75,14 +75,14 @@ def build(config: Any, *args: Any, _execution_whitelist_: Any = None, **kwargs: 
 
 @dataclass(frozen=True, slots=True)
 class _Modes:
-    """What a node inherits."""
+    """The settings that a node inherits."""
 
     convert: Any = "none"
     recursive: bool = True
     partial: bool = False
 
     def of(self, node: DictConfig) -> _Modes:
-        """Return what holds at `node`: its own words, else the inherited ones; `_partial_` is not inherited."""
+        """Return the settings of a node: its own, else the inherited ones; `_partial_` is not inherited."""
         modes = _Modes(
             _own(node, _CONVERT, self.convert), _own(node, _RECURSIVE, self.recursive), _own(node, _PARTIAL, False)
         )
@@ -107,7 +107,7 @@ class _ObjectBuilder:
         self._open: list[Place] = []
 
     def build(self, node: Any, modes: _Modes, args: Sequence[Any] = ()) -> Any:
-        """Build what a node stands for; a node that was built before is not built again."""
+        """Build the object of a node, at most once per node."""
         if not isinstance(node, Container):
             return node
         if is_none(node):
@@ -191,7 +191,7 @@ class _ObjectBuilder:
 
 
 def _prepared(config: Any, overrides: Mapping[str, Any]) -> DictConfig | ListConfig:
-    """Return what is given as a config in which objects may stand, with its overrides; the given one stays as it is."""
+    """Return a copy of a config with its overrides, in which objects are allowed."""
     if isinstance(config, dict | list):
         config = _named_targets(config)
     if isinstance(config, dict | list) or is_dataclass(config):
@@ -221,7 +221,7 @@ def _overridden(config: DictConfig, overrides: Mapping[str, Any]) -> DictConfig:
 
 
 def _named_targets(value: Any) -> Any:
-    """Return plain containers in which a `_target_` that is a class or function stands as its dotted name."""
+    """Return plain containers in which each class or function given as `_target_` is replaced by its dotted name."""
     if isinstance(value, list):
         return [_named_targets(item) for item in value]
     if not isinstance(value, dict):
@@ -235,7 +235,7 @@ def _named_targets(value: Any) -> Any:
 
 
 def _located(node: DictConfig, allowed: Mapping[str, Any]) -> Callable[..., Any]:
-    """Return the target as Hydra finds it, with whatever Hydra checks when it is called."""
+    """Return the callable of a target as Hydra locates it, with Hydra's checks."""
     try:
         found: Callable[..., Any] = hydra.utils.instantiate({_TARGET: node[_TARGET], _PARTIAL: True}, **allowed)
     except InstantiationException as error:

@@ -13,9 +13,9 @@ from urllib.parse import quote, unquote
 
 from trainctl.config import yaml
 from trainctl.config._omegaconf import MISSING
-from trainctl.config.keys import is_within, join, leaves, name_in, split
-from trainctl.config.safe_yaml import read_document
+from trainctl.config.keys import find, is_within, join, leaves, name_in, split
 from trainctl.config.values import is_same
+from trainctl.config.yaml import read_document
 from trainctl.errors import ChangelogError
 
 _HEADER = """\
@@ -40,12 +40,12 @@ _MOST_STEPS = 2**63
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """What changed at the start of one step, by dotted keys of the config's leaves; all but that is a comment.
+    """The values that changed at the start of one step, by dotted key; all other fields are stored as comments.
 
     Attributes:
-        id: of the request that asked for it; None where nobody wrote down which.
+        id: of the request that asked for it; None if not recorded.
         number: its place in the order in which the edits of the run were applied, from 1; by it an edit is undone.
-        undo: the number of the edit that it took back.
+        undo: the number of the edit that it undid.
         parts: the edits that make up this one, in the order in which they were applied, where several requests took
             effect at one step; else empty.
     """
@@ -80,8 +80,8 @@ class Edit:
 class Changelog:
     """The record of one run: `base` at step 0, then the edits in order of their steps.
 
-    `cut_off` is what stands at the end of the file it was read from and does not count: an edit that was being recorded
-    when the run was killed, and so never took effect.
+    `cut_off` is an incomplete part at the end of the file: an edit that was being recorded when the run was killed, and
+    so never took effect.
     """
 
     base: dict[Any, Any]
@@ -95,7 +95,7 @@ class Changelog:
 
     @property
     def requests(self) -> dict[str, Edit]:
-        """What each request has changed, by its id: who is not in it has changed nothing, however a run was killed."""
+        """The edit of each request, by its id; a request that is not in it has changed nothing."""
         return {part.id: part for edit in self.edits for part in edit.each if part.id is not None}
 
     def at(self, step: int) -> dict[Any, Any]:
@@ -132,8 +132,29 @@ def put(container: dict[Any, Any], key: str, value: Any, base: Container[str] = 
         container[name_in(container, last)] = value
 
 
+def before_of(current: Mapping[Any, Any], values: Iterable[str]) -> dict[str, Any]:
+    """Return the values that an edit of keys replaces, without missing keys; of keys in a null section, the section.
+
+    >>> before_of({"a": None, "b": {"x": 1}}, ["a.p", "b.x", "b.new"])
+    {'a': None, 'b.x': 1}
+    """
+    found: dict[str, Any] = {}
+    for key in values:
+        parts, below = split(key), current
+        for number, part in enumerate(parts):
+            try:
+                value = below[find(below, part)]
+            except KeyError:
+                break
+            if number == len(parts) - 1 or not isinstance(value, Mapping):
+                found[join(parts[: number + 1])] = copy.deepcopy(value)
+                break
+            below = value
+    return found
+
+
 def together(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what two edits of one step come to: of a section that became null, or is that no more, the later counts.
+    """Combine two edits of one step; if one sets a section to null and the other keys in it, the later one counts.
 
     >>> together({"a.x": 1, "b": None}, {"a": None, "b.y": 2})
     {'a': None, 'b.y': 2}
@@ -205,7 +226,7 @@ def _with_request(edit: Edit) -> str:
 
 
 def _commented(edit: Edit, comment: str) -> Edit:
-    """Return the edit with what a comment tells of it: the whole comment is its note, but for the request."""
+    """Return the edit with the data in its comment: number and request, and the rest as its note."""
     found = _REQUEST.fullmatch(comment)
     if found is None:
         return replace(edit, note=comment or None)
@@ -214,9 +235,9 @@ def _commented(edit: Edit, comment: str) -> Edit:
 
 
 def _with_parts(edit: Edit, lines: str) -> Edit:
-    """Return the edit of a step with its parts; as it is where a person has changed the values or what the lines say.
+    """Return the edit of a step with its parts; without them if they do not add up to its values.
 
-    Only then would its parts not add up to its values.
+    That happens only if somebody has edited the file by hand.
     """
     parts: list[Edit] = []
     whole: dict[str, Any] = {}
@@ -231,10 +252,9 @@ def _with_parts(edit: Edit, lines: str) -> Edit:
 
 
 def loads(text: str | bytes, source: str = "the changelog") -> Changelog:
-    """Read a changelog, ours or trainconfig's (which writes a change of a list as a mapping of its indices).
+    """Read a changelog of trainctl or of trainconfig (which writes a change of a list as a mapping of its indices).
 
-    Of ours, a last part without its end mark is left out (`cut_off`); files that do not say at their head that they
-    have such marks are read as they are.
+    In files with trainctl's header a last part without its end mark is left out (`cut_off`).
 
     Raises:
         ChangelogError: not UTF-8, not YAML, not a mapping of steps to mappings, no step 0, or a step given twice.
@@ -269,9 +289,9 @@ def loads(text: str | bytes, source: str = "the changelog") -> Changelog:
 
 
 def _whole(text: str | bytes, error: Callable[[str], ChangelogError]) -> tuple[str, str | None]:
-    """Split a file into what counts and what was cut off, which may end with half a character, or be zeros.
+    """Split a file into its complete parts and an incomplete end, which may be half a character, or zeros.
 
-    A part that a person added to a file of ours needs no end mark.
+    A part that was added by hand needs no end mark.
     """
     data = text.encode(errors="surrogatepass") if isinstance(text, str) else text
     end = len(data)
@@ -328,7 +348,7 @@ def _put_like(nested: dict[Any, Any], key: str, value: Any, base: Any) -> None:
 
 
 def _against(changes: Any, base: Any, above: tuple[object, ...], state: Any) -> Iterable[tuple[str, Any]]:
-    """Flatten changes to the leaves of the base: what is a leaf there is replaced whole, whatever is below."""
+    """Flatten changes to the leaves of the base, which are replaced whole."""
     for name, value in changes.items():
         path = (*above, name)
         old = base.get(name)

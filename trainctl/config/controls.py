@@ -66,12 +66,12 @@ _DECLARED: dict[Any, Type] = {
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What an edit of one key must be.
+    """How one key may be edited: its type, bounds, choices and locks.
 
     Attributes:
-        optional: null is taken.
-        declared: a structured config or a control gives the type, so null is taken only where `optional` says so.
-        locked: the reason why there can be none.
+        optional: null is allowed.
+        declared: a structured config or a control gives the type, so null is allowed only if `optional`.
+        locked: why the key cannot be edited; None if it can.
         when: an edit takes effect at the next step (`live`), at the next `live.epoch()` (`epoch`), or only in a run
             that is started again (`restart`).
         max_change: the factor by which one edit may change the value, up or down.
@@ -94,7 +94,7 @@ class Key:
     help: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what differs from a plain key, for the record in `run.yaml`."""
+        """Return the fields that differ from the defaults, for `run.yaml`."""
         record: dict[str, Any] = {"type": self.type}
         for field in dataclasses.fields(self)[1:]:
             value = getattr(self, field.name)
@@ -104,7 +104,7 @@ class Key:
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Key:
-        """Read what `to_dict` wrote; entries that are not known are passed over (a newer version wrote them)."""
+        """Read the output of `to_dict`; unknown entries, of a newer version, are ignored."""
         known = {field.name for field in dataclasses.fields(cls)}
         return cls(**{"type": "any", **{name: value for name, value in record.items() if name in known}})
 
@@ -145,16 +145,16 @@ def _controlled(name: str, key: Key, specs: Mapping[str, ControlSpec], editable:
 
 
 def is_controlled(name: str, controls: Iterable[str]) -> bool:
-    """Whether one of the patterns of `trainctl.controls` is about a key."""
+    """Whether one of the patterns of `trainctl.controls` matches a key."""
     return any(matches(name, str(pattern)) for pattern in controls)
 
 
 def lock_unbound(
     keys: Mapping[str, Key], bound: Collection[str], controls: Collection[str], trainer: str
 ) -> dict[str, Key]:
-    """Return the keys with those locked that nothing follows while a trainer trains with objects built before it.
+    """Return the keys with those locked that no binding follows while a trainer trains with objects built before.
 
-    What `trainctl.controls` says of a key goes before.
+    Keys in `trainctl.controls` are not locked.
     """
     return {
         name: key
@@ -176,14 +176,14 @@ def ruling(name: str, patterns: Iterable[str]) -> str | None:
 
 
 def with_flags(key: Key, spec: ControlSpec, *, is_own: bool) -> Key:
-    """Return what a key in a list becomes by its own control, or by that of what it lies in: its locks and delays."""
+    """Return a key inside a list with the locks and delays of its own control, or of the control of a container."""
     given = {field.name: getattr(spec, field.name) for field in dataclasses.fields(spec)}
     wanted = given if is_own else {name: given[name] for name in ("locked", "hidden", "when", "checkpoint_first")}
     return dataclasses.replace(key, **{name: value for name, value in wanted.items() if value is not None})
 
 
 def matches(name: str, pattern: str) -> bool:
-    """Match a key by its own name, whatever letters it has, or by a pattern, as names of files are."""
+    """Whether a pattern is the name of a key, or matches it as a file name pattern does."""
     return name == pattern or fnmatchcase(name, pattern)
 
 
@@ -208,7 +208,7 @@ def _leaves(config: DictConfig) -> Iterator[tuple[str, Key]]:
 
 
 def _inside(config: DictConfig) -> set[str]:
-    """Return the keys of all items of lists, and of what is in these."""
+    """Return the keys of all items of lists, at any depth."""
     found = set()
     for leaf in walk(config, skip=("hydra",), into_lists=False):
         if is_list(leaf.node) and is_open(leaf.node):
@@ -219,7 +219,7 @@ def _inside(config: DictConfig) -> set[str]:
 
 
 def _with_field(path: str, parent: Container, name: Any, key: Key) -> Key:
-    """Add what the field of a structured config says: the choices of its Literal, the control in its metadata."""
+    """Add the choices and the control of a structured config's field: from its Literal and its metadata."""
     cls = OmegaConf.get_type(parent)
     if not isinstance(cls, type) or not isinstance(name, str) or not isinstance(parent, DictConfig):
         return key
@@ -255,7 +255,7 @@ def _choices(hint: Any) -> list[Any] | None:
 
 
 def key_of(parent: Container, name: Any, node: Any, path: str) -> Key:
-    """Return what an entry or item takes, by its declared type, else by that of its value, and by its field."""
+    """Return the `Key` of an entry or item: from its declared type, else from its value, and from its field."""
     value = _value(parent, name, node)
     kind = next((kind for cls, kind in _NODE_TYPES.items() if isinstance(node, cls)), None)
     is_typed = kind is not None and declared_type(node) is not Any
@@ -269,7 +269,7 @@ def key_of(parent: Container, name: Any, node: Any, path: str) -> Key:
 
 
 def key_of_type(hint: Any) -> Key:
-    """Return what a value of a declared type must be.
+    """Return the `Key` of a declared type.
 
     >>> key_of_type(float) == Key("float", declared=True), key_of_type(Any) == Key("any")
     (True, True)

@@ -1,4 +1,4 @@
-"""Values that a resolver draws (`${uuid:}`, `${random:}`): each look gives another, so they tell no two jobs apart."""
+"""Values drawn by a resolver (`${uuid:}`, `${random:}`): they change with each access, so they identify no job."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Draws:
 
 
 def draw(config: DictConfig, hidden: Sequence[str] = ()) -> Draws:
-    """Give every key that a resolver draws its value for good, in place.
+    """Replace each drawn interpolation by its value, in place.
 
     What only refers to such a key goes on following it. A drawn value is one that a second look finds changed, also
     where the resolver's answers are cached (`use_cache=True`). What may be a secret (a token for an hour) stays as it

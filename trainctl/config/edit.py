@@ -1,4 +1,4 @@
-"""What an edit asks for, checked against the type and the control of its key. All or nothing."""
+"""Parsing the edits of a request, and checking them against types and controls of their keys; all or none are valid."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from trainctl.config._omegaconf import MISSING
 from trainctl.config.controls import FIXED, Key
 from trainctl.config.editable import EditableKeys
 from trainctl.config.keys import is_within, join
-from trainctl.config.relative import check_jump
-from trainctl.config.safe_yaml import MAX_DEPTH, read_document
+from trainctl.config.relative import check_jump, resolve
 from trainctl.config.values import is_same
+from trainctl.config.yaml import MAX_DEPTH, read_document
 from trainctl.errors import EditError
 
 MAX_LENGTH = 64 * 1024
@@ -84,8 +84,18 @@ def parse_edit(key: str, raw: Any, keys: Mapping[str, Key], *, plus: str = "") -
         raise EditError(f"{_asked(key, raw)}: {refused}") from refused
 
 
+def parse_change(key: str, change: Mapping[str, Any], current: Callable[[], Any], keys: Mapping[str, Key]) -> Any:
+    """Return the value that a relative edit (`{"op": "*", "by": "0.5"}`) gives to a key.
+
+    Raises:
+        EditError: as `parse_edit`; or the result is not a value of the key.
+    """
+    spec = check_editable(key, change["by"], keys)
+    return parse_edit(key, resolve(key, change, current(), spec), keys)
+
+
 def check_editable(key: str, raw: Any, keys: Mapping[str, Key], *, plus: str = "") -> Key:
-    """Return what an edit of a key must be; `raw` is what was asked for, for the error.
+    """Return the `Key` of an editable key; `raw` is the requested value, for the error.
 
     Raises:
         EditError: the key is unknown, is locked, or takes effect only when a run starts; or it is there and is to be
@@ -102,7 +112,7 @@ def check_editable(key: str, raw: Any, keys: Mapping[str, Key], *, plus: str = "
 
 
 def check_open(key: str, raw: Any, spec: Key) -> Key:
-    """Return what an edit of a key must be, unless it is locked.
+    """Return the `Key` of a key that is not locked.
 
     Raises:
         EditError: the key is locked, or takes effect only when a run starts.
@@ -118,10 +128,10 @@ def check_open(key: str, raw: Any, spec: Key) -> Key:
 
 
 def check_inside(key: str, old: Any, new: Any, spec: Key, *, force: bool) -> None:
-    """Refuse a new value of a key, in a list perhaps that an edit replaces, which the key's own control forbids.
+    """Refuse a new value that the control of its key forbids; the key may be inside a list that an edit replaces.
 
     Raises:
-        EditError: it is locked, out of bounds or not a choice; or it changes by too much, and that is not wanted.
+        EditError: it is locked, out of bounds or not a choice; or it changes by too much without `force`.
     """
     check_open(key, new, spec)
     try:
@@ -156,7 +166,7 @@ def check_recorded(
 
 
 class _Refused(ValueError):
-    """Why a value is refused, without the key: whoever knows it puts it in front."""
+    """Why a value is refused; the caller adds the key."""
 
 
 def fit(value: Any, spec: Key, own: Container[str] = ()) -> Any:
@@ -206,7 +216,7 @@ def _read_text(text: str) -> str:
 
 
 def _read_bytes(text: str) -> bytes:
-    """Read bytes as YAML writes them (`!!binary YWI=`); any other text stands for its own."""
+    """Read bytes as YAML writes them (`!!binary YWI=`); any other text is encoded as UTF-8."""
     if not text.startswith(_BINARY):
         return text.encode(errors="surrogatepass")
     try:
@@ -252,7 +262,7 @@ _READERS: dict[str, Callable[[str], Any]] = {
 
 
 def _check_size(raw: Any) -> None:
-    """Refuse what is too long, looking at no more of it than is allowed: aliases can make a short text endless."""
+    """Refuse a value that is too long, looking at no more of it than allowed: aliases make short texts endless."""
     left = MAX_LENGTH
     for value in _inside(raw):
         left -= len(value) + 1 if isinstance(value, str | bytes) else 1
@@ -288,7 +298,7 @@ def _check_text(text: str) -> None:
 
 
 def _inside(value: Any) -> Iterator[Any]:
-    """Yield a value and all that is in it, keys too."""
+    """Yield a value and everything in it, including keys."""
     stack = [value]
     while stack:
         item = stack.pop()
@@ -307,9 +317,9 @@ def _check_control(value: Any, spec: Key) -> Any:
         raise _Refused(f"allowed are {', '.join(yaml.inline(choice) for choice in spec.choices)}")
     if isinstance(value, int | float) and not isinstance(value, bool):
         if spec.min is not None and value < spec.min:
-            raise _Refused(f"the least that is allowed is {spec.min!r}")
+            raise _Refused(f"the minimum is {spec.min!r}")
         if spec.max is not None and value > spec.max:
-            raise _Refused(f"the most that is allowed is {spec.max!r}")
+            raise _Refused(f"the maximum is {spec.max!r}")
     return value
 
 
@@ -336,7 +346,7 @@ def _is_section(key: str, keys: Mapping[str, Key]) -> bool:
 
 
 def _is_whole(key: str, keys: Mapping[str, Key]) -> bool:
-    """Whether a mapping is the value of the key itself, which has no entries that it could be merged into."""
+    """Whether a mapping replaces the value of a key as a whole, because there are no entries to merge it into."""
     return isinstance(keys, EditableKeys) and keys.get(key) is not None and not keys.has_entries(key)
 
 
@@ -361,7 +371,7 @@ def _unknown(key: str, raw: Any, keys: Mapping[str, Key], plus: str = "") -> str
 
 
 def _asked(key: str, raw: Any) -> str:
-    """Say in short, on one line, what was asked for."""
+    """Write the requested edit on one short line."""
     short = _cut(key, 200)
     if isinstance(raw, Mapping):
         return f"{short}={{…}}" if raw else f"{short}={{}}"

@@ -1,4 +1,4 @@
-"""The keys of a run as a YAML text that a person edits, and what the person changed in it."""
+"""The keys of a run as a YAML text to edit, and the changes made in it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 from trainctl.config import yaml
 from trainctl.config.controls import Key
 from trainctl.config.keys import find, join
-from trainctl.config.safe_yaml import read_document
 from trainctl.config.values import is_same
+from trainctl.config.yaml import read_document
 from trainctl.errors import EditError
 
 
@@ -38,7 +38,7 @@ def write(values: Mapping[Any, Any], keys: Mapping[str, Key], head: str) -> str:
 
 
 def changes(before: Mapping[Any, Any], text: str, keys: Mapping[str, Key]) -> dict[str, Any]:
-    """Return the values that differ in the edited text, by dotted key; what was deleted there has not changed.
+    """Return the values changed in the edited text, by dotted key; deleted keys count as unchanged.
 
     Raises:
         EditError: it is not YAML, or has a key that the sheet has not.
@@ -52,7 +52,7 @@ def changes(before: Mapping[Any, Any], text: str, keys: Mapping[str, Key]) -> di
 
 
 def describe(key: Key) -> str:
-    """Say on one line what a key takes.
+    """Describe on one line which values a key takes.
 
     >>> describe(Key("float", min=0.0, max=1.0, max_change=10, help="step size"))
     'float, 0.0 to 1.0, changed by a factor of 10 at most: step size'

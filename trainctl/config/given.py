@@ -1,7 +1,4 @@
-"""What was given for a config by hand, and is to stand whatever else changes it.
-
-Values that a config still waits for: `???`.
-"""
+"""Values given by hand, which win over whatever else changes a config, and values still missing (`???`)."""
 
 from __future__ import annotations
 
@@ -32,7 +29,7 @@ from trainctl.errors import MissingError
 def restore_given(
     adapted: DictConfig, given: DictConfig, overrides: Sequence[str], groups: Collection[object] = ()
 ) -> None:
-    """Give back to `adapted` what the overrides of the command line have set in `given`; `groups` are config groups."""
+    """Restore in `adapted` the values that command-line overrides have set in `given`; `groups` are config groups."""
     for override in OverridesParser.create().parse_overrides(list(overrides)):
         key = override.key_or_group
         if split(key)[0] == NODE:
@@ -48,7 +45,7 @@ def restore_given(
 
 
 def restore_leaves(adapted: DictConfig, given: DictConfig, leaves: Iterable[str]) -> None:
-    """Give back to `adapted` what stands at some of our dotted keys in `given`, where there still is a place for it."""
+    """Restore in `adapted` the values of some dotted keys of `given`, where the keys still exist."""
     for leaf in leaves:
         *above, last = split(leaf)
         source, target = mapping_at(given, above), mapping_at(adapted, above)
@@ -72,7 +69,7 @@ def is_choice(override: Override, config: DictConfig, groups: Collection[object]
 
 
 def _raw(config: DictConfig, key: str) -> Any:
-    """Return what stands at a key, a reference as its text; None where there is nothing."""
+    """Return the value at a key, an interpolation as its text; None if there is none."""
     above, _, last = key.rpartition(".")
     parent = OmegaConf.select(config, above) if above else config
     return _raw_child(parent, last) if isinstance(parent, DictConfig) else None  # no override sets a list's items

@@ -1,4 +1,4 @@
-"""The union of grids that `hydra/sweeper=grids` runs through: which jobs there are, and in which order."""
+"""The union of grids of `hydra/sweeper=grids`: its jobs and their order."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ class GridSweeperConf:
     # null and no empty list, with which Hydra could not merge a mapping, so that ours says what is wrong with that
     grids: Any = None
 
-    # so many random combinations of each grid instead of all
+    # run this many random combinations of each grid; null runs all
     sample: int | None = None
 
-    # of `sample` and of `shuffle(…)`
+    # seed of the draw for `sample` and `shuffle(…)`
     seed: int = 0
 
-    # only the grids with these titles
+    # run only the grids with these titles; null runs all
     titles: Any = None
 
-    # how often each combination is repeated, with trainctl.seed counted up from 0, or from the config's own
+    # run each combination this many times, with trainctl.seed counted up from 0, or from the config's own
     seeds: int = 1
 
 
@@ -65,7 +65,7 @@ class Grid:
 
     @property
     def size(self) -> int:
-        """How many combinations there are; `len` could not say it of a large grid."""
+        """The number of combinations; `len` overflows for a large grid."""
         return math.prod(len(axis.settings) for axis in self.axes)
 
     def combination(self, number: int) -> tuple[str, ...]:
@@ -175,7 +175,7 @@ def _read_line(where: str, line: str, parse: Parse) -> Any:
 
 
 def axis_of(override: Any, where: str | None = None) -> Axis:
-    """Return the axis that an override of Hydra's is; one that sweeps nothing has one setting.
+    """Return the axis of a Hydra override; one that sweeps nothing has one setting.
 
     Raises:
         SettingError: its values cannot be listed (`interval`), or there are none.
@@ -236,7 +236,7 @@ def combine(
 ) -> Iterator[tuple[str, ...]]:
     """Yield the override lines of every job: grid by grid, each combination times what the command line sweeps.
 
-    What the command line gives takes the place of the same key of a grid. Of a sampled grid the chosen combinations
+    A key on the command line replaces the same key of a grid. Of a sampled grid the chosen combinations
     come in the order of the whole, and each gets all that the command line sweeps.
 
     Raises:
@@ -258,7 +258,7 @@ def combine(
 
 
 def _drawn(draw: random.Random, size: int, wanted: int) -> Sequence[int]:
-    """Return so many different numbers below `size`, sorted; `random.sample` takes no range as long as these can be."""
+    """Return `count` different numbers below `size`, sorted; `random.sample` does not take ranges that long."""
     if size < 4 * wanted:
         return sorted(draw.sample(range(size), wanted))
     found: set[int] = set()
@@ -280,7 +280,7 @@ def check_number(name: str, value: Any, least: int) -> int:
 
 @contextmanager
 def shuffling(seed: int) -> Iterator[None]:
-    """Have Hydra's `shuffle(…)`, which draws from Python's own generator, give the same order each time."""
+    """Make Hydra's `shuffle(…)`, which uses Python's global generator, give the same order each time."""
     state = random.getstate()
     random.seed(seed)
     try:

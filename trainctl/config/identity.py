@@ -1,4 +1,4 @@
-"""What makes two jobs the same job, as far as their configs tell."""
+"""The identity of a job's config: equal for two jobs that are the same."""
 
 from __future__ import annotations
 
@@ -63,14 +63,14 @@ def identity(config: DictConfig, exclude: Sequence[str] = (), drawn: Mapping[str
 
 
 def dotted(path: Iterable[Any]) -> str:
-    """Return the dotted key of a place in a config."""
+    """Return the dotted key of a path in a config."""
     return keys.join(getattr(part, "name", part) for part in path)
 
 
 def _leaves_with_settings(
     config: DictConfig, exclude: Sequence[str], drawn: Mapping[str, str]
 ) -> Iterator[tuple[tuple[Any, ...], Any]]:
-    """Yield the leaves of a task's config, those of its settings as if they stood in it."""
+    """Yield the leaves of a task's config, including its settings as if they were part of it."""
     kept, own = kept_node(config), timeless(config, exclude, drawn)
     for path, value in _leaves(own, (), ()):
         if kept is None or path[0] != NODE:
@@ -102,7 +102,7 @@ def environment_identity(config: DictConfig, exclude: Sequence[str] = (), drawn:
 
 
 def combined(*parts: str) -> str:
-    """Return one identity of several: equal exactly when all parts are.
+    """Combine several identities; equal exactly when all parts are.
 
     >>> combined("a", "b") == combined("ab", "")
     False
@@ -119,7 +119,7 @@ def _line(path: tuple[Any, ...], value: Any) -> str:
 
 
 def counts(key: str, exclude: Sequence[str]) -> bool:
-    """Whether the value of a dotted key makes a job another job."""
+    """Whether the value of a dotted key is part of a job's identity."""
     top = key.partition(".")[0]
     if top == NODE and not keys.is_within(key, OWN_KEYS_THAT_COUNT):
         return False
@@ -131,7 +131,7 @@ def _is_excluded(key: str, exclude: Sequence[str]) -> bool:
 
 
 def _exact(part: Any) -> Any:
-    """Return a key as JSON that tells `1`, `"1"` and the first item of a list apart."""
+    """Return a key as JSON in which `1`, `"1"` and a list index differ."""
     if isinstance(part, _Index):
         return int(part)
     return part if isinstance(part, str) else _tagged(part)
@@ -160,7 +160,7 @@ def timeless(config: DictConfig, exclude: Sequence[str] = (), drawn: Mapping[str
 
 
 def _blank(container: Container, above: tuple[Any, ...], exclude: Sequence[str]) -> None:
-    """Give all that is excluded one value, so that nothing that refers to it tells jobs apart."""
+    """Set all excluded values to the same value, so that references to them do not make jobs differ."""
     for key, node in list(entries(container)):
         path = (*above, key)
         if _is_excluded(dotted(path), exclude):
@@ -170,7 +170,7 @@ def _blank(container: Container, above: tuple[Any, ...], exclude: Sequence[str])
 
 
 def _to_texts(own: DictConfig, drawn: Mapping[str, str], above: tuple[str, ...] = ()) -> None:
-    """Put texts in the place of drawn values and of the interpolations of the moment."""
+    """Replace drawn values and interpolations of the moment by their texts."""
     for leaf in list(walk(own, above=above)) if drawn else ():
         if (text := drawn.get(dotted(leaf.path))) is not None:
             replace(leaf.container, leaf.path[-1], _as_text(text))

@@ -1,7 +1,4 @@
-"""Dotted keys: `optim.lr` is the entry `lr` of the entry `optim`.
-
-Nested mappings from dotted keys.
-"""
+"""Dotted keys (`optim.lr` is the entry `lr` of the entry `optim`), and nested mappings by them."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ _PART = re.compile(r"(?:[^.\\]|\\.|\\$)*", re.DOTALL)
 
 
 def split(key: str) -> tuple[str, ...]:
-    r"""Take a dotted key apart; a dot or backslash after a backslash belongs to the part it stands in.
+    r"""Split a dotted key into its parts; a dot or backslash after a backslash belongs to a part.
 
     >>> split("optim.lr"), split(r"model.resnet\.v2.depth")
     (('optim', 'lr'), ('model', 'resnet.v2', 'depth'))
@@ -36,7 +33,7 @@ def split(key: str) -> tuple[str, ...]:
 
 
 def join(parts: Iterable[object]) -> str:
-    r"""Put a dotted key together, so that `split(join(parts)) == parts` for parts of text.
+    r"""Join parts to a dotted key, so that `split(join(parts)) == parts` for parts that are strings.
 
     >>> join(["model", "resnet.v2", "depth"])
     'model.resnet\\.v2.depth'
@@ -49,7 +46,7 @@ def _escaped(part: str) -> str:
 
 
 def is_within(key: str, places: Iterable[str]) -> bool:
-    """Whether a dotted key is one of some others, or lies below one.
+    """Whether a dotted key is one of `places` or below one.
 
     >>> is_within("optim.lr", ["optim"]), is_within("optimizer", ["optim"])
     (True, False)
@@ -108,7 +105,7 @@ def at(container: Any, key: str, default: Any = None) -> Any:
 
 
 def name_in(container: Mapping[Any, Any], part: str) -> Any:
-    """Return the key that a part of a dotted key means in a mapping: one that is there, else a new one like the others.
+    """Return the key for a part of a dotted key: an existing one, else a new one of the same type as the others.
 
     >>> name_in({10: 0.1}, "10"), name_in({10: 0.1}, "20"), name_in({"a": 1}, "20"), name_in({}, "20")
     (10, 20, '20', '20')
@@ -155,3 +152,42 @@ def nested(values: Mapping[str, Any], source: str) -> dict[str, Any]:
 
 def _both(source: str, key: str) -> SourceError:
     return SourceError(f"{source}: {key} is a value, and has keys below it or above it that are values too")
+
+
+class Units:
+    """Maps keys to the units of the record (see `config/assign`).
+
+    Args:
+        base: the config at step 0, nested.
+    """
+
+    def __init__(self, base: Mapping[Any, Any]) -> None:
+        self._base = base
+        self.leaves = leaves(base)
+
+    def of(self, key: str) -> tuple[str, tuple[str, ...]]:
+        """Return the unit of a key and the rest of its path; a section is its own unit."""
+        parts, below = split(key), self._base
+        for number, part in enumerate(parts):
+            try:
+                value = below[find(below, part)]
+            except KeyError:
+                value = None
+            if not isinstance(value, Mapping) or not value:
+                return join(parts[: number + 1]), parts[number + 1 :]
+            below = value
+        return key, ()
+
+    def is_section(self, key: str) -> bool:
+        """Whether step 0 has entries below a key."""
+        return key not in self.leaves and bool(self.section(key))
+
+    def section(self, key: str) -> Mapping[Any, Any]:
+        """Return the mapping that step 0 has at a key; an empty one if it is not a mapping."""
+        below: Any = self._base
+        for part in split(key):
+            try:
+                below = below[find(below, part)] if isinstance(below, Mapping) else {}
+            except KeyError:
+                return {}
+        return below if isinstance(below, Mapping) else {}

@@ -1,4 +1,4 @@
-"""A config that was read from an earlier run or a file of another format, and the copy that is kept of it."""
+"""A config loaded from an earlier run or a file of another format, and the copy of it that is kept."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NODE = "trainctl_from"
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What a source says.
+    """A loaded config and where it came from.
 
     Attributes:
         source: as it was asked for: `run/outputs/train/Norm_new`.
@@ -44,12 +44,12 @@ class Loaded:
     help: dict[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the form in which `run.yaml` keeps it."""
+        """Return the entry for `run.yaml`."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Loaded:
-        """Read what `to_dict` returned.
+        """Read the output of `to_dict`.
 
         Raises:
             TypeError: it is something else.
@@ -58,9 +58,9 @@ class Loaded:
 
 
 def keep_copies(hydra: DictConfig, loaded: Iterable[Loaded]) -> None:
-    """Keep what was loaded in the composed config's `hydra` node, where it reaches whoever runs the job.
+    """Keep the loaded configs in the composed config's `hydra` node, which reaches the process that runs the job.
 
-    As one text without a dollar sign: no reader can take anything in it for an interpolation.
+    They are stored as one text without a dollar sign, so that nothing in them is taken for an interpolation.
     """
     text = json.dumps(yaml.dumps([each.to_dict() for each in loaded])).replace("$", "\\u0024")
     with open_dict(hydra.runtime):
@@ -68,7 +68,7 @@ def keep_copies(hydra: DictConfig, loaded: Iterable[Loaded]) -> None:
 
 
 def comments_of(copies: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    """Return what sources say of keys, by dotted key, from the records of their copies; of two the later one.
+    """Return the comments of sources on keys, by dotted key, from the records of their copies; later sources win.
 
     A record may be one of a `run.yaml`: what is not text is passed over.
     """

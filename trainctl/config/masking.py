@@ -1,7 +1,4 @@
-"""What is shown to nobody: texts that look like credentials, and values of `trainctl.hidden`, wherever they stand.
-
-What a tracker is given in place of a value that it must not see.
-"""
+"""Masking of secrets: texts that look like credentials, and values of `trainctl.hidden`, wherever they appear."""
 
 from __future__ import annotations
 
@@ -37,7 +34,7 @@ _ASSIGNED = re.compile(
 
 
 class Masking:
-    """Knows which keys of a config are secret, and the texts that stand there.
+    """Knows which keys of a config are secret, and their values.
 
     A key that looks like a credential's (`token`, `hf_token`, `api_key`, anything with `password` or `secret`) hides
     text, never a number: `max_tokens`, `tokenizer_name` and `num_key_value_heads` are not secrets. Given patterns hide
@@ -47,7 +44,7 @@ class Masking:
         config: of the run, with nested mappings.
         patterns: further patterns of dotted keys, each covers all below it; one that begins with `!` takes keys out
             again.
-        mask: what stands in the place of a secret.
+        mask: the replacement of a secret.
     """
 
     def __init__(self, config: Mapping[Any, Any], patterns: Iterable[object] = (), *, mask: str = MASK) -> None:
@@ -60,8 +57,13 @@ class Masking:
         for key, value in leaves(dict(config)).items():
             self.learn(key, value)
 
+    @property
+    def hidden_names(self) -> set[str]:
+        """The longest word of each pattern that hides a key, in lower case; empty for one that has none."""
+        return {max(re.split(r"\W+", pattern), key=len) for pattern in self._hidden}
+
     def hides(self, key: str) -> bool:
-        """Whether a text at this dotted key is not to be shown.
+        """Whether a text at this dotted key must be masked.
 
         >>> Masking({}).hides("api.KEY"), Masking({}, ["!hf_token"]).hides("hf_token"), Masking({}).hides("max_tokens")
         (True, False, False)
@@ -71,7 +73,7 @@ class Masking:
         return not self._is_shown(key) and (self._is_named(key) or _is_credential(key))
 
     def conceals(self, key: str, value: Any) -> bool:
-        """Whether this value of a dotted key is not to be shown; an unset one of a credential is not either.
+        """Whether this value of a dotted key must be masked; so is an unset value of a credential.
 
         >>> Masking({}).conceals("pin_token", 1234), Masking({}).conceals("pin_token", "x")
         (False, True)
@@ -95,18 +97,29 @@ class Masking:
         return any(fnmatchcase(key.lower(), pattern) for pattern in self._hidden)
 
     def learn(self, key: str, value: Any) -> None:
-        """Remember the texts of a key's value if it is secret."""
-        if self.conceals(key, value):
+        """Remember the texts of a key's value if it is secret, else of what is secret within it.
+
+        >>> masking = Masking({"users": [{"name": "ada", "token": "abcdefgh"}]})
+        >>> masking.text("ada: abcdefgh")
+        'ada: •••'
+        """
+        if not self.conceals(key, value):
+            inside = (
+                value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
+            )
+            for name, inner in inside:
+                self.learn(f"{key}.{name}", inner)
+        else:
             hidden = (each for each in _leaves_of(value) if isinstance(each, str) or self._is_named(key))
             texts = (str(each) for each in hidden if each is not None and not isinstance(each, bool))
             self._texts |= {text for text in texts if len(text) >= SHORTEST}
 
     def include(self, other: Masking) -> None:
-        """Hide what another one hides wherever it stands, too."""
+        """Also hide the secret texts that another `Masking` has learned."""
         self._texts |= other._texts
 
     def learn_edits(self, changelog: Changelog) -> None:
-        """Remember the texts of all secret values that a run was given."""
+        """Remember the texts of all secret values in the edits of a run."""
         for edit in changelog.edits:
             for part in edit.each:
                 for key, value in part.values.items():
@@ -135,7 +148,7 @@ class Masking:
         return found
 
     def text(self, text: str) -> str:
-        """Return any text without the secrets that are known, and without what is assigned to a secret key in it.
+        """Mask known secrets in a text, and values assigned to secret keys in it.
 
         >>> Masking({"api_key": "abcdef"}).text("login with abcdef; other_token=xyz lr=1")
         'login with •••; other_token=••• lr=1'
@@ -157,7 +170,7 @@ class Masking:
         return f"{found['key']}{found['mid']}{self._mask}"
 
     def _within(self, value: Any) -> Any:
-        """Mask what is secret within a value that is not: a mapping in a list, a text that repeats a secret."""
+        """Mask secrets within a value that is not secret itself: in a mapping in a list, in a text that repeats one."""
         if isinstance(value, str):
             return self.text(value) if self._texts and any(secret in value for secret in self._texts) else value
         if isinstance(value, list):
@@ -175,7 +188,7 @@ def is_secret(key: str, text: str) -> bool:
 
 
 def patterns_of(config: Mapping[Any, Any], setting: str = "hidden") -> list[object]:
-    """Return `trainctl.hidden` of a config, or another setting that lists patterns; nothing when it has none."""
+    """Return `trainctl.hidden` of a config, or another setting that lists patterns; empty if not set."""
     own = config.get("trainctl")
     given = own.get(setting) if isinstance(own, Mapping) else None
     return list(given) if isinstance(given, list) else []
@@ -186,7 +199,7 @@ def _with_all_below(patterns: Iterable[str]) -> tuple[str, ...]:
 
 
 def _names(key: str) -> list[str]:
-    """Return the parts of a key in one spelling.
+    """Return the words of a key in lower case.
 
     >>> _names("login.API-key"), _names("apiKey")
     (['login', 'api_key'], ['api_key'])

@@ -1,4 +1,4 @@
-"""The name of a job: the swept keys and their values, as a directory that a person can read and a shell can take."""
+"""The name of a job: the swept keys and their values, readable and safe for a shell."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def name_of_parts(
 
 @contextmanager
 def naming_swept(keys: frozenset[str]) -> Iterator[None]:
-    """Let the `trainctl_name` resolver know, inside the block, which keys are swept."""
+    """Tell the `trainctl_name` resolver inside the block which keys are swept."""
     token = _swept.set(keys)
     try:
         yield
@@ -90,7 +90,7 @@ def naming_swept(keys: frozenset[str]) -> Iterator[None]:
 
 
 def current_swept() -> frozenset[str] | None:
-    """Return the keys given by `naming_swept`; None when nobody knows."""
+    """Return the keys given by `naming_swept`; None outside such a block."""
     return _swept.get()
 
 
@@ -107,7 +107,7 @@ def _part(is_removal: bool, key: str, value: str) -> str:
 
 
 def _number_or(value: str) -> str:
-    """Return a number with an exponent as Hydra and people write it, any other value as it is."""
+    """Return a number with an exponent in its usual form, any other value unchanged."""
     number = _unquoted(value)
     return number.lower() if _NUMBER.fullmatch(number) else value
 

@@ -1,4 +1,4 @@
-"""Where a node stands in its config."""
+"""The path of a node in its config."""
 
 from __future__ import annotations
 
@@ -26,6 +26,6 @@ def at(node: Node) -> str:
 
 
 def written(place: Place) -> str:
-    """Write a place as OmegaConf writes a full key: `model.layers[0]`."""
+    """Write a path as OmegaConf writes a full key: `model.layers[0]`."""
     text = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in place)
     return text.removeprefix(".") or "the top of the config"

@@ -1,7 +1,4 @@
-"""Overrides in Hydra's own words.
-
-A value in the words of Hydra's override grammar, which reads back as the same value of the same type.
-"""
+"""Hydra's overrides as text: parsed, and written so that Hydra reads the same value of the same type."""
 
 from __future__ import annotations
 
@@ -20,7 +17,7 @@ _PLAIN_PATH = re.compile(r"[A-Za-z0-9_/.+-]+")
 
 
 def quoted(path: str) -> str:
-    r"""Write a path as a value of Hydra's override grammar, in quotes when it has characters that mean something there.
+    r"""Write a path as a value of Hydra's override grammar, quoted if it has special characters.
 
     >>> quoted("/runs/Norm_new"), quoted("/runs/lr=0.1,it's")
     ('/runs/Norm_new', "'/runs/lr=0.1,it\\'s'")
@@ -31,7 +28,7 @@ def quoted(path: str) -> str:
 
 
 def task_overrides(hydra: Any) -> list[str]:
-    """Return the overrides of the task from a config's `hydra` node, in the very words: `lr=${a}` is not resolved."""
+    """Return the task's overrides from a config's `hydra` node verbatim: `lr=${a}` is not resolved."""
     texts: Any = OmegaConf.to_container(hydra.overrides.task, resolve=False)
     return [str(text) for text in texts]
 
@@ -40,7 +37,7 @@ _OF_SWEEPS = ("hydra.sweep", "hydra/sweep", "hydra.launcher", "hydra/launcher", 
 
 
 def of_one_run(texts: Iterable[str]) -> list[str]:
-    """Return, of the overrides of Hydra's own node, those that a single run of a job takes too.
+    """Return those overrides of Hydra's node that also apply to a single run of a job.
 
     >>> of_one_run(["hydra/launcher=slots", "hydra.job.chdir=true", "hydra.mode=RUN", "hydra/callbacks=[trainctl]"])
     ['hydra.job.chdir=true', 'hydra/callbacks=[trainctl]']
@@ -53,7 +50,7 @@ _MOST_KNOWN = 1 << 16  # texts; jobs of a sweep share most of them
 
 
 def parse_overrides(texts: Sequence[str]) -> list[Override]:
-    """Return overrides as Hydra reads them, each distinct text read once.
+    """Parse overrides as Hydra does; each distinct text is parsed once.
 
     Raises:
         OverrideParseException: one is not an override.
@@ -62,7 +59,7 @@ def parse_overrides(texts: Sequence[str]) -> list[Override]:
 
 
 def parts_of(text: str) -> tuple[bool, str, str]:
-    """Return what a name is made of: whether something is taken out (`~`), the key, and the value, truth in lower case.
+    """Return whether an override deletes (`~`), its key, and its value, with booleans in lower case.
 
     >>> parts_of("++db@src=True"), parts_of("~opt")
     ((False, 'db@src', 'true'), (True, 'opt', ''))
@@ -85,13 +82,13 @@ def override_key(text: str) -> str:
 
 
 def texts_of(overrides: Iterable[Override]) -> list[str]:
-    """Return overrides in the very words in which they were given."""
+    """Return overrides verbatim, as they were given."""
     return [str(each.input_line) for each in overrides]
 
 
 def shared_texts(hydra: Any) -> frozenset[str]:
-    """Return the texts of the overrides that all jobs of a sweep share, as the command line has them and as sweepers
-    write them again.
+    """Return the texts of the overrides that all jobs of a sweep share, both as given on the command line and as
+    sweepers rewrite them.
     """
     constant = [each for each in parse_overrides(task_overrides(hydra)) if not each.is_sweep_override()]
     rewritten = [f"{each.get_key_element()}={each.get_value_element_as_str()}" for each in constant]
@@ -99,7 +96,7 @@ def shared_texts(hydra: Any) -> frozenset[str]:
 
 
 def swept_keys(job: Iterable[Override], shared: Collection[str]) -> frozenset[str]:
-    """Return the keys of a job's overrides that the sweep does not give in just the same words.
+    """Return the keys of a job's overrides whose text is not one of those shared by the sweep.
 
     >>> sorted(swept_keys(parse_overrides(["norm=new", "epochs=3", "+db@src=x"]), {"epochs=3"}))
     ['db@src', 'norm']
@@ -122,7 +119,7 @@ _WORDS = {"true", "false", "null", "inf", "nan"}
 
 
 def worded(value: Any) -> str:
-    r"""Write a value so that Hydra reads just that value: text that looks like something else is quoted.
+    r"""Write a value so that Hydra reads back the same value: text that looks like another type is quoted.
 
     Raises:
         SettingError: the value is of a type that an override cannot have.

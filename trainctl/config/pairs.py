@@ -1,4 +1,4 @@
-"""Which options of two config groups go together, and how the config of such a pair is adapted."""
+"""Which options of two config groups work together, and how the config of such a pair is adapted."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class _Rule:
         return fnmatch.fnmatchcase(first, self.first) and fnmatch.fnmatchcase(second, self.second)
 
     def weight(self) -> tuple[int, int]:
-        """Order rules by how much they say: names before patterns, then patterns with more letters."""
+        """Return the specificity of a rule: names before patterns, then patterns with more letters."""
         exact = sum(not set(_GLOB) & set(name) for name in (self.first, self.second))
         return exact, sum(character not in _GLOB for character in self.first + self.second)
 
@@ -46,10 +46,10 @@ class _Rule:
 
 
 class Pairs:
-    """A registry of the pairs of two config groups that work together, and of what each needs.
+    """A registry of the pairs of options that work together, and of the changes each pair needs.
 
-    What a pair's function writes stands over defaults and files, and under the command line: a value that was given
-    there is kept. With `over="command_line"` the pair has the last word.
+    Values set by a pair's function override defaults and files, but not the command line, unless the pair is registered
+    with `over="command_line"`.
 
     >>> pairs = Pairs("task", "model")
     >>> @pairs.register("digits_sequence", "rnn")
@@ -60,7 +60,8 @@ class Pairs:
     ('adapted', 'as is', 'not compatible')
 
     Args:
-        first, second: names of the config groups, `task` and `model`.
+        first: name of a config group, such as `task`.
+        second: name of the other, such as `model`.
         over: what a pair's values stand over: `files`, or the `command_line` too.
 
     Raises:
@@ -75,7 +76,7 @@ class Pairs:
         self._rules: dict[tuple[str, str], _Rule] = {}
 
     def allow(self, first: str, second: str) -> None:
-        """Say that options go together as they are; both may be patterns with `*`.
+        """Declare that options work together unchanged; both may be patterns with `*`.
 
         Raises:
             PairError: the same pair was registered or allowed before.
@@ -83,7 +84,7 @@ class Pairs:
         self._add(_Rule(first, second, None))
 
     def register(self, first: str, second: str) -> Callable[[_Function], _Function]:
-        """Say that options go together when the decorated function has changed the config, in place or as its result.
+        """Declare that options work together once the decorated function has changed the config, in place or by result.
 
         Raises:
             PairError: the same pair was registered or allowed before.
@@ -101,7 +102,7 @@ class Pairs:
         self._rules[rule.first, rule.second] = rule
 
     def fit(self, first: str, second: str) -> Fit:
-        """Whether two options go together.
+        """Return whether and how two options work together.
 
         Raises:
             PairError: two patterns that say equally much fit.
@@ -112,11 +113,11 @@ class Pairs:
         return "as is" if rule.configure is None else "adapted"
 
     def matrix(self, firsts: Iterable[str], seconds: Sequence[str]) -> dict[str, dict[str, Fit]]:
-        """Return how each option of the first group goes with each of the second."""
+        """Return how each option of the first group works with each option of the second."""
         return {first: {second: self.fit(first, second) for second in seconds} for first in firsts}
 
     def _rule(self, first: str, second: str) -> _Rule | None:
-        """Return the rule that says most about a pair."""
+        """Return the most specific rule for a pair."""
         fitting = sorted((rule for rule in self._rules.values() if rule.fits(first, second)), key=_Rule.weight)
         if len(fitting) > 1 and fitting[-1].weight() == fitting[-2].weight():
             raise PairError(
@@ -126,10 +127,10 @@ class Pairs:
         return fitting[-1] if fitting else None
 
     def check(self, first: str, second: str) -> None:
-        """Refuse two options that do not go together.
+        """Refuse two options that do not work together.
 
         Raises:
-            IncompatibleError: naming those options of the second group that are known to go with the first.
+            IncompatibleError: naming the options of the second group that work with the first.
         """
         if self._rule(first, second) is not None:
             return
@@ -229,7 +230,7 @@ class Pairs:
 
 
 def _place(error: BaseException) -> str:
-    """Say where in the user's function it happened: its trace is not shown."""
+    """Return where in the user's function an error happened, since its traceback is not shown."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "site-packages" not in frame.filename]
     return f" ({frames[-1].filename} line {frames[-1].lineno})" if len(frames) > 1 else ""
 
@@ -246,6 +247,7 @@ def _option(group: str, config: DictConfig, hydra: DictConfig | None) -> str:
     name = node.get("name") if isinstance(node, DictConfig) else node
     if not isinstance(name, str):
         raise PairError(
-            f"which option of the group {group} this is cannot be known: Hydra chose none, and {group}.name is not set"
+            f"which option of the group {group} this is cannot be determined: Hydra chose none, and {group}.name is "
+            "not set"
         )
     return name

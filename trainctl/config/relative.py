@@ -1,7 +1,4 @@
-"""Edits that say how the current value shall change: `optim.lr*=0.5`. They are recorded as the value they come to.
-
-How far one edit may move a number: at most by the factor `max_change` of its key.
-"""
+"""Relative edits (`optim.lr*=0.5`), recorded as their result, and the largest change that one edit may make."""
 
 from __future__ import annotations
 
@@ -24,7 +21,7 @@ _MOST_DIGITS = 400  # of any finite float, and of what may be asked of a whole n
 
 
 def take_apart(text: str, known: Iterable[str] = ()) -> tuple[str, str] | None:
-    """Return key and operator of the left side of `key*=…`; None when it is a plain key, or is known as one.
+    """Split the left side of `key*=…` into key and operator; None if it is a plain key, or a known key.
 
     >>> take_apart("optim.lr*"), take_apart("optim.lr"), take_apart("odd-", known=["odd-"])
     (('optim.lr', '*'), None, None)
@@ -35,16 +32,15 @@ def take_apart(text: str, known: Iterable[str] = ()) -> tuple[str, str] | None:
 
 
 def resolve(key: str, change: Mapping[str, Any], current: Any, spec: Key) -> int | float:
-    """Return the value that a relative edit comes to.
+    """Return the result of a relative edit.
 
-    A float changes by Python's arithmetic, bit for bit. A whole number stays one: the exact result, by the decimals as
-    they are written, must be whole.
+    Floats use Python's arithmetic. Whole numbers stay whole: the exact decimal result must be a whole number.
 
     Args:
         key: the dotted key, for the error.
         change: `op`, one of `* / + -`, and `by`, a number or its text.
         current: the value that the key has now.
-        spec: of the key; an `any` key follows its current value.
+        spec: of the key; for an `any` key the type of the current value counts.
 
     Raises:
         EditError: the value or `by` is not a number, a division by zero, a whole number that would not stay one.
@@ -94,7 +90,7 @@ _TOLERANCE = Fraction(1, 10**9)  # 0.7 to 0.07 is a factor of ten, whatever bina
 
 
 def check_jump(key: str, old: Any, new: Any, spec: Key) -> None:
-    """Refuse a change by more than the key's `max_change`, up or down; what is not a number passes.
+    """Refuse a change by a factor of more than the key's `max_change`, up or down; other types are not checked.
 
     A change from or to 0, or of the sign, has no factor and counts as too large.
 

@@ -1,4 +1,4 @@
-"""Dataclasses that are a config and build what they describe: `unroll`.
+"""Dataclasses that are configs and build the objects they describe (`unroll`).
 
 The interface is that of micro_config (https://github.com/Sea-Snell/micro_config), whose names are in
 `trainctl.micro_config`. A config that is referred to several times is unrolled once.
@@ -26,7 +26,7 @@ _Unroll = Callable[[Any, Any], Any]
 
 @dataclass
 class MetaConfig:
-    """What all `unroll`s of one hierarchy share; derive from it to add more.
+    """Data shared by all `unroll`s of one hierarchy; subclass it to add more.
 
     Attributes:
         project_root: what relative paths are relative to.
@@ -60,7 +60,7 @@ class MetaConfig:
 
 
 class _Call(NamedTuple):
-    """One `unroll` that runs: whose, which class's, and the `meta_unroll` around it."""
+    """One running `unroll`: its object, its class, and the `meta_unroll` around it."""
 
     script: ConfigScript
     function: _Unroll
@@ -100,7 +100,7 @@ def _refuse_cycle(script: ConfigScript, metaconfig: MetaConfig) -> None:
 
 @dataclass
 class ConfigScript(ABC):
-    """A config that builds something, or does something: `unroll`.
+    """A config that builds or does something in `unroll`.
 
     Each object is unrolled once for each `MetaConfig`, however many refer to it; a later call returns the same result.
     """
@@ -136,7 +136,7 @@ class ConfigScript(ABC):
 
     @abstractmethod
     def unroll(self, metaconfig: MetaConfig) -> Any:
-        """Build what this describes."""
+        """Build the object that this config describes."""
 
     def finish(self, metaconfig: MetaConfig, built: Any) -> Any:
         """Return what `unroll` returns, given what it has built; for classes that load or move it."""
@@ -159,7 +159,7 @@ class ConfigScriptNoCache(ConfigScript):
 
     @abstractmethod
     def unroll(self, metaconfig: MetaConfig) -> Any:
-        """Build what this describes, again."""
+        """Build the object that this config describes, each time anew."""
 
 
 class ConfigScriptList(list[Any]):

@@ -1,18 +1,17 @@
-"""The settings of one run, `trainctl:` in a config: how it is edited, replayed, seeded and shown."""
+"""The settings of a run, `trainctl:` in a config: how it is edited, replayed, seeded and shown."""
 
 from __future__ import annotations
 
 import functools
 import math
 import re
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
-from trainctl.config.settings_node import NODE, escaped, kept_node, merged, own_node
+from trainctl.config.settings_node import NODE, changed, escaped, kept_node, merged, own_node
 from trainctl.config.snapshot import snapshot
 from trainctl.errors import SettingError
 
@@ -29,7 +28,7 @@ class IdentitySettings:
 
 @dataclass
 class PanelSettings:
-    # start a page for this sweep or run
+    # whether a page is started for this sweep or run
     enabled: bool = True
 
     # address to listen on; any other than a loopback address needs authentication
@@ -38,7 +37,7 @@ class PanelSettings:
     # port to listen on; 0 takes a free one
     port: int = 0
 
-    # names under which people reach it through a proxy or tunnel, such as lab.example or lab.example:8443; localhost,
+    # names under which a proxy or tunnel shows the page, such as lab.example or lab.example:8443; localhost,
     # 127.0.0.1 and [::1] need not be named, with whatever port
     hosts: list[str] = field(default_factory=list)
 
@@ -49,7 +48,7 @@ class PanelSettings:
     # passes it on
     prefix: str | None = None
 
-    # open the page in a browser
+    # whether the page is opened in a browser
     open: bool = False
 
     # PEM files of a certificate and its private key: the page is served by TLS
@@ -77,48 +76,48 @@ class PanelSettings:
 
 @dataclass
 class RunSettings:
-    # of `trainctl run`: only these of the config's commands
+    # the commands of `trainctl run` that are run; null runs all
     only: list[str] | None = None
 
-    # run commands again that are finished
+    # whether commands that are finished run again
     force: bool = False
 
     # how ${flag:my_key} writes its key: as_written, dashes (--my-key), underscores (--my_key)
     flags: str = "as_written"
 
-    # show what the commands print on the terminal too
+    # whether the terminal shows what the commands print
     debug: bool = False
 
 
 @dataclass
 class Settings:
-    # false: no key can be changed while the run trains
+    # whether keys can be changed while the run trains; false locks all of them
     editable: bool = True
 
-    # how single keys may be edited, by pattern: "model.*": "!" locks all keys of model
+    # rules for edits, by key pattern: {model.*: "!"} locks all keys of model
     controls: dict[str, Any] = field(default_factory=dict)
 
-    # a run dir or a changelog file whose edits are applied again at their steps
+    # a run directory or changelog whose edits are applied again at their steps
     replay: str | None = None
 
-    # live edits during a replay: refuse, follow (the schedule goes on with all keys that no live edit has set), or fork
-    # (the rest of the schedule is dropped)
+    # what a live edit does during a replay: refuse, follow (it is applied, and the recorded edits go on for all other
+    # keys), fork (it is applied, and the rest of the recorded edits is dropped)
     replay_mode: str = "refuse"
 
-    # a replayed base config that differs from this run's: error, or allow
+    # what happens if the replayed config at step 0 differs from this run's: error, or allow
     drift: str = "error"
 
     # seconds between two looks into the inbox
     poll_s: float = 0.05
 
-    # steps between two agreements of the ranks of a distributed run
+    # steps between two meetings of the ranks of a distributed run
     sync_every: int = 10
 
-    # a directory on a disk of this machine, for the locks of runs on a file system that has none (NFS without its lock
+    # a directory on a disk of this machine, for the locks of runs whose file system has none (NFS without its lock
     # service, some Lustre); such runs are used from this machine alone
     locks: str | None = None
 
-    # seed of random, NumPy and torch; drawn and recorded when null
+    # seed of `random`, NumPy and torch; null draws one and records it
     seed: int | None = None
 
     identity: IdentitySettings = field(default_factory=IdentitySettings)
@@ -126,35 +125,35 @@ class Settings:
     # import path of a `trainctl.Pairs` that says which options of two groups go together, and adapts their config
     pairs: str | None = None
 
-    # jobs of a sweep whose options do not go together: skip (leave them out), or error (start none)
+    # what a sweep does with options that do not go together: skip (leaves these jobs out), or error (starts none)
     incompatible: str = "skip"
 
-    # values that are missing (???) when a run starts: allow (an error when one is read, as in Hydra), or error at once
+    # values that are missing (???) when a run starts: allow (an error when one is read, as in Hydra), error (at once)
     missing: str = "allow"
 
-    # true: say for every value where it comes from, and run nothing; or a key, to say it of all values there and below
+    # true, or a key: print where values come from (all of them, or those at the key and below), and run nothing
     explain: Any = False
 
     run: RunSettings = field(default_factory=RunSettings)
 
     panel: PanelSettings = field(default_factory=PanelSettings)
 
-    # keys whose values the page shows to nobody, patterns with *; texts of what looks like a credential (token,
-    # *_token, api_key, *password*, *secret*) need not be named, and "!join_token" shows what only looks like one
+    # key patterns whose values the page must not show; what looks like a credential (token, *_token, api_key,
+    # *password*, *secret*) need not be named, and "!join_token" shows what only looks like one
     hidden: list[str] = field(default_factory=list)
 
     # trackers that get config, metrics and edits: mlflow, tensorboard, wandb
     track: list[str] = field(default_factory=list)
 
-    # metrics to trackers: auto (not into a run that the task has opened itself and logs to), true, or false
+    # whether trackers get metrics: true, false, or auto (not into a run that the task has opened and logs to)
     track_metrics: Any = "auto"
 
-    # keys whose values trackers do not get, patterns with *; what looks like a secret or is `hidden` need not be named
+    # key patterns whose values, with all below them, trackers must not get; what is `hidden` need not be named
     omit: list[str] = field(default_factory=list)
 
 
 def recorded(config: DictConfig) -> dict[Any, Any]:
-    """Return the snapshot of a task's config, and of its settings, wherever they lie, those that are not the defaults.
+    """Return the snapshot of a task's config, and of its settings as far as they are not the defaults.
 
     What the config has of the settings in itself is kept whole: its interpolations may refer to it.
 
@@ -165,26 +164,13 @@ def recorded(config: DictConfig) -> dict[Any, Any]:
     base, kept = snapshot(config), kept_node(config)
     if kept is not None:
         own = base.pop(NODE, None)
-        base[NODE] = merged(_changed(snapshot(kept), _defaults()), own if isinstance(own, dict) else {})
+        base[NODE] = merged(changed(snapshot(kept), _defaults()), own if isinstance(own, dict) else {})
     return base
 
 
 @functools.cache
 def _defaults() -> dict[Any, Any]:
     found: dict[Any, Any] = OmegaConf.to_container(OmegaConf.structured(Settings))  # type: ignore[assignment]
-    return found
-
-
-def _changed(values: Mapping[Any, Any], defaults: Mapping[Any, Any]) -> dict[Any, Any]:
-    """Return the values that differ from the defaults, nested as they are."""
-    found: dict[Any, Any] = {}
-    for key, value in values.items():
-        default = defaults.get(key)
-        if isinstance(value, dict) and isinstance(default, dict) and default:
-            below = _changed(value, default)
-            found |= {key: below} if below else {}
-        elif key not in defaults or value != default:
-            found[key] = value
     return found
 
 
@@ -230,7 +216,7 @@ def settings_of(config: DictConfig) -> Settings:
 
 
 def given_settings(settings: Settings) -> dict[str, Any]:
-    """Return what differs from the defaults, as plain values.
+    """Return the settings that differ from the defaults, as plain values.
 
     >>> given_settings(Settings(seed=3))
     {'seed': 3}

@@ -1,10 +1,11 @@
-"""Where the settings of a run lie: as `trainctl` while Hydra composes a config, then as `hydra.trainctl`.
+"""The node of a run's settings: `trainctl` while Hydra composes a config, then `hydra.trainctl`.
 
 So the config that a task gets is the user's own. The node stays beside its copy where something refers to it.
 """
 
 from __future__ import annotations
 
+import copy
 import json
 import multiprocessing
 import os
@@ -12,12 +13,13 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import is_dataclass
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from trainctl.config import keys
-from trainctl.config._omegaconf import child, is_open, plain, text_of, unlocked, walk
+from trainctl.config._omegaconf import child, declared_type, is_open, plain, text_of, unlocked, walk
 from trainctl.config.masking import Masking
 from trainctl.config.snapshot import spans
 
@@ -33,8 +35,8 @@ _REFERENCE = re.compile(r"""(?<![\w.\]/%-])\.*trainctl(?![\w:/-])(?P<keys>(?:\.\
 def move_settings(config: DictConfig) -> None:
     """Move the node `trainctl` of a composed config into its `hydra` node, where Hydra takes it from the task's config.
 
-    What an interpolation refers to is left beside it: `seed: ${trainctl.seed}` goes on working. So is a field of that
-    name in a structured config. A second call changes nothing.
+    What an interpolation refers to is left beside it: `seed: ${trainctl.seed}` goes on working. In a field of that name
+    in a structured config so is what differs from the defaults. A second call changes nothing.
 
     >>> config = OmegaConf.create({"lr": "${trainctl.seed}", "trainctl": {"seed": 3, "poll_s": 1}, "hydra": {}})
     >>> move_settings(config)
@@ -47,15 +49,59 @@ def move_settings(config: DictConfig) -> None:
     referred = list(_referred(config))
     with unlocked(config), unlocked(hydra):
         hydra[NODE] = node
-        if _is_declared(config) or not all(referred):
+        if not all(referred):
             return
-        del config[NODE]
-        if is_open(node) and (left := _part(node, referred)):
+        left = _part(node, referred) if is_open(node) else {}
+        if not _is_declared(config):
+            del config[NODE]
+        elif declared_type(node) is Any and is_open(node):
+            left = merged(_given(node), left)
+        else:
+            return
+        if left or _is_declared(config):
             config[NODE] = left
 
 
+def without_defaults(config: DictConfig) -> DictConfig:
+    """Return a composed config as it is printed: of the settings in Hydra's node only those that were given."""
+    shown = copy.deepcopy(config)
+    hydra = child(shown, "hydra")
+    node = child(hydra, NODE) if isinstance(hydra, DictConfig) else None
+    if isinstance(hydra, DictConfig) and isinstance(node, DictConfig) and is_open(node):
+        with unlocked(hydra):
+            given = _given(node)
+            del hydra[NODE]
+            if given:
+                hydra[NODE] = given
+    return shown
+
+
+def changed(values: Mapping[Any, Any], defaults: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Return the values that differ from the defaults, nested as they are.
+
+    >>> changed({"seed": 3, "panel": {"port": 0, "open": True}}, {"seed": None, "panel": {"port": 0, "open": False}})
+    {'seed': 3, 'panel': {'open': True}}
+    """
+    found: dict[Any, Any] = {}
+    for key, value in values.items():
+        default = defaults.get(key)
+        if isinstance(value, dict) and isinstance(default, dict) and default:
+            below = changed(value, default)
+            found |= {key: below} if below else {}
+        elif key not in defaults or value != default:
+            found[key] = value
+    return found
+
+
+def _given(node: DictConfig) -> dict[Any, Any]:
+    """Return what differs in the settings from the defaults of their schema."""
+    kind = OmegaConf.get_type(node)
+    defaults: Any = OmegaConf.to_container(OmegaConf.structured(kind)) if is_dataclass(kind) else {}
+    return changed(plain(node), defaults)
+
+
 def put_back(config: DictConfig) -> None:
-    """Undo `move_settings`, for overrides that are still to come."""
+    """Undo `move_settings`, before further overrides are applied."""
     hydra = child(config, "hydra")
     node = child(hydra, NODE) if isinstance(hydra, DictConfig) else None
     if not isinstance(hydra, DictConfig) or node is None:
@@ -68,7 +114,7 @@ def put_back(config: DictConfig) -> None:
 
 
 def leave_out_of_dirname(config: DictConfig, overridden: Iterable[str]) -> None:
-    """Leave our settings out of `hydra.job.override_dirname`, as Hydra leaves out its own.
+    """Leave trainctl's settings out of `hydra.job.override_dirname`, as Hydra leaves out its own.
 
     Args:
         config: with Hydra's node.
@@ -83,7 +129,7 @@ def leave_out_of_dirname(config: DictConfig, overridden: Iterable[str]) -> None:
 
 
 def kept_node(config: DictConfig) -> DictConfig | None:
-    """Return the settings that lie apart from a task's config; None where there are none.
+    """Return the settings outside a task's config; None if there are none.
 
     They are in its `hydra` node, else in that of the Hydra application that runs, else with the process that has
     started this one.
@@ -98,12 +144,12 @@ def kept_node(config: DictConfig) -> DictConfig | None:
 
 
 def own_node(config: DictConfig) -> Any:
-    """Return what stands at `trainctl` in a config itself; None where nothing does."""
+    """Return the `trainctl` node of the config itself; None if it has none."""
     return None if child(config, NODE) is None else config.get(NODE)
 
 
 def setting(config: DictConfig, name: str, default: Any = None) -> Any:
-    """Return one setting as it is given; where a config has it and the settings apart from it too, its own."""
+    """Return one setting as given; a `trainctl` node in the config itself wins."""
     for node in (own_node(config), kept_node(config)):
         value = OmegaConf.select(node, name) if isinstance(node, DictConfig) else None
         if value is not None:
@@ -112,7 +158,7 @@ def setting(config: DictConfig, name: str, default: Any = None) -> Any:
 
 
 def secrets_in(config: DictConfig) -> Masking:
-    """Return what hides the secrets of a config, those too that are read from elsewhere: `${oc.env:TOKEN}`."""
+    """Return the masking of a config's secrets, including resolved ones such as `${oc.env:TOKEN}`."""
     raw: Any = OmegaConf.to_container(config, resolve=False, enum_to_str=True)
     own = {key: value for key, value in raw.items() if key != "hydra"}
     masking = Masking(own, setting(config, "hidden") or ())
@@ -123,7 +169,7 @@ def secrets_in(config: DictConfig) -> Masking:
 
 
 def has_settings(config: DictConfig) -> bool:
-    """Whether a config has settings, be it none of its own."""
+    """Whether a config has settings, in it or in its `hydra` node."""
     return own_node(config) is not None or kept_node(config) is not None
 
 
@@ -191,7 +237,7 @@ def _referred(config: DictConfig) -> Iterator[list[str]]:
 
 
 def _part(node: DictConfig, paths: Iterable[list[str]]) -> dict[str, Any]:
-    """Return the entries of a node that paths lead to, as they are written."""
+    """Return the entries of a node at some paths, unresolved."""
     found: dict[str, Any] = {}
     for path in paths:
         entry: Any = node

@@ -65,13 +65,13 @@ def recorded_by_value(config: DictConfig) -> dict[str, set[str]]:
 
 
 def _texts(node: Node) -> Iterator[str]:
-    """Yield the texts of the interpolations in a leaf; all that is in a list belongs to the list."""
+    """Yield the texts of the interpolations in a leaf, for a list those of all its items."""
     below = [leaf.node for leaf in walk(node)] if isinstance(node, Container) and is_open(node) else [node]
     yield from (text for text in map(text_of, below) if text is not None)
 
 
 def moment_keys(config: DictConfig) -> set[str]:
-    """Return the leaves that tell when or where a run is (`${now:…}`, `${hydra:…}`): they differ in every run."""
+    """Return the leaves that depend on time or place of a run (`${now:…}`, `${hydra:…}`) and so differ in every run."""
     return {key for key, names in recorded_by_value(config).items() if names & set(_MOMENT)}
 
 
@@ -109,14 +109,14 @@ def plain_value(value: Any) -> Any:
 
 
 def is_plain(value: Any) -> bool:
-    """Whether YAML can hold a value as it is."""
+    """Whether YAML can hold a value unchanged."""
     if isinstance(value, dict):
         return all(is_plain(key) and is_plain(inner) for key, inner in value.items())
     return all(map(is_plain, value)) if isinstance(value, list) else value is None or type(value) in _PLAIN
 
 
 def _interpolated(text: str, container: Container, root: DictConfig) -> Any:
-    """Replace the calls in a text that are recorded by value; a text that is one such call keeps its value's type."""
+    """Replace resolver calls in a text that are recorded by value; a text that is one call keeps the value's type."""
     for span in spans(text):
         if not _called(span, root):
             continue
@@ -132,7 +132,7 @@ def _interpolated(text: str, container: Container, root: DictConfig) -> Any:
 
 
 def _called(span: str, root: DictConfig) -> set[str]:
-    """Name the resolvers of a call that is recorded by value; none for all that stays text."""
+    """Return the resolvers of a call that is recorded by value; empty for calls that stay text."""
     match = _RESOLVER.match(span)
     if match is None:
         return set()
@@ -154,7 +154,7 @@ def _words(arguments: str) -> list[str]:
 
 
 def _is_key(word: str, root: DictConfig) -> bool:
-    """Whether a word of a call names what the config has, or what lies behind a reference or in a list of it."""
+    """Whether a word in a call names a key of the config, also one behind a reference or in a list."""
     if not word or word.startswith("."):
         return bool(word) and not _NUMBER.fullmatch(word)
     node: Any = root

@@ -1,4 +1,4 @@
-"""The user's word on a key: `{min: 1e-6, max: 1, log: true}`, or in trainconfig's short form `[float|1e-6|1|log]!`."""
+"""Parsing of controls: `{min: 1e-6, max: 1, log: true}`, or trainconfig's short form `[float|1e-6|1|log]!`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LOCKED = "locked by trainctl.controls"
 
 @dataclass(frozen=True, slots=True)
 class ControlSpec:
-    """What a control says about the keys it matches; None where it says nothing."""
+    """A control of the keys that a pattern matches; fields that are not given are None."""
 
     type: str | None = None
     optional: bool | None = None

@@ -1,12 +1,12 @@
-"""Plain values of a config.
-
-Values that are data: whatever stands in them is text.
-"""
+"""Plain values of a config: how two of them differ, and which texts OmegaConf would take for a reference."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
+
+from trainctl.config.keys import join
 
 
 def is_same(one: Any, other: Any) -> bool:
@@ -51,3 +51,24 @@ def has_interpolation(value: Any) -> bool:
     if isinstance(value, list):
         return any(map(has_interpolation, value))
     return isinstance(value, str) and any(len(found[1]) % 2 == 0 for found in _OPENING.finditer(value))
+
+
+def differences(name: str, old: Any, new: Any) -> Iterator[tuple[str, Any, Any]]:
+    """Yield what differs between two plain values: key, old and new value of each; None for what is not there.
+
+    >>> list(differences("a", [{"p": 1, "q": 2}], [{"p": 3, "q": 2}, 5]))
+    [('a.0.p', 1, 3), ('a.1', None, 5)]
+    """
+    before, after = _inside(old), _inside(new)
+    if before is None and after is None:
+        if not is_same(old, new):
+            yield name, old, new
+        return
+    for part in {**(before or {}), **(after or {})}:
+        yield from differences(f"{name}.{join([part])}", (before or {}).get(part), (after or {}).get(part))
+
+
+def _inside(value: Any) -> dict[Any, Any] | None:
+    if isinstance(value, list) and value:
+        return dict(enumerate(value))
+    return value if isinstance(value, dict) and value else None

@@ -8,6 +8,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from trainctl.config import yaml
+from trainctl.config._omegaconf import MISSING
 from trainctl.config.identity import OWN_KEYS_THAT_COUNT
 from trainctl.config.keys import is_within
 
@@ -96,13 +97,15 @@ class Parameters:
     def is_own(self, key: str) -> bool:
         """Whether the value is no parameter but tells of this run alone: its own directory, or text still to be filled.
 
-        Such texts are the commands of `trainctl run`, and what Hydra's record has of an interpolation.
+        Such texts are the commands of `trainctl run`, what Hydra's record has of an interpolation, and `???`.
 
         >>> run = Parameters({"out": "/x/outputs/train/Lr_1/ckpt", "n": "a/b"}, [], {}, Path("/x/outputs/train/Lr_1"))
         >>> run.is_own("out"), run.is_own("n")
         (True, False)
         """
         value = self._config.get(key)
+        if value == MISSING:
+            return True
         if key in self.overridden or not isinstance(value, str):
             return False
         if key.startswith("commands.") or _INTERPOLATION.search(value):
@@ -113,7 +116,8 @@ class Parameters:
     def get(self, key: str) -> Any:
         """Return a parameter's value; None when this run does not have it."""
         if key in self._config:
-            return self._config[key]
+            value = self._config[key]
+            return None if value == MISSING else value
         if key in self.overridden:
             text = self.overridden[key]
             try:

@@ -8,8 +8,8 @@ from typing import Any
 
 from trainctl.config import changelog
 from trainctl.config.keys import leaves
-from trainctl.config.safe_yaml import read_document
 from trainctl.config.settings_node import NODE
+from trainctl.config.yaml import read_document
 from trainctl.errors import ChangelogError, UnreadableError
 from trainctl.rundir import files
 from trainctl.rundir.paths import RunDir

@@ -21,6 +21,7 @@ from trainctl.rundir.paths import RunDir
 if TYPE_CHECKING:
     import pandas as pd
 
+MOST_COLUMNS = 2000  # of a kind that nobody asked for by name; a run may have 60,000 metrics
 _ALONE = 400  # runs that one process reads sooner than others start
 
 
@@ -115,6 +116,7 @@ class Examiner:
         by: str | Sequence[str] | None = None,
         metrics: str | Sequence[str] | None = None,
         best: str | None = None,
+        most: int = MOST_COLUMNS,
     ) -> pd.DataFrame:
         """Return the table as a pandas DataFrame: a row for each run, or for each group of runs.
 
@@ -134,7 +136,8 @@ class Examiner:
         a column of both integers and floats. A list or mapping in the index is written as YAML.
 
         `attrs["constants"]` has the parameters that are the same in all runs, `attrs["keys"]` the columns and levels
-        that say which row it is, `attrs["means"]` the columns of means.
+        that say which row it is, `attrs["means"]` the columns of means. `attrs["left_out"]` says how many metrics and
+        parameters there are beyond the first `most`, if there are any.
 
         Args:
             by: parameters, or anything else that the runs have (what a parser found, `edits`, `optim.lr@end`); those
@@ -142,6 +145,7 @@ class Examiner:
                 runs that are done count there.
             metrics: which to show, such as `accuracy:max`; `:last`, `:min`, `:mean`, `:first`, `:count` are the others.
                 Also `took_s`, `started`, `attempt`, `edits`, and `KEY@end`, the value of a key at the end.
+            most: how many metrics, and how many parameters, become columns without being named in `metrics` or `by`.
             best: a metric such as `accuracy:max` or `loss:min`; of each group its best run is shown instead, none if
                 none is done.
 
@@ -150,7 +154,7 @@ class Examiner:
         """
         from trainctl.examine.table import make_table  # pandas, which takes long to import
 
-        return make_table(self.named(), by=by, metrics=metrics, best=best)
+        return make_table(self.named(), by=by, metrics=metrics, best=best, most=most)
 
     def named(self) -> dict[str, Row]:
         """Return the rows by a name of each that no other has.

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from trainctl.config.keys import leaves
-from trainctl.config.safe_yaml import read_document
+from trainctl.config.yaml import read_document
 from trainctl.errors import UnreadableError
 from trainctl.rundir import files
 from trainctl.rundir.paths import RunDir

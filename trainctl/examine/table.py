@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import ChainMap
 from collections.abc import Callable, Mapping, Sequence
@@ -24,18 +25,25 @@ def make_table(
     by: str | Sequence[str] | None = None,
     metrics: str | Sequence[str] | None = None,
     best: str | None = None,
+    most: int,
 ) -> pd.DataFrame:
     """Make the table of named rows; see `Examiner.table`."""
     rows = list(named.values())
     differing, constants = parameters([row.parameters for row in rows]) if rows else ({}, {})
     constants = at_end(constants, [row.end for row in rows])
-    wanted = _list(metrics)
-    shown = {one: metric_of(one) for one in (*wanted, *([best] if best else ())) if one not in _names(rows)}
-    shown = {one: shown.get(one, (one, "last")) for one in (wanted or _names(rows))}
+    wanted, names = _list(metrics), _names(rows)
+    left_out = {"metrics": [] if wanted else names[most:], "parameters": list(differing)[most:]}
+    # not all of the names: pandas copies the attributes of a table with each of its columns
+    told = {kind: f"{len(these)} more {kind}, such as {these[0]}" for kind, these in left_out.items() if these}
+    differing = dict(itertools.islice(differing.items(), most))
+    shown = {one: metric_of(one) for one in (*wanted, *([best] if best else ())) if one not in names}
+    shown = {one: shown.get(one, (one, "last")) for one in (wanted or names[:most])}
     _check_metrics([*wanted, *([best] if best else [])], rows)
     get = {head: _getter(name, part) for head, (name, part) in shown.items()}
     if by is None and best is None:
-        return _of_runs(named, differing, constants, get, is_short=bool(wanted))
+        table = _of_runs(named, differing, constants, get, is_short=bool(wanted))
+        table.attrs |= {"left_out": told} if told else {}
+        return table
     keys = [key for key in differing if not is_seed(key)] if by in ("params", None) else _list(by)
     _check_keys(keys, rows, differing, constants)
     get = {head: value for head, value in get.items() if head in wanted or head not in keys or head in differing}
@@ -51,6 +59,7 @@ def make_table(
         levels[apart(key, (*levels, *own), "parameter")] = [group.values[at] for group in found]
     table = _of_groups(found, levels, get) if best is None else _of_best(found, levels, get, best)
     table.attrs["constants"] = {key: value for key, value in constants.items() if key not in keys}
+    table.attrs |= {"left_out": told} if told else {}
     return table
 
 

@@ -1,4 +1,4 @@
-"""Choosing and sorting runs by what they have: `lr>0.01 norm=new state=failed`, for `trainctl ls` and `table`."""
+"""Choosing and sorting runs by what they have, on the page and for `trainctl ls`: `lr>0.01 norm=new state=failed`."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ import operator
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from trainctl.errors import SettingError
 from trainctl.examine.row import Row
+from trainctl.rundir.summary import Summary
 
 _TERM = re.compile(r"\s*(?P<name>[^=!<>]+?)\s*(?P<sign>!=|<=|>=|=|<|>)\s*(?P<value>.*?)\s*", re.DOTALL)
 _ORDERS: Mapping[str, Callable[[Any, Any], bool]] = {
@@ -20,6 +22,24 @@ _ORDERS: Mapping[str, Callable[[Any, Any], bool]] = {
     ">=": operator.ge,
 }
 _WORDS: Mapping[str, bool | None] = {"true": True, "false": False, "null": None, "none": None}
+
+# what a run tells of itself beside its config, by the names that the page has for it; `trainctl ls` has others for some
+OWN: Mapping[str, Callable[[Summary], Any]] = {
+    "state": lambda run: run.state,
+    "step": lambda run: run.step,
+    "total": lambda run: run.total,
+    "steps/s": lambda run: run.rate if run.state == "running" else None,
+    "left": lambda run: run.eta_s,
+    "took": lambda run: None if run.is_alive else run.duration_s,
+    "slot": lambda run: run.slot,
+    "host": lambda run: run.host,
+    "attempt": lambda run: run.attempt,
+    "edits": lambda run: run.edits or None,
+    "reason": lambda run: run.why,
+}
+SAME = {"name": "run", "took_s": "took", "rate": "steps/s", "ETA": "left"}
+Summaries = Mapping[Path, Summary]  # of runs, by where they are
+_NONE: Summaries = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +56,8 @@ class Term:
     sign: str
     value: Any
 
-    def holds(self, row: Row) -> bool:
-        """Whether a run meets the condition; one that does not have the value meets `!=` alone."""
-        return self.is_met(value_of(row, self.name))
-
     def is_met(self, found: Any) -> bool:
-        """Whether a value meets the condition; None is not a value."""
+        """Whether a value meets the condition; None, which a run has that does not have the value, meets `!=` alone."""
         if self.sign in ("=", "!="):
             return (found == self.value or str(found) == str(self.value)) is (self.sign == "=")
         return _is_number(found) and _ORDERS[self.sign](found, self.value)
@@ -72,25 +88,26 @@ def terms_of(texts: Iterable[str]) -> list[Term]:
     return terms
 
 
-def chosen(rows: Sequence[Row], terms: Sequence[Term]) -> list[Row]:
+def chosen(rows: Sequence[Row], terms: Sequence[Term], summaries: Summaries = _NONE) -> list[Row]:
     """Return the runs that meet all conditions.
 
     Raises:
         SettingError: no run at all has what a condition is about.
     """
-    check_names(rows, [term.name for term in terms])
-    return [row for row in rows if all(term.holds(row) for term in terms)]
+    check_names(rows, [term.name for term in terms], summaries)
+    values = {term.name: [value_of(row, term.name, summaries.get(row.run.path)) for row in rows] for term in terms}
+    return [row for at, row in enumerate(rows) if all(term.is_met(values[term.name][at]) for term in terms)]
 
 
-def in_order(rows: Sequence[Row], name: str) -> list[Row]:
+def in_order(rows: Sequence[Row], name: str, summaries: Summaries = _NONE) -> list[Row]:
     """Return the runs sorted by a value, downwards for `-name`; numbers before text, those without it last.
 
     Raises:
         SettingError: no run has it.
     """
     key, is_down = name.removeprefix("-"), name.startswith("-")
-    check_names(rows, [key])
-    having = {id(row): value_of(row, key) for row in rows}
+    check_names(rows, [key], summaries)
+    having = {id(row): value_of(row, key, summaries.get(row.run.path)) for row in rows}
     numbers = [row for row in rows if _is_number(having[id(row)])]
     texts = [row for row in rows if having[id(row)] is not None and not _is_number(having[id(row)])]
     numbers.sort(key=lambda row: having[id(row)], reverse=is_down)
@@ -98,13 +115,15 @@ def in_order(rows: Sequence[Row], name: str) -> list[Row]:
     return [*numbers, *texts, *(row for row in rows if having[id(row)] is None)]
 
 
-def value_of(row: Row, name: str) -> Any:
-    """Return what a run has by that name: `name`, what `Row.value` knows, an option, or a key at the run's end.
+def value_of(row: Row, name: str, summary: Summary | None = None) -> Any:
+    """Return what a run has by that name: its own name, what `Row.value` knows, an option, or a key at the run's end.
 
-    A key may be given by its last parts where that leaves no doubt: `lr` for `optim.lr`.
+    A key may be given by its last parts where that leaves no doubt: `lr` for `optim.lr`. Of `OWN` the summary tells.
     """
-    if name == "name":
+    if name in ("name", "run"):
         return row.run.name
+    if summary is not None and (read := OWN.get(SAME.get(name, name))) is not None:
+        return read(summary)
     for value in (row.value(name), row.choices.get(name), row.end.get(name, row.start.get(name))):
         if value is not None:
             return value
@@ -112,15 +131,15 @@ def value_of(row: Row, name: str) -> Any:
     return row.end.get(keys[0], row.start[keys[0]]) if len(keys) == 1 else None
 
 
-def check_names(rows: Sequence[Row], names: Iterable[str]) -> None:
+def check_names(rows: Sequence[Row], names: Iterable[str], summaries: Summaries = _NONE) -> None:
     """Refuse names of what no run has; nothing is asked where there are no runs.
 
     Raises:
         SettingError: as above.
     """
     for name in names:
-        if rows and all(value_of(row, name) is None for row in rows):
-            known = sorted({key for row in rows for key in _names(row)})
+        if rows and all(value_of(row, name, summaries.get(row.run.path)) is None for row in rows):
+            known = sorted({key for row in rows for key in _names(row)} | (set(OWN) if summaries else set()))
             close = difflib.get_close_matches(name, known, n=3) or [key for key in known if key.endswith(f".{name}")]
             hint = f"; did you mean {' or '.join(close)}?" if close else f"; they have {', '.join(known[:20])}"
             raise SettingError(f"none of {len(rows)} runs has {name!r}{hint}")

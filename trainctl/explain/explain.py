@@ -1,4 +1,4 @@
-"""Where the values of a run come from, by what it has recorded and the config files as they are now."""
+"""Explaining where the values of a run come from: by its record and the present config files."""
 
 from __future__ import annotations
 

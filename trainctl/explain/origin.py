@@ -1,4 +1,4 @@
-"""Where the values of a config come from: what set each, and what that replaced, in order."""
+"""The origin of a config's values: what set each, and which values it replaced."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def read_ini(text: str, source: str) -> Ini:
         source: its name, for the sentence of an error.
 
     Raises:
-        SourceError: it is no .ini file, or a key is both a value and a section of others.
+        SourceError: it is not an .ini file, or a key is both a value and a section of others.
     """
     parser = configparser.ConfigParser(
         interpolation=None, default_section="\0none", comment_prefixes=_COMMENT, delimiters=("=", ":")

@@ -12,7 +12,8 @@ import torch
 from trainctl.errors import EditError, SettingError
 from trainctl.frameworks.options import share, write
 from trainctl.frameworks.rates import Rates
-from trainctl.session.values import Now, value_of
+from trainctl.session.binding import value_of
+from trainctl.session.values import Now
 
 _OWN = ("scheduler", "mode", "log")
 _IN_RATIO = ("lr", "weight_decay")

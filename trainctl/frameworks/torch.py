@@ -11,7 +11,8 @@ import torch
 from trainctl.errors import SettingError
 from trainctl.frameworks.optimizer import OptimizerBinding
 from trainctl.frameworks.options import inner
-from trainctl.session.values import AttributeBinding, Now, place_of, value_of
+from trainctl.session.binding import AttributeBinding, place_of, value_of
+from trainctl.session.values import Now
 
 logger = logging.getLogger(__name__)
 

@@ -114,8 +114,8 @@ def _without_value(
 def _documents(text: str, source: str) -> list[dict[str, Any]]:
     try:
         documents = list(pyyaml.load_all(text, Loader=pyyaml.SafeLoader))
-    except pyyaml.YAMLError as error:
-        raise SourceError(f"{source} is not YAML: {' '.join(str(error).split())}") from error
+    except Exception as error:  # PyYAML raises anything where a tag and its value do not fit
+        raise SourceError(f"{source} is not YAML: {' '.join(str(error).split())[:300]}") from error
     if documents and documents[0] is None:
         documents = documents[1:]
     if not documents or not isinstance(documents[0], dict) or not {"template", "resource"} <= documents[0].keys():

@@ -19,8 +19,8 @@ from trainctl.config.changelog import Changelog, Edit
 from trainctl.config.controls import Key, keys_of
 from trainctl.config.edit import check_recorded
 from trainctl.config.keys import join, leaves, split
-from trainctl.config.safe_yaml import read_document
 from trainctl.config.values import is_same
+from trainctl.config.yaml import read_document
 from trainctl.errors import EditError, SettingError
 
 _MODIFIED = re.compile(r"(.*?)\s*((?:\[[^\[\]]*\])?)(!*)", re.DOTALL)
@@ -64,7 +64,7 @@ def carry(text: str, source: str = "the file") -> ImportedConfig:
     found = ImportedConfig()
     try:
         found.notes.extend(_read_otherwise(config, pyyaml.safe_load(text), ()))
-    except (pyyaml.YAMLError, ValueError) as problem:  # a day such as 2026-02-30 is text here
+    except Exception as problem:  # noqa: BLE001  # PyYAML raises anything; a day such as 2026-02-30 is text here
         found.notes.append(f"trainconfig cannot read it itself ({' '.join(str(problem).split())[:100]})")
     marks: dict[str, str] = {}
     found.values = _mapping(config, (), "", found.notes, marks)

@@ -1,4 +1,4 @@
-"""The command that runs one job of a sweep again, as a person would write it."""
+"""The command line that runs one job of a sweep again."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _OF_THE_SWEEP = ("hydra.mode=", "hydra.launcher.rerun=none", "hydra.launcher.fir
 
 
 def command_again(config: DictConfig, job: Sequence[str], path: Path | None) -> str | None:
-    """Return the command line that runs one job again in its run dir; secrets are masked.
+    """Return the command line that runs one job again in its run dir, with secrets masked.
 
     On a slot where Hydra's own sweeper finds the job by its overrides; any other would run its whole sweep, so then it
     is a single run. None where no command line tells what the sweep is: a program that uses Hydra as a library.

@@ -1,4 +1,4 @@
-"""`hydra.launcher.detach=true`: the sweep goes on in a process of its own session, and the terminal may close."""
+"""`hydra.launcher.detach=true`: the sweep goes on in a background process, and the terminal may close."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _LOOK_S = 0.05
 
 
 def take_sweep_dir() -> str | None:
-    """Return, once in the background process, the sweep dir that the foreground process has made; else None."""
+    """Return the sweep dir made by the foreground process, once, in the background process; else None."""
     path = os.environ.get(MARK, "")
     if not os.path.isabs(path):
         return None
@@ -34,10 +34,10 @@ def take_sweep_dir() -> str | None:
 
 
 def detach(sweep_dir: Path) -> None:
-    """Start the very command again in the background and leave this process; there it returns at once.
+    """Start the same command again in the background and end this process; in the background it returns at once.
 
-    Leaves with 0 once the background process has said that it works in the sweep dir. If it ends before, what it said
-    is shown and its exit code is ours. All that it prints goes to `sweep.log`, after what is there.
+    This process ends with 0 once the background process works in the sweep dir. If that ends before, its output is
+    shown, and its exit code is used. All that it prints goes to `sweep.log`, after what is there.
 
     Raises:
         SettingError: this program cannot be started again. RunDirError: the log cannot be written. JobError: the system
@@ -89,7 +89,7 @@ def detach(sweep_dir: Path) -> None:
 
 
 def _wait_until_it_works(process: subprocess.Popen[bytes], sweep_dir: Path) -> int | None:
-    """Return None when the background process works, else the exit code with which it has ended."""
+    """Return None once the background process works, else the exit code with which it ended."""
     try:
         while not any(_is_of_session(launcher.pid, process.pid) for launcher in find(sweep_dir)):
             try:

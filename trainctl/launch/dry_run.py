@@ -1,4 +1,4 @@
-"""`hydra.launcher.dry_run=true`: what a sweep would do, from looking only."""
+"""`hydra.launcher.dry_run=true`: show what a sweep would do, without doing it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Preview:
             config.hydra.sweep.dir = str(self._decoy)
 
     def show(self, context: SweepContext, specs: Sequence[JobSpec]) -> list[JobReturn]:
-        """Print a line a job: what would happen, where, and why; return a success without a value for each."""
+        """Print a line per job: what would happen, where, and why; return a JobReturn without a value for each."""
         equal: dict[str, Path] = {}
         try:
             for position, spec in enumerate(specs):
@@ -43,7 +43,7 @@ class Preview:
 
 
 def _line(context: SweepContext, spec: JobSpec, equal: dict[str, Path]) -> str:
-    """Return what would happen to a job; `equal` has the run dirs of the jobs before it, by identity."""
+    """Return the line of a job; `equal` has the run dirs of the jobs before it, by identity."""
     overrides = " ".join(spec.texts)
     try:
         job = compose_job(context, spec)

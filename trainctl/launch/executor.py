@@ -1,4 +1,4 @@
-"""Where jobs run: the hosts that an executor offers, and what the launcher's loop asks of it."""
+"""The interface between the launcher's loop and where jobs run: executors and their hosts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from trainctl.launch.slots.pool import SlotPool
 
 
 class JobStarter(Protocol):
-    """The hold on what makes job processes on one host."""
+    """Starts job processes on one host."""
 
     def fileno(self) -> int:
         """Readable when there is a report."""
@@ -42,17 +42,17 @@ class JobStarter(Protocol):
 
 @dataclass(eq=False)
 class Host:
-    """A machine, or a part of one, on which jobs run now.
+    """A machine, or a part of one, on which jobs run.
 
     Attributes:
-        name: what a person reads; empty for the launcher's own machine.
+        name: shown to users; empty for the launcher's own machine.
         pool: its slots.
-        greet: sends a new process what comes before its spec.
-        engine: what the status of its jobs says of it: the engine's name, its job id, the node.
-        has_room: whether a process can be asked for now.
-        most: how many jobs it takes in all; None: as many as come.
+        greet: sends a new process what it needs before its spec.
+        engine: what the status of its jobs records: the engine's name, its job id, the node.
+        has_room: whether it can start another process now.
+        most: how many jobs it takes in all; None for no limit.
         jobs: how many processes of jobs it has now.
-        begun: how many it ever had.
+        begun: how many it has started.
         is_leaving: it takes no more.
     """
 
@@ -69,16 +69,16 @@ class Host:
 
     @property
     def is_local(self) -> bool:
-        """Whether its processes are those of this machine, which can be signalled from here."""
+        """Whether its processes run on this machine, so that they can be signalled directly."""
         return not self.name
 
     @property
     def is_full(self) -> bool:
-        """Whether it takes no job any more."""
+        """Whether it takes no more jobs."""
         return self.is_leaving or (self.most is not None and self.begun >= self.most)
 
     def takes_one(self) -> bool:
-        """Whether a process for one more job can be asked for now."""
+        """Whether it can take one more job now."""
         return not self.is_full and self.has_room()
 
     def begin(self, number: int) -> Channel:
@@ -94,7 +94,7 @@ class Host:
 
 
 class Executor(Protocol):
-    """Gives hosts to a sweep. `local` has one from the beginning; engines of clusters add and lose them as they go."""
+    """Provides hosts for a sweep: `local` has one from the start; cluster engines gain and lose hosts."""
 
     hosts: list[Host]
     notice_s: float  # between the word that a host is about to end, and its end
@@ -110,7 +110,7 @@ class Executor(Protocol):
         ...
 
     def look(self, left: int) -> Sequence[str]:
-        """Bring `hosts` up to date for so many jobs that have no host yet; return lines for a person.
+        """Update `hosts`, given the number of jobs without a host; return lines to show.
 
         Called when one of `filenos` is readable, and after `patience_s`.
         """
@@ -118,18 +118,18 @@ class Executor(Protocol):
 
     @property
     def patience_s(self) -> float | None:
-        """Seconds after which to look though nothing has been heard; None: for ever."""
+        """Seconds after which to call `look` even without a signal; None for never."""
         ...
 
     @property
     def obstacle(self) -> str | None:
-        """Why no further host will come; None while one may."""
+        """Why no further host can come; None while one can."""
         ...
 
     def why_lost(self, host: Host) -> str:
-        """Say why a host is gone: the end of a sentence about a job."""
+        """Return why a host is gone, as the end of a sentence about a job."""
         ...
 
     def close(self) -> None:
-        """End all hosts, and give back what was asked for."""
+        """End all hosts, and release their resources."""
         ...

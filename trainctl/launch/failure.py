@@ -1,7 +1,4 @@
-"""How a job ended, in the words that decide about trying again.
-
-What is written down for a job that could not do so itself.
-"""
+"""Why a job failed, which decides about a retry, and the status written for a job that could not write it itself."""
 
 from __future__ import annotations
 
@@ -31,8 +28,8 @@ class Failure:
     """Why a job has no return value.
 
     Attributes:
-        reason: one line for a person.
-        tail: the last lines that tell more.
+        reason: one line for the user.
+        tail: the last lines of the traceback or output.
         frame: the last line of the program's own in the traceback: `train.py:12 in forward`.
     """
 
@@ -43,34 +40,34 @@ class Failure:
 
     @property
     def sentence(self) -> str:
-        """What became of the job: `ended its process with exit code 3 …`, `was stopped by ann …`."""
+        """The outcome as the end of a sentence: `ended its process with exit code 3 …`, `was stopped by ann …`."""
         return f"was {self.ending}" if self.is_from_outside else self.reason
 
     @property
     def fate(self) -> str:
-        """The same, of another job: `failed: ValueError …`, `was stopped by ann …`."""
+        """The outcome as told of another job: `failed: ValueError …`, `was stopped by ann …`."""
         return self.sentence if self.is_from_outside else f"failed: {self.reason}"
 
     @property
     def is_from_outside(self) -> bool:
-        """Whether somebody has ended the job: a person by its name, or whoever ended the sweep."""
+        """Whether the job was ended from outside: by name, or with the whole sweep."""
         return self.cause in ("stopped", "interrupted")
 
     @property
     def ending(self) -> str:
-        """How a job ended that somebody has ended: `interrupted by Ctrl-C`, `interrupted: KeyboardInterrupt`."""
+        """How a job ended from outside: `interrupted by Ctrl-C`, `interrupted: KeyboardInterrupt`."""
         between = " " if self.reason.startswith(("by ", "because ")) else ": "
         return f"{self.cause}{between}{self.reason}"
 
     @property
     def state(self) -> State:
-        """The word for `status.yaml`."""
+        """The state for `status.yaml`."""
         states: dict[Cause, State] = {"error": "failed", "crash": "failed", "moved": "interrupted"}
         return states.get(self.cause, cast("State", self.cause))
 
 
 def cause_of(error: BaseException) -> Cause:
-    """Return what an exception of a job's task stands for; a command of a pipeline that a signal ended is a crash.
+    """Return the cause of an exception of a job's task; a pipeline command that a signal ended is a crash.
 
     >>> cause_of(MemoryError()), cause_of(ValueError())
     ('oom', 'error')
@@ -81,7 +78,7 @@ def cause_of(error: BaseException) -> Cause:
 
 
 def is_out_of_memory(error: BaseException | None) -> bool:
-    """Whether an exception, or one that it was raised from, means that memory ran out, on the device or the host.
+    """Whether an exception, or one of its causes, means that device or host memory ran out.
 
     >>> is_out_of_memory(RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")), is_out_of_memory(ValueError())
     (True, False)
@@ -96,7 +93,7 @@ def is_out_of_memory(error: BaseException | None) -> bool:
 
 
 def describe_exit(status: int) -> str:
-    """Say how a process ended, from its wait status.
+    """Describe how a process ended, from its wait status.
 
     >>> describe_exit(9), describe_exit(3 << 8)
     ('was killed by SIGKILL (9)', 'ended its process with exit code 3 before its task returned')
@@ -110,7 +107,7 @@ def describe_exit(status: int) -> str:
 
 
 def signal_name(number: int) -> str:
-    """Return the name of a signal; real-time signals have none but the first and the last.
+    """Return the name of a signal; of real-time signals only the first and the last have one.
 
     >>> signal_name(9), signal_name(40)
     ('SIGKILL', 'SIGRTMIN+6')
@@ -137,7 +134,7 @@ def judge_death(status: int, ended_as: Failure | None, oom_kills: tuple[int | No
 
 
 def stopped(run: RunDir) -> Failure | None:
-    """Return who has stopped a run, and how far it was; None if nobody has."""
+    """Return who stopped a run and at which step; None if nobody did."""
     who = stopped_by(run)
     if who is None:
         return None
@@ -150,7 +147,7 @@ _TAIL_LINES = 8
 
 
 def record_failure(run: RunDir, pid: int | None, status: int, failure: Failure, after_s: float | None = None) -> None:
-    """Write into `status.yaml` why a run failed, unless the run itself has written something better.
+    """Record in `status.yaml` why a run failed, unless the run itself has recorded its end.
 
     Left alone when another process has taken the run over meanwhile, or when the disk takes no more: then the free lock
     alone tells that it does not run.
@@ -182,7 +179,7 @@ def record_failure(run: RunDir, pid: int | None, status: int, failure: Failure, 
 
 
 def is_done_by(path: Path | None, pid: int | None) -> bool:
-    """Whether a process has written down, before it ended, that its run is done."""
+    """Whether a process recorded before it ended that its run is done."""
     status = None if path is None else read_status(RunDir.at(path))
     return status is not None and status.has_returned and status.pid == pid
 

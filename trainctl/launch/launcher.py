@@ -1,4 +1,4 @@
-"""`launch()` of the launchers: keeps the executor, runs the sweep."""
+"""The `launch()` method of the launchers: it keeps the executor and runs sweeps."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ MakeExecutor = Callable[[SweepContext, LauncherSettings, Path], Executor]
 
 
 class SlotSweeps:
-    """What a `SlotLauncher` keeps between repeated `launch()` calls: settings, and what gives it hosts."""
+    """The state that a `SlotLauncher` keeps between `launch()` calls: settings and executor."""
 
     def __init__(
         self, context: SweepContext, settings: LauncherSettings, make_executor: MakeExecutor = this_machine
@@ -63,7 +63,7 @@ class SlotSweeps:
 
         Raises:
             SettingError: a setting is not allowed. RunDirError: the sweep dir cannot be used. No job was started then.
-            SystemExit: a person or the system wanted the end.
+            SystemExit: the sweep was interrupted.
         """
         refuse_while_imported()
         setup_globals()
@@ -112,7 +112,7 @@ class SlotSweeps:
         self._executor = self._presence = None
 
     def _open(self, sweep_dir: Path) -> Executor:
-        """Return what gives us hosts, made at the first call."""
+        """Return the executor, made at the first call."""
         if self._executor is None:
             if self._settings.detach:
                 detach(sweep_dir)

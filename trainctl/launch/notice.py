@@ -1,4 +1,4 @@
-"""What a job is asked for before its host is taken away: a checkpoint, from which it goes on elsewhere."""
+"""Asking a job for a checkpoint before its host is taken away, so that it can go on elsewhere."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from trainctl.rundir.paths import RunDir
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request for a checkpoint that a run has got."""
+    """A request for a checkpoint, filed in a run."""
 
     run: RunDir
     id: str
 
     def is_over(self) -> bool:
-        """Whether the checkpoint is taken, or will not be."""
+        """Whether the checkpoint was taken, or never will be."""
         try:
             event = latest(read_events(self.run)).get(self.id)
         except TrainctlError:
@@ -27,7 +27,7 @@ class Asked:
 
 
 def ask_for_checkpoint(run: RunDir, who: str) -> Asked | None:
-    """Ask a run for a checkpoint; None where it takes no requests."""
+    """Ask a run for a checkpoint; None if it takes no requests."""
     try:
         return Asked(run, file_request(run, {}, who=who, via="launcher", action="checkpoint"))
     except TrainctlError:

@@ -1,7 +1,4 @@
-"""Which jobs come next: keeps some of them ready, and gives each slot that is free to the first.
-
-A job as the launcher sees it, from the request for a process to that process's end.
-"""
+"""The queue of jobs: it keeps some of them ready, and gives each free slot to the first ready one."""
 
 from __future__ import annotations
 
@@ -29,18 +26,18 @@ from trainctl.launch.slots.slot import Slot
 
 @dataclass(slots=True)
 class JobProcess:
-    """What the launcher knows of one job's process.
+    """The launcher's view of one job's process, from its request to its end.
 
     Attributes:
         position: of the job in this `launch()`.
-        host: where the process is; None for a job that never got one.
+        host: where the process runs; None for a job that never got one.
         channel: to the process; None when either side has closed it.
         path: the run dir, once the job has started there.
-        is_armed: composed, and waiting for a slot.
+        is_armed: it is composed and waits for a slot.
         is_ahead: it is run up to its task function before it has a slot.
         begins_anew: it was sent away to come back later.
         is_settled: its success is reported; only its process has still to end.
-        waits_for_other: another process runs this very job.
+        waits_for_other: another process runs the same job.
         answer: the last message, when it was one that ends the job.
         act_at: when the job is to be ended (monotonic seconds), for the first time or for good.
         ended_as: why we ended it, if we did.
@@ -69,7 +66,7 @@ class JobProcess:
 
     @property
     def is_here(self) -> bool:
-        """Whether its process is one of this machine."""
+        """Whether its process runs on this machine."""
         return self.host is None or self.host.is_local
 
     @property
@@ -89,7 +86,7 @@ class JobProcess:
         return 0.0 if self.started is None else time.monotonic() - self.started
 
     def hear(self) -> tuple[str, tuple[Any, ...]]:
-        """Take one message from the job and remember what it means; `("closed", ())` when there will be no more."""
+        """Receive one message from the job and update the state; `("closed", ())` after the last one."""
         assert self.channel is not None
         try:
             kind, *rest = self.channel.receive()
@@ -155,7 +152,7 @@ _LOOK_S = 1.0  # how long another launcher may wait for a run dir that a job of 
 
 
 class Queue:
-    """The jobs of one `launch()` that have no slot yet.
+    """The jobs of one `launch()` without a slot.
 
     Args:
         executor: its hosts have the slots, and make the jobs' processes.
@@ -221,7 +218,7 @@ class Queue:
         self._sent_away.discard(position)
 
     def hold_back(self, position: int, why: str | None) -> None:
-        """Have a job that got no process come next, and none asked for until one has ended."""
+        """Put a job that got no process back at the head, and start no process until one has ended."""
         self._left = deque(sorted([position, *self._left]))
         self.is_held_back = True
         self._say_once(why)
@@ -314,7 +311,7 @@ class Queue:
             self.touch(job.host)
 
     def _may_come(self, position: int, jobs: Mapping[int, JobProcess]) -> bool:
-        """Whether no earlier job is left that has to end first."""
+        """Whether no earlier job has to end first."""
         return not any(each in jobs or each in self._left for each in self._before.get(position, ()))
 
     def _ask_for_process(self, position: int, host: Host) -> JobProcess:
@@ -328,7 +325,7 @@ class Queue:
         return job
 
     def _give_slot(self, job: JobProcess, host: Host) -> bool:
-        """Give an armed job a slot of its host; say whether there was one."""
+        """Give an armed job a slot of its host; return whether there was one."""
         assert job.channel is not None
         job.slot = host.pool.take(job.pid)
         if job.slot is None:
@@ -366,7 +363,7 @@ class Queue:
                 job.close()
 
     def _say_once(self, why: str | None) -> None:
-        """Say why nothing starts though a slot is free."""
+        """Report why nothing starts although a slot is free."""
         if why is not None and why not in self._said:
             self._said.add(why)
             self._report.note(f"waiting: {why}")

@@ -23,7 +23,7 @@ from trainctl.rundir.sweep import Queued
 
 @dataclass
 class RayOptions:
-    """What Ray is told; the names of hydra-ray-launcher.
+    """The options for Ray, named as in hydra-ray-launcher.
 
     Attributes:
         init: arguments of `ray.init`. `address: null` starts Ray on this machine, `auto` and `ray://…` join a cluster.
@@ -52,7 +52,7 @@ class RayConf(SweepConf):
 
 
 class RayEngine:
-    """Starts an actor for each job that may run at once; Ray places them, and gives each its devices."""
+    """Starts an actor for each concurrent job; Ray places the actors and assigns their devices."""
 
     name = "Ray"
     slots_each = 1
@@ -165,7 +165,7 @@ def _holder_class() -> type:
 
 
 def _room(nodes: list[dict[str, Any]], options: dict[str, Any]) -> int:
-    """Return how many actors the nodes have room for.
+    """Return how many actors fit on the nodes.
 
     Raises:
         SettingError: no node has what one actor asks for.

@@ -1,4 +1,4 @@
-"""Which launchers work in a sweep dir: files in `.trainctl/launchers/`, each with a lock that its launcher holds."""
+"""The launchers that work in a sweep dir: files in `.trainctl/launchers/`, each locked by its launcher."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _numbers = itertools.count(1)  # one process may work as several launchers
 
 @dataclass(frozen=True, slots=True)
 class Launcher:
-    """A launcher's own record. `started` is in Unix seconds; the file shows it as a local ISO 8601 time."""
+    """The record of a launcher. `started` is in Unix seconds; the file has it as a local ISO 8601 time."""
 
     pid: int
     pid_started: int | None
@@ -42,7 +42,7 @@ class Launcher:
         return is_same_boot and process_started(self.pid) == self.pid_started
 
     def signal(self, number: signal.Signals) -> bool:
-        """Send it a signal; say whether it was there. Never hits another process that got its number since.
+        """Send it a signal; return whether it was there. A later process with the same id is never hit.
 
         Raises:
             PermissionError: it belongs to another user.
@@ -51,7 +51,7 @@ class Launcher:
 
 
 class Presence:
-    """Says, while it is entered, that this process works as a launcher in a sweep dir. Several may, each for itself."""
+    """Registers this process as a launcher in a sweep dir while entered. Several launchers may be registered."""
 
     def __init__(self, sweep_dir: Path) -> None:
         self._directory = _launchers(sweep_dir)
@@ -95,7 +95,7 @@ class Presence:
         return not any(is_locked(path) for path in others)
 
     def close(self) -> None:
-        """Take the record away. A second call, or one by a forked child, does nothing."""
+        """Remove the record. A second call, or one by a forked child, does nothing."""
         if self._path is None or self._lock is None or os.getpid() != self._owner:
             return
         with contextlib.suppress(OSError):  # the sweep dir was removed
@@ -175,7 +175,7 @@ def _read(path: Path) -> Launcher | None:
 
 
 def _forget_the_dead(directory: Path) -> None:
-    """Remove what killed launchers of this machine left; what is not certainly dead stays."""
+    """Remove the files of killed launchers of this machine; others stay."""
     for path in directory.glob("*.yaml"):
         launcher = _read(path)
         if launcher is None or launcher.host != socket.gethostname() or launcher.is_here:

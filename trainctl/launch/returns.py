@@ -1,4 +1,4 @@
-"""What a job gives back to the sweeper: a JobReturn that crosses processes and costs little to keep."""
+"""JobReturns that cross processes and take little memory."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import CompactHydraException
 
-from trainctl.compose._hydra import OUTCOME, is_told_by_main, outcome_of
+from trainctl.compose._hydra import OUTCOME, is_told_by_main, outcome_of, wants_everything
 from trainctl.errors import JobError, TrainctlError
 from trainctl.formats.pickles import dumps
 
@@ -19,7 +19,7 @@ _NOTHING = b""
 
 
 class StoredReturn(JobReturn):
-    """A JobReturn whose configs are unpacked when somebody looks: a sweep of 10,000 jobs keeps them all."""
+    """A JobReturn whose configs are unpacked on access, since a sweep of 10,000 jobs keeps them all."""
 
     def __init__(self, fields: dict[str, Any], config: bytes, hydra_config: bytes) -> None:
         self._config = self._hydra_config = _NOTHING
@@ -53,7 +53,7 @@ def pack_config(value: Any) -> bytes:
 
 
 def unpack_config(data: bytes) -> Any:
-    """Return what `pack_config` packed."""
+    """Unpack the output of `pack_config`."""
     return None if data == _NOTHING else pickle.loads(zlib.decompress(data))
 
 
@@ -110,18 +110,42 @@ class ToldReturn(StoredReturn):
     """The JobReturn of a job that failed, when a person has been told so already, and why.
 
     Who asks for its value gets the exception. Where nobody but Hydra's `main` is there to catch that, which would print
-    the way through Hydra and end the program with 1, the program is ended with 1 at once.
+    the way through Hydra and end the program with 1, the program is ended with 1 at once. Should a sweeper let the
+    exception through to Hydra's `main`, that prints its sentence, and not the way to it.
     """
 
     @property
     def return_value(self) -> Any:
         if is_told_by_main():
             raise SystemExit(1)
-        return super().return_value
+        if wants_everything():
+            return super().return_value
+        raise shortened(outcome_of(self))
 
     @return_value.setter
     def return_value(self, value: Any) -> None:
         setattr(self, OUTCOME, value)
+
+
+def shortened(error: BaseException) -> BaseException:
+    """Return an exception of the same class, of which Hydra's `main` prints the sentence alone, if there can be one.
+
+    >>> isinstance(shortened(KeyError("lr")), KeyError), str(shortened(ValueError("no lr")))
+    (True, 'no lr')
+    """
+    kind = type(error)
+    if isinstance(error, CompactHydraException) or not isinstance(error, Exception):
+        return error
+    try:
+        short = type(kind.__name__, (kind, CompactHydraException), {"__module__": kind.__module__})
+        made: BaseException = short.__new__(short, *error.args)
+        made.args = error.args
+        made.__dict__.update(error.__dict__)
+    except Exception:  # noqa: BLE001  # a class may forbid whatever it likes
+        return error
+    made.__cause__, made.__context__ = error.__cause__, error.__context__
+    made.__suppress_context__ = error.__suppress_context__
+    return made.with_traceback(error.__traceback__) if str(made) == str(error) else error
 
 
 def as_told(returned: JobReturn) -> JobReturn:
@@ -136,7 +160,7 @@ def as_told(returned: JobReturn) -> JobReturn:
 
 
 class ShortJobError(JobError, CompactHydraException):
-    """An error of ours: Hydra prints its sentence, and not the way to it."""
+    """An error of trainctl, of which Hydra prints only the sentence, without a traceback."""
 
 
 def failed_return(overrides: Sequence[str], error: BaseException, working_dir: str | None = None) -> JobReturn:

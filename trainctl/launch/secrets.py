@@ -1,4 +1,4 @@
-"""What the launcher's lines do not say: the secrets of a job."""
+"""The secrets of jobs, which the launcher's output must not show."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from trainctl.rundir.paths import RunDir
 
 
 class JobSecrets:
-    """What is secret in the jobs of a sweep.
+    """The secrets of the jobs of a sweep.
 
     Args:
         config: of the launcher; what it reads from the environment its jobs read, too.
@@ -23,7 +23,7 @@ class JobSecrets:
         self._hidden = setting(config, "hidden") or ()
 
     def of(self, spec: JobSpec, run: RunDir | None) -> Masking:
-        """Return what is secret in a job: by its run's record, by its overrides alone where there is none."""
+        """Return the masking of a job: from its run's record, else from its overrides."""
         masking = Masking({}, self._hidden) if run is None else secrets_of(run)
         masking.include(self._known)
         for override in spec.overrides:

@@ -19,37 +19,38 @@ CAUSES = ("crash", "oom", "timeout", "error")
 
 @dataclass
 class SweepConf:
-    """What every launcher of this package can be told about its jobs."""
+    """The settings that all launchers of this package share."""
 
     # how often a failed job is tried again
     retries: int = 0
 
-    # which failures are tried again: crash (killed, or died without an answer), oom, timeout, error (it raised)
+    # after which failures a job is tried again: crash (killed, or died without an answer), oom, timeout,
+    # error (it raised)
     retry_on: list[str] = field(default_factory=lambda: ["crash", "oom", "timeout"])
 
-    # seconds between TERM and KILL when jobs are ended
+    # seconds between SIGTERM and SIGKILL when a job is ended
     grace_s: float = 10.0
 
-    # after so many failed jobs start no more; 1 is fail-fast
+    # start no more jobs after this many failures; 1 is fail-fast
     stop_after_failures: int | None = None
 
-    # run only so many jobs, the first ones; null runs all
+    # run only this many jobs, from the beginning; null runs all
     first: int | None = None
 
-    # which jobs that ran before run again: none (only those that never ended), failed (all that are not done), all
+    # which earlier jobs run again: none (only those that never ended), failed (all that are not done), all
     rerun: str = "failed"
 
-    # whether what earlier sweeps have left in the sweep dir counts: true, false (every job gets a directory of its own
-    # and runs), auto (true where the sweep dir has the same name each time; one with the time in it is never shared)
+    # whether jobs of earlier sweeps in the sweep directory count: true, false (every job runs in a directory of its
+    # own), auto (true unless the directory has the time in its name)
     resume: Any = "auto"
 
-    # go on in the background: the terminal may close; `trainctl ls` and `trainctl stop` reach the sweep by its dir
+    # run in the background: the terminal may close; `trainctl ls` and `trainctl stop` reach the sweep by its directory
     detach: bool = False
 
-    # list the jobs and what would become of them, and write nothing
+    # list the jobs and what would happen to them; write nothing
     dry_run: bool = False
 
-    # what is reported of the jobs: auto (a live display on a terminal, else plain lines), rich, plain, off
+    # how jobs are shown: auto (a live table on a terminal, else plain lines), rich, plain, off
     progress: str = "auto"
 
 
@@ -63,27 +64,28 @@ class SlotLauncherConf(SweepConf):
     # [0, 1, "2,3", 0, cpu], in which each entry is one job's devices and may repeat
     slots: Any = "auto"
 
-    # with slots=auto: GPUs that each job gets, and jobs that run on each GPU at once
+    # with slots=auto: GPUs for each job
     gpus_per_job: int | None = None
 
+    # with slots=auto: jobs at once on each GPU
     jobs_per_gpu: int | None = None
 
-    # a job starts on a GPU only while so many MiB of it are free, less what jobs just started there are going to use
+    # start a job on a GPU only while this much of its memory is free, less what jobs just started there will use
     min_free_mib: int | None = None
 
-    # and only while others use it at no more than so many percent
+    # start a job on a GPU only while other processes use at most this percentage of it
     max_foreign_util: float | None = None
 
     # seconds between two starts on one GPU
     stagger_s: float = 0.0
 
-    # use GPUs that other launchers of this user on this machine use at the same time
+    # use GPUs that another launcher of yours on this machine uses now
     share: bool = False
 
-    # how a job's process is made: fork (from a zygote), spawn (a fresh interpreter), auto (fork where it is safe)
+    # how a job's process is made: fork, spawn (a fresh interpreter), auto (fork where it is safe)
     start: str = "auto"
 
-    # minutes after which a job is ended: TERM to all of its processes, then KILL
+    # end a job after this many minutes
     timeout_min: float | None = None
 
 

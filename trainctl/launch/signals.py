@@ -15,9 +15,9 @@ _LISTENED_TO = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupts:
-    """Notes signals while the launcher works; a context manager that puts the old handlers back.
+    """Notes signals while the launcher works; a context manager that restores the old handlers.
 
-    Outside the main thread Python cannot handle signals: nothing is noted there.
+    Outside the main thread Python cannot handle signals, so nothing is noted there.
     """
 
     def __init__(self) -> None:
@@ -52,7 +52,7 @@ class Interrupts:
         return self._read
 
     def drain(self) -> None:
-        """Forget that something is to be read; what was noted stays."""
+        """Drain the wake-up pipe; noted signals stay."""
         try:
             os.read(self._read, 1024)
         except BlockingIOError:
@@ -60,17 +60,17 @@ class Interrupts:
 
     @property
     def wants_no_more(self) -> bool:
-        """No new job is to be started."""
+        """Whether no new job may be started."""
         return self.interrupts > 0 or self.ended_by is not None
 
     @property
     def wants_the_end(self) -> bool:
-        """Running jobs are to be ended too."""
+        """Whether running jobs must be ended too."""
         return self.interrupts > 1 or self.ended_by is not None
 
     @property
     def cause(self) -> str:
-        """What has ended the sweep, in a word: `Ctrl-C`, `SIGTERM`."""
+        """What ended the sweep: `Ctrl-C`, `SIGTERM`."""
         return "Ctrl-C" if self.ended_by is None else self.ended_by.name
 
     def _note(self, number: int, frame: FrameType | None) -> None:

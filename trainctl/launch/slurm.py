@@ -45,7 +45,11 @@ class SlurmConf(SweepConf):
     partition: str | None = None
     account: str | None = None
     qos: str | None = None
+
+    # time limit of an allocation, in minutes
     timeout_min: int = 60
+
+    # what each allocation asks for, as sbatch has it
     cpus_per_task: int | None = None
     nodes: int = 1
     gpus_per_node: Any = None
@@ -57,8 +61,14 @@ class SlurmConf(SweepConf):
     constraint: str | None = None
     exclude: str | None = None
     comment: str | None = None
+
+    # name of the Slurm job
     name: str = "trainctl"
+
+    # seconds before the time limit at which jobs are asked for a checkpoint
     signal_delay_s: int = 120
+
+    # further options of sbatch
     additional_parameters: dict[str, Any] = field(default_factory=dict)
 
     # lines of shell that run before the agent of an allocation
@@ -76,6 +86,8 @@ class SlurmConf(SweepConf):
     # with several `nodes` an allocation runs one job at a time, which starts its ranks by srun
     # GPUs that each job gets, of those of its allocation; jobs that run on each GPU at once
     gpus_per_job: int | None = None
+
+    # jobs that run on each GPU at once
     jobs_per_gpu: int | None = None
 
 
@@ -86,12 +98,12 @@ _OPTIONS = (
 
 
 class SlurmEngine:
-    """Submits agents as array tasks, and follows what becomes of their allocations. Works without accounting."""
+    """Submits agents as array tasks and follows their allocations. Slurm's accounting is not needed."""
 
     name = "Slurm"
 
     def __init__(self, conf: dict[str, Any], address: Path) -> None:
-        """Submit nothing yet. `conf` is checked (`check_slurm`); agents read in the file `address` where we are."""
+        """Submit nothing yet. `conf` is checked (`check_slurm`); agents read the launcher's address from this file."""
         self._conf = conf
         self._launchers, self._dir = address.parent, address.parent.parent
         self._queued: dict[str, Queued] = {}
@@ -108,7 +120,7 @@ class SlurmEngine:
         command = ["sbatch", "--parsable", f"--array=0-{count - 1}", *self._options(), str(self._write_script())]
         found = _run(*command)
         if found.returncode:
-            self.obstacle = f"Slurm takes no allocation: {' '.join(found.stderr.split())[:300]}"
+            self.obstacle = f"Slurm refused an allocation: {' '.join(found.stderr.split())[:300]}"
             return [f"ERROR {self.obstacle}"]
         name = found.stdout.strip().partition(";")[0]
         files.append_lines(self._submitted, [{"id": name}])

@@ -38,7 +38,7 @@ _KILLED = "; it did not obey TERM and was killed"
 
 
 class Sweep:
-    """One `launch()`: runs jobs on slots until every one has a JobReturn, or a person wants the end."""
+    """One `launch()`: runs jobs on slots until each has a JobReturn, or the sweep is interrupted."""
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class Sweep:
         """Run all jobs and return their JobReturns in order.
 
         Raises:
-            SystemExit: a person or the system wanted the end (130 after Ctrl-C, 128 + n after signal n).
+            SystemExit: the sweep was interrupted (130 after Ctrl-C, 128 + n after signal n).
         """
         begun = time.monotonic()
         try:
@@ -118,7 +118,7 @@ class Sweep:
 
     @property
     def _wants_no_more(self) -> bool:
-        """No new job is to be started."""
+        """Whether no new job may be started."""
         limit = self._settings.stop_after_failures
         return self._interrupts.wants_no_more or (limit is not None and self._failures >= limit)
 
@@ -251,7 +251,7 @@ class Sweep:
             self._fail(job, status)
 
     def _settle(self, job: JobProcess) -> bool:
-        """Take over the result of a job that has succeeded, and its slot; say whether it has."""
+        """Take the result and the slot of a job that has succeeded; return whether it has."""
         if job.is_settled:
             return True
         kind, values = job.answer or ("died", ())
@@ -309,14 +309,14 @@ class Sweep:
     # -- equal jobs ----------------------------------------------------------------------------------------------
 
     def _conclude(self, position: int, returned: JobReturn, path: Path | None, failure: Failure | None = None) -> None:
-        """Keep the outcome of a job for good; it is that of all equal jobs too."""
+        """Store the final outcome of a job, and of all equal jobs."""
         self._returns[position] = returned
         self._outcomes[position] = path, failure
         for equal in self._equal.pop(position, []):
             self._repeat(equal, position)
 
     def _follow(self, position: int, first: int, path: Path) -> None:
-        """A job is the same as another one, which has the run dir and may run still, or again."""
+        """Handle a job that equals another one, which has the run dir and may still run, or run again."""
         if self._returns[first] is not None:
             self._repeat(position, first)
             return
@@ -339,7 +339,7 @@ class Sweep:
             self._report.fail(position, None, 0.0, f"same as {name}, which {failure.fate}", "", log)
 
     def _tries_again(self, job: JobProcess, failure: Failure) -> bool:
-        """Put a failed job at the head of the queue if the policy wants it tried again."""
+        """Put a failed job at the head of the queue if the policy allows a retry."""
         tries = self._tries[job.position] = self._tries[job.position] + 1
         if job.started is None or tries > self._settings.retries or failure.cause not in self._settings.retry_on:
             return False
@@ -359,7 +359,7 @@ class Sweep:
         return True
 
     def _lose(self, host: Host) -> None:
-        """A host is gone, and so are its processes; what they left behind on this machine is ours to end."""
+        """Handle the loss of a host and its processes; end what they left behind on this machine."""
         why = self._executor.why_lost(host)
         self._executor.hosts.remove(host)
         self._listen()
@@ -378,7 +378,7 @@ class Sweep:
             self._report.note("ERROR the process that starts the jobs was killed; run the same command again to resume")
 
     def _vacate(self, host: Host, why: str) -> None:
-        """A host is about to be taken away: its jobs go on elsewhere, from a checkpoint where they take one."""
+        """Move the jobs of a host that is about to be taken away, with a checkpoint if they can take one."""
         host.is_leaving = True
         self._listen()  # a lost host is heard of by another descriptor
         self._report.note(f"HOST  {host.name} is about to end ({why}); its jobs go on elsewhere")
@@ -423,7 +423,7 @@ class Sweep:
         )
 
     def _end_early(self, job: JobProcess, why: Failure) -> None:
-        """Ask a job to end, and see to it after the grace."""
+        """Ask a job to end, and kill it after the grace period."""
         job.ended_as = why
         self._act_on(job, time.monotonic() + self._settings.grace_s)
         if job.host is not None:

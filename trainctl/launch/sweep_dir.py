@@ -1,4 +1,4 @@
-"""The directory of a sweep: whether it can be used, and whose it is."""
+"""The directory of a sweep: its name, and whether it can be used."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def settle_sweep_dir(config: DictConfig) -> None:
 
 
 def name_sweep_dir(config: DictConfig, path: str) -> None:
-    """Have a sweep's config and those of all its jobs name this sweep dir."""
+    """Set this sweep dir in the config of a sweep and of all its jobs."""
     with read_write(config.hydra.sweep), open_dict(config.hydra.sweep):
         config.hydra.sweep.dir = path
     with read_write(config.hydra.overrides), open_dict(config.hydra.overrides):  # from which jobs are composed
@@ -77,7 +77,7 @@ def _tell_what_is_lost(config: DictConfig) -> None:
 
 
 def _is_dated(config: DictConfig) -> bool:
-    """Whether the name has `${now:…}` in it, be it by way of other keys."""
+    """Whether the name contains `${now:…}`, also through other keys."""
     before = OmegaConf.get_cache(config)
     kept = {name: values for name, values in before.items() if name != "now"}  # `hydra:` has no answer everywhere
     OmegaConf.set_cache(config, defaultdict(dict, kept))
@@ -89,7 +89,7 @@ def _is_dated(config: DictConfig) -> bool:
 
 
 def _take(path: Path) -> bool:
-    """Leave the mark of a launcher in a directory; say whether there was none."""
+    """Mark a directory as taken by a launcher; return whether it was free."""
     if (path / "multirun.yaml").exists():  # of Hydra's own launchers
         return False
     try:
@@ -124,7 +124,7 @@ def check_sweep_dir(path: Path) -> None:
 
 
 def make_sweep_dir(path: Path) -> None:
-    """Make the sweep dir; one that is there is used.
+    """Make the sweep dir, or use an existing one.
 
     Raises:
         RunDirError: it cannot be made, or something else stands there.

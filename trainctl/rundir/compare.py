@@ -1,7 +1,4 @@
-"""Whether two runs are the same run: all metrics bit for bit, the recorded edits, the return value.
-
-A hash of a model's state, so that two runs can be compared by one line.
-"""
+"""Comparing a run with its repetition: metrics bit for bit, recorded edits, return value, a hash of the model state."""
 
 from __future__ import annotations
 
@@ -27,7 +24,7 @@ _DIGITS = 32
 
 
 def fingerprint(model: Any) -> str:
-    """Return a hash of all arrays and values in `model`: equal exactly when names, types, shapes and bits are.
+    """Return a hash of all arrays and values in `model`, which is equal exactly if names, types, shapes and bits are.
 
     Args:
         model: what has a `state_dict()`, an array of NumPy, a tensor, a plain value, or mappings and lists of these.
@@ -85,7 +82,7 @@ _MISSING = object()
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What a comparison has found.
+    """The result of a comparison.
 
     Attributes:
         records: how many metric records are equal.
@@ -104,7 +101,7 @@ def compare(one: RunDir, other: RunDir, ignore: Collection[str] = ()) -> Compari
     Args:
         one: the recorded run.
         other: its repetition.
-        ignore: names of metrics that tell about the clock and not the training.
+        ignore: names of metrics that depend on the clock.
     """
     records = 0
     weights: str | None = None
@@ -119,7 +116,7 @@ def compare(one: RunDir, other: RunDir, ignore: Collection[str] = ()) -> Compari
 
 
 def _rows(run: RunDir, left_out: Collection[str]) -> Iterator[dict[str, Any]]:
-    """Yield the records that have something to compare, without what is left out."""
+    """Yield the records to compare, without ignored metrics."""
     for record in read_metrics(run.metrics):
         kept = {key: value for key, value in record.items() if key not in left_out}
         if kept.keys() - {"step"}:
@@ -155,7 +152,7 @@ def _end_difference(one: RunDir, other: RunDir) -> str | None:
 
 
 def _reading_difference(one: RunDir, other: RunDir) -> str | None:
-    """Return the first edited key that the recorded run has read and the repetition has not, or the other way round.
+    """Return the first edited key that only one of the two runs has read.
 
     Nothing of a run that was resumed: who reads the edits of its earlier attempts was not watched to the end.
     """

@@ -1,6 +1,5 @@
-"""The edits of a run one by one, with what each replaced, from its changelog; its events add by whom and when.
-
-Taking an edit back: a new edit, with the values that the old one replaced.
+"""The edits of a run one by one, with the values that each replaced: from its changelog, with user and time from its
+events. An undo is a new edit with the replaced values.
 """
 
 from __future__ import annotations
@@ -17,8 +16,8 @@ from typing import Any
 
 from trainctl.config import yaml
 from trainctl.config._omegaconf import MISSING
-from trainctl.config.changelog import Changelog, Edit, loads, put
-from trainctl.config.keys import at, find, is_within, join, leaves, split
+from trainctl.config.changelog import Changelog, Edit, before_of, loads, put
+from trainctl.config.keys import at, is_within, leaves
 from trainctl.errors import ChangelogError, EditError, UnreadableError
 from trainctl.rundir import files
 from trainctl.rundir.events import Event, told_beside
@@ -33,11 +32,11 @@ class Applied:
 
     Attributes:
         number: its place in the order in which the edits were applied, from 1; by it an edit is undone.
-        before: the values that it replaced; a key that was not there is not in it.
-        undo: the number of the edit that it took back.
-        request: the id of the request that asked for it; None where that is not known.
-        read: who has taken its values, and `watched` how long that was watched, as `Event` has them; None where that
-            is not known.
+        before: the values that it replaced, without keys that were missing.
+        undo: the number of the edit that it undid.
+        request: the id of the request; None if not known.
+        read: when its values were read, and `watched` for how many steps that was watched, as in `Event`; None if not
+            known.
     """
 
     number: int
@@ -60,7 +59,7 @@ class Applied:
 
     @property
     def is_unread(self) -> bool:
-        """Whether one of the new values was not taken by anybody."""
+        """Whether one of the new values was never read."""
         return self.read is not None and None in self.read.values()
 
 
@@ -92,7 +91,7 @@ NOT_FOLLOWED = "what was built before does not follow; bind it (live.bind(…)) 
 
 
 def read_changelog(run: RunDir) -> Changelog | None:
-    """Read the changelog of a run, of which anybody may have written the file; None when there is none.
+    """Read the changelog of a run, an untrusted file; None if there is none.
 
     Raises:
         ChangelogError: it cannot be read, or is not one.
@@ -101,7 +100,7 @@ def read_changelog(run: RunDir) -> Changelog | None:
 
 
 def read_file(path: Path, asked: str) -> Changelog:
-    """Read a changelog file, within bounds; `asked` names in an error who wanted it.
+    """Read a changelog file, within bounds; `asked` says in errors what needed it.
 
     Raises:
         ChangelogError: it is not there, cannot be read, or is not a changelog.
@@ -171,29 +170,8 @@ def with_replaced(base: Mapping[Any, Any], edits: Iterable[Applied]) -> list[App
     return found
 
 
-def before_of(current: Mapping[Any, Any], values: Iterable[str]) -> dict[str, Any]:
-    """Return what an edit of keys replaces; one that is not there is left out, for one of a null section that stands.
-
-    >>> before_of({"a": None, "b": {"x": 1}}, ["a.p", "b.x", "b.new"])
-    {'a': None, 'b.x': 1}
-    """
-    found: dict[str, Any] = {}
-    for key in values:
-        parts, below = split(key), current
-        for number, part in enumerate(parts):
-            try:
-                value = below[find(below, part)]
-            except KeyError:
-                break
-            if number == len(parts) - 1 or not isinstance(value, Mapping):
-                found[join(parts[: number + 1])] = copy.deepcopy(value)
-                break
-            below = value
-    return found
-
-
 def _applied(part: Edit, values: dict[str, Any], event: Event | None) -> Applied:
-    """Return what is known of an edit but for what it replaced; who, why and when as its event says, if it has one."""
+    """Return an edit without its `before`; user, note and time come from its event, if it has one."""
     number, undo, request = part.number or 0, part.undo, part.id
     if event is None:
         who, via, note = (part.who, part.via, part.note) if request is None else _said_by(part)
@@ -205,7 +183,7 @@ def _applied(part: Edit, values: dict[str, Any], event: Event | None) -> Applied
 
 
 def merged(events: Iterable[Event]) -> list[Event]:
-    """Return each request once, with all that its lines say; of two final ones the first counts.
+    """Merge the events of each request into one; of two final events the first counts.
 
     They come in the order in which they were taken up (an answer may be written late), those that wait last.
     """
@@ -226,7 +204,7 @@ def merged(events: Iterable[Event]) -> list[Event]:
 
 
 def _was_recorded(event: Event, recorded: Mapping[str, Any]) -> bool:
-    """Whether the values of an edit that was being applied are those that the changelog has at its step."""
+    """Whether the changelog has the values of an edit that was being applied."""
     edits = event.edits or {}
     return bool(edits) and all(key in recorded and _as_json(recorded[key]) == _as_json(edits[key]) for key in edits)
 
@@ -264,7 +242,7 @@ def _as_json(value: Any) -> Any:
 
 
 def to_undo(applied: Sequence[Applied], wanted: int | bool, *, force: bool = False, step: int | None = None) -> Applied:
-    """Return the edit to take back: that of the number; for True the last one that is neither an undo nor undone yet.
+    """Return the edit to undo: the one with this number; for True the last one that is neither an undo nor undone.
 
     With `force` it does not matter whether it is undone already, nor whether its keys were changed again. Edits after
     `step` (an earlier attempt made them, and they come again) are not there yet.
@@ -301,7 +279,7 @@ def to_undo(applied: Sequence[Applied], wanted: int | bool, *, force: bool = Fal
 
 
 def _undone(applied: Sequence[Applied]) -> dict[int, int]:
-    """Return which edits are undone at present, by which: an undo that is itself undone does not count."""
+    """Return the edits that are undone now, each with its undo; an undo that is itself undone does not count."""
     undone: dict[int, int] = {}
     for one in sorted(applied, key=lambda one: one.number, reverse=True):
         if one.undo is not None and one.number not in undone:
@@ -310,7 +288,7 @@ def _undone(applied: Sequence[Applied]) -> dict[int, int]:
 
 
 def _check_untouched(applied: Sequence[Applied], found: Applied, undone: dict[int, int], asked: str) -> None:
-    """Refuse when a later edit set one of the keys; an edit and its undo, both later, are as if they were not."""
+    """Refuse if a later edit has set one of the keys, unless that edit is undone as well."""
     place = next(place for place, one in enumerate(applied) if one.number == found.number)
     later = applied[place + 1 :]
     numbers = {one.number for one in later}

@@ -1,7 +1,7 @@
-"""What people were answered: `events.jsonl`, one line per change of a request's state.
+"""The answers to requests: `events.jsonl`, one line per change of a request's state.
 
-Of edits the changelog is the record, and this file may be written again from it; so nothing of them is synced here. The
-answer of a request first, then its file leaves the inbox.
+For edits the changelog is the record, from which this file can be restored, so these lines are not synced. A request is
+answered first, then its file is removed from the inbox.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ class Event:
         edits: as asked for while it is pending, and as recorded once it is applied.
         undo: which edit is taken back: its number, True for the last one while that is not known.
         cancel: the id of the request that is taken back.
-        read: the step at which each key of an edit was first read after it; None for a key that was not read in
-            `watched` steps. A key that another edit has set before anybody read it is not in it.
+        read: the step at which each key of an edit was first read; None for a key that was not read within
+            `watched` steps. Keys that another edit has set before they were read are left out.
         done: the step in which the training loop has done an action; until then `reason` says why it has not, and
             `settled` that it will not.
     """
@@ -75,7 +75,7 @@ class Event:
 
     @classmethod
     def about(cls, request: Request, state: EventState, **more: Any) -> Event:
-        """Return an event that says what a request asks for, in short; `more` are its other fields, or better ones."""
+        """Return an event with the content of a request, shortened; `more` adds or replaces fields."""
         said: dict[str, Any] = {
             "edits": short(request.asked) if request.action is None and request.cancel is None else None,
             "who": request.who, "via": request.via, "note": request.note, "at": request.at, "undo": request.undo,
@@ -86,7 +86,7 @@ class Event:
 
     @property
     def said(self) -> dict[str, Any]:
-        """What the line says: the fields that are not None."""
+        """The fields that are not None, as the line has them."""
         return {name: value for name in _NAMES if (value := getattr(self, name)) is not None}
 
     @property
@@ -95,7 +95,7 @@ class Event:
 
     @property
     def is_cancelled(self) -> bool:
-        """Whether a person has taken it back before it took effect."""
+        """Whether the request was cancelled before it took effect."""
         return self.state == "rejected" and (self.reason or "").startswith(_CANCELLED)
 
 
@@ -103,7 +103,7 @@ _NAMES = tuple(one.name for one in dataclasses.fields(Event))
 
 
 def cancelled_by(who: str | None, note: str | None) -> str:
-    """Return the reason of the end of a request that was taken back."""
+    """Return the reason given for a cancelled request."""
     return f"{_CANCELLED}{who or 'somebody'}" + (f": {note}" if note else "")
 
 
@@ -164,7 +164,7 @@ def _events(records: Iterable[Mapping[str, Any]]) -> list[Event]:
 
 
 def _is_event(record: Mapping[str, Any]) -> bool:
-    """Whether all fields of a line are what they are to be."""
+    """Whether all fields of a line are valid."""
     if record.get("id") is None or record.get("state") not in get_args(EventState):
         return False
     return all(is_right(record[name]) for name, is_right in _FIELDS.items() if record.get(name) is not None)
@@ -194,7 +194,7 @@ _FIELDS: dict[str, Callable[[Any], bool]] = {
 
 
 def latest(events: Iterable[Event]) -> dict[str, Event]:
-    """Return the state of each request by id: its last event, in order of the first ones; a final one stays."""
+    """Return the last event of each request by id, in order of their first events; a final event stays the last."""
     events = list(events)
     found: dict[str, Event] = {}
     for event in events:
@@ -205,7 +205,7 @@ def latest(events: Iterable[Event]) -> dict[str, Event]:
 
 
 def told_beside(events: Iterable[Event]) -> dict[str, dict[str, Any]]:
-    """Return by request what the last lines beside its answer say: fields of the event."""
+    """Return by request the fields that lines after its answer have added."""
     told: dict[str, dict[str, Any]] = {}
     for event in events:
         if event.state in _BESIDE:
@@ -214,7 +214,7 @@ def told_beside(events: Iterable[Event]) -> dict[str, dict[str, Any]]:
 
 
 def outcome(event: Event) -> str | None:
-    """Say what has come of an action that the loop was asked for; None for others, and of runs of older versions.
+    """Say what became of an action for the loop; None for other events, and in runs of older versions.
 
     >>> outcome(Event("1", "applied", 34, action="evaluate", done=40))
     'done at step 40'
@@ -229,7 +229,7 @@ def outcome(event: Event) -> str | None:
 
 
 def count_unread(run: RunDir) -> int:
-    """Count the edits of a run of which a value was not read by anybody; 0 where that cannot be read."""
+    """Count the edits of a run with a value that was never read; 0 if the events cannot be read."""
     try:
         return unread_among(read_events(run))
     except UnreadableError:
@@ -237,7 +237,7 @@ def count_unread(run: RunDir) -> int:
 
 
 def unread_among(events: Iterable[Event]) -> int:
-    """Count the edits of which a value was not read by anybody, by all events of a run."""
+    """Count the edits with a value that was never read, given all events of a run."""
     told = {event.id: event.read or {} for event in events if event.state == "read"}
     return sum(None in read.values() for read in told.values())
 
@@ -294,7 +294,7 @@ class Answers:
 
     @property
     def loss(self) -> str | None:
-        """What `events.jsonl` lacks, and why, in one sentence; None: nothing."""
+        """Which answers are missing in `events.jsonl`, and why, in one sentence; None if none are."""
         if not self._unwritten:
             return None
         count = len(self._unwritten)
@@ -303,12 +303,16 @@ class Answers:
     def give(self, event: Event, source: Path | None = None) -> None:
         """Write a final event and remove the request's file.
 
-        Only that of an action waits for the disk: it is all that a replay or a further attempt knows of the action.
+        Only answers to actions are synced: they are the only record of the action for a replay or a further attempt.
         """
         if event.state == "rejected":
             log.warning("edit rejected: %s", event.reason)
         if not self._write(event, source):
             self._unwritten.append((event, source))
+
+    def reject(self, request: Request, reason: str) -> None:
+        """Answer a request that was taken and will not be applied."""
+        self.give(Event.about(request, "rejected", reason=reason), request.source)
 
     def try_again(self) -> None:
         """Write what could not be written before."""
@@ -329,9 +333,9 @@ class Answers:
 
 
 def reject_left(run: RunDir) -> None:
-    """Answer what lies in the inbox of a run whose status says already that it has ended: nobody takes it any more.
+    """Reject the requests in the inbox of a run whose status says already that it has ended.
 
-    Whoever files a request later finds that the run does not run.
+    Whoever files a request later sees that the run has ended.
     """
     if not names_in_inbox(run):
         return
@@ -349,6 +353,6 @@ def reject_left(run: RunDir) -> None:
 
 
 def remove(source: Path) -> None:
-    """Take a request's file out of the inbox; what cannot be removed (a directory) stays and is known by its id."""
+    """Remove a request's file from the inbox; one that cannot be removed (a directory) is recognised by its id."""
     with contextlib.suppress(OSError):
         os.unlink(source)

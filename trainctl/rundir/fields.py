@@ -1,4 +1,4 @@
-"""Values of a file that anybody may have written, each taken for what it is to be or left out with a reason."""
+"""Reading values of an untrusted file: each must have the expected type, or is left out with a reason."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _LAST_DAY = 253402214400.0  # of the calendar, in Unix seconds
 
 
 class Fields:
-    """The fields of one record. One that is not what is asked for is None, and `problems` say so.
+    """The fields of one record. A field of another type than expected is None, and `problems` say so.
 
     Args:
         record: what was read.
-        where: the file, as a reason names it.
+        where: the name of the file in reasons.
         problems: what reasons are added to.
     """
 
@@ -41,7 +41,7 @@ class Fields:
         return self._or_problem(name, parse_time(self._record.get(name)), "a time")
 
     def text(self, name: str) -> str | None:
-        """Return a text; of what YAML takes for something else (a slot called `0`) its text."""
+        """Return a text; a value that YAML reads as another type (a slot called `0`) as its text."""
         value = self._record.get(name)
         found = None if value is None or isinstance(value, dict | list) else str(value)
         return self._or_problem(name, found, "a text")
@@ -54,7 +54,7 @@ class Fields:
 
 
 def shown(value: Any) -> str:
-    """Write a foreign value for a reason: short, on one line.
+    """Write an untrusted value for a reason: short, on one line.
 
     >>> shown("x" * 100), shown(3)
     ("'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx…", '3')
@@ -77,7 +77,7 @@ def whole(value: Any) -> int | None:
 
 
 def number(value: Any) -> float | None:
-    """Return a number; None for anything else. A whole one that no float is as large as is infinite.
+    """Return a number; None for anything else. Integers beyond the range of floats become infinite.
 
     >>> number(3), number("3"), number(-(10**400))
     (3, None, -inf)
@@ -86,14 +86,14 @@ def number(value: Any) -> float | None:
 
 
 def as_float(value: float) -> float:
-    """Return a number as it is, but for a whole one that no float is as large as: that is infinite."""
+    """Return a number unchanged, but infinity for an integer beyond the range of floats."""
     if type(value) is not int or -_HUGE < value < _HUGE:
         return value
     return math.inf if value > 0 else -math.inf
 
 
 def unix_time(value: Any) -> float | None:
-    """Return Unix seconds that a calendar has; None for anything else.
+    """Return Unix seconds within the range of calendars; None for anything else.
 
     >>> unix_time(1.5), unix_time(1e300), unix_time("now")
     (1.5, None, None)

@@ -1,7 +1,7 @@
-"""Writing files so that nobody ever sees half of one and no link leads elsewhere, and reading them whoever wrote them.
+"""Writing files atomically and without following links, and reading untrusted files.
 
-A run dir may lie on a shared disk: what is in it is read only here, without following links or waiting, regular files
-only, bounded in bytes and depth. Whatever is wrong with a file becomes `UnreadableError`.
+A run dir may be on a shared disk: its files are read only here, regular files only, without following links or waiting,
+and bounded in bytes and depth. Whatever is wrong with a file becomes `UnreadableError`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from trainctl.config import yaml
-from trainctl.config.safe_yaml import MAX_DEPTH, is_deep, read_document
+from trainctl.config.yaml import MAX_DEPTH, is_deep, read_document
 from trainctl.errors import UnreadableError
 
 MOST_BYTES = 16 * 2**20  # of a YAML file
@@ -35,8 +35,8 @@ _LEFTOVER = re.compile(r"\.(.+)\.[0-9]+\.tmp")
 def write_atomic(path: Path, text: str, *, durable: bool = True) -> None:
     """Replace a file's content: temporary file, fsync, rename, fsync of the directory. On an error the old one stays.
 
-    Without `durable` nothing is synced: every process sees all of it or nothing, but a machine that loses its power
-    may have lost it.
+    Without `durable` nothing is synced: every process sees the old or the new file, but a power failure may lose the
+    new one.
 
     Raises:
         OSError: the disk is full, the directory is gone or not writable.
@@ -60,7 +60,7 @@ def write_atomic(path: Path, text: str, *, durable: bool = True) -> None:
 
 
 def leftover_of(name: str) -> str | None:
-    """Return which file a writer that was killed in `write_atomic` was writing; None for any other file's name.
+    """Return which file a temporary file of `write_atomic` belongs to; None for any other file name.
 
     >>> leftover_of(".run.yaml.4242.tmp"), leftover_of("run.yaml"), leftover_of(".notes.tmp")
     ('run.yaml', None, None)
@@ -70,7 +70,7 @@ def leftover_of(name: str) -> str | None:
 
 
 def sync_directory(path: Path) -> None:
-    """Make the renames and new names in a directory durable; a file system that cannot is left alone."""
+    """Sync the entries of a directory; a file system that does not support it is ignored."""
     with contextlib.suppress(OSError):
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -92,7 +92,7 @@ def write_all(descriptor: int, data: bytes) -> None:
 
 
 def open_to_write(path: Path, flags: int) -> int:
-    """Open a regular file, for its owner alone if it is made: no link is followed, and no reader of a pipe waited for.
+    """Open a regular file, created with mode 0600, without following links and without waiting for a pipe.
 
     Raises:
         UnreadableError: it is something else. OSError: it cannot be opened.
@@ -113,11 +113,11 @@ def open_to_write(path: Path, flags: int) -> int:
 def write_yaml(path: Path, value: Any, *, durable: bool = True, needs_no_room: bool = False) -> None:
     """Write one YAML document, atomically; see `write_atomic`.
 
-    With `needs_no_room`, on a full disk, it is written over what stands in the file, as far as that has room.
+    With `needs_no_room`, on a full disk, the old content is overwritten in place if it is large enough.
     """
     try:
         text = yaml.dumps(value)
-    except UnicodeEncodeError:  # a file name that is no UTF-8, in an error message, say
+    except UnicodeEncodeError:  # such as a file name that is not UTF-8, in an error message
         text = yaml.dumps(_as_unicode(value))
     try:
         write_atomic(path, text, durable=durable)
@@ -127,7 +127,7 @@ def write_yaml(path: Path, value: Any, *, durable: bool = True, needs_no_room: b
 
 
 def _overwrite(path: Path, data: bytes) -> bool:
-    """Replace a small text where it lies on the disk, in one write; say whether that could be done."""
+    """Overwrite a small file in place, in one write; return whether that was possible."""
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
@@ -155,7 +155,7 @@ def _as_unicode(value: Any) -> Any:
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """Open a regular file to be read: no link is followed, and nobody is waited for at the other end of a pipe.
+    """Open a regular file for reading, without following links and without waiting for a pipe.
 
     Raises:
         FileNotFoundError: nothing is there. UnreadableError: it may not be read, or is something else.
@@ -164,7 +164,7 @@ def open_regular(path: Path) -> BinaryIO:
 
 
 def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
-    """Read a regular file of at most so many bytes.
+    """Read a regular file of at most `most` bytes.
 
     Raises:
         FileNotFoundError: nothing is there. UnreadableError: it is longer, may not be read, or is something else.
@@ -214,14 +214,14 @@ def read_blocks(path: Path) -> Iterator[bytes]:
 
 
 def unreadable(path: Path, why: str) -> UnreadableError:
-    """Return the error that says why a file cannot be read."""
+    """Return the error for a file that cannot be read."""
     error = UnreadableError(f"{path}: {why}")
     error.why = why
     return error
 
 
 def _opened(path: Path) -> tuple[int, int]:
-    """Return the descriptor of a regular file that is open to be read, and its size."""
+    """Open a regular file for reading; return its descriptor and size."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -259,9 +259,9 @@ def read_yaml(path: Path, most: int = MOST_BYTES) -> Any:
 
 
 def read_mapping(path: Path, problems: list[str] | None = None, *, most: int = MOST_BYTES) -> dict[str, Any]:
-    """Read a YAML mapping that the reader can do without: empty when the file is missing or is not one.
+    """Read an optional YAML mapping: empty if the file is missing or holds something else.
 
-    Why a file that is there gives nothing is added to `problems`, in one sentence.
+    Why an existing file gives nothing is added to `problems`, in one sentence.
     """
     try:
         value = read_yaml(path, most)
@@ -282,7 +282,7 @@ _encode = json.JSONEncoder(ensure_ascii=False, default=str).encode
 
 
 def json_line(record: Mapping[str, Any]) -> str:
-    """Write one record as one line of JSON; what JSON does not know is written as text, `"nan"` and `"inf"` too."""
+    """Write one record as one line of JSON; types that JSON does not have become text, also `"nan"` and `"inf"`."""
     line = _encode(record)
     if "NaN" in line or "Infinity" in line:
         line = _encode(_without_nan(record))
@@ -316,7 +316,7 @@ def append_lines(path: Path, records: Iterable[Mapping[str, Any]], *, durable: b
 
 
 def parse_lines(data: bytes) -> Iterator[dict[str, Any]]:
-    """Yield the records of JSON lines; a torn, foreign or deeply nested line is passed over, never an error."""
+    """Yield the records of JSON lines; torn, foreign or deeply nested lines are skipped."""
     for line in data.split(b"\n"):
         if not line.strip():
             continue
@@ -338,7 +338,7 @@ def parse_together(data: bytes) -> list[dict[str, Any]]:
 
 
 def is_deep_json(data: bytes, value: Any) -> bool:
-    """Whether what was read from JSON is nested more than `MAX_DEPTH` deep; told at once where brackets are few."""
+    """Whether a value read from JSON is nested more than `MAX_DEPTH` deep; fast if there are few brackets."""
     return data.count(b"[") + data.count(b"{") > MAX_DEPTH and is_deep(value)
 
 

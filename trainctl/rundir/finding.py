@@ -1,4 +1,4 @@
-"""Finding the runs below a directory, however deep they lie, without reading a whole disk for it."""
+"""Finding the runs below a directory at any depth, without reading the whole disk."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MOST_DIRS = 10_000  # looked into without being runs, beside one more for each r
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """What stands at a path: a run; else the names of the directories in it, or that it may not be read."""
+    """The content of a path: a run, or the names of its directories, or that it may not be read."""
 
     run: RunDir | None = None
     inside: list[str] = field(default_factory=list)
@@ -23,12 +23,12 @@ class Listed:
 
 @dataclass(slots=True)
 class FoundRuns:
-    """What a search has found.
+    """The result of a search.
 
     Attributes:
         runs: sorted by path.
-        passed_over: directories that may not be read, and hold no run as far as can be told.
-        beyond: directories that were not looked into, because so many before them were no runs.
+        passed_over: unreadable directories in which no run is known.
+        beyond: directories that were not searched, because too many before them were not runs.
     """
 
     runs: list[RunDir] = field(default_factory=list)
@@ -40,9 +40,9 @@ Look = Callable[[str, bool], Listed]  # a path, and whether the directories in i
 
 
 def search(root: Path, look: Look) -> FoundRuns:
-    """Find the runs at and below `root`, those nearest to it first; directories inside a run are not looked into.
+    """Find the runs at and below `root`, breadth first; directories inside a run are not searched.
 
-    A directory that may not be read is taken for a run where one beside it is a run.
+    An unreadable directory counts as a run if a directory beside it is one.
     """
     found, shut = FoundRuns(), []
     level, left = [os.path.abspath(root)], MOST_DIRS
@@ -69,7 +69,7 @@ def search(root: Path, look: Look) -> FoundRuns:
 
 
 def list_at(path: str, is_listed: bool = True) -> Listed:
-    """Return what stands at a path now; without the names in it, if they are not wanted."""
+    """Return the present content of a path; without the names in it if they are not wanted."""
     run = RunDir(Path(path))
     if run.is_run():
         return Listed(run)

@@ -1,4 +1,4 @@
-"""Where requests for a run lie until it takes them: one file each, whole from the moment it is seen (maildir)."""
+"""The inbox of a run: one file per request, moved into place when complete, as in a maildir."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def file_request(  # noqa: D417  # the last are described where they are at home
     cancel: str | None = None,
     arguments: Mapping[str, Any] | None = None,
 ) -> str:
-    """File one request; its edits are applied together at one step, or refused together.
+    """File one request; its edits are applied together at one step, or rejected together.
 
     Args:
-        run: the run to change; whether it is running is the caller's question.
+        run: the run to change; whether it is running is not checked.
         edits: new values by dotted key, as text or plain values.
-        who: the person who asks; the user of this process if not given.
-        via: by which door the request comes: `panel`, `cli`, …
+        who: the user who asks; by default the user of this process.
+        via: where the request comes from: `panel`, `cli`, …
         note: why, for the changelog.
         at, force, relative, undo, action, cancel, arguments: as in `Request`.
 
@@ -73,7 +73,7 @@ def _file(run: RunDir, text: str) -> str:
 
 
 def list_inbox(run: RunDir) -> list[Path]:
-    """List the requests in the inbox, by name (so ours are in order of time); hidden and backup files are passed over.
+    """List the requests in the inbox by name, so filed ones in order of time; hidden and backup files are skipped.
 
     Raises:
         OSError: the inbox cannot be listed.
@@ -92,7 +92,7 @@ def names_in_inbox(run: RunDir) -> frozenset[str]:
 
 
 def user() -> str:
-    """Return the name of the user of this process; its number when it has no name."""
+    """Return the name of the user of this process, or the user id if there is no name."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):

@@ -1,4 +1,4 @@
-"""What makes two runs the same job: program, task function, environment and config, as `run.yaml` has them."""
+"""The identity of a job: program, task function, environment and config, as recorded in `run.yaml`."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class JobIdentity:
     """The identity of one job.
 
     Attributes:
-        text: a hash of all of it; empty when its config has nothing to tell jobs apart.
+        text: a hash of everything; empty if the config is empty.
         config: a hash of the config alone, which was the whole identity before `run.yaml` named the program.
         environment: a hash of `hydra.job.env_set`; empty when it sets nothing.
-        values: what tells the job's config apart.
+        values: the values that distinguish the job's config.
     """
 
     text: str
@@ -56,7 +56,7 @@ class JobIdentity:
             config: the job's, with its `hydra` node if there is one.
             exclude: patterns of keys that do not count, as `identity` takes them.
             program: what runs it.
-            only: what no other job has; makes a job that cannot be told from others equal to itself alone.
+            only: a unique text for a job without an identity, so that it equals no other job.
             drawn: the interpolations whose values are drawn, by dotted key; looked for where it is None.
             hidden: patterns of keys whose values are not to be recorded.
         """
@@ -69,7 +69,7 @@ class JobIdentity:
         return cls(text, own, program, environment, raw, JobValues.of(config, exclude, drawn, hidden))
 
     def record(self, run: RunDir) -> dict[str, Any]:
-        """Return what `run.yaml` says of it in a run dir."""
+        """Return the entries of `run.yaml` in a run dir."""
         program = {
             "name": self.program.name,
             "file": self.program.script,
@@ -81,12 +81,12 @@ class JobIdentity:
         return {"identity": self.text, "program": program, **resolved}
 
     def owns(self, record: Mapping[str, Any], run: RunDir) -> bool:
-        """Whether a run dir's `run.yaml` is of this job."""
+        """Whether a `run.yaml` belongs to this job."""
         expected = self.config if is_earlier(record) else self.text
         return record.get("identity") == expected and not self.difference(record, run)
 
     def difference(self, record: Mapping[str, Any], run: RunDir) -> str:
-        """Say what other program, function or environment a recorded run is of; empty when these agree.
+        """Say which other program, function or environment a recorded run has; empty if they agree.
 
         A program elsewhere with the same path in its project is the same one moved, unless both are there. A record of
         before names neither function nor environment: the latter is in Hydra's own.
@@ -108,7 +108,7 @@ class JobIdentity:
         return "" if (known.get("env_set") or "") == self.environment else _ENVIRONMENT
 
     def why_not(self, record: Mapping[str, Any], run: RunDir) -> str:
-        """Say why a recorded run is not this job's: what `difference` says, or which keys have other values."""
+        """Say why a recorded run does not belong to this job: by `difference`, or by keys with other values."""
         return self.difference(record, run) or self.values.difference(record.get("resolved"), run)
 
     def _is_program(self, record: Mapping[str, Any], known: Mapping[str, Any], file: Any, run: RunDir) -> bool:
@@ -127,12 +127,12 @@ class JobIdentity:
 
 
 def is_earlier(record: Mapping[str, Any]) -> bool:
-    """Whether a `run.yaml` is of the time when the identity was a hash of the config alone."""
+    """Whether a `run.yaml` is of an older version, in which the identity was a hash of the config alone."""
     return not isinstance(record.get("program"), dict)
 
 
 def adopt(run: RunDir, own: JobIdentity) -> None:
-    """Give the `run.yaml` of an earlier time the identity of the job that has recognised it.
+    """Update the `run.yaml` of an older version with the identity of the job that has recognised it.
 
     Raises:
         OSError: it cannot be written.
@@ -143,7 +143,7 @@ def adopt(run: RunDir, own: JobIdentity) -> None:
 
 
 def _from_here(program: Program, run: RunDir) -> str | None:
-    """Return the way from a run dir to the program, which stays what it is when both are moved together."""
+    """Return the relative path from a run dir to the program, which stays valid if both are moved together."""
     return None if program.script is None else os.path.relpath(program.script, os.path.realpath(run.path))
 
 
@@ -154,7 +154,7 @@ def _has_module(record: Mapping[str, Any], name: str) -> bool:
 
 
 def _earlier_file(record: Mapping[str, Any]) -> Any:
-    """Return the program's file where only `script` and `argv` tell of it."""
+    """Return the program's file if only `script` and `argv` are recorded."""
     argv = record.get("argv")
     if record.get("module") != "trainctl.commands" or not isinstance(argv, list):
         return record.get("script")
@@ -163,7 +163,7 @@ def _earlier_file(record: Mapping[str, Any]) -> Any:
 
 
 def _earlier_environment(run: RunDir) -> Any:
-    """Return `hydra.job.env_set` as Hydra has recorded it; nothing where it has not."""
+    """Return `hydra.job.env_set` as recorded by Hydra; empty if it is not."""
     found: Any = files.read_mapping(run.path / ".hydra" / "hydra.yaml")
     for key in ("hydra", "job", "env_set"):
         found = found.get(key) if isinstance(found, dict) else None

@@ -1,7 +1,7 @@
-"""The index of a sweep dir, `.trainctl/jobs.jsonl`: which run dir has the job of an identity.
+"""The index of a sweep dir, `.trainctl/jobs.jsonl`: the run dirs by identity of their job.
 
 A line for each time that a launcher's job takes a run dir, written under the lock of the sweep dir. A line is a hint:
-`run.yaml` in the run dir says whose it is. A lost or torn index is made again from the run dirs.
+`run.yaml` in the run dir says whose it is. A lost or torn index is rebuilt from the run dirs.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class IndexedJob:
 
     Attributes:
         run: the path of the run dir below the sweep dir.
-        launch: which `launch()` of which launcher the job is of; None where the line was made again.
+        launch: the `launch()` call of the job; None if the line was rebuilt.
         number: of the job in that `launch()`.
     """
 
@@ -49,7 +49,7 @@ class JobIndex:
         self._path = own_dir(sweep_dir) / "jobs.jsonl"
 
     def find(self, identity: str) -> list[IndexedJob]:
-        """Return the lines of an identity, the latest first; none where the index is not there or cannot be read."""
+        """Return the lines of an identity, the latest first; none if the index is missing or unreadable."""
         data, mark = self._read() or b"", f'"{identity}"'.encode()
         lines, place = [], data.find(mark)
         while place >= 0:
@@ -66,7 +66,7 @@ class JobIndex:
             files.append_lines(self._path, [asdict(job)])
 
     def mend(self) -> None:
-        """Make the index again if it is lost, torn or too long. The caller holds the lock of the sweep dir."""
+        """Rebuild the index if it is lost, torn or too long. The caller holds the lock of the sweep dir."""
         if self._is_whole():
             return
         text = "".join(files.json_line(asdict(each)) for each in self._recorded())
@@ -98,7 +98,7 @@ class JobIndex:
 
 
 def _identity_of(run: RunDir) -> str | None:
-    """Return what the `run.yaml` of a launcher's run gives as its identity, without reading all of it."""
+    """Return the identity in the `run.yaml` of a launcher's run, without parsing all of it."""
     try:
         with files.open_regular(run.run) as file:
             head = file.read(_HEAD_BYTES)
@@ -109,7 +109,7 @@ def _identity_of(run: RunDir) -> str | None:
 
 
 def _as_job(record: dict[str, Any]) -> IndexedJob | None:
-    """Return a line that leads to a place below the sweep dir."""
+    """Return a line as a job if its path is below the sweep dir."""
     run, launch, number = record.get("run"), record.get("launch"), record.get("number")
     if not isinstance(run, str) or os.path.isabs(run) or ".." in Path(run).parts or not isinstance(number, int | None):
         return None

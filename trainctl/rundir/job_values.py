@@ -1,4 +1,4 @@
-"""The values that tell a job from others, key by key: what made it another one."""
+"""The values that distinguish a job from others, key by key."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class JobValues:
     """The values of one job.
 
     Attributes:
-        resolved: what calls of resolvers gave (`${oc.env:DATA}`), by dotted key; nothing that may be a secret.
+        resolved: the results of resolver calls (`${oc.env:DATA}`), by dotted key, without possible secrets.
     """
 
     config: DictConfig
@@ -43,7 +43,7 @@ class JobValues:
     def of(
         cls, config: DictConfig, exclude: Sequence[str], drawn: Mapping[str, str], hidden: Sequence[str] = ()
     ) -> JobValues:
-        """Return the values of a job's config; `hidden` are patterns of further keys whose values nobody may see."""
+        """Return the values of a job's config; `hidden` are patterns of further secret keys."""
         masking = Masking({}, hidden)
         resolved = {
             key: value

@@ -29,7 +29,7 @@ _held: weakref.WeakSet[RunLock]
 
 
 class RunLock:
-    """An exclusive flock on `run.lock`, given back by the kernel when the process ends, however it ends.
+    """An exclusive flock on `run.lock`, released by the kernel when the process ends, however it ends.
 
     A flock belongs to the open file, which a forked child shares: a DataLoader worker that outlives its trainer would
     keep the run "running". So forked children close their copy at once (subprocesses never get one).
@@ -41,7 +41,7 @@ class RunLock:
         self._speaks = False  # the file says more than that it is there
 
     def acquire(self) -> bool:
-        """Take the lock if it is free; say whether it is held now.
+        """Take the lock if it is free; return whether it is held now.
 
         Raises:
             OSError: the file cannot be made (the directory is gone, not writable, or the disk is full).
@@ -62,7 +62,7 @@ class RunLock:
         return True
 
     def release(self) -> None:
-        """Give the lock back; the file stays, since removing it would let two runs lock two files of one name."""
+        """Release the lock; the file stays, since removing it would let two runs lock two files of the same name."""
         if self._descriptor is not None:
             if self._speaks:
                 with contextlib.suppress(OSError):
@@ -96,7 +96,7 @@ _held = weakref.WeakSet()
 
 
 def keep_in(directory: str | None) -> None:
-    """Have this process, and those that it starts, keep locks there for whatever file system has none itself.
+    """Make this process, and those it starts, keep locks in this directory for file systems without locks.
 
     Raises:
         SettingError: others could write there too, or it cannot be made.
@@ -117,7 +117,7 @@ def keep_in(directory: str | None) -> None:
 
 
 def opened(path: Path) -> int:
-    """Open the file of a lock, made if it is not there, and return the descriptor by which the lock is taken.
+    """Open the file of a lock, created if missing, and return the descriptor to lock.
 
     Raises:
         OSError: it cannot be made or opened, or its file system has no locks, and neither says where else they are.
@@ -139,7 +139,7 @@ def opened(path: Path) -> int:
 
 
 def _missing_locks(descriptor: int) -> OSError | None:
-    """Return why a file cannot be locked, whoever holds its lock; None if it can."""
+    """Return why a file cannot be locked at all; None if it can."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -163,7 +163,7 @@ def _begin_elsewhere(descriptor: int, missing: OSError) -> str:
 
 
 def _elsewhere(descriptor: int) -> str | None:
-    """Return where the lock of an open file is instead, as the file says if it is ours; None: it is this file."""
+    """Return the file that has the lock instead of an open file, if the file is trusted and says so; else None."""
     status = os.fstat(descriptor)
     if not status.st_size or status.st_uid != os.geteuid() or not stat.S_ISREG(status.st_mode):
         return None
@@ -181,7 +181,7 @@ def _place_in(directory: str, descriptor: int) -> str:
 
 
 def _is_ours_alone(directory: str) -> bool:
-    """Whether nobody else can put anything into a directory."""
+    """Whether nobody else can write to a directory."""
     try:
         status = os.stat(directory, follow_symlinks=False)
     except (OSError, ValueError):
@@ -190,7 +190,7 @@ def _is_ours_alone(directory: str) -> bool:
 
 
 def take(descriptor: int) -> bool:
-    """Lock an open file unless somebody holds its lock; who only looks shares it for a moment, and is waited for."""
+    """Lock an open file unless it is locked; wait for processes that only look, which share the lock for a moment."""
     deadline = time.monotonic() + _LOOKERS_S
     while True:
         with contextlib.suppress(BlockingIOError):
@@ -243,7 +243,7 @@ def _opened_to_look(path: Path) -> int:
 
 
 def is_open_in(pid: int, path: Path) -> bool:
-    """Whether a process has the file of a lock open, as the kernel tells: a record may name any process.
+    """Whether a process has the file of a lock open according to the kernel, since a record may name any process.
 
     True where the kernel does not tell it: there is no /proc, or the process is another user's, whom no signal reaches.
     """

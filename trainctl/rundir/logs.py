@@ -1,7 +1,4 @@
-"""The logs of a run by name: its own, one for each command of a pipeline, and those of earlier attempts.
-
-Where the last lines of a long log begin, found from its end.
-"""
+"""The logs of a run by name: its own, one for each command of a pipeline, and those of earlier attempts."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ from trainctl.rundir.paths import RunDir
 
 
 def log_of(run: RunDir, name: str) -> Path:
-    """Return the log that a name stands for, a file of the run dir itself. Names come from files: none is believed.
+    """Return the log with a name, a file directly in the run dir. Names come from files and are not trusted.
 
     >>> log_of(RunDir.at("/outputs/a"), "train").as_posix()
     '/outputs/a/train.log'
@@ -29,7 +26,7 @@ def log_of(run: RunDir, name: str) -> Path:
 
 
 def earlier_logs(log: Path) -> dict[int, Path]:
-    """Return the logs of earlier attempts, the first one first, by number: `train.1.log`, `train.2.log` of `train.log`.
+    """Return the logs of earlier attempts in order: `train.1.log`, `train.2.log` of `train.log`.
 
     Links are passed over.
     """
@@ -46,7 +43,7 @@ def earlier_logs(log: Path) -> dict[int, Path]:
 
 
 def _number(file: str, name: str) -> int | None:
-    """Return which earlier attempt of a log a file is.
+    """Return the attempt number of an earlier log.
 
     >>> _number("train.12.log", "train"), _number("train.log", "train"), _number("train.1.log", "t")
     (12, None, None)
@@ -64,7 +61,7 @@ _MOST_BYTES = 1 << 26  # in which lines are looked for: a log may be a hole of t
 
 
 def end_of(file: BinaryIO, lines: int) -> int:
-    r"""Return the offset at which the last `lines` lines of a file begin; a last line without line break is one.
+    r"""Return the offset at which the last `lines` lines of a file begin; an unfinished last line counts.
 
     Of lines that take more than `_MOST_BYTES`, the end is returned.
 

@@ -1,4 +1,4 @@
-"""What `live.log()` is given: kept in memory until the pump writes it to `metrics.jsonl`."""
+"""The metrics of `live.log()`: kept in memory until the I/O thread writes them to `metrics.jsonl`."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class MetricLog:
         self.last: dict[str, Any] = {}
 
     def add(self, step: int, values: dict[str, Any]) -> None:
-        """Keep one record, which is ours from now on; numbers of NumPy and torch are read now: they may be changed.
+        """Keep one record; numbers of NumPy and torch are read at once, since they may be changed later.
 
         Raises:
             TypeError: a value is not a number, text, bool, None, or a list of those. ValueError: a name is ours.
@@ -70,14 +70,14 @@ class MetricLog:
         self.is_held = False
 
     def go_on_after(self, step: int) -> None:
-        """Supersede what was logged after `step`; what this attempt has logged before it knew of that stands there."""
+        """Supersede the records after `step`, except those that this attempt has logged before the resume."""
         if self.is_held:
             self._added.clear()
         self._added.append((step, None, 0.0))
         self.is_held = False
 
     def values_until(self, step: int) -> dict[str, Any]:
-        """Return the last value of each metric in the file, of records until a step; none where it cannot be read."""
+        """Return the last value of each metric in the file up to a step; none if it cannot be read."""
         self.flush()
         found: dict[str, Any] = {}
         with contextlib.suppress(UnreadableError):
@@ -87,7 +87,7 @@ class MetricLog:
         return found
 
     def flush(self, *, is_last: bool = False) -> None:
-        """Write what was added since. What cannot be written is kept for the next time, up to 64 MiB, and said once."""
+        """Write new records. Those that cannot be written are kept for next time, up to 64 MiB, with one warning."""
         if self.is_held and not is_last:
             return
         if self._flushing.acquire(timeout=_PATIENCE_S):  # else the file system hangs, and the other thread in it
@@ -98,7 +98,7 @@ class MetricLog:
 
     @property
     def loss(self) -> str | None:
-        """What the file lacks after the last flush, and why, in one sentence; None: nothing."""
+        """What is missing in the file after the last flush, and why, in one sentence; None if nothing is."""
         waiting = [*self._unwritten, *((step, values) for step, values, _ in self._added)]
         left = [step if line is not None else step + 1 for step, line in waiting]
         if self._dropped is None and not left:
@@ -125,7 +125,7 @@ class MetricLog:
             self._is_failing = False
 
     def _take(self) -> None:
-        """Make lines of what was added; when too many are kept, the new ones are dropped."""
+        """Turn new records into lines; when too many are kept, new ones are dropped."""
         while self._added:
             step, values, now = self._added[0]
             line = None
@@ -166,7 +166,7 @@ class MetricLog:
 
 
 def with_numbers(lines: bytes) -> bytes:
-    """Return lines of `metrics.jsonl` in which NaN and infinities are numbers again; JSON knows them as text only.
+    """Return lines of `metrics.jsonl` with NaN and infinities as numbers; JSON has them as text.
 
     >>> with_numbers(b'{"step": 1, "loss": "nan", "nan": "inf", "word": "is nan"}')
     b'{"step": 1, "loss": NaN, "nan": Infinity, "word": "is nan"}'
@@ -177,7 +177,7 @@ def with_numbers(lines: bytes) -> bytes:
 
 
 def parse_metrics(lines: bytes) -> Iterator[dict[str, Any]]:
-    """Yield the records of lines of `metrics.jsonl`; a torn, foreign or deeply nested line is passed over."""
+    """Yield the records of lines of `metrics.jsonl`; torn, foreign or deeply nested lines are skipped."""
     return files.parse_lines(with_numbers(lines))
 
 
@@ -194,7 +194,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 
 def supersede(path: Path, step: int) -> None:
-    """Take the records after `step` out of a file; if there are any, the file as it was is kept beside it.
+    """Remove the records after `step` from a file; if there are any, the old file is kept beside it.
 
     Raises:
         OSError: it cannot be done; the file is as before.
@@ -215,7 +215,7 @@ def supersede(path: Path, step: int) -> None:
 
 
 def append_whole(path: Path, data: bytes) -> None:
-    """Append lines so that all or none of them are there; for a file with one writer.
+    """Append lines, all or none of them; for a file with one writer.
 
     Raises:
         OSError: they could not be written; the file is as before.

@@ -1,4 +1,4 @@
-"""Whose a run dir is: what another user has written is not executed, and its interpolations are not resolved."""
+"""The owner of a run dir: code of another user is not executed, and interpolations are not resolved."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SAFE_DIRS = "TRAINCTL_SAFE_DIRS"
 
 
 def check_owner(run: RunDir) -> None:
-    """Refuse a run dir of another user, or one in which another user has written what is to be read.
+    """Refuse a run dir of another user, or one with files to read that another user has written.
 
     `TRAINCTL_SAFE_DIRS` lists trusted directories, separated by colons; each counts with all below it and may have
     wildcards (`/data/team/*/outputs`, `*`). This is the rule of git's `safe.directory`.

@@ -1,4 +1,4 @@
-"""How far a run is, and how fast: `progress.yaml`, and the rate and the time left that every display shows."""
+"""Progress and rate of a run: `progress.yaml`, and the rate and remaining time that every display shows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _APART_S = 0.25  # between two marks of a window
 
 
 class Pace:
-    """The time per step over the last steps: half a minute of them, ten at least, or all since the first one.
+    """The time per step, averaged over the last half minute and at least ten steps.
 
     >>> pace = Pace()
     >>> for step in (1, 2, 3):
@@ -57,7 +57,7 @@ class Pace:
 def left_s(step: int, total: int | None, rate: float | None, in_step_s: float | None = None) -> float | None:
     """Return the seconds until the end of the last step, `step` being the one that runs; None when it cannot be told.
 
-    `in_step_s` is for how long it has been running; of a step of which nobody knows that, nothing is left.
+    `in_step_s` is the time since the step began; if not known, the current step counts as over.
 
     >>> left_s(2, 20, 0.5, 0.0), left_s(2, 20, 0.5, 1.5), left_s(2, 20, 0.5), left_s(2, None, 0.5)
     (38.0, 36.5, 36.0, None)
@@ -72,7 +72,7 @@ def left_s(step: int, total: int | None, rate: float | None, in_step_s: float | 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What `progress.yaml` says. None where it does not.
+    """The content of `progress.yaml`; missing entries are None.
 
     Attributes:
         step: the step that runs, or ran last.
@@ -120,7 +120,7 @@ def write_progress(run: RunDir, progress: Progress) -> None:
 def read_progress(run: RunDir, problems: list[str] | None = None, *, since: float | None = None) -> Progress:
     """Read `progress.yaml`; what is missing, or not what it is to be, is None, and `problems` say the latter.
 
-    What was written before `since`, the start of the attempt that runs, says nothing about its speed.
+    Entries written before `since`, the start of the current attempt, say nothing about its rate.
     """
     record = files.read_mapping(run.progress, problems, most=files.MOST_SMALL)
     said = Fields(record, run.progress.name, problems)

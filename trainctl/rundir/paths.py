@@ -1,4 +1,4 @@
-"""The names of all files of a run: the one contract between launcher, live session, page, CLI and examiner."""
+"""The names of all files of a run: the contract between launcher, live session, page, CLI and examiner."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from trainctl.rundir import files
 
 
 def own_dir(root: Path) -> Path:
-    """Return the directory for what belongs to no single run: a sweep's, a page's, a table's files."""
+    """Return the directory for files that belong to no single run: of a sweep, a page, a table."""
     return root / ".trainctl"
 
 
 @dataclass(frozen=True, slots=True)
 class RunDir:
-    """The directory of one run. Knows names only; whether a file is there is the reader's question."""
+    """The directory of one run. It only knows names; readers must check whether a file exists."""
 
     path: Path
 
@@ -75,7 +75,7 @@ class RunDir:
 
     @property
     def stop(self) -> Path:
-        """Who asked that the run be ended."""
+        """The user who asked to end the run."""
         return self.path / "stop.yaml"
 
     @property
@@ -84,11 +84,11 @@ class RunDir:
 
     @property
     def session_lock(self) -> Path:
-        """Held by the rank that has the live session where the process that began the run is not a rank."""
+        """Held by the rank with the live session if the process that began the run is not a rank itself."""
         return self.path / "session.lock"
 
     def remove_leftovers(self) -> None:
-        """Remove what writers that were killed left half-written; for the process that holds the lock."""
+        """Remove temporary files of killed writers; only for the process that holds the lock."""
         rewritten = (self.run, self.status, self.result, self.changelog, self.metrics, self.progress, self.stop)
         own = {path.name for path in rewritten}
         for name in os.listdir(self.path):
@@ -97,7 +97,7 @@ class RunDir:
                     os.unlink(self.path / name)
 
     def create(self) -> None:
-        """Make the directory (mode 0700) and its inbox; one that is there is kept as it is.
+        """Make the directory (mode 0700) and its inbox; an existing one stays as it is.
 
         Raises:
             RunDirError: something that is not a directory stands at that path, or it cannot be made.
@@ -113,11 +113,11 @@ class RunDir:
             ) from error
 
     def is_run(self) -> bool:
-        """Whether a run was ever started here: one of its files is there, whatever it is now."""
+        """Whether a run was ever started here, as one of its files shows."""
         return os.path.lexists(self.run) or os.path.lexists(self.status) or os.path.lexists(self.changelog)
 
     def shut(self) -> str | None:
-        """Say why the directory may not be entered; None when it may, or is gone."""
+        """Return why the directory cannot be entered; None if it can, or is gone."""
         try:
             os.stat(f"{self.path}/.")
         except PermissionError as error:

@@ -1,4 +1,4 @@
-"""Which program and which task function a run is of."""
+"""The program and the task function of a run."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ NO_PROGRAM = Program("", None, None)
 
 
 def program_of(task: Any, file: str | None = None, start: Start | None = None) -> Program:
-    """Return which program a task function belongs to.
+    """Return the program of a task function.
 
     Args:
         task: the function, decorated or not; None where it is not known.
@@ -80,7 +80,7 @@ def _unwrapped(task: Any) -> Any:
 
 
 def _name_of(inner: Any) -> str | None:
-    """Return the qualified name of a function if that leads to it in its module, whatever decorates it there."""
+    """Return the qualified name of a function if it can be found by that name in its module, decorated or not."""
     name, module = getattr(inner, "__qualname__", None), getattr(inner, "__module__", None)
     if not (isinstance(name, str) and isinstance(module, str)) or _file_of(module) is None:
         return None
@@ -137,7 +137,7 @@ def _within_project(script: str, cwd: str) -> str:
 
 
 def relative(script: str, place: str) -> str:
-    """Return a path from a place that is above it, else as it is.
+    """Return a path relative to a directory above it, else unchanged.
 
     >>> relative("/a/b/train.py", "/a"), relative("/a/train.py", "/a/b")
     ('b/train.py', '/a/train.py')

@@ -1,12 +1,10 @@
-"""Where a run comes from: command, code, packages, machine. What `run.yaml` says.
-
-What a run's numbers may depend on besides its config and seed; and how two runs differ in it.
-"""
+"""The provenance of a run, as recorded in `run.yaml`: command, code, packages, machine, and their differences."""
 
 from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import multiprocessing
 import os
 import platform
 import socket
@@ -23,6 +21,7 @@ from trainctl.config.keys import leaves, split
 from trainctl.config.settings_node import hydra_config
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.summary import read_record
+from trainctl.rundir.version import FORMAT
 from trainctl.text import clean_line
 
 _GIT_TIMEOUT_S = 10  # a repository on a dead network file system must not keep a run from starting
@@ -30,7 +29,7 @@ _GIT_TIMEOUT_S = 10  # a repository on a dead network file system must not keep 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """How the program of a run was started; a process that a launcher has made does not know it of itself.
+    """How the program of a run was started; a process made by a launcher cannot find it out itself.
 
     Attributes:
         script: its path; None in an interactive session.
@@ -44,20 +43,30 @@ class Start:
 
     @classmethod
     def of_this_process(cls) -> Start:
+        if _is_joblibs_worker():
+            return cls._of_joblibs_parent()
         frame: FrameType | None = sys._getframe()
         while frame is not None and frame.f_globals.get("__name__") != "hydra.main":
             frame = frame.f_back
         return cls(script_path(), module_name(), frame is not None)
 
+    @classmethod
+    def _of_joblibs_parent(cls) -> Start:
+        """Return how the program that has started this worker of joblib was started: the worker has its `sys.argv`."""
+        script = os.path.join(original_cwd(), sys.argv[0])
+        is_sweep = any(each in ("-m", "--multirun") or each.startswith("hydra.mode=") for each in sys.argv[1:])
+        return cls(script if os.path.isfile(script) else None, _module_of(os.getppid()), is_sweep)
+
 
 def machine_facts(start: Start | None = None) -> dict[str, Any]:
-    """Return what is the same for all runs that this process and its forks start, in the order of `run.yaml`.
+    """Return the facts shared by all runs of this process and its forks, in the order of `run.yaml`.
 
     Args:
         start: of the program, where this process is not the one that was started.
     """
     started_in, start = str(original_cwd()), start or Start.of_this_process()
     return {
+        "format": FORMAT,
         "script": start.script,
         "module": start.module,
         **({} if start.takes_overrides or hydra_config() is None else {"takes_overrides": False}),
@@ -73,7 +82,7 @@ def machine_facts(start: Start | None = None) -> dict[str, Any]:
 
 
 def _torchrun() -> dict[str, Any]:
-    """Return on how many machines torchrun has started this rank's run, and how many ranks on each; else nothing."""
+    """Return the numbers of machines and of ranks on each under torchrun; else nothing."""
     counts = {"nnodes": os.environ.get("GROUP_WORLD_SIZE"), "nproc_per_node": os.environ.get("LOCAL_WORLD_SIZE")}
     if "TORCHELASTIC_RUN_ID" not in os.environ or not all(text and text.isdecimal() for text in counts.values()):
         return {}
@@ -81,18 +90,39 @@ def _torchrun() -> dict[str, Any]:
 
 
 def script_path() -> str | None:
-    """Return the path of the program that runs; None in an interactive session."""
+    """Return the path of the running program; None in an interactive session."""
     path = getattr(sys.modules.get("__main__"), "__file__", None)
     return None if path is None else os.path.abspath(path)
 
 
 def module_name() -> str | None:
-    """Return the module that `python -m` was given; None when a file, a directory or an archive was."""
+    """Return the module given to `python -m`; None for a file, a directory or an archive."""
     spec = getattr(sys.modules.get("__main__"), "__spec__", None)
     if spec is None or spec.name == "__main__":
         return None
     name: str = spec.name
     return name.removesuffix(".__main__")
+
+
+def _is_joblibs_worker() -> bool:
+    spec = getattr(sys.modules.get("__main__"), "__spec__", None)
+    return spec is not None and "loky" in spec.name.split(".") and multiprocessing.parent_process() is not None
+
+
+def _module_of(pid: int) -> str | None:
+    """Return the module that `python -m` was given for another process; None where that is not known."""
+    try:
+        arguments = iter(os.fsdecode(Path(f"/proc/{pid}/cmdline").read_bytes()).split("\0")[1:])
+    except OSError:
+        return None
+    for argument in arguments:
+        if argument == "-m":
+            return next(arguments, None)
+        if argument in ("-X", "-W"):
+            next(arguments, None)
+        elif not argument.startswith("-"):
+            break
+    return None
 
 
 @cache
@@ -120,7 +150,7 @@ def git_facts(directory: str) -> dict[str, Any] | None:
 
 
 def code_change(run: RunDir) -> str:
-    """Return the sentence that the code has changed since a run was made, as far as git knows; empty if it has not."""
+    """Say that the code has changed since a run, as far as git knows; empty if it has not."""
     then, now = read_record(run, "git").get("git"), git_facts(str(original_cwd()))
     if now is None or not isinstance(then, dict) or then == now:
         return ""
@@ -142,13 +172,13 @@ def _git(directory: str, *arguments: str) -> bytes | None:
 
 
 def original_cwd() -> Path:
-    """Return where the program was started: Hydra may have gone to the output dir since."""
+    """Return the directory in which the program was started; Hydra may have changed to the output dir since."""
     hydra = hydra_config()
     return Path(hydra.runtime.cwd) if hydra is not None else Path.cwd()
 
 
 def program_argv() -> list[str]:
-    """Return the command line of the program without its overrides, and with those flags alone that choose its config.
+    """Return the command line of the program without overrides, with only the flags that choose its config.
 
     >>> sys.argv, saved = ["train.py", "-m", "--config-name", "small", "lr=1,2"], sys.argv
     >>> program_argv()
@@ -176,7 +206,7 @@ def is_rerun() -> bool:
 
 
 def relative_to(path: Path, base: Path) -> str:
-    """Return `path` as a person at `base` would write it: relative when it lies below, else absolute."""
+    """Return `path` relative to `base` if it is below, else absolute."""
     try:
         return str(path.relative_to(base))
     except ValueError:

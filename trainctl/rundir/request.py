@@ -1,4 +1,4 @@
-"""One request to a running run, as it lies in the inbox: to change keys, take an edit back, do or cancel something."""
+"""One request in the inbox of a run: to change keys, to undo an edit, to run an action, or to cancel a request."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from trainctl.config.safe_yaml import read_document
+from trainctl.config.yaml import read_document
 from trainctl.errors import EditError
 
 MAX_BYTES = 1024 * 1024
@@ -28,16 +28,16 @@ _FIELDS = (*_WHATS, "arguments", "at", "force", "who", "via", "note")
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What somebody asked for; keys and values are not yet checked.
+    """A request as filed; keys and values are not checked yet.
 
     Attributes:
         edits: values by dotted key (or nested), as text or as YAML typed them.
-        at: the step at which it is to take effect; None for the next one.
-        force: changes larger than `max_change` allows, and an undo of what was changed again, are wanted.
+        at: the step at which to apply it; None for the next one.
+        force: allow changes larger than `max_change`, and an undo of keys that were changed again.
         relative: changes of the current value by dotted key: `{"op": "*", "by": "0.5"}`, op one of `* / + -`.
-        undo: the number of the edit to take back; True for the last one that is not undone yet.
-        action: what to do instead of an edit, with `arguments`.
-        cancel: the id of a request that waits, to be taken back.
+        undo: the number of the edit to undo; True for the last one that is not undone yet.
+        action: the action to run, with `arguments`.
+        cancel: the id of the waiting request to cancel.
     """
 
     id: str
@@ -56,18 +56,18 @@ class Request:
 
     @property
     def asked(self) -> dict[Any, Any]:
-        """The edits as a person would write them, relative ones as `{"optim.lr*": "0.5"}`."""
+        """The edits as on the command line, relative ones as `{"optim.lr*": "0.5"}`."""
         changes = {f"{key}{change.get('op')}": change.get("by") for key, change in self.relative.items()}
         return {**self.edits, **changes}
 
 
 def is_filed(path: Path) -> bool:
-    """Whether `file_request` made this file: then it is whole once it is there; others may be half written."""
+    """Whether `file_request` made this file, so that it is complete; other files may be half written."""
     return _FILED.fullmatch(path.stem) is not None
 
 
 def request_id(path: Path) -> str:
-    """Return the id of a request: its name; for a hand-dropped file, whose name may come again, also which file it is.
+    """Return the id of a request: its name; for a file dropped by hand, whose name may recur, also inode and time.
 
     Raises:
         OSError: the file is gone.
@@ -79,7 +79,7 @@ def request_id(path: Path) -> str:
 
 
 def read_request(path: Path) -> Request:
-    """Read a request from a file: what is asked for, with `who`, `via`, … beside it; or a mapping that is all edits.
+    """Read a request from a file: a mapping with fields (`edits`, `who`, …), or a mapping of edits only.
 
     Raises:
         EditError: a link, not a file, too long, half written, not YAML, or not a mapping.
@@ -122,7 +122,7 @@ def _says_what(content: dict[Any, Any], is_ours: bool) -> bool:
 
 
 def _check_fields(content: dict[str, Any], error: Callable[[str], EditError]) -> None:
-    """Refuse a field that is not of its kind, and two things asked for at once."""
+    """Refuse fields of a wrong type, and requests for two things at once."""
     for name, (kind, what) in _KINDS.items():
         if name in content and not isinstance(content[name], kind):
             raise error(f"{name!r} must be {what} but is {type(content[name]).__name__}")
@@ -157,7 +157,7 @@ def _is_change(change: Any) -> bool:
 
 
 def short(edits: Mapping[Any, Any], most: int = 200) -> dict[str, Any]:
-    """Return edits as a record of what was asked shows them: long values cut, so that no request can fill the disk."""
+    """Return edits for the record, with long values cut, so that no request can fill the disk."""
     shown = {}
     for key, value in list(edits.items())[:100]:
         text = value if isinstance(value, str) else None

@@ -1,4 +1,4 @@
-"""What a finished run returned, kept so that a skipped job can still answer a sweeper."""
+"""The return value of a finished run, kept so that a skipped job can return it to a sweeper."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from trainctl.config.safe_yaml import is_deep
+from trainctl.config.yaml import is_deep
 from trainctl.rundir import files
 from trainctl.rundir.paths import RunDir
 from trainctl.text import clean_line
@@ -27,11 +27,11 @@ _OF_TORCH = (_DTYPES | {"bfloat16"}) - {"uint16", "uint32", "uint64"}
 
 @dataclass(frozen=True, slots=True)
 class StoredResult:
-    """The return value of a run, as far as it was kept.
+    """The stored return value of a run.
 
     Attributes:
         value: of the types that the run returned, where these are known here; None when it was not kept.
-        loss: what is not as the run returned it, said in a clause; empty when all is.
+        loss: what differs from the returned value, as a clause; empty if nothing does.
     """
 
     value: Any
@@ -41,7 +41,7 @@ class StoredResult:
 def write_result(run: RunDir, value: Any) -> None:
     """Write `result.yaml`: `value:` when YAML can bring it back, else its `type:` and `repr:`.
 
-    The latter too for a value nested more than `MAX_DEPTH` deep, or of more than `MOST_BYTES`: nobody would read it.
+    So it does for values nested more than `MAX_DEPTH` deep, or of more than `MOST_BYTES`, which no reader accepts.
     `types:` says what YAML does not tell: which lists are tuples or arrays, and which numbers are of NumPy or torch.
 
     A value is never pickled: reading a pickle runs code, and a run dir may have been copied from anywhere.
@@ -93,7 +93,7 @@ _NOT_PLAIN = object()
 
 
 def _plain(value: Any, at: tuple[Any, ...], types: list[dict[str, Any]]) -> Any:
-    """Return a value as plain Python, or a marker if it is not plain; note at which places it had other types."""
+    """Return a value as plain Python, or a marker if it is not plain; note the paths with other types."""
     if value is None or type(value) in (bool, int, float, str):
         return value
     if type(value) in (list, tuple):
@@ -117,7 +117,7 @@ def _plain(value: Any, at: tuple[Any, ...], types: list[dict[str, Any]]) -> Any:
 
 
 def _array_type(value: Any, shape: tuple[int, ...]) -> dict[str, Any]:
-    """Return what is noted of a number or array of NumPy or torch that can be restored."""
+    """Return the note for a number or array of NumPy or torch that can be restored."""
     numpy: Any = sys.modules.get("numpy")
     torch: Any = sys.modules.get("torch")
     dtype = str(getattr(value, "dtype", "")).removeprefix("torch.")
@@ -135,7 +135,7 @@ def _name(value: Any) -> str:
 
 
 def _types_by_place(types: Any) -> dict[tuple[Any, ...], Mapping[str, Any]]:
-    """Return what a file says of types, by place; what is no such thing is passed over."""
+    """Return the types noted in a file, by path; invalid entries are skipped."""
     found: dict[tuple[Any, ...], Mapping[str, Any]] = {}
     for each in types if isinstance(types, list) else ():
         at = each.get("at") if isinstance(each, dict) else None

@@ -1,4 +1,4 @@
-"""One seed for a run, recorded so that the run can be repeated at all."""
+"""The seed of a run, recorded so that the run can be repeated."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def choose_seed(given: int | None, run: RunDir, replay: Path | None) -> int:
 
 
 def recorded_seed(path: Path) -> int | None:
-    """Read the seed that a run dir or a changelog file has recorded; None when it has not."""
+    """Read the seed recorded in a run dir or a changelog file; None if there is none."""
     if path.is_dir():
         seed: Any = files.read_mapping(RunDir.at(path).run).get("seed")
     else:
@@ -58,10 +58,10 @@ def note_seed(base: dict[Any, Any], seed: int) -> None:
 
 
 def seed_libraries(seed: int, already: set[str]) -> None:
-    """Seed `random`, NumPy and torch as far as they are loaded and not in `already`, and note there what was seeded.
+    """Seed `random`, NumPy and torch if they are loaded and not in `already`, and add them there.
 
-    A library that is loaded later is seeded by the next call; one that is seeded is never seeded twice, since that
-    would repeat the numbers that the task has drawn meanwhile.
+    A library that is loaded later is seeded by the next call; none is seeded twice, since that would repeat
+    numbers that the task has drawn meanwhile.
     """
     seeders: dict[str, Any] = {
         "random": lambda: random.seed(seed),

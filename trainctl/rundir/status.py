@@ -1,9 +1,4 @@
-"""What became of a run: written by whoever saw it, believed only as far as the lock agrees.
-
-What became of one command of a pipeline, as the status of its run tells it.
-
-Who asked that a run be ended, so that its launcher neither takes it for a crash nor tries it again.
-"""
+"""The status of a run and of its commands, believed only as far as the lock agrees, and who asked to stop it."""
 
 from __future__ import annotations
 
@@ -46,8 +41,7 @@ ENGINE, ENGINE_LOG = "TRAINCTL_ENGINE", "TRAINCTL_ENGINE_LOG"
 class Status:
     """The content of `status.yaml`. Times are Unix seconds; the file shows them as local ISO 8601 times.
 
-    `state` is the writer's word. Ask `state_of` for what is true: a run that is `ALIVE` but whose lock is free was
-    killed.
+    `state` is as written; `state_of` returns the real one: a run that is `ALIVE` while its lock is free was killed.
     """
 
     state: State
@@ -83,7 +77,7 @@ class Status:
         )
 
     def end(self, state: State, *, after_s: float | None = None, **fields: Any) -> Status:
-        """Return this status, ended `after_s` seconds after its start; now, but never before its start, if None.
+        """Return this status as ended, `after_s` seconds after its start; if None, now.
 
         The wall clock may have been set since the start: a duration that was measured otherwise counts more.
         """
@@ -93,7 +87,7 @@ class Status:
 
     @property
     def has_returned(self) -> bool:
-        """Whether the task has given its value: it is done, or was stopped and ended by itself."""
+        """Whether the task has returned: it is done, or was stopped and ended by itself."""
         return self.state == "done" or (self.state == "stopped" and self.exit_code == 0)
 
     @property
@@ -103,7 +97,7 @@ class Status:
 
 
 def _ended(commands: dict[str, dict[str, Any]] | None) -> dict[str, dict[str, Any]] | None:
-    """Return the commands of a run that has ended: what still was running was interrupted."""
+    """Return the commands of a run that has ended; a running command becomes interrupted."""
     if commands is None:
         return None
     return {
@@ -113,7 +107,7 @@ def _ended(commands: dict[str, dict[str, Any]] | None) -> dict[str, dict[str, An
 
 
 def write_status(run: RunDir, status: Status) -> None:
-    """Write `status.yaml`, leaving out what is not known.
+    """Write `status.yaml`, without unknown entries.
 
     That a run is running need not outlast the machine: nobody believes it without the lock. How it ended is written
     on a full disk too.
@@ -167,7 +161,7 @@ def _commands(records: dict[Any, Any]) -> dict[str, dict[str, Any]]:
 
 
 def state_of(run: RunDir) -> Seen:
-    """Tell what is true of a run, by evidence: the lock first, then what was written at its start and its end.
+    """Return the real state of a run: from the lock first, then from what was written at its start and end.
 
     A locked run whose status does not say that it lives waits for its start (or is just ending). One whose status is
     there and is not one is neither. One that was killed is `stopped` where a person had asked for that, by name.
@@ -176,7 +170,7 @@ def state_of(run: RunDir) -> Seen:
 
 
 def seen_of(run: RunDir, problems: list[str] | None = None) -> tuple[Seen, Status | None]:
-    """Tell what is true of a run as `state_of` does, with the status that was read; for `problems` see there."""
+    """Return the real state of a run as `state_of` does, and the status that was read."""
     was_alive, known = is_locked(run.lock), [] if problems is None else problems
     status = read_status(run, known)
     if status is None:
@@ -203,7 +197,7 @@ def boot_id() -> str | None:
 
 
 def is_of_this_user(pid: int) -> bool:
-    """Whether a process is this user's, whatever this user may signal besides; True where the kernel does not say."""
+    """Whether a process belongs to this user; True if the kernel does not say."""
     try:
         with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as lines:
             uids = next(line.split()[1:] for line in lines if line.startswith("Uid:"))
@@ -213,7 +207,7 @@ def is_of_this_user(pid: int) -> bool:
 
 
 def process_started(pid: int) -> int | None:
-    """Return when a process started, in clock ticks after boot; None when it is gone or the system does not say."""
+    """Return the start of a process in clock ticks after boot; None if it is gone or not known."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
@@ -226,7 +220,7 @@ _KNOWN = (*STATES, "outdated")
 
 @dataclass(frozen=True, slots=True)
 class CommandState:
-    """One command of a run. None where its record does not say.
+    """One command of a run; missing entries are None.
 
     `duration_s` counts until now while the command runs; nobody knows it of one whose process is gone without a word.
     """
@@ -249,7 +243,7 @@ class CommandState:
 
 
 def command_states(status: Status, state: Seen, now: float) -> list[CommandState]:
-    """Return the commands of a run in their order; none of one that is not a pipeline.
+    """Return the commands of a run in order; none if it is not a pipeline.
 
     Args:
         status: as it was written.
@@ -260,7 +254,7 @@ def command_states(status: Status, state: Seen, now: float) -> list[CommandState
 
 
 def telling(commands: Sequence[CommandState], state: Seen) -> CommandState | None:
-    """Return the command whose log tells most of a run: the one that runs, else that went wrong, else that ran last.
+    """Return the command with the most telling log: the running one, else the failed one, else the last one.
 
     None where none has run, and where the run went wrong but none of its commands did: its own log then says why.
 
@@ -293,7 +287,7 @@ def _of(name: str, record: dict[str, Any], status: Status, state: Seen, now: flo
 
 
 def note_stop(run: RunDir, status: Status, grace_s: float | None = None) -> None:
-    """Write down, before it is done, that the user of this process ends the attempt which that status is about.
+    """Record that the user of this process is about to end the attempt of this status.
 
     With `grace_s` the agent that runs the job on its node is to do it: TERM, then KILL after so many seconds.
 
@@ -321,7 +315,7 @@ def asked_to_stop(run: RunDir, pid: int) -> float | None:
 
 
 def stopped_by(run: RunDir, status: Status | None = None) -> str | None:
-    """Return who asked for the end of the run's latest attempt, of which `status` is; None when nobody did."""
+    """Return who asked to end the attempt of `status`; None if nobody did."""
     if not os.path.lexists(run.stop):
         return None
     record = files.read_mapping(run.stop)
@@ -332,7 +326,7 @@ def stopped_by(run: RunDir, status: Status | None = None) -> str | None:
 
 
 def stop_reason(who: str, step: int | None, total: int | None) -> str:
-    """Say who stopped a run, and how far it was: the reason of a run that is `stopped`.
+    """Say who stopped a run and at which step: the reason of a `stopped` run.
 
     >>> stop_reason("ann", 360, 1000), stop_reason("ann", 360, None), stop_reason("ann", None, None)
     ('by ann at step 360 of 1000 (36 %)', 'by ann at step 360', 'by ann')

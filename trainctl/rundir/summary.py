@@ -1,4 +1,4 @@
-"""What a table shows of a run, read from the ends of its files only, so that a thousand runs are listed in a second."""
+"""The row of a run in a table, read from the ends of its files only, so that a thousand runs are listed in a second."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from typing import Any
 
 from trainctl.config.changelog import Changelog, loads
 from trainctl.config.masking import Masking
-from trainctl.config.safe_yaml import read_document
+from trainctl.config.yaml import read_document
 from trainctl.errors import ChangelogError, UnreadableError
 from trainctl.rundir import events, files
 from trainctl.rundir.edits import values_by_step
 from trainctl.rundir.fields import Fields, number
-from trainctl.rundir.masked import masking_of, texts
+from trainctl.rundir.masked import learn_unparsed, masking_of, texts
 from trainctl.rundir.metrics import with_numbers
 from trainctl.rundir.pace import Progress, read_progress
 from trainctl.rundir.paths import RunDir
@@ -88,17 +88,17 @@ class Summary:
 
     @property
     def paused(self) -> bool:
-        """Whether it waits until somebody lets it go on."""
+        """Whether the run is paused."""
         return self.state == "paused"
 
     @property
     def why(self) -> str | None:
-        """Why the run came to nothing, and what could not be read."""
+        """Why the run failed, and what could not be read."""
         return "; ".join(filter(None, (self.reason, *self.problems))) or None
 
 
 def summarize(run: RunDir) -> Summary:
-    """Read a run's files into one row. Never raises: what is missing is left out, what is not as it is to be, said."""
+    """Read a run's files into one row. Never raises: missing entries are left out, invalid ones reported."""
     try:
         return _summarize(run)
     except Exception as error:  # a file of a kind that nobody thought of must cost no other run its row
@@ -117,8 +117,7 @@ def _summarize(run: RunDir) -> Summary:
     record = read_record(run, "name", "overrides", problems=problems)
     progress = read_progress(run, problems, since=status.started if state in ALIVE else None)
     metrics, metrics_step = last_metrics(run, problems)
-    result, (changelog, edits) = _result(run, problems), _read_edits(run, problems)
-    masking = masking_of(run, changelog)
+    result, (changelog, edits, masking) = _result(run, problems), _read_edits(run, problems)
     latest = events.check_latest(run, read_tail(run.events, problems=problems), problems)
     has_all = events.size_of(run) <= TAIL_BYTES
     ended = None if state in ALIVE else status.ended
@@ -157,7 +156,7 @@ def _texts(value: Any) -> list[str]:
 
 
 def _unreadable(run: RunDir, problems: list[str]) -> Summary:
-    """Return the row of a run of which nothing is known."""
+    """Return the row of an unreadable run."""
     nothing: dict[str, Any] = dict.fromkeys(
         ("slot", "host", "pid", "step", "total", "rate", "eta_s", "result", "started", "ended", "duration_s", "age_s")
     )
@@ -167,9 +166,9 @@ def _unreadable(run: RunDir, problems: list[str]) -> Summary:
 
 
 def read_record(run: RunDir, *keys: str, problems: list[str] | None = None) -> dict[str, Any]:
-    """Read these top-level entries of `run.yaml` only: parsing all its packages takes longer than everything else.
+    """Read only these top-level entries of `run.yaml`, since parsing all its packages is slow.
 
-    Why there are none, of a file that is there, is added to `problems`.
+    Why an existing file has none is added to `problems`.
     """
     try:
         text = files.read_bytes(run.run).decode(errors="replace")
@@ -184,14 +183,14 @@ def read_record(run: RunDir, *keys: str, problems: list[str] | None = None) -> d
 
 @dataclass(frozen=True, slots=True)
 class PreviousAttempt:
-    """What an attempt of a run has left to the next one.
+    """The end of the attempt before this one.
 
     Attributes:
         number: 1 for the first.
         state: how it ended: `interrupted` if it was killed, `stopped` if a person stopped this very run, `failed`,
             `timeout`, `oom`, or `done`.
         reason: why, as far as that is known.
-        last_step: the last step that it is known to have reached; None if it is not known to have begun one.
+        last_step: the last step that it reached; None if not known.
     """
 
     number: int
@@ -201,7 +200,7 @@ class PreviousAttempt:
 
     @classmethod
     def of(cls, run: RunDir, status: Status) -> PreviousAttempt:
-        """Return what is known of the last attempt of a run that does not run."""
+        """Return the last attempt of a run that is not running."""
         progress = read_progress(run)
         last = max((step for step in (progress.step, last_metrics(run)[1]) if step is not None), default=None)
         if status.state not in ALIVE:
@@ -213,7 +212,7 @@ class PreviousAttempt:
 
     @classmethod
     def from_record(cls, record: Any) -> PreviousAttempt | None:
-        """Return what `run.yaml` says of the attempt before the one that runs; None where there was none."""
+        """Return the attempt before the running one from `run.yaml`; None if there was none."""
         fields = Fields(record if isinstance(record, dict) else {}, "run.yaml")
         number, state = fields.whole("number"), fields.text("state")
         if number is None or state not in STATES:
@@ -235,29 +234,33 @@ def last_metrics(run: RunDir, problems: list[str] | None = None) -> tuple[dict[s
 
 
 def _is_none(data: bytes) -> bool:
-    """Whether the end of a file is whole lines, or the zeros that a machine which lost its power leaves."""
+    """Whether the end of a file without valid records is complete: whole lines, or zeros after a power failure."""
     return bool(data.strip()) and (b"\0" in data or (data.endswith(b"\n") and len(data) < TAIL_BYTES))
 
 
-def _read_edits(run: RunDir, problems: list[str]) -> tuple[Changelog | None, int]:
-    """Return the changelog, and at how many steps it has edits; `problems` say why it is not one.
+def _read_edits(run: RunDir, problems: list[str]) -> tuple[Changelog | None, int, Masking]:
+    """Return the changelog, at how many steps it has edits, and what is secret; `problems` say why it is not one.
 
-    One that is longer than `MOST_CHECKED` is not parsed for that: its parts are counted as they are.
+    One that is longer than `MOST_CHECKED` is not parsed for that: its parts are counted, its secrets read, as they are.
     """
-    name = run.changelog.name
+    name, changelog, edits, data = run.changelog.name, None, 0, b""
     try:
         data = files.read_bytes(run.changelog, files.MOST_CHANGELOG)
         if len(data) > MOST_CHECKED:
-            return None, len(_EDITED_STEP.findall(data))
-        log = loads(data, name)
-        return log, len(log.edits)
+            edits = len(_EDITED_STEP.findall(data))
+        else:
+            changelog = loads(data, name)
+            edits = len(changelog.edits)
     except FileNotFoundError:
-        return None, 0
+        pass
     except UnreadableError as error:
         problems.append(f"{name}: {error.why}")
     except ChangelogError as error:
         problems.append(str(error))
-    return None, 0
+    masking = masking_of(run, changelog)
+    if changelog is None:
+        learn_unparsed(masking, data)
+    return changelog, edits, masking
 
 
 def _changes(masking: Masking, changelog: Changelog | None) -> dict[str, list[tuple[int, Any]]]:
@@ -329,7 +332,7 @@ def _reason(run: RunDir, state: Seen, status: Status, progress: Progress) -> str
         who = stopped_by(run, status)
         if who is not None:
             return stop_reason(who, progress.step, progress.total)
-        return "its process is gone and left no word of how it ended (killed, a full disk, or the machine went down)"
+        return "its process is gone without recording how it ended (killed, a full disk, or the machine went down)"
     if status.reason is None and status.signal is not None:
         return f"killed by {status.signal}"
     return status.reason

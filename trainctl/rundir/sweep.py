@@ -20,12 +20,12 @@ from trainctl.rundir.paths import own_dir
 
 
 def left_out_file(sweep_dir: Path) -> Path:
-    """Return the file with the overrides of jobs that the last sweep there left out, and why."""
+    """Return the file with the jobs that the last sweep there left out, and why."""
     return own_dir(sweep_dir) / "left_out.yaml"
 
 
 def left_out(sweep_dir: Path) -> dict[str, str]:
-    """Return why jobs were left out, by their overrides; nothing where none were."""
+    """Return why jobs were left out, by their overrides; empty if none were."""
     return {str(overrides): str(why) for overrides, why in files.read_mapping(left_out_file(sweep_dir)).items()}
 
 
@@ -97,7 +97,7 @@ FRESH_S = 60.0  # what was read longer ago says nothing about now: its launcher 
 
 
 def recorded(read: Callable[[], Memory], sweep_dir: Path) -> Callable[[], Memory]:
-    """Return a reader of used and total MiB by slot that also writes down what it has read, if there is anything."""
+    """Wrap a reader of used and total MiB by slot so that it also records its values."""
 
     def read_and_record() -> Memory:
         found = read()
@@ -112,7 +112,7 @@ def recorded(read: Callable[[], Memory], sweep_dir: Path) -> Callable[[], Memory
 
 
 def read_memory(sweep_dir: Path) -> Memory:
-    """Return used and total MiB by slot as they were a moment ago; nothing when that is not known."""
+    """Return the latest used and total MiB by slot; empty if not known."""
     record = files.read_mapping(_path(sweep_dir), most=files.MOST_SMALL)
     at, slots = record.get("at"), record.get("slots")
     if not isinstance(at, float) or abs(time.time() - at) > FRESH_S or not isinstance(slots, Mapping):

@@ -1,6 +1,6 @@
-"""Requests that a run has taken and that have not taken effect yet: for people to see what will come, and to cancel.
+"""Requests that a run has taken but not applied yet, to be shown and cancelled.
 
-Each has a number, by which a person names it: the place of the request among all that the run has ever taken.
+Each has a number, its position among all requests that the run has ever taken.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ NEXT_STEP = "for the next step"
 
 @dataclass(frozen=True, slots=True)
 class WaitingRequest:
-    """A request that waits; `event` says what it asks for."""
+    """A waiting request; `event` has its content."""
 
     number: int
     event: Event
 
     def until(self, keys: Mapping[str, Key]) -> str:
-        """Say what it waits for, as far as the keys of the run tell.
+        """Say what it waits for, as far as the run's keys tell.
 
         >>> WaitingRequest(3, Event("a", "pending", at=5000)).until({})
         'for step 5,000'
@@ -40,7 +40,7 @@ class WaitingRequest:
 
 
 def waiting(events: Iterable[Event]) -> list[WaitingRequest]:
-    """Return what waits, in the order in which it was taken; a cancellation is none."""
+    """Return the waiting requests in the order in which they were taken, without cancellations."""
     told = list(events)
     last = latest(told)
     taken = dict.fromkeys(event.id for event in told if event.state == "pending" and event.cancel is None)
@@ -52,7 +52,7 @@ def waiting(events: Iterable[Event]) -> list[WaitingRequest]:
 
 
 def to_cancel(events: Iterable[Event], number: int) -> WaitingRequest:
-    """Return the request that a person wants to cancel.
+    """Return the waiting request with this number.
 
     Raises:
         EditError: none of that number waits.

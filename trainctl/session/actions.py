@@ -1,4 +1,4 @@
-"""What can be asked of a run besides edits: the built-in actions, and those that the task declares."""
+"""The actions of a run: the built-in ones, and those that the task declares."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ _REQUIRED = inspect.Parameter.empty
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """Something that can be asked for by name. `call` is None for a built-in one.
+    """An action that users can ask for by name. `call` is None for a built-in one.
 
     Attributes:
         keys: what each argument must be.
-        defaults: those arguments that need not be given, with their values.
+        defaults: the values of optional arguments.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Action:
     defaults: dict[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the record of it in `run.yaml`: per argument what `Key.to_dict` says, and its default."""
+        """Return the entry for `run.yaml`: each argument as `Key.to_dict` writes it, and its default."""
         arguments = {
             name: {**key.to_dict(), **({"default": self.defaults[name]} if name in self.defaults else {})}
             for name, key in self.keys.items()
@@ -53,7 +53,7 @@ class Action:
         return {name: value for name, value in record.items() if value}
 
     def parse(self, given: Mapping[Any, Any]) -> dict[str, Any]:
-        """Return the arguments, texts read by their types, without those that were left to their defaults.
+        """Return the given arguments, with texts parsed by type; arguments left to their defaults are not included.
 
         Raises:
             EditError: one is unknown, missing, or not of its type.
@@ -86,7 +86,7 @@ class Actions:
         if not _NAME.fullmatch(name):
             raise SettingError(f"live.action({name!r}): a name has letters, digits, - and _, and begins with a letter")
         if name in self._known:
-            raise SettingError(f"live.action({name!r}): there is such an action already; known are {self._names}")
+            raise SettingError(f"live.action({name!r}): the action exists already; known are {self._names}")
         self._known[name] = action = _declared(name, call)
         return action
 
@@ -101,7 +101,7 @@ class Actions:
         return self._known[name]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the record of all in `run.yaml`."""
+        """Return the entries of all actions for `run.yaml`."""
         return {name: action.to_dict() for name, action in self._known.items()}
 
     @property
@@ -132,7 +132,7 @@ def _declared(name: str, call: Callable[..., object]) -> Action:
 
 
 def _key(annotation: Any) -> Key | None:
-    """Return what an argument of that type must be; None when it cannot be given as text.
+    """Return the key that describes an argument of this type; None if such a value cannot be given as text.
 
     >>> _key(Literal["fast", "slow"]) .choices, _key(int | None).optional
     (['fast', 'slow'], True)
@@ -154,7 +154,7 @@ def _key(annotation: Any) -> Key | None:
 
 
 def said(name: str, arguments: Mapping[str, Any]) -> str:
-    """Write an action as a person asks for it.
+    """Write an action as a user would ask for it.
 
     >>> said("sample", {"n": 4, "mode": "fast"})
     'sample n=4 mode=fast'

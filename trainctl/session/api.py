@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 
 from omegaconf import DictConfig, OmegaConf
 
 from trainctl.attempt import attempt as attempts
-from trainctl.attempt import environment, trackers
+from trainctl.attempt import environment
 from trainctl.attempt.begin import begin_plain, is_outside_any_run
 from trainctl.attempt.process import own
 from trainctl.attempt.rank import rank
@@ -20,6 +21,8 @@ from trainctl.session.ranks import leader
 from trainctl.session.ranks.protocol import Agree
 
 log = logging.getLogger(__name__)
+
+_TRACKERS = "trainctl.track.following"  # by name, as a plug-in: it lies above this room, and is loaded only if named
 
 
 def live(config: DictConfig, *, run_dir: str | os.PathLike[str] | None = None, agree: Agree | None = None) -> Live:
@@ -85,7 +88,8 @@ def _open(config: DictConfig, run_dir: str | os.PathLike[str] | None, agree: Agr
             attempt.end("failed", exit_code=1, reason=attempts.describe(error))
         raise
     attempt.at_end(opened.close)
-    trackers.follow(attempt)
+    if attempt.settings.track:
+        importlib.import_module(_TRACKERS).follow(attempt, attempt.settings.track)
     environment.take(attempt.run)
     return opened
 

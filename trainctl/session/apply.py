@@ -1,4 +1,4 @@
-"""Edits taking effect at a step: check, record, change, tell. The only place where a running config changes."""
+"""How an edit takes effect at a step: check, record, change, notify. Only here does a running config change."""
 
 from __future__ import annotations
 
@@ -7,44 +7,42 @@ import copy
 import logging
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from omegaconf import DictConfig
 
 from trainctl.attempt.attempt import describe
-from trainctl.config.assign import assign, current, rehearse
+from trainctl.config.assign import assign, changes, current, rehearse, units_of
 from trainctl.config.changelog import Edit
-from trainctl.config.controls import Key, lock_unbound
-from trainctl.config.edit import check_editable, check_inside, check_recorded, parse_edit, parse_edits
-from trainctl.config.editable import EditableKeys, Units, differences, units_of
-from trainctl.config.relative import check_jump, resolve
+from trainctl.config.controls import Key
+from trainctl.config.edit import check_editable, check_inside, check_recorded, parse_change, parse_edits
+from trainctl.config.editable import EditableKeys
+from trainctl.config.keys import Units
 from trainctl.errors import EditError, RunDirError
 from trainctl.rundir.edits import Applied, to_undo
 from trainctl.rundir.events import Answers, Event
-from trainctl.rundir.paths import RunDir
 from trainctl.rundir.request import Request
 from trainctl.session.changelog_file import ChangelogFile
-from trainctl.session.listeners import Listeners
 from trainctl.session.reads import Reads
-from trainctl.session.recovery import reject
 from trainctl.session.schedule import Scheduled, started_keys
-from trainctl.session.values import Now, build
+from trainctl.session.values import EditedValues, Listeners, Now, build
 
 log = logging.getLogger(__name__)
 
 
 class Applier:
-    """Applies requests and scheduled edits to one config. Runs in the training thread, inside `live.step()`.
+    """Applies requests and scheduled edits to one config, in the training thread, inside `live.step()`.
 
     Attributes:
         now: the current values.
-        touched: all keys that were edited.
-        publish: called with how each key may be edited, when entries have come or gone.
+        touched: all keys edited so far.
+        publish: called with the control of each key when entries were added or removed.
     """
 
     def __init__(
         self,
-        run: RunDir,
         config: DictConfig,
         keys: EditableKeys,
         record: ChangelogFile,
@@ -52,18 +50,17 @@ class Applier:
         listeners: Listeners,
         reads: Reads,
     ) -> None:
-        self._run = run
         self._config = config
         self._all_keys = self._keys = keys
         inside: list[Any] = list(keys.controls.values())
         self._has_epochs = any(key.when == "epoch" for key in (*keys.values(), *inside))
         self._has_checkpoints = any(key.checkpoint_first for key in (*keys.values(), *inside))
-        self._record = record
-        self._answers = answers
+        self.record = record
+        self.answers = answers
         self._units = Units(record.changelog.base)
         self._base = self._units.leaves
-        self._listeners = listeners
-        self._reads = reads
+        self.listeners = listeners
+        self.reads = reads
         self._latest: Edit | None = None
         self._added: dict[str, Key] = {}
         self.touched: set[str] = set()
@@ -72,39 +69,37 @@ class Applier:
 
     @property
     def keys(self) -> dict[str, Key]:
-        """How the keys of the run may be edited now, and the entries that were added and are there."""
+        """How each key of the run may be edited now, including added entries."""
         return {**self._keys, **self._added}
 
     def take_latest(self) -> Edit | None:
-        """Return the edit that has changed the config since this was last asked."""
+        """Return the edit that changed the config since the last call; None if there was none."""
         latest, self._latest = self._latest, None
         return latest
 
-    def lock_unbound(self, trainer: str | None, controls: Collection[str]) -> None:
-        """Lock the keys that no binding follows, or with None for the trainer open them; a hook follows all of them."""
+    def lock_unbound(self, trainer: str | None) -> None:
+        """Lock the keys that no binding follows; None for the trainer unlocks them. A hook follows every key."""
         self._keys = self._all_keys
-        if trainer is not None and not self._listeners.hooks:
+        if trainer is not None and not self.listeners.hooks:
             names = [name for name, key in self._all_keys.items() if key.locked is None]
-            followed = [self._reads.followed(names, apply) for apply in self._listeners.bindings]
-            self._keys = self._all_keys.replaced(
-                lock_unbound(self._all_keys, set().union(*followed), controls, trainer)
-            )
+            followed = [self.reads.followed(names, apply) for apply in self.listeners.bindings]
+            self._keys = self._all_keys.without_unbound(set().union(*followed), trainer)
 
     def must_wait_for_epoch(self, request: Request) -> bool:
-        """Whether a request has a key that changes only between epochs; then all of it waits for the next one.
+        """Whether a request must wait for the next epoch because one of its keys changes only between epochs.
 
-        A request that would be refused now need not wait for that.
+        A request that would be refused now need not wait.
         """
         return self._has_epochs and any(key.when == "epoch" for key in self._touched(request))
 
     def wants_checkpoint(self, request: Request) -> bool:
-        """Whether a request has a key before whose change a checkpoint is to be taken; as above."""
+        """Whether one of the keys of a request asks for a checkpoint before it changes."""
         return self._has_checkpoints and any(key.checkpoint_first for key in self._touched(request))
 
     def is_refused(self, request: Request) -> bool:
-        """Answer a request at once that waits for a later step and can never be applied; say whether it was.
+        """Reject a request for a later step at once if it can never be applied; return whether it was rejected.
 
-        What depends on the values at that step (relative edits, `max_change`, an undo) is not looked at.
+        Whatever depends on the values at that step (relative edits, `max_change`, an undo) is not checked.
         """
         try:
             with _refusing("taken"):
@@ -113,14 +108,14 @@ class Applier:
                 for key in request.relative:
                     check_editable(key, request.asked.get(key), self._keys)
         except EditError as error:
-            reject(request, self._answers, str(error))
+            self.answers.reject(request, str(error))
             return True
         return False
 
     def request(self, step: int, request: Request) -> None:
-        """Apply a request at the start of `step`, all its edits or none; whoever asked is told, and training goes on.
+        """Apply a request at the start of `step`, all of its edits or none, and answer it; training goes on either way.
 
-        Whatever goes wrong until the edit is on disk refuses it and changes nothing.
+        Any failure before the edit is on disk rejects the request and changes nothing.
 
         Raises:
             Exception: what a hook of the user raised; the edit is recorded and in effect then.
@@ -136,18 +131,18 @@ class Applier:
             source = (request.who, request.via, note, time.time(), request.id)
             edit = Edit(step, values, *source, undo=number)
             with _refusing("recorded"):
-                self._record.add(edit)
+                self.record.add(edit)
         except EditError as error:
-            reject(request, self._answers, str(error))
+            self.answers.reject(request, str(error))
             return
         try:
             self._change(edit)
         finally:
-            self._answers.give(Event.about(request, "applied", step=step, edits=values, undo=number), request.source)
+            self.answers.give(Event.about(request, "applied", step=step, edits=values, undo=number), request.source)
             log.info("step %d: %s (%s)", step, _said(values), edit.comment)
 
     def scheduled(self, step: int, scheduled: Scheduled) -> None:
-        """Apply an edit that was recorded before, by another run or an earlier attempt of this one.
+        """Apply an edit recorded by another run or by an earlier attempt of this one.
 
         Raises:
             EditError: it cannot be applied here. RunDirError: it cannot be recorded.
@@ -174,32 +169,32 @@ class Applier:
         try:
             self._change(edit, given)
         finally:
-            self._answers.give(Event(f"{via}-{step}", "applied", step=step, edits=values, via=via))
+            self.answers.give(Event(f"{via}-{step}", "applied", step=step, edits=values, via=via))
             log.info("step %d: %s (%s)", step, _said(values), via)
 
     def note(self, edit: Edit, what: str = "what the run was started with") -> None:
-        """Record an edit that is not asked for here.
+        """Record an edit that no request asked for.
 
         Raises:
             RunDirError: it cannot be recorded.
         """
         try:
-            self._record.add(edit)
+            self.record.add(edit)
         except Exception as error:
             raise RunDirError(
-                f"{what} cannot be recorded in {str(self._run.changelog)!r}: {_reason(error)}; it was not applied"
+                f"{what} cannot be recorded in {str(self.record.path)!r}: {_reason(error)}; it was not applied"
             ) from error
 
     def _touched(self, request: Request) -> list[Key]:
-        """Return the keys that a request would change, those in lists too."""
+        """Return the keys that a request would change, including those inside lists."""
         try:
             values = self._resolved(request)[0]
         except EditError:
             return []
-        return [self._keys.control(key) for key, _, _ in self._changes(values)]
+        return [self._keys.control(key) for key, _, _ in changes(self._config, values)]
 
     def _resolved(self, request: Request, step: int | None = None) -> tuple[dict[str, Any], Applied | None]:
-        """Return the values that a request comes to now, and the edit that it undoes."""
+        """Return the values that a request sets, and the edit that it undoes."""
         with _refusing("taken"):
             return self._asked_for(request, step)
 
@@ -211,47 +206,30 @@ class Applier:
         for key, change in request.relative.items():
             if key in values:
                 raise EditError(f"{key}{change['op']}={change['by']}: the key is given twice in one request")
-            spec = check_editable(key, change["by"], self._keys)
-            values[key] = parse_edit(key, resolve(key, change, current(self._config, key), spec), self._keys)
+            values[key] = parse_change(key, change, partial(current, self._config, key), self._keys)
         fit = self._fitted(values)
-        for key, old, new in self._changes(fit):
-            if self._keys.has_controls:
-                check_inside(key, old, new, self._keys.control(key), force=request.force)
-            elif key in self._keys and not request.force:
-                check_jump(key, old, new, self._keys[key])
+        for key, old, new in changes(self._config, fit):
+            check_inside(key, old, new, self._keys.control(key), force=request.force)
         return fit, None
 
-    def _changes(self, values: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
-        """Yield what units would change: key, old and new value of each leaf, item and entry in them."""
-        for unit, new in values.items():
-            try:
-                old = current(self._config, unit)
-            except EditError:  # a new entry
-                old = None
-            yield from (
-                differences(unit, old, new)
-                if isinstance(new, list | dict) or isinstance(old, list | dict)
-                else ((unit, old, new),)
-            )
-
     def _undone(self, wanted: int | bool, force: bool, step: int | None) -> Applied:
-        undone = to_undo(self._record.applied, wanted, force=force, step=step)
+        undone = to_undo(self.record.applied, wanted, force=force, step=step)
         for key, value in undone.before.items():
             check_editable(key, value, self._keys, plus="++")
             check_recorded(key, value, self._keys, self._base)
         return undone
 
     def _fitted(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the values as the config will hold them and a replay will take them; references of the start stay."""
+        """Return the values as the config will hold them and a replay will read them; interpolations of step 0 stay."""
         fit = units_of(self._config, self._units, values)
         for key, value in fit.items():
             check_recorded(key, value, self._keys, self._base)
         return fit
 
     def _rehearse(self, values: Mapping[str, Any]) -> None:
-        """Try an edit on a copy, and ask the bindings whether they can follow; those that cannot tell are not asked."""
+        """Try an edit on a copy, and check it with the bindings that have a `check_values`."""
         rehearse(self._config, values, self._base)
-        checks = [apply.check_values for apply in self._listeners.bindings if hasattr(apply, "check_values")]
+        checks = [apply.check_values for apply in self.listeners.bindings if hasattr(apply, "check_values")]
         if checks:
             trial = copy.deepcopy(self._config)
             assign(trial, values, self._base)
@@ -260,26 +238,29 @@ class Applier:
                 check(now)
 
     def _change(self, edit: Edit, given: Collection[str] = ()) -> None:
-        """Change the config; `given` are keys that a program had at its start, before it built anything."""
+        """Change the config; `given` are keys that the program had at its start, so nobody needs to read them again."""
         assign(self._config, edit.values, self._base)
         self._latest = edit
         self._note_keys(edit)
-        told, self.now = self._reads.changed(edit, given)
-        with self._reads.task():
-            self._listeners.hear(edit, told, self.now)
+        keys = edit.values.keys() - given
+        self.reads.watch(((part.id, keys & part.values.keys()) for part in edit.each), edit.step)
+        self.now = build(self._config, self.reads)
+        told = replace(edit, values=EditedValues(edit.values, self.reads.take))
+        with self.reads.task():
+            self.listeners.hear(edit, told, self.now)
 
     def go_back(self, step: int, values: Mapping[str, Any]) -> None:
-        """Set keys to the values that they had after `step`, which a checkpoint was of; nothing of it is recorded."""
+        """Set keys to the values they had after `step`, the step of a checkpoint; this is not recorded."""
         edit = Edit(step, dict(values), via="resume")
         assign(self._config, edit.values, self._base)
         self._note_keys(edit)
-        self._reads.arm()
-        self.now = build(self._config, self._reads)
-        with self._reads.task():
-            self._listeners.hear(edit, edit, self.now)
+        self.reads.arm()
+        self.now = build(self._config, self.reads)
+        with self.reads.task():
+            self.listeners.hear(edit, edit, self.now)
 
     def _note_keys(self, edit: Edit) -> None:
-        """Note which keys were edited, and tell of the entries that have come or gone."""
+        """Note which keys were edited, and publish the keys if entries were added or removed."""
         self.touched.update(edit.values)
         new = (key for key in self.touched if key not in self._keys and not self._units.is_section(key))
         found = {key: self._keys.get(key) for key in new}
@@ -290,7 +271,7 @@ class Applier:
 
 @contextlib.contextmanager
 def _refusing(what: str) -> Iterator[None]:
-    """Turn whatever is raised into the refusal of an edit: no request may end a training.
+    """Turn any exception into the refusal of an edit: no request may end a training run.
 
     Raises:
         EditError: what was raised, in a sentence.

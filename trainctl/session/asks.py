@@ -1,4 +1,4 @@
-"""What the training loop was asked to do by itself, and what has come of it: whether it has looked and gone on."""
+"""What the training loop was asked to do itself (stop, checkpoint, evaluate), and whether it has done it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class _Ask:
 
 
 class Asks:
-    """Follows what was asked: it is done when the loop has looked and then begun another step, or ended if asked to.
+    """Tracks such requests: one is done when the loop has looked at its flag and begun another step, or has ended.
 
     The training thread adds, declines and ends; the I/O thread looks and writes, so that a step costs nothing.
 
@@ -34,30 +34,30 @@ class Asks:
     """
 
     def __init__(self, flags: Flags, position: Callable[[], int], give: Callable[[Event], object]) -> None:
-        self._flags = flags
+        self.flags = flags
         self._position = position
         self._give = give
         self._asks: list[_Ask] = []
 
     def add(self, request: str, action: str, who: str, step: int) -> None:
-        """Follow what was asked for just now; an action that is not the loop's is done already."""
+        """Track an action that was just asked for; actions that the loop does not do itself are ignored."""
         if action in LOOKS:
             times = 0 if action == "stop" else self._flag(action).times
             self._asks.append(_Ask(request, action, who, step, times))
 
     def decline(self, action: str, reason: str) -> None:
-        """Note that the loop has looked and cannot do it."""
+        """Note that the loop has looked at the flag and cannot do the action."""
         for ask in list(self._asks):
             if ask.action == action and self._looked(ask) is not None:
                 ask.declined = reason
 
     @property
     def looks(self) -> tuple[str, ...]:
-        """The actions that the loop looks for."""
-        return self._flags.looked_at
+        """The actions whose flags the loop has looked at."""
+        return self.flags.looked_at
 
     def write(self) -> None:
-        """Tell what is new."""
+        """Write events for everything that has changed."""
         for ask in list(self._asks):
             looked = self._looked(ask)
             if ask.declined is not None:
@@ -72,7 +72,7 @@ class Asks:
                 self._give(Event(ask.id, "done", reason=reason))
 
     def end(self, step: int, total: int | None, *, has_failed: bool) -> str | None:
-        """Tell how it stands at the end of the run; return by whom it was stopped, and where, if it was."""
+        """Settle all requests at the end of the run; return who stopped it and at which step, if anybody did."""
         self.write()
         stopped = None
         for ask in list(self._asks):
@@ -93,8 +93,8 @@ class Asks:
 
     def _looked(self, ask: _Ask) -> int | None:
         if ask.action == "stop":
-            return self._flags.stop_seen
+            return self.flags.stop_seen
         return next((step for times, step in self._flag(ask.action).looks if times >= ask.times), None)
 
     def _flag(self, action: str) -> Flag:
-        return self._flags.checkpoint if action == "checkpoint" else self._flags.evaluate
+        return self.flags.checkpoint if action == "checkpoint" else self.flags.evaluate

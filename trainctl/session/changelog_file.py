@@ -1,4 +1,4 @@
-"""The changelog of the run that is being executed, and its file. The file is written first, always."""
+"""The changelog of the current run, and its file. The file is always written before memory changes."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from trainctl.config.changelog import Changelog, Edit, base_section, merge, put, section
+from trainctl.config.changelog import Changelog, Edit, base_section, before_of, merge, put, section
 from trainctl.config.keys import is_within, leaves
 from trainctl.errors import EditError
 from trainctl.rundir import files
-from trainctl.rundir.edits import Applied, applied_edits, before_of, with_replaced
+from trainctl.rundir.edits import Applied, applied_edits, with_replaced
 
 
 class ChangelogFile:
-    """Writes one edit by appending its part to the file, so that it costs the same however many there are.
+    """Records an edit by appending one part to the file, so the cost does not grow with the number of edits.
 
-    The file is written again, atomically, where appending would not do: the first time in an attempt, for a second edit
-    of one step (it is merged with the first), for a step before the last one, when the file is not as we left it, and
-    for an edit without a comment, by which a reader knows that an end mark must follow.
+    The file is rewritten atomically where appending is not enough: the first time in an attempt, for a second edit
+    of one step (it is merged with the first), for a step before the last one, when another process changed it, and for
+    an edit without a comment, by which a reader knows that an end mark must follow.
 
     Args:
         path: of the file.
@@ -36,7 +36,7 @@ class ChangelogFile:
 
     def __init__(self, path: Path, changelog: Changelog, applied: Sequence[Applied] | None = None) -> None:
         self.has_rest = changelog.cut_off is not None
-        self._path = path
+        self.path = path
         self._base, self._first = changelog.base, leaves(changelog.base)
         self._edits = {edit.step: edit for edit in merge(changelog.edits)}
         self._head = base_section(changelog.base)
@@ -52,7 +52,7 @@ class ChangelogFile:
         return Changelog(self._base, list(self._edits.values()))
 
     def write(self) -> None:
-        """Write the file as it is known here.
+        """Rewrite the whole file.
 
         Raises:
             OSError: it cannot be written; what was there stays.
@@ -60,7 +60,7 @@ class ChangelogFile:
         self._rewrite(self._sections)
 
     def add(self, edit: Edit) -> None:
-        """Record one edit, with the number that comes next; when this returns it is on disk.
+        """Record one edit under the next number; when this returns, the edit is on disk.
 
         Raises:
             EditError: the record of the step cannot say it. OSError: it cannot be written.
@@ -105,12 +105,12 @@ class ChangelogFile:
         return values
 
     def _append(self, text: str) -> bool:
-        """Add a part to the end of the file, durably; say False where the file must be written again instead."""
+        """Append a part to the file and sync it; return False if the file must be rewritten instead."""
         if self._size is None:
             return False
         data = text.encode()
         try:
-            descriptor = files.open_to_write(self._path, os.O_WRONLY | os.O_APPEND)
+            descriptor = files.open_to_write(self.path, os.O_WRONLY | os.O_APPEND)
         except FileNotFoundError:
             return False
         try:
@@ -128,7 +128,7 @@ class ChangelogFile:
         return True
 
     def _take_back(self, descriptor: int, size: int) -> None:
-        """Cut off a part that is not wholly written (a full disk); what stays has no end mark and does not count."""
+        """Cut off a partly written part (disk full); without an end mark it would not count anyway."""
         self._size = None
         with contextlib.suppress(OSError):
             os.ftruncate(descriptor, size)
@@ -136,5 +136,5 @@ class ChangelogFile:
 
     def _rewrite(self, sections: dict[int, str]) -> None:
         text = self._head + "".join(sections.values())
-        files.write_atomic(self._path, text)
+        files.write_atomic(self.path, text)
         self._size = len(text.encode())

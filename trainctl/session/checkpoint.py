@@ -1,4 +1,4 @@
-"""Going on from a checkpoint: the config, and what hangs on it, become what they were at its step."""
+"""Resuming from a checkpoint: config, bindings and schedule go back to the state at its step."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _VERSION = 1
 
 
 def state_dict(session: Session | None, step: int, seed: int | None, *, rng: bool) -> dict[str, Any]:
-    """Return what a checkpoint needs of a session: the step, the keys that were edited until then, by their values.
+    """Return the session's part of a checkpoint: the step, and the values of all keys edited so far.
 
-    The metrics until then are written first: who goes on from the checkpoint will not log them again.
+    Metrics are flushed first, because a run that resumes from the checkpoint does not log them again.
     """
     state: dict[str, Any] = {"version": _VERSION, "step": step, "seed": seed, "run": None, "edited": {}}
     if session is not None:
@@ -37,7 +37,7 @@ def state_dict(session: Session | None, step: int, seed: int | None, *, rng: boo
 
 
 def check(state: Mapping[str, Any]) -> None:
-    """Refuse what `state_dict` has not returned.
+    """Refuse a state that `state_dict` did not return.
 
     Raises:
         SettingError: it is something else, or of a newer version.
@@ -51,13 +51,13 @@ def check(state: Mapping[str, Any]) -> None:
 
 
 def put_back_random(state: Mapping[str, Any]) -> None:
-    """Set the random states, if the state was taken with them."""
+    """Restore the random states, if the checkpoint has them."""
     if state.get("rng"):
         random_states.put_back(state["rng"])
 
 
 def values_at(changelog: Changelog, step: int, also: Collection[str] = ()) -> dict[str, Any]:
-    """Return the values at a step of all keys that were edited until then, and of those in `also`."""
+    """Return the values at a step of all keys edited up to it, and of the keys in `also`."""
     config = changelog.at(step)
     edited = {key for edit in changelog.edits if edit.step <= step for key in edit.values}
     return {key: value_of(config, key) for key in sorted(edited.union(also))}
@@ -74,7 +74,7 @@ def value_of(config: Any, key: str) -> Any:
 
 
 def resume(session: Session, step: int, state: Mapping[str, Any]) -> None:
-    """Let a session go on after `step`: fold the changelog, run bindings and hooks, plan what is still to come.
+    """Resume a session after `step`: fold the changelog, run bindings and hooks, and schedule the edits still to come.
 
     Edits of a replayed run until then are recorded as its replay would have done, those of a checkpoint from another
     run dir as one edit at `step`. Metrics of later steps are superseded.
@@ -92,14 +92,14 @@ def resume(session: Session, step: int, state: Mapping[str, Any]) -> None:
         if foreign is not None:
             session.applier.scheduled(step, Scheduled(foreign, source, is_recorded=False))
         own = session.record.changelog
-        session.schedule = session.replaying.plan(own, after=step)
+        session.schedule = session.replay.plan(own, after=step)
         session.metrics.go_on_after(step)
         session.begun = step
         session.applier.go_back(step, values_at(own, step, session.applier.touched))
 
 
 def _foreign(own: Changelog, step: int, state: Mapping[str, Any]) -> Edit | None:
-    """Return what a checkpoint of another run dir has changed and our changelog does not tell of."""
+    """Return the changes in a checkpoint of another run dir that are missing from this run's changelog."""
     config = own.at(step)
     values = {key: value for key, value in state.get("edited", {}).items() if not is_same(value_of(config, key), value)}
     note, first = f"as in the checkpoint of {state.get('run')}", leaves(own.base)

@@ -1,4 +1,4 @@
-"""Whether a config differs from a recorded one in more than it may."""
+"""The check whether a config differs from a recorded one in keys that must not differ."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class DriftCheck:
         self._recorded, self._config, self._settings, self._run = recorded, config, settings, run
 
     def __call__(self, source: str, allowed: str, *, ignore: Collection[str], is_silent: bool) -> None:
-        """Refuse a config that differs, but for keys that may.
+        """Refuse a config that differs in a key that must not.
 
         Args:
             source: where the record was read from, for the sentence.
@@ -65,7 +65,7 @@ class DriftCheck:
 
 
 def _given_by_resolvers(config: DictConfig, keys: Collection[str], run: RunDir | None) -> set[str]:
-    """Return those of the keys whose value a resolver gives: a drawn one, or by the same call as in the record."""
+    """Return the keys whose value comes from a resolver: a drawn value, or the same call as in the record."""
     called = recorded_by_value(config).keys() & set(keys)
     if not called:
         return set()

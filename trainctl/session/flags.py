@@ -1,13 +1,13 @@
-"""What a training loop is asked to do by itself: it looks when it likes, and nothing is forgotten until it has."""
+"""The flags by which a training loop is asked to do something; each stays up until the loop has looked at it."""
 
 from __future__ import annotations
 
 
 class Flag:
-    """Up from the step at which it is raised until the end of the first step in which the loop has looked at it.
+    """A flag that stays up until the end of the first step in which the loop has looked at it.
 
-    So a loop that looks at every hundredth step sees it, one that looks twice in a step sees it twice, and none sees it
-    in two steps.
+    So a loop that looks every hundred steps sees it, a loop that looks twice in a step sees it twice, and no loop sees
+    it in two steps.
     """
 
     __slots__ = ("_is_up", "looks", "seen", "times", "was_looked_at")
@@ -20,13 +20,13 @@ class Flag:
         self.looks: list[tuple[int, int]] = []  # each first look while it was up: that number, and the step
 
     def put_up(self) -> None:
-        """Ask again; asked twice before the loop has looked, it is told once."""
+        """Raise the flag; raised twice before the loop has looked, it is seen once."""
         self._is_up = True
         self.seen = None
         self.times += 1
 
     def look(self, step: int) -> bool:
-        """Return whether it is up for the loop, which is at `step`; a first look while it is up is noted in `seen`."""
+        """Return whether the flag is up at `step`; the first look while it is up is noted in `seen`."""
         self.was_looked_at = True
         if self._is_up and self.seen is None:
             self.seen = step
@@ -36,7 +36,7 @@ class Flag:
 
 
 class Flags:
-    """All that a loop may be asked: `stop` stays, the others are asked for again each time."""
+    """All flags of a loop: `stop` stays up, the others must be raised anew each time."""
 
     __slots__ = ("checkpoint", "evaluate", "looks_at_stop", "stop", "stop_seen")
 
@@ -48,7 +48,7 @@ class Flags:
         self.evaluate = Flag()
 
     def look_at_stop(self, step: int) -> bool:
-        """Return `stop` for the loop, which is at `step`."""
+        """Return `stop`, and note at which step the loop first saw it."""
         self.looks_at_stop = True
         if self.stop and self.stop_seen is None:
             self.stop_seen = step
@@ -56,6 +56,6 @@ class Flags:
 
     @property
     def looked_at(self) -> tuple[str, ...]:
-        """What the loop has looked at, and so can be asked for."""
+        """The flags that the loop has looked at, and so can be asked for."""
         flags = {"checkpoint": self.checkpoint.was_looked_at, "evaluate": self.evaluate.was_looked_at}
         return tuple(name for name, was in {**flags, "stop": self.looks_at_stop}.items() if was)

@@ -1,4 +1,4 @@
-"""The session where there is no run: in a project's unit tests, in a script that nothing records."""
+"""The session where no run is recorded: in a project's unit tests, or in a plain script."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class IdleLive(Live):
         """Do nothing: there are no edits to follow."""
 
     def bind(self, target: Any, *path: str, **options: Any) -> Any:
-        """Return what does nothing: the config need not have the keys here."""
+        """Return a binding that does nothing; the config need not have the keys."""
         return _unbound
 
 

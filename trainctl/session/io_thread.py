@@ -1,4 +1,4 @@
-"""The daemon thread beside a training: it takes requests in and writes metrics and progress out."""
+"""The daemon thread beside the training thread: it reads requests and writes metrics and progress."""
 
 from __future__ import annotations
 
@@ -32,10 +32,9 @@ _PATIENCE_S = 5.0  # a file system that does not answer must not keep a run from
 
 
 class Position(NamedTuple):
-    """Where a training is; `total` is None when it is not known.
+    """The progress of a training; `total` is None when it is not known.
 
-    `stretch` is new when the steps go on from another one than the last: how often they have, and the step before the
-    first since then.
+    `stretch` changes when a resume moves the step count: how many resumes there were, and the step they went to.
     """
 
     step: int
@@ -45,16 +44,16 @@ class Position(NamedTuple):
 
 
 class Pump:
-    """Moves what lies in files to the training thread and back, so that `step()` touches no file system.
+    """Moves data between files and the training thread, so that `step()` never touches a file system.
 
     Args:
         run: whose files.
         poll_s: seconds between two looks into the inbox.
         taken: where requests are put for the training thread.
-        seen: ids of requests that have an answer already.
-        position: returns where the training is.
-        reads: knows who has read the keys of edits.
-        asks: knows what the loop has done of what it was asked.
+        seen: ids of requests that are answered already.
+        position: returns the progress of the training.
+        reads: watches who reads the keys of edits.
+        asks: tracks what the loop was asked to do.
     """
 
     def __init__(
@@ -89,7 +88,7 @@ class Pump:
         self._thread = threading.Thread(target=self._work, name="trainctl-pump", daemon=True)
 
     def start(self) -> None:
-        """Take what lies there already, so that the first step knows of it, and begin to look after the rest.
+        """Take the requests that are there already, so that the first step sees them, and start the thread.
 
         Raises:
             JobError: the system starts no more threads.
@@ -99,7 +98,7 @@ class Pump:
         start_thread(self._thread, "the thread that reads requests and writes metrics")
 
     def stop(self) -> bool:
-        """End the thread, take what has come until now, and write what is left; say whether the thread ended."""
+        """End the thread, take the last requests, and write what is left; return whether the thread ended."""
         self._stop.set()
         self._thread.join(_PATIENCE_S)
         if self._thread.is_alive():
@@ -112,7 +111,7 @@ class Pump:
         return True
 
     def look(self, *, settled: bool = False) -> None:
-        """Take the new requests of the inbox, in order of their names; with `settled`, half-written ones too.
+        """Take new requests from the inbox, in order of their names; with `settled`, also files that may be unfinished.
 
         Raises:
             OSError: the inbox cannot be listed.
@@ -156,7 +155,7 @@ class Pump:
                 self._is_failing = False
             except Exception as error:  # noqa: BLE001  # whatever it is, requests after it must still be taken
                 if not self._is_failing:
-                    log.error("looking after %s failed: %s: %s", self._run.path, type(error).__name__, error)
+                    log.error("the I/O thread of %s failed: %s: %s", self._run.path, type(error).__name__, error)
                 self._is_failing = True
 
     def _round(self) -> None:
@@ -174,7 +173,7 @@ class Pump:
             self._write_progress()
 
     def _note_pace(self, position: Position, now: float) -> None:
-        """Look which step runs: the time per step leaves out pauses, resumes, and what comes before the first step."""
+        """Note the current step for the pace, which leaves out pauses, resumes, and the time before the first step."""
         if position.stretch != self._stretch or position.is_paused:
             self._stretch, self._pace = position.stretch, Pace()
         elif position.step > position.stretch[1]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from typing import Any, TypeVar
 
@@ -12,28 +11,21 @@ from omegaconf import DictConfig
 
 from trainctl.attempt import attempt as attempts
 from trainctl.attempt.attempt import Attempt
-from trainctl.attempt.rank import distributed, rank, world_size
 from trainctl.config.settings import settings_of
 from trainctl.errors import SettingError
 from trainctl.rundir.compare import FINGERPRINT, fingerprint
-from trainctl.rundir.events import RUN_ENDED
-from trainctl.rundir.request import Request
 from trainctl.rundir.summary import PreviousAttempt
+from trainctl.session import binding
 from trainctl.session import checkpoint as resume
-from trainctl.session import values as binding
-from trainctl.session.flags import Flags
-from trainctl.session.io_thread import Position
-from trainctl.session.listeners import Hook
-from trainctl.session.loops import Loops
-from trainctl.session.open import open_session
-from trainctl.session.progress_bar import tracked
+from trainctl.session.loops import Loops, tracked
+from trainctl.session.open import Where, open_session
 from trainctl.session.ranks import leader
 from trainctl.session.ranks.follower import Follower
 from trainctl.session.ranks.leader import Leader
 from trainctl.session.ranks.protocol import Agree
 from trainctl.session.schedule import NEVER
-from trainctl.session.step import Session, lost_error, missed_error
-from trainctl.session.values import Now, build
+from trainctl.session.step import Session
+from trainctl.session.values import Hook, Now, build
 
 Item = TypeVar("Item")
 HookType = TypeVar("HookType", bound=Hook)
@@ -46,7 +38,7 @@ class Live:
     Attributes:
         now: the current config as plain objects; a new one after each edit.
         step_number: the number of the step that runs; 0 before the first step.
-        seed: the seed of this run, the same on all ranks; None elsewhere than on rank 0 until the ranks have met.
+        seed: the seed of this run, the same on all ranks; on other ranks than 0 it is None until the ranks have met.
     """
 
     __slots__ = (
@@ -55,7 +47,7 @@ class Live:
     )
 
     def __init__(self, config: DictConfig, attempt: Attempt | None, *, agree: Agree | None = None) -> None:
-        """Open the session of an attempt; without one it is that of another rank than 0."""
+        """Open the session of an attempt; without an attempt, the session of another rank than 0."""
         self.config = config
         self.step_number = 0
         self._goal: int | None = None
@@ -65,27 +57,27 @@ class Live:
         self._pid = os.getpid()
         self._previous = None if attempt is None else attempt.previous
         self._agree, self._has_joined = agree, False
-        self._flags = Flags()
         self._next = 1  # the first step looks for other ranks
         self._files: Session | None = None
         self.seed: int | None = settings_of(config).seed
         self.now: Now = build(config)
-        taken: deque[Request] = deque()
-        self._taken: deque[Request] | tuple[()] = taken
+        self._taken: Sized = ()  # what the session's thread has taken in
         self._member: Session | Follower | None
         if attempt is None:
-            self._member = Follower(config, self._flags, self._show)
+            self._member = Follower(config, self._show)
         else:
             self.seed = attempt.seed
-            opened = open_session(config, attempt, taken, self._flags, position=self._position, show=self._show)
+            opened = open_session(config, attempt, where=self._where, show=self._show)
             self._member = self._files = opened
+            self._taken = opened.intake.taken
             self.now = opened.applier.now  # the seed may have been written into the config
+        self._flags = self._member.flags
         self._engine: Session | Leader | Follower | None = self._member
 
     def step(self) -> int:
-        """Begin the next step and return its number (1, 2, …); what was asked for since is applied first.
+        """Begin the next step and return its number (1, 2, …); requests that have come meanwhile are applied first.
 
-        While the run is paused it waits here.
+        While the run is paused, this call waits.
 
         Raises:
             EditError: a scheduled edit cannot be applied. RunDirError: it cannot be recorded.
@@ -96,19 +88,19 @@ class Live:
         return step
 
     def epoch(self) -> None:
-        """Begin an epoch, before its first step: edits of keys that change only between epochs take effect here.
+        """Begin an epoch, before its first step: edits of keys with `when: epoch` take effect here.
 
-        So do all others that have come: it opens the next step as `step()` would, and `step()` then only counts it.
+        So do all other edits that are due: this opens the next step as `step()` would; `step()` then only counts it.
         """
         self._loops.note_epoch()
         self._begin(self.step_number + 1, is_epoch=True)
 
     @property
     def total(self) -> int | None:
-        """The step at which the training will be done, shown as goal; None when it is not known.
+        """The last step of the training; None when it is not known.
 
-        It is what was set here, else what the outermost loop of `track` tells: none in the second of several loops,
-        such as one for each epoch. `live.total = epochs * len(batches)` tells it there.
+        It is the value that was set, else derived from the outermost loop of `track`. With several such loops, as one
+        per epoch, it cannot be derived: set `live.total = epochs * len(batches)`.
         """
         step = self.step_number
         total = self._loops.total(step) if self._goal is None else self._goal
@@ -119,9 +111,9 @@ class Live:
         self._goal = step
 
     def track(self, iterable: Iterable[Item], total: int | None = None) -> Iterator[Item]:
-        """Yield the items, each at the start of a new step; `total` is their number, if they do not tell their own.
+        """Yield the items, beginning a step for each; `total` is their number, for iterables without a length.
 
-        On a terminal there is a bar, with the latest metrics.
+        On a terminal a progress bar shows the latest metrics.
         """
         if total is None and isinstance(iterable, Sized):
             total = len(iterable)
@@ -133,7 +125,7 @@ class Live:
             self._loops.end(loop)
 
     def log(self, values: Mapping[str, Any] | None = None, /, **more: Any) -> None:
-        """Write metrics of the current step to `metrics.jsonl`; costs no file access here.
+        """Log metrics of the current step to `metrics.jsonl`; the I/O thread writes them.
 
         Raises:
             TypeError: a value is not a number, text, bool, None, or a list of those.
@@ -156,7 +148,7 @@ class Live:
     def add_binding(self, apply: Callable[[Now], object]) -> None:
         """Call `apply(live.now)` at once, after each edit (before the hooks), and after a resume.
 
-        In the training thread. For what must always agree with the config although nobody reads it there at each step.
+        It runs in the training thread. Use it for objects that must agree with the config but do not read it.
         """
         if self._member is not None:
             self._member.listeners.bindings.append(apply)
@@ -165,20 +157,21 @@ class Live:
             self._member.listen_anew()
 
     def lock_unbound(self, trainer: str | None) -> None:
-        """Lock the keys that no binding follows while `trainer` (its name) trains; None opens them again.
+        """Lock the keys that no binding follows while `trainer` (its name) trains; None unlocks them.
 
-        For callbacks of frameworks, whose objects are built before the training. Keys that `trainctl.controls` names
-        stay as it says, and with a hook (`on_edit`), which gets every edit, all of them stay open.
+        For framework callbacks: a trainer's objects are built before training, so edits of other keys would have no
+        effect. Keys in `trainctl.controls` stay as they are, and a hook (`on_edit`), which gets every edit, keeps all
+        keys open.
         """
         if self._member is not None:
             self._member.lock_unbound(trainer)
 
     def action(self, name: str) -> Callable[[CallType], CallType]:
-        """Let `name` be asked for by page and command line: a decorator for the function that does it.
+        """Declare an action that page and command line can ask for: a decorator for the function that does it.
 
         It is called in the training thread at the start of a step, after the edits of that step. Its arguments are
         given by name and need annotations: `str`, `int`, `float`, `bool`, a `Literal` of such values, or one of these
-        `| None`. Random numbers that it draws are put back. If it raises, who asked is told, and training goes on.
+        `| None`. The global random states are restored after it. If it raises, the requester is told; training goes on.
 
         Raises:
             SettingError: the name is invalid or taken, or an argument cannot be given from outside.
@@ -220,7 +213,7 @@ class Live:
         return bound
 
     def _log_change(self, values: Mapping[str, Any]) -> None:
-        """Log what a binding tells, unless it stands in the record already: a run that went on has no other rows."""
+        """Log values of a binding unless the record has them already: a resumed run must log the same rows."""
         if self._files is None:
             return
         if self._told is None:
@@ -260,16 +253,16 @@ class Live:
         return self._flags.evaluate.look(self.step_number)
 
     def decline(self, action: str, reason: str) -> None:
-        """Say why the loop cannot do what it was asked for and has looked at; `action` is "evaluate" or "checkpoint".
+        """Say why the loop cannot do an action whose flag it has looked at; `action` is "evaluate" or "checkpoint".
 
-        Otherwise what it has looked at counts as done once it begins another step.
+        Without this the action counts as done once the loop begins another step.
         """
         if self._files is not None:
             self._files.asks.decline(action, reason)
 
     @property
     def resuming(self) -> bool:
-        """Whether an earlier attempt of this run has begun: then look for its checkpoint.
+        """Whether an earlier attempt of this run has begun; if so, look for its checkpoint.
 
         Raises:
             SettingError: as `previous_attempt`.
@@ -283,15 +276,7 @@ class Live:
         Raises:
             SettingError: this is another rank than 0, and it has not heard of rank 0 yet.
         """
-        member = self._member
-        if not isinstance(member, Follower):
-            return self._previous
-        if member.agreement is None and world_size() > 1:
-            raise SettingError(
-                f"live.previous_attempt is not known yet on rank {rank()}: initialise torch.distributed before "
-                "trainctl.live(cfg), or give trainctl.live(cfg, agree=…)"
-            )
-        return member.previous
+        return self._member.previous_attempt if isinstance(self._member, Follower) else self._previous
 
     @property
     def is_open(self) -> bool:
@@ -299,15 +284,15 @@ class Live:
         return self._member is not None and os.getpid() == self._pid
 
     def state_dict(self, *, rng: bool = False) -> dict[str, Any]:
-        """Return what a checkpoint needs of this session, as plain values; take it at the end of a step.
+        """Return the session's part of a checkpoint, as plain values; call it at the end of a step.
 
         Args:
-            rng: with the states of the global random generators of `random`, NumPy and torch, of those that are loaded.
+            rng: include the global random states of `random`, NumPy and torch, as far as they are loaded.
         """
         return resume.state_dict(self._files, self.step_number, self.seed, rng=rng)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a checkpoint: as `resume`, and its random states are set if it has them.
+        """Resume from a checkpoint, as `resume` does, and restore its random states if it has them.
 
         In another run dir than the checkpoint's, the edits until then are recorded here as one edit at its step.
 
@@ -319,9 +304,9 @@ class Live:
         resume.put_back_random(state)
 
     def resume(self, step: int) -> None:
-        """Go on after `step`: config and bindings become what they were there, later edits come again at their steps.
+        """Resume after `step`: config and bindings go back to their values at that step; later edits are applied again.
 
-        Register hooks and bindings first: they run here. `live.step()` then begins the step after. Every rank calls it.
+        Register hooks and bindings first: they run here. `live.step()` begins the next step. Every rank calls this.
 
         Raises:
             SettingError: the step is not a whole number from 0.
@@ -343,9 +328,9 @@ class Live:
             self._engine.meet_for(step, go_on) if isinstance(self._engine, Leader) else go_on()
 
     def done(self, value: Any = None) -> None:
-        """Write down that the run is done, with its return value; for a program whose process ends before it returns.
+        """Record that the run is done, with its return value; for programs whose process ends before the task returns.
 
-        Call it last: the session is closed, and how the process ends no longer matters. On other ranks than 0 it does
+        Call it last: it closes the session, and how the process ends no longer matters. On other ranks than 0 it does
         nothing.
 
         Raises:
@@ -355,10 +340,10 @@ class Live:
         if attempt is not None:
             attempt.settle(value)
 
-    def close(self, reason: str = RUN_ENDED) -> None:
-        """End the session: requests that are left are rejected with `reason`, metrics and progress are written.
+    def close(self) -> None:
+        """End the session: reject the requests that are left, and write metrics and progress.
 
-        Called by the end of the run. A second call, or one in a forked child, does nothing.
+        The end of the run calls this. A second call, or one in a forked child, does nothing.
 
         Raises:
             EditError: the replayed run has edits at steps that this one has not reached.
@@ -371,14 +356,7 @@ class Live:
             self._engine.close()
         else:
             self._engine, self._next = None, NEVER
-        if opened.pump.stop():
-            opened.reads.end(self.step_number)
-            opened.end_asks(self.step_number, self._position().total)
-            opened.reject_left(reason)
-            opened.note_environment()
-        error = missed_error(opened, self.step_number) or lost_error(opened)
-        if error is not None:
-            raise error
+        opened.close(self.step_number, self.total)
 
     def _begin(self, step: int, *, is_epoch: bool) -> None:
         if not self._has_joined:
@@ -394,12 +372,14 @@ class Live:
                 self.seed = engine.seed
 
     def meet(self) -> None:
-        """Meet the other ranks now, if they can be found already; else that is done at the first step."""
-        if self._agree is not None or distributed() is not None:
+        """Meet the other ranks now if they can be found already, else at the first step."""
+        if leader.can_be_found(self._agree):
             self._begin(0, is_epoch=False)
+        elif self._files is not None:
+            leader.warn_of_draws(self._files)
 
     def _join(self) -> None:
-        """Find the other ranks, if there are any: from now on this one takes and applies edits as all of them do."""
+        """Find the other ranks, if there are any; from then on all ranks apply the same edits."""
         self._has_joined = True
         agreement = leader.find(self._agree, settings_of(self.config).sync_every)
         if agreement is None:
@@ -408,10 +388,9 @@ class Live:
             self._engine = leader.join(self._member, agreement)
             self._taken = ()  # what has come is looked at when the ranks meet
 
-    def _position(self) -> Position:
-        is_paused = self._files is not None and self._files.doing.is_paused
+    def _where(self) -> Where:
         stretch, total, step = self._stretch, self.total, self.step_number  # each before what may outrun it
-        return Position(step, total if total is None or step <= total else None, is_paused, stretch)
+        return step, total if total is None or step <= total else None, stretch
 
     def _show(self, now: Now) -> None:
         self.now = now

@@ -1,28 +1,25 @@
-"""Who takes the value of an edited key: the first read of it from the config, `live.now`, or the edit's own values.
+"""Watches who reads the value of an edited key first: from the config, from `live.now`, or from the edit in a hook.
 
-An edit changes the config, and nothing else. Whether that changes the training depends on who reads the key again, so
-that is watched, and written behind the answer: `read at step 8`, or `not read within 20 steps`.
+An edit changes the config and nothing else. Whether it changes the training depends on code that reads the key again,
+so the answer to a request tells that too: `read at step 8`, or `not read within 20 steps`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import logging
 import mmap
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 from omegaconf import DictConfig
 
 from trainctl.config import _omegaconf
 from trainctl.config.assign import node_of
-from trainctl.config.changelog import Edit
 from trainctl.errors import EditError
 from trainctl.rundir.edits import reading
 from trainctl.rundir.events import Event
@@ -48,7 +45,7 @@ class _Watched:
 
 
 class Reads:
-    """Watches the keys of edits until they are read. It alters no value and nothing of what the training does.
+    """Watches the keys of edits until they are read, without changing any value or the training.
 
     Reads of all threads count, and of children that are forked after the edit, such as the workers of a DataLoader; of
     the training thread those in `own()` do not, which are this package's. `live.step()` only asks `look` to tell what
@@ -74,7 +71,7 @@ class Reads:
 
     @contextlib.contextmanager
     def own(self) -> Iterator[None]:
-        """Let reads of this thread not count."""
+        """Do not count reads of this thread: the package's own code runs."""
         before, self._own = self._own, threading.get_ident()
         try:
             yield
@@ -83,7 +80,7 @@ class Reads:
 
     @contextlib.contextmanager
     def task(self) -> Iterator[None]:
-        """Let reads of this thread count, inside of `own()`: the task's own code is called."""
+        """Count reads of this thread again, inside `own()`: the task's code runs."""
         before, self._own = self._own, None
         try:
             yield
@@ -92,30 +89,28 @@ class Reads:
 
     @property
     def next_step(self) -> int:
-        """The step at which it is told what was not read; `NEVER` when there is nothing to tell."""
+        """The step at which unread keys are reported next; `NEVER` when there are none."""
         waiting = [one.step for one in list(self._owner.values()) if one.watched is None]
         return min(waiting) + WITHIN if waiting else NEVER
 
-    def changed(self, edit: Edit, given: Collection[str] = ()) -> tuple[Edit, Now]:
-        """Watch the keys of an edit that has just changed the config; return it and `live.now`, which note who reads.
+    def watch(self, edits: Iterable[tuple[str | None, Collection[str]]], step: int) -> None:
+        """Watch the keys of edits that have just changed the config at a step; the last one that set a key counts.
 
-        Keys in `given` are not watched.
-
-        Where several requests took effect at its step, the last one that set a key is the one whose value is read.
+        Args:
+            edits: the request of each, and its keys.
+            step: the one that begins.
         """
-        for part in edit.each if _omegaconf.IS_KNOWN else ():
-            left = {key for key in part.values if key in edit.values and key not in given and self._is_there(key)}
-            watched = _Watched(part.id, edit.step, left)
+        for request, keys in edits if _omegaconf.IS_KNOWN else ():
+            watched = _Watched(request, step, {key for key in keys if self._is_there(key)})
             for key in watched.left:
                 watched.marks[key] = self._marked = min(self._marked + 1, _MOST)
                 self._replace(key, watched)
-            if not left:  # it has only taken entries out
+            if not watched.left:  # it has only taken entries out
                 self._news.append(watched)
         self.arm()
-        return dataclasses.replace(edit, values=_Values(edit.values, self.take)), build(self._config, self)
 
     def _is_there(self, key: str) -> bool:
-        """Whether the config has a key: an edit may have taken it out, which nobody can read."""
+        """Whether the config has a key; an edit may have removed it."""
         try:
             node_of(self._config, key)
         except EditError:
@@ -123,13 +118,13 @@ class Reads:
         return True
 
     def arm(self) -> None:
-        """Watch the nodes of all keys that nobody has read: an edit may have put others into their places."""
+        """Watch the nodes of all unread keys again, since an edit may have replaced nodes."""
         for key in list(self._owner):
             with contextlib.suppress(EditError):
                 _omegaconf.watch(node_of(self._config, key), functools.partial(self.take, key))
 
     def followed(self, keys: Collection[str], apply: Callable[[Now], object]) -> set[str]:
-        """Return those of the keys whose values a binding takes, also by way of references; it is called for that."""
+        """Call a binding, and return the keys whose values it reads, also through interpolations."""
         found = _Taken()
         nodes = {key: node_of(self._config, key) for key in keys}
         for key, node in nodes.items():
@@ -144,7 +139,7 @@ class Reads:
         return found.taken
 
     def take(self, key: str) -> bool:
-        """Note that a key was read; say false if the read does not count. Any thread calls it."""
+        """Note that a key was read; return False if the read does not count. Any thread calls this."""
         if os.getpid() != self._pid:
             self._mark(key)
         elif self._own == threading.get_ident():
@@ -155,14 +150,14 @@ class Reads:
         return True
 
     def look(self, step: int) -> None:
-        """Tell of the keys that were not read in time, up to the start of this step."""
+        """Report the keys that were not read in time, up to the start of this step."""
         self._take_marked()
         for watched in list(self._owner.values()):
             if watched.watched is None and step >= watched.step + WITHIN:
                 self._tell_unread(watched, step)
 
     def end(self, step: int) -> None:
-        """Tell of all keys that were not read until the end of the run, whose last step was this."""
+        """Report all keys still unread at the end of the run; `step` was the last one."""
         self._take_marked()
         for watched in list(self._owner.values()):
             if watched.watched is None:
@@ -170,7 +165,7 @@ class Reads:
         self.write()
 
     def write(self) -> None:
-        """Write what there is to tell."""
+        """Write the events that are waiting."""
         self._take_marked()
         while self._news:
             one = self._news.popleft()
@@ -192,14 +187,14 @@ class Reads:
             self._marks[place] = 1
 
     def _take_marked(self) -> None:
-        """Note the reads of forked children; each edit of a key has a mark of its own."""
+        """Note the reads by forked children; each edit of a key has its own mark."""
         for key, watched in list(self._owner.items()):
             place = watched.marks[key]
             if place < _MOST and self._marks[place]:
                 self._note(key)
 
     def _replace(self, key: str, watched: _Watched) -> None:
-        """Watch a key for a new edit: of its value by the one before nothing can be said any more."""
+        """Watch a key for a new edit; the earlier edit of this key is no longer tracked."""
         before = self._owner.get(key)
         self._owner[key] = watched
         if before is not None:
@@ -217,7 +212,7 @@ class Reads:
 
 
 class _Taken:
-    """Notes which keys are taken from one `live.now`, in which all are watched."""
+    """Notes which keys are read from one `live.now` in which all keys are watched."""
 
     def __init__(self) -> None:
         self.seen: set[str] = set()
@@ -230,52 +225,3 @@ class _Taken:
     def take(self, key: str) -> bool:
         self.taken.add(key)
         return True
-
-
-class _Values(dict[str, Any]):
-    """The values of an edit as a hook gets them: it tells which of them the hook takes."""
-
-    def __init__(self, values: dict[str, Any], take: Callable[[str], bool]) -> None:
-        super().__init__(values)
-        self._take = take
-
-    def __getitem__(self, key: str) -> Any:
-        value = super().__getitem__(key)
-        self._take(key)
-        return value
-
-    def get(self, key: str, default: Any = None) -> Any:
-        self._take(key)
-        return super().get(key, default)
-
-    def __iter__(self) -> Iterator[str]:  # without it dict(values) would not ask for each item
-        return super().__iter__()
-
-    def items(self) -> Any:
-        return self._all().items()
-
-    def values(self) -> Any:
-        return self._all().values()
-
-    def copy(self) -> dict[str, Any]:
-        return self._all()
-
-    def __eq__(self, other: object) -> bool:
-        return self._all() == other
-
-    __hash__ = None  # as a dict
-
-    def __repr__(self) -> str:
-        return repr(self._all())
-
-    def __or__(self, other: Any) -> Any:
-        return self._all() | other
-
-    def __ror__(self, other: Any) -> Any:
-        return other | self._all()
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return dict, (self._all(),)
-
-    def _all(self) -> dict[str, Any]:
-        return {key: self[key] for key in self}

@@ -1,4 +1,4 @@
-"""What a run repeats, and what a live edit does to that: `trainctl.replay_mode`."""
+"""What a run repeats from the record, and what a live edit does to the rest of it (`trainctl.replay_mode`)."""
 
 from __future__ import annotations
 
@@ -8,21 +8,24 @@ from pathlib import Path
 
 from trainctl.attempt.attempt import Attempt
 from trainctl.config.changelog import Changelog, Edit
-from trainctl.session.schedule import NEVER, Repeat, Schedule, forked_at, plan
+from trainctl.config.settings import Settings
+from trainctl.rundir.paths import RunDir
+from trainctl.rundir.provenance import original_cwd
+from trainctl.session.schedule import NEVER, Repeat, Schedule, forked_at, own_repeats, plan, replayed_repeats
 
 log = logging.getLogger(__name__)
 
 
-class Replaying:
-    """The edits and actions that are known before a run starts: of a replayed run, and of its own earlier attempts.
+class ReplayPlan:
+    """The recorded edits and actions to repeat: of a replayed run, and of earlier attempts of this run.
 
     Args:
-        own_source: where the own changelog lies, for errors.
+        own_source: the path of the own changelog, for errors.
         replay: the replayed changelog; None when nothing is replayed.
-        source: what is replayed, as the person named it.
+        source: what is replayed, as the user named it.
         path: the same as a path.
         mode: `refuse`, `follow` or `fork`.
-        repeats: the actions.
+        repeats: the actions to repeat.
     """
 
     def __init__(
@@ -43,7 +46,7 @@ class Replaying:
         self._has_forked = False
 
     def plan(self, own: Changelog, after: int = 0) -> Schedule:
-        """Return what is to come after a step, by what our changelog says now."""
+        """Return the schedule after a step, given the current changelog of this run."""
         self._has_forked = self.forked_at(own) is not None
         source = f"the replayed {self.source}"
         schedule = plan(own, self._own_source, self._replay, source, mode=self._mode, repeats=self._repeats)
@@ -53,12 +56,12 @@ class Replaying:
         return schedule
 
     def parent(self, own: Changelog) -> dict[str, object] | None:
-        """Return what `run.yaml` names as parent of a run that has forked; None for all others."""
+        """Return the `parent` entry of `run.yaml` for a run that has forked; None for all others."""
         step = self.forked_at(own)
         return None if step is None else {"run": str(self._path), "step": step}
 
     def forked_at(self, own: Changelog) -> int | None:
-        """Return the step at which this run left what it replays; None when it has not."""
+        """Return the step at which this run forked from the replayed one; None if it has not."""
         step = forked_at(own, self._replay, self._mode)
         return None if step == NEVER else step
 
@@ -68,10 +71,10 @@ class Replaying:
         return None if self._replay is None else refusal(self.source, self._mode)
 
     def diverge(self, step: int, keys: Collection[str], schedule: Schedule, attempt: Attempt) -> list[Edit]:
-        """Take account of a live edit: `follow` leaves its keys out of the edits to come, `fork` drops all of these.
+        """Adapt the schedule to a live edit: `follow` removes its keys from scheduled edits, `fork` drops all of these.
 
         Returns:
-            What was left out.
+            The edits that were superseded.
         """
         if self._replay is None:
             return []
@@ -83,6 +86,15 @@ class Replaying:
             log.info("step %d: forked from %s; %d of its edits are left behind", step, self.source, left)
             attempt.update_run_yaml(parent={"run": str(self._path), "step": step})
         return []
+
+
+def replay_plan(run: RunDir, settings: Settings, replay: Changelog | None) -> ReplayPlan:
+    """Return what a run repeats: of the replayed run that its settings name, and of its own earlier attempts."""
+    path = None if settings.replay is None else original_cwd() / Path(settings.replay).expanduser()
+    repeats = own_repeats(run)
+    if path is not None:
+        repeats += replayed_repeats(path, repeats)
+    return ReplayPlan(str(run.changelog), replay, settings.replay, path, settings.replay_mode, repeats)
 
 
 def refusal(source: str | None, mode: str) -> str | None:

@@ -1,4 +1,4 @@
-"""The random states of `random`, NumPy and torch, as far as they are loaded; none is imported for this."""
+"""The global random states of `random`, NumPy and torch, as far as these are loaded; none is imported for this."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def take() -> dict[str, Any]:
 
 
 def put_back(state: Mapping[str, Any]) -> None:
-    """Set the random states that `take` returned; one whose library is not loaded here is passed over, and told."""
+    """Restore the random states that `take` returned; warn of those whose library is not loaded here."""
     numpy, torch = sys.modules.get("numpy"), sys.modules.get("torch")
     if "random" in state:
         version, words, gauss = state["random"]
@@ -52,7 +52,7 @@ def put_back(state: Mapping[str, Any]) -> None:
 
 @contextlib.contextmanager
 def kept() -> Iterator[None]:
-    """Leave the random states as they were before the block, so that what it draws changes nothing for the training."""
+    """Restore the random states after the block, so that numbers drawn in it do not change the training."""
     before = take()
     try:
         yield

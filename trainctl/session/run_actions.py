@@ -1,4 +1,4 @@
-"""Actions being done, at the start of a step, in the training thread."""
+"""Running actions at the start of a step, in the training thread."""
 
 from __future__ import annotations
 
@@ -17,14 +17,13 @@ from trainctl.session.actions import Action, Actions, said
 from trainctl.session.asks import Asks
 from trainctl.session.flags import Flags
 from trainctl.session.ranks.protocol import Task
-from trainctl.session.recovery import reject
 from trainctl.session.schedule import Repeat
 
 log = logging.getLogger(__name__)
 
 
-class Doing:
-    """Does actions in the order in which they come, after the edits of their step, and answers who asked."""
+class ActionRunner:
+    """Runs actions in the order in which they come, after the edits of their step, and answers the requests."""
 
     def __init__(self, actions: Actions, flags: Flags, answers: Answers, asks: Asks) -> None:
         self.is_paused = False
@@ -46,14 +45,14 @@ class Doing:
         self._due.append(repeat)
 
     def take_left(self) -> Iterator[Request]:
-        """Take the requests that have no answer."""
+        """Take the unanswered requests."""
         while self._due:
             one = self._due.popleft()
             if isinstance(one, Request):
                 yield one
 
     def work_off(self, step: int) -> None:
-        """Do all that is due.
+        """Run all actions that are due.
 
         Raises:
             EditError: an action of the replayed run cannot be done here.
@@ -69,7 +68,7 @@ class Doing:
         try:
             arguments = self._do(str(request.action), request.arguments)
         except EditError as error:
-            reject(request, self._answers, str(error))
+            self._answers.reject(request, str(error))
             return
         reason = _not_yet(str(request.action))
         event = Event.about(request, "applied", step=step, arguments=arguments or None, reason=reason)
@@ -94,7 +93,7 @@ class Doing:
         log.info("step %d: %s (again)", step, said(repeat.action, arguments))
 
     def _do(self, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Do one action and return its arguments as they were read.
+        """Run one action and return its parsed arguments.
 
         Raises:
             EditError: there is none of that name, its arguments are wrong, or it failed.
@@ -120,7 +119,7 @@ class Doing:
 
 
 def _not_yet(action: str) -> str | None:
-    """Say why an action that the loop does itself is not done when it was asked for."""
+    """Say why an action that the loop does itself is not done yet."""
     return f"the loop has not looked at {LOOKS[action]}" if action in LOOKS else None
 
 

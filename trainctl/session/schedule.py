@@ -1,7 +1,4 @@
-"""The edits that are known beforehand: of a replayed run, and of earlier attempts of this one.
-
-Actions that are done again: by a replay of the run, and by a further attempt of it.
-"""
+"""The schedule of recorded edits and actions: of a replayed run, and of earlier attempts of this run."""
 
 from __future__ import annotations
 
@@ -31,7 +28,7 @@ NEVER = 2**30 - 1
 
 
 def started_keys(edit: Edit) -> set[str]:
-    """Return the keys of an edit whose values are what an attempt was started with, and not a later request's."""
+    """Return the keys of an edit that an attempt was started with and that no later request changed."""
     found: set[str] = set()
     for part in edit.each:
         found = found | part.values.keys() if (part.id or "").startswith(STARTED) else found - part.values.keys()
@@ -40,7 +37,7 @@ def started_keys(edit: Edit) -> set[str]:
 
 @dataclass(frozen=True, slots=True)
 class Scheduled:
-    """One edit to come. One that is not recorded yet is from a replayed run; the others are our own changelog's."""
+    """One scheduled edit. If not recorded yet it comes from a replayed run, else from this run's own changelog."""
 
     edit: Edit
     source: str
@@ -53,7 +50,7 @@ class Scheduled:
 
 @dataclass(frozen=True, slots=True)
 class Repeat:
-    """One action to be done again at its step; one that is not recorded yet is a replayed run's.
+    """One action to repeat at its step; if it is not recorded yet it comes from a replayed run.
 
     `is_done` says that this run's own record tells already what has come of it.
     """
@@ -68,7 +65,7 @@ class Repeat:
 
 
 class Schedule:
-    """Edits and actions in order of their steps; of the edits at one step those of the replay come before our own."""
+    """Edits and actions in order of their steps; at one step, replayed edits come before the run's own."""
 
     def __init__(self, scheduled: Iterable[Scheduled] = (), repeats: Iterable[Repeat] = ()) -> None:
         self._left = deque(sorted(scheduled, key=lambda one: (one.step, one.is_recorded)))
@@ -80,11 +77,11 @@ class Schedule:
         return min(waiting[0].step if waiting else NEVER for waiting in (self._left, self._repeats))
 
     def take(self, step: int) -> list[Scheduled]:
-        """Return the edits up to and including `step`; they are not given twice."""
+        """Take the edits up to and including `step` out of the schedule."""
         return _take(self._left, step)
 
     def take_repeats(self, step: int) -> list[Repeat]:
-        """Return the actions up to and including `step`; they are not given twice."""
+        """Take the actions up to and including `step` out of the schedule."""
         return _take(self._repeats, step)
 
     @property
@@ -99,7 +96,7 @@ class Schedule:
         return sorted(edits | {one.step for one in self._repeats if not one.is_recorded})
 
     def supersede(self, keys: Collection[str]) -> list[Edit]:
-        """Leave these keys out of the replayed edits to come; return what was left out of each."""
+        """Remove these keys from the replayed edits to come; return what was removed."""
         kept: deque[Scheduled] = deque()
         dropped = []
         for one in self._left:
@@ -113,7 +110,7 @@ class Schedule:
         return dropped
 
     def drop_replayed(self) -> int:
-        """Drop all that the replayed run would still do; return how many edits that were."""
+        """Drop the rest of the replayed run; return how many edits were dropped."""
         kept = [one for one in self._left if one.is_recorded]
         dropped = len(self._left) - len(kept)
         self._left = deque(kept)
@@ -167,7 +164,7 @@ def plan(
 
 
 def first_live_edits(own: Changelog, replay: Changelog | None) -> dict[str, int]:
-    """Return each key that was edited live in a replay, with the step of its first such edit."""
+    """Return the keys edited live during a replay, each with the step of its first live edit."""
     known = {edit.step: edit.values for edit in merge(replay.edits)} if replay is not None else {}
     found: dict[str, int] = {}
     for edit in merge(own.edits):
@@ -179,7 +176,7 @@ def first_live_edits(own: Changelog, replay: Changelog | None) -> dict[str, int]
 
 
 def forked_at(own: Changelog, replay: Changelog | None, mode: str) -> int:
-    """Return the step from which on a replay went its own way; `NEVER` when it has not."""
+    """Return the step at which a replay forked; `NEVER` if it has not."""
     return min(first_live_edits(own, replay).values(), default=NEVER) if mode == "fork" and replay else NEVER
 
 
@@ -194,7 +191,7 @@ def read_replay(path: Path) -> Changelog:
 
 
 def read_own(run: RunDir) -> Changelog | None:
-    """Read what earlier attempts of a run wrote; None when there is nothing.
+    """Read the changelog of earlier attempts of a run; None if there is none.
 
     Raises:
         ChangelogError: it cannot be read, or is not a changelog.
@@ -216,14 +213,14 @@ _PREFIX = "replay-"
 
 
 def own_repeats(run: RunDir) -> list[Repeat]:
-    """Return what earlier attempts of a run did, but for `stop`: who starts it again wants it to go on."""
+    """Return the actions of earlier attempts of a run, except `stop`: a run that is started again is meant to go on."""
     return _repeats(read_events(run), str(run.events), ("stop",), is_recorded=True)
 
 
 def replayed_repeats(path: Path, own: Collection[Repeat]) -> list[Repeat]:
-    """Return what the run at `path` did, its `stop` only if that is how its last attempt ended; a file has edits only.
+    """Return the actions of the run at `path`, none for a file. A `stop` counts only if it ended the last attempt.
 
-    What an earlier attempt of ours has done already is left out.
+    Actions that an earlier attempt of this run has repeated already are left out.
     """
     if not path.is_dir():
         return []

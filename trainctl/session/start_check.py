@@ -1,17 +1,18 @@
-"""Whether a run starts from the config that was recorded: what Hydra composes, and what the program makes of it."""
+"""The check that a run starts from the recorded config: as composed by Hydra, and as changed by the program."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 
 from trainctl.attempt.reservation import in_use
+from trainctl.config._omegaconf import MISSING
 from trainctl.config.changelog import Changelog, put
-from trainctl.config.keys import is_within, leaves
+from trainctl.config.keys import is_within, leaves, name_in, split
 from trainctl.config.naming import current_swept
 from trainctl.config.settings import Settings, recorded, settings_of
 from trainctl.config.snapshot import leaves_of, moment_keys, recorded_by_value, snapshot
@@ -36,7 +37,7 @@ _REPLAY_ADVICE = (
 
 
 def check_start(run: RunDir, config: DictConfig, drawn: Collection[str] = ()) -> Settings:
-    """Refuse what would stop a run as soon as it has begun; nothing is made or changed for that.
+    """Refuse a start that would fail anyway, before anything is made or changed.
 
     What Hydra has composed now is compared with what it composed then: the program may set more before `live`, and keys
     that were `drawn` may differ.
@@ -116,18 +117,31 @@ def replayed_changelog(
 
 
 def started_with(changelog: Changelog) -> dict[str, Any]:
-    """Return what later attempts of a recorded run were started with in place of what step 0 says, by key."""
+    """Return the values that later attempts of a recorded run were started with instead of those of step 0, by key."""
     edits = [part for edit in changelog.edits for part in edit.each if (part.id or "").startswith(STARTED)]
     return {key: value for part in edits for key, value in part.values.items()}
 
 
 def _as_composed(base: Mapping[Any, Any], run: RunDir) -> dict[Any, Any]:
-    """Return the config of a record as Hydra had composed it."""
+    """Return a recorded config as Hydra had composed it, without changes by the program."""
     composed = read_record(run, COMPOSED).get(COMPOSED)
     found = copy.deepcopy(dict(base))
-    for key, value in composed.items() if isinstance(composed, dict) else ():
-        put(found, str(key), value)
+    before = {str(key): value for key, value in composed.items()} if isinstance(composed, dict) else {}
+    for key in (key for key, value in before.items() if value == MISSING):
+        _take_away(found, split(key))
+    for key, value in before.items():
+        put(found, key, value)
     return found
+
+
+def _take_away(container: dict[Any, Any], parts: Sequence[str]) -> None:
+    """Take an entry out of nested mappings, and those that are empty without it: the program had added them for it."""
+    name = name_in(container, parts[0])
+    below = container.get(name)
+    if len(parts) > 1 and isinstance(below, dict):
+        _take_away(below, parts[1:])
+    if len(parts) == 1 or below == {}:
+        container.pop(name, None)
 
 
 def _keys_of_axes(*configs: Mapping[Any, Any]) -> set[str]:

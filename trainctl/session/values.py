@@ -1,12 +1,10 @@
 """The current config as plain objects: `live.now.optim.lr` is an attribute read and nothing else.
 
-What follows the config by itself: `live.bind` sets it at once, after each edit, and after a resume.
+An edit makes a new object, and listeners are notified in a fixed order.
 """
 
 from __future__ import annotations
 
-import difflib
-import importlib
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
@@ -14,15 +12,14 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from trainctl.config.assign import resolved
-from trainctl.config.keys import split
-from trainctl.errors import SettingError
+from trainctl.config.changelog import Edit
 
 
 class Now:
     """One mapping of the config, its values resolved. Keys are attributes; those that are not identifiers go by `[]`.
 
-    It shows one moment: an edit makes a new one, so read `live.now` again at each step. A key whose value is missing or
-    cannot be resolved is not there.
+    It is a snapshot: an edit makes a new one, so read `live.now` at each step. Keys whose value is missing or cannot be
+    resolved are left out.
     """
 
     def __getitem__(self, key: Any) -> Any:
@@ -53,21 +50,21 @@ class Now:
 
 
 class Watch(Protocol):
-    """What notes who takes values of edited keys."""
+    """Notes reads of edited keys."""
 
     seen: set[str]  # the edited keys that were looked at while a value was read from the config
 
     def take(self, key: str) -> bool:
-        """Note that somebody has taken the value of a key."""
+        """Note a read of a key."""
 
 
 _DICT: Callable[[Now], dict[Any, Any]] = vars(Now)["__dict__"].__get__  # the attribute itself is watched below
 
 
 class UnreadNow(Now):
-    """A mapping in which values hang on edited keys: each is noted when it is taken, and an ordinary one from then on.
+    """A mapping with values that depend on edited keys: the first read of each is noted.
 
-    Until then it is not an attribute of the object, so Python asks `__getattr__` for it.
+    Until then such a value is not an attribute of the object, so Python calls `__getattr__` for it.
     """
 
     __slots__ = ("_trainctl_names", "_trainctl_unread", "_trainctl_watch")
@@ -119,8 +116,57 @@ class UnreadNow(Now):
         return Now, (), self.__dict__
 
 
+class EditedValues(dict[str, Any]):
+    """The values of an edit as a hook gets them; it notes which of them the hook reads."""
+
+    def __init__(self, values: dict[str, Any], take: Callable[[str], bool]) -> None:
+        super().__init__(values)
+        self._take = take
+
+    def __getitem__(self, key: str) -> Any:
+        value = super().__getitem__(key)
+        self._take(key)
+        return value
+
+    def get(self, key: str, default: Any = None) -> Any:
+        self._take(key)
+        return super().get(key, default)
+
+    def __iter__(self) -> Iterator[str]:  # without it dict(values) would not ask for each item
+        return super().__iter__()
+
+    def items(self) -> Any:
+        return self._all().items()
+
+    def values(self) -> Any:
+        return self._all().values()
+
+    def copy(self) -> dict[str, Any]:
+        return self._all()
+
+    def __eq__(self, other: object) -> bool:
+        return self._all() == other
+
+    __hash__ = None  # as a dict
+
+    def __repr__(self) -> str:
+        return repr(self._all())
+
+    def __or__(self, other: Any) -> Any:
+        return self._all() | other
+
+    def __ror__(self, other: Any) -> Any:
+        return other | self._all()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return dict, (self._all(),)
+
+    def _all(self) -> dict[str, Any]:
+        return {key: self[key] for key in self}
+
+
 def build(config: DictConfig, watch: Watch | None = None) -> Now:
-    """Return the values that the config has now; its `hydra` node is left out. `watch` is told who takes edited ones.
+    """Return the current values of the config without its `hydra` node; `watch` notes reads of edited keys.
 
     >>> from omegaconf import OmegaConf
     >>> build(OmegaConf.create({"optim": {"lr": 0.1}, "lr": "${optim.lr}", "weird-key": [1, {"a": 2}]}))
@@ -159,120 +205,37 @@ def _plain(value: Any) -> Any:
     return [_plain(inner) for inner in value] if isinstance(value, list) else value
 
 
-# Who binds the objects of a library, by the library's name. It is named here and imported only for an object of that
-# library, so a run without PyTorch never loads a line about it; imports between rooms stay one way.
-_BINDERS = {"torch": "trainctl.frameworks.torch"}
+Hook = Callable[[Edit], object]
 
 
-def bind(target: Any, path: tuple[str, ...], options: dict[str, Any], *, now: Now, log: Callable[..., object]) -> Any:
-    """Return the binding of `target`: called with a new `live.now`, it sets what is bound to the values there.
+class Listeners:
+    """Notifies of an edit in a fixed order: the other ranks, `live.now`, the bindings, the hooks of the task.
 
     Args:
-        target: what follows the config: an object of a known library, or any Python object.
-        path: its attribute (dotted), and the key that this follows.
-        options: what the library's binder takes.
-        now: the config's values now.
-        log: `live.log`.
+        show: takes the new `live.now`.
 
-    Raises:
-        SettingError: there is no such attribute, option, or key.
+    Attributes:
+        tell: notifies the other ranks, before the task's own code runs here, which may wait for them.
+        bindings, hooks: those of the task, in the order in which it added them.
     """
-    for kind in type(target).__mro__:
-        binder = _BINDERS.get(kind.__module__.partition(".")[0])
-        if binder is not None:
-            return importlib.import_module(binder).bind(target, path, options, now=now, log=log)
-    if options:
-        kind = type(target)
-        raise SettingError(
-            f"live.bind(…, {next(iter(options))}=…): {kind.__module__}.{kind.__qualname__} has no options to bind; "
-            'an attribute is bound by live.bind(object, "attribute", "key")'
-        )
-    return bind_attribute(target, path, now)
 
+    def __init__(self, show: Callable[[Now], object]) -> None:
+        self._show = show
+        self.tell: Callable[[Edit], object] = lambda _: None
+        self.bindings: list[Callable[[Now], object]] = []
+        self.hooks: list[Hook] = []
 
-class AttributeBinding:
-    """Keeps one attribute equal to one key."""
+    def hear(self, edit: Edit, told: Edit, now: Now) -> None:
+        """Notify all of them; hooks are not called for a resume that has changed nothing.
 
-    def __init__(self, owner: Any, name: str, key: str) -> None:
-        self._owner, self._name, self._key = owner, name, key
-
-    def __call__(self, now: Now) -> None:
-        setattr(self._owner, self._name, value_of(now, self._key))
-
-    def check_values(self, now: Now) -> None:
-        """Refuse values that the attribute cannot follow, before they are in effect.
-
-        Raises:
-            SettingError: the key has none, or is a mapping.
+        Args:
+            edit: what has changed.
+            told: the same edit for the hooks, with values that note which of them are read.
+            now: the new values.
         """
-        value_of(now, self._key)
-
-
-def bind_attribute(target: Any, path: tuple[str, ...], now: Now) -> AttributeBinding:
-    """Return the binding of an attribute of any Python object.
-
-    Raises:
-        SettingError: there is no such attribute or key.
-    """
-    owner, name, key = place_of(target, path, now)
-    return AttributeBinding(owner, name, key)
-
-
-def place_of(target: Any, path: tuple[str, ...], now: Now) -> tuple[Any, str, str]:
-    """Return the owner of a dotted attribute, its last name, and the key it follows; numbers index a sequence.
-
-    Raises:
-        SettingError: there is no such attribute or key.
-    """
-    if len(path) != 2 or not all(isinstance(part, str) for part in path):
-        raise SettingError(
-            f"live.bind({type(target).__name__}, {', '.join(map(repr, path))}) is not complete; "
-            'an attribute is bound by live.bind(object, "attribute", "key")'
-        )
-    attribute, key = path
-    value_of(now, key)
-    *above, name = attribute.split(".")
-    owner = target
-    for part in above:
-        owner = _member(owner, part, attribute)
-    _member(owner, name, attribute)
-    return owner, name, key
-
-
-def value_of(now: Now, key: str) -> Any:
-    """Return the value of a dotted key.
-
-    Raises:
-        SettingError: there is none, or it is a mapping.
-    """
-    value: Any = now
-    for part in split(key):
-        if not isinstance(value, Now) or part not in value:
-            known = sorted(leaves(now))
-            close = difflib.get_close_matches(key, known, n=3) or known[:20]
-            raise SettingError(f"live.bind(…, {key!r}): the config has no value there; keys are {', '.join(close)}")
-        value = value[part]
-    if isinstance(value, Now):
-        below = ", ".join(f"{key}.{name}" for name in sorted(map(str, value)))
-        raise SettingError(f"live.bind(…, {key!r}): that is a mapping, and one value is bound; below it are {below}")
-    return value
-
-
-def leaves(now: Now, above: str = "") -> list[str]:
-    """Return the dotted keys of all values."""
-    found = []
-    for name in now:
-        value, key = now[name], f"{above}{name}"
-        found += leaves(value, f"{key}.") if isinstance(value, Now) else [key]
-    return found
-
-
-def _member(owner: Any, name: str, attribute: str) -> Any:
-    if name.isdigit() and isinstance(owner, list | tuple) and int(name) < len(owner):
-        return owner[int(name)]
-    try:
-        return getattr(owner, name)
-    except AttributeError as error:
-        close = difflib.get_close_matches(name, [each for each in dir(owner) if not each.startswith("_")], n=3)
-        hint = f"; close to it are {', '.join(close)}" if close else ""
-        raise SettingError(f"live.bind(…, {attribute!r}): {type(owner).__name__} has no {name!r}{hint}") from error
+        self.tell(edit)
+        self._show(now)
+        for apply in self.bindings:
+            apply(now)
+        for hook in self.hooks if edit.values else ():
+            hook(told)

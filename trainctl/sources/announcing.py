@@ -1,4 +1,4 @@
-"""What a person should know about a source, said while the config is composed."""
+"""Messages about a source while the config is composed."""
 
 from __future__ import annotations
 

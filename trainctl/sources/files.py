@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from trainctl.config.loaded import Form, Loaded
-from trainctl.config.safe_yaml import read_document
 from trainctl.config.values import literal
+from trainctl.config.yaml import read_document
 from trainctl.errors import SourceError, UnreadableError
 from trainctl.formats.gin import read_gin
 from trainctl.formats.ini import read_ini

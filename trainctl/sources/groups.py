@@ -1,4 +1,4 @@
-"""What Hydra calls ours."""
+"""The names of trainctl's config groups in Hydra."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One text names a source: its kind, a slash, and where it is."""
+"""Reading a source by its text: the kind, a slash, and the place."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from typing import Any
 
 from trainctl.config.adopt import NEVER_LOADED
 from trainctl.config.loaded import Loaded
-from trainctl.config.safe_yaml import MAX_DEPTH
+from trainctl.config.yaml import MAX_DEPTH
 from trainctl.errors import SourceError
+from trainctl.rundir import files
+from trainctl.rundir.paths import RunDir
 from trainctl.rundir.provenance import original_cwd
 from trainctl.sources import remote
 from trainctl.sources.announcing import announce
-from trainctl.sources.copies import copy_of
 from trainctl.sources.files import read_file
 from trainctl.sources.runs import read_run
 
@@ -116,3 +117,19 @@ def taking_copies(runs: tuple[Path, ...]) -> Iterator[None]:
         yield
     finally:
         _with_copies.reset(token)
+
+
+def copy_of(source: str, run_path: Path) -> Loaded | None:
+    """Return the copy of a source that a run has; None when it did not use it.
+
+    Raises:
+        SourceError: what its `run.yaml` has is not a copy.
+    """
+    run = RunDir.at(run_path)
+    for record in files.read_mapping(run.run).get("from") or ():
+        if isinstance(record, dict) and record.get("source") == source:
+            try:
+                return Loaded.from_dict(record)
+            except TypeError as error:
+                raise SourceError(f"{run.run} has no copy of +from={source} that can be read: {error}") from error
+    return None

@@ -1,4 +1,4 @@
-"""What trainctl itself has left with a run on a server."""
+"""The record that trainctl itself has stored with a run on a server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sources that need a client of their own: read in a process apart, within a time limit.
+"""Sources that need their own client: read in a separate process, within a time limit.
 
 The clients start services and threads, of which a process that forks its jobs must have none, and what they ask may
 never be answered.

@@ -18,6 +18,7 @@ from trainctl.rundir.owner import check_owner
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.provenance import original_cwd
 from trainctl.rundir.status import read_status
+from trainctl.rundir.version import check_format
 from trainctl.sources.announcing import announce
 from trainctl.sources.files import parse_yaml, read_text
 from trainctl.sources.groups import GROUP, UNKNOWN_GROUP
@@ -34,11 +35,12 @@ def read_run(source: str, place: str) -> Loaded:
     Interpolations are as the run had them, but for keys that were edited.
 
     Raises:
-        SourceError: there is no such run, it is another user's, or it has no config (at that step).
+        SourceError: there is no such run, it is another user's, of a later format, or without a config (at that step).
     """
     run, step = _find(source, place)
     try:
         check_owner(run)
+        check_format(run)
     except RunDirError as error:
         raise SourceError(f"+from={source}: {error}") from None
     changelog = _changelog(run, source)

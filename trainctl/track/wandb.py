@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ from trainctl.formats.leveldb_log import read_records
 from trainctl.rundir import files
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.status import State
-from trainctl.track.client import Client
 from trainctl.track.names import to_wandb
 from trainctl.track.net import check_reachable
 from trainctl.track.spool import Row, Spool
@@ -226,3 +226,41 @@ def _count_rows(directory: Path, key: str) -> int:
     logs = (read_records(files.read_bytes(path, _LONGEST_LOG)) for path in directory.glob(_logs(key)))
     kinds = (wandb_internal_pb2.Record.FromString(data).WhichOneof("record_type") for log in logs for data in log)
     return sum(kind == "history" for kind in kinds)
+
+
+class Client:
+    """The process in which a tracker's library sends, known by its name: a program that ends does not wait for it.
+
+    Such a library finishes its runs by an exit handler that waits for its server as long as that takes. What it has not
+    sent by then is not lost: the run dir has it.
+
+    Args:
+        is_shared: says whether others use it too; then it is left alone.
+        forget: has the library let go of it.
+    """
+
+    def __init__(self, name: str, is_shared: Callable[[], bool], forget: Callable[[], None]) -> None:
+        self._name = name
+        self._is_shared = is_shared
+        self._forget = forget
+
+    def started(self) -> None:
+        """Come before the client's exit handler: exit handlers run in the opposite order to that in which they came."""
+        atexit.register(self._end)
+        current = attempt.current()
+        if current is not None:
+            current.watch_again()
+
+    def done(self) -> None:
+        """Leave the rest to the library: all is sent."""
+        atexit.unregister(self._end)
+
+    def _end(self) -> None:
+        import psutil  # for this rare case only
+
+        if not self._is_shared():
+            for child in psutil.Process().children():
+                if child.name() == self._name:
+                    child.kill()
+            with contextlib.suppress(Exception, SystemExit):  # the library notices that it is gone
+                self._forget()

@@ -1,4 +1,4 @@
-"""The live display on a terminal: what each slot does, below it how far the sweep is; lines of events scroll above."""
+"""The live display on a terminal: a line per slot and the progress of the sweep; event lines scroll above it."""
 
 from __future__ import annotations
 
@@ -109,55 +109,20 @@ class Display(Report):
         self._paint()
         self._become_plain()
 
-    def start(
-        self, position: int, path: Path, slot: str, attempt: int, passed: str = "", *, overrides: str = ""
-    ) -> None:
-        super().start(position, path, slot, attempt, passed, overrides=overrides)
+    def _began(self, position: int, path: Path, slot: str, overrides: str) -> None:
         shown = relative_to(path, self._sweep_dir) if self._sweep_dir is not None else path.name
         job = _Job(position, clean(f"{shown} {overrides}".rstrip()), time.monotonic(), Glance(RunDir.at(path)))
         self._jobs[self._free_line(slot)] = job
 
     def idle(self, position: int) -> None:
-        super().idle(position)
-        self._take_off(position)
+        for place, job in enumerate(self._jobs):
+            if job is not None and job.position == position:
+                self._jobs[place] = None
 
     def done(self, position: int, path: Path, seconds: float) -> None:
         super().done(position, path, seconds)
-        self._take_off(position)
-        self._finished += 1
+        self._finished += 1  # how soon a job fails does not tell how long the others take
         self._finished_s += seconds
-
-    def fail(
-        self,
-        position: int,
-        path: Path | None,
-        seconds: float,
-        reason: str,
-        tail: str,
-        log: Path | None,
-        *,
-        frame: str = "",
-    ) -> None:
-        super().fail(position, path, seconds, reason, tail, log, frame=frame)
-        self._take_off(position)  # how soon a job fails does not tell how long the others take
-
-    def wait(self, position: int, path: Path, *, is_equal: bool = False) -> None:
-        super().wait(position, path, is_equal=is_equal)
-        self._take_off(position)
-
-    def stop(self, position: int, path: Path, seconds: float, sentence: str) -> None:
-        super().stop(position, path, seconds, sentence)
-        self._take_off(position)
-
-    def skip(
-        self, position: int, path: Path, loss: str, change: str = "", *, is_shared: bool = False, stopped: str = ""
-    ) -> None:
-        super().skip(position, path, loss, change, is_shared=is_shared, stopped=stopped)
-        self._take_off(position)
-
-    def same(self, position: int, path: Path) -> None:
-        super().same(position, path)
-        self._take_off(position)
 
     def _free_line(self, slot: str) -> int:
         """Return the line of a slot: the first without a job among those of that name, a new one if there is none."""
@@ -167,11 +132,6 @@ class Display(Report):
         self._slots.append(slot)
         self._jobs.append(None)
         return len(self._slots) - 1
-
-    def _take_off(self, position: int) -> None:
-        for place, job in enumerate(self._jobs):
-            if job is not None and job.position == position:
-                self._jobs[place] = None
 
     # -- painting ------------------------------------------------------------------------------------------------
 

@@ -124,22 +124,29 @@ class Report:
         again = f", attempt {attempt}" if attempt > 1 else f"; {clean_line(passed)}" if passed else ""
         what = f" ({clean_line(overrides)})" if overrides else ""
         self._say(f"START {self._of(position)} {_shown(path)}{what} on slot {slot}{again}")
+        self._began(position, path, slot, overrides)
+
+    def _began(self, position: int, path: Path, slot: str, overrides: str) -> None:
+        """A job is on its slot."""
 
     def idle(self, position: int) -> None:
-        """A job's task is over and its slot is free; what became of it is still being written down."""
+        """A job's task is over and its slot is free; what became of it may still be written down."""
 
     def done(self, position: int, path: Path, seconds: float) -> None:
+        self.idle(position)
         self.counts["done"] += 1
         self._say(f"DONE  {self._of(position)} {_shown(path)} after {duration(seconds)}")
 
     def stop(self, position: int, path: Path, seconds: float, sentence: str) -> None:
         """A job was ended, by a person or with its sweep: `stopped by ann at step 360`, `interrupted by Ctrl-C`."""
+        self.idle(position)
         self.counts["interrupted" if sentence.startswith("interrupted") else "stopped"] += 1
         self._say(f"STOP  {self._of(position)} {_shown(path)} after {duration(seconds)}: {sentence}")
 
     def skip(
         self, position: int, path: Path, loss: str, change: str = "", *, is_shared: bool = False, stopped: str = ""
     ) -> None:
+        self.idle(position)
         self.counts["skipped"] += 1
         same = "same as " if is_shared else ""
         parts = [f"stopped earlier {stopped}" if stopped else "finished earlier", loss, change]
@@ -149,10 +156,12 @@ class Report:
 
     def same(self, position: int, path: Path) -> None:
         """A job is equal to another one of the sweep, which has succeeded there."""
+        self.idle(position)
         self.counts["skipped"] += 1
         self._say(f"SKIP  {self._of(position)} same as {_shown(path)}")
 
     def wait(self, position: int, path: Path, *, is_equal: bool = False) -> None:
+        self.idle(position)
         what = f"same as {_shown(path)}" if is_equal else f"{_shown(path)}: is being run by another process"
         self._say(f"WAIT  {self._of(position)} {what}")
 
@@ -167,6 +176,7 @@ class Report:
         *,
         frame: str = "",
     ) -> None:
+        self.idle(position)
         self.counts["failed"] += 1
         where = _shown(path) if path is not None else "(not started)"
         facts = {"at": frame, "log": "" if log is None else _shown(log)}

@@ -1,7 +1,4 @@
-"""How far a running run is, by a look at what its files got since the last look.
-
-When a sweep will be over, by what its jobs took so far.
-"""
+"""The progress of a running run, from what was appended to its files, and the remaining time of a sweep."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""What the live display shows at one moment, as lines of text that fit a terminal.
-
-What fits into a line of the live display: pure text, no terminal.
-"""
+"""The content of the live display as lines of text that fit the terminal's size."""
 
 from __future__ import annotations
 

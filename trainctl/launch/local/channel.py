@@ -1,4 +1,4 @@
-"""Messages between the launcher and one job, over a socket that only these two hold."""
+"""Messages between the launcher and one job, over a socket private to them."""
 
 from __future__ import annotations
 

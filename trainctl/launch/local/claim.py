@@ -1,4 +1,4 @@
-"""Which run dir a job gets, and whether it has anything left to do there."""
+"""The run dir of a job, and whether the job has anything left to do there."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 import secrets
+import select
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,19 +14,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from trainctl.attempt.reservation import Reservation, take_lock
+from trainctl.attempt.run_facts import earlier_draws, given_facts
 from trainctl.compose.job import ComposedJob
 from trainctl.config.keys import is_within
 from trainctl.errors import RunDirError
+from trainctl.launch.local.channel import Channel, ChannelClosed
 from trainctl.rundir import beat, files
 from trainctl.rundir.job_identity import JobIdentity, adopt, is_earlier
 from trainctl.rundir.job_index import IndexedJob, JobIndex
 from trainctl.rundir.lock import is_locked, opened
 from trainctl.rundir.paths import RunDir, own_dir
+from trainctl.rundir.provenance import Start, machine_facts
 from trainctl.rundir.status import FAILED, read_status
 
 _LOST_S = 30.0  # a claim takes milliseconds
 _AGAIN_S = 0.01
 _UNKNOWN = "differs in a value that is not recorded"  # a secret, say
+_BUSY_POLL_S = 0.2
 APART = ("hydra", "trainctl.run")  # settings that say what is done with a job, not what job it is
 
 
@@ -34,14 +40,14 @@ ClaimState = Literal["free", "busy", "failed", "done", "same"]
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What was found for a job.
+    """The run dir found for a job, and its state.
 
     Attributes:
         state: `free` (never run, interrupted, or stopped without a value), `busy` (running now), `failed` (by itself),
             `done` (or stopped with a value), or `same`: an
             equal job of this `launch()` has taken it.
-        is_earlier: its `run.yaml` is of the time when it did not name program and function.
-        passed: why the first directory that was passed over is another job's.
+        is_earlier: its `run.yaml` is of an older version, without program and function.
+        passed: why the first skipped directory belongs to another job.
         is_new: nothing of the job is there.
         equal: the number of the equal job, where the state is `same`.
         is_shared: the job would have another name; an equal one of an earlier `launch()` is there.
@@ -54,6 +60,11 @@ class Claim:
     is_new: bool = False
     equal: int | None = None
     is_shared: bool = False
+
+    def is_to_run(self, rerun: str) -> bool:
+        """Whether the job runs there; `rerun` says which earlier outcome is run again, as `hydra.launcher.rerun`."""
+        again = {"failed": rerun != "none", "done": rerun == "all"}
+        return self.state == "free" or again.get(self.state, False)
 
 
 def find_claim(
@@ -123,7 +134,7 @@ def claim_of(job: ComposedJob) -> Claim:
 
 
 def _has(job: ComposedJob, equal: IndexedJob) -> bool:
-    """Whether a run dir is still what the index says: an equal job's."""
+    """Whether a run dir still belongs to the equal job in the index."""
     run = RunDir.at(job.sweep_dir / equal.run)
     record = files.read_mapping(run.run)
     is_ours = job.spec.resumes or _launcher_of(record) == job.launcher
@@ -131,13 +142,13 @@ def _has(job: ComposedJob, equal: IndexedJob) -> bool:
 
 
 def _launcher_of(record: Mapping[str, Any]) -> Any:
-    """Return which launcher a run was started by, as its `run.yaml` has it."""
+    """Return the launcher that started a run, from its `run.yaml`."""
     job = record.get("job")
     return job.get("launcher") if isinstance(job, dict) else None
 
 
 def find_or_adopt(job: ComposedJob) -> Claim:
-    """Return what `claim_of` does for a job; its own `run.yaml` of an earlier time is brought up to date."""
+    """Return the claim of a job, updating its `run.yaml` if it is of an older version."""
     claim = claim_of(job)
     if not claim.is_earlier or claim.state == "busy":
         return claim
@@ -150,7 +161,7 @@ def find_or_adopt(job: ComposedJob) -> Claim:
 
 
 def _left(run: RunDir, own: JobIdentity, is_finished: Callable[[RunDir], bool]) -> ClaimState:
-    """Return the state of a job's run dir; one that is done is free where the job may have something left to do."""
+    """Return the state of a job's run dir; a done one is free if the job may have something left to do."""
     state = _state(run)
     return "free" if state == "done" and not (own.text and is_finished(run)) else state
 
@@ -167,22 +178,59 @@ def _state(run: RunDir) -> ClaimState:
 
 
 def take(job: ComposedJob, run: RunDir) -> None:
-    """Write down whose a run dir is, for equal jobs of other names. The caller holds the lock of the sweep dir."""
+    """Add a run dir to the index, for equal jobs with other names. The caller holds the lock of the sweep dir."""
     if can_be_equal(job):
         index = JobIndex(job.sweep_dir)
         path = str(run.path.relative_to(job.sweep_dir))
         index.add(IndexedJob(job.identity.text, path, job.spec.launch or None, job.spec.number))
 
 
+def reserve(job: ComposedJob, start: Start) -> tuple[Reservation | None, Claim]:
+    """Take the run dir of a job, unless another process has taken or finished it meanwhile.
+
+    Raises:
+        RunDirError: as for `find_claim`; or it cannot be made or written.
+    """
+    with claiming(job.sweep_dir):
+        JobIndex(job.sweep_dir).mend()
+        claim = claim_of(job)
+        if not claim.is_to_run(job.spec.rerun):
+            return None, claim
+        take(job, claim.run)
+        claim.run.create()
+        lock = take_lock(claim.run)
+        job.draws.put_back(earlier_draws(claim.run, job.settings.replay))
+        job.place(claim.run.path)
+        facts = {
+            **job.identity.record(claim.run),
+            **job.draws.facts(),
+            "job": {"num": job.spec.number, "id": str(job.config.hydra.job.id), "launcher": job.launcher},
+            **given_facts(job.config.hydra),
+            **machine_facts(start),
+        }
+        return Reservation.make(claim.run, config=job.config, settings=job.settings, lock=lock, facts=facts), claim
+
+
+def wait_until_free(run: RunDir, channel: Channel) -> None:
+    """Wait until nobody runs there any more.
+
+    Raises:
+        ChannelClosed: the launcher is gone.
+    """
+    while is_locked(run.lock, surely=True):
+        if select.select([channel], [], [], _BUSY_POLL_S)[0]:
+            raise ChannelClosed
+
+
 def _is_unused(run: RunDir) -> bool:
-    """Whether nothing stands there but what a job makes before its `run.yaml`, or leaves when killed writing it."""
+    """Whether a directory holds only files that a job makes before its `run.yaml`, or leaves when killed writing it."""
     names = {entry.name for entry in os.scandir(run.path) if files.leftover_of(entry.name) != run.run.name}
     return names <= {run.lock.name, run.inbox.name}
 
 
 @contextmanager
 def claiming(sweep_dir: Path) -> Iterator[None]:
-    """Let one job at a time, of all launchers that use this sweep dir, choose its run dir and take it.
+    """Lock the choice of run dirs: one job at a time, of all launchers in this sweep dir.
 
     Raises:
         RunDirError: the sweep dir cannot be made or locked.

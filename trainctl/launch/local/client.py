@@ -1,4 +1,4 @@
-"""The launcher's hold on the zygote: asks it for jobs, hears what becomes of them."""
+"""The launcher's client of the zygote: it requests job processes and receives reports."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def _no_zygote(error: OSError, *ends: socket.socket) -> JobError:
 
 
 def why_not_fork() -> str | None:
-    """Say why this process must not be forked for jobs; None when it may be."""
+    """Return why this process must not be forked for jobs; None if it may be."""
     if sys.platform != "linux":
         return f"forking is safe on Linux only, this is {sys.platform}"
     if threading.active_count() > 1:

@@ -1,4 +1,4 @@
-"""The last moments of a job's process."""
+"""Ending a job's process."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from trainctl.launch.slots.host_locks import let_go
 
 
 class Remains:
-    """What a task has left in its process: whether it needs its slot any more, though its function has returned."""
+    """What a task has left behind in its process, and so whether it still needs its slot after it has returned."""
 
     def __init__(self) -> None:
         self._exit_hooks = _count_exit_hooks()
 
     def are_none(self) -> bool:
-        """Whether nothing of the task's will run any more, and nothing is left that ends only after us.
+        """Whether nothing of the task will run any more, and nothing outlives this process.
 
         That is: no thread and no exit hook since this was made, no children, and no hold on a device.
         """
@@ -35,7 +35,7 @@ def _count_exit_hooks() -> int:
 
 
 def leave(code: int, channel: Channel, *, is_idle: bool = False) -> NoReturn:
-    """End the process as the interpreter would, but never through the frames of the launcher's program below us.
+    """End the process as the interpreter would, without unwinding the frames of the launcher's program.
 
     Before that, when all went well and nothing of a device is held, say `leaving`: what is left is the kernel's
     clearing up of memory, which takes longer than the start of the next job.
@@ -60,7 +60,7 @@ def leave(code: int, channel: Channel, *, is_idle: bool = False) -> NoReturn:
 
 
 def _holds_anything() -> bool:
-    """Whether something is left that ends only after us: children, or our hold on a device."""
+    """Whether something outlives this process: children, or a device that it holds."""
     return bool(linux.children()) or linux.holds_device()
 
 

@@ -1,4 +1,4 @@
-"""Code that was changed while a sweep ran: which jobs have loaded it, so that nobody takes them for one version.
+"""Detecting code that was changed while a sweep ran: which jobs have loaded a newer version.
 
 A forked job has all modules that its program had imported when the sweep began. What it imports by itself, such as the
 module that a `_target_` names, is read when it runs.
@@ -10,13 +10,33 @@ import contextlib
 import math
 import os
 import sys
+import time
 from collections.abc import Collection, Iterable
+
+from trainctl.rundir.provenance import original_cwd
 
 _MARGIN_S = 1.0  # file systems round times
 
 
+class LoadedModules:
+    """The modules loaded in a job's process before its task, to be told apart from those that the task loads.
+
+    Args:
+        forked: the modules are those of the launcher when the sweep began.
+    """
+
+    def __init__(self, *, forked: bool) -> None:
+        self._early = frozenset(sys.modules)
+        self._read_by = -math.inf if forked else time.time()
+
+    def changed_since(self, begun: float, script: str | None) -> list[str]:
+        """Return the project files that were loaded after a change since the sweep began (Unix seconds)."""
+        roots = [str(original_cwd()), *([os.path.dirname(script)] if script is not None else [])]
+        return loaded_late(begun, self._early, self._read_by, roots)
+
+
 def loaded_late(begun: float, early: Collection[str], read_by: float, roots: Iterable[str]) -> list[str]:
-    """Return the files of modules of the project that this process has loaded as changed after a sweep began.
+    """Return the files of the project's modules that this process loaded after they changed during the sweep.
 
     Args:
         begun: when that was, in Unix seconds.

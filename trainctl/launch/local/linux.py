@@ -21,7 +21,7 @@ _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None  
 
 
 def die_with_parent(parent: int) -> None:
-    """Have the kernel kill this process when its parent dies; end at once if it has died already.
+    """Let the kernel kill this process when its parent dies; end at once if it has died already.
 
     Args:
         parent: the process id that the parent had before the fork.
@@ -53,7 +53,7 @@ def group_of(pid: int) -> int:
 
 
 def oom_kills() -> int | None:
-    """Return how many processes the kernel has killed for lack of memory; None where it does not say."""
+    """Return how many processes the kernel has killed for lack of memory; None if not known."""
     try:
         lines = Path("/proc/vmstat").read_text().splitlines()
     except OSError:
@@ -71,7 +71,7 @@ def is_cuda_initialised() -> bool:
 
 
 def holds_device() -> bool:
-    """Whether this process may hold memory of a GPU, which is free only once the process has ended."""
+    """Whether this process may hold GPU memory, which is freed only when the process ends."""
     loaded = _loaded()
     if any(name in loaded for name in _OTHER_DRIVERS):
         return True
@@ -114,7 +114,7 @@ class _Library(ctypes.Structure):
 
 
 def _count_loads() -> int | None:
-    """Return how many libraries this process has ever loaded; None where the system does not say."""
+    """Return how many libraries this process has ever loaded; None if not known."""
     found: list[int] = []
 
     def look(library: Any, size: int, _: Any) -> int:

@@ -1,4 +1,4 @@
-"""What a fresh interpreter needs to run a job of this launcher: the context, and the program it came from."""
+"""The data that a fresh interpreter needs to run a job: the sweep's context and the program."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def _has_main() -> bool:
 
 
 def _is_importable(module: str, name: str) -> bool:
-    """Whether a fresh interpreter that imports the module gets what this one has there."""
+    """Whether a fresh interpreter that imports the module gets the same object."""
     if module == "__main__":
         return _has_main() and name.partition(".")[0] not in _left_out(str(script_path()))
     package = module.partition(".")[0]
@@ -116,7 +116,7 @@ def _is_importable(module: str, name: str) -> bool:
 
 @cache
 def _left_out(script: str) -> frozenset[str]:
-    """Return the names that a script binds below `if __name__ == "__main__":` alone."""
+    """Return the names that a script binds only below `if __name__ == "__main__":`."""
     try:
         tree = ast.parse(Path(script).read_bytes())
     except (OSError, SyntaxError, ValueError):  # changed since it was started
@@ -129,7 +129,7 @@ def _left_out(script: str) -> frozenset[str]:
 
 
 def _depth(obj: Any, module: str, name: str) -> int | None:
-    """Return how often to take `__wrapped__` of what has the name; None when that never leads to the object."""
+    """Return how many `__wrapped__` steps lead from the named object to this one; None if none do."""
     for depth in range(10):
         with contextlib.suppress(Exception):  # a module's __getattr__ raises what it likes
             if _find(module, name, depth) is obj:

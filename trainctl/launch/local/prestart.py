@@ -1,7 +1,7 @@
-"""Running a job ahead: up to its task function before it has a slot, so that a slot idles only for what is left.
+"""Running a job ahead, up to its task function, before it has a slot, so that slots idle as little as possible.
 
-Hydra's own part of a job (its directory, its log, its record of the config) takes longer than all of ours. It is done
-while the slot is still busy with the job before, where nothing but Hydra and we ourselves could notice.
+Hydra's part of a job (its directory, its log, its record of the config) takes longer than trainctl's. It is done while
+the slot is still busy with the job before, where only Hydra and trainctl could notice.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class NotStarted(BaseException):
 
 
 def may_run_ahead(context: HydraContext, config: DictConfig) -> bool:
-    """Whether nobody but Hydra and we ourselves can tell that a job gets its slot late.
+    """Whether only Hydra and trainctl can notice that a job gets its slot late.
 
     A callback of the user could (it may start a tracker or touch a GPU), and so could a setting that reads the
     environment of the slot.
@@ -34,12 +34,12 @@ def may_run_ahead(context: HydraContext, config: DictConfig) -> bool:
 
 
 def changes_hydra(overrides: Sequence[Override]) -> bool:
-    """Whether a job has a Hydra of its own."""
+    """Whether a job changes Hydra's own config."""
     return any(each.key_or_group.startswith("hydra") for each in overrides)
 
 
 def when_started(task: TaskFunction, start: Callable[[], object]) -> TaskFunction:
-    """Return a task function that calls `start` first, and looks like `task` to whoever asks for its name."""
+    """Wrap a task function so that `start` is called first."""
 
     @functools.wraps(task)
     def run(config: DictConfig) -> Any:

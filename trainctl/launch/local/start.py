@@ -27,7 +27,7 @@ Greet = Callable[[Channel], None]
 
 
 def refuse_while_imported() -> None:
-    """Refuse a sweep that a job's fresh interpreter starts, by importing the program.
+    """Refuse a sweep started by a job's fresh interpreter while it imports the program.
 
     Raises:
         TrainctlError: it is one.
@@ -47,7 +47,7 @@ def start_zygote(context: SweepContext, start: str) -> tuple[Starter, Greet]:
         start: `hydra.launcher.start`.
 
     Returns:
-        The hold on it, and what sends a new job's process what it has not been forked with.
+        Its client, and a function that sends a new process what it was not forked with.
     """
     open_missing_streams()
     machine_facts()  # looked up once, before the fork: git and the list of packages take a while

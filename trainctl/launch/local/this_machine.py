@@ -14,7 +14,7 @@ from trainctl.launch.slots.pool import SlotPool, make_pool
 
 
 class LocalExecutor:
-    """One host, from the beginning to the end."""
+    """The executor with one host, this machine."""
 
     notice_s, most_moves = 0.0, 0
     patience_s: float | None = None
@@ -39,13 +39,13 @@ class LocalExecutor:
         return "because the process that starts the jobs was killed"
 
     def close(self) -> None:
-        """End the zygote, and with it every job that still runs; give up the devices."""
+        """End the zygote and all running jobs, and release the devices."""
         self._starter.close()
         self._pool.close()
 
 
 def this_machine(context: SweepContext, settings: LauncherSettings, sweep_dir: Path) -> LocalExecutor:  # noqa: ARG001
-    """Start the zygote of a launcher, and find the slots of this machine.
+    """Start the zygote of a launcher, and determine the slots of this machine.
 
     Raises:
         SettingError: a device that is asked for is not there. JobError: the zygote cannot be started.

@@ -1,4 +1,4 @@
-"""What a failing job says of its exception: the way to it in its log, the program's own last lines at the terminal."""
+"""How the exception of a failed job is shown: the traceback in its log, the program's last frames at the terminal."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def full_text(raised: BaseException) -> str:
 
 
 def short_text(raised: BaseException) -> str:
-    """Return the last lines of the traceback that stand in the program itself, and what was raised there."""
+    """Return the last lines of the traceback that are in the program itself, and the exception."""
     if not raised.__traceback__:
         return describe(raised)
     trace = _trace(raised)
@@ -87,6 +87,6 @@ def _end_of_program(frames: Sequence[traceback.FrameSummary]) -> int:
 
 
 def _package(path: str) -> str | None:
-    """Return the installed package that a file belongs to."""
+    """Return the installed package of a file."""
     found = _INSTALLED.findall(path)
     return found[-1] if found else None

@@ -1,4 +1,4 @@
-"""What the zygote does once so that none of its jobs has to do it: the ways of a job, walked on a config of no job.
+"""Warming up the zygote: it runs the code paths of a job once, on a config of no job, so that jobs need not.
 
 Python adapts code to what it runs on, and libraries remember what they have looked up. All of that a forked job
 inherits; what it does for the first time itself costs it a copy of each page that changes.

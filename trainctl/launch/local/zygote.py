@@ -1,4 +1,4 @@
-"""The process that makes the jobs' processes, and outlives the launcher just long enough to end them.
+"""The process that forks the jobs' processes, and outlives the launcher just long enough to end them.
 
 It is forked from the launcher while that is still single-threaded (or started afresh, for `start=spawn`), so every job
 begins as a copy of a process in which nothing has happened yet. It does nothing but fork, reap and kill.
@@ -54,7 +54,7 @@ class Zygote:
         self._wake_read, self._wake_write = os.pipe()
 
     def serve(self) -> None:
-        """Work until the launcher closes its end or dies; then kill all jobs and return."""
+        """Serve requests until the launcher closes its end or dies; then kill all jobs and return."""
         gc.freeze()  # a collection in a job would write to, and so copy, all pages that it shares with us
         self._listen_to_signals()
         linux.adopt_orphans()

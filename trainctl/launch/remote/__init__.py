@@ -1,1 +1,1 @@
-"""Jobs on other machines: agents that a cluster engine starts, and the launcher's hold on them."""
+"""Jobs on other machines: agents that a cluster engine starts, and the launcher's connections to them."""

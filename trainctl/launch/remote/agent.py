@@ -64,7 +64,7 @@ class Agent:
         self._wake_read, self._wake_write = os.pipe()
 
     def run(self) -> int:
-        """Work until the launcher has no more use for it; return the exit code."""
+        """Serve the launcher until it needs the agent no longer; return the exit code."""
         self._listen_to_signals()
         try:
             channel, program = self._connect()
@@ -223,7 +223,7 @@ class Agent:
         return Starter.fork(run_job, begin)
 
     def _listen_to_signals(self) -> None:
-        """Take note of what the engine says: that the time is nearly up, or that others are to have the devices."""
+        """Handle the engine's signals, which announce the time limit or a preemption."""
         os.set_blocking(self._wake_write, False)
 
         def note(number: int, _: object) -> None:

@@ -31,7 +31,7 @@ _MOST_LOST = 3  # agents in a row of which nothing was heard
 
 
 class Engine(Protocol):
-    """What an executor asks of Slurm or Ray. An agent is known by the id of what holds its devices there.
+    """The interface of a cluster engine such as Slurm or Ray. An agent is identified by the engine's id of its devices.
 
     Attributes:
         name: as people write it.
@@ -52,11 +52,11 @@ class Engine(Protocol):
     obstacle: str | None
 
     def submit(self, count: int) -> list[str]:
-        """Ask for so many more agents; return lines for a person."""
+        """Request more agents; return lines to show."""
         ...
 
     def alive(self) -> set[str]:
-        """Return the ids of what waits or runs."""
+        """Return the ids of waiting and running agents."""
         ...
 
     def queued(self, agent: str) -> Queued | None:
@@ -68,7 +68,7 @@ class Engine(Protocol):
         ...
 
     def why_ended(self, agent: str) -> str:
-        """Say how something ended: the end of a sentence."""
+        """Return how an agent ended, as the end of a sentence."""
         ...
 
     def last_words(self, agent: str) -> str:
@@ -139,9 +139,9 @@ class AgentExecutor:
         for ended in sorted(before - self._alive - self._met):
             self._lost += 1
             said = self._engine.last_words(ended) or self._engine.why_ended(ended)
-            lines.append(f"ERROR {self._engine.name} {ended} ended before its agent came: {said}")
+            lines.append(f"ERROR {self._engine.name} {ended} ended before its agent connected: {said}")
         if self._lost >= _MOST_LOST and not self.hosts:
-            self._engine.obstacle = f"agents on {self._engine.name} end before they have come"
+            self._engine.obstacle = f"agents on {self._engine.name} end before they connect"
         elif left and self._engine.obstacle is None:
             count = min(self._wanted(left), self._engine.most) - len(self._alive)
             if count > 0:
@@ -174,7 +174,7 @@ class AgentExecutor:
         return f"ended with its host {host.name} ({self._engine.name} {name}): {self._engine.why_ended(name)}"
 
     def close(self) -> None:
-        """Let all agents end, and give back what has not begun."""
+        """End all agents, and cancel those that have not begun."""
         self._address.unlink(missing_ok=True)
         self._beating.close()
         self._agents.close()
@@ -219,7 +219,7 @@ class AgentExecutor:
         return lines
 
     def _release(self, left: int) -> None:
-        """Let hosts end that have nothing to do any more, while jobs run elsewhere."""
+        """End idle hosts while jobs run elsewhere."""
         is_busy = any(host.jobs for host in self.hosts)
         for host in [each for each in self.hosts if not each.jobs]:
             if host.is_full or (is_busy and not left):
@@ -227,7 +227,7 @@ class AgentExecutor:
                 self._agents.forget(host)
 
     def _wanted(self, left: int) -> int:
-        """Return how many agents the jobs that are left, and those that run, can use."""
+        """Return how many agents the remaining and running jobs can use."""
         staying = [host for host in self.hosts if not host.is_full]
         free = sum(host.pool.free for host in staying)
         return len(staying) + math.ceil(max(0, left - free) / (self._engine.jobs_each or self._engine.slots_each))

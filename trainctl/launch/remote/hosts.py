@@ -1,4 +1,4 @@
-"""The launcher's hold on its agents: which have come, what they can run, and which are gone."""
+"""The launcher's side of its agents: which are connected, what they can run, and which are gone."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class RemoteStarter:
             os.write(self._gone[1], b".")
 
     def close(self) -> None:
-        """Let the agent go: it ends, and all of its jobs with it."""
+        """Disconnect: the agent ends, and all of its jobs with it."""
         self._control.close()
         for end in self._gone or ():
             os.close(end)
@@ -143,7 +143,7 @@ class Agents:
         return [self._listener.fileno(), *(each.starter.fileno() for each in self._coming.values())]
 
     def hear(self) -> None:
-        """Take in what has come: connections, and the word of agents that they are ready."""
+        """Handle new connections, and agents that report ready."""
         for connection, hello in self._listener.arrived():
             self._admit(connection, hello)
         for name, each in list(self._coming.items()):
@@ -156,13 +156,13 @@ class Agents:
                 self.refusals.append(f"the agent on {each.facts.get('node')} has not loaded the program")
 
     def forget(self, host: Host) -> None:
-        """Close what is left of a host."""
+        """Close the connections of a lost host."""
         assert isinstance(host.starter, RemoteStarter)
         host.starter.close()
         self._hosts = {name: each for name, each in self._hosts.items() if each is not host.starter}
 
     def close(self) -> None:
-        """Let all agents go."""
+        """Disconnect all agents."""
         self._listener.close()
         for starter in (*self._hosts.values(), *(each.starter for each in self._coming.values())):
             starter.close()
@@ -213,9 +213,9 @@ def _is_readable(starter: RemoteStarter) -> bool:
 
 
 def _mismatch(theirs: Any) -> str | None:
-    """Say which version differs there; configs and results are sent as pickles, so all of these must be the same."""
+    """Return which version differs on the agent; all must agree, since configs and results are sent as pickles."""
     if not isinstance(theirs, dict):
-        return "it does not say its versions"
+        return "it reports no versions"
     ours = versions()
     differing = [
         f"{name} {theirs.get(name)} there, {ours[name]} here" for name in ours if theirs.get(name) != ours[name]

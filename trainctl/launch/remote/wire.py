@@ -29,7 +29,7 @@ _SILENT_S = 60  # after which a peer that does not acknowledge is given up
 
 
 class WrongPeer(Exception):
-    """The other side does not know the secret, or said no."""
+    """The other side does not know the secret, or refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class Address:
         try:
             found = json.loads(text)
             return cls(tuple(map(str, found["hosts"])), int(found["port"]), bytes.fromhex(found["secret"]))
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"not the address of a launcher: {error}") from error
 
 
@@ -85,7 +85,7 @@ class AgentListener:
         return self._wake_read
 
     def arrived(self) -> list[tuple[socket.socket, dict[str, Any]]]:
-        """Return the connections that have come since, each with what it said of itself."""
+        """Return the new connections, each with its greeting."""
         with contextlib.suppress(BlockingIOError):
             while os.read(self._wake_read, 4096):
                 pass
@@ -125,7 +125,7 @@ class AgentListener:
 
 
 def connect(address: Address, hello: dict[str, Any], *, is_wanted: Callable[[], bool] = lambda: True) -> socket.socket:
-    """Connect to a launcher and say who we are; its names are tried in their order.
+    """Connect to a launcher and send a greeting; its names are tried in order.
 
     Raises:
         OSError: none of them answers. WrongPeer: it does not know the secret, or takes nobody.
@@ -158,7 +158,7 @@ def _introduce(connection: socket.socket, secret: bytes, hello: dict[str, Any]) 
 
 
 def accept_peer(connection: socket.socket, secret: bytes) -> dict[str, Any]:
-    """Prove the secret to the side that has connected, have it proved, and return what that side says of itself.
+    """Exchange proofs of the secret with the peer that has connected, and return its greeting.
 
     Raises:
         WrongPeer: it does not know the secret. OSError: it has gone, or says nothing.
@@ -172,19 +172,19 @@ def accept_peer(connection: socket.socket, secret: bytes) -> dict[str, Any]:
     connection.sendall(_proof(secret, b"launcher", theirs, ours))
     (size,) = _SIZE.unpack(_read(connection, _SIZE.size))
     if size > _MOST_HELLO:
-        raise WrongPeer("it says too much of itself")
+        raise WrongPeer("its greeting is too long")
     try:
         hello = json.loads(_read(connection, size))
     except ValueError as error:
-        raise WrongPeer("what it says of itself is not JSON") from error
+        raise WrongPeer("its greeting is not JSON") from error
     if not isinstance(hello, dict):
-        raise WrongPeer("what it says of itself is not a mapping")
+        raise WrongPeer("its greeting is not a mapping")
     keep_alive(connection)
     return hello
 
 
 def keep_alive(connection: socket.socket) -> socket.socket:
-    """Have the kernel notice that the other machine is gone, and send small messages at once."""
+    """Set socket options: detect a lost machine, and send small messages at once."""
     connection.settimeout(None)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -199,7 +199,7 @@ def keep_alive(connection: socket.socket) -> socket.socket:
 
 
 def own_names() -> tuple[str, ...]:
-    """Return what other machines may know this one by: its name, then the address that its routes begin at."""
+    """Return the names by which other machines may reach this one: its host name, then its address."""
     names = [socket.getfqdn(), socket.gethostname()]
     with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.connect(("192.0.2.1", 9))  # TEST-NET-1 (RFC 5737): a datagram socket that connects sends nothing

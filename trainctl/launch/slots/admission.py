@@ -1,4 +1,4 @@
-"""Whether a GPU has room for one more job now."""
+"""The decision whether a GPU has room for one more job now."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LATELY_S = 2.0  # a driver's utilisation is of the last moments, so a job that 
 
 @dataclass(frozen=True, slots=True)
 class RoomSettings:
-    """The launcher's settings of the same names; None asks for nothing."""
+    """The launcher's settings of the same names; None for no limit."""
 
     min_free_mib: int | None = None
     max_foreign_util: float | None = None
@@ -145,7 +145,7 @@ class Room:
         return Refusal(reason, LOOK_AGAIN_S)
 
     def _lost(self, uuid: str) -> Refusal:
-        return Refusal(f"GPU {self._gpus[uuid].index} does not answer any more", LOOK_AGAIN_S)
+        return Refusal(f"GPU {self._gpus[uuid].index} no longer answers", LOOK_AGAIN_S)
 
     def _reserved(self, uuid: str, look: Look) -> int:
         need, window_s = self._settings.min_free_mib or 0, self._settings.stagger_s or _SHOW_UP_S
@@ -155,7 +155,7 @@ class Room:
         return sum(max(0, need - _shown_mib(start, look, need)) for start in new)
 
     def _foreign_utilisation(self, uuid: str, look: Look) -> int | None:
-        """Return others' part of what the device does: all of it, unless a job of ours ran there just now."""
+        """Return the utilisation by other users: all of it, unless a job of this launcher ran there just now."""
         ours = [start.pid for start in self._running.values() if uuid in start.devices]
         if not ours and self._clock() - self._last_end.get(uuid, float("-inf")) > _LATELY_S:
             return look.utilisation

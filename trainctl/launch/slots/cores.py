@@ -1,4 +1,4 @@
-"""How many processor cores this process may use. A container's share counts, and that of every group around it."""
+"""The number of processor cores that this process may use, given its affinity and cgroup quotas."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which GPUs this launcher may use. Asked in the launcher only; neither CUDA nor HIP is initialised."""
+"""The GPUs that this launcher may use. Neither CUDA nor HIP is initialised to find out."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Visible:
     Attributes:
         scope: why there are no more of them, for messages; empty when these are all of the machine.
         reader: tells more of them; whoever asked for the GPUs closes it. None without GPUs.
-        kind: whose they are.
+        kind: their vendor.
         unasked: what limits the choice where no library can be asked which GPUs there are; None where one was.
     """
 
@@ -41,7 +41,7 @@ class Visible:
     unasked: Unasked | None = None
 
     def pick(self, name: str) -> Gpu:
-        """Return the one device of that name.
+        """Return the only device of that name.
 
         Raises:
             SettingError: there is none, or more than one; the text is the end of a sentence about the name.
@@ -145,7 +145,7 @@ def visible_gpus(
     except NoDriver as error:
         if isinstance(error, SilentDriver) and not is_list:
             raise SettingError(
-                f"hydra.launcher.slots needs to know the GPUs, but {error}; mend it, name them as in "
+                f"hydra.launcher.slots needs to know the GPUs, but {error}; fix that, name them as in "
                 f"hydra.launcher.slots=[0,1], or set {CUDA}=-1 to run without GPUs"
             ) from error
         named = {name: preset for name, preset in presets.items() if not _hides_all(preset)}
@@ -158,7 +158,7 @@ def visible_gpus(
     if preset is None:
         return Visible(gpus, "" if gpus else f"the {reader.kind.maker} driver lists none", reader, reader.kind)
     if environment.get("CUDA_DEVICE_ORDER") != "PCI_BUS_ID" and len({gpu.name for gpu in gpus}) > 1:
-        log.info("indices in %s=%s are taken in PCI bus order, as nvidia-smi shows them", CUDA, preset)
+        log.info("indices in %s=%s are interpreted in PCI bus order, as nvidia-smi shows them", CUDA, preset)
     return Visible(choose(gpus, preset), _scope(reader.kind, {CUDA: preset}), reader, reader.kind)
 
 

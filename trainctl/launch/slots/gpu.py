@@ -1,4 +1,4 @@
-"""What is known of the GPUs of this machine, and the one way to ask for it."""
+"""The GPUs of this machine, and the interface to query them."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ _LEAST_PREFIX = len("GPU-") + 1
 
 
 class NoDriver(Exception):
-    """No library here tells of GPUs; the text says how that shows."""
+    """No library here can query GPUs; the text says why."""
 
 
 class SilentDriver(NoDriver):
-    """There is a driver, and its library gets no answer from it."""
+    """There is a driver, but its library gets no answer from it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ class Look:
 
 
 class GpuReader(Protocol):
-    """Tells of this machine's GPUs of one kind."""
+    """Queries this machine's GPUs of one vendor."""
 
     @property
     def kind(self) -> GpuKind: ...
@@ -115,5 +115,5 @@ class GpuReader(Protocol):
         ...
 
     def close(self) -> None:
-        """Let the driver go."""
+        """Release the driver."""
         ...

@@ -1,4 +1,4 @@
-"""Places on devices, counted over all launchers of one user on this machine."""
+"""Locks on devices that all launchers of one user on this machine share."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PID_BYTES = 32
 
 
 class Taken(Exception):
-    """A device has no place for one more job now; the text says why.
+    """A device cannot take one more job now; the text says why.
 
     Attributes:
         again_s: seconds after which it is worth asking again.
@@ -79,12 +79,12 @@ class HostLocks:
         try:
             self._path = directory or host_dir(says_why=True)
         except OSError as error:
-            raise SettingError(f"the devices of this machine cannot be shared out: {error}; move one away") from error
+            raise SettingError(f"the devices of this machine cannot be shared: {error}; move one away") from error
         try:
             self._prepare()
         except OSError as error:
             raise SettingError(
-                f"the devices of this machine cannot be shared out in {str(self._path)!r}: {error.strerror or error}; "
+                f"the devices of this machine cannot be shared in {str(self._path)!r}: {error.strerror or error}; "
                 "make it a directory of yours with mode 0700"
             ) from error
 
@@ -105,10 +105,10 @@ class HostLocks:
                     paths.append(str(self._path / place.name))
                 return Held(files.pop_all(), paths)
         except OSError as error:
-            raise Taken(f"the places in {str(self._path)!r} cannot be looked at ({error})") from error
+            raise Taken(f"the places in {str(self._path)!r} cannot be read ({error})") from error
 
     def _prepare(self) -> None:
-        """Make all files now, so that a disk that fills up later stands in no job's way."""
+        """Make all files now, so that a disk that fills up later does not stop a job."""
         with self._open_directory() as directory:
             for name in (_MUTEX, *(f"{device}.{most}.{n}" for device, most in self._most.items() for n in range(most))):
                 with (
@@ -137,7 +137,7 @@ class HostLocks:
                     yield
                     return
                 time.sleep(_MUTEX_PAUSE_S)  # held for microseconds, unless its holder was stopped just there
-        raise Taken("another launcher looks at the devices just now", _SHORTLY_S)
+        raise Taken("another launcher is checking the devices", _SHORTLY_S)
 
     def _take_place(self, directory: _File, device: str, names: Sequence[str]) -> _File:
         ours = self._most[device]

@@ -1,7 +1,4 @@
-"""The slots of a launcher: which are free, and whether a job may have one now.
-
-How much memory of its GPUs each slot uses, for a person to see.
-"""
+"""The slots of a launcher: which are free, whether a job may have one now, and how much GPU memory each uses."""
 
 from __future__ import annotations
 
@@ -43,7 +40,7 @@ class MemoryMeter:
         return found
 
     def close(self) -> None:
-        """Let the driver go."""
+        """Release the driver."""
         self._reader.close()
 
     def _used_mib(self, uuid: str) -> tuple[float, float] | None:
@@ -83,7 +80,7 @@ class SlotPool:
 
     @property
     def free(self) -> int:
-        """How many slots no job of ours holds."""
+        """The number of slots without a job."""
         return len(self._free)
 
     @property
@@ -103,7 +100,7 @@ class SlotPool:
         return {} if self._meter is None else self._meter.read()
 
     def take(self, pid: int | None = None) -> Slot | None:
-        """Return a slot for one job; None when no job may have one now.
+        """Return a slot for one job; None if no job may have one now.
 
         Args:
             pid: the job's process, whose memory on a device is then known to be ours.
@@ -119,7 +116,7 @@ class SlotPool:
         return None
 
     def give_back(self, slot: Slot) -> None:
-        """Take a slot back when nothing of its job is left."""
+        """Return a slot to the pool once nothing of its job is left."""
         if slot.devices and self._room is not None:
             self._room.end(slot)
         if slot.number in self._held:
@@ -128,7 +125,7 @@ class SlotPool:
         self._free.append(self.slots[slot.number])
 
     def close(self) -> None:
-        """Let devices and driver go."""
+        """Release devices and driver."""
         for held in self._held.values():
             held.release()
         self._held.clear()

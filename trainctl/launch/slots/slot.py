@@ -1,4 +1,4 @@
-"""What a job runs on: devices, and the environment that shows a job only these."""
+"""Slots: the devices of a job, and the environment that makes only these visible to it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Slot:
     """The devices that one job holds. An empty `devices` is a CPU slot.
 
     Attributes:
-        name: what a person reads: `0`, `2,3`, `GPU-1f3a…`, `cpu`.
+        name: shown to users: `0`, `2,3`, `GPU-1f3a…`, `cpu`.
         devices: unlike any other of this machine, in order; UUIDs where they are known.
         number: position in the list of slots, from 0.
         threads: the job's share of cores, as variables of thread pools.
@@ -61,7 +61,7 @@ def make_slots(
     gpus_per_job: int | None = None,
     jobs_per_gpu: int | None = None,
 ) -> list[Slot]:
-    """Return the slots that a setting asks for.
+    """Return the slots for a setting.
 
     `auto` is one slot per GPU, or without GPUs one CPU slot per two cores, at least one. A count is that many slots,
     dealt over the GPUs in turn, or CPU slots. A list is taken as it stands: an entry may repeat (two jobs on one GPU),
@@ -107,7 +107,7 @@ def _named_slots(entries: Sequence[str], visible: Visible) -> list[Slot]:
     slots = [_slot(name, number, visible) for number, name in enumerate(entries)]
     if visible.unasked is not None and any(slot.devices for slot in slots):
         log.warning(
-            "GPUs cannot be asked for here (%s): hydra.launcher.slots=[%s] is used as it stands",
+            "GPUs cannot be asked for here (%s): hydra.launcher.slots=[%s] is used as it is",
             visible.scope,
             ",".join(f"'{slot.name}'" if "," in slot.name else slot.name for slot in slots),
         )
@@ -143,7 +143,7 @@ def _derive(visible: Visible, cores: int, gpus_per_job: int | None, jobs_per_gpu
     if not gpus:
         for name, value in (("gpus_per_job", gpus_per_job), ("jobs_per_gpu", jobs_per_gpu)):
             if value is not None:
-                raise SettingError(f"hydra.launcher.{name}={value} asks for GPUs, but none is visible: {visible.scope}")
+                raise SettingError(f"hydra.launcher.{name}={value} needs GPUs, but none is visible: {visible.scope}")
         return [CPU] * max(1, cores // 2)
     size = gpus_per_job or 1
     if size > len(gpus):

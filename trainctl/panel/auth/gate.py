@@ -7,6 +7,8 @@ files, components, websockets and whatever a later version adds are behind it by
 from __future__ import annotations
 
 import asyncio
+import re
+import secrets
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +22,7 @@ from tornado.httpserver import HTTPServer
 from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, HTTPServerRequest
 from tornado.netutil import bind_sockets
 from tornado.routing import Router
-from tornado.web import Application, RequestHandler
+from tornado.web import Application, GZipContentEncoding, RequestHandler
 
 from trainctl.errors import TrainctlError
 from trainctl.panel.auth.access import (
@@ -40,7 +42,7 @@ from trainctl.panel.server._bokeh import OutputTransform, stream_of
 POLICY = "; ".join(
     (
         "default-src 'self'",
-        "script-src 'self' 'unsafe-inline' blob:",  # Bokeh begins its page by a script in it, another one each time
+        "script-src 'self' blob: {nonce}",
         "script-src-attr 'none'",  # no onerror=, no onload=
         "frame-src 'none'",
         "connect-src 'self' blob:",
@@ -53,6 +55,7 @@ POLICY = "; ".join(
         "frame-ancestors 'none'",
     )
 )
+SCRIPT = re.compile(rb"<script(?=[\s>])")
 
 # over all clients who may enter: opening a page takes some thirty requests
 MOST_AT_ONCE, MOST_PER_S = 3000, 300
@@ -63,7 +66,6 @@ TOO_MANY_GUESSES = refuse(429, "too many wrong passwords; wait a minute")
 MOST_WAITING_OF_CLIENT, MOST_WAITING_CLIENTS = 4, 64  # whose passwords are to be checked
 
 HEADERS = {
-    "Content-Security-Policy": POLICY,
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
@@ -83,6 +85,7 @@ class Gate(Router):
 
     def __init__(self, application: Application, access: Access) -> None:
         application.add_transform(Manners)
+        application.add_transform(GZipContentEncoding)  # after the page has got its nonce
         self._application = application
         self._access = access
         self._passwords = None if access.credentials is None else PasswordCheck(access.credentials)
@@ -269,7 +272,12 @@ def seen_from(path: str, target: str) -> str:
 
 
 class Manners(OutputTransform):
-    """Headers for every answer: no framing, no referrer, nothing from elsewhere; only code may be cached."""
+    """Headers for every answer: no framing, no referrer, nothing from elsewhere; only code may be cached.
+
+    The scripts of a page carry a nonce that is drawn for this answer, and the browser runs no other inline script: no
+    text that comes into the page later can bring one. The page as it is sent holds nothing of a run (that comes by the
+    websocket), so each of its script tags is Bokeh's or Panel's.
+    """
 
     def __init__(self, request: HTTPServerRequest) -> None:
         self._is_code = "/static/" in request.path or "/components/" in request.path
@@ -279,6 +287,13 @@ class Manners(OutputTransform):
     ) -> tuple[int, HTTPHeaders, bytes]:
         for name, value in HEADERS.items():
             headers[name] = value
+        nonce = ""
+        if finishing and headers.get("Content-Type", "").startswith("text/html"):
+            drawn = secrets.token_urlsafe(16)
+            nonce = f"'nonce-{drawn}'"
+            chunk = SCRIPT.sub(f'<script nonce="{drawn}"'.encode(), chunk)
+            headers["Content-Length"] = str(len(chunk))
+        headers["Content-Security-Policy"] = POLICY.format(nonce=nonce)
         cached = self._is_code and status_code in (200, 304)
         headers["Cache-Control"] = "private, max-age=86400" if cached else "no-store"
         return status_code, headers, chunk

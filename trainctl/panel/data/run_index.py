@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from trainctl.errors import SettingError
 from trainctl.examine.columns import pair
-from trainctl.examine.where import Term, terms_of
+from trainctl.examine.row import Row
+from trainctl.examine.where import OWN, SAME, Term, check_names, terms_of, value_of
 from trainctl.panel.data.run_view import RunRow
 from trainctl.rundir.fields import number
 from trainctl.text import changed
@@ -48,14 +49,21 @@ class RunIndex:
     Attributes:
         rows: all of them.
         swept: the keys in which they differ.
+        is_waiting: whether the last filter asked for what is still being read.
+
+    Args:
+        examined: returns what lies in each run's config and is no column, by run; None while it is being read.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, examined: Callable[[], Mapping[str, Row] | None] = dict) -> None:
+        self._examined = examined
+        self.is_waiting = False
         self.rows: Mapping[str, RunRow] = {}
         self._entries: dict[str, RunEntry] = {}
         self._metrics: dict[str, None] = {}
         self._results: dict[str, None] = {}
         self._edited: dict[str, None] = {}
+        self._having: dict[str, int] = {}
         self.swept: list[str] = []
 
     def __len__(self) -> int:
@@ -72,8 +80,12 @@ class RunIndex:
     @property
     def columns(self) -> list[str]:
         """All columns that any run has something in."""
-        own = [*self.swept, *self.edited, *self._results, *self.metrics]
-        return [*FIRST, *dict.fromkeys(own), *LAST]
+        return list(dict.fromkeys([*self.leading, *self.edited, *self._results, *self.metrics, *self.swept, *LAST]))
+
+    @property
+    def leading(self) -> list[str]:
+        """The columns that come first: who a run is, and the swept keys that at least half of the runs have."""
+        return [*FIRST, *(key for key in self.swept if 2 * self._having[key] >= len(self._entries))]
 
     @property
     def edited(self) -> list[str]:
@@ -133,15 +145,40 @@ class RunIndex:
             SettingError: a condition is none, or no run has what it is about.
         """
         words, terms = parsed(text)
-        if not words and not terms:
-            return list(self._entries)
-        places = [(self._column(term), term) for term in terms]
-        return [
+        self.is_waiting = False
+        columns = {term.name: self._column(term.name) for term in terms}
+        there = self._of_configs(columns)
+        found = []
+        for name, entry in self._entries.items():
+            values = dict(there.get(name, {}))
+            for one, column in columns.items():
+                if column is not None and entry.values.get(column) is not None:
+                    values[one] = entry.values[column]
+            if all(word in entry.words for word in words) and all(term.is_met(values.get(term.name)) for term in terms):
+                found.append(name)
+        return found
+
+    def _of_configs(self, columns: Mapping[str, str | None]) -> dict[str, dict[str, Any]]:
+        """Return what runs have by these names in their configs, where it is no column here or was not overridden."""
+        unknown = [name for name, column in columns.items() if column is None]
+        keys = {key for entry in self._entries.values() for key in entry.overrides}
+        default = [
             name
-            for name, entry in self._entries.items()
-            if all(word in entry.words for word in words)
-            and all(term.is_met(entry.values.get(column)) for column, term in places)
+            for name, column in columns.items()
+            if column in keys and any(entry.values.get(column) is None for entry in self._entries.values())
         ]
+        if not self._entries or not (unknown or default):
+            return {}
+        rows = self._examined()
+        self.is_waiting = rows is None
+        if rows is None and unknown:
+            raise SettingError(f"{', '.join(unknown)}: the configs of {len(self._entries):,} runs are being read …")
+        there = {name: row for name, row in (rows or {}).items() if name in self._entries}
+        if unknown and not there:
+            known = ", ".join([*dict.fromkeys([*self.columns, *sorted(keys)])][:20])
+            raise SettingError(f"none of {len(self._entries)} runs has {unknown[0]!r}; they have {known}")
+        check_names(list(there.values()), unknown)
+        return {run: {name: value_of(row, name) for name in (*unknown, *default)} for run, row in there.items()}
 
     def in_order(self, names: Iterable[str], column: str, *, is_down: bool) -> list[str]:
         """Sort runs: numbers before text, those without a value last; without a column running, then newest."""
@@ -168,7 +205,6 @@ class RunIndex:
     def _entry(self, name: str, row: RunRow) -> RunEntry:
         run = row.summary
         overrides = dict(pair(one) for one in run.overrides)
-        state = "paused" if run.paused else run.state
         values: dict[str, Any] = {key: typed(text) for key, text in overrides.items()}
         said = {}
         for key, each in list(run.changes.items())[:MOST_EDITED]:
@@ -180,22 +216,9 @@ class RunIndex:
             if len(known) < MOST_RESULTS:
                 known.update(dict.fromkeys(new))
         values |= {metric: value for metric, value in run.metrics.items() if metric not in values} | results
-        is_alive = run.is_alive
-        own = {
-            "state": state,
-            "run": name,
-            "started": run.started,
-            "step": run.step,
-            "total": run.total,
-            "steps/s": run.rate if is_alive and not run.paused else None,
-            "left": run.eta_s,
-            "took": None if is_alive else run.duration_s,
-            "last sign": row.seen,
-            "slot": run.slot,
-            "edits": run.edits or None,
-            "reason": run.why,
-        }
-        words = " ".join((name, state, *run.overrides, run.slot or "", run.why or "")).lower()
+        own = {column: read(run) for column, read in OWN.items()}
+        own |= {"run": name, "started": run.started, "last sign": row.seen}
+        words = " ".join((name, run.state, *run.overrides, run.slot or "", run.why or "")).lower()
         return RunEntry(row, values | own, overrides, said, words)
 
     def _find_swept(self) -> None:
@@ -206,6 +229,7 @@ class RunIndex:
             for key, text in entry.overrides.items():
                 seen.setdefault(key, set()).add(text)
                 counts[key] = counts.get(key, 0) + 1
+        self._having = counts
         swept = [key for key, values in seen.items() if len(values) > 1 or counts[key] < len(self._entries)]
         self.swept = [key for key in swept if key == "trainctl.seed" or not key.startswith("trainctl.")][:MOST_SWEPT]
 
@@ -214,14 +238,18 @@ class RunIndex:
         rank = {"running": 0, "queued": 1}.get(run.state, 2)
         return rank, -(run.started or 0.0), name
 
-    def _column(self, term: Term) -> str:
-        name = {"name": "run", "took_s": "took"}.get(term.name, term.name)
-        known = dict.fromkeys([*self.columns, *(key for entry in self._entries.values() for key in entry.overrides)])
+    def _column(self, name: str) -> str | None:
+        """Return the column that is meant, where a run has one; a key may be given by its last parts."""
+        name = SAME.get(name, name)
+        known = dict.fromkeys(
+            [*self.columns, *OWN, *(key for entry in self._entries.values() for key in entry.overrides)]
+        )
         ending = [key for key in known if key.endswith(f".{name}")]
-        if name in known or len(ending) == 1 or not self._entries:
-            return name if name in known or not ending else ending[0]
-        hint = f"; {' or '.join(ending[:4])}?" if ending else f"; they have {', '.join(list(known)[:20])}"
-        raise SettingError(f"none of {len(self._entries)} runs has {name!r}{hint}")
+        if name in known or not ending:
+            return name if name in known else None
+        if len(ending) > 1:
+            raise SettingError(f"{name!r} may be {' or '.join(ending[:4])}")
+        return ending[0]
 
 
 def parsed(text: str) -> tuple[list[str], list[Term]]:
@@ -259,6 +287,8 @@ def mean_of(entries: Sequence[RunEntry], column: str) -> tuple[float | None, flo
     ]
     if not found:
         return None, None
+    if len(found) > 1 and min(found) == max(found):
+        return found[0], 0.0  # not what a sum of rounded numbers is beside it
     mean = sum(found) / len(found)
     spread = sum((one - mean) ** 2 for one in found)
     return mean, (spread / (len(found) - 1)) ** 0.5 if len(found) > 1 else None

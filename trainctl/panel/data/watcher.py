@@ -10,10 +10,12 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from trainctl.examine.examiner import Examiner
+from trainctl.examine.row import Row
 from trainctl.panel.data.curves import Curves
 from trainctl.panel.data.run_view import RunFiles, RunRow, RunView
 from trainctl.rundir.finding import Listed, list_at, search
@@ -70,7 +72,9 @@ log = logging.getLogger("trainctl.panel")
 
 LOOK_S = 0.2  # between two looks at runs whose page is open
 ROWS_S = 1.0  # between two looks at all runs, while a table of them is open
-MOST_ROWS_S = 10.0  # that rows may be old before whoever asks for them looks itself
+ROWS_WAIT_S = 0.3  # that a page that opens waits for rows, where nobody had asked for a while
+PIECE = 50  # runs that are read at once; whoever asks for one run waits for no more than these
+EXAMINED_S = 5.0  # that what an examiner knows may be old before it is read anew for whoever asks
 SCAN_S = 2.0  # between two searches for new runs
 
 
@@ -85,15 +89,21 @@ class Watcher:
         self.root = root
         self._search = Search(root)
         self._lock = threading.RLock()
+        self._searching = threading.Lock()
         self._runs: dict[str, RunFiles] = {}
         self._rows: dict[str, RunRow] = {}
         self._views: dict[str, RunView] = {}
         self._open: Counter[str] = Counter()
         self._sketching: Counter[str] = Counter()
         self._tables = 0
+        self._examined: Mapping[str, Row] | None = None
+        self._examined_at = float("-inf")
+        self._examining: threading.Thread | None = None
+        self._left = 0
         self._scanned = self._listed = self._sketched = float("-inf")
         self._wake = threading.Event()
-        self._over = False
+        self._has_listed = threading.Event()
+        self._over = self._wants_rows = False
         self._thread = threading.Thread(target=self._look_on, name="trainctl-watcher", daemon=True)
 
     def start(self) -> None:
@@ -107,15 +117,29 @@ class Watcher:
     def rows(self) -> dict[str, RunRow]:
         """Return the latest rows by name; the same mapping, or at least the same rows, where nothing has changed.
 
-        While a table is open the thread keeps them fresh, and whoever asks does not wait for its look at all runs.
+        The thread reads them, and nobody waits for it: what is new comes with the next look.
         """
-        most_s = MOST_ROWS_S if self._tables and self._thread.is_alive() else ROWS_S
-        if time.monotonic() - self._listed < most_s:
-            return self._rows
-        with self._lock:
-            if time.monotonic() - self._listed >= most_s:
+        if time.monotonic() - self._listed >= ROWS_S:
+            if not self._thread.is_alive():
                 self._list()
-            return self._rows
+            elif not self._tables:
+                self._wants_rows = True
+                self._wake.set()
+        return self._rows
+
+    def fresh_rows(self) -> dict[str, RunRow]:
+        """Return the rows as they are now for a page that opens; of very many runs those that are read in a moment."""
+        if time.monotonic() - self._listed >= ROWS_S and self._thread.is_alive():
+            self._has_listed.clear()
+            self._wants_rows = True
+            self._wake.set()
+            self._has_listed.wait(ROWS_WAIT_S)
+        return self.rows()
+
+    @property
+    def left(self) -> int:
+        """How many of the runs that were found have never been read yet."""
+        return self._left
 
     @property
     def passed_over(self) -> list[Path]:
@@ -126,12 +150,29 @@ class Watcher:
         """Return used and total MiB by slot, as far as a launcher that works in the root knows them."""
         return read_memory(self.root)
 
+    def examined(self) -> Mapping[str, Row] | None:
+        """Return what an examiner knows of each run, its config too; None while that is read for the first time."""
+        is_old = time.monotonic() - self._examined_at > EXAMINED_S
+        if is_old and (self._examining is None or not self._examining.is_alive()):
+            self._examining = threading.Thread(target=self._examine, name="trainctl-examiner", daemon=True)
+            self._examining.start()
+        return self._examined
+
+    def _examine(self) -> None:
+        try:
+            rows = Examiner().exam(self.root, workers=1).rows
+            self._examined = {name_of(self.root, row.run): row for row in rows.values()}
+        except Exception:  # as above
+            log.exception("examining the runs failed")
+            self._examined = self._examined or {}
+        self._examined_at = time.monotonic()
+
     def view(self, name: str) -> RunView | None:
         """Return what is known of one run; None when there is none of that name."""
+        if name not in self._runs:
+            self._scan(0.0)
         with self._lock:
             if name not in self._views:
-                if name not in self._runs:
-                    self._scan(0.0)
                 if name not in self._runs:
                     return None
                 self._views[name] = self._runs[name].view()
@@ -208,9 +249,9 @@ class Watcher:
                             self._runs[name].forget_sketch()
 
     def _look_on(self) -> None:
-        self._try(self._list_all)
+        self._try(self._list)
         while not self._over:
-            if not self._open and not self._tables:
+            if not self._open and not self._tables and not self._wants_rows:
                 self._wake.wait()
             self._wake.clear()
             self._try(self._look)
@@ -223,10 +264,6 @@ class Watcher:
         except Exception:  # a file of a kind that nobody thought of must not end the watch for all others
             log.exception("looking at the runs failed")
 
-    def _list_all(self) -> None:
-        with self._lock:
-            self._list()
-
     def _look(self) -> None:
         for name in list(self._open):
             with self._lock:
@@ -235,8 +272,9 @@ class Watcher:
                     self._views[name] = found.view()
             if found is not None:
                 found.curves.look()  # not under the lock: a long file takes a while
-        if self._tables and time.monotonic() - self._listed >= ROWS_S:
-            self._list_all()
+        if self._wants_rows or (self._tables and time.monotonic() - self._listed >= ROWS_S):
+            self._wants_rows = False
+            self._list()
         if time.monotonic() - self._sketched >= ROWS_S:
             self._sketched = time.monotonic()
             with self._lock:
@@ -245,19 +283,30 @@ class Watcher:
                 run.look_at_sketch()
 
     def _list(self) -> None:
+        """Read all runs, some at a time; what was never read before can be seen as soon as it is read."""
         self._scan()
-        rows = {name: run.row() for name, run in self._runs.items()}
+        runs, rows = self._runs, dict[str, RunRow]()
+        names = list(runs)
+        for at in range(0, len(names), PIECE):
+            with self._lock:
+                rows |= {name: runs[name].row() for name in names[at : at + PIECE]}
+            if len(rows) > len(self._rows):
+                self._rows, self._left = dict(rows), len(names) - len(rows)
+            time.sleep(0)  # the page's own thread may go on
         if list(rows) != list(self._rows) or any(row is not self._rows[name] for name, row in rows.items()):
             self._rows = rows
-        self._listed = time.monotonic()
+        self._left, self._listed = 0, time.monotonic()
+        self._has_listed.set()
 
     def _scan(self, interval_s: float = SCAN_S) -> None:
-        if time.monotonic() - self._scanned < interval_s:
-            return
-        found = {name_of(self.root, run): run for run in self._search.runs()}
-        if found.keys() != self._runs.keys():
-            self._runs = {name: self._runs.get(name) or RunFiles(run) for name, run in found.items()}
-        self._scanned = time.monotonic()
+        with self._searching:
+            if time.monotonic() - self._scanned < interval_s:
+                return
+            found = {name_of(self.root, run): run for run in self._search.runs()}
+            with self._lock:
+                if found.keys() != self._runs.keys():
+                    self._runs = {name: self._runs.get(name) or RunFiles(run) for name, run in found.items()}
+            self._scanned = time.monotonic()
 
 
 def name_of(root: Path, run: RunDir) -> str:

@@ -39,7 +39,7 @@ class Compare:
         stack.enter_context(watcher.watching_rows())
         self._watcher = watcher
         self._index = RunIndex()
-        rows = watcher.rows()
+        rows = watcher.fresh_rows()
         wanted = names("runs") or [argument("a"), argument("b")]
         chosen = [name for name in dict.fromkeys(wanted) if name in rows][:MOST_COMPARED]
         self._choice = pmui.MultiChoice(
@@ -47,6 +47,7 @@ class Compare:
             options=list(dict.fromkeys([*chosen, *list(rows)[:MOST_OFFERED]])),
             value=chosen,
             max_items=MOST_COMPARED,
+            variant="standard",
             margin=(8, 12),
             sizing_mode="stretch_width",
         )
@@ -112,4 +113,4 @@ def facts_table(index: RunIndex, runs: list[str]) -> str:
 
 
 def _pane() -> Any:
-    return panel.pane.HTML("", stylesheets=[STYLE, EVEN], sizing_mode="stretch_width", margin=(6, 12))
+    return panel.pane.HTML("", stylesheets=[STYLE, EVEN], sizing_mode="stretch_width", margin=(8, 12))

@@ -2,8 +2,8 @@
 //
 // It asks its server all the time whether it is there, and within 3 s says that it is not: then nothing on the page can be
 // used, and what is shown is grey and has its age. It comes back by itself. A message of the person's that is not answered
-// within 2 s is told too. Over a reload it keeps the scroll and what was typed beside the form; the theme it keeps for all
-// pages; what else is shown stands in the address.
+// within 2 s is told too. Over a reload it keeps the scroll; the theme it keeps for all pages; what else is shown stands in
+// the address.
 (() => {
   const EVERY = 600, PATIENCE = 1900, BETWEEN_LOADS = 5000, UNLOADED = 30000, SLEPT = 2000, TIRED = 8000, TOUCHED = 1000;
   const file = () => document.querySelector('script[src*="static/js/bokeh.min.js"]').src;  // below a proxy's path, too
@@ -149,7 +149,7 @@
     }
   }, 200);
 
-  // What is kept over a reload: the scroll, and the texts of the fields that ask for it by a class `kept-…`.
+  // What is kept over a reload: the scroll. The parts that are typed into keep their texts themselves.
   const parts = function* (root) {
     for (const part of root.querySelectorAll("*")) {
       yield part;
@@ -196,14 +196,6 @@
     }
     isBack = true;
   };
-  const keepTexts = model => {
-    const name = model.css_classes?.find(kind => kind.startsWith("kept-")), data = model.data;
-    if (!name || data?.value_input === undefined) return;
-    const before = stored(name);
-    if (before) data.setv({value: before, value_input: before});
-    data.properties.value_input.change.connect(() => store(name, data.value_input || null));
-  };
-
   // The theme: what the address says, else what was chosen on any page, else what the system wants.
   const system = matchMedia("(prefers-color-scheme: dark)");
   const remembered = () => { try { return localStorage.getItem("trainctl theme"); } catch { return null; } };
@@ -239,20 +231,21 @@
     });
   };
 
-  // By keyboard: `/` filters, Enter in a field of the bar applies, Esc discards. The form has its own keys, and comes first.
+  // By keyboard: `/` goes to the field that filters or searches what is in sight, Enter in a field of the bar applies, Esc
+  // discards. The form has its own keys, and comes first.
+  const TYPING = "input, textarea, select, [contenteditable], [role=combobox], [role=listbox], [role=menu]";
   const find = (kind, is) => [...parts(document)].find(part => part.matches(kind) && part.checkVisibility() && is(part));
   const named = name => find("button", part => part.textContent.trim() === name && !part.disabled);
   const press = async name => {  // what was typed just before may still be on its way
     for (let tries = 0; !named(name) && tries < 15; tries += 1) await sleep(100);
     named(name)?.click();
   };
-  const isFilter = part => /^filter/i.test(part.getAttribute("aria-label") ?? part.labels?.[0]?.textContent ?? "");
   addEventListener("keydown", event => {
     const target = event.composedPath()[0];
     if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || !(target instanceof Element)) return;
-    const isText = target.matches("input, textarea, select, [contenteditable]");
+    const isText = target.matches(TYPING);
     const isOfBar = target.matches("input") && event.composedPath().some(part => part.classList?.contains("applies"));
-    const filter = event.key === "/" && !isText && find("input", isFilter);
+    const filter = event.key === "/" && !isText && find("input[aria-keyshortcuts='/']", () => true);
     if (filter) { filter.focus(); filter.select(); }
     else if (event.key === "Enter" && isOfBar) press("Apply");
     else if (event.key === "Escape" && (isOfBar || !isText) && named("Discard")) press("Discard");
@@ -269,7 +262,6 @@
     while (!window.Bokeh?.documents?.[0]?.roots().length) await sleep(10);
     window.Bokeh.documents[0].config.setv({reconnect_session: false}, {sync: false});  // the page is loaded anew instead
     for (const model of window.Bokeh.documents[0].all_models) {
-      keepTexts(model);
       if (model.data?.theme_toggle !== undefined && model.data.dark_theme !== undefined) keepTheme(model.data);
     }
     while (!window.Bokeh.documents[0].is_idle) await sleep(50);

@@ -14,6 +14,7 @@ from trainctl.panel.data.watcher import Watcher
 from trainctl.panel.pages.run import RunPage
 from trainctl.panel.pages.session import INLINE, Inline
 from trainctl.panel.pages.sweep import overview_page
+from trainctl.panel.widgets.control_row import Control, Controls
 
 ALL = "all runs"
 
@@ -32,12 +33,14 @@ class InlineApp(panel.viewable.Viewer):  # type: ignore[misc]  # Panel is untype
         self._watcher = Watcher(directory)
         self._watcher.start()
         self._shown: Inline | None = None
-        names = [ALL, *self._watcher.rows()]
-        self._choice = pmui.Select(label="run", options=names, value=ALL, size="small", width=420, margin=(8, 12))
+        names = [ALL, *self._watcher.fresh_rows()]
+        self._choice = Controls(
+            [Control("run", "choice", "run", width=400)], lambda: self.show(self._choice.text("run")), margin=(8, 12)
+        )
+        self._choice.show("run", options=names, value=ALL)
         # of Panel: in one of Material, plots that take the place of other plots are measured before they are there
         self._body = panel.Column(sizing_mode="stretch_width", margin=0)
-        self._view = pmui.Column(self._choice, self._body, sizing_mode="stretch_width")
-        self._choice.param.watch(lambda event: self.show(event.new), ["value"])
+        self._view = pmui.Column(self._choice.view, self._body, sizing_mode="stretch_width")
         self.show(ALL)
         if is_served:
             panel.state.on_session_destroyed(lambda _context: self.close())
@@ -56,8 +59,7 @@ class InlineApp(panel.viewable.Viewer):  # type: ignore[misc]  # Panel is untype
         finally:
             INLINE.reset(told)
         self._body[:] = list(page.main)
-        if (names := [ALL, *self._watcher.rows()]) != self._choice.options:
-            self._choice.options = names
+        self._choice.show("run", options=[ALL, *self._watcher.rows()])
 
     def close(self) -> None:
         """Read no files any more."""

@@ -152,17 +152,16 @@ class RunPage:
         self._ticks += 1
         is_slow, is_other = self._ticks % SLOW_TICKS == 0, not view.is_like(old)
         if is_slow or is_other:
-            set_object(self._facts, summary.facts(view.row) + self._used())
+            set_object(self._facts, summary.facts(view.row, self._used()))
         if is_slow:
             self._tabs.look()
         if is_other:
             self._follow()
 
-    def _used(self) -> str:
+    def _used(self) -> list[str]:
         run = self._view.row.summary
         memory = self._watcher.memory().get(run.slot) if run.slot is not None else None
-        figures = "".join(f"<span>{one}</span>" for one in self._usage.figures(run, memory))
-        return f'<div class="facts dim">{figures}</div>' if figures else ""
+        return list(self._usage.figures(run, memory))
 
     def _follow(self) -> None:
         """Show what has changed in the run's files."""
@@ -188,4 +187,4 @@ class RunPage:
 
 
 def _pane(text: str, *, visible: bool = True) -> Any:
-    return panel.pane.HTML(text, stylesheets=[STYLE], sizing_mode="stretch_width", margin=(6, 12), visible=visible)
+    return panel.pane.HTML(text, stylesheets=[STYLE], sizing_mode="stretch_width", margin=(4, 12), visible=visible)

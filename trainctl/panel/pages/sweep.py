@@ -44,7 +44,7 @@ class Overview:
         stack = ExitStack()
         stack.enter_context(watcher.watching_rows())
         self._watcher = watcher
-        self._rows: dict[str, RunRow] = watcher.rows()
+        self._rows: dict[str, RunRow] = watcher.fresh_rows()
         self._heads = panel.pane.HTML("", stylesheets=[STYLE], sizing_mode="stretch_width", margin=(4, 12, 0, 12))
         self._curves = RunCurves(watcher, stack, card_settings(), argument("by"), remember_cards)
         self._table = RunTable(watcher, stack, shown_by_link(), self._was_set, self._chose)
@@ -102,7 +102,12 @@ class Overview:
 
     def _say(self) -> None:
         slots = summary.slots(self._rows, self._watcher.memory())
-        parts = [slots, summary.failures(self._rows), summary.shut(len(self._watcher.passed_over))]
+        parts = [
+            slots,
+            summary.failures(self._rows),
+            summary.shut(len(self._watcher.passed_over)),
+            summary.unread(len(self._rows), self._watcher.left),
+        ]
         set_object(self._heads, f'<div class="facts">{"".join(parts)}</div>' if any(parts) else "")
 
 

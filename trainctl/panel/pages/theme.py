@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import panel
@@ -22,31 +23,25 @@ THEME = {
     "dark": {**_COMMON, "palette": {"primary": {"main": "#8fb3dc"}, "error": {"main": "#ff8a80"}}},
 }
 
-# what stands below a field can be read though the field cannot be changed
-READABLE = {"& .MuiFormHelperText-root.Mui-disabled": {"color": "inherit", "opacity": 0.85}}
-
 FRAME = {
     "& .MuiToolbar-root": {"minHeight": "44px !important"},
     "& .MuiAppBar-root": {"boxShadow": "none", "backgroundColor": "#36506d"},
-    "& .title": {"fontSize": "1.1rem !important"},
+    "& .title": {"fontSize": "18px !important"},
 }
 
 SECTION = {
-    "& .MuiCardHeader-root": {"padding": "3px 12px", "backgroundColor": "rgba(128, 136, 150, 0.12)"},
+    "& .MuiCardHeader-root": {"padding": "4px 12px", "backgroundColor": "rgba(128, 136, 150, 0.12)"},
     "& .MuiCardHeader-root .MuiTypography-root": {"fontSize": "13px", "fontWeight": 700},
     "& .MuiCardHeader-root .MuiIconButton-root": {"padding": "2px"},
-    "& .MuiCardContent-root": {"padding": "4px 6px !important"},
+    "& .MuiCardContent-root": {"padding": "4px !important"},
 }
 
 # beside something that takes the rest of the line
-ASIDE = {"flex": "0 1 500px", "max-width": "100%", "min-width": "0"}
+ASIDE = {"flex": "0 1 auto", "width": "auto", "max-width": "100%", "min-width": "0"}
 REST = {"flex": "1 1 300px", "width": "auto", "min-width": "0", "max-width": "100%"}
 
 # narrow, so that all tabs are on a small screen
 _TABS = {"& .MuiTab-root": {"minWidth": "56px", "padding": "8px 12px"}}
-
-# as many fields in a row as there is room for, all of one width
-GRID = {"display": "grid", "gridTemplateColumns": "repeat(auto-fill, minmax(190px, 1fr))"}
 
 STATE_COLORS = {
     "running": "#2e7d32",
@@ -64,23 +59,27 @@ LOG_BUTTON = {
     "whiteSpace": "pre-line",
     "overflowWrap": "anywhere",
     "lineHeight": 1.4,
-    "padding": "3px 10px",
+    "padding": "4px 12px",
     "borderLeft": "5px solid",
     "color": "text.primary",
     "&::first-line": {"fontWeight": 700},
 }
 
-# inherited by shadow roots nowhere: every pane that shows HTML of ours is given it
-STYLE = """
-:host { --line: #8884; font-size: 13px; line-height: 1.45; }
+# inherited by shadow roots nowhere: every part that is drawn by us is given it
+BASE = Path(__file__).with_name("base.css").read_text()
+
+# and every pane that shows HTML of ours this
+STYLE = (
+    BASE
+    + """
 a { color: inherit; } a.bar-link { color: #fff; }
-.chip { display: inline-block; border-radius: 9px; padding: 0 9px; color: #fff; background: #66707d; font-size: 12px;
-  line-height: 19px; }
-.facts { display: flex; flex-wrap: wrap; gap: 2px 14px; align-items: center; line-height: 22px; }
+.chip { display: inline-block; border-radius: 9px; padding: 0 8px; color: #fff; background: #66707d;
+  font-size: var(--small); line-height: 20px; }
+.facts { display: flex; flex-wrap: wrap; gap: 2px 12px; align-items: baseline; line-height: 24px; }
 .slots { display: flex; flex-wrap: wrap; gap: 4px 8px; } .slot { border: 1px solid var(--line); border-radius: 4px;
   padding: 0 8px; line-height: 22px; } .slot.idle { opacity: .75; }
 details { margin: 2px 0; } details details { margin-left: 16px; } summary { cursor: pointer; }
-.key { display: inline-block; width: 12px; height: 3px; margin-right: 6px; vertical-align: middle; }
+.key { display: inline-block; width: 12px; height: 3px; margin-right: 8px; vertical-align: middle; }
 /* mixed with the text's colour: darker on light ground, lighter on dark. Not with currentColor: where a theme's colours
   glide, Chromium leaves what is mixed with that as it was on the way */
 .dim { opacity: .78; }
@@ -89,18 +88,21 @@ details { margin: 2px 0; } details details { margin-left: 16px; } summary { curs
 .unread { background: #f5d76e; color: #222; border-radius: 3px; padding: 0 4px; }
 .bar { height: 3px; background: var(--line); margin-top: 4px; }
 .bar i { display: block; height: 3px; background: #36506d; }
-code, .mono { font-family: ui-monospace, 'DejaVu Sans Mono', monospace; font-size: 12.5px; }
-.edit { display: inline-block; background: #fff3d6; color: #222; border-radius: 3px; padding: 1px 7px;
-  margin: 2px 6px 2px 0; max-width: 100%; overflow-wrap: anywhere; }
+code, .mono { font-family: var(--mono); font-size: var(--small); }
+.edit { display: inline-block; background: #fff3d6; color: #222; border-radius: 3px; padding: 2px 8px;
+  margin: 2px 8px 2px 0; max-width: 100%; overflow-wrap: anywhere; }
 .edit.wrong { background: #ffdedb; } .edit s { color: #5c5c5c; }
-table { border-collapse: collapse; width: 100%; font-size: 12.5px; }
-th { text-align: left; font-weight: 600; border-bottom: 2px solid var(--line); padding: 3px 7px; white-space: nowrap; }
-td { border-bottom: 1px solid var(--line); padding: 3px 7px; vertical-align: top; white-space: nowrap; }
+table { border-collapse: collapse; width: 100%; font-size: var(--small); }
+th { text-align: left; font-weight: 600; border-bottom: 2px solid var(--line); padding: 4px 8px; white-space: nowrap; }
+td { border-bottom: 1px solid var(--line); padding: 4px 8px; vertical-align: top; white-space: nowrap; }
 td.text { white-space: normal; width: 40%; } td.value { white-space: normal; max-width: 220px;
   overflow-wrap: break-word; } td.num, th.num { text-align: right; }
-h2.head { font-size: 13px; margin: 8px 0 6px; }
+th:has(+ td) { border-bottom-width: 1px; }
+h2.head { font-size: var(--text); margin: 8px 0; }
 .scroll { overflow-x: auto; }
-""" + "".join(f".chip.{state} {{ background: {color}; }}\n" for state, color in STATE_COLORS.items())
+"""
+    + "".join(f".chip.{state} {{ background: {color}; }}\n" for state, color in STATE_COLORS.items())
+)
 
 
 def tabs(names: Sequence[str], parts: Sequence[Any], key: str = "tab") -> pmui.Tabs:
@@ -114,8 +116,8 @@ def tabs(names: Sequence[str], parts: Sequence[Any], key: str = "tab") -> pmui.T
 
 def frame(title: str, main: list[Any], up: str | None = None) -> pmui.Page:
     """Return a page with a slim bar; `up` is the address of the page of all runs, linked beside the title."""
-    bar = panel.pane.HTML(link(up, ALL_RUNS, "bar-link"), stylesheets=[STYLE], margin=(0, 10)) if up else None
-    said = panel.pane.HTML("", stylesheets=[STYLE], sizing_mode="stretch_width", margin=(6, 12), visible=False)
+    bar = panel.pane.HTML(link(up, ALL_RUNS, "bar-link"), stylesheets=[STYLE], margin=(0, 12)) if up else None
+    said = panel.pane.HTML("", stylesheets=[STYLE], sizing_mode="stretch_width", margin=(8, 12), visible=False)
 
     def show(text: str) -> None:
         said.param.update(object=f'<div role="alert" class="bad">{html(text)}</div>', visible=True)

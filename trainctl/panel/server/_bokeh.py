@@ -65,7 +65,6 @@ def application_of(pages: Mapping[str, Callable[[], None]], prefix: str, headers
         use_index=False,
         websocket_max_message_size_bytes=MAX_MESSAGE,
         check_unused_sessions_milliseconds=5000,  # a closed page goes on ticking until it is noticed
-        compress_response=True,
     )
 
 

@@ -15,24 +15,23 @@ from trainctl.config.edit import parse_edit
 from trainctl.errors import EditError
 from trainctl.panel.data.run_view import RunView
 from trainctl.panel.html import html
-from trainctl.panel.pages.theme import ASIDE, GRID, SECTION, STYLE
-from trainctl.panel.widgets.field import Field
-from trainctl.panel.widgets.pending import set_object, set_params
+from trainctl.panel.pages.theme import ASIDE, SECTION, STYLE
+from trainctl.panel.widgets.control_row import Control, Controls
+from trainctl.panel.widgets.field import options_of, reason_of, text_of
+from trainctl.panel.widgets.pending import set_object
 from trainctl.panel.widgets.requests import outcome_of
 from trainctl.rundir.events import LOOKS, latest
 
 BUILT_IN = ("pause", "resume", "checkpoint", "evaluate", "stop")
 SURE = "Stop now?"
+BUTTON = "the button"  # no argument is called so
 
 Do = Callable[[str, dict[str, Any]], None]
 
 
-def action_button(name: str, ask: Callable[[str], None], margin: tuple[int, int]) -> Any:
+def action_button(name: str) -> Control:
     """Return the button of a built-in action: what cannot be taken back is red."""
-    color = "error" if name == "stop" else "primary"
-    button = pmui.Button(label=name.capitalize(), variant="outlined", size="small", color=color, margin=margin)
-    button.on_click(lambda _event: ask(name))
-    return button
+    return Control(name, "button", name.capitalize(), look="bad" if name == "stop" else "")
 
 
 class ActionBar:
@@ -44,20 +43,21 @@ class ActionBar:
 
     def __init__(self, view: RunView, do: Do) -> None:
         self._do = do
-        self._buttons = {name: action_button(name, self._clicked, (3, 4)) for name in BUILT_IN if name in view.actions}
-        self._told = panel.pane.HTML("", stylesheets=[STYLE], margin=(3, 4))
+        self._names = [name for name in BUILT_IN if name in view.actions]
+        self._buttons = Controls(list(map(action_button, self._names)), on_press=self._clicked, margin=0)
+        self._told = panel.pane.HTML("", stylesheets=[STYLE], margin=(4, 12))
         own = {name: said for name, said in view.actions.items() if name not in BUILT_IN}
         self._own = {name: OwnAction(name, said, do) for name, said in own.items()}
         self.view = pmui.FlexBox(
-            *self._buttons.values(), self._told, gap="0px", align_items="center", margin=(0, 8), styles=ASIDE
+            self._buttons.view, self._told, gap="0px", align_items="center", margin=(0, 12), styles=ASIDE
         )
         self.own = pmui.Card(
-            *(action.view for action in self._own.values()),
+            *(action.fields.view for action in self._own.values()),
             title="actions",
             sx=SECTION,
             variant="outlined",
             sizing_mode="stretch_width",
-            margin=(4, 8),
+            margin=(4, 12),
             visible=bool(own),
         )
         self.follow(view, may_ask=False)
@@ -66,21 +66,25 @@ class ActionBar:
         """Offer what makes sense now."""
         run = view.row.summary
         is_open = run.is_alive
-        for name, button in self._buttons.items():
+        for name in self._names:
             fits = {"pause": not run.paused, "resume": run.paused}.get(name, name in run.looks)
-            set_params(button, visible=is_open and fits, disabled=not may_ask)
+            self._buttons.show(name, hidden=not (is_open and fits), disabled=not may_ask)
         set_object(self._told, told(view))
         for action in self._own.values():
             action.allow(is_open and may_ask)
 
     def _clicked(self, name: str) -> None:
-        button = self._buttons[name]
-        if name == "stop" and button.label != SURE:
-            button.label = SURE  # the second click stops; any other action takes it back
+        if asks_again(self._buttons, name):
             return
-        if "stop" in self._buttons:
-            set_params(self._buttons["stop"], label="Stop")
         self._do(name, {})
+
+
+def asks_again(buttons: Controls, name: str) -> bool:
+    """Whether a press is the first one of Stop, which asks again; a press of anything else takes that back."""
+    is_first = name == "stop" and buttons.shown("stop")["label"] != SURE
+    if name in BUILT_IN and "stop" in buttons:
+        buttons.show("stop", label=SURE if is_first else "Stop")
+    return is_first
 
 
 def told(view: RunView) -> str:
@@ -96,7 +100,7 @@ def told(view: RunView) -> str:
 
 
 class OwnAction:
-    """One of the task's own actions: its fields and its button."""
+    """One of the task's own actions: its button, and a field for each argument."""
 
     def __init__(self, name: str, said: Mapping[str, Any], do: Do) -> None:
         self._name = name
@@ -104,49 +108,60 @@ class OwnAction:
         given = said.get("arguments")
         records: dict[str, Any] = given if isinstance(given, dict) else {}
         self._keys = {argument: Key.from_dict(record) for argument, record in records.items()}
-        self._has_default = {argument for argument, record in records.items() if "default" in record}
-        self._fields = {
-            argument: Field(argument, self._keys, record.get("default"), self._update, live=True, is_blank=True)
+        self._defaults = {
+            argument: text_of(record["default"], self._keys[argument])
             for argument, record in records.items()
+            if "default" in record
         }
-        self._button = pmui.Button(label=name, variant="outlined", size="small", margin=(10, 8))
-        self._button.on_click(lambda _event: self._ask())
-        fields = [field.view for field in self._fields.values()]
-        if hint := said.get("help"):
-            fields.append(
-                panel.pane.HTML(f'<span class="dim">{html(hint)}</span>', stylesheets=[STYLE], margin=(14, 8))
+        fields = {argument: self._field(argument) for argument in records}
+        button = Control(BUTTON, "button", name, str(said.get("help") or ""))
+        self.fields = Controls([button, *fields.values()], self._update, lambda _name: self._ask(), margin=(4, 8))
+        for argument, field in fields.items():
+            default, options = self._defaults.get(argument, ""), options_of(self._keys[argument]) or []
+            self.fields.show(
+                argument,
+                options=options if default in options else [default, *options],
+                value=default == "true" if field.kind == "check" else default,
             )
-        self.view = pmui.FlexBox(self._button, *fields, gap="0px", sx=GRID, sizing_mode="stretch_width", margin=0)
         self._is_open = False
         self._update()
 
     def allow(self, is_open: bool) -> None:
+        """Open or close it with the run."""
         self._is_open = is_open
-        for field in self._fields.values():
-            field.allow(is_open)
+        for argument in self._keys:
+            self.fields.show(argument, disabled=not is_open)
         self._update()
 
-    def _update(self) -> None:
-        set_params(self._button, disabled=not self._is_open or self._arguments() is None)
+    def _field(self, argument: str) -> Control:
+        spec = self._keys[argument]
+        if options_of(spec) is not None:
+            return Control(argument, "choice", argument, spec.help or "")
+        is_switch = spec.type == "bool" and self._defaults.get(argument) in ("true", "false")
+        return Control(
+            argument, "check" if is_switch else "text", argument, spec.help or "", 0 if is_switch else 140, 2**20
+        )
 
-    def _arguments(self) -> dict[str, Any] | None:
-        """Return what the fields say, without what is left to its default; None while something is missing or wrong."""
-        found: dict[str, Any] = {}
-        for name, field in self._fields.items():
-            text = field.text
-            if text == field.shown and name in self._has_default:
-                continue
+    def _text(self, argument: str) -> str:
+        value = self.fields.shown(argument)["value"]
+        return {True: "true", False: "false"}[value] if isinstance(value, bool) else str(value)
+
+    def _update(self) -> None:
+        wrong = {}
+        for argument in self._keys:
+            text = self._text(argument)
             try:
-                parse_edit(name, text, self._keys)
-            except EditError:
-                return None
-            found[name] = text
-        return found
+                if text != self._defaults.get(argument, ""):
+                    parse_edit(argument, text, self._keys)
+            except EditError as error:
+                wrong[argument] = reason_of(error, self._keys[argument])
+            self.fields.show(argument, error=wrong.get(argument, ""))
+        is_whole = all(argument in self._defaults or self._text(argument) for argument in self._keys)
+        self.fields.show(BUTTON, disabled=not self._is_open or bool(wrong) or not is_whole)
 
     def _ask(self) -> None:
-        arguments = self._arguments()
-        if arguments is not None and self._is_open:
-            self._do(self._name, arguments)
+        texts = {argument: self._text(argument) for argument in self._keys}
+        self._do(self._name, {name: text for name, text in texts.items() if text != self._defaults.get(name)})
 
 
 def label_of(name: str, arguments: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,13 +14,22 @@ from trainctl.panel.data.run_view import RunView
 from trainctl.panel.data.watcher import Watcher
 from trainctl.panel.html import html
 from trainctl.panel.pages.theme import STYLE
-from trainctl.panel.widgets.actions import SURE, action_button
-from trainctl.panel.widgets.field import set_text
-from trainctl.panel.widgets.pending import MAX_NOTE, set_object, set_params
+from trainctl.panel.widgets.actions import action_button, asks_again
+from trainctl.panel.widgets.control_row import Control, Controls
+from trainctl.panel.widgets.pending import FORCE, NOTE, set_object, set_params
 from trainctl.panel.widgets.requests import Asking, turns
 
 MAX_RUNS = 200
 MAX_LISTED = 20
+ACTIONS = ("pause", "resume", "stop")
+FIELDS = (
+    Control("key", "choice", "key", width=200),
+    Control("value", "text", "new value", width=140, longest=10_000),
+    dataclasses.replace(NOTE, is_kept=False),
+    Control("force", "check", "force", FORCE),
+    Control("apply", "button", "Apply to chosen", look="main"),
+    *map(action_button, ACTIONS),
+)
 
 
 class Bulk:
@@ -31,19 +41,10 @@ class Bulk:
         self._names: list[str] = []
         self._asked: dict[str, Asking] = {}
         self._turns: dict[str, Bucket] = {}
-        common: dict[str, Any] = {"size": "small", "margin": (6, 6)}
-        self._key = pmui.Select(label="key", options=[""], value="", width=200, **common)
-        self._value = pmui.TextInput(label="new value", width=140, max_length=10_000, **common)
-        self._note = pmui.TextInput(label="note", width=180, max_length=MAX_NOTE, **common)
-        self._apply = pmui.Button(label="Apply to chosen", variant="contained", size="small", margin=(10, 6))
-        self._apply.on_click(lambda _event: self._edit())
-        self._actions = {name: action_button(name, self._do, (10, 4)) for name in ("pause", "resume", "stop")}
+        self.fields = Controls(FIELDS, on_press=self._pressed, margin=(4, 12))
         self._wrong = ""
-        self._said = panel.pane.HTML("", stylesheets=[STYLE], sizing_mode="stretch_width", margin=(2, 8))
-        fields = pmui.FlexBox(
-            self._key, self._value, self._note, self._apply, *self._actions.values(), gap="0px", align_items="center"
-        )
-        self.view = pmui.Column(fields, self._said, sizing_mode="stretch_width", margin=0)
+        self._said = panel.pane.HTML("", stylesheets=[STYLE], sizing_mode="stretch_width", margin=(4, 12))
+        self.view = pmui.Column(self.fields.view, self._said, sizing_mode="stretch_width", margin=0)
         self.view.visible = False
 
     def choose(self, names: Sequence[str]) -> None:
@@ -54,15 +55,15 @@ class Bulk:
         keys: dict[str, None] = {}
         for view in list(running.values())[:MAX_LISTED]:
             keys |= dict.fromkeys(key for key, spec in view.keys.items() if not spec.locked and not spec.hidden)
-        value = self._key.value if self._key.value in keys else next(iter(keys), "")
-        set_params(self._key, options=list(keys) or [""], value=value)
-        for widget in (self._apply, *self._actions.values()):
-            set_params(widget, disabled=not running or not self._may_ask)
+        before = self.fields.text("key")
+        value = before if before in keys else next(iter(keys), "")
+        self.fields.show("key", options=list(keys) or [""], value=value)
+        for name in ("apply", *ACTIONS):
+            self.fields.show(name, disabled=not running or not self._may_ask)
         can_stop = any("stop" in view.row.summary.looks for view in running.values())
-        set_params(self._actions["stop"], visible=can_stop or not running)
         self._wrong = ""
-        set_params(self._apply, label=f"Apply to {len(running)}" if running else "Apply to chosen")
-        set_params(self._actions["stop"], label="Stop")
+        self.fields.show("apply", label=f"Apply to {len(running)}" if running else "Apply to chosen")
+        self.fields.show("stop", hidden=not can_stop and bool(running), label="Stop")
 
     def look(self) -> None:
         """Take over what the runs have answered."""
@@ -82,22 +83,24 @@ class Bulk:
         views = {name: self._watcher.view(name) for name in self._names}
         return {name: view for name, view in views.items() if view is not None and view.is_editable}
 
+    def _pressed(self, name: str) -> None:
+        if asks_again(self.fields, name):
+            return
+        if name == "apply":
+            self._edit()
+        else:
+            self._ask(name, action=name)
+
     def _edit(self) -> None:
-        key, text = self._key.value, self._value.value_input or ""
+        fields = self.fields
+        key, text = fields.text("key"), fields.text("value")
         if not key:
             self._refuse("none of the chosen runs has a key that can be edited")
             return
         label = f"{key} = {text}"[:80]
-        self._ask(label, texts={key: text}, note=(self._note.value_input or "").strip() or None)
-        set_text(self._note, "")
-
-    def _do(self, name: str) -> None:
-        stop = self._actions["stop"]
-        if name == "stop" and stop.label != SURE:
-            stop.label = SURE  # the second click stops
-            return
-        set_params(stop, label="Stop")
-        self._ask(name, action=name)
+        self._ask(label, texts={key: text}, note=fields.text("note") or None, force=fields.is_on("force"))
+        fields.show("note", value="")
+        fields.show("force", value=False)
 
     def _ask(self, label: str, **what: Any) -> None:
         running = self._running()

@@ -23,39 +23,6 @@ const write = (element, text) => { if (element.textContent !== text) element.tex
 
 const own = (found, key) => (Object.hasOwn(found, key) ? found[key] : undefined);  // a key may be called toString
 
-export const count = step => Math.round(step).toLocaleString("en");
-export const number = value => {  // as text.py writes it: four significant digits
-  if (!Number.isFinite(value)) return Number.isNaN(value) ? "nan" : value > 0 ? "inf" : "-inf";
-  const size = Math.abs(value);
-  if (Number.isInteger(value) && size < 1e9) return String(value);
-  if (size >= 1e4 && size < 1e9) return value.toFixed(0);
-  if (size !== 0 && (size < 1e-4 || size >= 1e9)) {
-    const [digits, power] = value.toExponential(3).split("e");
-    return `${Number(digits)}e${power[0]}${power.slice(1).padStart(2, "0")}`;
-  }
-  return String(Number(value.toPrecision(4)));
-};
-
-// Round places between two ends, at most so many.
-export const ticks = (low, high, most, isLog) => {
-  if (isLog && high / low >= 10) {
-    const found = [];
-    const from = Math.floor(Math.log10(low)), to = Math.ceil(Math.log10(high)), every = Math.ceil((to - from) / most);
-    for (let power = from; power <= to; power += every) {
-      for (const part of to - from <= 2 ? [1, 2, 5] : [1]) {
-        const place = part * 10 ** power;
-        if (place >= low * (1 - 1e-9) && place <= high * (1 + 1e-9)) found.push(Number(place.toPrecision(1)));
-      }
-    }
-    return found;
-  }
-  const raw = (high - low) / most || 1, size = 10 ** Math.floor(Math.log10(raw));
-  const step = size * [1, 2, 5, 10].find(part => part * size >= raw * (1 - 1e-9));
-  const found = [];
-  for (let at = Math.ceil(low / step - 1e-9); at * step <= high + step * 1e-9; at++) found.push(Number((at * step).toPrecision(12)));
-  return found;
-};
-
 // A moving average, which begins anew after what is not finite.
 export const smooth = (values, weight) => {
   let last = NaN;
@@ -88,7 +55,7 @@ export function render({model}) {
   outliers.checked = Boolean(kept.outliers);
   const home = make("button", {type: "button"}, "All steps");
   const more = make("select", {"aria-label": "add the card of a value"});
-  const top = make("div", {class: "top"}, make("label", {}, "smoothing ", slider), make("label", {}, outliers, " outliers"), more, home);
+  const top = make("div", {class: "tools"}, make("label", {}, "smoothing ", slider), make("label", {}, outliers, " outliers"), more, home);
   const grid = make("div", {class: "grid"}), empty = make("p", {class: "empty"});
   const tip = make("div", {class: "tip", role: "tooltip"});
   const root = make("div", {class: "cards"}, top, empty, grid, tip);

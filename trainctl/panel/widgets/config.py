@@ -20,7 +20,8 @@ from trainctl.panel.data.run_view import RunView
 from trainctl.panel.data.watcher import Watcher
 from trainctl.panel.html import html
 from trainctl.panel.pages.theme import STYLE
-from trainctl.panel.widgets.pending import set_object, set_params
+from trainctl.panel.widgets.control_row import Control, Controls
+from trainctl.panel.widgets.pending import set_object
 from trainctl.rundir.summary import read_record
 
 _HEADS = ("key", "value", "set by", "instead of")
@@ -57,10 +58,12 @@ def _table(view: RunView) -> str:
 
 
 MAX_OTHERS = 1000
-_FACTS = ("identity", "argv", "cwd", "script", "module", "host", "python", "executable", "seed", "world_size", "parent")
-_STYLE = (
-    STYLE + "pre { margin: 0; font: 12.5px/1.45 ui-monospace, 'DejaVu Sans Mono', monospace; white-space: pre-wrap; }"
+FIELDS = (
+    Control("other", "choice", "difference to", width=280),
+    Control("origins", "check", "where each value comes from"),
 )
+_FACTS = ("identity", "argv", "cwd", "script", "module", "host", "python", "executable", "seed", "world_size", "parent")
+_STYLE = STYLE + "pre { margin: 0; font: var(--small)/1.45 var(--mono); white-space: pre-wrap; }"
 
 
 class ConfigTab:
@@ -70,31 +73,29 @@ class ConfigTab:
         self._watcher = watcher
         self._name = name
         self._view = view
-        self._other = pmui.Select(label="difference to", options=[""], value="", size="small", width=320, margin=(6, 8))
+        self._fields = Controls(FIELDS, lambda: self.look(self._view), margin=(4, 12))
         self._text = panel.pane.HTML("", stylesheets=[_STYLE], sizing_mode="stretch_width", margin=(4, 12))
-        self._asks = pmui.Checkbox(label="where each value comes from", value=False, size="small", margin=(6, 8))
         self._origins = Origins()
-        self._other.param.watch(lambda _event: self.look(self._view), ["value"])
-        self._asks.param.watch(lambda _event: self.look(self._view), ["value"])
-        self.view = pmui.Column(self._other, self._asks, self._text, sizing_mode="stretch_width", margin=0)
+        self.view = pmui.Column(self._fields.view, self._text, sizing_mode="stretch_width", margin=0)
 
     def look(self, view: RunView) -> None:
         """Show the config, or the difference to the chosen run."""
         self._view = view
         names = [name for name in self._watcher.rows() if name != self._name][:MAX_OTHERS]
-        set_params(self._other, options=["", *names])
-        other = self._watcher.view(self._other.value) if self._other.value else None
-        if other is None and self._asks.value:
+        self._fields.show("other", options=["", *names])
+        other_name = self._fields.text("other")
+        other = self._watcher.view(other_name) if other_name else None
+        if other is None and self._fields.is_on("origins"):
             set_object(self._text, self._origins.table(view))
             return
         if other is None:
             config = view.changelog.at(view.changelog.last_step) if view.changelog is not None else dict(view.values)
             set_object(self._text, f'<pre tabindex="0">{html(yaml.dumps(config))}</pre>')
             return
-        query = f"a={_quoted(self._name)}&b={_quoted(self._other.value)}"
+        query = f"a={_quoted(self._name)}&b={_quoted(other_name)}"
         link = f'<p><a href="../compare?{query}">Compare both in full</a></p>'
         rows: list[tuple[Any, ...]] = list(config_difference(view, other))
-        heads = ("key", self._name, self._other.value)
+        heads = ("key", self._name, other_name)
         set_object(self._text, link + difference_table(rows, heads, "Both have the same config."))
 
 

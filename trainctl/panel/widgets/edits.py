@@ -167,11 +167,11 @@ class ChangeTable:
             text_align={"step": "right"},
             sizing_mode="stretch_width",
             stylesheets=[TABLE_STYLE],
-            margin=(0, 8),
+            margin=0,
         )
         self._table.on_click(self._clicked, column="undo")
-        title = panel.pane.HTML('<h2 class="head">Changelog</h2>', stylesheets=[STYLE], margin=(6, 12, 0, 12))
-        self.view = pmui.Paper(title, self._table, variant="outlined", sizing_mode="stretch_width", margin=(4, 8))
+        title = panel.pane.HTML('<h2 class="head">Changelog</h2>', stylesheets=[STYLE], margin=(8, 0, 0, 0))
+        self.view = pmui.Column(title, self._table, sizing_mode="stretch_width", margin=(4, 12))
         self.follow(view, may_undo=False)
 
     def follow(self, view: RunView, *, may_undo: bool, may_ask: bool = False) -> None:

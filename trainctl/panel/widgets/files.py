@@ -13,7 +13,8 @@ import panel_material_ui as pmui
 from trainctl.config.masking import Masking
 from trainctl.panel.html import html
 from trainctl.panel.pages.theme import STYLE
-from trainctl.panel.widgets.pending import set_object, set_params
+from trainctl.panel.widgets.control_row import Control, Controls
+from trainctl.panel.widgets.pending import set_object
 from trainctl.rundir import files
 from trainctl.rundir.paths import RunDir
 
@@ -21,7 +22,7 @@ MAX_FILES = 500
 DEPTH = 3
 SHOWN_BYTES = 64 * 1024
 _STYLE = STYLE + (
-    "pre { margin: 0; padding: 6px 10px; font: 12.5px/1.4 ui-monospace, monospace; white-space: pre-wrap;"
+    "pre { margin: 0; padding: 8px 12px; font: var(--small)/1.4 var(--mono); white-space: pre-wrap;"
     " overflow-wrap: anywhere; max-height: 60vh; overflow: auto; border: 1px solid var(--line); }"
 )
 
@@ -41,21 +42,20 @@ class FilesTab:
     def __init__(self, run: RunDir) -> None:
         self._run = run
         self._masking = Masking({})
-        self._table = panel.pane.HTML("", stylesheets=[STYLE], sizing_mode="stretch_width", margin=(2, 8))
-        self._choice = pmui.Select(label="read", options=[""], value="", size="small", width=320, margin=(6, 8))
-        self._text = panel.pane.HTML("", stylesheets=[_STYLE], sizing_mode="stretch_width", margin=(2, 8))
-        self._choice.param.watch(lambda _event: self._read(), ["value"])
-        self.view = pmui.Column(self._choice, self._text, self._table, sizing_mode="stretch_width", margin=0)
+        self._table = panel.pane.HTML("", stylesheets=[STYLE], sizing_mode="stretch_width", margin=(4, 12))
+        self._fields = Controls([Control("file", "choice", "read", width=280)], self._read, margin=(4, 12))
+        self._text = panel.pane.HTML("", stylesheets=[_STYLE], sizing_mode="stretch_width", margin=(4, 12))
+        self.view = pmui.Column(self._fields.view, self._text, self._table, sizing_mode="stretch_width", margin=0)
 
     def look(self, masking: Masking) -> None:
         """List the files again."""
         self._masking = masking
         found = files_of(self._run)
         set_object(self._table, _table(found))
-        set_params(self._choice, options=["", *(one.name for one in found)])
+        self._fields.show("file", options=["", *(one.name for one in found)])
 
     def _read(self) -> None:
-        name = self._choice.value
+        name = self._fields.text("file")
         known = name in {one.name for one in files_of(self._run)}
         set_object(
             self._text, f"<pre tabindex='0'>{html(beginning(self._run, name, self._masking))}</pre>" if known else ""

@@ -16,6 +16,7 @@ import param
 from trainctl.config.controls import Key
 from trainctl.config.keys import join, split
 from trainctl.panel.data.run_view import RunView
+from trainctl.panel.pages.theme import BASE
 from trainctl.panel.widgets.field import MAX_SHOWN, PendingEdit, change_of, options_of, text_of
 from trainctl.panel.widgets.pending import set_params
 from trainctl.text import number
@@ -52,7 +53,7 @@ class Form:
         self._typed: dict[str, str] = {}
         self._heard = 0
         self._keys: dict[str, Key] = {}
-        self.view = KeyTree(stylesheets=[_STYLE], sizing_mode="stretch_width", margin=(4, 8))
+        self.view = KeyTree(stylesheets=[BASE, _STYLE], sizing_mode="stretch_width", margin=(4, 12))
         self.view.on_msg(lambda event: self._hear(event.data))
         self._lay_out(view)
         self._tell()

@@ -67,13 +67,13 @@ export function render({model}) {
   const closed = new Set(kept.closed), typed = new Map(), drawn = new Map();
   let lines = [], heights = [], shown = [], serial = 0, open = null, sending = null, active = null, isDrawing = false;
 
-  const filter = make("input", {type: "search", class: "filter", placeholder: "Filter keys and values  ( / )",
-    "aria-label": "Filter keys and values", maxlength: 200});
+  const filter = make("input", {type: "search", class: "filter", placeholder: "Filter keys and values", title: "press / to come here",
+    "aria-label": "Filter keys and values", "aria-keyshortcuts": "/", maxlength: 200});
   const all = make("button", {type: "button", class: "all", "aria-pressed": false});
   const said = make("span", {class: "said", "aria-live": "polite"});
   const rows = make("div", {role: "rowgroup", class: "rows"});
   const tree = make("div", {role: "treegrid", class: "tree", "aria-label": "keys", tabindex: 0}, rows);
-  const top = make("div", {class: "top"}, filter, all, said);
+  const top = make("div", {class: "tools"}, filter, all, said);
   filter.value = kept.filter || "";
 
   const keep = () => {
@@ -305,7 +305,7 @@ export function render({model}) {
     return parts;
   };
 
-  // by keyboard: arrows go through the rows, `e` or Enter edits, `/` filters
+  // by keyboard: arrows go through the rows, `e` or Enter edits; `/` is the page's own
   const goTo = index => {
     const line = shown[Math.max(0, Math.min(shown.length - 1, index))];
     if (!line) return;
@@ -339,10 +339,9 @@ export function render({model}) {
   const atPage = event => {
     const target = event.composedPath()[0];
     if (event.ctrlKey || event.metaKey || event.altKey || target.closest?.(TYPING)) return;
-    if (!tree.offsetParent || (event.key !== "/" && event.key !== "e")) return;
+    if (!tree.offsetParent || event.key !== "e") return;
     event.preventDefault();
-    if (event.key === "/") filter.focus();
-    else if (active && shown.includes(active)) begin(active);
+    if (active && shown.includes(active)) begin(active);
     else { const line = shown.find(canEdit); if (line) { active = line; begin(line); } }
   };
   document.addEventListener("keydown", atPage);

@@ -20,6 +20,7 @@ from trainctl.panel.html import html
 from trainctl.panel.pages.link import argument, remember
 from trainctl.panel.pages.theme import LOG_BUTTON, STATE_COLORS, STYLE
 from trainctl.panel.widgets import ansi
+from trainctl.panel.widgets.control_row import Control, Controls
 from trainctl.panel.widgets.pending import set_object, set_params
 from trainctl.panel.widgets.summary import took
 from trainctl.rundir import files
@@ -57,17 +58,23 @@ class LogChoice:
         self._name = JOB
         self._earlier: dict[str, Path] = {}
         self._buttons: dict[str, Any] = {}
-        self.attempts = pmui.Select(
-            label="attempt", options=[LATEST], value=LATEST, size="small", width=120, margin=(6, 8), visible=False
+        self.attempts = Controls(
+            [Control("attempt", "choice", "attempt", width=96)],
+            lambda: self._choose(self._name, self._attempt),
+            margin=(4, 12, 4, 0),
         )
-        self.attempts.param.watch(lambda _event: self._choose(self._name, self.attempts.value), ["value"])
-        self.view = pmui.FlexBox(gap="4px", sx=_GRID, margin=(4, 8), styles=_PLACE, visible=False)
+        self.attempts.show("attempt", options=[LATEST], value=LATEST, hidden=True)
+        self.view = pmui.FlexBox(gap="4px", sx=_GRID, margin=(4, 12), styles=_PLACE, visible=False)
         self.look(run)
 
     @property
     def path(self) -> Path:
         """Where the log is that is shown."""
-        return self._earlier.get(self.attempts.value) or log_of(self._run, self._name)
+        return self._earlier.get(self._attempt) or log_of(self._run, self._name)
+
+    @property
+    def _attempt(self) -> str:
+        return self.attempts.text("attempt")
 
     @property
     def title(self) -> str:
@@ -84,7 +91,7 @@ class LogChoice:
             self._link, self._is_by_hand = "", True
             self._turn(*asked)
         elif self._is_by_hand or not moves:
-            self._turn(self._name, self.attempts.value)
+            self._turn(self._name, self._attempt)
         else:
             found = telling(commands, run.state)
             self._turn(JOB if found is None else found.name)
@@ -135,7 +142,7 @@ class LogChoice:
         self._earlier = {str(number): path for number, path in earlier_logs(log_of(self._run, name)).items()}
         options = [LATEST, *reversed(self._earlier)]
         kept = attempt if attempt in self._earlier else LATEST
-        set_params(self.attempts, options=options, value=kept, visible=len(options) > 1)
+        self.attempts.show("attempt", options=options, value=kept, hidden=len(options) == 1)
         for each, button in self._buttons.items():
             set_params(button, value=each == name)
         self._is_turning = False
@@ -151,6 +158,10 @@ def _is_name(run: RunDir, name: str) -> bool:
 
 TAIL_BYTES = 256 * 1024
 MAX_LINES = 1000
+FIELDS = (
+    Control("search", "text", "Search the log", width=240, longest=200, shortcut="/"),
+    Control("follow", "check", "follow", "show what is written as it comes"),
+)
 
 # reversed, so that the browser keeps the end in sight by itself when lines are added
 _STYLE = (
@@ -160,7 +171,7 @@ _STYLE = (
 .log { display: flex; flex-direction: column-reverse; max-height: 68vh; overflow: auto; border: 1px solid var(--line);
   border-radius: 4px; }
 .log.still { flex-direction: column; }
-.log pre { margin: 0; padding: 6px 10px; font: 12.5px/1.4 ui-monospace, 'DejaVu Sans Mono', monospace;
+.log pre { margin: 0; padding: 8px 12px; font: var(--small)/1.4 var(--mono);
   white-space: pre-wrap; overflow-wrap: anywhere; }
 """
 )
@@ -175,16 +186,14 @@ class LogTab:
         self._lines: list[str] = []
         self._is_cut = False
         self._problem = ""
-        self._search = pmui.TextInput(label="Search the log", size="small", width=260, max_length=200, margin=(6, 8))
-        self._follow = pmui.Switch(label="follow", value=True, margin=(10, 8))
+        self._fields = Controls(FIELDS, self._show, margin=(4, 12))
+        self._fields.show("follow", value=True)
         self._text = panel.pane.HTML(
-            "", stylesheets=[_STYLE], margin=(2, 8), styles={"flex": "999 1 480px", "min-width": "0"}
+            "", stylesheets=[_STYLE], margin=(4, 12), styles={"flex": "999 1 480px", "min-width": "0"}
         )
         self._choice = LogChoice(view.row.summary, self._read)
-        self._search.param.watch(lambda _event: self._show(), ["value_input"])
-        self._follow.param.watch(lambda _event: self._show(), ["value"])
         self.view = pmui.Column(
-            pmui.FlexBox(self._search, self._follow, self._choice.attempts, gap="0px"),
+            pmui.FlexBox(self._fields.view, self._choice.attempts.view, gap="0px"),
             pmui.FlexBox(
                 self._choice.view, self._text, sizing_mode="stretch_width", align_items="flex-start", gap="0px"
             ),
@@ -195,8 +204,8 @@ class LogTab:
     def look(self, view: RunView) -> None:
         """Read the log again if it has changed; without `follow` only another one that was chosen."""
         self._masking = view.masking
-        self._choice.look(view.row.summary, moves=self._follow.value or self._seen is None)
-        if self._follow.value or self._seen is None:
+        self._choice.look(view.row.summary, moves=self._fields.is_on("follow") or self._seen is None)
+        if self._fields.is_on("follow") or self._seen is None:
             self._read()
 
     def _read(self) -> None:
@@ -217,8 +226,8 @@ class LogTab:
         self._show()
 
     def _show(self) -> None:
-        kind = "log" if self._follow.value else "log still"
-        words = (self._search.value_input or "").strip()
+        kind = "log" if self._fields.is_on("follow") else "log still"
+        words = self._fields.text("search")
         name = html(self._choice.path.name)
         if not any(self._lines):
             text = f'<p class="dim">{html(self._problem) or f"Nothing has been written to {name}."}</p>'

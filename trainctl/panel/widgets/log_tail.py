@@ -19,7 +19,7 @@ _STYLE = (
     STYLE
     + ansi.STYLE
     + """
-pre { margin: 0; padding: 6px 10px; font: 12px/1.4 ui-monospace, 'DejaVu Sans Mono', monospace; white-space: pre-wrap;
+pre { margin: 0; padding: 8px 12px; font: var(--small)/1.4 var(--mono); white-space: pre-wrap;
   overflow-wrap: anywhere; border: 1px solid var(--line); border-radius: 4px; max-height: 220px; overflow: auto; }
 @media (max-width: 1000px) { :host { display: none !important; } }
 """
@@ -31,7 +31,7 @@ class LogTail:
 
     def __init__(self) -> None:
         self._seen: Signature | None = None
-        self.view: Any = panel.pane.HTML("", stylesheets=[_STYLE], sizing_mode="stretch_width", margin=(4, 8))
+        self.view: Any = panel.pane.HTML("", stylesheets=[_STYLE], sizing_mode="stretch_width", margin=(4, 12))
 
     def look(self, view: RunView) -> None:
         """Show what is new."""

@@ -9,37 +9,32 @@ const EDIT = "#d98200", BAD = "#c8504b";
 const HOVER = "trainctl-hover";
 
 const STYLE = `
-.cards { --line: color-mix(in srgb, currentColor 22%, transparent); font-size: 13px; line-height: 1.45; }
-.tools { display: flex; flex-wrap: wrap; gap: 4px 16px; align-items: center; padding: 4px 12px; min-height: 32px; }
-.tools label { display: inline-flex; gap: 6px; align-items: center; }
-.tools input, .tools select, .tools button, .card button { font: inherit; color: inherit; background: transparent;
-  border: 1px solid var(--line); border-radius: 4px; padding: 2px 7px; accent-color: #4c7fb8; }
-.tools select option { color: #111; background: #fff; }
-.tools input[type=range] { width: 96px; padding: 0; } .tools input[type=search] { width: 120px; }
-.tools button, .card button { cursor: pointer; }
+.cards { --line: color-mix(in srgb, currentColor 22%, transparent); }
+.tools { padding: 4px 12px; }
+.tools input[type=search] { width: 120px; }
 .legend { display: inline-flex; flex-wrap: wrap; gap: 2px 12px; }
-.legend i, .tip i { display: inline-block; width: 14px; height: 4px; border-radius: 2px; margin-right: 5px;
+.legend i, .tip i { display: inline-block; width: 14px; height: 4px; border-radius: 2px; margin-right: 4px;
   vertical-align: middle; }
 .legend i.ramp { width: 90px; height: 8px; }
 .note { opacity: .78; }
 .grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 360px), 1fr)); gap: 8px; padding: 0 12px;
   overflow-y: auto; scrollbar-width: thin; }
-.card { border: 1px solid var(--line); border-radius: 6px; min-width: 0; }
-.card header { display: flex; gap: 8px; align-items: baseline; padding: 3px 8px 0 10px; height: 26px; }
-.card h3 { font-size: 13px; margin: 0; white-space: nowrap; overflow: hidden; text-overflow: ellipsis; flex: 1 1 auto; }
-.card header span { opacity: .78; font-size: 12px; white-space: nowrap; }
-.card button { padding: 0 6px; font-size: 12px; line-height: 18px; }
-.card button[aria-pressed=true], .tools button[aria-pressed=true] { background: #36506d; color: #fff; }
+.card { border: 1px solid var(--line); border-radius: 4px; min-width: 0; }
+.card header { display: flex; gap: 8px; align-items: baseline; padding: 4px 8px 0; height: 28px; box-sizing: border-box; }
+.card h3 { font-size: var(--text); margin: 0; white-space: nowrap; overflow: hidden; text-overflow: ellipsis; flex: 1 1 auto; }
+.card header span { opacity: .78; font-size: var(--small); white-space: nowrap; }
+.card button { font: inherit; font-size: var(--small); line-height: 18px; color: inherit; background: transparent; padding: 0 8px;
+  border: 1px solid var(--edge); border-radius: 4px; cursor: pointer; }
+.card button[aria-pressed=true] { background: var(--main); border-color: var(--main); color: #fff; }
 .plot { position: relative; height: 178px; touch-action: pan-y; cursor: crosshair; }
 .plot canvas { position: absolute; inset: 0; width: 100%; height: 100%; }
 .plot.is-dim canvas.base { opacity: .28; }
 .tip { position: absolute; z-index: 5; pointer-events: none; max-width: 300px; padding: 4px 8px; border-radius: 4px;
-  background: #1d2733; color: #fff; font-size: 12px; line-height: 1.4; overflow-wrap: anywhere; box-shadow: 0 1px 5px #0006; }
-.empty { padding: 14px 12px; opacity: .85; }
+  background: #1d2733; color: #fff; font-size: var(--small); line-height: 1.4; overflow-wrap: anywhere; box-shadow: 0 1px 5px #0006; }
+.empty { padding: 12px; opacity: .85; }
 .handle { height: 10px; cursor: row-resize; display: flex; align-items: center; justify-content: center; touch-action: none; }
 .handle::after { content: ""; width: 60px; height: 4px; border-radius: 2px; background: var(--line); }
-.handle:hover::after, .handle:focus-visible::after { background: #4c7fb8; }
-:focus-visible { outline: 2px solid #4c7fb8; outline-offset: 1px; }
+.handle:hover::after, .handle:focus-visible::after { background: var(--mark); }
 `;
 
 const made = (tag, attributes = {}, ...inner) => {
@@ -51,37 +46,6 @@ const made = (tag, attributes = {}, ...inner) => {
   element.append(...inner);
   return element;
 };
-
-const number = value => {  // as text.py writes it
-  if (!Number.isFinite(value)) return Number.isNaN(value) ? "nan" : value > 0 ? "inf" : "-inf";
-  const size = Math.abs(value);
-  if (size >= 1e4 && size < 1e9) return value.toFixed(0);
-  if (size !== 0 && (size < 1e-4 || size >= 1e9)) {
-    return value.toExponential(3).replace(/\.?0+e/, "e").replace(/e([+-])(\d)$/, "e$10$2");
-  }
-  return String(Number(value.toPrecision(4)));
-};
-const count = value => Math.round(value).toLocaleString("en-US");
-
-function ticksOf(low, high, wanted, isLog) {
-  if (isLog) {
-    const found = [], first = Math.floor(Math.log10(low)), last = Math.ceil(Math.log10(high));
-    const parts = last - first > wanted ? [1] : last - first > 2 ? [1, 3] : [1, 2, 5];
-    for (let power = first; power <= last; power++) {
-      for (const part of parts) {
-        const value = part * 10 ** power;
-        if (value >= low * 0.999 && value <= high * 1.001) found.push(value);
-      }
-    }
-    const every = Math.ceil(found.length / (wanted + 2));
-    if (found.length > 1) return found.filter((_, at) => at % every === 0);
-  }
-  const rough = (high - low) / wanted || 1, power = 10 ** Math.floor(Math.log10(rough));
-  const step = [1, 2, 5, 10].map(part => part * power).find(size => size >= rough * 0.999) || rough;
-  const found = [];
-  for (let at = Math.ceil(low / step - 1e-9); at * step <= high + step * 1e-6 && found.length < 50; at++) found.push(at * step);
-  return found.map(value => Number(value.toPrecision(12)));
-}
 
 // An average whose memory is a share of the width of the plot, however many points a line has; it begins anew after a gap.
 function smoothed(x, y, weight, width) {
@@ -369,7 +333,7 @@ class Card {
     };
     pen.strokeStyle = pen.fillStyle = ink;
     pen.textAlign = "right";
-    for (const value of ticksOf(scale.low, scale.high, 4, scale.isLogY)) {
+    for (const value of ticks(scale.low, scale.high, 4, scale.isLogY)) {
       const y = scale.y(value);
       if (y < scale.top - 1 || y > scale.bottom + 1) continue;
       pen.globalAlpha = 0.13;
@@ -379,8 +343,7 @@ class Card {
     }
     pen.textAlign = "center";
     pen.textBaseline = "top";
-    const ticks = ticksOf(scale.lowX, scale.x1, Math.max(2, Math.floor(this.width / 90)), scale.isLogX);
-    for (const step of ticks) {
+    for (const step of ticks(scale.lowX, scale.x1, Math.max(2, Math.floor(this.width / 90)), scale.isLogX)) {
       const x = scale.x(step);
       if (x < scale.left - 1 || x > scale.right + 1) continue;
       const text = step >= 1e6 ? `${number(step / 1e6)}M` : step >= 1e4 ? `${number(step / 1e3)}k` : count(step);

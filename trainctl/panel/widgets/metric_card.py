@@ -16,6 +16,8 @@ from trainctl.panel.server._bokeh import tell
 # one line: the run's number, its steps and values, and whether they go on after those that were sent before
 Sent = tuple[int, Any, Any, bool]
 
+NUMBERS = Path(__file__).with_name("numbers.js").read_text()  # stands before what draws axes
+
 SETTINGS = ("smooth", "logx", "outliers", "log", "height", "filter")
 
 
@@ -33,7 +35,7 @@ class MetricCards(panel.custom.JSComponent):  # type: ignore[misc]  # Panel is u
     settings = param.Dict({})
     height_of_all = param.Boolean(default=False)
 
-    _esm = Path(__file__).with_name("metric_card.js")
+    _esm = NUMBERS + Path(__file__).with_name("metric_card.js").read_text()
 
     def on_told(self, callback: Callable[[dict[str, Any]], None]) -> None:
         """Call a function with what the browser tells, as far as it is what it is to be."""

@@ -5,25 +5,20 @@ const HOVER = "trainctl-hover", NEAR = 12, SLACK = 4;
 const RIM = {left: 64, right: 64, top: 34, bottom: 18};
 
 const STYLE = `
-.relations { --line: color-mix(in srgb, currentColor 22%, transparent); font-size: 13px; line-height: 1.45; padding: 0 12px; }
-.tools { display: flex; flex-wrap: wrap; gap: 4px 16px; align-items: center; padding: 4px 0; min-height: 32px; }
-.tools label { display: inline-flex; gap: 6px; align-items: center; }
-select, button { font: inherit; color: inherit; background: transparent; border: 1px solid var(--line); border-radius: 4px; padding: 2px 7px; }
-select option { color: #111; background: #fff; } button { cursor: pointer; }
-.plot { position: relative; height: 250px; border: 1px solid var(--line); border-radius: 6px; touch-action: pan-y; }
+.relations { --line: color-mix(in srgb, currentColor 22%, transparent); padding: 0 12px; }
+.plot { position: relative; height: 250px; border: 1px solid var(--line); border-radius: 4px; touch-action: pan-y; }
 .plot canvas { position: absolute; inset: 0; width: 100%; height: 100%; }
 .two { display: grid; grid-template-columns: minmax(min(100%, 300px), 1fr) minmax(min(100%, 300px), 2fr); gap: 8px; margin-top: 8px; }
 @media (max-width: 760px) { .two { grid-template-columns: 1fr; } }
-.bars { border: 1px solid var(--line); border-radius: 6px; padding: 6px 10px; overflow: auto; max-height: 238px; }
-.bars h3 { font-size: 13px; margin: 0 0 4px; }
-.bars button { display: grid; grid-template-columns: minmax(80px, 40%) 1fr 44px; gap: 8px; width: 100%; border: 0; text-align: left; align-items: center; padding: 2px 4px; }
-.bars button[aria-pressed=true] { background: color-mix(in srgb, #4c7fb8 24%, transparent); }
-.bars b { font-weight: 400; overflow-wrap: anywhere; } .bars i { height: 9px; border-radius: 2px; background: #4c7fb8; display: block; }
+.bars { border: 1px solid var(--line); border-radius: 4px; padding: 8px 12px; overflow: auto; max-height: 238px; }
+.bars h3 { font-size: var(--text); margin: 0 0 4px; }
+.bars button { font: inherit; color: inherit; background: transparent; cursor: pointer; display: grid; grid-template-columns: minmax(80px, 40%) 1fr 44px; gap: 8px; width: 100%; border: 0; text-align: left; align-items: center; padding: 2px 4px; }
+.bars button[aria-pressed=true] { background: var(--lit); }
+.bars b { font-weight: 400; overflow-wrap: anywhere; } .bars i { height: 9px; border-radius: 2px; background: var(--mark); display: block; }
 .bars span { text-align: right; font-variant-numeric: tabular-nums; }
 .tip { position: absolute; z-index: 5; pointer-events: none; max-width: 320px; padding: 4px 8px; border-radius: 4px; background: #1d2733;
-  color: #fff; font-size: 12px; line-height: 1.4; overflow-wrap: anywhere; }
-.note { opacity: .78; } .empty { padding: 14px 0; opacity: .85; }
-:focus-visible { outline: 2px solid #4c7fb8; outline-offset: 1px; }
+  color: #fff; font-size: var(--small); line-height: 1.4; overflow-wrap: anywhere; }
+.note { opacity: .78; } .empty { padding: 12px 0; opacity: .85; }
 `;
 
 const made = (tag, attributes = {}, ...inner) => {
@@ -31,13 +26,6 @@ const made = (tag, attributes = {}, ...inner) => {
   for (const [name, value] of Object.entries(attributes)) if (value !== null) element.setAttribute(name, value);
   element.append(...inner);
   return element;
-};
-
-const number = value => {  // as text.py writes it
-  const size = Math.abs(value);
-  if (size >= 1e4 && size < 1e9) return value.toFixed(0);
-  if (size !== 0 && (size < 1e-4 || size >= 1e9)) return value.toExponential(3).replace(/\.?0+e/, "e").replace(/e([+-])(\d)$/, "e$10$2");
-  return String(Number(value.toPrecision(4)));
 };
 
 class Axis {  // places values between 0 and 1
@@ -312,9 +300,16 @@ class Relations {
     pen.fillText(axis.name + (axis.isLog ? " (log)" : ""), x < 100 ? 8 : isLast ? this.width - 8 : x, 18);
     pen.font = pen.font.replace(/^(bold|600) 11px/, "11px");
     pen.textAlign = isLast ? "left" : "right";
-    pen.globalAlpha = 0.85;
-    for (const [share, text] of axis.ticks) pen.fillText(text.length > 16 ? `${text.slice(0, 15)}…` : text, isLast ? x + 6 : x - 6, this.y(share) + 4);
-    pen.globalAlpha = 1;
+    const ink = pen.strokeStyle;
+    pen.strokeStyle = getComputedStyle(document.body).backgroundColor;
+    pen.lineWidth = 4;
+    pen.lineJoin = "round";
+    for (const [share, text] of axis.ticks) {  // on the ground of the page, so that no line runs through a number
+      const place = [text.length > 16 ? `${text.slice(0, 15)}…` : text, isLast ? x + 8 : x - 8, this.y(share) + 4];
+      pen.strokeText(...place);
+      pen.fillText(...place);
+    }
+    pen.strokeStyle = ink;
     const brush = this.brushes.get(axis.name);
     if (!brush) return;
     pen.fillStyle = "#4c7fb8";

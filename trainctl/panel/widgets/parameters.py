@@ -15,7 +15,9 @@ from trainctl.examine.columns import is_seed
 from trainctl.panel.data.line_groups import colouring
 from trainctl.panel.data.run_index import RunIndex
 from trainctl.panel.data.run_view import RunRow
+from trainctl.panel.pages.theme import BASE
 from trainctl.panel.server._bokeh import tell
+from trainctl.panel.widgets.metric_card import NUMBERS
 from trainctl.rundir.fields import number
 from trainctl.text import value as short
 
@@ -28,7 +30,7 @@ TOO_FEW = "What parameters have to do with the outcome is shown here once two ru
 class RelationsView(panel.custom.JSComponent):  # type: ignore[misc]  # Panel is untyped
     """Draws what it is sent, and tells what a person does; see `parameters.js`."""
 
-    _esm = Path(__file__).with_name("parameters.js")
+    _esm = NUMBERS + Path(__file__).with_name("parameters.js").read_text()
 
 
 class Relations:
@@ -55,7 +57,7 @@ class Relations:
         self._names: list[str] = []
         self._is_ready = False
         self._sent = ""
-        self.view = RelationsView(sizing_mode="stretch_width", margin=0)
+        self.view = RelationsView(stylesheets=[BASE], sizing_mode="stretch_width", margin=0)
         self.view.on_msg(self._told)
 
     def look(self, index: RunIndex, names: Sequence[str]) -> None:

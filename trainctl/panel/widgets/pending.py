@@ -10,43 +10,40 @@ import panel_material_ui as pmui
 
 from trainctl.panel.html import html
 from trainctl.panel.pages.theme import ASIDE, REST, STYLE
-from trainctl.panel.widgets.field import PendingEdit, set_text
+from trainctl.panel.widgets.control_row import Control, Controls
+from trainctl.panel.widgets.field import PendingEdit
 
 MAX_LISTED = 12
 MAX_NOTE = 500
 FORCE = "also if a value changes by more than its max_change, or if what an undo takes back was changed again since"
+NOTE = Control("note", "text", "note", "stands in the changelog beside the edit", 180, MAX_NOTE, is_kept=True)
+FIELDS = (
+    Control("at", "text", "at step", "the step at which it is applied; empty: the next one", 88, 12, is_kept=True),
+    NOTE,
+    Control("force", "check", "force", FORCE),
+    Control("discard", "button", "Discard"),
+    Control("apply", "button", "Apply", look="main"),
+)
 
 
 class PendingBar:
     """Shows the changes as `key old → new`; Apply only when there are some and all are right."""
 
     def __init__(self, apply: Callable[[], None], discard: Callable[[], None]) -> None:
-        common: dict[str, Any] = {"size": "small", "margin": (4, 4)}
-        self._list = panel.pane.HTML("", stylesheets=[STYLE], styles=REST, margin=(6, 4), min_width=220)
-        self._answers = panel.pane.HTML("", stylesheets=[STYLE], sizing_mode="stretch_width", margin=(0, 4))
-        self._at = pmui.TextInput(label="at step", width=96, max_length=12, css_classes=["kept-at"], **common)
-        self._note = pmui.TextInput(label="note", width=200, max_length=MAX_NOTE, css_classes=["kept-note"], **common)
-        self._force = pmui.Checkbox(label="force", description=FORCE, size="small", value=False, margin=(6, 4))
-        self._discard = pmui.Button(label="Discard", variant="outlined", size="small", disabled=True, margin=(6, 4))
-        self._apply = pmui.Button(label="Apply", variant="contained", size="small", disabled=True, margin=(6, 4))
-        self._apply.on_click(lambda _event: apply())
-        self._discard.on_click(lambda _event: discard())
-        self._at.param.watch(lambda _event: self._update(), ["value_input"])
+        self._list = panel.pane.HTML("", stylesheets=[STYLE], styles=REST, margin=(8, 12), min_width=220)
+        self._answers = panel.pane.HTML("", stylesheets=[STYLE], sizing_mode="stretch_width", margin=(0, 12))
+        asks = {"apply": apply, "discard": discard}
+        self.fields = Controls(FIELDS, self._update, lambda name: asks[name](), styles=ASIDE, margin=(4, 12))
         self._busy = False
         self._changes: Sequence[PendingEdit] = ()
-        self.buttons = pmui.FlexBox(
-            *(self._at, self._note, self._force, self._discard, self._apply),
-            gap="0px",
-            margin=0,
-            styles={**ASIDE, "flex": "0 1 580px"},
-            align_items="center",
-        )
         self.view = pmui.Paper(
-            pmui.FlexBox(self._list, self.buttons, align_items="center", justify_content="space-between"),
+            pmui.FlexBox(
+                self._list, self.fields.view, align_items="center", justify_content="space-between", gap="0px"
+            ),
             self._answers,
             elevation=2,
             sizing_mode="stretch_width",
-            margin=(8, 8),
+            margin=(8, 12),
             css_classes=["applies"],
             styles={"position": "sticky", "top": "4px", "z-index": "20"},
         )
@@ -55,12 +52,12 @@ class PendingBar:
     @property
     def note(self) -> str | None:
         """What the person wrote into the note; None when nothing."""
-        return (self._note.value_input or "").strip()[:MAX_NOTE] or None
+        return self.fields.text("note") or None
 
     @property
     def force(self) -> bool:
         """Whether the edit is meant whatever `max_change` says, and whatever was changed since what it takes back."""
-        return bool(self._force.value)
+        return self.fields.is_on("force")
 
     @property
     def at(self) -> int | None:
@@ -98,23 +95,23 @@ class PendingBar:
 
     def clear(self) -> None:
         """Empty the note and the step; nothing is forced."""
-        set_params(self._force, value=False)
-        set_text(self._note, "")
-        set_text(self._at, "")
+        self.fields.show("force", value=False)
+        self.fields.show("note", value="")
+        self.fields.show("at", value="")
+        self._update()
 
     @property
     def _at_text(self) -> str:
-        return (self._at.value_input or "").replace(",", "").strip()
+        return self.fields.text("at").replace(",", "")
 
     @property
     def _is_at_wrong(self) -> bool:
         return bool(self._at_text) and not _is_step(self._at_text)
 
     def _update(self) -> None:
-        hint = "not a step, such as 1200" if self._is_at_wrong else ""
-        set_params(self._at, error_state=bool(hint), helper_text=hint)
-        set_params(self._apply, disabled=not self.is_ready)
-        set_params(self._discard, disabled=not self._changes)
+        self.fields.show("at", error="not a step, such as 1200" if self._is_at_wrong else "")
+        self.fields.show("apply", disabled=not self.is_ready)
+        self.fields.show("discard", disabled=not self._changes)
 
 
 def list_of(changes: Sequence[PendingEdit]) -> str:

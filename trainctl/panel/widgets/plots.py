@@ -19,6 +19,8 @@ from trainctl.config.edit import parse_edit
 from trainctl.errors import EditError
 from trainctl.panel.data.curves import UNSEEN, Curves, Mark
 from trainctl.panel.data.run_view import RunView, value_at
+from trainctl.panel.pages.theme import BASE
+from trainctl.panel.widgets.metric_card import NUMBERS
 from trainctl.panel.widgets.pending import set_params
 from trainctl.rundir.edits import applied_edits, merged
 from trainctl.text import one_line
@@ -49,7 +51,7 @@ class Charts(panel.custom.JSComponent):  # type: ignore[misc]  # Panel is untype
     now = param.Integer(0)
     news = param.Dict({})
 
-    _esm = Path(__file__).with_name("charts.js").read_text()
+    _esm = NUMBERS + Path(__file__).with_name("charts.js").read_text()
 
 
 class Plots:
@@ -61,7 +63,7 @@ class Plots:
         self._sent = 0
         self._added: list[str] = []
         self._view = view
-        self.view = Charts(stylesheets=[_STYLE], sizing_mode="stretch_width", margin=(0, 8))
+        self.view = Charts(stylesheets=[BASE, _STYLE], sizing_mode="stretch_width", margin=(0, 12))
         self.view.on_msg(lambda event: self._hear(event.data))
         self._show_edits()
         self.follow(view, curves)

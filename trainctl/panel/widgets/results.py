@@ -25,9 +25,9 @@ class ResultsPane:
 
     def __init__(self) -> None:
         self._results = pd.DataFrame()
-        self._table = panel.pane.HTML("", stylesheets=[STYLE], sizing_mode="stretch_width", margin=(6, 12))
+        self._table = panel.pane.HTML("", stylesheets=[STYLE], sizing_mode="stretch_width", margin=(8, 12))
         self.view = pmui.Column(
-            pmui.FlexBox(*(self._download(name) for name in _EXPORTS), gap="0px"),
+            pmui.FlexBox(*(self._download(name) for name in _EXPORTS), gap="0px", margin=(0, 12)),
             self._table,
             sizing_mode="stretch_width",
             margin=0,
@@ -48,7 +48,7 @@ class ResultsPane:
             auto=True,
             variant="outlined",
             size="small",
-            margin=(6, 6),
+            margin=(4, 12, 4, 0),
         )
 
 

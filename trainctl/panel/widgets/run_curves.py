@@ -15,6 +15,7 @@ from trainctl.panel.data.line_groups import PALETTE, Colouring, bands, colouring
 from trainctl.panel.data.run_index import RunIndex, typed
 from trainctl.panel.data.run_view import RunRow
 from trainctl.panel.data.watcher import Watcher
+from trainctl.panel.pages.theme import BASE
 from trainctl.panel.widgets.metric_card import MetricCards, Sent
 from trainctl.rundir.fields import number
 from trainctl.text import changed
@@ -71,7 +72,11 @@ class RunCurves:
         self._sent_bands: dict[str, object] = {}
         self._colouring = Colouring([], [], [])
         self.view = MetricCards(
-            settings=dict(settings), height_of_all=height_of_all, sizing_mode="stretch_width", margin=0
+            settings=dict(settings),
+            height_of_all=height_of_all,
+            stylesheets=[BASE],
+            sizing_mode="stretch_width",
+            margin=0,
         )
         self.view.on_told(self._told)
 

@@ -1,46 +1,41 @@
 // The table of runs. The server sorts, filters and gathers; here are only the rows in sight, however many there are.
 
-const ROW = 27, SPARE = 12, HOVER = "trainctl-hover";
+const ROW = 28, SPARE = 12, HOVER = "trainctl-hover";
 const LEAST = 46, MOST = 460;  // pixels of a column, unless a person drags it
 
 const STYLE = `
-.runs { --line: color-mix(in srgb, currentColor 22%, transparent); --lit: color-mix(in srgb, #4c7fb8 24%, transparent);
-  font-size: 13px; line-height: 1.45; }
-.tools { display: flex; flex-wrap: wrap; gap: 4px 12px; align-items: center; padding: 4px 12px; min-height: 32px; }
-.tools label { display: inline-flex; gap: 6px; align-items: center; }
-.tools input, .tools select, .tools button { font: inherit; color: inherit; background: transparent;
-  border: 1px solid var(--line); border-radius: 4px; padding: 2px 7px; }
-.tools select option { color: #111; background: #fff; }
-.tools input[type=search] { width: min(340px, 70vw); } .tools input[aria-invalid=true] { border-color: #c62828; }
-.tools button { cursor: pointer; } .tools button[aria-pressed=true] { background: #36506d; color: #fff; }
-.tools button.state { border: 0; padding: 0 2px; display: inline-flex; gap: 4px; align-items: center; }
+.runs { --line: color-mix(in srgb, currentColor 22%, transparent); }
+.tools { padding: 4px 12px; }
+.tools input[type=search] { width: min(340px, 70vw); }
+.tools button.state { border: 0; padding: 0 4px; display: inline-flex; gap: 4px; align-items: center; }
 .tools button.state[aria-pressed=true] { background: var(--lit); color: inherit; }
-.wrong { color: color-mix(in srgb, #c62828 70%, currentColor); padding: 0 12px 4px; }
-.chip { display: inline-block; border-radius: 9px; padding: 0 9px; color: #fff; background: #66707d; font-size: 12px;
-  line-height: 19px; }
+.wrong { color: color-mix(in srgb, var(--bad) 70%, currentColor); padding: 0 12px 4px; }
+.chip { display: inline-block; border-radius: 10px; padding: 0 8px; color: #fff; background: #66707d; font-size: var(--small);
+  line-height: 20px; }
 .menu { position: relative; } .menu > div { position: absolute; z-index: 9; right: 0; top: 100%; max-height: 320px;
-  overflow: auto; padding: 6px 12px; border: 1px solid var(--line); border-radius: 4px; white-space: nowrap;
+  overflow: auto; padding: 8px 12px; border: 1px solid var(--line); border-radius: 4px; white-space: nowrap;
   background: var(--panel-background-color, #fff); box-shadow: 0 2px 10px #0004; }
 .menu label { display: flex; }
 .scroll { overflow: auto; border-top: 1px solid var(--line); border-bottom: 1px solid var(--line); position: relative;
   margin: 0 12px; outline-offset: -2px; scrollbar-width: thin; }
 .head, .row { display: grid; width: max-content; min-width: 100%; }
 .head { position: sticky; top: 0; z-index: 3; background: var(--panel-background-color, #fff); border-bottom: 2px solid var(--line); }
-.cell { padding: 3px 8px; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; min-width: 0; box-sizing: border-box; }
+.cell { padding: 0 8px; line-height: ${ROW - 1}px; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; min-width: 0; box-sizing: border-box; }
+.cell:has(> input) { text-overflow: clip; }
 .cell.right { text-align: right; font-variant-numeric: tabular-nums; }
 .head .cell { position: relative; font-weight: 600; cursor: pointer; user-select: none; }
-.head .cell[aria-sort=ascending]::after { content: " ▲"; font-size: 9px; } .head .cell[aria-sort=descending]::after { content: " ▼"; font-size: 9px; }
-.head .cell.is-over { box-shadow: inset 3px 0 #4c7fb8; }
-.head button.name { all: unset; font-weight: 600; cursor: pointer; } .head button.name:focus-visible { outline: 2px solid #4c7fb8; }
+.head .cell[aria-sort=ascending]::after { content: " ▲"; font-size: var(--tiny); } .head .cell[aria-sort=descending]::after { content: " ▼"; font-size: var(--tiny); }
+.head .cell.is-over { box-shadow: inset 3px 0 var(--mark); }
+.head button.name { all: unset; font-weight: 600; cursor: pointer; } .head button.name:focus-visible { outline: 2px solid var(--mark); }
 .grip { position: absolute; right: 0; top: 0; bottom: 0; width: 7px; cursor: col-resize; border-right: 1px solid var(--line); }
 .body { position: relative; }
 .row { position: absolute; left: 0; height: ${ROW}px; border-bottom: 1px solid color-mix(in srgb, currentColor 10%, transparent); }
-.row.is-lit, .row.is-chosen { background: var(--lit); } .row.is-lit { box-shadow: inset 3px 0 #4c7fb8; }
+.row.is-lit, .row.is-chosen { background: var(--lit); } .row.is-lit { box-shadow: inset 3px 0 var(--mark); }
 .row.group { cursor: pointer; font-weight: 600; background: color-mix(in srgb, currentColor 6%, transparent); }
 .row a { color: inherit; } .edited { background: #fff3d6; color: #222; border-radius: 3px; padding: 0 4px; }
-.row svg { display: block; height: 20px; width: 100%; } .row path { fill: none; stroke: #4c7fb8; stroke-width: 1.4; vector-effect: non-scaling-stroke; }
-.empty { padding: 14px 12px; opacity: .85; }
-:focus-visible { outline: 2px solid #4c7fb8; outline-offset: 1px; }
+.row svg { display: block; height: 20px; width: 100%; margin-top: 4px; }
+.cell input { width: 16px; height: 16px; margin: 0; vertical-align: -3px; accent-color: var(--mark); } .row path { fill: none; stroke: var(--mark); stroke-width: 1.4; vector-effect: non-scaling-stroke; }
+.empty { padding: 12px; opacity: .85; }
 `;
 
 const made = (tag, attributes = {}, ...inner) => {
@@ -73,27 +68,24 @@ class Runs {
       this.lit = event.detail.name;
       for (const row of this.body.children) row.classList.toggle("is-lit", this.lit !== null && row.dataset.name === this.lit);
     };
-    this.onKey = event => {
-      const at = event.composedPath()[0];
-      if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|TEXTAREA|SELECT)$/.test(at.tagName)) return;
-      event.preventDefault();
-      this.find.focus();
-      this.find.select();
-    };
     document.addEventListener(HOVER, this.onHover);
-    document.addEventListener("keydown", this.onKey);
+    this.onFonts = () => {  // what was measured before a font was there is measured again
+      this.widths = {};
+      this.draw();
+    };
+    document.fonts.addEventListener("loadingdone", this.onFonts);
     this.sized = new ResizeObserver(() => this.draw());
     this.sized.observe(this.scroll);
   }
 
   close() {
     document.removeEventListener(HOVER, this.onHover);
-    document.removeEventListener("keydown", this.onKey);
+    document.fonts.removeEventListener("loadingdone", this.onFonts);
     this.sized.disconnect();
   }
 
   build() {
-    this.find = made("input", {type: "search", "aria-label": "Filter runs", maxlength: 300, autocomplete: "off", spellcheck: "false",
+    this.find = made("input", {type: "search", "aria-label": "Filter runs", "aria-keyshortcuts": "/", maxlength: 300, autocomplete: "off", spellcheck: "false",
       placeholder: "words, or lr>0.01 norm=new state=failed", title: "press / to come here"});
     this.find.addEventListener("input", () => {
       clearTimeout(this.finding);
@@ -257,7 +249,7 @@ class Runs {
         const cell = row.cells[column.at], text = Array.isArray(cell) ? cell[0] : cell;
         if (typeof text === "string") width = Math.max(width, pen.measureText(text).width + (column.kind === "state" ? 38 : row.group !== undefined || (Array.isArray(cell) && cell[2]) ? 32 : 20));
       }
-      this.widths[column.name] = column.kind === "check" ? 34 : column.kind === "curve" ? 110 : Math.min(MOST, Math.ceil(width));
+      this.widths[column.name] = column.kind === "check" ? 36 : column.kind === "curve" ? 110 : Math.min(MOST, Math.ceil(width));
     }
   }
 
@@ -301,7 +293,7 @@ class Runs {
     this.head.replaceChildren(...columns.map((column, place) => {
       const [by, isDown] = this.sort || ["", false];
       const cell = made("div", {class: `cell${column.right ? " right" : ""}`, role: "columnheader", "aria-colindex": place + 1, "data-name": column.name,
-        "aria-sort": by === column.name ? (isDown ? "descending" : "ascending") : column.kind === "check" || column.kind === "curve" ? null : "none"});
+        "aria-sort": column.kind === "check" || column.kind === "curve" ? null : by !== column.name ? "none" : isDown ? "descending" : "ascending"});
       if (column.kind === "check") {
         const box = made("input", {type: "checkbox", "aria-label": "choose all runs that are found"});
         box.checked = this.chosen > 0 && this.chosen >= this.total;

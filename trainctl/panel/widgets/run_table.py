@@ -21,7 +21,7 @@ from trainctl.panel.data.curves import UNSEEN, Mark, thinned
 from trainctl.panel.data.run_index import LAST, NOT_GROUPED, SECONDS, RunEntry, RunIndex, mean_of
 from trainctl.panel.data.run_view import RunRow
 from trainctl.panel.data.watcher import Watcher
-from trainctl.panel.pages.theme import STATE_COLORS
+from trainctl.panel.pages.theme import BASE, STATE_COLORS
 from trainctl.panel.server._bokeh import tell
 from trainctl.panel.widgets import summary
 from trainctl.rundir.fields import number, whole
@@ -93,7 +93,7 @@ class RunTable:
         self._watcher = watcher
         self._watching = stack.enter_context(ExitStack())
         self._sketched: list[str] = []
-        self.index = RunIndex()
+        self.index = RunIndex(watcher.examined)
         self.shown = shown
         self._on_shown, self._on_choice = on_shown, on_choice
         self.found: list[str] = []
@@ -110,7 +110,7 @@ class RunTable:
         self._sent_rows: dict[int, Any] = {}
         self._sent: dict[str, Any] = {}
         self._curves: dict[str, tuple[Mark, list[int | None]]] = {}
-        self.view = RunGrid(sizing_mode="stretch_width", margin=0)
+        self.view = RunGrid(stylesheets=[BASE], sizing_mode="stretch_width", margin=0)
         self.view.on_msg(self._told)
 
     @property
@@ -125,7 +125,7 @@ class RunTable:
 
     def look(self, rows: Mapping[str, RunRow], metrics: Sequence[str] = ()) -> None:
         """Show what the rows say now; `metrics` are those that have curves, the most telling first."""
-        is_other = self.index.follow(rows) or list(metrics) != list(self.metrics)
+        is_other = self.index.follow(rows) or self.index.is_waiting or list(metrics) != list(self.metrics)
         self.metrics = list(metrics)
         if is_other:
             self._arrange()
@@ -239,7 +239,7 @@ class RunTable:
             for name in names
         ]
         if self.metrics:
-            place = 1 + len([name for name in names if name in ("state", "run", "started", *self.index.swept)])
+            place = 1 + len(set(names).intersection(self.index.leading))
             columns.insert(place, {"name": CURVE, "kind": "curve"})
         return columns
 

@@ -13,15 +13,15 @@ TABLE_STYLE = (
     STYLE
     + """
 .tabulator, .tabulator .tabulator-row, .tabulator .tabulator-header, .tabulator .tabulator-footer {
-  font-size: 12.5px !important; }
+  font-size: var(--small) !important; }
 .tabulator .tabulator-header .tabulator-col .tabulator-col-content { padding: 4px 8px; }
-.tabulator .tabulator-row .tabulator-cell { padding: 3px 8px; }
+.tabulator .tabulator-row .tabulator-cell { padding: 4px 8px; }
 .tabulator button { font: inherit; color: inherit; background: none; border: 1px solid var(--line); border-radius: 3px;
-  cursor: pointer; padding: 0 6px; }
+  cursor: pointer; padding: 0 8px; }
 .tabulator .tabulator-tableholder .tabulator-placeholder .tabulator-placeholder-contents {
-  color: inherit !important; font-size: 12.5px; font-weight: normal; }
+  color: inherit !important; font-size: var(--small); font-weight: normal; }
 .tabulator .tabulator-row.tabulator-selected, .tabulator .tabulator-row.tabulator-selected:hover {
-  background: color-mix(in srgb, #4c7fb8 24%, transparent) !important; color: inherit !important; }
+  background: var(--lit) !important; color: inherit !important; }
 .tabulator .unread { background: #f5d76e; color: #222; border-radius: 3px; padding: 0 4px; }
 """
 )

@@ -6,7 +6,7 @@ What a sweep is at a glance: how many runs are in which state, which job is on w
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from trainctl.panel.data.run_view import RunRow
 from trainctl.panel.html import chip, html, run_link
@@ -16,8 +16,8 @@ from trainctl.text import count, duration, number, rate, result
 MAX_METRICS = 6
 
 
-def facts(row: RunRow) -> str:
-    """Write the line as HTML."""
+def facts(row: RunRow, figures: Iterable[str] = ()) -> str:
+    """Write the line as HTML; `figures` are what its processes use."""
     run = row.summary
     parts = [chip(run.state)]
     if run.step is not None:
@@ -35,7 +35,7 @@ def facts(row: RunRow) -> str:
         parts.append(f"<span>slot {html(run.slot)}</span>")
     if run.attempt > 1:
         parts.append(f"<span>attempt {run.attempt}</span>")
-    parts.append(f'<span class="dim">{_process(row)}</span>')
+    parts += [f'<span class="dim">{one}</span>' for one in (*figures, _process(row))]
     commands = "".join(map(_command, run.commands))
     reason = f'<div class="bad">{html(run.why)}</div>' if run.why else ""
     more = f'<div class="facts">{commands}</div>' if commands else ""
@@ -89,10 +89,16 @@ def shut(passed_over: int) -> str:
     return f'<span class="dim">directories not looked into: {passed_over}</span>' if passed_over else ""
 
 
-def slots(rows: Mapping[str, RunRow], memory: Mapping[str, tuple[float, float]] | None = None) -> str:
-    """Show each slot that was ever used, with the run that is on it now; nothing when no run had a slot.
+def unread(known: int, left: int) -> str:
+    """Say how many runs are still to be read; nothing when none is."""
+    said = f"{known:,} of {known + left:,} runs are read by now; the others follow"
+    return f'<span class="dim" role="status">{said}</span>' if left else ""
 
-    `memory` is used and total MiB by slot, where that is known.
+
+def slots(rows: Mapping[str, RunRow], memory: Mapping[str, tuple[float, float]] | None = None) -> str:
+    """Show each slot with the run that is on it now; nothing once no launcher is at work with them.
+
+    `memory` is used and total MiB by slot, where that is known: a launcher that works tells it.
     """
     known: dict[str, list[str]] = {}
     for name, row in rows.items():
@@ -100,7 +106,7 @@ def slots(rows: Mapping[str, RunRow], memory: Mapping[str, tuple[float, float]] 
             on = known.setdefault(row.summary.slot, [])
             if row.summary.is_alive:
                 on.append(name)
-    if not known:
+    if not (any(known.values()) or memory or any(row.summary.state == "queued" for row in rows.values())):
         return ""
     cells = "".join(
         f'<span class="slot{"" if on else " idle"}"><b>{html(slot)}</b> '

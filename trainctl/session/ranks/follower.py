@@ -1,4 +1,4 @@
-"""The session of any rank but 0: it has no files, and does what rank 0 says at the steps at which they meet."""
+"""The session of any rank but 0: it has no files, and applies what rank 0 sends when the ranks meet."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import Any
 from omegaconf import DictConfig
 
 from trainctl.attempt import environment
+from trainctl.attempt.rank import rank, world_size
 from trainctl.config.assign import assign
 from trainctl.config.changelog import Edit
 from trainctl.config.settings import settings_of
 from trainctl.config.snapshot import leaves_of
-from trainctl.errors import RankError
+from trainctl.errors import RankError, SettingError
 from trainctl.rundir.seed import seed_libraries, write_seed
 from trainctl.rundir.summary import PreviousAttempt
 from trainctl.session.actions import Actions
 from trainctl.session.flags import Flags
-from trainctl.session.listeners import Listeners
 from trainctl.session.ranks.protocol import Agreement, LoopFlags, RankFailure, Task, Whole
 from trainctl.session.rng import kept
 from trainctl.session.schedule import NEVER
-from trainctl.session.values import Now, build
+from trainctl.session.values import Listeners, Now, build
 
 log = logging.getLogger(__name__)
 
@@ -32,30 +32,43 @@ class Follower:
 
     Args:
         config: of the task, as rank 0 has it.
-        flags: what the training loop is asked.
         show: called with the new values after each edit.
 
     Attributes:
-        agreement: how it hears from rank 0; None while that is not known, and then it only counts steps.
+        agreement: the channel to rank 0; None until the ranks have met, and then steps are only counted.
         seed: of the run.
-        previous: what the attempt before has left, once rank 0 has told it.
+        flags: what the training loop is asked.
     """
 
-    def __init__(self, config: DictConfig, flags: Flags, show: Callable[[Now], None]) -> None:
+    def __init__(self, config: DictConfig, show: Callable[[Now], None]) -> None:
         self.agreement: Agreement | None = None
         self.listeners = Listeners(show)
         self.seed = settings_of(config).seed
         if self.seed is None:
             self.seed = environment.seed()
-        self.previous: PreviousAttempt | None = None
+        self._previous: PreviousAttempt | None = None
         self._seeded: set[str] = set()
         self._config = config
         self._base = leaves_of(config)
-        self._flags = flags
+        self.flags = Flags()
         self._actions = Actions()
         self._asked = LoopFlags(stop=False, checkpoint=0, evaluate=0)
         if self.seed is not None:
             seed_libraries(self.seed, self._seeded)
+
+    @property
+    def previous_attempt(self) -> PreviousAttempt | None:
+        """What the attempt before has left, as rank 0 has told it.
+
+        Raises:
+            SettingError: rank 0 has not been heard of yet.
+        """
+        if self.agreement is None and world_size() > 1:
+            raise SettingError(
+                f"live.previous_attempt is not known yet on rank {rank()}: initialise torch.distributed before "
+                "trainctl.live(cfg), or give trainctl.live(cfg, agree=…)"
+            )
+        return self._previous
 
     @property
     def next_step(self) -> int:
@@ -63,7 +76,7 @@ class Follower:
         return NEVER if self.agreement is None else self.agreement.next_step
 
     def declare(self, name: str, call: Callable[..., object]) -> None:
-        """Add an action of the task, to be done here too whenever rank 0 does it.
+        """Add an action of the task, which runs here whenever it runs on rank 0.
 
         Raises:
             SettingError: the name is invalid or taken, or an argument cannot be given from outside.
@@ -71,13 +84,13 @@ class Follower:
         self._actions.declare(name, call)
 
     def lock_unbound(self, trainer: str | None) -> None:
-        """Leave to rank 0 what may be edited."""
+        """Do nothing: rank 0 decides which keys may be edited."""
 
     def listen_anew(self) -> None:
-        """Leave to rank 0 what may be edited."""
+        """Do nothing: rank 0 decides which keys may be edited."""
 
     def begin_step(self, step: int, *, is_epoch: bool = False) -> None:
-        """Do what rank 0 says at `step`; if a hook raises, the rest is still done, since rank 0 does it too.
+        """Apply what rank 0 sends at `step`; if a hook raises, the rest is still applied, since rank 0 does so too.
 
         Raises:
             RankError: rank 0 is at another step, or could not begin it.
@@ -97,7 +110,7 @@ class Follower:
     def _do(self, step: int, content: Whole | Edit | Task | LoopFlags | RankFailure) -> None:
         match content:
             case Whole(seed, edit, previous):
-                self.previous = previous
+                self._previous = previous
                 self._take_seed(step, seed)
                 self._change(edit)
             case Edit():
@@ -123,11 +136,11 @@ class Follower:
             log.exception("the action %s failed on this rank", name)
 
     def _ask(self, asked: LoopFlags) -> None:
-        self._flags.stop = asked.stop
+        self.flags.stop = asked.stop
         if asked.checkpoint != self._asked.checkpoint:
-            self._flags.checkpoint.put_up()
+            self.flags.checkpoint.put_up()
         if asked.evaluate != self._asked.evaluate:
-            self._flags.evaluate.put_up()
+            self.flags.evaluate.put_up()
         self._asked = asked
 
     def _take_seed(self, step: int, seed: int) -> None:

@@ -1,7 +1,4 @@
-"""The session of rank 0 among others: it works as alone, and tells the others of all that takes effect.
-
-Finding the other ranks of a run.
-"""
+"""The session of rank 0 among several ranks: it works as alone, and sends the others everything that takes effect."""
 
 from __future__ import annotations
 
@@ -21,9 +18,9 @@ from trainctl.session.step import Session
 
 
 class Leader:
-    """Holds the meetings at which a session's edits and actions are told, each before the task's own hooks run here.
+    """Holds the meetings at which edits and actions are sent to all ranks, each before the task's hooks run here.
 
-    So a hook or an action may wait for the other ranks: they are in it too.
+    So a hook or an action may wait for the other ranks, which run it too.
     """
 
     def __init__(self, session: Session, agreement: Agreement) -> None:
@@ -31,7 +28,7 @@ class Leader:
         self._agreement = agreement
         self._asked = LoopFlags(stop=False, checkpoint=0, evaluate=0)
         self._must_tell_all = True
-        session.listeners.tell = session.doing.tell = self._tell
+        session.listeners.tell = session.runner.tell = self._tell
         session.show_life = lambda: self._tell(None)
 
     @property
@@ -40,11 +37,11 @@ class Leader:
         return self._agreement.next_step
 
     def close(self) -> None:
-        """Let the others train on alone; they are told so at the next meeting."""
+        """Let the other ranks train on alone; they learn of it at the next meeting."""
         self._session = None
 
     def begin_step(self, step: int, *, is_epoch: bool = False) -> None:
-        """Meet the other ranks at `step` and let all that is due take effect.
+        """Meet the other ranks at `step` and apply everything that is due.
 
         Raises:
             RankError: another rank is gone.
@@ -106,8 +103,13 @@ log = logging.getLogger(__name__)
 _BY_TORCH = "trainctl.frameworks.ranks"  # imported only in a process that has initialised torch.distributed
 
 
+def can_be_found(agree: Agree | None) -> bool:
+    """Whether other ranks could be met now."""
+    return agree is not None or distributed() is not None
+
+
 def find(agree: Agree | None, every: int) -> Agreement | None:
-    """Return the agreement of all ranks: by `agree` if given, else by torch.distributed; None where neither is there.
+    """Return the agreement of all ranks: by `agree` if given, else by torch.distributed; None without either.
 
     All ranks must call it at the same time: with torch.distributed they make a process group here.
     """
@@ -118,7 +120,7 @@ def find(agree: Agree | None, every: int) -> Agreement | None:
 
 
 def join(member: Session | Follower, agreement: Agreement) -> Leader | Follower:
-    """Return what begins the steps of this rank from now on."""
+    """Return the object that begins the steps of this rank from now on."""
     if isinstance(member, Follower):
         member.agreement = agreement
         return member
@@ -126,7 +128,7 @@ def join(member: Session | Follower, agreement: Agreement) -> Leader | Follower:
 
 
 def give_up(agree: Agree | None, reason: str) -> None:
-    """Tell the other ranks why rank 0 has no session: they would wait for it. They find it as they open their own."""
+    """Tell the other ranks why rank 0 has no session, since they would wait for it when they open theirs."""
     agreement = find(agree, 1)
     if agreement is not None:
         agreement.begin(0)
@@ -134,8 +136,19 @@ def give_up(agree: Agree | None, reason: str) -> None:
         agreement.end(None)
 
 
+def warn_of_draws(session: Session) -> None:
+    """Say on rank 0 which values each rank has drawn for itself, where the ranks cannot meet before the first step."""
+    drawn = session.applier.touched
+    if drawn and world_size() > 1:
+        log.warning(
+            "each rank has drawn %s for itself: all have rank 0's values from the first step on, or at once where "
+            "torch.distributed is initialised before trainctl.live(cfg)",
+            ", ".join(sorted(drawn)),
+        )
+
+
 def check_alone() -> None:
-    """Refuse to train on where other ranks would not hear of edits; called at the first step without an agreement.
+    """Refuse to train where other ranks would not hear of edits; called at the first step without an agreement.
 
     Raises:
         SettingError: the environment says that there are other ranks.

@@ -1,4 +1,4 @@
-"""How the ranks of a distributed run agree: rank 0 speaks at steps that all know, the others do what it says."""
+"""How the ranks of a distributed run agree: rank 0 broadcasts at steps known to all, and the others apply it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _HEAD = struct.Struct("<qqq")  # how much rank 0 has told so far, the step it is
 
 @dataclass(frozen=True, slots=True)
 class Whole:
-    """What a rank must know to be where rank 0 is, whatever it has missed."""
+    """The whole state that brings a rank to where rank 0 is, whatever it has missed."""
 
     seed: int
     edit: Edit  # all that was ever edited, with its values now
@@ -30,7 +30,7 @@ class Whole:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """An action of the training program, to be done by all ranks."""
+    """An action of the task, to run on all ranks."""
 
     action: str
     arguments: dict[str, Any]
@@ -38,7 +38,7 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class LoopFlags:
-    """What the training loop is asked: whether to stop, how often a checkpoint and an evaluation were asked for."""
+    """The flags of the loop: whether to stop, and how often a checkpoint and an evaluation were asked for."""
 
     stop: bool
     checkpoint: int
@@ -84,7 +84,7 @@ class Agreement:
         self._step = step
 
     def say(self, content: Whole | Edit | Task | LoopFlags | RankFailure | None) -> None:
-        """Tell all ranks something; None tells them to go on waiting. Rank 0, in a meeting.
+        """Send something to all ranks; None tells them to keep waiting. Called on rank 0, in a meeting.
 
         Raises:
             RankError: another rank is gone.

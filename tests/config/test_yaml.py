@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+
+from trainctl.config.yaml import MAX_DEPTH, read_document
+
+
+def test_document_is_read_by_omegaconfs_rules() -> None:
+    assert read_document("lr: 1e-4\nday: 2026-01-01", ValueError) == {"lr": 1e-4, "day": "2026-01-01"}
+
+
+def test_document_may_be_nested_up_to_the_limit() -> None:
+    assert read_document("[" * MAX_DEPTH + "]" * MAX_DEPTH, ValueError)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("[" * 100_000, "nested more than 100 deep"),
+        ("- " * 100_000, "nested more than 100 deep"),
+        ("{a: " * 100_000, "nested more than 100 deep"),
+        ("a: &x [1]\nb: *x", "has a YAML alias"),
+        ("a: [1, ", "is not YAML"),
+        ("a: 1\na: 2", "duplicate key"),
+        ("? [a]\n: 1", "is not YAML"),
+        ("\x00", "is not YAML"),
+        ("a: !!python/name:os.system", "is not YAML"),
+        ("a: 1\n---\nb: 2", "is not YAML"),
+    ],
+)
+def test_document_that_could_hurt_is_refused(text: str, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        read_document(text, ValueError)
+
+
+def test_document_of_a_person_may_have_aliases() -> None:
+    assert read_document("a: &x [1]\nb: *x", ValueError, aliases=True) == {"a": [1], "b": [1]}
+
+
+NINE = "[" + ", ".join(["*a{0}"] * 9) + "]"
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("a0: &a0 [x]\n" + "".join(f"a{at + 1}: &a{at + 1} {NINE.format(at)}\n" for at in range(30)), "make it larger"),
+        ("a0: &a0 [x]\n" + "".join(f"a{at + 1}: &a{at + 1} [*a{at}]\n" for at in range(200)), "nested more than 100"),
+        ("a: &a [*a]", "that refers to nothing, or to what contains it"),
+        ("a: *b", "that refers to nothing, or to what contains it"),
+    ],
+)
+def test_alias_that_stands_for_too_much_is_refused(text: str, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        read_document(text, ValueError, aliases=True)
+
+
+def test_alias_that_stands_for_little_is_read() -> None:
+    text = "a: &x {b: &y [1, 2]}\nc: *x\nd: [*y, *y]\ne: {<<: *x}\n"
+    shared = {"b": [1, 2]}
+    assert read_document(text, ValueError, aliases=True) == {"a": shared, "c": shared, "d": [[1, 2]] * 2, "e": shared}
+
+
+@pytest.mark.parametrize("text", ["!!bool q", "!!timestamp z", "!!int ''", "!!float x", "!!binary x", "!!set {a: 1}"])
+def test_tag_that_does_not_fit_its_value_is_refused_in_one_way(text: str) -> None:
+    class RefusedError(Exception):
+        pass
+
+    with contextlib.suppress(RefusedError):  # what fits is read; nothing else may be raised
+        read_document(text, RefusedError)
+
+
+@pytest.mark.parametrize("number", ["0x" + "f" * 5000, "1" * 2000, "0b" + "1" * 2000])
+def test_number_that_nobody_could_write_is_refused(number: str) -> None:
+    with pytest.raises(ValueError, match="a whole number of more than 1000 digits"):
+        read_document(f"a: {number}", ValueError)
