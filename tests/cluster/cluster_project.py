@@ -69,11 +69,11 @@ class Project:
         (directory / "train.py").write_text(PROGRAM)
         (directory / "config.yaml").write_text(CONFIG)
 
-    def start(self, *overrides: str) -> subprocess.Popen[str]:
-        """Start a sweep; what it says goes into `said`."""
+    def start(self, *overrides: str, on: Sequence[str] = ()) -> subprocess.Popen[str]:
+        """Start a sweep; what it says goes into `said`. `on`: the command that has another machine run it."""
         with (self.directory / "said.txt").open("a") as said:
             process = subprocess.Popen(
-                [sys.executable, "train.py", "-m", *self._options, *overrides],
+                [*on, sys.executable, "train.py", "-m", *self._options, *overrides],
                 cwd=self.directory, env=self._environment, text=True, stdout=said, stderr=said,
             )  # fmt: skip
         self._started.append(process)
@@ -106,7 +106,8 @@ class Project:
         return yaml.safe_load((self.out / name / "result.yaml").read_text())["value"]
 
     def metrics(self, name: str) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in (self.out / name / "metrics.jsonl").read_text().splitlines()]
+        path = self.out / name / "metrics.jsonl"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
     def trainctl(self, *arguments: str) -> str:
         command = [str(Path(sys.executable).with_name("trainctl")), *arguments]
@@ -121,7 +122,7 @@ class Project:
         return [
             each
             for each in psutil.process_iter(["cmdline"])
-            if any(word.startswith(mark) and word.endswith("launcher.json") for word in each.info["cmdline"] or [])
+            if any(word.startswith(mark) and "/launchers" in word for word in each.info["cmdline"] or [])
         ]
 
     def end(self) -> None:

@@ -1,4 +1,6 @@
-"""A real Slurm of one node with devices that are none, started and ended by the tests; its files lie in one directory.
+"""A real Slurm with devices that are none, started and ended by the tests; its files lie in one directory.
+
+It has this machine as its one node, or several nodes of other names on it: each has a host name and mounts of its own.
 
 As root: slurmd asks for it. Devices must be character devices for Slurm to name them to jobs; these are `/dev/null`'s.
 """
@@ -12,6 +14,7 @@ import socket
 import stat
 import subprocess
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 COMMANDS = ("slurmctld", "slurmd", "munged", "sbatch", "squeue", "scontrol", "scancel")
@@ -34,11 +37,21 @@ def free_port() -> int:
 
 
 class SlurmNode:
-    """One node. `environment` has what its commands need to find it."""
+    """A Slurm. `environment` has what its commands need to find it.
 
-    def __init__(self, directory: Path, *, gpus: int = 4, cpus: int = 8) -> None:
+    Args:
+        directory: for its files.
+        gpus: of each node.
+        cpus: of each node.
+        nodes: by name, the shell that makes a node's mounts; none: this machine is the one node.
+    """
+
+    def __init__(
+        self, directory: Path, *, gpus: int = 4, cpus: int = 8, nodes: Mapping[str, str] | None = None
+    ) -> None:
         self.directory = directory
         self.host = socket.gethostname().partition(".")[0]
+        self._nodes = dict(nodes or {self.host: ""})
         self.environment = {"SLURM_CONF": str(directory / "slurm.conf")}
         self._processes: list[subprocess.Popen[bytes]] = []
         for name in ("state", "spool", "log", "munge", "dev"):
@@ -57,8 +70,14 @@ class SlurmNode:
         self._daemon("munged", "--foreground", "--force", sock, *files)
         self._wait_for((self.directory / "munge" / "socket").exists)
         self._daemon("slurmctld", "-D", "-c")
-        self._daemon("slurmd", "-D", "-N", self.host)
-        self._wait_for(lambda: "idle" in self.run("sinfo", "--noheader", "--format=%T"))
+        for name, mounts in self._nodes.items():
+            (self.directory / "spool" / name).mkdir(exist_ok=True)
+            apart = ("unshare", "--uts", "--mount", "sh", "-ec", f'hostname {name}; {mounts}\nexec "$@"', "sh")
+            own = () if name == self.host else apart
+            self._daemon("slurmd", "-D", "-N", name, before=own)
+        self._wait_for(
+            lambda: self.run("sinfo", "--noheader", "--Node", "--format=%T").count("idle") == len(self._nodes)
+        )
 
     def run(self, *command: str) -> str:
         """Run one of Slurm's commands, and return what it says."""
@@ -79,13 +98,15 @@ class SlurmNode:
             except subprocess.TimeoutExpired:
                 process.kill()
 
-    def _daemon(self, name: str, *arguments: str) -> None:
+    def _daemon(self, name: str, *arguments: str, before: Sequence[str] = ()) -> None:
         path = shutil.which(name, path=f"{os.environ['PATH']}{os.pathsep}/usr/sbin")
         assert path is not None
-        with (self.directory / "log" / f"{name}.out").open("wb") as log:
+        with (self.directory / "log" / f"{name}.out").open("ab") as log:
             environment = {**os.environ, **self.environment}
             self._processes.append(
-                subprocess.Popen([path, *arguments], env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+                subprocess.Popen(
+                    [*before, path, *arguments], env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL
+                )
             )
 
     @staticmethod
@@ -99,7 +120,8 @@ class SlurmNode:
     def _write(self, gpus: int, cpus: int) -> None:
         own, host = self.directory, self.host
         (own / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\n")  # read by slurmd, and used by nothing here
-        (own / "gres.conf").write_text(f"NodeName={host} Name=gpu Type=none File={own}/dev/nvidia[0-{gpus - 1}]\n")
+        devices = f"Name=gpu Type=none File={own}/dev/nvidia[0-{gpus - 1}]\n"
+        (own / "gres.conf").write_text("".join(f"NodeName={name} {devices}" for name in self._nodes))
         lines = {
             "ClusterName": "trainctl",
             "SlurmctldHost": f"{host}(127.0.0.1)",
@@ -110,11 +132,10 @@ class SlurmNode:
             "SlurmUser": "root",
             "SlurmdUser": "root",
             "StateSaveLocation": f"{own}/state",
-            "SlurmdSpoolDir": f"{own}/spool",
+            "SlurmdSpoolDir": f"{own}/spool/%n",
             "SlurmctldPidFile": f"{own}/slurmctld.pid",
-            "SlurmdPidFile": f"{own}/slurmd.pid",
+            "SlurmdPidFile": f"{own}/slurmd.%n.pid",
             "SlurmctldPort": str(free_port()),
-            "SlurmdPort": str(free_port()),
             "ProctrackType": "proctrack/linuxproc",
             "TaskPlugin": "task/none",
             "JobAcctGatherType": "jobacct_gather/none",
@@ -128,7 +149,9 @@ class SlurmNode:
             "GresTypes": "gpu",
             "SlurmdParameters": "config_overrides",  # as many cores as are said below
         }
-        node = f"NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory=4000 Gres=gpu:none:{gpus} State=UNKNOWN"
-        partition = f"PartitionName=debug Nodes={host} Default=YES MaxTime=INFINITE State=UP"
+        has = f"CPUs={cpus} RealMemory=4000 Gres=gpu:none:{gpus} State=UNKNOWN"
         text = "".join(f"{name}={value}\n" for name, value in lines.items())
-        (own / "slurm.conf").write_text(f"{text}{node}\n{partition}\n")
+        for name in self._nodes:
+            text += f"NodeName={name} NodeHostname={name} NodeAddr=127.0.0.1 Port={free_port()} {has}\n"
+        text += f"PartitionName=debug Nodes={','.join(self._nodes)} Default=YES MaxTime=INFINITE State=UP\n"
+        (own / "slurm.conf").write_text(text)

@@ -20,6 +20,7 @@ def process_of(project: Project, name: str) -> psutil.Process:
     return psutil.Process(project.status(name)["pid"])
 
 
+@pytest.mark.brief
 def test_each_job_of_a_sweep_runs_once_on_a_device_of_its_own(on_ray: Project) -> None:
     said = on_ray.sweep("lr=1,2,3,4,5,6,7,8", "steps=30", "pause=0.03")
 
@@ -31,6 +32,21 @@ def test_each_job_of_a_sweep_runs_once_on_a_device_of_its_own(on_ray: Project) -
     assert on_ray.status("Lr_1")["engine"].startswith("Ray actor-")
     said = on_ray.sweep("lr=1,2,3,4,5,6,7,8", "steps=30", "pause=0.03")
     assert "8 jobs: 8 skipped" in said
+
+
+@pytest.mark.slow
+def test_two_hundred_jobs_on_four_devices_each_run_once_on_a_device_of_their_own(on_ray: Project) -> None:
+    said = on_ray.sweep(f"lr={','.join(str(lr) for lr in range(1, 201))}", "steps=5", "pause=0.02")
+
+    assert "200 jobs: 200 done" in said
+    assert {path.name: on_ray.result(path.name) for path in on_ray.runs()} == {
+        f"Lr_{lr}": expected(lr, 5) for lr in range(1, 201)
+    }
+    assert {on_ray.status(path.name)["attempt"] for path in on_ray.runs()} == {1}
+    assert {line["devices"] for path in on_ray.runs() for line in on_ray.metrics(path.name) if "devices" in line} == {
+        *("0", "1", "2", "3"),
+    }
+    assert_devices_were_apart(on_ray)
 
 
 @pytest.mark.slow
@@ -94,21 +110,6 @@ def test_same_command_completes_what_a_killed_launcher_left(on_ray: Project) -> 
 
     assert "3 jobs: 3 done" in said
     assert [on_ray.result(f"Lr_{lr}") for lr in (1, 2, 3)] == [expected(lr, 150) for lr in (1, 2, 3)]
-
-
-@pytest.mark.slow
-def test_second_interrupt_ends_jobs_and_ray(on_ray: Project) -> None:
-    process = on_ray.start("lr=1,2", *LONG)
-    on_ray.wait_for("START", 2)
-    jobs = [process_of(on_ray, name) for name in ("Lr_1", "Lr_2")]
-
-    process.send_signal(signal.SIGINT)
-    on_ray.wait_for("Ctrl-C again")
-    process.send_signal(signal.SIGINT)
-
-    assert process.wait(60) == 130
-    assert on_ray.status("Lr_1")["state"] == "interrupted"
-    wait_until(lambda: not any(job.is_running() for job in jobs), "the jobs end")
 
 
 @pytest.mark.parametrize(

@@ -126,6 +126,8 @@ def test_device_without_a_driver_is_refused_with_the_reason() -> None:
 
 def test_slot_shows_its_job_only_its_devices() -> None:
     environment = Slot("2,3", (UUIDS[2], UUIDS[3]), 0, {"OMP_NUM_THREADS": "4"}).environment()
+    meeting = {name: environment.pop(name) for name in list(environment) if "MASTER" in name}
+    assert set(meeting) == {"MASTER_ADDR", "MASTER_PORT", "PET_MASTER_ADDR", "PET_MASTER_PORT"}
     assert environment == {
         "CUDA_VISIBLE_DEVICES": f"{UUIDS[2]},{UUIDS[3]}",
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
@@ -145,7 +147,9 @@ def unasked(**presets: str) -> Visible:
 def shown(entry: str, **presets: str) -> dict[str, str]:
     (slot,) = make_slots([entry], unasked(**presets), 2)
     return {
-        name: value for name, value in slot.environment().items() if name not in ("CUDA_DEVICE_ORDER", "TRAINCTL_SLOT")
+        name: value
+        for name, value in slot.environment().items()
+        if name not in ("CUDA_DEVICE_ORDER", "TRAINCTL_SLOT") and "MASTER" not in name
     }
 
 

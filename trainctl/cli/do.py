@@ -132,6 +132,7 @@ def _value(record: dict[str, Any]) -> str:
 
 
 _POLL_S = 0.05
+_AGENT_S = 40.0  # how long an agent on another node may take to see a file there, and the end of a run to be seen here
 _KILL_S = 5.0  # how long the kernel may take for a process that was killed
 
 
@@ -146,6 +147,7 @@ def stop(
     """Stop a sweep: no more jobs start, and running ones may finish (a second stop, or --now, ends them).
 
     Stop a run: all of its processes get SIGTERM, and are killed if they do not end. Its launcher goes on.
+    A run on Slurm or Ray is ended by the agent on its node, from wherever this is said.
     `trainctl do RUN stop` asks its training loop to end by itself instead.
     """
     directory = _sweep_dir(place)
@@ -206,6 +208,8 @@ def _stop_run(run: RunDir, grace_s: float) -> int:
     if state not in ALIVE or status is None or status.pid is None:
         return terminal.complain(f"{shown(run)} is not running ({state}); nothing was stopped")
     pid = status.pid
+    if status.engine is not None:
+        return _have_stopped(run, status, grace_s)
     is_here = status.host == socket.gethostname() and status.boot_id == boot_id()
     if not is_here or process_started(pid) != status.pid_started:
         return terminal.complain(f"{shown(run)} is process {pid} of {status.host}, which is not here; stop it there")
@@ -232,6 +236,19 @@ def _stop_run(run: RunDir, grace_s: float) -> int:
     if not _is_over(run, status, _KILL_S):
         return terminal.complain(f"{shown(run)} (process {pid}) was killed, but the kernel has not ended it yet")
     terminal.print_line(f"{shown(run)} did not end within {grace_s:g} s and was killed (process {pid})")
+    return 0
+
+
+def _have_stopped(run: RunDir, status: Status, grace_s: float) -> int:
+    """Have the agent beside a run end it, wait for that, and return the exit code."""
+    what = f"{shown(run)} (process {status.pid} of {status.host}, {status.engine})"
+    try:
+        note_stop(run, status, grace_s)
+    except OSError as error:
+        return terminal.complain(f"{what} cannot be asked to stop: {error.strerror or error}")
+    if not _is_over(run, status, grace_s + _AGENT_S):
+        return terminal.complain(f"{what} was asked to stop, and has not ended within {grace_s + _AGENT_S:g} s")
+    terminal.print_line(f"{what} was stopped")
     return 0
 
 

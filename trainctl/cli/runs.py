@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, get_args
@@ -22,6 +23,7 @@ from trainctl.rundir.finding import MOST_DIRS, FoundRuns, list_at, search
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.status import FAILED, Seen, format_time
 from trainctl.rundir.summary import Summary, summarize
+from trainctl.rundir.sweep import Queued, read_backlog
 
 _STATE_STYLES: dict[str, str] = {
     "running": "green",
@@ -184,7 +186,10 @@ def _pages(root: Path, summaries: Sequence[Summary]) -> dict[Path, str | None]:
 
 
 def _tell_launchers(root: Path, summaries: Sequence[Summary]) -> None:
-    """Say, beside the table, which launchers work at or below the root: those in the background have no terminal."""
+    """Say, beside the table, which launchers work at or below the root: those in the background have no terminal.
+
+    And what of them waits in the queue of a cluster.
+    """
     base = RunDir.at(root).path
     above = {parent for row in summaries for parent in row.run.path.parents if parent.is_relative_to(base)}
     for directory in sorted({base, *above}):
@@ -193,6 +198,24 @@ def _tell_launchers(root: Path, summaries: Sequence[Summary]) -> None:
             host = "" if launcher.is_here else f" of {launcher.host}"
             since = amount.moment(launcher.started, day=False)
             terminal.note(f"process {launcher.pid}{host} has been launching jobs in {where} since {since}", style="dim")
+        _tell_waiting(directory)
+
+
+def _tell_waiting(sweep_dir: Path) -> None:
+    waiting = read_backlog(sweep_dir)
+    if waiting is None:
+        return
+    alike: dict[tuple[str, str, str], list[Queued]] = {}
+    for each in waiting.queued:
+        alike.setdefault((each.id.rpartition("_")[0], each.place, each.why), []).append(each)
+    seen = "" if registry.find(sweep_dir) else f", when its launcher was last seen, {amount.moment(waiting.at)}"
+    for first, *others in alike.values():
+        more = f" and {len(others)} more" if others else ""
+        since = "" if first.since is None else f"since {amount.duration(max(0.0, time.time() - first.since))}"
+        told = ", ".join(filter(None, (f"{first.id}{more}", first.place, since, first.why)))
+        terminal.print_line(f"queued ({told}){seen}")
+    if waiting.jobs:
+        terminal.note(f"{waiting.jobs:,} job{'s wait' if waiting.jobs > 1 else ' waits'} for that", style="dim")
 
 
 def _columns(summaries: Sequence[Summary], root: Path) -> list[Column]:

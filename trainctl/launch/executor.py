@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 from trainctl.launch.local.channel import Channel
@@ -28,6 +29,10 @@ class JobStarter(Protocol):
 
     def signal(self, number: int, signal_number: signal.Signals) -> None:
         """Send a signal to a job and all of its process group; nothing happens when it has ended."""
+        ...
+
+    def tell_run(self, number: int, path: Path) -> None:
+        """A job has begun in its run dir: whoever is beside it there may see to what people ask of it."""
         ...
 
     def report(self) -> tuple[Any, ...] | None:

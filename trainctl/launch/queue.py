@@ -17,6 +17,7 @@ from trainctl.errors import JobError
 from trainctl.launch.display.report import Report
 from trainctl.launch.executor import Executor, Host
 from trainctl.launch.failure import Failure
+from trainctl.launch.hearing import Hearing
 from trainctl.launch.local.channel import Channel, ChannelClosed
 from trainctl.launch.local.claim import APART
 from trainctl.launch.notice import Asked
@@ -41,6 +42,7 @@ class JobProcess:
         act_at: when the job is to be ended (monotonic seconds), for the first time or for good.
         ended_as: why we ended it, if we did.
         checkpoint: what it was asked to do before it is ended, with its host.
+        hearing: listens to the channel.
     """
 
     position: int
@@ -60,6 +62,7 @@ class JobProcess:
     act_at: float | None = None
     ended_as: Failure | None = None
     checkpoint: Asked | None = None
+    hearing: Hearing | None = None
 
     @property
     def is_here(self) -> bool:
@@ -106,9 +109,42 @@ class JobProcess:
     def close(self) -> None:
         """Close our end of the channel; a job that waits for a slot leaves then."""
         if self.channel is not None:
+            if self.hearing is not None:
+                self.hearing.drop(self.channel.fileno())
             self.channel.close()
             self.channel = None
         self.is_armed = False
+
+
+class Jobs(dict[int, JobProcess]):
+    """All jobs that have a process, by position, and by host; `hearing` listens to their channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hearing = Hearing()
+        self._by_host: dict[Host | None, dict[int, JobProcess]] = {}
+
+    def of(self, host: Host) -> list[JobProcess]:
+        """Return the jobs on a host, in their order."""
+        jobs = self._by_host.get(host, {})
+        return [jobs[position] for position in sorted(jobs)]
+
+    def begin(self, job: JobProcess) -> None:
+        """Add a job that has just got its process."""
+        self[job.position] = job
+        self._by_host.setdefault(job.host, {})[job.position] = job
+        if job.channel is not None:
+            job.hearing = self.hearing
+            self.hearing.add(job.channel.fileno(), job)
+
+    def end(self, position: int) -> JobProcess:
+        """Take out a job whose process is gone, and return it."""
+        job = self.pop(position)
+        of_host = self._by_host[job.host]
+        del of_host[position]
+        if not of_host:
+            del self._by_host[job.host]
+        return job
 
 
 _MOST_ARMED = 4  # composed jobs that wait for a slot: each is a process
@@ -140,6 +176,13 @@ class Queue:
         self._before = _earlier_equals(specs)
         self._looked = 0.0
         self._said: set[str] = set()
+        self._hosts: list[Host] = []
+        self._order: dict[Host, int] = {}
+        self._changed: set[Host] = set()  # since they were served
+        self._full: set[Host] = set()  # that had no process for one more job
+        self._armed: dict[Host, bool] = {}  # with jobs that wait for a slot; whether one of these is run ahead
+        self._sent_away: set[int] = set()  # to get a slot on another host, once their processes have ended
+        self._timed: set[Host] = set()  # of these, those that may have a slot though none is given back
         self.is_held_back = False
 
     def __len__(self) -> int:
@@ -148,9 +191,31 @@ class Queue:
     def clear(self) -> None:
         self._left.clear()
 
+    def touch(self, host: Host | None) -> None:
+        """Something has changed on a host: it is served next time."""
+        if host is not None:
+            self._changed.add(host)
+
+    def touch_full(self) -> None:
+        """Hosts may have become ready for more."""
+        self._changed |= self._full
+        self._full.clear()
+
+    def _touch_all(self) -> None:
+        self._changed.update(self._executor.hosts)
+
+    def go_on(self) -> None:
+        """A process has ended: there may be room for another one."""
+        if self.is_held_back:
+            self.is_held_back = False
+            self._touch_all()
+
     def put_first(self, position: int) -> None:
-        """Put a job back at the head of the queue."""
+        """Have a job come next, again."""
+        if not self._left:  # else the hosts have as many as they take
+            self._changed.update([host for host in self._executor.hosts if host.pool.free] or self._executor.hosts)
         self._left.appendleft(position)
+        self._sent_away.discard(position)
 
     def hold_back(self, position: int, why: str | None) -> None:
         """Put a job that got no process back at the head, and start no process until one has ended."""
@@ -160,38 +225,71 @@ class Queue:
 
     def give_up_first(self) -> int:
         """Return which job would come next, and have the others asked for again."""
-        self.is_held_back = False
-        return self._left.popleft()
+        first = self._left.popleft()
+        self.go_on()
+        return first
 
-    def serve(self, jobs: dict[int, JobProcess]) -> None:
-        """Give every free slot to the first composed job on its host, and keep enough of them waiting in `jobs`."""
-        for host in self._executor.hosts:
+    def serve(self, jobs: Jobs) -> None:
+        """Give every free slot to the first composed job on its host, and keep enough of them waiting in `jobs`.
+
+        Only hosts on which something has changed are looked at: what a job costs is the same however many there are.
+        """
+        if self._hosts != self._executor.hosts:
+            self._hosts = list(self._executor.hosts)
+            self._order = {host: number for number, host in enumerate(self._hosts)}
+            self._armed = {host: self._armed[host] for host in self._hosts if host in self._armed}
+            self._timed &= self._order.keys()
+            self._touch_all()
+        if self._before:
+            self._touch_all()
+        hosts = [host for host in self._changed | self._timed if host in self._order]
+        hosts.sort(key=self._order.__getitem__)
+        self._changed.clear()
+        for host in hosts:
             self._give_slots(jobs, host)
         # first as many as there are free slots anywhere, then some in reserve, for short jobs
         for reserve in (0, _MOST_ARMED):
-            for host in self._executor.hosts:
+            for host in hosts:
                 self._fill(jobs, host, host.pool.free + min(len(host.pool.slots) + 1, reserve))
-        if len(self._executor.hosts) > 1:
+        for host in hosts:
+            self._note_armed(jobs, host)
+        if len(self._hosts) > 1:
             self._share_out(jobs)
         self._let_others_in(jobs)
 
-    def _give_slots(self, jobs: dict[int, JobProcess], host: Host) -> None:
-        for job in _of(host, jobs):
+    def _note_armed(self, jobs: Jobs, host: Host) -> None:
+        armed = [job for job in jobs.of(host) if job.is_armed]
+        if armed:
+            self._armed[host] = any(job.is_ahead for job in armed)
+        else:
+            self._armed.pop(host, None)
+        if armed and host.pool.look_again_s is not None:
+            self._timed.add(host)
+        else:
+            self._timed.discard(host)
+
+    def _give_slots(self, jobs: Jobs, host: Host) -> None:
+        for job in jobs.of(host):
             if job.is_composing:
                 return  # jobs start in their order
             if job.is_armed and not self._give_slot(job, host):
                 return
 
-    def _fill(self, jobs: dict[int, JobProcess], host: Host, most: int) -> None:
-        """Keep a number of jobs of a host composed, or waiting for a slot."""
-        waiting = sum(job.is_composing or job.is_armed for job in _of(host, jobs))
-        while self._left and not self.is_held_back and waiting < most and host.takes_one():
+    def _fill(self, jobs: Jobs, host: Host, most: int) -> None:
+        """Have so many jobs of a host be composed, or wait for a slot."""
+        if not self._left or self.is_held_back:
+            return
+        waiting = sum(job.is_composing or job.is_armed for job in jobs.of(host))
+        while self._left and waiting < most:
+            if not host.takes_one():
+                self._full.add(host)
+                return
             position = next((each for each in self._left if self._may_come(each, jobs)), None)
             if position is None:
                 return
             self._left.remove(position)
             try:
-                jobs[position] = self._ask_for_process(position, host)
+                jobs.begin(self._ask_for_process(position, host))
             except JobError:
                 if host.is_local:
                     raise
@@ -200,17 +298,17 @@ class Queue:
                 return
             waiting += 1
 
-    def patience_s(self, jobs: dict[int, JobProcess]) -> float | None:
-        """Return the seconds until the queue needs attention; None for never."""
-        armed = [job for job in jobs.values() if job.is_armed]
-        waits = [host.pool.look_again_s for host in {job.host for job in armed} if host is not None]
-        waits += [_LOOK_S] if any(job.is_ahead for job in armed) else []
+    def patience_s(self) -> float | None:
+        """Return how long nothing has to be looked at here; None: for ever."""
+        waits = [host.pool.look_again_s for host in self._timed]
+        waits += [_LOOK_S] if any(self._armed.values()) else []
         return min((wait for wait in waits if wait is not None), default=None)
 
     def take_slot_back(self, job: JobProcess) -> None:
         if job.slot is not None and job.host is not None:
             job.host.pool.give_back(job.slot)
             job.slot = None
+            self.touch(job.host)
 
     def _may_come(self, position: int, jobs: Mapping[int, JobProcess]) -> bool:
         """Whether no earlier job has to end first."""
@@ -238,23 +336,26 @@ class Queue:
             job.channel.send(job.slot)
         return True
 
-    def _share_out(self, jobs: dict[int, JobProcess]) -> None:
+    def _share_out(self, jobs: Jobs) -> None:
         """Send away a job that waits for a slot where all are taken, once nothing else is left for a free one."""
-        if self._left:
+        if self._left or all(host.pool.free for host in self._armed):
             return
-        free = sum(host.pool.free for host in self._executor.hosts if host.takes_one())
-        free -= sum(job.begins_anew for job in jobs.values())
-        for job in jobs.values():
-            if free > 0 and job.is_armed and job.host is not None and not job.host.pool.free:
-                job.begins_anew = True
-                job.close()
-                free -= 1
+        free = sum(host.pool.free for host in self._hosts if host.takes_one())
+        self._sent_away &= jobs.keys()
+        free -= len(self._sent_away)
+        for host in list(self._armed) if free > 0 else ():
+            for job in jobs.of(host):
+                if free > 0 and job.is_armed and not host.pool.free:
+                    job.begins_anew = True
+                    job.close()
+                    self._sent_away.add(job.position)
+                    free -= 1
 
-    def _let_others_in(self, jobs: dict[int, JobProcess]) -> None:
+    def _let_others_in(self, jobs: Jobs) -> None:
         """Give up the run dirs that jobs have taken ahead once another launcher works here; begin these jobs again."""
-        ahead = [job for job in jobs.values() if job.is_armed and job.is_ahead]
-        if not ahead or time.monotonic() - self._looked < _LOOK_S:
+        if not any(self._armed.values()) or time.monotonic() - self._looked < _LOOK_S:
             return
+        ahead = [job for job in jobs.values() if job.is_armed and job.is_ahead]
         self._looked = time.monotonic()
         if not self._is_alone():
             for job in ahead:
@@ -266,10 +367,6 @@ class Queue:
         if why is not None and why not in self._said:
             self._said.add(why)
             self._report.note(f"waiting: {why}")
-
-
-def _of(host: Host, jobs: dict[int, JobProcess]) -> list[JobProcess]:
-    return [jobs[position] for position in sorted(jobs) if jobs[position].host is host]
 
 
 def _earlier_equals(specs: Sequence[JobSpec]) -> dict[int, list[int]]:

@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import math
 import os
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,10 +14,11 @@ from typing import Any
 
 from trainctl.compose.job import SweepContext
 from trainctl.errors import SettingError
-from trainctl.launch.remote.agent import command_of
 from trainctl.launch.remote.engine import AgentExecutor, executor_of
+from trainctl.launch.remote.entry import command_of
 from trainctl.launch.settings import Check, LauncherSettings, SweepConf, check_engine, number
 from trainctl.rundir.provenance import original_cwd
+from trainctl.rundir.sweep import Queued
 
 
 @dataclass
@@ -83,7 +85,7 @@ class RayEngine:
             raise SettingError(f"hydra.launcher.ray.init={conf['ray']['init']}: {told}") from error
         self.most_moves: int = conf["max_moves"]
         self.obstacle: str | None = None
-        self._actors: dict[str, tuple[Any, Any]] = {}
+        self._actors: dict[str, tuple[Any, Any, float]] = {}
         self._why: dict[str, str] = {}
         self._count = 0
         gpus = float(self._options.get("num_gpus") or 0)
@@ -96,17 +98,25 @@ class RayEngine:
             self._count += 1
             name = f"actor-{self._count}"
             actor = holder.remote()
-            self._actors[name] = actor, actor.run.remote(self._command, name, original_cwd())
+            self._actors[name] = actor, actor.run.remote(self._command, name, original_cwd()), time.time()
         return [f"asked Ray for {count} actor{'s' * (count > 1)}"]
 
     def alive(self) -> set[str]:
-        names = {reference: name for name, (_, reference) in self._actors.items()}
+        names = {reference: name for name, (_, reference, _) in self._actors.items()}
         ended, _ = self._ray.wait(list(names), num_returns=len(names), timeout=0) if names else ([], [])
         for reference in ended:
             name = names[reference]
             self._why[name] = self._outcome(reference)
             self._actors.pop(name)
         return set(self._actors)
+
+    def queued(self, agent: str) -> Queued | None:
+        """Return what Ray has placed nowhere yet, or has just begun."""
+        actor = self._actors.get(agent)
+        return None if actor is None else Queued(f"Ray {agent}", "", actor[2], "no place for it yet")
+
+    def may_live(self, agent: str) -> bool:
+        return agent in self._actors
 
     def why_ended(self, agent: str) -> str:
         self.alive()
@@ -115,9 +125,9 @@ class RayEngine:
     def last_words(self, agent: str) -> str:
         return self._why.get(agent, "")
 
-    def close(self) -> None:
+    def close(self, *, is_last: bool) -> None:  # each launcher has actors of its own
         """End all actors, and Ray if it was started here."""
-        for actor, _ in self._actors.values():
+        for actor, *_ in self._actors.values():
             with contextlib.suppress(Exception):  # Ray may be gone
                 self._ray.kill(actor)
         self._actors.clear()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 import shlex
 import shutil
@@ -14,11 +15,12 @@ from typing import Any
 
 from trainctl.compose.job import SweepContext
 from trainctl.errors import SettingError, UnreadableError
-from trainctl.launch.remote.agent import command_of
 from trainctl.launch.remote.engine import AgentExecutor, executor_of
+from trainctl.launch.remote.entry import command_of
 from trainctl.launch.settings import Check, LauncherSettings, SweepConf, check_engine, number
 from trainctl.rundir import files
 from trainctl.rundir.provenance import original_cwd
+from trainctl.rundir.sweep import Queued
 
 _COMMAND_S = 60.0  # for one of Slurm's commands
 _OPTION = re.compile(r"[a-z][a-z0-9-]*")
@@ -29,6 +31,7 @@ _ENDED = {
     "OUT_OF_MEMORY": "its allocation ran out of memory",
     "CANCELLED": "its allocation was cancelled",
 }
+_WAITING = ("PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "RESV_DEL_HOLD")
 _BROKEN = "the connection to its agent broke"
 
 
@@ -48,6 +51,7 @@ class SlurmConf(SweepConf):
 
     # what each allocation asks for, as sbatch has it
     cpus_per_task: int | None = None
+    nodes: int = 1
     gpus_per_node: Any = None
     mem_gb: float | None = None
     mem_per_gpu: str | None = None
@@ -79,7 +83,8 @@ class SlurmConf(SweepConf):
     # how often a job that a time limit, a preemption or a lost node has ended goes on in another allocation
     max_num_timeout: int = 3
 
-    # GPUs that each job gets, of those of its allocation
+    # with several `nodes` an allocation runs one job at a time, which starts its ranks by srun
+    # GPUs that each job gets, of those of its allocation; jobs that run on each GPU at once
     gpus_per_job: int | None = None
 
     # jobs that run on each GPU at once
@@ -100,8 +105,10 @@ class SlurmEngine:
     def __init__(self, conf: dict[str, Any], address: Path) -> None:
         """Submit nothing yet. `conf` is checked (`check_slurm`); agents read the launcher's address from this file."""
         self._conf = conf
-        self._address, self._dir = address, address.parent
-        self._ids = self._earlier()
+        self._launchers, self._dir = address.parent, address.parent.parent
+        self._queued: dict[str, Queued] = {}
+        self._alive: set[str] = set()
+        self._living: set[str] = set()  # of which processes may be there
         self.slots_each = self._slots_each()
         self.most: int = conf["array_parallelism"]
         self.jobs_each: int | None = conf["jobs_per_allocation"]
@@ -116,16 +123,31 @@ class SlurmEngine:
             self.obstacle = f"Slurm refused an allocation: {' '.join(found.stderr.split())[:300]}"
             return [f"ERROR {self.obstacle}"]
         name = found.stdout.strip().partition(";")[0]
-        self._ids.append(name)
-        self._remember()
+        files.append_lines(self._submitted, [{"id": name}])
         return [f"asked Slurm for {count} allocation{'s' * (count > 1)} (job {name})"]
 
     def alive(self) -> set[str]:
-        if not self._ids:
+        ids = self._ids()
+        if not ids:
             return set()
-        found = _run("squeue", "--noheader", "--array", f"--jobs={','.join(self._ids)}", "--format=%i|%T")
-        lines = [line.partition("|") for line in found.stdout.splitlines()]
-        return {name for name, _, state in lines if state not in _ENDED and state != "COMPLETING"}
+        found = _run("squeue", "--noheader", "--array", f"--jobs={','.join(ids)}", "--format=%i|%T|%P|%V|%r")
+        if found.returncode and "Invalid job id" not in found.stderr:
+            return self._alive  # the controller does not answer: nothing is known to have changed
+        lines = [line.split("|", 4) for line in found.stdout.splitlines() if line.count("|") >= 4]
+        self._queued = {
+            name: Queued(f"Slurm {name}", f"partition {partition}", float(since) if since.isdecimal() else None, why)
+            for name, state, partition, since, why in lines
+            if state in _WAITING
+        }
+        self._living = {name for name, state, *_ in lines if state not in _ENDED and state not in _WAITING}
+        self._alive = {name for name, state, *_ in lines if state not in _ENDED and state != "COMPLETING"}
+        return self._alive
+
+    def queued(self, agent: str) -> Queued | None:
+        return self._queued.get(agent)
+
+    def may_live(self, agent: str) -> bool:
+        return agent in self._living
 
     def why_ended(self, agent: str) -> str:
         found = _run("scontrol", "--oneliner", "show", "job", agent)  # it remembers what ended for some minutes
@@ -139,14 +161,16 @@ class SlurmEngine:
             return ""
         return next((line.strip()[:300] for line in reversed(lines) if line.strip()), "")
 
-    def close(self) -> None:
-        """Cancel tasks that have not begun; others notice that their launcher has ended."""
-        if self._ids:
-            _run("scancel", "--state=PENDING", *self._ids)
-            self._ids.clear()
-        self._remember()
+    def close(self, *, is_last: bool) -> None:
+        """Cancel what has not begun, unless others wait for it; what has sees that its launcher has ended."""
+        ids = self._ids()
+        if is_last and ids:
+            _run("scancel", "--state=PENDING", *ids)
+            self._submitted.unlink(missing_ok=True)
 
     def _slots_each(self) -> int:
+        if self._conf["nodes"] > 1:
+            return 1
         gpus = str(self._conf["gpus_per_node"] or 0).rpartition(":")[2]
         count = int(gpus) if gpus.isdigit() else 1
         return max(1, count // (self._conf["gpus_per_job"] or 1) * (self._conf["jobs_per_gpu"] or 1))
@@ -155,6 +179,7 @@ class SlurmEngine:
         conf = self._conf
         given = {name.replace("_", "-"): conf[name] for name in _OPTIONS if conf[name] is not None}
         given |= {"job-name": conf["name"], "time": conf["timeout_min"], "signal": f"B:USR2@{conf['signal_delay_s']}"}
+        given |= {"nodes": conf["nodes"]} if conf["nodes"] > 1 else {}
         given |= {"mem": f"{math.ceil(conf['mem_gb'] * 1024)}M"} if conf["mem_gb"] is not None else {}
         given |= {"output": str(self._dir / "%A_%a.out"), "open-mode": "append", "chdir": original_cwd()}
         given |= {name.replace("_", "-"): value for name, value in conf["additional_parameters"].items()}
@@ -162,18 +187,22 @@ class SlurmEngine:
 
     def _write_script(self) -> Path:
         path = self._dir / "agent.sh"
-        options = {name: self._conf[name] for name in ("gpus_per_job", "jobs_per_gpu")}
-        agent = shlex.join(command_of("Slurm", self._address, options))
+        options = {name: self._conf[name] for name in ("gpus_per_job", "jobs_per_gpu", "nodes")}
+        agent = shlex.join(command_of("Slurm", self._launchers, options))
         files.write_atomic(path, "\n".join(["#!/bin/sh", *(self._conf["setup"] or []), f"exec {agent}", ""]))
         return path
 
-    def _earlier(self) -> list[str]:
-        """Return what a launcher before us has submitted here: what of it has not begun is used by this one."""
-        given = files.read_mapping(self._dir / "submitted.yaml").get("ids")
-        return [each for each in given if re.fullmatch(r"\d+", str(each))] if isinstance(given, list) else []
+    @property
+    def _submitted(self) -> Path:
+        """The file with what the launchers of the sweep have submitted: what of it waits is used by any of them."""
+        return self._dir / "submitted.jsonl"
 
-    def _remember(self) -> None:
-        files.write_yaml(self._dir / "submitted.yaml", {"ids": self._ids})
+    def _ids(self) -> list[str]:
+        try:
+            records = files.parse_lines(files.read_bytes(self._submitted))
+        except OSError:
+            return []
+        return [str(each.get("id")) for each in records if re.fullmatch(r"\d+", str(each.get("id")))]
 
 
 def make_slurm(conf: dict[str, Any]) -> Callable[[SweepContext, LauncherSettings, Path], AgentExecutor]:
@@ -190,6 +219,12 @@ def check_slurm(options: Mapping[str, Any]) -> tuple[LauncherSettings, dict[str,
     if shutil.which("sbatch") is None:
         raise SettingError("hydra/launcher=slots_slurm needs Slurm's commands, and there is no sbatch on this machine")
     settings, values = check_engine(SlurmConf, options, _CHECKS)
+    for name in ("gpus_per_job", "jobs_per_gpu"):
+        if values["nodes"] > 1 and values[name] is not None:
+            raise SettingError(
+                f"hydra.launcher.{name}={values[name]} shares the devices of a node out, but with hydra.launcher.nodes="
+                f"{values['nodes']} each job has all of its nodes; leave one of the two out"
+            )
     for name in (*_OPTIONS, "name"):
         text = str(values[name])
         if values[name] is not None and (not text or not text.isprintable() or text.startswith("-")):
@@ -214,6 +249,7 @@ def _lines(name: str, value: Any) -> Any:
 
 _CHECKS: dict[str, Check] = {
     "timeout_min": number(1, whole=True),
+    "nodes": number(1, whole=True),
     "cpus_per_task": number(1, whole=True, optional=True),
     "cpus_per_gpu": number(1, whole=True, optional=True),
     "mem_gb": number(0, above=True, optional=True),
@@ -231,6 +267,7 @@ _CHECKS: dict[str, Check] = {
 def _run(*command: str) -> subprocess.CompletedProcess[str]:
     """Run one of Slurm's commands; one that hangs counts as failed."""
     try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=_COMMAND_S, check=False)
+        environment = {**os.environ, "SLURM_TIME_FORMAT": "%s"}  # Unix seconds
+        return subprocess.run(command, capture_output=True, text=True, timeout=_COMMAND_S, check=False, env=environment)
     except (OSError, subprocess.TimeoutExpired) as error:
         return subprocess.CompletedProcess(command, 1, "", str(error))

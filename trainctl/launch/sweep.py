@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import dataclasses
+import math
 import os
 import select
 import signal
@@ -24,7 +25,7 @@ from trainctl.launch.executor import Executor, Host
 from trainctl.launch.failure import Failure, is_done_by, judge_death, last_lines, record_failure, stopped
 from trainctl.launch.local import linux
 from trainctl.launch.notice import ask_for_checkpoint
-from trainctl.launch.queue import JobProcess, Queue
+from trainctl.launch.queue import JobProcess, Jobs, Queue
 from trainctl.launch.returns import as_told, failed_return, unpack_return
 from trainctl.launch.secrets import JobSecrets
 from trainctl.launch.settings import LauncherSettings
@@ -59,7 +60,10 @@ class Sweep:
         self._secrets = JobSecrets(config)
         self._tries = [0] * len(specs)
         self._moves = [0] * len(specs)  # how often each has lost its host
-        self._jobs: dict[int, JobProcess] = {}
+        self._jobs = Jobs()
+        self._hearing = self._jobs.hearing
+        self._looked_for: int | None = None  # how many jobs were in the queue when hosts were looked for last
+        self._next_act = math.inf  # nothing is to be done to any job before that (monotonic seconds)
         self._returns: list[JobReturn | None] = [None] * len(specs)
         self._position = {spec.number: position for position, spec in enumerate(specs)}
         self._equal: dict[int, list[int]] = {}  # jobs that wait for the outcome of an equal one, by its position
@@ -78,6 +82,7 @@ class Sweep:
         begun = time.monotonic()
         try:
             with self._interrupts:
+                self._hearing.add(self._interrupts.fileno(), self._interrupts)
                 while self._jobs or (self._queue and not self._wants_no_more):
                     self._look_for_hosts()
                     if not self._jobs and not self._executor.hosts and self._executor.obstacle:
@@ -89,6 +94,7 @@ class Sweep:
                     self._obey_interrupts()
         finally:
             self._report.close()
+            self._hearing.close()
         missing = sum(returned is None for returned in self._returns)
         self._report.sum_up(missing, time.monotonic() - begun, self._command_again)
         if self._interrupts.wants_no_more:
@@ -119,34 +125,33 @@ class Sweep:
     # -- hearing -------------------------------------------------------------------------------------------------
 
     def _wait_for_events(self) -> None:
-        channels = {job.channel.fileno(): job for job in self._jobs.values() if job.channel is not None}
-        hosts = {host.starter.fileno(): host for host in self._executor.hosts}
-        poll = select.poll()
-        for descriptor in (*channels, *hosts, *self._executor.filenos(), self._interrupts.fileno()):
-            poll.register(descriptor, select.POLLIN)
-        ready = {descriptor for descriptor, _ in poll.poll(self._patience_ms())}
+        heard = self._hearing.wait(self._patience_s())
         self._report.tick()
-        if self._interrupts.fileno() in ready:
-            self._interrupts.drain()
-        for descriptor, job in channels.items():
-            if descriptor in ready:
-                self._hear_job(job)
-        for descriptor, host in hosts.items():
-            if descriptor in ready:
-                self._hear_host(host)
+        for source in heard:
+            if source is self._interrupts:
+                self._interrupts.drain()
+            elif source is self._executor:
+                self._looked_for = None
+            elif isinstance(source, JobProcess) and source.channel is not None:
+                self._hear_job(source)
+        for source in heard:
+            if isinstance(source, Host):
+                self._hear_host(source)
 
-    def _patience_ms(self) -> float | None:
-        """Return the milliseconds until there is something to do without an event; None for never."""
-        now = time.monotonic()
-        waits = [self._report.tick_s, self._executor.patience_s]
-        waits += [_LOOK_S for job in self._jobs.values() if job.checkpoint is not None]
-        waits += [max(0.0, job.act_at - now) for job in self._jobs.values() if job.act_at is not None]
-        waits.append(self._queue.patience_s(self._jobs))
-        known = [wait for wait in waits if wait is not None]
-        return min(known) * 1000 if known else None
+    def _patience_s(self) -> float | None:
+        """Return how long there is nothing to do if nothing happens; None: for ever."""
+        waits = [self._report.tick_s, self._executor.patience_s, self._queue.patience_s()]
+        waits += [max(0.0, self._next_act - time.monotonic())] if self._next_act < math.inf else []
+        return min((wait for wait in waits if wait is not None), default=None)
+
+    def _listen(self) -> None:
+        """Listen to the hosts that there are now, and to those that may come."""
+        self._hearing.keep("hosts", [(host.starter.fileno(), host) for host in self._executor.hosts])
+        self._hearing.keep("coming", [(each, self._executor) for each in self._executor.filenos()])
 
     def _hear_job(self, job: JobProcess) -> None:
         kind, values = job.hear()
+        self._queue.touch(job.host)
         if kind == "waiting":
             self._report.wait(job.position, Path(values[0]))
             self._queue.take_slot_back(job)
@@ -165,8 +170,10 @@ class Sweep:
             assert job.path is not None
             assert job.slot is not None
             job.oom_kills = linux.oom_kills() if job.is_here else None
+            if job.host is not None:
+                job.host.starter.tell_run(job.position, job.path)
             if self._settings.timeout_min is not None:
-                job.act_at = time.monotonic() + self._settings.timeout_min * 60
+                self._act_on(job, time.monotonic() + self._settings.timeout_min * 60)
             overrides = self._untold(job.position, job.path)
             self._report.start(job.position, job.path, job.slot.name, values[1], values[2], overrides=overrides)
 
@@ -188,24 +195,31 @@ class Sweep:
 
     def _hear_host(self, host: Host) -> None:
         report = host.starter.report()
+        self._queue.touch(host)
         if report is None:
             self._lose(host)
         elif report[0] == "forked":
             self._jobs[report[1]].pid = report[2]
         elif report[0] == "refused":
             host.jobs -= 1
-            self._refuse(self._jobs.pop(report[1]), report[2])
+            self._refuse(self._jobs.end(report[1]), report[2])
         elif report[0] == "leaving":
             self._vacate(host, report[1])
         else:
             host.jobs -= 1
-            self._end(self._jobs.pop(report[1]), report[2])
+            self._end(self._jobs.end(report[1]), report[2])
 
     def _look_for_hosts(self) -> None:
-        """Let the executor update its hosts."""
+        """Have the executor bring its hosts up to date, if it has heard of any, it is time, or there is more to do."""
+        before, self._looked_for = self._looked_for, len(self._queue)
+        patience_s = self._executor.patience_s
+        if before is not None and (patience_s is None or (before >= len(self._queue) and patience_s > 0.0)):
+            return
         waiting = 0 if self._wants_no_more else len(self._queue) + sum(job.waits for job in self._jobs.values())
         for line in self._executor.look(waiting):
             self._report.note(line)
+        self._queue.touch_full()
+        self._listen()
 
     # -- ending --------------------------------------------------------------------------------------------------
 
@@ -220,8 +234,8 @@ class Sweep:
             self._fail(first, 0)
 
     def _end(self, job: JobProcess, status: int) -> None:
-        """Handle the end of a job's process, of which nothing is left."""
-        self._queue.is_held_back = False
+        """A job's process has ended, and nothing of it is left."""
+        self._queue.go_on()
         while job.channel is not None and select.select([job.channel], [], [], 0)[0]:
             self._hear_job(job)  # what it said before it ended may not have been heard yet
         job.close()  # a daemon that the job left behind may hold the other end
@@ -348,13 +362,14 @@ class Sweep:
         """Handle the loss of a host and its processes; end what they left behind on this machine."""
         why = self._executor.why_lost(host)
         self._executor.hosts.remove(host)
-        lost = [job for job in self._jobs.values() if job.host is host]
+        self._listen()
+        lost = self._jobs.of(host)
         for job in lost:
             if job.pid is not None and host.is_local:
                 with contextlib.suppress(OSError):
                     os.killpg(job.pid, signal.SIGKILL)
         for job in lost:
-            del self._jobs[job.position]
+            self._jobs.end(job.position)
             job.ended_as = job.ended_as or Failure("interrupted" if host.is_local else "moved", why)
             job.begins_anew = job.begins_anew or not host.is_local
             self._end(job, signal.SIGKILL)
@@ -365,21 +380,28 @@ class Sweep:
     def _vacate(self, host: Host, why: str) -> None:
         """Move the jobs of a host that is about to be taken away, with a checkpoint if they can take one."""
         host.is_leaving = True
+        self._listen()  # a lost host is heard of by another descriptor
         self._report.note(f"HOST  {host.name} is about to end ({why}); its jobs go on elsewhere")
-        for job in self._jobs.values():
-            if job.host is not host:
-                continue
+        for job in self._jobs.of(host):
             if job.started is None:
                 job.begins_anew = True
                 job.close()
             elif job.ended_as is None and job.path is not None:
                 job.ended_as = Failure("moved", f"was ended with its host {host.name} ({why})")
-                job.act_at = time.monotonic() + self._executor.notice_s
+                self._act_on(job, time.monotonic() + self._executor.notice_s)
                 job.checkpoint = ask_for_checkpoint(RunDir.at(job.path), host.engine.get("engine", ""))
+                self._next_act = time.monotonic()
+
+    def _act_on(self, job: JobProcess, when: float) -> None:
+        """Have a job be looked at, and ended, at a moment to come."""
+        job.act_at = when
+        self._next_act = min(self._next_act, when)
 
     def _end_overdue(self) -> None:
         """End jobs whose time is up: TERM first, KILL after the grace."""
         now = time.monotonic()
+        if now < self._next_act:
+            return
         for job in self._jobs.values():
             if job.checkpoint is not None and (job.checkpoint.is_over() or (job.act_at or 0.0) <= now):
                 assert job.ended_as is not None
@@ -395,11 +417,15 @@ class Sweep:
                 cause, reason = job.ended_as.cause, job.ended_as.reason.removesuffix(_KILLED)
                 job.ended_as = Failure(cause, reason + _KILLED)
                 job.host.starter.signal(job.position, signal.SIGKILL)
+        looks = [now + _LOOK_S for job in self._jobs.values() if job.checkpoint is not None]
+        self._next_act = min(
+            [*looks, *(job.act_at for job in self._jobs.values() if job.act_at is not None)], default=math.inf
+        )
 
     def _end_early(self, job: JobProcess, why: Failure) -> None:
         """Ask a job to end, and kill it after the grace period."""
         job.ended_as = why
-        job.act_at = time.monotonic() + self._settings.grace_s
+        self._act_on(job, time.monotonic() + self._settings.grace_s)
         if job.host is not None:
             job.host.starter.signal(job.position, signal.SIGTERM)
 

@@ -2,6 +2,9 @@
 
 A file system without locks (NFS without its lock service, some Lustre) has them in a directory of this host, which
 `trainctl.locks` or the variable `TRAINCTL_LOCKS` names. The file of such a lock says where the lock is.
+
+One that keeps its locks to each node shows those of another node's runs to nobody: the file of such a lock names the
+launcher whose beat stands for it (`rundir/beat`).
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import weakref
 from pathlib import Path
 
 from trainctl.errors import SettingError
+from trainctl.rundir import beat
 
 VARIABLE = "TRAINCTL_LOCKS"
 _MOST_BYTES = 4096
@@ -34,6 +38,7 @@ class RunLock:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._descriptor: int | None = None
+        self._speaks = False  # the file says more than that it is there
 
     def acquire(self) -> bool:
         """Take the lock if it is free; return whether it is held now.
@@ -49,7 +54,7 @@ class RunLock:
         except BaseException:
             os.close(descriptor)
             raise
-        if not is_ours:
+        if not is_ours or not self._speak(descriptor):
             os.close(descriptor)
             return False
         self._descriptor = descriptor
@@ -59,8 +64,28 @@ class RunLock:
     def release(self) -> None:
         """Release the lock; the file stays, since removing it would let two runs lock two files of the same name."""
         if self._descriptor is not None:
+            if self._speaks:
+                with contextlib.suppress(OSError):
+                    os.ftruncate(self._descriptor, 0)
+            self.forget()
+
+    def forget(self) -> None:
+        """Close our copy of what somebody else holds on to."""
+        if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+    def _speak(self, descriptor: int) -> bool:
+        """Tell nodes that do not see this lock whose beat stands for it; say whether nobody else's does."""
+        before, ours = beat.told(self.path, _read(descriptor)), beat.inherited()
+        if before is not None and before not in (ours, *beat.own) and beat.is_beating(before, surely=True):
+            return False
+        self._speaks = before is not None or ours is not None
+        if before is not None:
+            os.ftruncate(descriptor, 0)
+        if ours is not None:
+            os.pwrite(descriptor, ours.line_for(self.path).encode(errors="surrogateescape"), 0)
+        return True
 
     @property
     def is_held_here(self) -> bool:
@@ -142,8 +167,12 @@ def _elsewhere(descriptor: int) -> str | None:
     status = os.fstat(descriptor)
     if not status.st_size or status.st_uid != os.geteuid() or not stat.S_ISREG(status.st_mode):
         return None
-    told, end, _ = os.pread(descriptor, _MOST_BYTES, 0).decode(errors="surrogateescape").partition("\n")
+    told, end, _ = _read(descriptor).partition("\n")
     return _place_in(told, descriptor) if end and os.path.isabs(told) and _is_ours_alone(told) else None
+
+
+def _read(descriptor: int) -> str:
+    return os.pread(descriptor, _MOST_BYTES, 0).decode(errors="surrogateescape")
 
 
 def _place_in(directory: str, descriptor: int) -> str:
@@ -177,8 +206,13 @@ def take(descriptor: int) -> bool:
         time.sleep(0.001)
 
 
-def is_locked(path: Path) -> bool:
-    """Whether a process holds the lock. It is checked by sharing the lock for a moment, which takers wait for."""
+def is_locked(path: Path, *, surely: bool = False) -> bool:
+    """Whether some process holds the lock. Looks by sharing the lock for a moment: takers wait for that.
+
+    Args:
+        path: of the lock.
+        surely: of one that is not seen from here, say so until that is certainly not so any more (`beat.is_beating`).
+    """
     try:
         descriptor = _opened_to_look(path)
     except OSError:
@@ -188,10 +222,13 @@ def is_locked(path: Path) -> bool:
     except BlockingIOError:
         return True
     except OSError:
-        return False  # a file system without locks: no evidence that anything runs
+        pass  # a file system without locks: no evidence that anything runs
     finally:
+        told = beat.told(path, _read(descriptor))
         os.close(descriptor)
-    return False
+    if told is None or (surely and told in (beat.inherited(), *beat.own)):
+        return False  # of our own launcher, which knows where its jobs run
+    return beat.is_beating(told, surely=surely)
 
 
 def _opened_to_look(path: Path) -> int:
@@ -231,7 +268,7 @@ def is_open_in(pid: int, path: Path) -> bool:
 def _forget_in_child() -> None:
     for lock in list(_held):
         with contextlib.suppress(OSError):
-            lock.release()
+            lock.forget()
 
 
 os.register_at_fork(after_in_child=_forget_in_child)

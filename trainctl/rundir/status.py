@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args
 
 from trainctl import text
 from trainctl.rundir import files
-from trainctl.rundir.fields import Fields, parse_time, shown, whole
+from trainctl.rundir.fields import Fields, number, parse_time, shown, whole
 from trainctl.rundir.inbox import user
 from trainctl.rundir.lock import is_locked
 from trainctl.rundir.paths import RunDir
@@ -33,7 +33,8 @@ Seen = Literal[State, "unreadable"]
 FAILED: tuple[State, ...] = ("failed", "timeout", "oom")
 
 
-ENGINE = "TRAINCTL_ENGINE"  # set for the jobs of an agent: what has given it its devices
+# set for the jobs of an agent: what has given it its devices, and where that keeps what the agent prints
+ENGINE, ENGINE_LOG = "TRAINCTL_ENGINE", "TRAINCTL_ENGINE_LOG"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,7 @@ class Status:
     boot_id: str | None = None
     host: str | None = None
     engine: str | None = None  # what gave the slot where that is a cluster's: `Slurm 1234_5`
+    engine_log: str | None = None  # the file in which it keeps what its own processes print
     started: float | None = None
     ended: float | None = None
     exit_code: int | None = None
@@ -70,6 +72,7 @@ class Status:
             boot_id=boot_id(),
             host=socket.gethostname(),
             engine=os.environ.get(ENGINE) or None,
+            engine_log=os.environ.get(ENGINE_LOG) or None,
             started=time.time(),
         )
 
@@ -143,6 +146,7 @@ def read_status(run: RunDir, problems: list[str] | None = None) -> Status | None
         boot_id=said.text("boot_id"),
         host=said.text("host"),
         engine=said.text("engine"),
+        engine_log=said.text("engine_log"),
         started=said.moment("started"),
         ended=said.moment("ended"),
         exit_code=said.whole("exit_code"),
@@ -282,14 +286,32 @@ def _of(name: str, record: dict[str, Any], status: Status, state: Seen, now: flo
     )
 
 
-def note_stop(run: RunDir, status: Status) -> None:
+def note_stop(run: RunDir, status: Status, grace_s: float | None = None) -> None:
     """Record that the user of this process is about to end the attempt of this status.
+
+    With `grace_s` the agent that runs the job on its node is to do it: TERM, then KILL after so many seconds.
 
     Raises:
         OSError: the run dir cannot be written.
     """
     record = {"attempt": status.attempt, "pid": status.pid, "who": user(), "at": format_time(time.time())}
-    files.write_yaml(run.stop, record)
+    files.write_yaml(run.stop, record if grace_s is None else record | {"grace_s": float(grace_s)})
+
+
+def asked_to_stop(run: RunDir, pid: int) -> float | None:
+    """Return the grace that a person has left to a process of this machine, which is to be ended; None if nobody has.
+
+    Lists the directory first: a network file system may keep for a while that a name was not there.
+    """
+    try:
+        if run.stop.name not in os.listdir(run.path):
+            return None
+    except OSError:
+        return None
+    status = read_status(run)
+    if status is None or status.pid != pid or stopped_by(run, status) is None:
+        return None
+    return number(files.read_mapping(run.stop).get("grace_s"))
 
 
 def stopped_by(run: RunDir, status: Status | None = None) -> str | None:

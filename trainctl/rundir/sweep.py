@@ -1,14 +1,21 @@
-"""Files of a sweep dir: the jobs that were left out, and the memory use of each slot, which the page shows."""
+"""What a sweep dir says of the jobs that were left out.
+
+What of a sweep waits in the queue of a cluster.
+
+How much memory the devices of each slot use: written by the launcher that reads it, for the page to show.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from trainctl.rundir import files
-from trainctl.rundir.fields import as_float, number
+from trainctl.rundir.fields import Fields, as_float, number, whole
 from trainctl.rundir.paths import own_dir
 
 
@@ -20,6 +27,68 @@ def left_out_file(sweep_dir: Path) -> Path:
 def left_out(sweep_dir: Path) -> dict[str, str]:
     """Return why jobs were left out, by their overrides; empty if none were."""
     return {str(overrides): str(why) for overrides, why in files.read_mapping(left_out_file(sweep_dir)).items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """Something that waits in the queue of a cluster, to run jobs of a sweep.
+
+    Attributes:
+        id: with the cluster's name: `Slurm 1234_5`.
+        place: where it waits: `partition gpu`.
+        since: in Unix seconds.
+        why: what the cluster says: `Resources`.
+    """
+
+    id: str
+    place: str = ""
+    since: float | None = None
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What a sweep's launchers have seen last in the queue.
+
+    Attributes:
+        at: when that was.
+        jobs: how many jobs have no place to run yet.
+    """
+
+    at: float
+    jobs: int
+    queued: list[Queued]
+
+
+def write_backlog(sweep_dir: Path, backlog: Backlog | None) -> None:
+    """Write down what waits; None: nothing does."""
+    path = _backlog_file(sweep_dir)
+    with contextlib.suppress(OSError):  # it is only shown
+        if backlog is None:
+            path.unlink(missing_ok=True)
+        else:
+            files.write_yaml(path, asdict(backlog), durable=False)
+
+
+def read_backlog(sweep_dir: Path) -> Backlog | None:
+    """Read what waits; None where nothing does."""
+    record = files.read_mapping(_backlog_file(sweep_dir))
+    at, jobs, queued = number(record.get("at")), whole(record.get("jobs")), record.get("queued")
+    if at is None or not isinstance(queued, list):
+        return None
+    found = [Fields(each, _backlog_file(sweep_dir).name, []) for each in queued if isinstance(each, dict)]
+    return Backlog(
+        at,
+        jobs or 0,
+        [
+            Queued(each.text("id") or "", each.text("place") or "", each.number("since"), each.text("why") or "")
+            for each in found
+        ],
+    )
+
+
+def _backlog_file(sweep_dir: Path) -> Path:
+    return own_dir(sweep_dir) / "queued.yaml"
 
 
 Memory = dict[str, tuple[float, float]]

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import secrets
 import select
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +20,7 @@ from trainctl.compose.job import ComposedJob
 from trainctl.config.keys import is_within
 from trainctl.errors import RunDirError
 from trainctl.launch.local.channel import Channel, ChannelClosed
-from trainctl.rundir import files
+from trainctl.rundir import beat, files
 from trainctl.rundir.job_identity import JobIdentity, adopt, is_earlier
 from trainctl.rundir.job_index import IndexedJob, JobIndex
 from trainctl.rundir.lock import is_locked, opened
@@ -26,6 +28,8 @@ from trainctl.rundir.paths import RunDir, own_dir
 from trainctl.rundir.provenance import Start, machine_facts
 from trainctl.rundir.status import FAILED, read_status
 
+_LOST_S = 30.0  # a claim takes milliseconds
+_AGAIN_S = 0.01
 _UNKNOWN = "differs in a value that is not recorded"  # a secret, say
 _BUSY_POLL_S = 0.2
 APART = ("hydra", "trainctl.run")  # settings that say what is done with a job, not what job it is
@@ -91,7 +95,7 @@ def find_claim(
         if own.owns(record, run) and not is_foreign:
             return Claim(run, _left(run, own, is_finished), is_earlier(record), passed)
         if record.get("identity") is None and _is_unused(run):
-            return Claim(run, "busy" if is_locked(run.lock) else "free", passed=passed, is_new=True)
+            return Claim(run, "busy" if is_locked(run.lock, surely=True) else "free", passed=passed, is_new=True)
         why = ""
         if record.get("identity") is not None:
             unknown = "is of an earlier sweep (hydra.launcher.resume=false)" if is_foreign else _UNKNOWN
@@ -163,7 +167,7 @@ def _left(run: RunDir, own: JobIdentity, is_finished: Callable[[RunDir], bool]) 
 
 
 def _state(run: RunDir) -> ClaimState:
-    if is_locked(run.lock):
+    if is_locked(run.lock, surely=True):
         return "busy"
     status = read_status(run)
     if status is None:
@@ -219,7 +223,7 @@ def wait_until_free(run: RunDir, channel: Channel) -> None:
     Raises:
         ChannelClosed: the launcher is gone.
     """
-    while is_locked(run.lock):
+    while is_locked(run.lock, surely=True):
         if select.select([channel], [], [], _BUSY_POLL_S)[0]:
             raise ChannelClosed
 
@@ -245,6 +249,35 @@ def claiming(sweep_dir: Path) -> Iterator[None]:
         raise RunDirError(f"the sweep dir {str(sweep_dir)!r} cannot be used: {error.strerror or error}") from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
+        with contextlib.nullcontext() if beat.inherited() is None else _among_nodes(own / "claim.held"):
+            yield
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def _among_nodes(path: Path) -> Iterator[None]:
+    """Do what one of all nodes may do at a time, where they do not see each other's locks.
+
+    A directory can be made once. One whose maker was lost with its node is taken away when it has not changed for long.
+    """
+    since, of = time.monotonic(), -1
+    while True:
+        try:
+            path.mkdir(mode=0o700)
+            break
+        except FileExistsError:
+            pass
+        with contextlib.suppress(FileNotFoundError):
+            now = os.stat(path).st_ino
+            since, of = (since, of) if now == of else (time.monotonic(), now)
+            if time.monotonic() - since > _LOST_S:
+                aside = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+                path.rename(aside)
+                aside.rmdir()
+        time.sleep(_AGAIN_S)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            path.rmdir()

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, NoReturn
 
 from trainctl.attempt.process_limit import why_no_process
@@ -120,6 +121,9 @@ class Starter:
             self._control.sendall(pickle.dumps(("signal", number, int(signal_number))))
         except OSError:
             return  # the zygote is gone, and the jobs with it
+
+    def tell_run(self, number: int, path: Path) -> None:
+        """Nothing to be done: who stops a run on this machine reaches its processes."""
 
     def report(self) -> tuple[Any, ...] | None:
         """Wait for the next report, `forked`, `refused` or `exited` as `Zygote` has them; None: no zygote."""

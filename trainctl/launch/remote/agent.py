@@ -7,7 +7,6 @@ with its launcher, and all of its jobs with it.
 from __future__ import annotations
 
 import contextlib
-import json
 import mmap
 import os
 import platform
@@ -21,21 +20,18 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
-from trainctl.attempt.output import open_missing_streams
 from trainctl.compose.job import SweepContext
-from trainctl.errors import TrainctlError, UnreadableError
-from trainctl.launch.local import linux
+from trainctl.errors import TrainctlError
 from trainctl.launch.local.channel import Channel, ChannelClosed
 from trainctl.launch.local.client import Starter, why_not_fork
 from trainctl.launch.local.job import become_job
 from trainctl.launch.local.payload import unpack_context
 from trainctl.launch.local.warmup import rehearse
-from trainctl.launch.remote.allocation import slots_here
+from trainctl.launch.remote.addresses import look_for_locks
+from trainctl.launch.remote.stops import StopRequests
 from trainctl.launch.remote.wire import Address, WrongPeer, connect
 from trainctl.launch.slots.slot import Slot
-from trainctl.rundir import files
 from trainctl.rundir.provenance import machine_facts
-from trainctl.rundir.status import ENGINE
 
 SPARE = 2  # connections for jobs that are kept ready, beside one for each slot
 _CONNECT_S = 120.0  # a launcher that was killed comes back within this, or its agents end
@@ -47,13 +43,16 @@ _NOTICES = (signal.SIGTERM, signal.SIGUSR2)
 class Agent:
     """One agent, from its first connection to its end.
 
-    Messages from the launcher: the packed context, then `start(number, spare)`, `signal(number, signal)`.
+    Messages from the launcher: the packed context, then `start(number, spare)`, `signal(number, signal)`,
+    `run(number, path)` once a job has begun there.
     To it: `ready(slots)`, `failed(why)`, `forked(number, pid)`, `exited(number, status)`, `leaving(why)`.
     """
 
-    def __init__(self, find_address: Callable[[], Address | None], facts: Mapping[str, str], slots: list[Slot]) -> None:
-        self._find_address = find_address
-        self._address: Address | None = None
+    def __init__(
+        self, find_addresses: Callable[[], list[tuple[Path, Address]]], facts: Mapping[str, str], slots: list[Slot]
+    ) -> None:
+        self._find_addresses = find_addresses
+        self._address: Address | None = None  # of our launcher
         self._facts = dict(facts)
         self._slots = slots
         self._id = secrets.token_hex(8)
@@ -67,14 +66,17 @@ class Agent:
     def run(self) -> int:
         """Serve the launcher until it needs the agent no longer; return the exit code."""
         self._listen_to_signals()
-        control = self._connect()
-        if control is None:
-            return 0 if self._address is None else 1
-        channel = Channel(control)
         try:
-            starter = self._begin(channel)
+            channel, program = self._connect()
         except ChannelClosed:
             return 0  # nothing is left to do: an allocation that came late
+        except WrongPeer as error:
+            sys.stderr.write(f"the launcher of this sweep cannot be reached: {error}\n")
+            return 1
+        try:
+            starter = self._begin(channel, program)
+        except ChannelClosed:
+            return 0  # our launcher has ended
         except TrainctlError as error:
             with contextlib.suppress(ChannelClosed):
                 channel.send("failed", str(error))
@@ -88,34 +90,44 @@ class Agent:
             starter.close()
         return 0
 
-    def _connect(self) -> socket.socket | None:
-        """Connect to the launcher; one that is started again meanwhile has another address."""
-        until, why, self._address = time.monotonic() + _CONNECT_S, "", None
-        while self._notice is None:
-            try:
-                address = self._find_address()
-                if address is None:
-                    return None  # the sweep is over
-                self._address = address
-                return connect(self._address, self._hello("agent"), is_wanted=lambda: self._notice is None)
-            except (OSError, ValueError, WrongPeer) as error:
-                why = str(error)
-            if time.monotonic() > until:
-                break
+    def _connect(self) -> tuple[Channel, bytes]:
+        """Connect to a launcher that has something to do; one that is started again meanwhile has another address.
+
+        Returns:
+            the channel to it, and the program that it has sent.
+
+        Raises:
+            ChannelClosed: none of them has; or there is none. WrongPeer: none can be reached.
+        """
+        until, why = time.monotonic() + _CONNECT_S, "the allocation is about to end"
+        while self._notice is None and time.monotonic() < until:
+            refused, addresses = 0, self._find_addresses()
+            for path, self._address in addresses:
+                try:
+                    self._facts["locks"] = look_for_locks(path)
+                    hello = self._hello("agent")
+                    channel = Channel(connect(self._address, hello, is_wanted=lambda: self._notice is None))
+                    return channel, channel.receive_bytes()
+                except ChannelClosed:
+                    channel.close()
+                    refused += 1
+                except (OSError, WrongPeer) as error:
+                    why = str(error)
+            if refused == len(addresses):
+                raise ChannelClosed
             select.select([self._wake_read], [], [], _AGAIN_S)
-        sys.stderr.write(f"the launcher of this sweep cannot be reached: {why}\n")
-        return None
+        raise WrongPeer(why)
 
     def _hello(self, role: str, **more: Any) -> dict[str, Any]:
         return {"role": role, "agent": self._id, "facts": self._facts, "versions": versions(), **more}
 
-    def _begin(self, channel: Channel) -> Starter:
+    def _begin(self, channel: Channel, program: bytes) -> Starter:
         """Load the program, fork the zygote from this process, and say that jobs may come.
 
         Raises:
             ChannelClosed: the launcher has ended. TrainctlError: the program cannot be loaded here.
         """
-        context = unpack_context(channel.receive_bytes())
+        context = unpack_context(program)
         machine_facts()
         starter = self._fork_zygote(context, channel)
         starter.limit_threads(self._slots[0].threads)
@@ -138,12 +150,14 @@ class Agent:
             raise ChannelClosed from error
 
     def _serve(self, channel: Channel, starter: Starter) -> None:
-        poll = select.poll()
+        poll, stops = select.poll(), StopRequests(lambda number, each: self._end(starter, number, each))
         for descriptor in (channel.fileno(), starter.fileno(), self._wake_read):
             poll.register(descriptor, select.POLLIN)
         has_told = False
         while True:
-            ready = {descriptor for descriptor, _ in poll.poll()}
+            patience_s = stops.patience_s
+            ready = {descriptor for descriptor, _ in poll.poll(None if patience_s is None else patience_s * 1000)}
+            stops.obey()
             if self._notice is not None and not has_told:
                 has_told = True
                 poll.unregister(self._wake_read)
@@ -152,9 +166,17 @@ class Agent:
                 report = starter.report()
                 if report is None:
                     return  # the zygote was killed, and its jobs with it
+                if report[0] == "forked":
+                    stops.forked(*report[1:])
+                elif report[0] == "exited":
+                    stops.ended(report[1])
                 channel.send(*report)
             if channel.fileno() in ready:
-                self._obey(channel.receive(), starter)
+                message = channel.receive()
+                if message[0] == "run":
+                    stops.started(message[1], Path(message[2]))
+                else:
+                    self._obey(message, starter)
 
     def _obey(self, message: tuple[Any, ...], starter: Starter) -> None:
         kind, *values = message
@@ -169,9 +191,12 @@ class Agent:
                 connection.close()  # the job has its own
             self._open_spare()
         elif kind == "signal":
-            if values[0] in self._ports:
-                self._ends[self._ports[values[0]]] = 1
-            starter.signal(values[0], signal.Signals(values[1]))
+            self._end(starter, values[0], signal.Signals(values[1]))
+
+    def _end(self, starter: Starter, number: int, signal_number: signal.Signals) -> None:
+        if number in self._ports:
+            self._ends[self._ports[number]] = 1
+        starter.signal(number, signal_number)
 
     def _fork_zygote(self, context: SweepContext, control: Channel) -> Starter:
         obstacle = why_not_fork()
@@ -182,7 +207,7 @@ class Agent:
             port = connection.getsockname()[1]
 
             def end(number: int, _: object) -> None:
-                """Obey the launcher alone; a notice of the engine goes to all processes, and leaves time to save."""
+                """Obey the agent alone; a notice of the engine goes to all processes, and leaves time to save."""
                 if self._ends[port]:
                     signal.signal(number, signal.SIG_DFL)
                     os.kill(os.getpid(), number)
@@ -222,53 +247,3 @@ def versions() -> dict[str, str]:
         "hydra-core": hydra.__version__,
         "omegaconf": omegaconf.__version__,
     }
-
-
-def command_of(engine: str, address: Path, options: Mapping[str, Any]) -> list[str]:
-    """Return the command that an engine runs on a node: an agent with the import path of this process.
-
-    Args:
-        engine: its name, as the status of a job says it.
-        address: the file in which the launcher says where it listens.
-        options: `gpus_per_job` and `jobs_per_gpu`.
-    """
-    path = json.dumps(sys.path, default=os.fspath)
-    return [sys.executable, "-c", _BEGIN, path, engine, str(address), json.dumps(options)]
-
-
-def main() -> None:
-    """Run an agent."""
-    open_missing_streams()
-    if sys.argv[1] == "Ray":
-        linux.die_with_parent(os.getppid())  # the actor
-    engine, address, options = sys.argv[1], Path(sys.argv[2]), json.loads(sys.argv[3])
-    facts = {"engine": engine, "id": _FACTS[engine](), "node": socket.gethostname()}
-    os.environ[ENGINE] = f"{engine} {facts['id']}"
-    try:
-        slots = slots_here(**options)
-    except TrainctlError as error:
-        sys.exit(str(error))
-    sys.exit(Agent(lambda: read_address(address), facts, slots).run())
-
-
-def _slurm_id() -> str:
-    array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
-    return os.environ.get("SLURM_JOB_ID", "") if array is None else f"{array}_{task}"
-
-
-_FACTS: dict[str, Callable[[], str]] = {"Slurm": _slurm_id, "Ray": lambda: os.environ.get("TRAINCTL_RAY_ACTOR", "")}
-_BEGIN = f"import json, sys; sys.path[:] = json.loads(sys.argv.pop(1)); from {__name__} import main; main()"
-
-
-def read_address(path: Path) -> Address | None:
-    """Read the address that a launcher has written for its agents; None after it was withdrawn.
-
-    Raises:
-        ValueError: it is not one.
-    """
-    try:
-        return Address.read(files.read_bytes(path, files.MOST_SMALL).decode())
-    except UnreadableError as error:
-        if not os.path.lexists(path):
-            return None
-        raise ValueError(str(error)) from error

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import os
+import signal
+import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -11,13 +15,18 @@ from typing import Protocol
 from trainctl.compose.job import SweepContext
 from trainctl.launch.executor import Host
 from trainctl.launch.local.payload import pack_context
-from trainctl.launch.remote.hosts import Agents
+from trainctl.launch.remote.addresses import SEEN, UNSEEN, addresses_in
+from trainctl.launch.remote.hosts import Agents, RemoteStarter
 from trainctl.launch.settings import LauncherSettings
 from trainctl.rundir import files
+from trainctl.rundir.beat import EVERY_S, Beat, Beating, is_beating
 from trainctl.rundir.paths import own_dir
+from trainctl.rundir.status import process_started
+from trainctl.rundir.sweep import Backlog, Queued, write_backlog
 
 _LOOK_S = 2.0  # between two questions to the engine while something is waited for
 _CALM_S = 30.0  # while all is well
+_GONE_S = 120.0  # an agent that does not hear its launcher for `wire._SILENT_S` ends
 _MOST_LOST = 3  # agents in a row of which nothing was heard
 
 
@@ -50,6 +59,14 @@ class Engine(Protocol):
         """Return the ids of waiting and running agents."""
         ...
 
+    def queued(self, agent: str) -> Queued | None:
+        """Return how something waits, as `alive` has seen it; None if it does not."""
+        ...
+
+    def may_live(self, agent: str) -> bool:
+        """Whether processes of something may still be there."""
+        ...
+
     def why_ended(self, agent: str) -> str:
         """Return how an agent ended, as the end of a sentence."""
         ...
@@ -58,17 +75,22 @@ class Engine(Protocol):
         """Return the last line that an agent has written; empty if there is none."""
         ...
 
-    def close(self) -> None:
-        """Release everything that was requested."""
+    def close(self, *, is_last: bool) -> None:
+        """Give back what was asked for; `is_last`: no other launcher of the sweep uses it."""
         ...
 
 
 class AgentExecutor:
     """Hosts by agents: `Agents` hears of them, the engine is asked for more and says what became of them."""
 
-    def __init__(self, engine: Engine, agents: Agents, address: Path) -> None:
+    def __init__(self, engine: Engine, agents: Agents, address: Path, sweep_dir: Path) -> None:
         self._engine = engine
         self._address = address
+        self._sweep_dir = sweep_dir
+        self._others = 0  # launchers of the sweep beside this one
+        self._backlog: Backlog | None = None
+        self._told: set[str] = set()
+        self._beating = Beating(address, self._stall)
         self._agents = agents
         self._alive: set[str] = set()
         self._met: set[str] = set()  # whose agents have come
@@ -88,7 +110,7 @@ class AgentExecutor:
     @property
     def patience_s(self) -> float | None:
         """Seconds after which to look though nothing has been heard."""
-        wait = _CALM_S if self.hosts and not self._left else _LOOK_S
+        wait = _CALM_S if self.hosts and not self._left and not self._lost_hosts() else _LOOK_S
         return max(0.0, self._looked + wait - time.monotonic())
 
     def memory(self) -> dict[str, tuple[float, float]]:
@@ -105,7 +127,15 @@ class AgentExecutor:
             return lines
         self._looked = time.monotonic()
         self._release(left)
+        asked = time.monotonic()
         before, self._alive = self._alive, self._engine.alive()
+        for starter, name in self._lost_hosts():
+            since = starter.lost_at or 0.0
+            if (since < asked and not self._engine.may_live(name)) or time.monotonic() - since > _GONE_S:
+                starter.give_up()
+        others, self._others = self._others, self._count_others()
+        if others or self._others:
+            self._met |= before | self._alive  # they may work for another launcher
         for ended in sorted(before - self._alive - self._met):
             self._lost += 1
             said = self._engine.last_words(ended) or self._engine.why_ended(ended)
@@ -117,7 +147,27 @@ class AgentExecutor:
             if count > 0:
                 lines += self._engine.submit(count)
                 self._alive = self._engine.alive()
+        self._write_backlog(left)
         return lines
+
+    def _lost_hosts(self) -> list[tuple[RemoteStarter, str]]:
+        """Return those of which it is not certain that their jobs have ended, with their ids."""
+        hosts = [(each.starter, each.engine["id"]) for each in self.hosts if isinstance(each.starter, RemoteStarter)]
+        return [(starter, name) for starter, name in hosts if starter.lost_at is not None]
+
+    def _say_of_locks(self, host: Host) -> list[str]:
+        """Say once what proves here that a run runs on another machine."""
+        locks = host.engine.get("locks")
+        if host.name == socket.gethostname() or locks in self._told:
+            return []
+        self._told.add(str(locks))
+        if locks == SEEN:
+            return [f"runs on {host.name} are known by their locks, which are seen here"]
+        told = (
+            f"locks are not seen between {host.name} and this machine: its runs count as running while this launcher "
+            f"touches {self._address.name} every {EVERY_S:g} s, or {self._engine.name} says that they may"
+        )
+        return [told]
 
     def why_lost(self, host: Host) -> str:
         name = host.engine["id"]
@@ -126,9 +176,31 @@ class AgentExecutor:
     def close(self) -> None:
         """End all agents, and cancel those that have not begun."""
         self._address.unlink(missing_ok=True)
+        self._beating.close()
         self._agents.close()
         self.hosts.clear()
-        self._engine.close()
+        is_last = not self._count_others()
+        self._engine.close(is_last=is_last)
+        if is_last:
+            write_backlog(self._sweep_dir, None)
+
+    def _stall(self) -> None:
+        """Others may have our jobs by now, where they do not see our locks."""
+        if any(host.engine.get("locks") == UNSEEN for host in self.hosts):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def _count_others(self) -> int:
+        others = [each for each in addresses_in(self._address.parent) if each != self._address]
+        return sum(is_beating(Beat(str(each)), surely=True) for each in others)
+
+    def _write_backlog(self, left: int) -> None:
+        """Have others see what waits; that it still does as before is not written again."""
+        queued = [each for each in map(self._engine.queued, sorted(self._alive - self._met)) if each is not None]
+        last = self._backlog
+        now = Backlog(time.time(), left, queued) if queued else None
+        if (last and (last.jobs, last.queued)) != (now and (now.jobs, now.queued)):
+            write_backlog(self._sweep_dir, now)
+            self._backlog = now
 
     def _hear(self) -> list[str]:
         self._agents.hear()
@@ -142,6 +214,7 @@ class AgentExecutor:
             slots = len(host.pool.slots)
             place = f"{host.name} ({self._engine.name} {host.engine['id']})"
             lines.append(f"HOST  {place}: {slots} slot{'s' * (slots > 1)}")
+            lines += self._say_of_locks(host)
         self._agents.ready.clear()
         return lines
 
@@ -160,6 +233,17 @@ class AgentExecutor:
         return len(staying) + math.ceil(max(0, left - free) / (self._engine.jobs_each or self._engine.slots_each))
 
 
+_numbers = itertools.count(1)  # one process may have several executors
+
+
+def _forget_the_dead(directory: Path) -> None:
+    """Remove the addresses of launchers of this machine that were killed."""
+    for path in addresses_in(directory):
+        host, _, pid = path.stem.rpartition("-")[0].rpartition("-")
+        if host == socket.gethostname() and pid.isdecimal() and process_started(int(pid)) is None:
+            path.unlink(missing_ok=True)
+
+
 def executor_of(
     name: str, make_engine: Callable[[Path], Engine]
 ) -> Callable[[SweepContext, LauncherSettings, Path], AgentExecutor]:
@@ -167,16 +251,19 @@ def executor_of(
 
     Args:
         name: of the engine's directory below `.trainctl/` of the sweep.
-        make_engine: gets the file with the address, which the next launcher writes again for agents that wait.
+        make_engine: gets the file with the address. Those of all launchers of the sweep lie in one directory, so that
+            an agent that has waited works for any of them.
     """
 
     def make(context: SweepContext, settings: LauncherSettings, sweep_dir: Path) -> AgentExecutor:  # noqa: ARG001
-        address = own_dir(sweep_dir) / name / "launcher.json"
+        directory = own_dir(sweep_dir) / name / "launchers"
+        address = directory / f"{socket.gethostname()}-{os.getpid()}-{next(_numbers)}.json"
         agents = Agents(pack_context(context))
         try:
-            address.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _forget_the_dead(directory)
             files.write_atomic(address, agents.address.text())
-            return AgentExecutor(make_engine(address), agents, address)
+            return AgentExecutor(make_engine(address), agents, address, sweep_dir)
         except BaseException:
             agents.close()
             raise

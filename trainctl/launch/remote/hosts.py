@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import pickle
 import select
 import signal
@@ -11,11 +12,13 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from trainctl.errors import JobError
 from trainctl.launch.executor import Host
 from trainctl.launch.local.channel import Channel, ChannelClosed
+from trainctl.launch.remote.addresses import UNSEEN
 from trainctl.launch.remote.agent import versions
 from trainctl.launch.remote.wire import Address, AgentListener
 from trainctl.launch.slots.pool import SlotPool
@@ -29,10 +32,13 @@ class RemoteStarter:
 
     def __init__(self, control: socket.socket) -> None:
         self._control = Channel(control)
+        self._gone: tuple[int, int] | None = None  # a pipe, while it is not certain that a lost agent has ended
+        self.lost_at: float | None = None
+        self.is_seen = True  # from where the launcher is, the locks of its jobs are
         self._spares: deque[tuple[int, Channel]] = deque()
 
     def fileno(self) -> int:
-        return self._control.fileno()
+        return self._control.fileno() if self._gone is None else self._gone[0]
 
     def add_spare(self, number: int, connection: socket.socket) -> None:
         """Take a connection that the agent has opened for a job to come."""
@@ -60,21 +66,42 @@ class RemoteStarter:
         with contextlib.suppress(ChannelClosed, OSError):  # the agent is gone, and its jobs with it
             self._control.send("signal", number, int(signal_number))
 
+    def tell_run(self, number: int, path: Path) -> None:
+        """Have the agent look after the run dir of a job."""
+        with contextlib.suppress(ChannelClosed, OSError):
+            self._control.send("run", number, str(path))
+
     def send_program(self, payload: bytes) -> None:
         """Send the packed context."""
         with contextlib.suppress(ChannelClosed, OSError):  # it is gone: `report` says so
             self._control.send_bytes(payload)
 
     def report(self) -> tuple[Any, ...] | None:
-        """Return the next message of the agent; None if it is gone."""
+        """Return what the agent says; None: it is gone.
+
+        Where no lock keeps others from a job's run dir, it is gone once that is certain (`give_up`).
+        """
+        if self._gone is not None:
+            return None
         try:
             return self._control.receive()
         except (ChannelClosed, OSError, pickle.UnpicklingError, EOFError):
-            return None
+            if self.is_seen:
+                return None
+        self._gone, self.lost_at = os.pipe(), time.monotonic()
+        return "leaving", "the connection to its agent broke"
+
+    def give_up(self) -> None:
+        """A lost agent has ended for certain."""
+        if self._gone is not None:
+            os.write(self._gone[1], b".")
 
     def close(self) -> None:
         """Disconnect: the agent ends, and all of its jobs with it."""
         self._control.close()
+        for end in self._gone or ():
+            os.close(end)
+        self._gone = None
         while self._spares:
             self._spares.popleft()[1].close()
 
@@ -174,6 +201,7 @@ class Agents:
             each.starter.close()
             return
         slots: list[Slot] = report[1]
+        each.starter.is_seen = each.facts.get("locks") != UNSEEN
         self._hosts[name] = each.starter
         self.ready.append(
             Host(node, each.starter, SlotPool(slots), lambda channel: None, each.facts, has_room=each.starter.has_spare)

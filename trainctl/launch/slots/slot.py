@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from trainctl.errors import SettingError
 from trainctl.launch.slots.devices import CUDA, HIP, OF_A_JOB, ZE, Visible
 from trainctl.launch.slots.gpu import Gpu
+from trainctl.launch.slots.meeting import meeting_point
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +32,7 @@ class Slot:
         places: files that stand for the job's use of its devices, for its process to hold (`host_locks.keep`).
         shown: variables that show the job its devices and no others; empty where it sees whatever there is. None:
             `CUDA_VISIBLE_DEVICES` with the devices.
+        nodes: machines that a job on it spreads over by itself, of which this is the first.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Slot:
     threads: Mapping[str, str] = field(default_factory=dict, hash=False)
     places: tuple[str, ...] = ()
     shown: Mapping[str, str] | None = field(default=None, hash=False)
+    nodes: int = 1
 
     def environment(self) -> dict[str, str]:
         """Return what must be set before anything touches a GPU or starts threads."""
@@ -46,7 +49,8 @@ class Slot:
         if shown is None:
             shown = {CUDA: ",".join(self.devices)} if self.devices else _NO_DEVICE
         order = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"} if CUDA in shown else {}
-        return {**shown, **order, "TRAINCTL_SLOT": self.name, **self.threads}
+        meeting = meeting_point(self.nodes) if self.nodes > 1 or len(self.devices) > 1 else {}
+        return {**shown, **order, "TRAINCTL_SLOT": self.name, **self.threads, **meeting}
 
 
 def make_slots(

@@ -1,0 +1,164 @@
+"""What a sweep costs from 1 to 1,000 GPUs: the launcher's loop by a virtual clock, files and readers measured here.
+
+    python benchmarks/scale.py [--only loop|files|readers] [--runs 10000] [--json FILE]
+
+See docs/scale.md for what came out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from measuring import median
+from virtual_cluster import VirtualCluster
+
+SIZES = ((100, 10), (1_000, 100), (10_000, 1_000))  # jobs, GPUs
+FLAT, NEAR = 1.3, 1.02  # goals: the dearest job to the cheapest, the makespan to that of greedy scheduling
+PROGRAM = """
+import hydra, trainctl
+
+@hydra.main(version_base=None, config_path=".", config_name="config")
+def main(cfg):
+    live = trainctl.live(cfg)
+    for step in range(20):
+        live.step()
+        live.log(loss=cfg.lr / (step + 1))
+    return cfg.lr
+
+if __name__ == "__main__":
+    main()
+"""
+CONFIG = "defaults: [trainctl, _self_]\nlr: 0.1\ntrainctl: {panel: {enabled: false}}\nhydra: {sweep: {dir: out}}\n"
+CALLS = (
+    "openat,open,creat,stat,lstat,newfstatat,statx,access,faccessat,faccessat2,unlink,unlinkat,rename,renameat,renameat2,"
+    "mkdir,mkdirat,getdents64,fsync,fdatasync,flock,link,symlink,chmod,fchmod,utimensat,readlink,ftruncate"
+)
+
+
+def loop(rounds: int = 3) -> list[dict[str, Any]]:
+    """Run sweeps of each size by the launcher's own loop, and compare them with greedy scheduling."""
+    rows = []
+    for jobs, gpus in SIZES:
+        costs = []
+        for seed in range(rounds):
+            cluster = VirtualCluster(jobs, gpus, seed=seed)
+            returns = cluster.run()
+            assert all(each.status.name == "COMPLETED" for each in returns)
+            costs.append(cluster.loop_s / jobs * 1e3)
+        makespan, greedy = cluster.clock.now, cluster.greedy(gpus)
+        rows.append(
+            {
+                "jobs": jobs,
+                "gpus": gpus,
+                "ms_per_job": median(costs),
+                "makespan_h": makespan / 3600,
+                "to_greedy": makespan / greedy,
+            }
+        )
+        print(
+            "  ".join(
+                f"{key} {value:,.3g}" if isinstance(value, float) else f"{key} {value:,}"
+                for key, value in rows[-1].items()
+            ),
+            flush=True,
+        )
+    costs = [row["ms_per_job"] for row in rows]
+    nearest = max(row["to_greedy"] for row in rows)
+    print(f"dearest to cheapest: {max(costs) / min(costs):.2f} (goal {FLAT}); to greedy: {nearest:.3f} (goal {NEAR})")
+    return rows
+
+
+def files_of_jobs(jobs: int = 20) -> dict[str, Any]:
+    """Count the calls on files below the project that a job makes, by strace; its cost is what two sizes differ in."""
+    if shutil.which("strace") is None:
+        print("strace is not installed: nothing counted")
+        return {}
+    counted = {}
+    for count in (2, 2 + jobs):
+        with tempfile.TemporaryDirectory() as place:
+            project = Path(place)
+            (project / "train.py").write_text(PROGRAM)
+            (project / "config.yaml").write_text(CONFIG)
+            values = ",".join(str(number) for number in range(1, count + 1))
+            command = [
+                sys.executable,
+                "train.py",
+                "-m",
+                f"lr={values}",
+                "hydra/launcher=slots",
+                "hydra.launcher.slots=2",
+            ]
+            trace = project / "trace"
+            subprocess.run(
+                ["strace", "-f", "-qq", "-y", "-o", str(trace), "-e", f"trace={CALLS}", *command],
+                cwd=project, check=True, capture_output=True,
+            )  # fmt: skip
+            out = str(project / "out")
+            calls = [line for line in trace.read_text(errors="replace").splitlines() if out in line or '"out' in line]
+            files = [path for run in (project / "out").glob("Lr_*") for path in run.rglob("*") if path.is_file()]
+            names = [match[1] for line in calls if (match := re.search(r"\b(\w+)\(", line))]
+            counted[count] = {"calls": len(calls), "files": len(files), "fsync": sum("sync" in name for name in names)}
+    few, many = counted[2], counted[2 + jobs]
+    found = {name: (many[name] - few[name]) / jobs for name in few}
+    print("per job, 20 steps: " + ", ".join(f"{value:.1f} {name}" for name, value in found.items()))
+    return found
+
+
+def readers(runs: int) -> dict[str, float]:
+    """Time what reads all runs of a directory: `trainctl ls`, the page's index, the examiner's table, twice."""
+    with tempfile.TemporaryDirectory() as place:
+        project = Path(place)
+        (project / "train.py").write_text(PROGRAM)
+        (project / "config.yaml").write_text(CONFIG)
+        command = [sys.executable, "train.py", "-m", "lr=1,2", "hydra/launcher=slots", "hydra.launcher.slots=2"]
+        subprocess.run(command, cwd=project, check=True, capture_output=True)
+        for number in range(3, runs + 1):  # copies of a real run
+            shutil.copytree(project / "out" / "Lr_1", project / "out" / f"Lr_{number}")
+        found = {}
+        trainctl = str(Path(sys.executable).with_name("trainctl"))
+        for name, words in (
+            ("ls", ["ls", "out"]),
+            ("table, first", ["table", "out"]),
+            ("table, again", ["table", "out"]),
+        ):
+            begun = time.perf_counter()
+            subprocess.run([trainctl, *words], cwd=project, check=True, capture_output=True)
+            found[name] = time.perf_counter() - begun
+        code = (
+            "import time\nfrom pathlib import Path\nfrom trainctl.panel.data.watcher import Watcher\n"
+            f"watcher = Watcher(Path('out').absolute())\nbegun = time.perf_counter()\nwatcher.start()\n"
+            f"with watcher.watching_rows():\n    while len(watcher.rows()) < {runs}: time.sleep(0.05)\n"
+            "print(time.perf_counter() - begun)\nwatcher.close()\n"
+        )
+        done = subprocess.run([sys.executable, "-c", code], cwd=project, check=False, capture_output=True, text=True)
+        if done.returncode == 0:
+            found["page, all rows read"] = float(done.stdout)
+        else:
+            print(done.stderr[-500:])
+        print(f"{runs:,} runs: " + ", ".join(f"{name} {seconds:.2f} s" for name, seconds in found.items()))
+        return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", choices=("loop", "files", "readers"))
+    parser.add_argument("--runs", type=int, default=10_000)
+    parser.add_argument("--json", type=Path)
+    chosen = parser.parse_args()
+    parts = {"loop": loop, "files": files_of_jobs, "readers": lambda: readers(chosen.runs)}
+    found = {name: part() for name, part in parts.items() if chosen.only in (None, name)}
+    if chosen.json is not None:
+        chosen.json.write_text(json.dumps(found, indent=2))
+
+
+if __name__ == "__main__":
+    main()
