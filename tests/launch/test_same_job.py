@@ -10,10 +10,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import hydra.experimental.callbacks
 import pytest
 
 from trainctl.config import yaml
 
+PICKLES = hasattr(hydra.experimental.callbacks, "PickleJobInfoCallback")  # Hydra 1.3
 CLI = ["-c", "from trainctl.cli import main; main()"]
 HERE = Path(__file__).parent
 CONFIG = "defaults: [trainctl, _self_]\nlr: 0.1\ntrainctl: {panel: {enabled: false}}\n"
@@ -211,6 +213,19 @@ def test_skipped_job_returns_what_it_returned_or_says_that_it_cannot(project: Pa
     assert f"kept/2: finished earlier; {lost}\n" in again
 
 
+@pytest.mark.skipif(PICKLES, reason="Hydra 1.3 repeats what it has pickled, elsewhere")
+def test_rerun_by_hydra_1_4_is_a_further_attempt_in_the_same_directory(project: Path) -> None:
+    program(project / "train.py")
+    start(project, "train.py", "-m", "lr=0.1")
+    run = project / "outputs" / "train" / "Lr_0.1"
+    before = value(run)
+    start(project, "train.py", "--experimental-rerun", str(run))
+    assert "attempt: 2" in (run / "status.yaml").read_text()
+    assert value(run) == before
+    assert "SKIP  1/1 outputs/train/Lr_0.1: finished earlier\n" in start(project, "train.py", "-m", "lr=0.1")
+
+
+@pytest.mark.skipif(not PICKLES, reason="Hydra 1.4 repeats a run in its own directory")
 @pytest.mark.parametrize("flag", ["--experimental-rerun=", "--exp "])
 def test_rerun_by_hydra_leaves_the_run_that_it_repeats_as_it_is(project: Path, flag: str) -> None:
     program(
