@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import signal
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -67,8 +68,8 @@ def shared(directory: Path, options: str) -> Iterator[Shared]:
         others = [stack.enter_context(mounted(real, directory / name, options)) for name in ("a", "b", "c")]
         binds = [f"mount --bind {each} {here}" for each in others]
         nodes = {"node-a": binds[0], "node-b": binds[1]}
-        (directory / "slurm").mkdir()
-        slurm = stack.enter_context(started(directory / "slurm", gpus=2, cpus=4, nodes=nodes))
+        short = stack.enter_context(tempfile.TemporaryDirectory())  # slurmd's sockets lie there: at most 108 bytes
+        slurm = stack.enter_context(started(Path(short), gpus=2, cpus=4, nodes=nodes))
         options_of = ("hydra/launcher=slots_slurm", "hydra.launcher.gpus_per_node=1")
         script = f'hostname login-2; {binds[2]}; cd "$PWD"; exec "$@"'
         elsewhere = ("unshare", "--uts", "--mount", "sh", "-ec", script, "sh")
