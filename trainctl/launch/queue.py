@@ -148,6 +148,7 @@ class Jobs(dict[int, JobProcess]):
 
 
 _MOST_ARMED = 4  # composed jobs that wait for a slot: each is a process
+_ALL_S = 5.0  # after which all hosts are looked at
 _LOOK_S = 1.0  # how long another launcher may wait for a run dir that a job of ours has taken ahead
 
 
@@ -182,6 +183,7 @@ class Queue:
         self._full: set[Host] = set()  # that had no process for one more job
         self._armed: dict[Host, bool] = {}  # with jobs that wait for a slot; whether one of these is run ahead
         self._sent_away: set[int] = set()  # to get a slot on another host, once their processes have ended
+        self._all_at = 0.0
         self._timed: set[Host] = set()  # of these, those that may have a slot though none is given back
         self.is_held_back = False
 
@@ -233,7 +235,12 @@ class Queue:
         """Give every free slot to the first composed job on its host, and keep enough of them waiting in `jobs`.
 
         Only hosts on which something has changed are looked at: what a job costs is the same however many there are.
+        All of them are once in `_ALL_S`, so that a change that nobody told of holds no job up for longer.
         """
+        now = time.monotonic()
+        if now >= self._all_at:
+            self._all_at = now + _ALL_S
+            self._touch_all()
         if self._hosts != self._executor.hosts:
             self._hosts = list(self._executor.hosts)
             self._order = {host: number for number, host in enumerate(self._hosts)}
@@ -302,6 +309,7 @@ class Queue:
         """Return how long nothing has to be looked at here; None: for ever."""
         waits = [host.pool.look_again_s for host in self._timed]
         waits += [_LOOK_S] if any(self._armed.values()) else []
+        waits += [max(0.0, self._all_at - time.monotonic())] if self._left or self._armed else []
         return min((wait for wait in waits if wait is not None), default=None)
 
     def take_slot_back(self, job: JobProcess) -> None:
