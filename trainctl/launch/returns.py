@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import pickle
 import zlib
 from collections.abc import Sequence
@@ -120,7 +122,12 @@ class ToldReturn(StoredReturn):
             raise SystemExit(1)
         if wants_everything():
             return super().return_value
-        raise shortened(outcome_of(self))
+        try:
+            with contextlib.redirect_stderr(io.StringIO()):  # where Hydra says that there was an error in a job
+                return super().return_value
+        except BaseException as error:  # noqa: BLE001  # Hydra 1.4 has given it the task's own traceback again
+            raised = error
+        raise shortened(raised)
 
     @return_value.setter
     def return_value(self, value: Any) -> None:
