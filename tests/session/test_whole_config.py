@@ -283,11 +283,11 @@ def test_controls_hold_in_lists_sections_and_for_new_entries(
         return answered(session, file_request(run, named, via="test")).reason or ""
 
     assert "free.datasets.0.name=x: the key is locked" in refused(free__datasets__0__name="x")
-    assert "most that is allowed is 1" in refused(free__datasets__0__fraction="2")
+    assert "the maximum is 1" in refused(free__datasets__0__fraction="2")
     assert "by a factor of 2 at most" in refused(free__datasets__0__fraction="0.9")
     whole = [{"name": "a", "fraction": 0.25, "lr": 1.0}]
     assert "free.datasets.1.name=None: the key is locked" in refused(free__datasets=whole)
-    assert "most that is allowed" in refused(free__datasets=[*whole, {"name": "b", "fraction": 3}])
+    assert "the maximum is" in refused(free__datasets=[*whole, {"name": "b", "fraction": 3}])
     assert refused(free__datasets=[*whole, {"name": "b", "fraction": 0.3}]) == ""
     assert "locked (built at the start)" in refused(augs__0__kind="GELU")
     assert refused(augs__0__p="0.75") == ""

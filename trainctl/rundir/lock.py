@@ -80,7 +80,9 @@ class RunLock:
         before, ours = beat.told(self.path, _read(descriptor)), beat.inherited()
         if before is not None and before not in (ours, *beat.own) and beat.is_beating(before, surely=True):
             return False
-        self._speaks = before is not None or ours is not None
+        self._speaks = (before is not None or ours is not None) and stat.S_ISREG(os.fstat(descriptor).st_mode)
+        if not self._speaks:
+            return True
         if before is not None:
             os.ftruncate(descriptor, 0)
         if ours is not None:
@@ -172,6 +174,9 @@ def _elsewhere(descriptor: int) -> str | None:
 
 
 def _read(descriptor: int) -> str:
+    """Return what an open file says; nothing where something else than a file stands in its place."""
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return ""
     return os.pread(descriptor, _MOST_BYTES, 0).decode(errors="surrogateescape")
 
 
