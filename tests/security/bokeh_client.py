@@ -110,6 +110,16 @@ class Session:
         """Return the model of the run's keys."""
         return next(model for model, attributes in self.models.items() if "lines" in attributes)
 
+    def bar(self) -> str:
+        """Return the model of the bar that has the button Apply."""
+        states = {model: attributes.get("state") for model, attributes in self.models.items()}
+        return next(model for model, state in states.items() if isinstance(state, dict) and "apply" in state)
+
+    def _is_shut(self, bar: str, name: str) -> bool:
+        """Whether a button of a bar cannot be pressed."""
+        shown = self.models[bar]["state"][name]
+        return bool((dict(shown["entries"]) if "entries" in shown else shown)["disabled"])
+
     @property
     def is_open(self) -> bool:
         """Whether the page takes edits of the run's keys; a model leaves out what is as it is by default."""
@@ -126,15 +136,16 @@ class Session:
 
     async def edit(self, label: str, text: str) -> str:
         """Type into a field, press Apply, and return what the page answers."""
-        tree, apply = self.keys(), self.find(label="Apply")
+        tree, bar = self.keys(), self.bar()
         assert self.is_open, f"{label} cannot be edited"
         key = next(line["key"] for line in self.lines() if line["label"] == label)
         texts = {"type": "map", "entries": [[key, text]]}
         data = {"type": "map", "entries": [["serial", 1], ["texts", texts]]}
         await self.event("data_event", model={"id": self.owners[tree]}, data=data)
-        await self.until(lambda: self.models[apply].get("disabled") is False, "a pending edit")
-        await self.click(apply)
-        await self.until(lambda: self.models[apply].get("disabled") is True, "the edit is asked for")
+        await self.until(lambda: not self._is_shut(bar, "apply"), "a pending edit")
+        pressed = {"type": "map", "entries": [["values", {"type": "map", "entries": []}], ["pressed", "apply"]]}
+        await self.event("data_event", model={"id": self.owners[bar]}, data=pressed)
+        await self.until(lambda: self._is_shut(bar, "apply"), "the edit is asked for")
         await self.until(lambda: bool(self._answers(label)), "an answer")
         self.last = self._answers(label)[-1]
         return self.last

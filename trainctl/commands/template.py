@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from trainctl.errors import CommandError
 
 COMMANDS = "commands"
 
+_MAX_DEPTH = 30  # of brackets: OmegaConf's grammar takes some twenty calls for each
 _ABSENT = object()
 
 _OURS = re.compile(r"\$\{\s*(flag|run_dir|run_name)\s*:\s*([^{}]*?)\s*\}")
@@ -232,12 +234,12 @@ def _end_of_interpolation(text: str, start: int) -> int:
 
 def _grammar_error(text: str) -> str | None:
     """Return what OmegaConf says of a text with interpolations that it cannot read."""
+    if max(itertools.accumulate((each in "[{(") - (each in "]})") for each in text), default=0) > _MAX_DEPTH:
+        return f"its brackets are nested more than {_MAX_DEPTH} deep"
     try:
         OmegaConf.create([text])
     except GrammarParseError as error:
         return str(error).splitlines()[0]
-    except RecursionError:
-        return "its brackets are nested too deep"
     return None
 
 
