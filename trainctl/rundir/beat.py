@@ -4,7 +4,8 @@ Some shared file systems keep locks to each node (Lustre with `localflock`, NFS 
 has one file that it holds locked and touches every few seconds. A job on a node that does not see that lock writes into
 its own `run.lock` which file it is: jobs end with their launcher, which says in their status how they ended.
 
-Clocks are not compared (but for what is shown of other users' runs): what counts is whether the file changes while we look, by our own monotonic clock.
+Clocks are not compared, but for what is shown of other users' runs: what counts is whether the file changes while we
+look, by our own monotonic clock.
 """
 
 from __future__ import annotations
