@@ -29,7 +29,7 @@ def recorded(run: RunDir) -> Any:
     return loads(run.changelog.read_text(), source="run")
 
 
-@pytest.mark.parametrize("count", [2, 4])
+@pytest.mark.parametrize("count", [2, pytest.param(4, marks=pytest.mark.long)])
 def test_ranks_see_the_same_values_at_every_step_whenever_edits_come(
     start_ranks: StartRanks, run: RunDir, count: int
 ) -> None:
