@@ -20,6 +20,7 @@ _PLUMBING = tuple(f"{place}/" for place in (Path(__file__).parents[2], Path(hydr
 _PLUGINS = "/hydra_plugins/hydra_"
 _INSTALLED = re.compile(r"/(?:site|dist)-packages/([^/]+)")  # whichever environment it is in
 _STANDARD = (*(f"{sysconfig.get_path(name)}/" for name in ("stdlib", "platstdlib")), "<frozen")
+_COMPILED = (".pyx", ".pxd", ".pxi")  # of a library such as PyYAML: they are named as they were when it was built
 
 
 def full_text(raised: BaseException) -> str:
@@ -81,7 +82,9 @@ def _end_of_program(frames: Sequence[traceback.FrameSummary]) -> int:
     ends = [
         number
         for number, frame in enumerate(frames, 1)
-        if _package(frame.filename) in own and not frame.filename.startswith(_STANDARD)
+        if _package(frame.filename) in own
+        and not frame.filename.startswith(_STANDARD)
+        and not frame.filename.endswith(_COMPILED)
     ]
     return ends[-1] if ends else 0
 
