@@ -64,22 +64,24 @@ def started(directory: Path, **options: Any) -> Iterator[SlurmNode]:
         node.stop()
 
 
+def project_on(node: SlurmNode, folder: Path) -> Iterator[Project]:
+    """Yield a project whose sweeps run on a Slurm; end them afterwards."""
+    project = Project(folder, ("hydra/launcher=slots_slurm", "hydra.launcher.gpus_per_node=1"), node.environment)
+    yield project
+    project.end()
+    node.run("scancel", "--user=root")
+
+
 @pytest.fixture
 def on_slurm(slurm: SlurmNode, tmp_path: Path) -> Iterator[Project]:
     """Return a project whose sweeps run on that Slurm."""
-    project = Project(tmp_path, ("hydra/launcher=slots_slurm", "hydra.launcher.gpus_per_node=1"), slurm.environment)
-    yield project
-    project.end()
-    slurm.run("scancel", "--user=root")
+    yield from project_on(slurm, tmp_path)
 
 
 @pytest.fixture
 def on_nodes(two_nodes: SlurmNode, tmp_path: Path) -> Iterator[Project]:
     """Return a project whose sweeps run on the nodes of that Slurm, and on none of this machine's name."""
-    project = Project(tmp_path, ("hydra/launcher=slots_slurm", "hydra.launcher.gpus_per_node=1"), two_nodes.environment)
-    yield project
-    project.end()
-    two_nodes.run("scancel", "--user=root")
+    yield from project_on(two_nodes, tmp_path)
 
 
 @pytest.fixture

@@ -102,8 +102,13 @@ def test_start_of_a_process_tells_a_reused_pid_apart() -> None:
 
 def test_nobody_takes_a_paused_run_for_one_that_does_not_run() -> None:
     """Who asks whether a run lives asks `ALIVE` or `is_alive`; only its speed is that of a running one alone."""
-    allowed = {"rundir/status.py", "cli/runs.py", "panel/widgets/summary.py", "commands/progress.py"}
-    allowed.add("examine/where.py")
+    allowed = {
+        "rundir/status.py",
+        "cli/runs.py",
+        "panel/widgets/summary.py",
+        "commands/progress.py",
+        "examine/where.py",
+    }
     asks = re.compile(r"state\w*(\(\w+\))? (==|!=|in|not in) \(?\"running\"")
     root = Path(trainctl.__file__).parent
     found = {str(path.relative_to(root)) for path in root.rglob("*.py") if asks.search(path.read_text())}

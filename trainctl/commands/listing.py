@@ -76,7 +76,7 @@ def check_job(config: DictConfig) -> None:
 
 
 def is_recorded(hydra: DictConfig) -> bool:
-    """Whether jobs have a run dir of ours: by our launcher, or by our callback."""
+    """Whether jobs have a run dir of trainctl, by its launcher or by its callback."""
     targets = [OmegaConf.select(hydra, f"callbacks.{name}._target_") for name in hydra.callbacks]
     targets.append(OmegaConf.select(hydra, "launcher._target_"))
     return any(str(target).startswith(_OURS) for target in targets)

@@ -115,7 +115,7 @@ def check_names(templates: Templates, job_name: str | None) -> None:
 
 
 class Hooks:
-    """What the launcher asks about a task of ours; see `trainctl.compose.job`."""
+    """What the launcher asks about a task that runs commands; see `trainctl.compose.job`."""
 
     apart: Sequence[str] = (COMMANDS,)
 

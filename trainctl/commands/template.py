@@ -33,10 +33,9 @@ _ABSENT = object()
 _OURS = re.compile(r"\$\{\s*(flag|run_dir|run_name)\s*:\s*([^{}]*?)\s*\}")
 _KEY = re.compile(r"[\w./@-]+")
 _OPENING = re.compile(r"(\\*)\$\{")
-_REFERENCE = re.compile(r"(?<!\\)\$\{\s*\[?([^\s.\[\]{}:$]+)(?=[^{}:$]*[}$])")  # ${key}, ${key.below}; no ${resolver:…}
-_PATH = re.compile(
+_PATH = re.compile(  # ${key}, ${key.below}; no ${resolver:…}
     r"(?<!\\)\$\{\s*\[?([^\s.\[\]{}:$]+(?:\.[^\s.\[\]{}:$]+)*)(?=\s*[].$[}])(?=[^{}:$]*[}$])"
-)  # the same, whole
+)
 _RUN = re.compile(r"(?<!\\)\$\{\s*(run_dir|run_name)\s*:\s*\}")
 
 
@@ -183,7 +182,8 @@ class Templates:
 
     def _paths(self, text: str) -> list[str]:
         """Return the dotted keys that the text of a command refers to, by way of other values too."""
-        found, left = dict.fromkeys(_paths_in(text)), list(_paths_in(text))
+        found = dict.fromkeys(_paths_in(text))
+        left = list(found)
         while left:
             value = _look_up(self._raw, split(left.pop()))
             new = [key for key in (_paths_in(value) if isinstance(value, str) else ()) if key not in found]
@@ -316,7 +316,4 @@ def _keys_in(value: Any) -> Iterator[str]:
         for each in value:
             yield from _keys_in(each)
     elif isinstance(value, str) and "${" in value:
-        for flag in _OURS.finditer(value):
-            if flag[1] == "flag":
-                yield from (re.split(r"[.\[]", key.strip())[0] for key in flag[2].split(","))
-        yield from _REFERENCE.findall(value)
+        yield from (re.split(r"[.\[]", path)[0] for path in _paths_in(value))

@@ -42,8 +42,22 @@ def make_table(
     get = {head: _getter(name, part) for head, (name, part) in shown.items()}
     if by is None and best is None:
         table = _of_runs(named, differing, constants, get, is_short=bool(wanted))
-        table.attrs |= {"left_out": told} if told else {}
-        return table
+    else:
+        table = _grouped(named, differing, constants, get, by, best, wanted)
+    table.attrs |= {"left_out": told} if told else {}
+    return table
+
+
+def _grouped(
+    named: Mapping[str, Row],
+    differing: dict[str, list[Any]],
+    constants: dict[str, Any],
+    get: dict[str, Callable[[Row], Any]],
+    by: str | Sequence[str] | None,
+    best: str | None,
+    wanted: Sequence[str],
+) -> pd.DataFrame:
+    rows = list(named.values())
     keys = [key for key in differing if not is_seed(key)] if by in ("params", None) else _list(by)
     _check_keys(keys, rows, differing, constants)
     get = {head: value for head, value in get.items() if head in wanted or head not in keys or head in differing}
@@ -59,7 +73,6 @@ def make_table(
         levels[apart(key, (*levels, *own), "parameter")] = [group.values[at] for group in found]
     table = _of_groups(found, levels, get) if best is None else _of_best(found, levels, get, best)
     table.attrs["constants"] = {key: value for key, value in constants.items() if key not in keys}
-    table.attrs |= {"left_out": told} if told else {}
     return table
 
 
