@@ -7,145 +7,15 @@ import dataclasses
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 from trainctl.compose.job import JobSpec
 from trainctl.config.keys import is_within
 from trainctl.errors import JobError
 from trainctl.launch.display.report import Report
 from trainctl.launch.executor import Executor, Host
-from trainctl.launch.failure import Failure
-from trainctl.launch.hearing import Hearing
-from trainctl.launch.local.channel import Channel, ChannelClosed
+from trainctl.launch.jobs import JobProcess, Jobs
+from trainctl.launch.local.channel import ChannelClosed
 from trainctl.launch.local.claim import APART
-from trainctl.launch.notice import Asked
-from trainctl.launch.slots.slot import Slot
-
-
-@dataclass(slots=True)
-class JobProcess:
-    """The launcher's view of one job's process, from its request to its end.
-
-    Attributes:
-        position: of the job in this `launch()`.
-        host: where the process runs; None for a job that never got one.
-        channel: to the process; None when either side has closed it.
-        path: the run dir, once the job has started there.
-        is_armed: it is composed and waits for a slot.
-        is_ahead: it is run up to its task function before it has a slot.
-        begins_anew: it was sent away to come back later.
-        is_settled: its success is reported; only its process has still to end.
-        waits_for_other: another process runs the same job.
-        answer: the last message, when it was one that ends the job.
-        act_at: when the job is to be ended (monotonic seconds), for the first time or for good.
-        ended_as: why we ended it, if we did.
-        checkpoint: what it was asked to do before it is ended, with its host.
-        hearing: listens to the channel.
-    """
-
-    position: int
-    host: Host | None
-    channel: Channel | None
-    pid: int | None = None
-    path: Path | None = None
-    slot: Slot | None = None
-    started: float | None = None
-    is_armed: bool = False
-    is_ahead: bool = False
-    begins_anew: bool = False
-    is_settled: bool = False
-    waits_for_other: bool = False
-    answer: tuple[str, tuple[Any, ...]] | None = None
-    oom_kills: int | None = None
-    act_at: float | None = None
-    ended_as: Failure | None = None
-    checkpoint: Asked | None = None
-    hearing: Hearing | None = None
-
-    @property
-    def is_here(self) -> bool:
-        """Whether its process runs on this machine."""
-        return self.host is None or self.host.is_local
-
-    @property
-    def waits(self) -> bool:
-        """Whether it has neither begun nor answered."""
-        return self.started is None and self.answer is None
-
-    @property
-    def is_composing(self) -> bool:
-        """Whether it will soon be armed, or answer."""
-        has_more = self.channel is not None and self.started is None and self.slot is None and self.answer is None
-        return has_more and not self.is_armed and not self.waits_for_other
-
-    @property
-    def seconds(self) -> float:
-        """How long it has been running; 0 before its start."""
-        return 0.0 if self.started is None else time.monotonic() - self.started
-
-    def hear(self) -> tuple[str, tuple[Any, ...]]:
-        """Receive one message from the job and update the state; `("closed", ())` after the last one."""
-        assert self.channel is not None
-        try:
-            kind, *rest = self.channel.receive()
-        except ChannelClosed:
-            self.close()
-            return "closed", ()
-        values = tuple(rest)
-        if kind == "armed":
-            self.is_armed, self.waits_for_other = True, False
-        elif kind == "waiting":
-            self.waits_for_other = True
-        elif kind in ("idle", "leaving", "said"):
-            pass
-        elif kind == "started":
-            self.path, self.started = Path(values[0]), time.monotonic()
-        else:
-            self.answer = (kind, values)
-        return kind, values
-
-    def close(self) -> None:
-        """Close our end of the channel; a job that waits for a slot leaves then."""
-        if self.channel is not None:
-            if self.hearing is not None:
-                self.hearing.drop(self.channel.fileno())
-            self.channel.close()
-            self.channel = None
-        self.is_armed = False
-
-
-class Jobs(dict[int, JobProcess]):
-    """All jobs that have a process, by position, and by host; `hearing` listens to their channels."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.hearing = Hearing()
-        self._by_host: dict[Host | None, dict[int, JobProcess]] = {}
-
-    def of(self, host: Host) -> list[JobProcess]:
-        """Return the jobs on a host, in their order."""
-        jobs = self._by_host.get(host, {})
-        return [jobs[position] for position in sorted(jobs)]
-
-    def begin(self, job: JobProcess) -> None:
-        """Add a job that has just got its process."""
-        self[job.position] = job
-        self._by_host.setdefault(job.host, {})[job.position] = job
-        if job.channel is not None:
-            job.hearing = self.hearing
-            self.hearing.add(job.channel.fileno(), job)
-
-    def end(self, position: int) -> JobProcess:
-        """Take out a job whose process is gone, and return it."""
-        job = self.pop(position)
-        of_host = self._by_host[job.host]
-        del of_host[position]
-        if not of_host:
-            del self._by_host[job.host]
-        return job
-
 
 _MOST_ARMED = 4  # composed jobs that wait for a slot: each is a process
 _ALL_S = 5.0  # after which all hosts are looked at

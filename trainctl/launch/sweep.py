@@ -23,9 +23,9 @@ from trainctl.launch.again import command_again
 from trainctl.launch.display.report import Report
 from trainctl.launch.executor import Executor, Host
 from trainctl.launch.failure import Failure, is_done_by, judge_death, last_lines, record_failure, stopped
+from trainctl.launch.jobs import JobProcess, Jobs, ask_for_checkpoint
 from trainctl.launch.local import linux
-from trainctl.launch.notice import ask_for_checkpoint
-from trainctl.launch.queue import JobProcess, Jobs, Queue
+from trainctl.launch.queue import Queue
 from trainctl.launch.returns import as_told, failed_return, unpack_return
 from trainctl.launch.secrets import JobSecrets
 from trainctl.launch.settings import LauncherSettings
