@@ -140,8 +140,9 @@ class JobProcess:
     @property
     def is_composing(self) -> bool:
         """Whether it will soon be armed, or answer."""
-        has_more = self.channel is not None and self.started is None and self.slot is None and self.answer is None
-        return has_more and not self.is_armed and not self.waits_for_other
+        if self.started is not None or self.slot is not None or self.is_armed or self.waits_for_other:
+            return False
+        return self.channel is not None and self.answer is None
 
     @property
     def seconds(self) -> float:
