@@ -21,7 +21,7 @@ from test_roles import ask
 from trainctl.config.settings import PanelSettings
 from trainctl.panel.auth.peer import client_of
 from trainctl.panel.server import handle as process
-from trainctl.panel.server.connections import raised_limit
+from trainctl.panel.server.connections import Listener, raised_limit
 from trainctl.panel.server.state import PanelDir
 
 OTHER_UID = 65534
@@ -142,6 +142,25 @@ def test_server_under_attack_ends_with_its_sweep(tmp_path: Path) -> None:
             time.sleep(0.1)
         assert has_ended(record.pid)
         attacker.kill()  # its end is not waited for in the block: it would go on for minutes
+
+
+def test_connections_in_a_row_leave_earlier_requests_their_turn() -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as server, Listener(fileno=os.dup(server.fileno())) as one:
+        one.setblocking(False)
+        others = [socket.create_connection(server.getsockname()) for _ in range(40)]
+        turns = [accepted_in_a_row(one) for _ in range(4)]
+        for each in others:
+            each.close()
+    assert turns == [16, 16, 8, 0]
+
+
+def accepted_in_a_row(listener: Listener) -> int:
+    for number in range(100):
+        try:
+            listener.accept()[0].close()
+        except BlockingIOError:
+            return number
+    return 100
 
 
 def test_users_of_this_machine_are_clients_of_their_own() -> None:

@@ -23,6 +23,7 @@ MOST_STRANGERS = 256
 IDLE_S = 60.0  # for the headers of a request, and between two requests
 BODY_S = 10.0
 _MOST_DESCRIPTORS = 8192
+_AT_ONCE = 16  # connections accepted before the requests that were accepted earlier have their turn
 _PAUSE_S = 0.05  # where no connection of a stranger can be closed for a new one
 
 
@@ -60,14 +61,26 @@ class BoundedServer(HTTPServer):
 
 
 class Listener(socket.socket):
-    """A listening socket that makes room when the process has no descriptor left for a new connection."""
+    """A listening socket that makes room when the process has no descriptor left for a new connection.
+
+    Its reader, Tornado, would accept 128 connections in a row. Two such rows are as many strangers as there may be, and
+    a request that is only half way through its gate would be closed with the oldest of them.
+    """
 
     server: BoundedServer | None = None
+    _in_a_row = 0
 
     def accept(self) -> tuple[socket.socket, Any]:
-        """Accept a connection; BlockingIOError, which its reader expects, where there is none or no room for it."""
+        """Accept a connection; BlockingIOError, which its reader expects, where there is none, no room, or no turn."""
+        self._in_a_row += 1
+        if self._in_a_row > _AT_ONCE:
+            self._in_a_row = 0
+            raise BlockingIOError(errno.EAGAIN, "others have their turn first")
         try:
             return super().accept()
+        except BlockingIOError:
+            self._in_a_row = 0
+            raise
         except OSError as error:
             if error.errno not in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
                 raise

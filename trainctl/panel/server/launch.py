@@ -32,6 +32,8 @@ from trainctl.panel.auth.password import PASSWORD, USER, Credentials
 from trainctl.panel.auth.proxy import Proxy
 from trainctl.panel.server.state import PanelDir, ServerRecord
 
+_BACKLOG = 4096  # connections that wait for the server; where they are too many, the next has to try again in a second
+
 
 def listening_address(address: str, *, has_login: bool = False) -> str:
     """Return the numeric form of an address to listen on; one that other machines reach only if people must log in.
@@ -224,7 +226,7 @@ def _listen_again(crashed: ServerRecord | None, listening: Listening) -> socket.
 def _listen(address: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     try:
-        return socket.create_server((address, port), family=family, backlog=128)
+        return socket.create_server((address, port), family=family, backlog=_BACKLOG)
     except OSError as error:
         raise OSError(f"trainctl.panel.port={port} on {address} cannot be used: {error.strerror or error}") from error
 
