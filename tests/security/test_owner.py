@@ -16,7 +16,7 @@ from trainctl.rundir.lock import RunLock, is_open_in
 from trainctl.rundir.owner import check_owner
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.status import Status, boot_id, process_started, write_status
-from trainctl.sources.reading import read_source
+from trainctl.sources.kinds import read_source
 
 OTHER_UID = 65534
 CLI = [sys.executable, "-c", "from trainctl.cli import main; main()"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import Container, DictConfig, OmegaConf
 
@@ -22,6 +21,7 @@ from trainctl.config._omegaconf import (
     walk,
 )
 from trainctl.config.keys import split
+from trainctl.config.overrides import parse_overrides
 from trainctl.config.settings_node import NODE
 from trainctl.errors import MissingError
 
@@ -30,7 +30,7 @@ def restore_given(
     adapted: DictConfig, given: DictConfig, overrides: Sequence[str], groups: Collection[object] = ()
 ) -> None:
     """Restore in `adapted` the values that command-line overrides have set in `given`; `groups` are config groups."""
-    for override in OverridesParser.create().parse_overrides(list(overrides)):
+    for override in parse_overrides(overrides):
         key = override.key_or_group
         if split(key)[0] == NODE:
             continue  # a setting of the run: no pair changes it
