@@ -8,7 +8,6 @@ from typing import Any
 from hydra.core.override_parser.types import Override
 from omegaconf import Container, DictConfig, OmegaConf
 
-from trainctl.config import keys
 from trainctl.config._omegaconf import (
     child,
     is_missing,
@@ -20,7 +19,7 @@ from trainctl.config._omegaconf import (
     unlocked,
     walk,
 )
-from trainctl.config.keys import split
+from trainctl.config.keys import dotted, split
 from trainctl.config.overrides import parse_overrides
 from trainctl.config.settings_node import NODE
 from trainctl.errors import MissingError
@@ -105,7 +104,7 @@ def missing_keys(config: DictConfig) -> list[str]:
     ['a.b', 'd.1']
     """
     missing = [leaf.path for leaf in walk(config, skip=("hydra",)) if is_missing(leaf.node)]
-    return sorted(keys.join(getattr(key, "name", key) for key in path) for path in missing)
+    return sorted(dotted(path) for path in missing)
 
 
 def check_missing(config: DictConfig, subject: str = "", advice: str = "") -> None:

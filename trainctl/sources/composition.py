@@ -30,6 +30,8 @@ from trainctl.sources.choices import DefaultsListing
 from trainctl.sources.files import announce
 from trainctl.sources.kinds import FILE_KINDS, is_source, read_source, taking_copies
 
+_is_making: contextvars.ContextVar[bool] = contextvars.ContextVar("is_making", default=False)
+
 
 class LoadedResult(ConfigResult):
     """The result of loading a source: an empty config for Hydra, and beside it the values to set after merging."""
@@ -165,9 +167,6 @@ def _has_other_option(entry: Any, repo: Any, loaded: Loaded) -> bool:
         return False
     path = f"{str(entry.override_key).partition('@')[0]}/{option}"
     return entry.config_path != path and bool(repo.config_exists(path))
-
-
-_is_making: contextvars.ContextVar[bool] = contextvars.ContextVar("is_making", default=False)
 
 
 def install() -> None:

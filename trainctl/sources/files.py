@@ -23,6 +23,11 @@ from trainctl.rundir import files
 from trainctl.rundir.provenance import original_cwd
 from trainctl.text import clean
 
+CONFIG = "trainctl/config.yaml"
+CHANGELOG = "trainctl/changelog.yaml"
+FILES = (CHANGELOG, CONFIG)
+log = logging.getLogger(__name__)
+
 
 def read_file(source: str, kind: str) -> Loaded:
     """Read the file that `KIND/PATH` names; YAML and gin are a person's own config, with interpolations if they like.
@@ -105,11 +110,6 @@ _PARSERS: dict[str, tuple[Callable[[str, str], dict[Any, Any]], Form, bool]] = {
 }
 
 
-CONFIG = "trainctl/config.yaml"
-CHANGELOG = "trainctl/changelog.yaml"
-FILES = (CHANGELOG, CONFIG)
-
-
 def read_record(source: str, origin: str, texts: Mapping[str, str]) -> Loaded | None:
     """Return the config with all types: after the last edit that is recorded there, else as it was at the start.
 
@@ -131,9 +131,6 @@ def read_record(source: str, origin: str, texts: Mapping[str, str]) -> Loaded | 
         values = parse_yaml(texts[CONFIG], f"+from={source}: {CONFIG}", aliases=False)
         return Loaded(source, origin, values, is_record=True)
     return None
-
-
-log = logging.getLogger(__name__)
 
 
 @functools.cache  # Hydra composes a config several times

@@ -23,6 +23,7 @@ KINDS = ("mlflow", "wandb", "wandb_offline")
 _SERVERS = ("WANDB_BASE_URL", "MLFLOW_TRACKING_URI")
 _LIMIT_S = 60.0
 _LIMIT_NAME = "TRAINCTL_FROM_TIMEOUT_S"
+_MODULES = {"mlflow": "mlflow", "wandb": "wandb", "wandb_offline": "wandb"}
 
 
 def read(source: str, kind: str) -> Loaded:
@@ -95,9 +96,6 @@ def _end(process: subprocess.Popen[str]) -> None:
     for stream in (process.stdout, process.stderr):
         if stream is not None:
             stream.close()
-
-
-_MODULES = {"mlflow": "mlflow", "wandb": "wandb", "wandb_offline": "wandb"}
 
 
 def main() -> None:

@@ -26,6 +26,10 @@ from trainctl.track.net import check_reachable
 _OWN_KEYS = ("_wandb", "_trainctl")  # in a config, but none of it
 _TIMEOUT_S = 20
 _MOST_LOG = 2**30  # bytes of an offline run's records
+_PART = re.compile(r"[\w-][\w. -]*")  # an entity, a project, the id of a run
+_HOST = re.compile(r"[A-Za-z0-9.-]+(:[0-9]{1,5})?")
+_PUBLIC = ("wandb.ai", "www.wandb.ai", "app.wandb.ai")
+_FORM = "ENTITY/PROJECT/RUN, or the address that a browser shows for a run"
 
 
 def read_wandb(source: str, place: str) -> Loaded:
@@ -127,12 +131,6 @@ def _remove(values: dict[str, Any], parts: list[str]) -> None:
             return
         values = below
     values.pop(parts[-1], None)
-
-
-_PART = re.compile(r"[\w-][\w. -]*")  # an entity, a project, the id of a run
-_HOST = re.compile(r"[A-Za-z0-9.-]+(:[0-9]{1,5})?")
-_PUBLIC = ("wandb.ai", "www.wandb.ai", "app.wandb.ai")
-_FORM = "ENTITY/PROJECT/RUN, or the address that a browser shows for a run"
 
 
 @dataclass(frozen=True, slots=True)
