@@ -23,8 +23,7 @@ from trainctl.panel.server.shutdown import end_hung
 from trainctl.panel.server.state import PanelDir, ServerRecord
 from trainctl.panel.server.watchdog import Guard, Patience, answers
 from trainctl.rundir import files
-from trainctl.rundir.finding import find_runs
-from trainctl.rundir.paths import RunDir
+from trainctl.rundir.paths import RunDir, find_runs
 from trainctl.rundir.status import state_of
 
 TRAINING = Path(__file__).with_name("guarded_training.py")

@@ -18,11 +18,10 @@ from trainctl.config.overrides import of_one_run, quoted
 from trainctl.config.yaml import read_document
 from trainctl.errors import RunDirError, TrainctlError
 from trainctl.rundir import files
-from trainctl.rundir.owner import check_owner
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.status import read_status
 from trainctl.rundir.summary import read_record
-from trainctl.rundir.version import check_format
+from trainctl.rundir.trust import check_trust
 from trainctl.text import clean_line, shortened
 
 _CONFIG_FLAGS = {"--config-name", "-cn", "--config-path", "-cp", "--config-dir", "-cd"}
@@ -48,8 +47,7 @@ def replay(
     first step and metric that differ; the exit code is 0 only if it is.
     """
     found = find_run(run)
-    check_owner(found)
-    check_format(found)
+    check_trust(found)
     record = read_record(
         found,
         "executable",

@@ -187,7 +187,7 @@ def merge_defaults(loader: Any, defaults: list[Any], repo: Any) -> DictConfig:
     return _own_merge(loader, defaults, repo)
 
 
-# Leading Hydra's composition through `sources/hooks.py`.
+# Leading Hydra's composition through `sources/composition.py`.
 
 Request = dict[str, Any]  # the arguments of `create_defaults_list`, by name
 

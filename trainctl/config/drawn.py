@@ -12,15 +12,18 @@ from typing import Any
 from omegaconf import Container, DictConfig, OmegaConf
 
 from trainctl.config._omegaconf import Leaf, child, resolved, text_of, unlocked, walk
-from trainctl.config.identity import ENVIRONMENT, OF_THE_MOMENT, dotted
+from trainctl.config.identity import ENVIRONMENT, OF_THE_MOMENT
+from trainctl.config.keys import dotted
 from trainctl.config.masking import Masking
 from trainctl.config.settings_node import NODE
 from trainctl.config.snapshot import is_plain
+from trainctl.config.values import literal
 
 _CALLED = re.compile(r"\$\{\s*([A-Za-z_][\w.]*)\s*:")
 _WORD = re.compile(r"\w+")
 _REFERS = re.compile(r"\$\{\s*[^\s:{}]+\s*\}")
-_LOOKS, _PATIENCE_S = 8, 0.005  # a coin that falls the same way again and again is taken for a constant
+_LOOKS = 8  # a coin that falls the same way again and again is taken for a constant
+_PATIENCE_S, _LONGEST_S = 0.005, 0.05  # for the looks at a resolver: of this thread's own time, and by the clock
 NOT_KEPT = object()
 _NONE = object()
 
@@ -129,10 +132,10 @@ def _drawn_value(config: DictConfig, leaf: Leaf) -> Any:
     first = _look(leaf)
     if first is _NONE:
         return _NONE
-    before, deadline = OmegaConf.get_cache(config), time.monotonic() + _PATIENCE_S
+    before, began, used = OmegaConf.get_cache(config), time.monotonic(), time.thread_time()
     try:
         for number in range(_LOOKS):
-            if number and time.monotonic() > deadline:
+            if number and (time.thread_time() - used > _PATIENCE_S or time.monotonic() - began > _LONGEST_S):
                 break
             OmegaConf.set_cache(config, defaultdict(dict))
             again = _look(leaf)
@@ -158,16 +161,7 @@ def _set(leaf: Leaf, value: Any) -> bool:
         return False
     try:
         with unlocked(container):
-            container[leaf.path[-1]] = _literal(value)
+            container[leaf.path[-1]] = literal(value)
     except Exception:  # noqa: BLE001  # what a record of another time holds may not fit any more
         return False
     return True
-
-
-def _literal(value: Any) -> Any:
-    """Return a value in which no text is an interpolation."""
-    if isinstance(value, str):
-        return value.replace("${", "\\${")
-    if isinstance(value, dict):
-        return {key: _literal(inner) for key, inner in value.items()}
-    return [_literal(inner) for inner in value] if isinstance(value, list) else value

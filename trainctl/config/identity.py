@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 from fnmatch import fnmatchcase
 from typing import Any
@@ -57,14 +57,9 @@ def identity(config: DictConfig, exclude: Sequence[str] = (), drawn: Mapping[str
     lines = sorted(
         _line(path, value)
         for path, value in _leaves_with_settings(config, exclude, drawn)
-        if counts(dotted(path), exclude)
+        if counts(keys.dotted(path), exclude)
     )
     return _digest(lines) if lines else ""
-
-
-def dotted(path: Iterable[Any]) -> str:
-    """Return the dotted key of a path in a config."""
-    return keys.join(getattr(part, "name", part) for part in path)
 
 
 def _leaves_with_settings(
@@ -163,7 +158,7 @@ def _blank(container: Container, above: tuple[Any, ...], exclude: Sequence[str])
     """Set all excluded values to the same value, so that references to them do not make jobs differ."""
     for key, node in list(entries(container)):
         path = (*above, key)
-        if _is_excluded(dotted(path), exclude):
+        if _is_excluded(keys.dotted(path), exclude):
             replace(container, key, "(excluded)")
         elif isinstance(node, Container):
             _blank(node, path, exclude)
@@ -172,7 +167,7 @@ def _blank(container: Container, above: tuple[Any, ...], exclude: Sequence[str])
 def _to_texts(own: DictConfig, drawn: Mapping[str, str], above: tuple[str, ...] = ()) -> None:
     """Replace drawn values and interpolations of the moment by their texts."""
     for leaf in list(walk(own, above=above)) if drawn else ():
-        if (text := drawn.get(dotted(leaf.path))) is not None:
+        if (text := drawn.get(keys.dotted(leaf.path))) is not None:
             replace(leaf.container, leaf.path[-1], _as_text(text))
     for leaf, text in list(_interpolations(own)):
         if OF_THE_MOMENT.search(text):

@@ -41,6 +41,11 @@ def join(parts: Iterable[object]) -> str:
     return ".".join(_escaped(str(part)) for part in parts)
 
 
+def dotted(path: Iterable[Any]) -> str:
+    """Return the dotted key of a path in a config; an enum as a key counts by its name."""
+    return join(getattr(part, "name", part) for part in path)
+
+
 def _escaped(part: str) -> str:
     return _SPECIAL.sub(r"\\\1", part) if "." in part or "\\" in part else part
 

@@ -15,6 +15,8 @@ from trainctl.config import yaml
 # `exact`: types are as they were; `plain`: a float may have become an int, a NaN null; `text`: all values are text
 Form = Literal["exact", "plain", "text"]
 
+GROUP, UNKNOWN_GROUP = "from", "from_unknown"  # config groups: `+from=KIND/PLACE`, `+from_unknown=drop`
+SCHEME = "trainctl-from"  # of the config source that has them
 _NODE = "trainctl_from"
 
 

@@ -17,8 +17,7 @@ from typing import Any, NamedTuple
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from trainctl.config._omegaconf import is_none
-from trainctl.config.node_path import Place, place_of
+from trainctl.config._omegaconf import Place, is_none, place_of
 from trainctl.errors import ScriptError
 
 _Unroll = Callable[[Any, Any], Any]

@@ -11,8 +11,9 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
-from trainctl.config.settings_node import NODE, changed, escaped, kept_node, merged, own_node
+from trainctl.config.settings_node import NODE, changed, kept_node, merged, own_node
 from trainctl.config.snapshot import snapshot
+from trainctl.config.values import literal
 from trainctl.errors import SettingError
 
 REPLAY_MODES = ("refuse", "follow", "fork")
@@ -189,7 +190,7 @@ def settings_of(config: DictConfig) -> Settings:
         plain: dict[Any, Any] = {}
         for given in (kept_node(config), own):
             if given is not None:  # a typed node can hold unknown keys too: `+trainctl.x=1`
-                plain = merged(plain, escaped(OmegaConf.to_container(given, resolve=True)))
+                plain = merged(plain, literal(OmegaConf.to_container(given, resolve=True)))
         if not plain:
             return Settings()
         _refuse_gone(plain)

@@ -22,6 +22,7 @@ from trainctl.config import keys
 from trainctl.config._omegaconf import child, declared_type, entries, is_open, plain, text_of, unlocked, walk
 from trainctl.config.masking import Masking
 from trainctl.config.snapshot import spans
+from trainctl.config.values import literal
 
 NODE = "trainctl"
 
@@ -194,15 +195,6 @@ def merged(below: Mapping[Any, Any], above: Mapping[Any, Any]) -> dict[Any, Any]
     return found
 
 
-def escaped(value: Any) -> Any:
-    """Return a resolved value as OmegaConf must be given it: a `${` in it is text, not an interpolation."""
-    if isinstance(value, dict):
-        return {key: escaped(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [escaped(item) for item in value]
-    return re.sub(r"(\\*)\$\{", r"\1\1\\${", value) if isinstance(value, str) else value
-
-
 def hand_down(settings: Mapping[str, Any] | None) -> None:
     """Give settings to the processes that `multiprocessing` starts from now on; None takes them back.
 
@@ -222,7 +214,7 @@ def _handed_down() -> DictConfig | None:
         given = json.loads(text)
     except ValueError:
         return None
-    return OmegaConf.create(escaped(given)) if isinstance(given, dict) else None
+    return OmegaConf.create(literal(given)) if isinstance(given, dict) else None
 
 
 def _referred(config: DictConfig) -> Iterator[list[str]]:

@@ -60,7 +60,7 @@ def recorded_by_value(config: DictConfig) -> dict[str, set[str]]:
     for leaf in walk(config, skip=("hydra",), into_lists=False):
         names = {name for text in _texts(leaf.node) for span in spans(text) for name in _called(span, config)}
         if names:
-            found[keys.join(map(_plain_key, leaf.path))] = names
+            found[keys.dotted(leaf.path)] = names
     return found
 
 

@@ -20,7 +20,7 @@ from trainctl.rundir.metrics import MetricLog
 from trainctl.rundir.pace import Pace, Progress, write_progress
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.request import Request, is_filed, read_request, request_id
-from trainctl.session.asks import Asks
+from trainctl.session.flags import Asks
 from trainctl.session.reads import Reads
 
 log = logging.getLogger(__name__)

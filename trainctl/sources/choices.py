@@ -7,16 +7,14 @@ from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import ConfigCompositionException
 
 from trainctl.config.keys import split
-from trainctl.config.loaded import Loaded
-from trainctl.config.overrides import quoted
+from trainctl.config.loaded import GROUP, SCHEME, UNKNOWN_GROUP, Loaded
+from trainctl.config.overrides import parse_override, quoted
 from trainctl.rundir.provenance import original_cwd
-from trainctl.sources.groups import GROUP, SCHEME, UNKNOWN_GROUP
-from trainctl.sources.reading import is_source, not_a_source
+from trainctl.sources.kinds import is_source, not_a_source
 
 _GROUPS = (GROUP, UNKNOWN_GROUP)
 _MOST_ROUNDS = 10  # options that choose options that choose options
@@ -74,9 +72,8 @@ class DefaultsListing:
         wanted: dict[str, str | None] = {}
         for each in loaded:
             wanted |= each.choices
-        parser = OverridesParser.create()
         return {
-            group: parser.parse_override(f"~{group}" if option is None else f"{group}={quoted(option)}")
+            group: parse_override(f"~{group}" if option is None else f"{group}={quoted(option)}")
             for group, option in wanted.items()
             if group in known and known[group] != option and group not in given and group not in _GROUPS
             if option is None or self._repo.config_exists(f"{group.partition('@')[0]}/{option}")

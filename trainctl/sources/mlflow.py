@@ -12,8 +12,7 @@ from mlflow.tracking import MlflowClient
 from trainctl.config.keys import nested
 from trainctl.config.loaded import Loaded
 from trainctl.config.values import literal
-from trainctl.sources.files import read_text, unread
-from trainctl.sources.records import FILES, read_record
+from trainctl.sources.files import FILES, read_record, read_text, unread
 
 # of MLflow's own client; what the environment says wins
 _LIMITS = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "15", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}

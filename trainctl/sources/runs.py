@@ -10,18 +10,15 @@ from typing import Any
 
 from trainctl.config.changelog import Changelog
 from trainctl.config.keys import find, leaves, split
-from trainctl.config.loaded import Loaded
+from trainctl.config.loaded import GROUP, UNKNOWN_GROUP, Loaded
 from trainctl.config.values import has_interpolation, is_same
 from trainctl.errors import ChangelogError, RunDirError, SourceError
 from trainctl.rundir.edits import read_file
-from trainctl.rundir.owner import check_owner
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.provenance import original_cwd
 from trainctl.rundir.status import read_status
-from trainctl.rundir.version import check_format
-from trainctl.sources.announcing import announce
-from trainctl.sources.files import parse_yaml, read_text
-from trainctl.sources.groups import GROUP, UNKNOWN_GROUP
+from trainctl.rundir.trust import check_trust
+from trainctl.sources.files import announce, parse_yaml, read_text
 
 _AT = re.compile(r"(?P<run>.+)@(?P<step>[0-9]{1,18})", re.DOTALL)
 _LATEST = "latest"
@@ -39,8 +36,7 @@ def read_run(source: str, place: str) -> Loaded:
     """
     run, step = _find(source, place)
     try:
-        check_owner(run)
-        check_format(run)
+        check_trust(run)
     except RunDirError as error:
         raise SourceError(f"+from={source}: {error}") from None
     changelog = _changelog(run, source)

@@ -3,10 +3,15 @@
 Hydra merges the configs of a defaults list in their order, without asking whether the keys are there. A composition
 with a source differs in two steps: the defaults list, because a run that had chosen `norm=new` is to be continued with
 the option `new` and what belongs to it; and the merging, for types, unknown keys, and what the command line has chosen.
+
+This module is loaded by the first question about a source, so not by an app that names none. By then Hydra is making
+its defaults list; `install` leads the steps that follow through this module, and a composition without a source goes on
+to Hydra's own code.
 """
 
 from __future__ import annotations
 
+import contextvars
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -18,17 +23,18 @@ from omegaconf import DictConfig, OmegaConf
 from trainctl.compose import _hydra
 from trainctl.config.adopt import UNKNOWN, adopt
 from trainctl.config.keys import leaves, split
-from trainctl.config.loaded import Loaded, keep_copies
+from trainctl.config.loaded import GROUP, SCHEME, UNKNOWN_GROUP, Loaded, keep_copies
 from trainctl.errors import SourceError
 from trainctl.sources import choices
-from trainctl.sources.announcing import announce
 from trainctl.sources.choices import DefaultsListing
-from trainctl.sources.groups import GROUP, SCHEME, UNKNOWN_GROUP
-from trainctl.sources.reading import FILE_KINDS, is_source, read_source, taking_copies
+from trainctl.sources.files import announce
+from trainctl.sources.kinds import FILE_KINDS, is_source, read_source, taking_copies
+
+_is_making: contextvars.ContextVar[bool] = contextvars.ContextVar("is_making", default=False)
 
 
 class LoadedResult(ConfigResult):
-    """What our config source gives Hydra: an empty config, and beside it what is put in when the others are merged."""
+    """The result of loading a source: an empty config for Hydra, and beside it the values to set after merging."""
 
     loaded: Loaded | None = None
 
@@ -161,3 +167,46 @@ def _has_other_option(entry: Any, repo: Any, loaded: Loaded) -> bool:
         return False
     path = f"{str(entry.override_key).partition('@')[0]}/{option}"
     return entry.config_path != path and bool(repo.config_exists(path))
+
+
+def install() -> None:
+    """Lead the steps of Hydra that a source needs through this module, in this process."""
+    if _hydra.IS_KNOWN:
+        _hydra.lead(_list, _finished, _merge)
+
+
+def is_answered() -> bool:
+    """Whether the groups `from` and `from_unknown` are there for whoever asks.
+
+    Not while Hydra itself reads the command line: `_list` reads it again, and knows when `from=3` is a key of the app.
+    """
+    return _is_making.get() or not (_hydra.IS_KNOWN and _hydra.is_making_a_list())
+
+
+def _list(request: _hydra.Request) -> Any:
+    """Make a defaults list with the sources, if the command line names one."""
+    overrides = () if _is_making.get() else request["overrides_list"]
+    return _make(request) if any(each.key_or_group in (GROUP, UNKNOWN_GROUP) for each in overrides) else None
+
+
+def _finished(request: _hydra.Request, defaults: list[Any]) -> Any:
+    """Make a defaults list again, with the sources, if a config file names one."""
+    if _is_making.get() or is_made(defaults) or not _has_source(defaults):
+        return None
+    return _make(request)
+
+
+def _merge(loader: Any, defaults: list[Any], repo: Any) -> DictConfig:
+    return (compose if _has_source(defaults) else _hydra.merge_defaults)(loader, defaults, repo)
+
+
+def _make(request: _hydra.Request) -> Any:
+    token = _is_making.set(True)
+    try:
+        return create_defaults_list(**request)
+    finally:
+        _is_making.reset(token)
+
+
+def _has_source(defaults: Iterable[Any]) -> bool:
+    return any(str(entry.config_path).startswith(f"{GROUP}/") for entry in defaults)

@@ -12,7 +12,7 @@ import pytest
 
 from trainctl.config import yaml
 from trainctl.rundir.paths import RunDir
-from trainctl.rundir.version import FORMAT, check_format
+from trainctl.rundir.trust import FORMAT, check_format
 
 CLI = [sys.executable, "-m", "trainctl"]
 

@@ -1,4 +1,4 @@
-"""Reading a source by its text: the kind, a slash, and the place."""
+"""The kinds of sources, and reading one by its text `KIND/PLACE`."""
 
 from __future__ import annotations
 
@@ -6,20 +6,19 @@ import contextlib
 import contextvars
 import dataclasses
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from trainctl.config.adopt import NEVER_LOADED
 from trainctl.config.loaded import Loaded
-from trainctl.config.yaml import MAX_DEPTH
+from trainctl.config.yaml import MAX_DEPTH, is_deep
 from trainctl.errors import SourceError
 from trainctl.rundir import files
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.provenance import original_cwd
 from trainctl.sources import remote
-from trainctl.sources.announcing import announce
-from trainctl.sources.files import read_file
+from trainctl.sources.files import announce, read_file
 from trainctl.sources.runs import read_run
 
 FILE_KINDS = ("gin", "ini", "json", "yaml")
@@ -82,7 +81,7 @@ def read_source(text: str) -> Loaded:
         if copy is not None:
             return copy
     loaded = _read(text)
-    if _depth(loaded.values) > MAX_DEPTH:
+    if is_deep(loaded.values):
         raise SourceError(f"+from={text} is nested more than {MAX_DEPTH} deep, which is not a config")
     values = {key: value for key, value in loaded.values.items() if key not in NEVER_LOADED}
     if len(values) < len(loaded.values) and text.partition("/")[0] in FILE_KINDS:
@@ -96,17 +95,6 @@ def _read(text: str) -> Loaded:
     if kind == "run":
         return read_run(text, place)
     return remote.read(text, kind) if kind in remote.KINDS else read_file(text, kind)
-
-
-def _depth(value: Any) -> int:
-    depth, level = 0, [value]
-    while level := [item for each in level if isinstance(each, dict | list) for item in _items(each)]:
-        depth += 1
-    return depth
-
-
-def _items(value: dict[Any, Any] | list[Any]) -> Iterable[Any]:
-    return value.values() if isinstance(value, dict) else value
 
 
 @contextlib.contextmanager
