@@ -11,10 +11,9 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from trainctl.attempt import attempt as attempts
-from trainctl.attempt import environment
+from trainctl.attempt import process
 from trainctl.attempt.begin import begin_plain, is_outside_any_run
-from trainctl.attempt.process import own
-from trainctl.attempt.rank import rank
+from trainctl.attempt.process import own, rank
 from trainctl.errors import SettingError, TrainctlError
 from trainctl.rundir.seed import seed_libraries
 from trainctl.session.live import Live
@@ -122,7 +121,7 @@ def _open(config: DictConfig, run_dir: str | os.PathLike[str] | None, agree: Agr
     attempt.at_end(opened.close)
     if attempt.settings.track:
         importlib.import_module(_TRACKERS).follow(attempt, attempt.settings.track)
-    environment.take(attempt.run)
+    process.take_session(attempt.run)
     return opened
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from trainctl.attempt.attempt import describe
-from trainctl.attempt.process_limit import start_thread
+from trainctl.attempt.host import start_thread
 from trainctl.rundir import events
 from trainctl.rundir.events import Answers, Event
 from trainctl.rundir.inbox import list_inbox

@@ -24,7 +24,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from trainctl import __version__
-from trainctl.attempt.process_limit import why_no_process
+from trainctl.attempt.host import why_no_process
 from trainctl.config.settings import PanelSettings
 from trainctl.errors import RunDirError, SettingError
 from trainctl.panel.auth.front import FRONT_ALONE, PORT, Front

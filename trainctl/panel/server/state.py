@@ -17,7 +17,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainctl.attempt.host_dir import host_dir
+from trainctl.attempt.host import host_dir
 from trainctl.rundir import files
 from trainctl.rundir.lock import opened, take
 from trainctl.rundir.paths import own_dir

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainctl.attempt.process_limit import start_thread
+from trainctl.attempt.host import start_thread
 from trainctl.config.settings import Settings
 from trainctl.errors import JobError
 from trainctl.panel.server import handle

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from trainctl.attempt import host_dir as place
-from trainctl.attempt.host_dir import host_dir
+from trainctl.attempt import host as place
+from trainctl.attempt.host import host_dir
 from trainctl.launch.slots.host_locks import HostLocks, Taken
 
 OTHER_UID = 65534
@@ -78,7 +78,7 @@ def test_two_launchers_of_a_user_count_the_same_places_though_somebody_has_taken
 ) -> None:
     take_away(first, HOWS[-1])
     program = (
-        "import sys, pathlib; from trainctl.attempt import host_dir as place; place.HOST = pathlib.Path(sys.argv[1]);"
+        "import sys, pathlib; from trainctl.attempt import host as place; place.HOST = pathlib.Path(sys.argv[1]);"
         "place._below_home = lambda: pathlib.Path(sys.argv[2]);"
         "from trainctl.launch.slots.host_locks import HostLocks; held = HostLocks({'GPU-a': 1}).take(['GPU-a']);"
         "print(held.paths[0], flush=True); sys.stdin.read()"

@@ -3,7 +3,7 @@ from __future__ import annotations
 import os
 import socket
 
-from trainctl.launch.hearing import Hearing
+from trainctl.launch.jobs import Hearing
 
 
 def test_connection_that_passes_from_one_kind_to_another_is_still_heard() -> None:

@@ -1,4 +1,4 @@
-"""A private directory shared by all programs of one user on this machine."""
+"""What this machine gives a user: a directory that all of the user's programs share, an address, and processes."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ import contextlib
 import logging
 import os
 import pwd
+import resource
 import socket
 import stat
+import threading
 from pathlib import Path
+
+from trainctl.errors import JobError
 
 HOST = Path("/tmp")  # noqa: S108  # our directory in it is made 0700, and its owner is checked
 
@@ -64,3 +68,35 @@ def _why_not(path: Path) -> str | None:
         return "is not a directory"
     is_private = found.st_uid == os.geteuid() and not found.st_mode & 0o077
     return None if is_private else "belongs to, or is open to, somebody else"
+
+
+def routed_address() -> str | None:
+    """Return the address from which this machine reaches others; None without a network."""
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(("192.0.2.1", 9))  # TEST-NET-1 (RFC 5737): a datagram socket that connects sends nothing
+        return str(probe.getsockname()[0])
+    return None
+
+
+def why_no_process(error: OSError) -> str:
+    """Say that fork failed and why, with the limit that is the usual reason; or that a program cannot be executed."""
+    if error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return f"fork failed ({os.strerror(error.errno) if error.errno else error}{_limit()})"
+
+
+def start_thread(thread: threading.Thread, what: str) -> None:
+    """Start a thread; the error says what it was for.
+
+    Raises:
+        JobError: the system starts no more threads.
+    """
+    try:
+        thread.start()
+    except RuntimeError as error:  # which Python raises, without the system's reason
+        raise JobError(f"{what} cannot be started: no more threads{_limit()}") from error
+
+
+def _limit() -> str:
+    limit, _ = resource.getrlimit(resource.RLIMIT_NPROC)
+    return "" if limit == resource.RLIM_INFINITY else f"; `ulimit -u` allows this user {limit} processes and threads"
