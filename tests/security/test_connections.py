@@ -19,9 +19,8 @@ import pytest
 from test_roles import ask
 
 from trainctl.config.settings import PanelSettings
-from trainctl.panel.auth.peer import client_of
 from trainctl.panel.server import handle as process
-from trainctl.panel.server.connections import Listener, raised_limit
+from trainctl.panel.server.limits import Listener, client_of, raised_limit
 from trainctl.panel.server.state import PanelDir
 
 OTHER_UID = 65534
@@ -180,7 +179,7 @@ def test_users_of_this_machine_are_clients_of_their_own() -> None:
 def test_limit_of_descriptors_is_raised_as_far_as_may_be() -> None:
     code = (
         "import resource as r; r.setrlimit(r.RLIMIT_NOFILE, (64, 512));"
-        "from trainctl.panel.server.connections import raised_limit;"
+        "from trainctl.panel.server.limits import raised_limit;"
         "print(raised_limit(), r.getrlimit(r.RLIMIT_NOFILE))"
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)

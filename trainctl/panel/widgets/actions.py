@@ -17,8 +17,7 @@ from trainctl.panel.data.run_view import RunView
 from trainctl.panel.html import html
 from trainctl.panel.pages.theme import ASIDE, SECTION, STYLE
 from trainctl.panel.widgets.control_row import Control, Controls
-from trainctl.panel.widgets.field import options_of, reason_of, text_of
-from trainctl.panel.widgets.pending import set_object
+from trainctl.panel.widgets.pending import options_of, reason_of, set_object, text_of
 from trainctl.panel.widgets.requests import outcome_of
 from trainctl.rundir.events import LOOKS, latest
 

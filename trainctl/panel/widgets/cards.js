@@ -1,11 +1,12 @@
-// Metrics as cards, one each, with the lines of all runs: drawn on canvases, so that a hundred lines in ten cards can be
-// moved over. The server sends thinned lines and what was added to them; smoothing, scales and zooming are done here.
+// Cards over steps: one for each metric, with the lines of all runs of a page, and on the page of one run one for each
+// value that was edited, with what is still to come. They are drawn on canvases, so that the pointer can move over a hundred
+// lines in ten cards. The server sends lines and what was added to them; smoothing, scales and zooming are done here.
 
 const RIM = {left: 50, right: 12, top: 8, bottom: 20};
 const NEAR = 36;  // pixels from a line within which it is the one that is meant
 const SLACK = 4;  // pixels that a click may move
 const WAIT_MS = 230;  // for a second click, before the first opens a run
-const EDIT = "#d98200", BAD = "#c8504b";
+const EDIT = "#d98200", BAD = "#c8504b", BLUE = "#4c7fb8";
 const HOVER = "trainctl-hover";
 
 const STYLE = `
@@ -19,6 +20,8 @@ const STYLE = `
 .note { opacity: .78; }
 .grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 360px), 1fr)); gap: 8px; padding: 0 12px;
   overflow-y: auto; scrollbar-width: thin; }
+.of-one .grid { grid-template-columns: repeat(auto-fill, minmax(min(100%, 280px), 1fr)); }
+.of-one .plot { height: 150px; }
 .card { border: 1px solid var(--line); border-radius: 4px; min-width: 0; }
 .card header { display: flex; gap: 8px; align-items: baseline; padding: 4px 8px 0; height: 28px; box-sizing: border-box; }
 .card h3 { font-size: var(--text); margin: 0; white-space: nowrap; overflow: hidden; text-overflow: ellipsis; flex: 1 1 auto; }
@@ -119,18 +122,19 @@ class Line {
     const found = [];
     for (let at = 0; at < this.y.length; at++) {
       if (Number.isFinite(this.y[at])) continue;
-      const first = at;
-      while (at + 1 < this.y.length && !Number.isFinite(this.y[at + 1])) at++;
-      found.push({first: this.x[first], last: this.x[at], what: number(this.y[first]), before: first - 1});
+      const first = at, what = new Set([number(this.y[at])]);
+      while (at + 1 < this.y.length && !Number.isFinite(this.y[at + 1])) what.add(number(this.y[++at]));
+      found.push({first: this.x[first], last: this.x[at], what: [...what].join(", "), before: first - 1});
     }
     return found;
   }
 }
 
 class Card {
-  constructor(cards, name) {
+  constructor(cards, name, id = name) {
     this.cards = cards;
     this.name = name;
+    this.id = id;  // of a value another one than of the metric that has its name
     this.lines = new Map();
     this.bands = [];
     this.isVisible = this.isDue = false;
@@ -140,17 +144,19 @@ class Card {
     this.base.setAttribute("role", "img");
     this.plot = made("div", {class: "plot"}, this.ground, this.base, this.over);
     this.said = made("span", {});
-    this.log = made("button", {type: "button", "aria-pressed": "false", title: "logarithmic values", "aria-label": `log of ${name}`}, "log");
-    this.log.addEventListener("click", () => cards.setLog(name, !this.isLog));
-    this.root = made("article", {class: "card", "aria-label": name}, made("header", {}, made("h3", {title: name}, name), this.said, this.log), this.plot);
+    this.log = made("button", {type: "button", "aria-pressed": "false", title: "logarithmic values", "aria-label": `log of ${id}`}, "log");
+    this.log.addEventListener("click", () => cards.toggleLog(this));
+    this.root = made("article", {class: "card", "aria-label": id}, made("header", {}, made("h3", {title: name}, name), this.said, this.log), this.plot);
     this.root.card = this;
     this.tip = null;
     this.listen();
   }
 
   get isLog() {
-    return this.cards.settings.log.includes(this.name);
+    return this.cards.settings.log.includes(this.id) !== this.wantsLog;
   }
+
+  get wantsLog() { return false; }
 
   listen() {
     const plot = this.plot;
@@ -189,6 +195,7 @@ class Card {
     plot.addEventListener("pointerleave", () => {
       this.hide();
       this.cards.light(null, this);
+      this.cards.pointAt(null);
     });
   }
 
@@ -201,6 +208,11 @@ class Card {
 
   drop(known) {
     for (const id of [...this.lines.keys()]) if (!known.has(id)) this.lines.delete(id);
+  }
+
+  get ends() {  // the first and the last step of what is drawn
+    const found = [...this.lines.values()].map(line => line.x).concat(this.bands.map(band => band.steps)).filter(steps => steps.length);
+    return found.length ? [Math.min(...found.map(steps => steps[0])), Math.max(...found.map(steps => steps[steps.length - 1]))] : null;
   }
 
   get width() { return this.plot.clientWidth; }
@@ -255,11 +267,16 @@ class Card {
         for (const value of [band.low[at], band.high[at]]) if (Number.isFinite(value) && !(this.isLog && value <= 0)) found.push(value);
       });
     }
+    return this.around(found, this.cards.settings.outliers);
+  }
+
+  around(found, isWhole) {
+    this.empty = found.length ? "" : this.ends ? "no finite number in these steps" : "no number yet";
+    this.beyond = 0;
     if (!found.length) return [0, 1];
     found.sort((a, b) => a - b);
     let low = found[0], high = found[found.length - 1];
-    this.beyond = 0;
-    if (!this.cards.settings.outliers && found.length > 4) {
+    if (!isWhole && found.length > 4) {
       const of = this.isLog ? Math.log : value => value, back = this.isLog ? Math.exp : value => value;
       const ten = of(found[Math.floor(0.1 * (found.length - 1))]), ninety = of(found[Math.ceil(0.9 * (found.length - 1))]);
       const most = back(ninety + 3 * (ninety - ten)), least = back(ten - 3 * (ninety - ten));
@@ -290,13 +307,23 @@ class Card {
 
   draw() {
     if (!this.width) return;
-    const scale = this.scales(), pen = this.canvas(this.base), cards = this.cards;
+    const scale = this.scales(), pen = this.canvas(this.base);
     this.axes(this.canvas(this.ground), scale);
     pen.save();
     pen.beginPath();
     pen.rect(scale.left, scale.top - 2, scale.right - scale.left + 2, scale.bottom - scale.top + 4);
     pen.clip();
+    this.content(pen, scale);
+    pen.restore();
+    this.base.setAttribute("aria-label", this.inWords());
+    this.said.textContent = this.aside();
+    this.overlay();
+  }
+
+  content(pen, scale) {
+    const cards = this.cards;
     for (const band of this.bands) this.band(pen, scale, band);
+    if (cards.isOne) this.shades(pen, scale, this.lines.get(cards.one.id) || null, cards.one);
     const hasChosen = cards.chosen.size > 0, many = this.lines.size > 40;
     const order = [...this.lines].sort(([one], [other]) => cards.chosen.has(one) - cards.chosen.has(other));
     for (const [id, line] of order) {
@@ -308,16 +335,21 @@ class Card {
       pen.globalAlpha = isFaint ? 0.3 : 1;
       this.marks(pen, scale, line, run);
     }
-    pen.restore();
-    this.base.setAttribute("aria-label", this.inWords());
-    this.said.textContent = this.beyond ? `${count(this.beyond)} outlier${this.beyond > 1 ? "s" : ""} beyond` : "";
-    this.overlay();
+    pen.globalAlpha = 1;
+  }
+
+  aside() {  // beside the name: the last value of one run, and how much is not in sight
+    const line = this.cards.isOne ? this.lines.get(this.cards.one.id) : undefined;
+    const last = line && line.y.length ? number(line.y[line.y.length - 1]) : "";
+    const beyond = this.beyond ? `${count(this.beyond)} outlier${this.beyond > 1 ? "s" : ""} beyond` : "";
+    return [last, beyond].filter(Boolean).join(" · ");
   }
 
   inWords() {
     const [first, last] = this.cards.steps();
-    const what = this.bands.length ? `${this.bands.length} groups of runs` : `${this.lines.size} run${this.lines.size === 1 ? "" : "s"}`;
-    return `${this.name} of ${what}, steps ${count(first)} to ${count(last)}, from ${number(this.scale.low)} to ${number(this.scale.high)}`;
+    if (this.empty) return `${this.id}: ${this.empty}`;
+    const what = this.cards.isOne ? "this run" : this.bands.length ? `${this.bands.length} groups of runs` : `${this.lines.size} run${this.lines.size === 1 ? "" : "s"}`;
+    return `${this.id} of ${what}, steps ${count(first)} to ${count(last)}, from ${number(this.scale.low)} to ${number(this.scale.high)}`;
   }
 
   axes(pen, scale) {
@@ -332,6 +364,12 @@ class Card {
       pen.stroke();
     };
     pen.strokeStyle = pen.fillStyle = ink;
+    if (this.empty) {
+      pen.globalAlpha = 0.78;
+      if (this.ends) pen.fillText(this.empty, scale.left, (scale.top + scale.bottom) / 2);
+      pen.globalAlpha = 1;
+      return;
+    }
     pen.textAlign = "right";
     for (const value of ticks(scale.low, scale.high, 4, scale.isLogY)) {
       const y = scale.y(value);
@@ -345,7 +383,7 @@ class Card {
     pen.textBaseline = "top";
     for (const step of ticks(scale.lowX, scale.x1, Math.max(2, Math.floor(this.width / 90)), scale.isLogX)) {
       const x = scale.x(step);
-      if (x < scale.left - 1 || x > scale.right + 1) continue;
+      if (!Number.isInteger(step) || x < scale.left - 1 || x > scale.right + 1) continue;
       const text = step >= 1e6 ? `${number(step / 1e6)}M` : step >= 1e4 ? `${number(step / 1e3)}k` : count(step);
       pen.globalAlpha = 0.13;
       line(x, scale.top, x, scale.bottom);
@@ -447,7 +485,7 @@ class Card {
     const scale = this.scale;
     if (!scale || px < scale.left - 8 || px > scale.right + 8) return null;
     const step = scale.step(px);
-    let found = null, least = NEAR;
+    let found = null, least = this.cards.isOne ? Infinity : NEAR;
     const look = (x, of, line, key) => {
       if (!x.length) return;
       const inside = Math.min(Math.max(step, x[0]), x[x.length - 1]);
@@ -467,10 +505,12 @@ class Card {
   }
 
   point(event) {
-    const found = this.drag ? null : this.nearest(event.offsetX, event.offsetY);
+    const found = this.drag || !this.scale ? null : this.nearest(event.offsetX, event.offsetY);
+    const isRun = found !== null && found.id !== undefined && !this.cards.isOne;
     this.at = found;
-    this.plot.style.cursor = found && found.id !== undefined ? "pointer" : "crosshair";
-    this.cards.light(found && found.id !== undefined ? found.id : null, this);
+    this.plot.style.cursor = isRun ? "pointer" : "crosshair";
+    this.cards.light(isRun ? found.id : null, this);
+    this.cards.pointAt(found && found.step);
     if (found) this.show(found, event);
     else this.hide();
     this.overlay();
@@ -478,6 +518,15 @@ class Card {
 
   show(found, event) {
     if (this.tip === null) this.plot.append(this.tip = made("div", {class: "tip", role: "tooltip"}));
+    const lines = this.inTip(found, step => Math.abs(this.scale.x(step) - event.offsetX) < 9);
+    this.tip.replaceChildren(...lines.map(([text, color]) => made("div", {}, ...(color ? [made("i", {style: `background:${color}`})] : []), text)));
+    const isRight = found.x > this.width / 2;
+    this.tip.style.left = isRight ? "auto" : `${found.x + 12}px`;
+    this.tip.style.right = isRight ? `${this.width - found.x + 12}px` : "auto";
+    this.tip.style.top = `${Math.max(0, Math.min(found.y - 20, this.height - 70))}px`;
+  }
+
+  inTip(found, close) {  // lines of text, a run's or a group's with its colour
     const lines = [];
     if (found.band) {
       const at = indexAt(found.band.steps, found.step), [low, high] = [found.band.low[at], found.band.high[at]];
@@ -486,19 +535,15 @@ class Card {
     } else {
       const run = this.cards.runs.get(found.id), line = this.lines.get(found.id), near = indexAt(line.x, found.step);
       const at = near + 1 < line.x.length && line.x[near + 1] - found.step < found.step - line.x[near] ? near + 1 : near;
-      lines.push([run.name, run.color], [`${this.name} ${number(line.y[at])} · step ${count(line.x[at])}`]);
+      if (!this.cards.isOne) lines.push([run.name, run.color]);
+      lines.push([`${this.name} ${number(line.y[at])} · step ${count(line.x[at])}`]);
       if (run.said) lines.push([run.said]);
-      const close = step => Math.abs(this.scale.x(step) - event.offsetX) < 9;
-      for (const [step, text] of run.edits || []) if (close(step)) lines.push([text]);
+      lines.push(...this.cards.marksAt(run, close));
       for (const gap of line.gaps) {
-        if (close(gap.first) || (found.step >= gap.first && found.step <= gap.last)) lines.push([`${gap.what} from step ${count(gap.first)} to ${count(gap.last)}`]);
+        if (close(gap.first) || (found.step >= gap.first && found.step <= gap.last)) lines.push([`${gap.what} ${gap.first === gap.last ? `at step ${count(gap.first)}` : `from step ${count(gap.first)} to ${count(gap.last)}`}`]);
       }
     }
-    this.tip.replaceChildren(...lines.map(([text, color]) => made("div", {}, ...(color ? [made("i", {style: `background:${color}`})] : []), text)));
-    const isRight = found.x > this.width / 2;
-    this.tip.style.left = isRight ? "auto" : `${found.x + 12}px`;
-    this.tip.style.right = isRight ? `${this.width - found.x + 12}px` : "auto";
-    this.tip.style.top = `${Math.max(0, Math.min(found.y - 20, this.height - 70))}px`;
+    return lines;
   }
 
   hide() {
@@ -507,15 +552,43 @@ class Card {
     this.tip = null;
   }
 
+  upright(pen, scale, step, dash, color) {
+    pen.setLineDash(dash);
+    pen.strokeStyle = color;
+    pen.lineWidth = 1;
+    pen.beginPath();
+    pen.moveTo(scale.x(step), scale.top);
+    pen.lineTo(scale.x(step), scale.bottom);
+    pen.stroke();
+    pen.setLineDash([]);
+  }
+
+  // What stands behind one run's line from top to bottom: its edits, what is to come, and where there is no number.
+  shades(pen, scale, line, run) {
+    for (const [step] of run.edits || []) this.upright(pen, scale, step, [4, 3], EDIT);
+    for (const [step] of this.cards.ahead) this.upright(pen, scale, step, [1, 3], EDIT);
+    pen.fillStyle = BAD;
+    pen.globalAlpha = 0.14;
+    for (const gap of line ? line.gaps : []) {
+      pen.fillRect(scale.x(gap.first), scale.top, Math.max(2, scale.x(gap.last) - scale.x(gap.first)), scale.bottom - scale.top);
+    }
+    pen.globalAlpha = 1;
+  }
+
   overlay() {
     if (!this.isVisible || !this.scale || !this.width) return;
     const pen = this.canvas(this.over), scale = this.scale, cards = this.cards;
     const line = cards.lit === null ? undefined : this.lines.get(cards.lit), run = cards.runs.get(cards.lit);
     this.plot.classList.toggle("is-dim", Boolean(line && run));
     if (this.drag) {
-      pen.fillStyle = "#4c7fb8";
+      pen.fillStyle = BLUE;
       pen.globalAlpha = 0.22;
       pen.fillRect(Math.min(...this.drag), scale.top, Math.abs(this.drag[1] - this.drag[0]), scale.bottom - scale.top);
+      pen.globalAlpha = 1;
+    }
+    if (cards.isOne && cards.pointed !== null && cards.pointed >= scale.lowX && cards.pointed <= scale.x1) {
+      pen.globalAlpha = 0.5;
+      this.upright(pen, scale, cards.pointed, [], getComputedStyle(this.root).color);
       pen.globalAlpha = 1;
     }
     if (!line || !run) return;
@@ -523,22 +596,7 @@ class Card {
     pen.beginPath();
     pen.rect(scale.left, scale.top - 2, scale.right - scale.left + 2, scale.bottom - scale.top + 4);
     pen.clip();
-    pen.setLineDash([4, 3]);
-    pen.strokeStyle = EDIT;
-    pen.lineWidth = 1;
-    for (const [step] of run.edits || []) {
-      pen.beginPath();
-      pen.moveTo(scale.x(step), scale.top);
-      pen.lineTo(scale.x(step), scale.bottom);
-      pen.stroke();
-    }
-    pen.setLineDash([]);
-    pen.fillStyle = BAD;
-    for (const gap of line.gaps) {
-      pen.globalAlpha = 0.14;
-      pen.fillRect(scale.x(gap.first), scale.top, Math.max(2, scale.x(gap.last) - scale.x(gap.first)), scale.bottom - scale.top);
-    }
-    pen.globalAlpha = 1;
+    this.shades(pen, scale, line, run);
     this.line(pen, scale, line, run, 2.6);
     this.marks(pen, scale, line, run);
     if (this.at && this.at.id === cards.lit) {
@@ -551,17 +609,89 @@ class Card {
   }
 }
 
+// A value of one run's config: steps with a mark at each edit, dashed on from the present step where edits wait.
+class ValueCard extends Card {
+  constructor(cards, key) {
+    super(cards, key, `value ${key}`);
+    this.steps = new Line([], []);
+    this.given = {log: false, points: []};
+  }
+
+  get wantsLog() { return this.given.log; }
+
+  give(given) {
+    this.given = given;
+    this.steps.set(given.points.map(point => point[0]), given.points.map(point => point[1]));
+    this.log.setAttribute("aria-pressed", String(this.isLog));
+  }
+
+  get ends() { return this.steps.x.length ? [Math.min(this.steps.x[0], 0), this.now] : null; }
+  get now() { return Math.max(this.cards.now, this.steps.x[this.steps.x.length - 1]); }
+
+  get coming() {
+    return this.cards.ahead.filter(([, , values]) => Object.hasOwn(values, this.name)).map(([step, , values]) => [step, values[this.name]]);
+  }
+
+  values([x0, x1]) {
+    const {x, y} = this.steps, before = indexAt(x, x0);
+    const found = [...y.filter((value, at) => x[at] <= x1 && at >= before), ...this.coming.map(([, value]) => value)];
+    return this.around(found.filter(value => !this.isLog || value > 0), true);
+  }
+
+  content(pen, scale) {
+    this.shades(pen, scale, null, this.cards.one);
+    const {x, y} = this.steps, ahead = this.coming, last = y[y.length - 1];
+    if (!y.length) return;
+    const stairs = places => {
+      pen.beginPath();
+      places.forEach(([step, value], at) => {
+        if (at) pen.lineTo(scale.x(step), scale.y(places[at - 1][1]));
+        pen.lineTo(scale.x(step), scale.y(value));
+      });
+      pen.stroke();
+    };
+    pen.strokeStyle = BLUE;
+    pen.lineWidth = 1.7;
+    stairs([...[...x].map((step, at) => [step, y[at]]), [this.now, last]]);
+    if (ahead.length) {
+      pen.strokeStyle = EDIT;
+      pen.setLineDash([2, 3]);
+      stairs([[this.now, last], ...ahead, [Math.max(scale.x1, this.now), ahead[ahead.length - 1][1]]]);
+      pen.setLineDash([]);
+    }
+    x.forEach((step, at) => { if (at) this.diamond(pen, scale.x(step), scale.y(y[at])); });
+  }
+
+  aside() { return this.steps.y.length ? number(this.steps.y[this.steps.y.length - 1]) : ""; }
+
+  nearest(px) {
+    const scale = this.scale, {x, y} = this.steps;
+    if (!x.length || px < scale.left - 8 || px > scale.right + 8) return null;
+    const step = Math.round(scale.step(px)), due = this.coming.filter(([at]) => at <= step);
+    const value = due.length && step > this.now ? due[due.length - 1][1] : y[indexAt(x, step)];
+    return {step, value, x: scale.x(step), y: scale.y(value)};
+  }
+
+  inTip(found, close) {
+    return [[`${this.name} ${number(found.value)} · step ${count(found.step)}`], ...this.cards.marksAt(this.cards.one, close)];
+  }
+}
+
 class Cards {
   constructor(model) {
     this.model = model;
-    this.settings = {smooth: 0, logx: false, outliers: false, log: [], height: 0, filter: "", ...model.settings};
+    this.settings = {smooth: 0, logx: false, outliers: false, log: [], height: 0, filter: "", range: null, ...model.settings};
     this.runs = new Map();
     this.cards = new Map();
+    this.values = new Map();
     this.chosen = new Set();
-    this.lit = null;
-    this.range = null;
+    this.ahead = [];
+    this.now = 0;
+    this.lit = this.pointed = null;  // a run, and a step of one run
+    this.range = this.settings.range;
     this.keys = [];
-    this.root = made("section", {class: "cards", "aria-label": "metrics"}, made("style", {}, STYLE));
+    this.isOne = model.is_one;
+    this.root = made("section", {class: `cards${this.isOne ? " of-one" : ""}`, "aria-label": "metrics"}, made("style", {}, STYLE));
     this.build();
     this.seen = new IntersectionObserver(entries => this.scrolled(entries), {rootMargin: "120px"});
     this.sized = new ResizeObserver(() => this.redraw());
@@ -570,7 +700,7 @@ class Cards {
       if (event.detail.from === this) return;
       const found = [...this.runs].find(([, run]) => run.name === event.detail.name);
       this.lit = found ? found[0] : null;
-      for (const card of this.cards.values()) card.overlay();
+      for (const card of this.all) card.overlay();
     };
     document.addEventListener(HOVER, this.onHover);
     this.themed = new MutationObserver(() => setTimeout(() => this.redraw(), 300));
@@ -581,6 +711,19 @@ class Cards {
   close() {
     document.removeEventListener(HOVER, this.onHover);
     for (const observer of [this.seen, this.sized, this.themed]) observer.disconnect();
+  }
+
+  get all() { return [...this.cards.values(), ...this.values.values()]; }
+  get one() { return this.runs.values().next().value || {id: null}; }
+
+  marksAt(run, close) {
+    return [...(run.edits || []), ...this.ahead].filter(([step]) => close(step)).map(([, text]) => [text]);
+  }
+
+  pointAt(step) {
+    if (!this.isOne || this.pointed === step) return;
+    this.pointed = step;
+    for (const card of this.all) card.overlay();
   }
 
   build() {
@@ -610,19 +753,25 @@ class Cards {
       this.finding = setTimeout(() => this.set({filter: this.find.value}), 400);
     });
     this.legend = made("span", {class: "legend", role: "group", "aria-label": "colours"});
+    this.more = made("select", {hidden: "", "aria-label": "add the card of a value"});
+    this.more.addEventListener("change", () => {
+      if (this.more.value) this.model.send_msg({kind: "add", key: this.more.value});
+      this.more.value = "";
+    });
     this.home = made("button", {type: "button", hidden: "", title: "double click on a plot does the same"}, "all steps");
     this.home.addEventListener("click", () => this.zoom(null));
     this.note = made("span", {class: "note"});
     this.tools = made(
       "div", {class: "tools"}, this.byLabel, this.legend, made("label", {}, "smoothing", this.smooth),
       switchOf("logx", "log steps", "logarithmic steps"), switchOf("outliers", "outliers", "let single values decide the scale"),
-      this.find, this.home, this.note,
+      this.find, this.more, this.home, this.note,
     );
     this.empty = made("div", {class: "empty"});
     this.grid = made("div", {class: "grid", tabindex: "0", role: "group", "aria-label": "cards"});
     this.handle = made("div", {class: "handle", role: "separator", "aria-orientation": "horizontal", tabindex: "0", "aria-label": "height of the cards"});
     this.resizing();
     this.root.append(this.tools, this.empty, this.grid, this.handle);
+    this.home.hidden = this.range === null;
     this.arrange();
   }
 
@@ -667,10 +816,10 @@ class Cards {
     this.redraw();
   }
 
-  setLog(name, isLog) {
-    const others = this.settings.log.filter(one => one !== name);
-    this.set({log: isLog ? [...others, name] : others});
-    this.cards.get(name).log.setAttribute("aria-pressed", String(isLog));
+  toggleLog(card) {
+    const others = this.settings.log.filter(one => one !== card.id);
+    this.set({log: others.length === this.settings.log.length ? [...others, card.id] : others});
+    card.log.setAttribute("aria-pressed", String(card.isLog));
   }
 
   zoom(range) {
@@ -682,20 +831,11 @@ class Cards {
 
   steps() {
     if (this.range) return this.range;
-    let low = Infinity, high = -Infinity;
-    for (const card of this.cards.values()) {
-      for (const [, line] of card.lines) {
-        if (!line.x.length) continue;
-        low = Math.min(low, line.x[0]);
-        high = Math.max(high, line.x[line.x.length - 1]);
-      }
-      for (const band of card.bands) {
-        if (!band.steps.length) continue;
-        low = Math.min(low, band.steps[0]);
-        high = Math.max(high, band.steps[band.steps.length - 1]);
-      }
-    }
-    return low < high ? [low, high] : Number.isFinite(low) ? [low - 1, low + 1] : [0, 1];
+    const found = this.all.map(card => card.ends).filter(Boolean);
+    if (!found.length) return [0, 1];
+    const low = Math.min(...found.map(([first]) => first)), high = Math.max(...found.map(([, last]) => last), this.isOne ? this.now : -Infinity);
+    if (low === high) return [low - 1, low + 1];
+    return [low, Math.max(high, ...this.ahead.map(([step]) => step).filter(step => step <= high + (high - low) * 0.5))];
   }
 
   span() {
@@ -707,7 +847,7 @@ class Cards {
     if (this.lit === id) return;
     this.lit = id;
     const run = this.runs.get(id);
-    for (const card of this.cards.values()) if (card !== from) card.overlay();
+    for (const card of this.all) if (card !== from) card.overlay();
     document.dispatchEvent(new CustomEvent(HOVER, {detail: {name: run ? run.name : null, from: this}}));
   }
 
@@ -733,16 +873,16 @@ class Cards {
 
   redraw() {
     this.width = null;
-    for (const card of this.cards.values()) card.due();
+    for (const card of this.all) card.due();
   }
 
   arrange() {
     const words = this.settings.filter.toLowerCase().split(/\s+/).filter(Boolean);
-    for (const card of this.cards.values()) {
+    for (const card of this.all) {
       card.root.hidden = !words.every(word => card.name.toLowerCase().includes(word));
       card.root.style.display = card.root.hidden ? "none" : "";
     }
-    this.find.style.display = this.cards.size > 6 || words.length ? "" : "none";
+    this.find.style.display = this.all.length > 6 || words.length ? "" : "none";
     this.byLabel.style.display = this.keys.length > 1 ? "" : "none";
     this.empty.hidden = this.cards.size > 0;
     this.empty.style.display = this.cards.size ? "none" : "";
@@ -768,7 +908,22 @@ class Cards {
     }
     if (message.note !== undefined) this.note.textContent = message.note;
     if (message.empty !== undefined) this.empty.textContent = message.empty;
-    if (message.metrics) this.offer(message.metrics);
+    if (message.now !== undefined) this.now = message.now;
+    if (message.ahead) this.ahead = message.ahead;
+    if (message.metrics) this.cards = this.offer(this.cards, message.metrics, name => new Card(this, name));
+    if (message.values) {
+      this.values = this.offer(this.values, message.values.map(([key]) => key), key => new ValueCard(this, key));
+      for (const [key, given] of message.values) this.values.get(key).give(given);
+    }
+    if (message.metrics || message.values) {
+      const roots = this.all.map(card => card.root);
+      if (roots.some((root, at) => this.grid.children[at] !== root)) this.grid.append(...roots);
+      this.arrange();
+    }
+    if (message.offer) {
+      this.more.replaceChildren(...["add a value …", ...message.offer].map((key, at) => made("option", {value: at ? key : ""}, key)));
+      this.more.hidden = !message.offer.length;
+    }
     for (const [metric, lines] of message.lines || []) {
       const card = this.cards.get(metric);
       if (!card) continue;
@@ -787,26 +942,20 @@ class Cards {
     this.redraw();
   }
 
-  offer(names) {
-    for (const [name, card] of [...this.cards]) {
+  offer(known, names, make) {
+    for (const [name, card] of known) {
       if (names.includes(name)) continue;
       this.seen.unobserve(card.root);
       card.root.remove();
-      this.cards.delete(name);
     }
-    const kept = this.cards;
-    this.cards = new Map();
-    for (const name of names) {
-      let card = kept.get(name);
-      if (!card) {
-        card = new Card(this, name);
+    return new Map(names.map(name => {
+      const card = known.get(name) || make(name);
+      if (!known.has(name)) {
         card.log.setAttribute("aria-pressed", String(card.isLog));
         this.seen.observe(card.root);
       }
-      this.cards.set(name, card);
-      this.grid.append(card.root);
-    }
-    this.arrange();
+      return [name, card];
+    }));
   }
 }
 
