@@ -24,15 +24,15 @@ from tornado.iostream import IOStream
 
 from trainctl.panel.server._bokeh import stream_of
 
-MOST_STRANGERS = 256
-IDLE_S = 60.0  # for the headers of a request, and between two requests
-BODY_S = 10.0
+_MOST_STRANGERS = 256
+_IDLE_S = 60.0  # for the headers of a request, and between two requests
+_BODY_S = 10.0
 _MOST_DESCRIPTORS = 8192
-_AT_ONCE = 16  # connections accepted before the requests that were accepted earlier have their turn
+_ACCEPTED_AT_ONCE = 16  # connections accepted before the requests that were accepted earlier have their turn
 _PAUSE_S = 0.05  # where no connection of a stranger can be closed for a new one
-MOST_BYTES = 2**20
-AT_ONCE, PER_S = 50, 1
-LONGEST = 4096
+_LOG_BYTES = 2**20
+_LOG_LINES_AT_ONCE, _LOG_LINES_PER_S = 50, 1
+_LONGEST_LOG_LINE = 4096
 _TABLES = {socket.AF_INET: "/proc/net/tcp", socket.AF_INET6: "/proc/net/tcp6"}
 
 
@@ -64,10 +64,10 @@ class BoundedServer(HTTPServer):
     """An HTTP server that closes the longest waiting connection of a stranger when there are too many."""
 
     def initialize(self, *args: Any, **kwargs: Any) -> None:
-        kwargs |= {"idle_connection_timeout": IDLE_S, "body_timeout": BODY_S}
+        kwargs |= {"idle_connection_timeout": _IDLE_S, "body_timeout": _BODY_S}
         super().initialize(*args, **kwargs)
         self._strangers: dict[IOStream, None] = {}  # in the order in which they came
-        self._most = min(MOST_STRANGERS, raised_limit() // 4)
+        self._most = min(_MOST_STRANGERS, raised_limit() // 4)
 
     def handle_stream(self, stream: IOStream, address: tuple[Any, ...]) -> Any:
         """Serve a new connection."""
@@ -106,7 +106,7 @@ class Listener(socket.socket):
     def accept(self) -> tuple[socket.socket, Any]:
         """Accept a connection; BlockingIOError, which its reader expects, where there is none, no room, or no turn."""
         self._in_a_row += 1
-        if self._in_a_row > _AT_ONCE:
+        if self._in_a_row > _ACCEPTED_AT_ONCE:
             self._in_a_row = 0
             raise BlockingIOError(errno.EAGAIN, "others have their turn first")
         try:
@@ -135,7 +135,7 @@ def raised_limit() -> int:
 
 def log_handler(path: Path) -> logging.Handler:
     """Return the handler of the log; when it is long it goes on in a new file, and `panel.log.1` is the one before."""
-    handler = RotatingFileHandler(path, maxBytes=MOST_BYTES, backupCount=1, delay=True)
+    handler = RotatingFileHandler(path, maxBytes=_LOG_BYTES, backupCount=1, delay=True)
     handler.setFormatter(_Short("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     handler.addFilter(_Sparing())
     return handler
@@ -144,7 +144,7 @@ def log_handler(path: Path) -> logging.Handler:
 class _Short(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         text = super().format(record)
-        return text if len(text) <= LONGEST else f"{text[:LONGEST]} …"
+        return text if len(text) <= _LONGEST_LOG_LINE else f"{text[:_LONGEST_LOG_LINE]} …"
 
 
 class _Sparing(logging.Filter):
@@ -152,7 +152,7 @@ class _Sparing(logging.Filter):
 
     def __init__(self) -> None:
         super().__init__()
-        self._turns = Bucket(AT_ONCE, PER_S)
+        self._turns = Bucket(_LOG_LINES_AT_ONCE, _LOG_LINES_PER_S)
         self._left_out = 0
 
     def filter(self, record: logging.LogRecord) -> bool:
