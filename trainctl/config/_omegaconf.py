@@ -38,8 +38,8 @@ from omegaconf.basecontainer import BaseContainer
 KNOWN = ("2.3.", "2.4.")
 IS_KNOWN = omegaconf.__version__.startswith(KNOWN)
 MISSING = "???"
-LISTS: tuple[type, ...] = (ListConfig, *filter(None, [getattr(omegaconf, "TupleConfig", None)]))  # that from 2.4 on
-_SINGLE = frozenset({AnyNode, BooleanNode, FloatNode, IntegerNode, StringNode})  # told in less time than by isinstance
+LISTS: tuple[type, ...] = (ListConfig, *filter(None, [getattr(omegaconf, "TupleConfig", None)]))  # from 2.4 on
+_SINGLE = frozenset({AnyNode, BooleanNode, FloatNode, IntegerNode, StringNode})  # faster than isinstance
 
 Place = tuple[Any, ...]  # the keys from the top of a config to a node
 

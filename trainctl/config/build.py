@@ -35,7 +35,7 @@ from trainctl.config._omegaconf import (
 from trainctl.errors import TrainctlError
 
 _TARGET, _CONVERT, _RECURSIVE, _PARTIAL, _ARGS = "_target_", "_convert_", "_recursive_", "_partial_", "_args_"
-_SHARED = "_shared_"  # ours: false builds a new object for each reference
+_SHARED = "_shared_"  # not one of Hydra's: false builds a new object for each reference
 _SPECIAL = frozenset({_TARGET, _CONVERT, _RECURSIVE, _PARTIAL, _SHARED})
 _PLAIN = (ConvertMode.ALL, ConvertMode.PARTIAL, ConvertMode.OBJECT)
 _ALLOW = {"allow_objects": True}
@@ -187,7 +187,7 @@ class _ObjectBuilder:
         with _naming(node):
             meant = target_of(node)
         if isinstance(meant, ValueNode | UnionNode):
-            return parent[key]  # converted to the type that is asked for here
+            return parent[key]  # converted to the type that is declared here
         if is_missing(meant):
             raise BuildError(f"{_at(node)}: it refers to {_at(meant)}, which is missing")
         return self.build(meant, modes)
@@ -260,7 +260,7 @@ def _called(node: DictConfig, call: Any, partial: bool, args: Sequence[Any], kwa
 
 
 def _config(parent: DictConfig, key: Any) -> Any:
-    """Return a child as a config of its own, as a target gets it that is not to be built recursively."""
+    """Return a child as a config of its own, for a target that is not built recursively."""
     value = parent[key]
     if not isinstance(value, Container):
         return value

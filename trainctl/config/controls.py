@@ -113,7 +113,7 @@ def keys_of(config: DictConfig, controls: Mapping[str, Any], editable: bool) -> 
     """Return every key of the config that is a leaf (lists are), with its type and control.
 
     The type is that of a structured config's field, else that of the value. A field may carry a control in its metadata
-    (`field(metadata={"trainctl": {"min": 0}})`); what `controls` says of its key goes before, word by word. Of the
+    (`field(metadata={"trainctl": {"min": 0}})`); `controls` overrides it word by word. Of the
     patterns that match a key, the most specific one (the longest without its `*`; of two equal ones the key's own
     name, else the later) rules. `model.*` covers all below `model`.
 

@@ -1,4 +1,4 @@
-"""Values given by hand, which win over whatever else changes a config, and values still missing (`???`)."""
+"""Values given on the command line, which win over every other change of a config, and missing values (`???`)."""
 
 from __future__ import annotations
 

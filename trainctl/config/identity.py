@@ -33,7 +33,7 @@ ENVIRONMENT = ("hydra", "job", "env_set")
 # Interpolations whose value tells when or where a job runs, not what it computes.
 OF_THE_MOMENT = re.compile(r"\$\{\s*((now|hydra)\s*[:.]|trainctl)")
 
-# Of our own settings, only these change what a job computes.
+# Of trainctl's own settings, only these change what a job computes.
 OWN_KEYS_THAT_COUNT = ("trainctl.seed", "trainctl.replay", "trainctl.controls", "trainctl.editable")
 
 
@@ -41,8 +41,9 @@ def identity(config: DictConfig, exclude: Sequence[str] = (), drawn: Mapping[str
     """Return a hash of the resolved task config: equal for equal values, however they were given.
 
     Left out are the `hydra` node, keys that match a pattern of `exclude` (`data.path`, `log.*`; a pattern covers all
-    below it), and those of our own settings that change nothing about the result. What refers to an excluded key counts
-    as if that had the same value always. An interpolation of the moment (`now:`, `hydra:`), one that draws its value
+    below it), and those of trainctl's own settings that do not change the result. A reference to an excluded key counts
+    as if that key always had the same value. An interpolation of the moment (`now:`, `hydra:`), one that draws its
+    value
     (`drawn` has its text, by dotted key), and one that cannot be resolved before the run count by their text, wherever
     they are referred to.
 
@@ -73,12 +74,12 @@ def _leaves_with_settings(
     if kept is not None:
         settings: Any = OmegaConf.create(OmegaConf.to_container(kept, resolve=False))
         _to_texts(settings, drawn, (NODE,))
-        set_parent(settings, own)  # where its references lead
+        set_parent(settings, own)  # its references resolve there
         yield from _leaves(settings, (NODE,), ())
 
 
 def environment_identity(config: DictConfig, exclude: Sequence[str] = (), drawn: Mapping[str, str] = _NOTHING) -> str:
-    """Return a hash of what `hydra.job.env_set` sets, as `identity` does for the task config; empty for nothing.
+    """Return a hash of the variables in `hydra.job.env_set`, as `identity` does for the task config; empty for nothing.
 
     A pattern leaves a variable out by its key: `hydra.job.env_set.WANDB_*`.
     """
@@ -87,7 +88,7 @@ def environment_identity(config: DictConfig, exclude: Sequence[str] = (), drawn:
         return ""
     own: Any = OmegaConf.create(OmegaConf.to_container(chosen, resolve=False))
     _to_texts(own, drawn, ENVIRONMENT)
-    set_parent(own, timeless(config, exclude, drawn))  # where other values refer to
+    set_parent(own, timeless(config, exclude, drawn))  # its references resolve there
     lines = sorted(
         _line(path, value)
         for path, value in _leaves(own, ("env_set",), ())
@@ -143,7 +144,7 @@ class _Index(int):
 def timeless(config: DictConfig, exclude: Sequence[str] = (), drawn: Mapping[str, str] = _NOTHING) -> DictConfig:
     """Return the config without its `hydra` node, and with texts for values of the moment, drawn and excluded ones.
 
-    Its `hydra` node stays, and excluded values do, where no interpolation is that could refer to them.
+    A config without interpolations is returned as it is: nothing in it could refer to these values.
     """
     if not drawn and next(_interpolations(config, skip=("hydra",)), None) is None:
         return config

@@ -136,7 +136,7 @@ def nested(values: Mapping[str, Any], source: str) -> dict[str, Any]:
         SourceError: a key stands for a value and for a mapping too, or has an empty part.
     """
     top: dict[str, Any] = {}
-    made = {id(top)}  # mappings that are ours to fill; one that is a value is not
+    made = {id(top)}  # mappings made here; one that is a value must not be filled
     for key, value in values.items():
         *above, last = key.split(".")
         if not all((*above, last)):

@@ -30,7 +30,7 @@ class MetaConfig:
     Attributes:
         project_root: what relative paths are relative to.
         verbose: print each `unroll`.
-        device: where models go that do not say so themselves.
+        device: the device of models that do not name one.
         unrolled: the results so far, by the `id` of their config.
     """
 

@@ -154,9 +154,9 @@ class Settings:
 
 
 def recorded(config: DictConfig) -> dict[Any, Any]:
-    """Return the snapshot of a task's config, and of its settings as far as they are not the defaults.
+    """Return the snapshot of a task's config, with those of its settings that differ from the defaults.
 
-    What the config has of the settings in itself is kept whole: its interpolations may refer to it.
+    Settings that stand in the config itself are all kept, since its interpolations may refer to them.
 
     >>> config = OmegaConf.create({"lr": 0.1, "hydra": {"trainctl": {"seed": 3, "drift": "error"}}})
     >>> recorded(config)
@@ -176,9 +176,9 @@ def _defaults() -> dict[Any, Any]:
 
 
 def settings_of(config: DictConfig) -> Settings:
-    """Read the settings of a task's config, in it or apart from it; defaults for what it does not say.
+    """Read the settings of a task's config, from inside it or beside it; missing ones have their defaults.
 
-    Where a config has a `trainctl` node besides, its values win.
+    Where they stand in both places, those inside the config win.
 
     Raises:
         SettingError: an unknown key, or a value of the wrong type or not allowed.

@@ -12,7 +12,7 @@ from trainctl.errors import SettingError
 from trainctl.session.api import IdleLive, current, live
 from trainctl.session.live import Live
 
-# What a framework measures of time: it differs in each repetition of a run, and says nothing about the training.
+# Measurements of time differ in each repetition of a run, and say nothing about the training.
 _CLOCKED = ("_runtime", "_per_second")
 
 

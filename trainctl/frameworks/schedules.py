@@ -42,7 +42,7 @@ def inner(optimizer: Any) -> Any:
     return optimizer
 
 
-# Those in which the learning rate is in proportion to the one that they began with.
+# Schedulers whose learning rate is proportional to the initial one.
 _PROPORTIONAL = (
     lr_scheduler.ConstantLR,
     lr_scheduler.CyclicLR,
@@ -62,7 +62,7 @@ _KNOWN = (*_PROPORTIONAL, *_COSINES, *_COMPOSED)
 
 
 class Lifted(Protocol):
-    """What gives a scheduler its own learning rates back for as long as it steps."""
+    """Gives a scheduler its own learning rates back for as long as it steps."""
 
     def lifted(self, scheduler: Any) -> AbstractContextManager[None]:
         """Give them back for the length of a `with` block."""
@@ -72,7 +72,7 @@ def follow_steps(optimizer: Any, follower: Lifted, scheduler: Any) -> None:
     """Let schedulers of an optimizer find their own rates in it when they step, whoever has made them, and when.
 
     Args:
-        optimizer: whose.
+        optimizer: the one that they schedule.
         follower: what gives them back.
         scheduler: one that may be of any class; None for those of PyTorch's classes alone.
     """
@@ -144,7 +144,7 @@ def parts(scheduler: Any) -> list[Any]:
 
 
 def base(scheduler: Any, index: int) -> float:
-    """Return what a group began with: the peak of OneCycleLR, the bottom of CyclicLR, else the optimizer's own rate."""
+    """Return the initial rate of a group: OneCycleLR's peak, CyclicLR's bottom, else the optimizer's own rate."""
     groups = scheduler.optimizer.param_groups
     if "initial_lr" not in groups[0]:  # ReduceLROnPlateau alone does not keep it
         for options in groups:

@@ -99,7 +99,7 @@ class OptimizerBinding:
     What a scheduler does to the learning rate, and how an edit of it goes together with that, is described in `Rates`.
 
     Attributes:
-        optimizer: what is bound.
+        optimizer: the bound optimizer.
         lr: the learning rate of each group as the next `optimizer.step()` will use it.
     """
 

@@ -173,7 +173,7 @@ class JobIdentity:
         """Say which other program, function or environment a recorded run has; empty if they agree.
 
         A program elsewhere with the same path in its project is the same one moved, unless both are there. A record of
-        before names neither function nor environment: the latter is in Hydra's own.
+        an older version names neither function nor environment; Hydra's own record has the latter.
         """
         known: Mapping[str, Any] = {} if is_earlier(record) else record["program"]
         file = known["file"] if "file" in known else _earlier_file(record)
@@ -196,18 +196,18 @@ class JobIdentity:
         return self.difference(record, run) or self.values.difference(record.get("resolved"), run)
 
     def _is_program(self, record: Mapping[str, Any], known: Mapping[str, Any], file: Any, run: RunDir) -> bool:
-        ours, theirs = self.program.script, file
+        own_script, theirs = self.program.script, file
         if known and known.get("name") != self.program.name:
             return False
-        if ours is None:  # installed
+        if own_script is None:  # installed
             return bool(known) or _has_module(record, self.program.name)
         if known and known.get("from_here") == _from_here(self.program, run):
             return True
         if not isinstance(theirs, str):
             return False
         if os.path.exists(theirs):
-            return os.path.realpath(theirs) == ours
-        return bool(known) or relative(theirs, str(record.get("cwd"))) == relative(ours, str(original_cwd()))
+            return os.path.realpath(theirs) == own_script
+        return bool(known) or relative(theirs, str(record.get("cwd"))) == relative(own_script, str(original_cwd()))
 
 
 def is_earlier(record: Mapping[str, Any]) -> bool:

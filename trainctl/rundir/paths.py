@@ -213,7 +213,7 @@ def list_at(path: str, is_listed: bool = True) -> Listed:
     except PermissionError:
         return Listed(is_shut=True)
     except OSError:
-        return Listed()  # gone: nothing of ours to list
+        return Listed()  # gone: nothing to list
 
 
 def find_runs(root: Path) -> list[RunDir]:

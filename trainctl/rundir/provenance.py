@@ -62,7 +62,7 @@ def machine_facts(start: Start | None = None) -> dict[str, Any]:
     """Return the facts shared by all runs of this process and its forks, in the order of `run.yaml`.
 
     Args:
-        start: of the program, where this process is not the one that was started.
+        start: how the program was started, if another process was.
     """
     started_in, start = str(original_cwd()), start or Start.of_this_process()
     return {

@@ -59,7 +59,7 @@ class Backlog:
 
 
 def write_backlog(sweep_dir: Path, backlog: Backlog | None) -> None:
-    """Write down what waits; None: nothing does."""
+    """Write what waits; None removes the file."""
     path = _backlog_file(sweep_dir)
     with contextlib.suppress(OSError):  # it is only shown
         if backlog is None:

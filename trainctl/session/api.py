@@ -67,7 +67,7 @@ def live(config: DictConfig, *, run_dir: str | os.PathLike[str] | None = None, a
     steps. They agree through torch.distributed, found here or at the first step.
 
     Args:
-        config: of the task.
+        config: the task's config.
         run_dir: as above.
         agree: for ranks that are not PyTorch's: a function that returns on every rank the bytes that it is given on
             rank 0. All ranks call it equally often, in the same order.

@@ -117,7 +117,7 @@ def _give(config: DictConfig, key: str, value: Any, now: Any) -> None:
         return
     try:
         assign(config, {key: value}, base={key})
-    except Exception as error:  # noqa: BLE001  # what a record of another time holds may not fit any more
+    except Exception as error:  # noqa: BLE001  # a value recorded at another time may not fit any more
         log.warning("%s keeps the value drawn now: %s", key, error)
 
 

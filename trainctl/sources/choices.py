@@ -50,7 +50,7 @@ class DefaultsListing:
     def with_choices(self, loaded_of: Callable[[Any], list[Loaded]]) -> Any:
         """Return the list; of each group that is in it, with the option of the last source that knows the group.
 
-        An option that is not there any more is not taken: the values it stood for are, as far as the config has them.
+        An option that no longer exists is not taken; its values are, as far as the config has their keys.
         """
         has_source = GROUP in {each.key_or_group for each in self._overrides if not each.is_sweep_override()}
         made = self._make(self._repo, self._overrides, self._skip_missing or has_source)
@@ -80,7 +80,7 @@ class DefaultsListing:
         }
 
     def _without_other_meanings(self, repo: Any) -> Any:
-        """Return the repository without our groups where an override means a key of that name that the app has."""
+        """Return the repository without trainctl's groups where an override means the app's own key of that name."""
         asked = [each for each in self._overrides if each.key_or_group in _GROUPS and not each.is_sweep_override()]
         if not _has_group(repo, GROUP):
             _check(asked)

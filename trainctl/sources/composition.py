@@ -40,7 +40,7 @@ class LoadedResult(ConfigResult):
 
 
 def is_config(config_path: str) -> bool:
-    """Whether a path names a source, or what becomes of keys that the config does not have."""
+    """Whether a path names a source, or a way to treat keys that the config does not have."""
     group, _, name = config_path.partition("/")
     return (group == GROUP and is_source(name)) or (group == UNKNOWN_GROUP and name in UNKNOWN)
 
@@ -133,9 +133,9 @@ def _loaded(defaults: Iterable[Any], repo: Any) -> Iterator[tuple[Loaded, str]]:
 
 
 def _protected(defaults: Any, repo: Any, loaded: Loaded) -> Iterator[tuple[str, ...]]:
-    """Yield the keys that a source does not say: those of options that the command line has chosen, or a later source.
+    """Yield the keys that a source must not set: those of options that the command line or a later source has chosen.
 
-    And those that the command line adds or takes away. A file says its keys whatever options are chosen.
+    Also those that the command line adds or removes. A file sets its keys whatever options are chosen.
     """
     if loaded.source.partition("/")[0] in FILE_KINDS:
         yield from defaults.settled if is_made(defaults) else ()

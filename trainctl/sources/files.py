@@ -61,7 +61,7 @@ def read_text(path: Path, source: str) -> str:
 
 
 def unread(source: str, what: str, error: Exception) -> SourceError:
-    """Return the sentence about a server that has not given what was asked of it."""
+    """Return the error for a server that has not given what was asked of it."""
     said = error.strerror or error if isinstance(error, OSError) else error
     reason = " ".join(str(said).split()) or type(error).__name__
     return SourceError(f"+from={source}: {what}, nothing was loaded: {clean(textwrap.shorten(reason, 300))}")
@@ -76,7 +76,7 @@ def parse_yaml(text: str, asked: str, *, aliases: bool = True) -> dict[Any, Any]
         aliases: allow `*name`, by which a short text can stand for an endless value.
 
     Raises:
-        SourceError: it is not YAML, no mapping, or leaves to Hydra what it is made of.
+        SourceError: it is not YAML, not a mapping, or has a defaults list.
     """
 
     def error(reason: str) -> SourceError:
@@ -111,12 +111,12 @@ _PARSERS: dict[str, tuple[Callable[[str, str], dict[Any, Any]], Form, bool]] = {
 
 
 def read_record(source: str, origin: str, texts: Mapping[str, str]) -> Loaded | None:
-    """Return the config with all types: after the last edit that is recorded there, else as it was at the start.
+    """Return the stored config with all its types: after the last recorded edit, else as it was at the start.
 
     Args:
-        source: as it was asked for.
-        origin: what that was found to be.
-        texts: of the files that are there, by name; None is returned for none.
+        source: as the user wrote it.
+        origin: where it was found.
+        texts: the texts of the stored files, by name; without any, None is returned.
 
     Raises:
         SourceError: a file is not what it should be.

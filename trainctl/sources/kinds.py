@@ -99,7 +99,7 @@ def _read(text: str) -> Loaded:
 
 @contextlib.contextmanager
 def taking_copies(runs: tuple[Path, ...]) -> Iterator[None]:
-    """Take the copies that run dirs have in place of their sources inside the block: neither need be there any more."""
+    """Inside the block, take the copies that run dirs keep instead of reading the sources, which may be gone."""
     token = _with_copies.set(runs)
     try:
         yield

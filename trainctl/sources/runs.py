@@ -79,7 +79,7 @@ def _put_interpolations_back(values: dict[Any, Any], base: dict[Any, Any], compo
 
 
 def _choices(run: RunDir) -> dict[str, str | None]:
-    """Return which option the run had of which group, Hydra's own and ours left out; nothing where it does not say."""
+    """Return the option that the run had of each group, without Hydra's and trainctl's; empty if it is not recorded."""
     try:
         content = parse_yaml(read_text(run.config.parent / "hydra.yaml", ""), "")
         choices = content["hydra"]["runtime"]["choices"]
@@ -92,7 +92,7 @@ def _choices(run: RunDir) -> dict[str, str | None]:
             if str(group).partition("/")[0] not in ("hydra", GROUP, UNKNOWN_GROUP)
         }
     except (SourceError, KeyError, TypeError, AttributeError):
-        return {}  # whatever that file holds: values are enough to go on
+        return {}  # whatever that file holds: the values are enough
 
 
 def _find(source: str, place: str) -> tuple[RunDir, int | None]:

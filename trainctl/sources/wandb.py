@@ -23,7 +23,7 @@ from trainctl.rundir import files
 from trainctl.sources.files import FILES, parse_yaml, read_record, read_text, unread
 from trainctl.track.net import check_reachable
 
-_OWN_KEYS = ("_wandb", "_trainctl")  # in a config, but none of it
+_OWN_KEYS = ("_wandb", "_trainctl")  # of clients, not of the user's config
 _TIMEOUT_S = 20
 _MOST_LOG = 2**30  # bytes of an offline run's records
 _PART = re.compile(r"[\w-][\w. -]*")  # an entity, a project, the id of a run
@@ -72,7 +72,7 @@ def read_wandb_offline(source: str, place: str) -> Loaded:
     """Read the directory of an offline run: `wandb/offline-run-…`.
 
     Raises:
-        SourceError: it is no such directory, or nothing of a config is in it.
+        SourceError: it is not such a directory, or has no config.
     """
     path = Path(place).expanduser().absolute()
     texts = {name: read_text(path / "files" / name, source) for name in FILES if os.path.lexists(path / "files" / name)}

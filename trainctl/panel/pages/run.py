@@ -63,7 +63,7 @@ class RunPage:
         self._bar = PendingBar(self._apply, self._discard)
         self._actions = ActionBar(view, self._do)
         self._answers = _pane("", visible=False)
-        self._changes = ChangeTable(view, self._take_back)
+        self._changes = ChangeTable(self._take_back)
         self._plots = Plots(view, self._curves)
         self._tail = LogTail()
         self._tabs = self._with_tabs()

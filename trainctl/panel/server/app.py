@@ -58,7 +58,7 @@ async def _serve(start: Mapping[str, Any]) -> None:
         loop.add_signal_handler(number, stopped.set)
     loop.set_exception_handler(_pass_over_closed)
     watcher = Watcher(place.root)
-    panel.extension("tabulator", notifications=False, exception_handler=failed)
+    panel.extension(notifications=False, exception_handler=failed)
     application = application_of(pages_of(watcher), access.prefix, [ROLE_HEADER, WHO_HEADER])
     gate = Gate(application, access)
     await prove(gate, access)

@@ -48,7 +48,13 @@ class ActionBar:
         own = {name: said for name, said in view.actions.items() if name not in BUILT_IN}
         self._own = {name: OwnAction(name, said, do) for name, said in own.items()}
         self.view = pmui.FlexBox(
-            self._buttons.view, self._told, gap="0px", align_items="center", margin=(0, 12), styles=ASIDE
+            self._buttons.view,
+            self._told,
+            gap="0px",
+            align_items="center",
+            margin=(0, 12),
+            sizing_mode=None,
+            styles=ASIDE,
         )
         self.own = pmui.Card(
             *(action.fields.view for action in self._own.values()),

@@ -626,7 +626,7 @@ class ValueCard extends Card {
   }
 
   get ends() { return this.steps.x.length ? [Math.min(this.steps.x[0], 0), this.now] : null; }
-  get now() { return Math.max(this.cards.now, this.steps.x[this.steps.x.length - 1]); }
+  get now() { return Math.max(this.cards.reached, this.steps.x[this.steps.x.length - 1]); }
 
   get coming() {
     return this.cards.ahead.filter(([, , values]) => Object.hasOwn(values, this.name)).map(([step, , values]) => [step, values[this.name]]);
@@ -827,6 +827,10 @@ class Cards {
     this.home.hidden = range === null;
     this.model.send_msg({kind: "range", range});
     this.redraw();
+  }
+
+  get reached() {  // the last step of the run that is known: lines come more often than its facts
+    return Math.max(this.now, ...[...this.cards.values()].map(card => (card.ends ? card.ends[1] : 0)));
   }
 
   steps() {
