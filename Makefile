@@ -17,7 +17,8 @@ RAY := ray==2.60.0 msgpack==1.2.4
 CLUSTER_TESTS ?= not long
 ON_HYDRA14 := tests/test_hydra_conformance.py tests/config tests/compose tests/sources/test_stock_hydra.py
 HYDRA14 := 'hydra-core>=1.4.0rc1,<1.5' 'hydra-joblib-launcher>=1.4.0rc1'
-WORKERS ?= 2
+# One more than two cores have: tests spend a third of their time waiting for processes.
+WORKERS ?= 3
 PYTEST_ARGS ?=
 # How many rounds of drawn faults there are at night, from which seed on, and the jobs of the sweep in which some crash.
 FAULT_ROUNDS ?= 200
