@@ -1,4 +1,4 @@
-"""Many runs in one plot: which metric says most, which colour a run has, and what stands for runs that are too many."""
+"""Many runs in one plot: the order of metrics, the colours of runs, and bands in place of too many lines."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _EVALUATED = ("test", "val", "valid", "eval", "dev")
 
 
 def in_order(metrics: Iterable[str], finals: Sequence[tuple[Any, Mapping[str, float]]]) -> list[str]:
-    """Return the metrics, the most telling first: what the runs return, what is measured on held-out data, the others.
+    """Return the metrics, most informative first: those the runs return, those measured on held-out data, the rest.
 
-    What is the same in all runs comes last. `finals` are each run's return value and last metrics.
+    A metric that is the same in all runs comes last. `finals` holds each run's return value and last metrics.
 
     >>> finals = [(0.5, {"accuracy": 0.5, "loss": 2.0}), (0.7, {"accuracy": 0.7, "loss": 1.0})]
     >>> in_order(["epoch", "loss", "accuracy", "val_loss"], finals)
@@ -96,7 +96,7 @@ def colouring(key: str, values: Sequence[Any]) -> Colouring:
 
 
 def _binned(key: str, values: Sequence[Any], distinct: Sequence[float]) -> list[str]:
-    """Name for each number the one of some equally large groups that it is in."""
+    """Name the group of each number; the groups are equally large."""
     edges = [distinct[len(distinct) * at // MOST_BANDS] for at in range(MOST_BANDS)] + [distinct[-1]]
 
     def name(one: Any) -> str:
@@ -143,7 +143,7 @@ def _is_number(value: object) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Band:
-    """A tenth, the middle and nine tenths of what the runs of a group had at each step."""
+    """The 10th, 50th and 90th percentiles of a group's runs at each step."""
 
     group: str
     runs: int

@@ -22,7 +22,7 @@ ALL = "all runs"
 class InlineApp(panel.viewable.Viewer):  # type: ignore[misc]  # Panel is untyped
     """The runs of a directory and, once one is chosen, its page.
 
-    Who has the notebook's kernel may edit, as on the command line. Where others see it too, in an app that is served,
+    Whoever has the notebook's kernel may edit, as on the command line. In an app that is served to others
     it only shows, unless `may_edit` says otherwise: nothing there tells one person from another.
     """
 

@@ -1,4 +1,4 @@
-"""The page of a sweep, or of any directory of runs: curves, the table, slots, and what becomes of the chosen runs."""
+"""The page of a sweep, or of any directory of runs: curves, table, slots, and what can be done with chosen runs."""
 
 from __future__ import annotations
 
@@ -108,14 +108,14 @@ class Overview:
 
 
 def shown_by_link() -> Shown:
-    """Return what the link says of the table."""
+    """Return the settings of the table from the link."""
     sort = argument("sort")
     said = {name: argument(name) for name in ("filter", "state", "group", "curve")}
     return Shown(sort=sort.removeprefix("-"), is_down=sort.startswith("-"), **said)
 
 
 def remember_relations(outcome: str, key: str) -> None:
-    """Write into the link what was asked about parameters."""
+    """Write the choices of the parameters tab into the link."""
     remember(outcome=outcome or None, parameter=key or None)
 
 

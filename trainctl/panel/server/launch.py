@@ -91,7 +91,7 @@ def certificate_of(settings: PanelSettings) -> dict[str, str] | None:
 
 
 def ways_from_elsewhere(settings: PanelSettings, url: str) -> list[str]:
-    """Return lines that say how a page is seen through the proxy that the settings name, JupyterHub, or ssh."""
+    """Return lines that say how to reach the page through the configured proxy, JupyterHub, or ssh."""
     front, lines = Front.of(settings), []
     if (link := front.public_url(url)) is not None:
         lines.append(f"through the proxy: {link}")
@@ -104,7 +104,7 @@ def ways_from_elsewhere(settings: PanelSettings, url: str) -> list[str]:
 
 
 def ssh_line(url: str, environment: dict[str, str] | None = None) -> str | None:
-    """Return the command that brings a page to the machine from which somebody has come by ssh; None without ssh."""
+    """Return the command that forwards the page to the machine of an ssh client; None without ssh."""
     given = dict(os.environ) if environment is None else environment
     parts = urlsplit(url)
     if "SSH_CONNECTION" not in given or parts.hostname not in ("127.0.0.1", "localhost", "::1"):
@@ -121,7 +121,7 @@ os.register_at_fork(before=_starting.acquire, after_in_parent=_starting.release,
 
 @dataclass(frozen=True, slots=True)
 class Listening:
-    """Where a new server listens, and who may enter besides those who have the link."""
+    """Where a new server listens, and who may enter besides those with the link."""
 
     address: str
     port: int
@@ -146,7 +146,7 @@ class Listening:
 
     @property
     def handed_over(self) -> dict[str, Any]:
-        """What the server's process is told by its standard input."""
+        """What the server's process reads from its standard input."""
         return {
             "names": names_of(self.address),
             "credentials": self.credentials.to_dict() if self.credentials is not None else None,
@@ -156,7 +156,7 @@ class Listening:
         }
 
     def sealed(self, url: str) -> str:
-        """Return what is asked for as a seal that only who knows the link can make: a password is part of it."""
+        """Return the settings as a seal that only a holder of the link can make: a password is part of it."""
         asked: dict[str, Any] = {"version": __version__, "address": self.address, "port": self.port}
         asked["certificate"], asked["front"] = self.certificate, self.front.to_dict()
         asked["login"] = [os.environ.get(USER), os.environ.get(PASSWORD)] if self.credentials is not None else None
@@ -216,7 +216,7 @@ def _url(listening: Listening, port: int, crashed: ServerRecord | None) -> str:
 
 
 def _listen_again(crashed: ServerRecord | None, listening: Listening) -> socket.socket:
-    """Listen where a server that was killed has listened, if that is still what is wanted, and possible."""
+    """Listen where a killed server listened, if that is still wanted and possible."""
     if crashed is not None and crashed.host == socket.gethostname() and listening.port == 0:
         with contextlib.suppress(OSError, ValueError):
             return _listen(listening.address, urlsplit(crashed.url).port or 0)
@@ -234,7 +234,7 @@ def _listen(address: str, port: int) -> socket.socket:
 def _spawn(
     place: PanelDir, told: dict[str, object], descriptors: tuple[int, ...], *, again: bool
 ) -> subprocess.Popen[bytes]:
-    """Start the server in its own session (Ctrl-C is for the trainer); what is secret goes by its standard input."""
+    """Start the server in its own session (Ctrl-C is for the trainer); secrets are passed on its standard input."""
     begin = os.O_APPEND if again else os.O_TRUNC  # why the first one ended may stand there
     output = os.open(place.log, os.O_WRONLY | os.O_CREAT | begin | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:

@@ -27,7 +27,7 @@ OF_SESSION = 5  # a third of what the training's session gets: it may be one of 
 
 
 class Lifetime(threading.Thread):
-    """Looks for users of the page and stops the server `keep_min` minutes after the last one, once no page is open.
+    """Stops the server `keep_min` minutes after the last user of the page has gone, once no page is open.
 
     Its own thread, so that a server whose loop hangs ends too. At the very end it holds the users' lock while it gives
     back the server's: whoever comes then waits a moment and starts a new server, and never finds one that is ending.
@@ -50,7 +50,7 @@ class Lifetime(threading.Thread):
         self._used = time.monotonic()
 
     def run(self) -> None:
-        """Wait until the page is not used, then stop the server; one whose loop does not obey is ended hard."""
+        """Wait until the page is unused, then stop the server; end the process if its loop does not respond."""
         while not self._is_certainly_unused():
             time.sleep(LOOK_S)
         self._stop_server()
@@ -87,12 +87,12 @@ class Lifetime(threading.Thread):
 
 
 def step_back() -> None:
-    """Go down to `NICENESS`; never up, which only root may."""
+    """Lower the priority to `NICENESS`; never raise it, which only root may."""
     os.nice(max(0, NICENESS - os.nice(0)))
 
 
 def step_back_as_session() -> None:
-    """Let the session go down too.
+    """Lower the priority of the session too.
 
     Where Linux groups processes by session, a niceness counts within its session only, and the server has its own.
     """
@@ -124,7 +124,7 @@ def end_hung(place: PanelDir, record: ServerRecord) -> bool:
 
 
 def is_server(record: ServerRecord) -> bool:
-    """Whether the process of a record is a page's server: while one is being made it is the one that makes it."""
+    """Whether the process of a record is a page's server; while one is starting it is the one that starts it."""
     import psutil  # for these rare cases only
 
     try:
@@ -136,7 +136,7 @@ def is_server(record: ServerRecord) -> bool:
 def _signal(place: PanelDir, record: ServerRecord, number: signal.Signals, patience_s: float) -> bool:
     """Send a signal and wait for the end: the server's lock is free, or another server has it by now.
 
-    The process may be a zombie of ours for longer.
+    The process itself may remain a zombie of this process for longer.
     """
     if is_server(record):
         with contextlib.suppress(OSError):

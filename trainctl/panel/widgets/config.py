@@ -28,7 +28,7 @@ _HEADS = ("key", "value", "set by", "instead of")
 
 
 class Origins:
-    """Explains a run when it is asked, and again only after another edit."""
+    """Explains a run on demand, and again only after another edit."""
 
     def __init__(self) -> None:
         self._known: tuple[int, str] | None = None

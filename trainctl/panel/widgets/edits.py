@@ -55,12 +55,12 @@ class EditRow:
 
 
 def lines_of(view: RunView) -> list[EditRow]:
-    """Return all rows: what is to come, what waits or was refused, what was applied; the latest first."""
+    """Return all rows, latest first: edits to come, waiting or refused requests, applied edits."""
     return [*reversed(ahead(view)), *reversed(open_requests(view)), *reversed(applied(view))][:MAX_ROWS]
 
 
 def applied(view: RunView) -> list[EditRow]:
-    """Return what the changelog says, the truth of what was applied; who and why come from the answered requests."""
+    """Return the edits of the changelog, the record of what was applied; the answered requests say who and why."""
     if view.changelog is None:
         return []
     lines = []
@@ -76,7 +76,7 @@ def applied(view: RunView) -> list[EditRow]:
 
 
 def open_requests(view: RunView) -> list[EditRow]:
-    """Return the keys of the requests that were refused, or that wait for the run; actions too, done ones as well."""
+    """Return the keys of refused and waiting requests; of actions, those that are done as well."""
     lines = []
     recorded = view.changelog.requests if view.changelog is not None else {}
     held = {one.event.id: one for one in waiting(view.events)} if view.row.summary.is_alive else {}

@@ -33,11 +33,11 @@ NO_RUN_LEFT = "No run is left by the filter."
 
 
 class RunCurves:
-    """Draws what is in sight, and sends only what is new of it.
+    """Draws the visible cards, and sends only their new points.
 
     Args:
         watcher: reads the runs.
-        stack: what is open for as long as the page is.
+        stack: closes what the page keeps open.
         by: the key that decides the colours; empty: the first that is swept.
         height_of_all: whether all cards are shown, however many; else they scroll.
     """
@@ -71,14 +71,14 @@ class RunCurves:
         self.view.on_told(self._told)
 
     def look(self, index: RunIndex, names: Sequence[str]) -> None:
-        """Take over what is new; `names` are the runs to draw, of all that are known."""
+        """Follow the runs; `names` are those to draw."""
         if index.rows is not self._rows or list(names) != self._names:
             self._index, self._rows, self._names = index, index.rows, list(names)
             self._arrange()
         self._send()
 
     def choose(self, names: Sequence[str]) -> None:
-        """Let some runs stand out."""
+        """Highlight some runs."""
         self._chosen = names
         self._parts["chosen"] = [self._id(name) for name in names]
         self._send()
@@ -183,7 +183,7 @@ class RunCurves:
         self._told_parts |= parts
 
     def _lines(self, metric: str, sketches: Mapping[str, Curves]) -> Iterator[Sent]:
-        """Yield what is new of each run's line; one that has grown a lot is thinned and sent again."""
+        """Yield the new points of each run's line; a line that has grown a lot is thinned and sent again."""
         most = max(LEAST_POINTS, min(MOST_POINTS, POINTS_OF_ALL // max(1, len(sketches))))
         for name, sketch in sketches.items():
             mark, sent = self._sent.get((metric, name), (UNSEEN, 0))
@@ -204,7 +204,7 @@ class RunCurves:
                 yield self._id(name), steps, values, True
 
     def _within(self, steps: list[int], values: list[float]) -> tuple[list[int], list[float]]:
-        """Return the points that are wanted, and one on each side of them."""
+        """Return the points within the chosen steps, and one more on each side."""
         if self._range is None or not steps:
             return steps, values
         first = max(0, int(np.searchsorted(steps, self._range[0])) - 1)
@@ -212,7 +212,7 @@ class RunCurves:
         return steps[first:last], values[first:last]
 
     def _bands(self, metric: str, sketches: Mapping[str, Curves]) -> list[dict[str, Any]] | None:
-        """Return the bands of a metric; None where they are as they were."""
+        """Return the bands of a metric; None if they have not changed."""
         found = {name: sketch.after(metric, UNSEEN) for name, sketch in sketches.items()}
         seen = (tuple(one[0] for one in found.values()), tuple(self._colouring.groups), self._range)
         if self._sent_bands.get(metric) == seen:
@@ -247,7 +247,7 @@ def edits_of_row(row: RunRow) -> Iterator[tuple[int, str]]:
 
 
 def _telling(index: RunIndex) -> str:
-    """Return the key that colours tell at first: of those swept the one that most runs have; no seed."""
+    """Return the key that decides the colours at first: the swept key, other than a seed, that most runs have."""
     texts = {
         key: [entry.overrides[key] for entry in index.entries if key in entry.overrides]
         for key in index.swept
@@ -258,7 +258,7 @@ def _telling(index: RunIndex) -> str:
 
 
 def _spread(names: Sequence[str], most: int) -> list[str]:
-    """Return so many at most, evenly taken out of all."""
+    """Return at most `most` names, evenly spread over all."""
     if len(names) <= most:
         return list(names)
     return [names[at * len(names) // most] for at in range(most)]
