@@ -10,7 +10,7 @@ from trainctl.panel.server.lifetime import step_back
 
 def main() -> int:
     """Read the start record from standard input, lower the priority, and serve for as long as the page is used."""
-    step_back()  # before the heavy imports: they are most of what the server ever costs
+    step_back()  # before the heavy imports, most of the server's cost
     start = json.load(sys.stdin)
 
     from trainctl.panel.server.app import run

@@ -12,7 +12,7 @@ from trainctl.panel.auth.front import FRONT_ALONE, LOOPBACK, PATH, Front
 from trainctl.panel.auth.password import Credentials
 from trainctl.panel.auth.proxy import Proxy, ProxyError
 
-# by which the gate tells a page who asks; what a browser sends under these names is thrown away
+# the gate tells a page by these who asks; a browser's own headers of these names are dropped
 ROLE_HEADER = "X-Trainctl-Role"
 WHO_HEADER = "X-Trainctl-Who"
 

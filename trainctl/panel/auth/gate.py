@@ -111,7 +111,7 @@ class Gate(Router):
         if verdict.kind in ("admit", "welcome") and self.admitted is not None:
             self.admitted(request)
         if verdict.kind == "admit":
-            # in place of whatever was sent under these names
+            # in place of any that were sent
             request.headers[ROLE_HEADER] = verdict.role
             request.headers[WHO_HEADER] = quote(verdict.who or "")
             return self._application.find_handler(request)
@@ -225,7 +225,7 @@ def words_of(request: HTTPServerRequest) -> HttpRequest:
         query=request.query,
         headers={name.lower(): value for name, value in request.headers.items()},
         cookies={name: morsel.value for name, morsel in request.cookies.items()},
-        peer=request.remote_ip or "",  # of the connection itself: Tornado is not told to believe X-Forwarded-For
+        peer=request.remote_ip or "",  # of the connection itself: X-Forwarded-For is not trusted
     )
 
 

@@ -21,7 +21,7 @@ from trainctl.rundir.paths import RunDir
 MAX_POINTS = 2000
 MAX_METRICS = 200
 _LONG = 2**63
-LOOK_BYTES = 8 * 2**20  # of one look; what is left comes with the next, so that no run holds up all others
+LOOK_BYTES = 8 * 2**20  # per read; the rest follows at the next, so that no run holds up all others
 
 
 class Mark(NamedTuple):
@@ -181,7 +181,7 @@ class Curves:
             return
         whole = data.rfind(b"\n") + 1  # what is after it is still being written
         if whole == 0 and len(data) == LOOK_BYTES:
-            whole = len(data)  # no record of ours is that long
+            whole = len(data)  # no valid record is that long
         self._offset += whole
         with self._lock:
             for record in parse_metrics(data[:whole]):
@@ -190,7 +190,7 @@ class Curves:
     def _start_over(self, inode: int) -> None:
         with self._lock:
             self._inode, self._offset, self._curves = inode, 0, {}
-            self._generations += 10**6  # no mark of an earlier file means anything in this one
+            self._generations += 10**6  # marks of an earlier file are invalid in this one
 
     def _take(self, record: dict[str, object]) -> None:
         step = whole(record.get("step"))

@@ -13,10 +13,10 @@ import numpy as np
 from trainctl.panel.data.curves import Points
 from trainctl.text import number
 
-# told apart by people with any kind of colour vision, on light and on dark ground (after Okabe and Ito)
+# distinguishable with any kind of colour vision, on light and dark backgrounds (after Okabe and Ito)
 PALETTE = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#56b4e9", "#cc79a7", "#8c6d52", "#999933")
 OTHER = "#808890"
-RAMP = ("#3b66c4", "#8157b8", "#c2528f", "#de6e52", "#e0a32e")  # from the least to the greatest number
+RAMP = ("#3b66c4", "#8157b8", "#c2528f", "#de6e52", "#e0a32e")  # from the lowest to the highest number
 MOST_BANDS = 6
 BAND_STEPS = 120
 TENTHS = (0.1, 0.5, 0.9)

@@ -50,7 +50,7 @@ def edits_ahead(log: Changelog, cwd: Any, now: int | None, masking: Masking) -> 
         replay = read_replay(Path(str(cwd or ".")) / Path(source).expanduser())
         left = plan(log, "", replay, source, mode=mode).left
     except (ChangelogError, OSError, RuntimeError):
-        return []  # moved away since: the run has read it, the page can't
+        return []  # moved since: the run has read it, the page cannot
     return [
         Ahead(one.step, masking.values(one.edit.values), source)
         for one in left
@@ -195,7 +195,7 @@ def _view_of(row: RunRow) -> RunView:
         return read_view(row, events.read_events(row.summary.run))
     except TrainctlError as error:
         return RunView(row, problem=f"the values cannot be shown: {error}")
-    except Exception as error:  # a file of a kind that nobody thought of must not end the page
+    except Exception as error:  # no unforeseen kind of file may end the page
         log.exception("%s could not be read", row.summary.run.path)
         return RunView(row, problem=f"the values cannot be shown: {type(error).__name__}: {error}"[:300])
 

@@ -71,9 +71,9 @@ log = logging.getLogger("trainctl.panel")
 
 LOOK_S = 0.2  # between two looks at runs whose page is open
 ROWS_S = 1.0  # between two looks at all runs, while a table of them is open
-ROWS_WAIT_S = 0.3  # that a page that opens waits for rows, where nobody had asked for a while
-PIECE = 50  # runs that are read at once; whoever asks for one run waits for no more than these
-EXAMINED_S = 5.0  # that what an examiner knows may be old before it is read anew for whoever asks
+ROWS_WAIT_S = 0.3  # a page that opens waits this long for rows, if none were read for a while
+PIECE = 50  # runs read under one lock: a request for one run waits no longer
+EXAMINED_S = 5.0  # age beyond which an examiner's rows are read again
 SCAN_S = 2.0  # between two searches for new runs
 
 
@@ -260,7 +260,7 @@ class Watcher:
     def _try(look: Callable[[], None]) -> None:
         try:
             look()
-        except Exception:  # a file of a kind that nobody thought of must not end the watch for all others
+        except Exception:  # no unforeseen kind of file may end the watch for all others
             log.exception("looking at the runs failed")
 
     def _look(self) -> None:

@@ -23,7 +23,7 @@ MAX_ARGUMENT = 4000
 
 log = logging.getLogger("trainctl.panel")
 
-# by document: shows a person that something went wrong in the page itself
+# by document: shows an error of the page itself
 _shows: WeakKeyDictionary[Any, Callable[[str], None]] = WeakKeyDictionary()
 
 
@@ -65,7 +65,7 @@ def tick_while_open(tick: Callable[[], None], interval_ms: int, open_things: Exi
     callbacks: list[Any] = []
 
     def loaded() -> None:
-        # in the background: else each tick would make the whole process "busy", and every page would be told
+        # in the background: otherwise each tick would make the whole process "busy" and notify every page
         callbacks.append(PeriodicCallback(callback=tick, period=interval_ms, background=True))
         callbacks[0].start()
 

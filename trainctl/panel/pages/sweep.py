@@ -82,7 +82,7 @@ class Overview:
         if shown == "curves":
             self._curves.look(self._table.index, self._table.found)
         elif shown == "results":
-            if self._results is None:  # made when it is asked for; a plot could not be: it would be drawn too early
+            if self._results is None:  # made on demand; a plot could not be: it would be drawn too early
                 self._results = ResultsPane()
                 self._results_place.append(self._results.view)
             self._results.look(self._rows)

@@ -39,11 +39,11 @@ SECTION = {
     "& .MuiCardContent-root": {"padding": "4px !important"},
 }
 
-# beside something that takes the rest of the line
+# next to something that takes the rest of the line
 ASIDE = {"flex": "0 1 auto", "width": "auto", "max-width": "100%", "min-width": "0"}
 REST = {"flex": "1 1 300px", "width": "auto", "min-width": "0", "max-width": "100%"}
 
-# narrow, so that all tabs are on a small screen
+# narrow, so that all tabs fit a small screen
 _TABS = {"& .MuiTab-root": {"minWidth": "56px", "padding": "8px 12px"}}
 
 STATE_COLORS = {
@@ -54,7 +54,7 @@ STATE_COLORS = {
     **dict.fromkeys(("interrupted", "stopped", "paused"), "#a05a00"),
 }
 
-# beside a log: a name above a state, on a ground that tells which is chosen
+# beside a log: a name above a state; the background shows which is chosen
 LOG_BUTTON = {
     "display": "block",
     "textAlign": "left",

@@ -28,8 +28,8 @@ from trainctl.rundir.lock import is_locked
 
 log = logging.getLogger("trainctl")
 
-# How long another start that is under way, or a server that looks for users, may hold us up: usually microseconds, but
-# both may be kept from going on by a busy machine, the server above all, as it has stepped back.
+# How long to wait for another start in progress, or for a server that checks for users: usually microseconds, but a
+# busy machine may hold up both, the server above all because of its low priority.
 PATIENCE_S = 15.0
 
 # servers that this process started: kept, so that a dead one is reaped at the next call and not left a zombie

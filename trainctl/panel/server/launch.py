@@ -32,7 +32,7 @@ from trainctl.panel.auth.password import PASSWORD, USER, Credentials
 from trainctl.panel.auth.proxy import Proxy
 from trainctl.panel.server.state import PanelDir, ServerRecord
 
-_BACKLOG = 4096  # connections that wait for the server; where they are too many, the next has to try again in a second
+_BACKLOG = 4096  # connections that wait for the server; beyond, a client retries after a second
 
 
 def listening_address(address: str, *, has_login: bool = False) -> str:
@@ -114,7 +114,7 @@ def ssh_line(url: str, environment: dict[str, str] | None = None) -> str | None:
     return f"ssh -N -L {parts.port}:{parts.hostname}:{parts.port} {user}@{here[0]}"
 
 
-# A fork while a server is being started, by another thread, would leave its lock and its socket open in a worker.
+# A fork by another thread while a server is being started would leave its lock and socket open in a worker.
 _starting = threading.Lock()
 os.register_at_fork(before=_starting.acquire, after_in_parent=_starting.release, after_in_child=_starting.release)
 
@@ -192,7 +192,7 @@ def start(
                 url = _url(listening, listener.getsockname()[1], crashed)
                 told = {"root": str(place.root), "url": url, "socket": listener.fileno(), "lock": lock, "open": opens}
                 told |= listening.handed_over
-                # first by our own pid: who comes while the child is made need not wait for it
+                # first with this pid: nobody has to wait while the child is made
                 seal, keep_min = listening.sealed(url), listening.keep_min
                 of = partial(ServerRecord.of_process, url, keep_min=keep_min, again=again, asked=seal)
                 place.write_record(of(os.getpid()))
@@ -235,7 +235,7 @@ def _spawn(
     place: PanelDir, told: dict[str, object], descriptors: tuple[int, ...], *, again: bool
 ) -> subprocess.Popen[bytes]:
     """Start the server in its own session (Ctrl-C is for the trainer); secrets are passed on its standard input."""
-    begin = os.O_APPEND if again else os.O_TRUNC  # why the first one ended may stand there
+    begin = os.O_APPEND if again else os.O_TRUNC  # it may say why the first one ended
     output = os.open(place.log, os.O_WRONLY | os.O_CREAT | begin | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         child = subprocess.Popen(
@@ -253,7 +253,7 @@ def _spawn(
     finally:
         os.close(output)
     assert child.stdin is not None
-    with contextlib.suppress(BrokenPipeError):  # it died already; failure() will tell
+    with contextlib.suppress(BrokenPipeError):  # it died already; failure() says why
         child.stdin.write(json.dumps(told).encode())
         child.stdin.close()
     return child
@@ -267,7 +267,7 @@ def _environment() -> dict[str, str]:
     paths = [os.path.abspath(path) for path in environment.get("PYTHONPATH", "").split(os.pathsep) if path]
     home = str(Path(__file__).resolve().parents[3])
     if home not in (*paths, *site.getsitepackages(), site.getusersitepackages()):
-        paths.append(home)  # trainctl was found in a way that a fresh interpreter elsewhere would not know
+        paths.append(home)  # a fresh interpreter elsewhere would not find trainctl
     if paths:
         environment["PYTHONPATH"] = os.pathsep.join(paths)
     return {**environment, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}

@@ -19,11 +19,11 @@ from trainctl.rundir.lock import is_locked
 GRACE_S = 2.0
 LOOK_S = 0.25
 STOP_S = 10.0
-USERS_S = 0.2  # the server itself takes the users' lock for a moment now and then
-TERM_S = 15.0  # for a server to end in order: it has stepped back, and the machine may be busy
+USERS_S = 0.2  # the server itself takes the users' lock now and then, for a moment
+TERM_S = 15.0  # for an orderly end at a low priority on a busy machine
 KILL_S = 30.0  # for a killed process to be gone
-NICENESS = 10  # a tenth of what a training process gets that wants the same core; less, and nobody could open a page
-OF_SESSION = 5  # a third of what the training's session gets: it may be one of many sessions that want the same core
+NICENESS = 10  # a tenth of a training process's share of a core; with less, no page would open
+OF_SESSION = 5  # a third of the training session's share: many sessions may compete for the core
 
 
 class Lifetime(threading.Thread):
@@ -60,7 +60,7 @@ class Lifetime(threading.Thread):
     def _is_certainly_unused(self) -> bool:
         try:
             return self._is_unused()
-        except OSError:  # no descriptor left, a file system that does not answer: the next look may tell
+        except OSError:  # no descriptor left, or a file system that does not answer: try again at the next check
             return False
 
     def _is_unused(self) -> bool:
@@ -70,7 +70,7 @@ class Lifetime(threading.Thread):
         try:
             users = self._place.lock(self._place.users_lock, fcntl.LOCK_EX)
         except OSError:
-            return False  # the directory has just gone, which the next look sees, or its file system does not answer
+            return False  # the directory has just gone, or its file system does not answer: the next check decides
         if users is None:
             self._used = time.monotonic()
             return False
@@ -96,7 +96,7 @@ def step_back_as_session() -> None:
 
     Where Linux groups processes by session, a niceness counts within its session only, and the server has its own.
     """
-    # no Linux, no such groups, or set too often: then only the process has stepped back
+    # not Linux, no such groups, or set too often: then only the process has a lower priority
     with contextlib.suppress(OSError), open("/proc/self/autogroup", "w") as file:
         file.write(str(OF_SESSION))
 

@@ -29,7 +29,7 @@ _IDLE_S = 60.0  # for the headers of a request, and between two requests
 _BODY_S = 10.0
 _MOST_DESCRIPTORS = 8192
 _ACCEPTED_AT_ONCE = 16  # connections accepted before the requests that were accepted earlier have their turn
-_PAUSE_S = 0.05  # where no connection of a stranger can be closed for a new one
+_PAUSE_S = 0.05  # while no stranger's connection can be closed for a new one
 _LOG_BYTES = 2**20
 _LOG_LINES_AT_ONCE, _LOG_LINES_PER_S = 50, 1
 _LONGEST_LOG_LINE = 4096
@@ -118,7 +118,7 @@ class Listener(socket.socket):
             if error.errno not in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
                 raise
             if self.server is None or not self.server.close_stranger():
-                time.sleep(_PAUSE_S)  # nothing can be done until something else is closed: do not spin meanwhile
+                time.sleep(_PAUSE_S)  # until something else is closed: no busy loop
             raise BlockingIOError(errno.EAGAIN, "no room for another connection") from error
 
 

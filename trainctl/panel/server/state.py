@@ -52,7 +52,7 @@ class ServerRecord:
     def is_alive(self) -> bool:
         """Whether the recorded process lives: its pid alone may have been reused. True for other hosts."""
         if self.host != socket.gethostname():
-            return True  # its lock is all that can be known from here
+            return True  # only its lock can be seen from here
         if self.pid_started is not None:
             return self.boot_id == boot_id() and process_started(self.pid) == self.pid_started
         try:
@@ -192,6 +192,6 @@ def _may_be_ours(own: Path) -> bool:
         above = next(each for each in own.parents if each.exists())
         return os.access(above, os.W_OK | os.X_OK)
     except NotADirectoryError:
-        return True  # a file in the place of the root, which whoever uses the path is told
+        return True  # a file in place of the root; using the path says so
     except OSError:
         return False

@@ -143,7 +143,7 @@ class Guard(threading.Thread):
             self._answered = record
             return None
         if self._over.is_set() or find(root) != record:
-            return None  # another one by now: the next look is at that
+            return None  # another one by now: the next check is about that
         waited_s = time.monotonic() - began
         return f"the page's server did not answer for {waited_s:.0f} s" if end_hung(self._page.place, record) else None
 
@@ -159,7 +159,7 @@ def answers(url: str, patience: Patience, over: threading.Event) -> bool:
             if patience.is_over():
                 return False
         except OSError:
-            return True  # the next look will find out
+            return True  # the next check will tell
     return True
 
 

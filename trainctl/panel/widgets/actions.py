@@ -23,7 +23,7 @@ from trainctl.rundir.events import LOOKS, latest
 
 BUILT_IN = ("pause", "resume", "checkpoint", "evaluate", "stop")
 SURE = "Stop now?"
-BUTTON = "the button"  # no argument is called so
+BUTTON = "the button"  # no argument has this name
 
 Do = Callable[[str, dict[str, Any]], None]
 

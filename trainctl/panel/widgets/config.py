@@ -42,7 +42,7 @@ class Origins:
 
 
 def _table(view: RunView) -> str:
-    from trainctl.explain.explain import explain_run  # loads Hydra, which a page needs only for this
+    from trainctl.explain.explain import explain_run  # loads Hydra, needed for this alone
 
     masking = view.masking
     try:

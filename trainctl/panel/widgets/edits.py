@@ -112,14 +112,15 @@ def ahead(view: RunView) -> list[EditRow]:
 
 
 def table(lines: Sequence[EditRow], *, may_undo: bool = False, may_ask: bool = False) -> list[dict[str, Any]]:
-    """Return the rows as text; `take` is the button that takes an edit back or cancels a request."""
+    """Return the rows as text; `take` is the button that takes an edit back or cancels a request.
+
+    A row is unread while nobody has read the new value, or the loop has not done what it was asked for.
+    """
     return [
         {
             "cells": _cells(line),
             "take": _take(line, may_undo=may_undo, may_ask=may_ask),
-            "is_unread": line.status.endswith(
-                (UNREAD, UNDONE)
-            ),  # nobody has read the value, or the loop has not done it
+            "is_unread": line.status.endswith((UNREAD, UNDONE)),
         }
         for line in lines
     ]
@@ -172,7 +173,7 @@ class ChangeTable:
 
     def __init__(self, take_back: Callable[[EditRow], None]) -> None:
         self._take_back = take_back
-        self._offered: dict[str, EditRow] = {}  # ever: a browser may show what was sent a moment ago
+        self._offered: dict[str, EditRow] = {}  # of all times: a browser may lag behind
         self._table = EditTable(stylesheets=[BASE], sizing_mode="stretch_width", margin=0)
         self._table.on_msg(lambda event: self._pressed(event.data))
         title = panel.pane.HTML('<h2 class="head">Changelog</h2>', stylesheets=[STYLE], margin=(8, 0, 0, 0))

@@ -55,7 +55,7 @@ class LogChoice:
     def __init__(self, run: Summary, on_change: Callable[[], None]) -> None:
         self._run = run.run
         self._on_change = on_change
-        self._link = argument("log")  # what the URL asks for, until the run has such a log
+        self._link = argument("log")  # the URL's choice, until the run has such a log
         self._is_by_hand = self._is_turning = False
         self._name = JOB
         self._earlier: dict[str, Path] = {}
@@ -97,7 +97,7 @@ class LogChoice:
         else:
             found = telling(commands, run.state)
             self._turn(JOB if found is None else found.name)
-        if is_new:  # only now: what a button that is not drawn yet is told is lost
+        if is_new:  # only now: an update of a button that is not drawn yet is lost
             self.view.objects = list(self._buttons.values())
             set_params(self.view, visible=True)
 

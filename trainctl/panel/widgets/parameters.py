@@ -22,8 +22,8 @@ from trainctl.rundir.fields import number
 from trainctl.text import value as short
 
 MOST_RUNS = 2000
-MOST_WORDS = 30  # of one parameter; one with more tells nothing in a plot
-GROUPS = 6  # of numbers, where it is asked what they explain
+MOST_WORDS = 30  # distinct words of a parameter; with more, a plot says nothing
+GROUPS = 6  # groups of numbers, to compute their importance
 TOO_FEW = "What parameters have to do with the outcome is shown here once two runs that differ in some are done."
 
 

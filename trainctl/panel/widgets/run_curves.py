@@ -124,7 +124,7 @@ class RunCurves:
             self._drawn = drawn
             before = self._watching.pop_all()
             self._watching.enter_context(self._watcher.sketching(drawn))
-            before.close()  # after the new ones are wanted: what both want stays
+            before.close()  # after the new ones are registered: shared ones stay open
             there = set(drawn)
             self._sent = {place: seen for place, seen in self._sent.items() if place[1] in there}
         if was_lines != (len(drawn) <= MOST_LINES):

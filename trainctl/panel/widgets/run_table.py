@@ -32,7 +32,7 @@ MOST_IN_SIGHT = 400
 MOST_TEXT = 300
 CURVE = "curve"
 CURVE_POINTS = 40
-AGES_S = 10.0  # while no run changes, only their ages go on
+AGES_S = 10.0  # between updates of the ages, while no run changes
 NOTHING_HERE = "No run is here yet; each has a row here as soon as it waits for its slot."
 NOTHING_FOUND = "No run is left by the filter."
 

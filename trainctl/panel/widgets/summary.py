@@ -18,7 +18,7 @@ MAX_METRICS = 6
 STATES: tuple[Seen, ...] = (*ALIVE, "queued", "done", "stopped", *FAILED, "interrupted", "unreadable")
 BAD: tuple[Seen, ...] = (*FAILED, "interrupted", "unreadable")
 MAX_FAILURES = 200
-BETWEEN_S = 3.0  # two looks at what a run uses
+BETWEEN_S = 3.0  # between two measurements of a run's processes
 _GIB, _MIB = 2**30, 2**20
 
 
