@@ -130,11 +130,7 @@ class RunCurves:
         if was_lines != (len(drawn) <= MOST_LINES):
             self._forget()
         entries = [index[name] for name in drawn]
-        if by in ("state", "run"):
-            values = [entry.values[by] for entry in entries]
-        else:
-            values = [None if (text := entry.overrides.get(by)) is None else typed(text) for entry in entries]
-        self._colouring = colouring(by, values)
+        self._colouring = self._coloured(by)
         self._parts |= {
             "keys": keys,
             "by": by,
@@ -153,6 +149,20 @@ class RunCurves:
         ]
         self._parts["note"] = _note(len(drawn), len(self._names), len(self._rows))
         self._parts["empty"] = NOTHING_YET if self._names or not self._rows else NO_RUN_LEFT
+
+    def _coloured(self, by: str) -> Colouring:
+        """Colour the drawn runs among all that are known: a run keeps its colour whatever the filter."""
+        names = list(dict.fromkeys([*_spread(list(self._rows), MOST_READ), *self._drawn]))
+        entries = [self._index[name] for name in names]
+        if by in ("state", "run"):
+            values = [entry.values[by] for entry in entries]
+        else:
+            values = [None if (text := entry.overrides.get(by)) is None else typed(text) for entry in entries]
+        found = colouring(by, values)
+        colours, groups = dict(zip(names, found.colours, strict=True)), dict(zip(names, found.groups, strict=True))
+        shown = {colours[name] for name in self._drawn}
+        legend = [sign for sign in found.legend if sign[2] or sign[1] in shown]
+        return Colouring([colours[name] for name in self._drawn], [groups[name] for name in self._drawn], legend)
 
     def _offer(self, sketches: Mapping[str, Curves]) -> None:
         known = {one: None for name in self._drawn for one in self._rows[name].summary.metrics}
