@@ -207,7 +207,7 @@ def test_one_job_for_each_allocation(on_slurm: Project) -> None:
         (("hydra.launcher.timeout_min=0",), "hydra.launcher.timeout_min must be a whole number, at least 1, but got 0"),
         (("hydra.launcher.setup=[exit 3]",), "ended before its agent connected"),
         (
-            ("hydra.launcher.additional_parameters={WRAP: 1}",),
+            ("+hydra.launcher.additional_parameters={WRAP: 1}",),
             "is not an option of sbatch",
         ),
     ],

@@ -15,8 +15,7 @@ from rank_processes import LOOPBACK, PATIENCE_S, ask
 
 from trainctl.config.changelog import loads
 from trainctl.rundir.events import read_events
-from trainctl.rundir.finding import find_runs
-from trainctl.rundir.paths import RunDir
+from trainctl.rundir.paths import RunDir, find_runs
 from trainctl.rundir.status import read_status, state_of
 
 pytest.importorskip("torch", reason="PyTorch is not installed")

@@ -13,8 +13,7 @@ import pytest
 from rank_processes import LOOPBACK, PATIENCE_S, StartRanks, app_command, ask
 
 from trainctl.config.yaml import loads
-from trainctl.rundir.finding import find_runs
-from trainctl.rundir.paths import RunDir
+from trainctl.rundir.paths import RunDir, find_runs
 from trainctl.rundir.status import state_of
 from trainctl.rundir.summary import summarize
 

@@ -87,6 +87,7 @@ def test_lines_grow_while_a_run_trains_and_only_what_is_new_is_sent(cards: Any, 
     page = cards
     last = "Number(document_label.match(/to ([\\d,]+), from/)[1].replaceAll(',', ''))"
     read = f"element => {{ const document_label = element.getAttribute('aria-label'); return {last}; }}"
+    drawn(page, "loss", r"to [\d,]+, from")
     first = card(page, "loss").get_by_role("img").evaluate(read)
     wait_for(lambda: card(page, "loss").get_by_role("img").evaluate(read) > first + 200, "a longer line")
 
@@ -208,7 +209,7 @@ def sent(tmp_path: Path) -> Iterator[Any]:
     class Sent:
         def __init__(self, stack: ExitStack) -> None:
             self.watcher = Watcher(tmp_path)
-            self.curves = RunCurves(self.watcher, stack, {}, "", lambda _changed: None)
+            self.curves = RunCurves(self.watcher, stack, "")
             self.messages: list[dict[str, Any]] = []
             self.index = RunIndex()
             self.curves.view.send = lambda **parts: self.messages.append(parts)

@@ -26,7 +26,7 @@ from trainctl.rundir.compare import compare
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.summary import summarize
 from trainctl.session.schedule import own_repeats, read_replay, replayed_repeats
-from trainctl.sources.reading import read_source
+from trainctl.sources.kinds import read_source
 
 ROOT = Path(__file__).resolve().parents[2]
 APP = """

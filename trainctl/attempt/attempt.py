@@ -16,7 +16,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, NoReturn
 
-from trainctl.attempt import environment
+from trainctl.attempt import process
 from trainctl.attempt.process import own
 from trainctl.attempt.reservation import Reservation
 from trainctl.config.masking import Masking
@@ -145,7 +145,7 @@ class Attempt:
         begun = time.monotonic()
         attempt = cls(reservation, reservation.start(slot), left, begun)
         attempt.watch(left_by_exit)
-        environment.offer(attempt.run, attempt.seed)
+        process.offer_session(attempt.run, attempt.seed)
         hand_down(given_settings(reservation.settings))
         return attempt
 
@@ -201,7 +201,7 @@ class Attempt:
                 atexit.unregister(finish)
             if own.attempt is self:
                 own.attempt = None
-                environment.withdraw()
+                process.withdraw_offers()
                 hand_down(None)
             if not was_settled:
                 self._tell_of_end()

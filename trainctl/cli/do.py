@@ -22,10 +22,9 @@ from trainctl.errors import RunDirError
 from trainctl.launch import registry
 from trainctl.launch.registry import Launcher, send_signal
 from trainctl.rundir.events import LOOKS, wait_for_answer
-from trainctl.rundir.finding import find_runs
 from trainctl.rundir.inbox import file_request
 from trainctl.rundir.lock import is_locked, is_open_in
-from trainctl.rundir.paths import RunDir
+from trainctl.rundir.paths import RunDir, find_runs
 from trainctl.rundir.status import (
     ALIVE,
     Status,

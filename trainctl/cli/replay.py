@@ -20,13 +20,12 @@ from trainctl.config.overrides import of_one_run, quoted
 from trainctl.errors import RunDirError
 from trainctl.rundir import files
 from trainctl.rundir.compare import Comparison, compare
-from trainctl.rundir.owner import check_owner
 from trainctl.rundir.paths import RunDir, own_dir
 from trainctl.rundir.provenance import THREADS, differences
 from trainctl.rundir.result import read_result
 from trainctl.rundir.status import read_status, seen_of, state_of
 from trainctl.rundir.summary import read_record, summarize
-from trainctl.rundir.version import check_format
+from trainctl.rundir.trust import check_trust
 
 _CONFIG_FLAGS = {"--config-name", "-cn", "--config-path", "-cp", "--config-dir", "-cd"}
 _CALLBACK = "trainctl.callback.TrainctlCallback"
@@ -51,8 +50,7 @@ def replay(
     first step and metric that differ; the exit code is 0 only if it is.
     """
     found = find_run(run)
-    check_owner(found)
-    check_format(found)
+    check_trust(found)
     record = read_record(
         found,
         "executable",

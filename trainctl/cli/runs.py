@@ -19,8 +19,7 @@ from trainctl.examine.examiner import Examiner
 from trainctl.examine.where import chosen, in_order, terms_of
 from trainctl.launch import registry
 from trainctl.rundir.events import count_unread
-from trainctl.rundir.finding import MOST_DIRS, FoundRuns, list_at, search
-from trainctl.rundir.paths import RunDir
+from trainctl.rundir.paths import MOST_DIRS, FoundRuns, RunDir, list_at, search
 from trainctl.rundir.status import FAILED, Seen, format_time
 from trainctl.rundir.summary import Summary, summarize
 from trainctl.rundir.sweep import Queued, read_backlog

@@ -61,21 +61,21 @@ def adopt(
 ) -> list[str]:
     """Set loaded values in the config; every other key stays as it is.
 
-    A value is taken as the config has its key: by its type where it has one, else by the type of its value, as far as
-    `loaded.form` says that types were lost. `???` and what holds an `OMITTED` are left to the config, and so is all of
-    `hydra`, `trainctl` and what is protected. Lists are replaced whole. A key with dashes is the config's key with
+    A value is converted to the type of its key, or to the type of the present value if none is declared, where
+    `loaded.form` says that types were lost. `???`, values with an `OMITTED`, all of `hydra` and `trainctl`, and
+    protected keys are left to the config. Lists are replaced whole. A key with dashes is the config's key with
     underscores where only that is there. prefigure's own options (`imports`, `config_file`, `wandb_config`) are left
     out where the config does not have them.
 
     Args:
         config: changed in place; after an error it must be thrown away.
         loaded: what to set.
-        unknown: what becomes of keys that the config does not have: error, drop, or add.
+        unknown: what to do with keys that the config does not have: error, drop, or add.
         protected: full keys, in parts, that stay as they are with all below them.
         above: where in the whole config `config` stands.
 
     Returns:
-        What was left out, as ends of sentences.
+        What was left out and why, each as the end of a sentence.
 
     Raises:
         SourceError: keys that the config does not have, or values that it cannot take; all are named.

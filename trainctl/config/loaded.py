@@ -15,6 +15,8 @@ from trainctl.config import yaml
 # `exact`: types are as they were; `plain`: a float may have become an int, a NaN null; `text`: all values are text
 Form = Literal["exact", "plain", "text"]
 
+GROUP, UNKNOWN_GROUP = "from", "from_unknown"  # config groups: `+from=KIND/PLACE`, `+from_unknown=drop`
+SCHEME = "trainctl-from"  # of the config source that has them
 _NODE = "trainctl_from"
 
 
@@ -23,15 +25,15 @@ class Loaded:
     """A loaded config and where it came from.
 
     Attributes:
-        source: as it was asked for: `run/outputs/train/Norm_new`.
-        origin: what that was found to be: a run dir and a step, a file, a run on a server.
+        source: as the user wrote it: `run/outputs/train/Norm_new`.
+        origin: where it was found: a run dir with a step, a file, a run on a server.
         values: nested, as OmegaConf takes them: what is text in them is escaped.
         form: how much of its types a value still has.
-        is_own: these are files of the person who runs this, so interpolations in them are meant; in all else, one
-            that the target does not have itself is refused.
-        is_record: a server's record of a run: what tells when and where that ran is left to the config.
+        is_own: the files belong to the user, so their interpolations are meant; in other sources an interpolation that
+            the target does not have itself is refused.
+        is_record: a server's record of a run; keys that depend on when and where it ran stay as the config has them.
         choices: config group -> option, of a run of Hydra; None where it had none.
-        help: dotted key -> what a comment in the file says of it.
+        help: dotted key -> the comment above it in the file.
     """
 
     source: str
@@ -70,7 +72,7 @@ def keep_copies(hydra: DictConfig, loaded: Iterable[Loaded]) -> None:
 def comments_of(copies: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     """Return the comments of sources on keys, by dotted key, from the records of their copies; later sources win.
 
-    A record may be one of a `run.yaml`: what is not text is passed over.
+    The records may come from a `run.yaml`: comments that are not text are skipped.
     """
     found: dict[str, str] = {}
     for each in copies:

@@ -17,8 +17,7 @@ from typing import Any, NamedTuple
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from trainctl.config._omegaconf import is_none
-from trainctl.config.node_path import Place, place_of
+from trainctl.config._omegaconf import Place, is_none, place_of
 from trainctl.errors import ScriptError
 
 _Unroll = Callable[[Any, Any], Any]
@@ -31,7 +30,7 @@ class MetaConfig:
     Attributes:
         project_root: what relative paths are relative to.
         verbose: print each `unroll`.
-        device: where models go that do not say so themselves.
+        device: the device of models that do not name one.
         unrolled: the results so far, by the `id` of their config.
     """
 

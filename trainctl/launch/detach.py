@@ -9,8 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from trainctl.attempt.host import why_no_process
 from trainctl.attempt.output import open_missing_streams
-from trainctl.attempt.process_limit import why_no_process
 from trainctl.errors import JobError, RunDirError, SettingError
 from trainctl.launch.display.report import Outlet
 from trainctl.launch.registry import find

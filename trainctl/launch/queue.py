@@ -7,148 +7,18 @@ import dataclasses
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 from trainctl.compose.job import JobSpec
 from trainctl.config.keys import is_within
 from trainctl.errors import JobError
 from trainctl.launch.display.report import Report
 from trainctl.launch.executor import Executor, Host
-from trainctl.launch.failure import Failure
-from trainctl.launch.hearing import Hearing
-from trainctl.launch.local.channel import Channel, ChannelClosed
+from trainctl.launch.jobs import JobProcess, Jobs
+from trainctl.launch.local.channel import ChannelClosed
 from trainctl.launch.local.claim import APART
-from trainctl.launch.notice import Asked
-from trainctl.launch.slots.slot import Slot
-
-
-@dataclass(slots=True)
-class JobProcess:
-    """The launcher's view of one job's process, from its request to its end.
-
-    Attributes:
-        position: of the job in this `launch()`.
-        host: where the process runs; None for a job that never got one.
-        channel: to the process; None when either side has closed it.
-        path: the run dir, once the job has started there.
-        is_armed: it is composed and waits for a slot.
-        is_ahead: it is run up to its task function before it has a slot.
-        begins_anew: it was sent away to come back later.
-        is_settled: its success is reported; only its process has still to end.
-        waits_for_other: another process runs the same job.
-        answer: the last message, when it was one that ends the job.
-        act_at: when the job is to be ended (monotonic seconds), for the first time or for good.
-        ended_as: why we ended it, if we did.
-        checkpoint: what it was asked to do before it is ended, with its host.
-        hearing: listens to the channel.
-    """
-
-    position: int
-    host: Host | None
-    channel: Channel | None
-    pid: int | None = None
-    path: Path | None = None
-    slot: Slot | None = None
-    started: float | None = None
-    is_armed: bool = False
-    is_ahead: bool = False
-    begins_anew: bool = False
-    is_settled: bool = False
-    waits_for_other: bool = False
-    answer: tuple[str, tuple[Any, ...]] | None = None
-    oom_kills: int | None = None
-    act_at: float | None = None
-    ended_as: Failure | None = None
-    checkpoint: Asked | None = None
-    hearing: Hearing | None = None
-
-    @property
-    def is_here(self) -> bool:
-        """Whether its process runs on this machine."""
-        return self.host is None or self.host.is_local
-
-    @property
-    def waits(self) -> bool:
-        """Whether it has neither begun nor answered."""
-        return self.started is None and self.answer is None
-
-    @property
-    def is_composing(self) -> bool:
-        """Whether it will soon be armed, or answer."""
-        has_more = self.channel is not None and self.started is None and self.slot is None and self.answer is None
-        return has_more and not self.is_armed and not self.waits_for_other
-
-    @property
-    def seconds(self) -> float:
-        """How long it has been running; 0 before its start."""
-        return 0.0 if self.started is None else time.monotonic() - self.started
-
-    def hear(self) -> tuple[str, tuple[Any, ...]]:
-        """Receive one message from the job and update the state; `("closed", ())` after the last one."""
-        assert self.channel is not None
-        try:
-            kind, *rest = self.channel.receive()
-        except ChannelClosed:
-            self.close()
-            return "closed", ()
-        values = tuple(rest)
-        if kind == "armed":
-            self.is_armed, self.waits_for_other = True, False
-        elif kind == "waiting":
-            self.waits_for_other = True
-        elif kind in ("idle", "leaving", "said"):
-            pass
-        elif kind == "started":
-            self.path, self.started = Path(values[0]), time.monotonic()
-        else:
-            self.answer = (kind, values)
-        return kind, values
-
-    def close(self) -> None:
-        """Close our end of the channel; a job that waits for a slot leaves then."""
-        if self.channel is not None:
-            if self.hearing is not None:
-                self.hearing.drop(self.channel.fileno())
-            self.channel.close()
-            self.channel = None
-        self.is_armed = False
-
-
-class Jobs(dict[int, JobProcess]):
-    """All jobs that have a process, by position, and by host; `hearing` listens to their channels."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.hearing = Hearing()
-        self._by_host: dict[Host | None, dict[int, JobProcess]] = {}
-
-    def of(self, host: Host) -> list[JobProcess]:
-        """Return the jobs on a host, in their order."""
-        jobs = self._by_host.get(host, {})
-        return [jobs[position] for position in sorted(jobs)]
-
-    def begin(self, job: JobProcess) -> None:
-        """Add a job that has just got its process."""
-        self[job.position] = job
-        self._by_host.setdefault(job.host, {})[job.position] = job
-        if job.channel is not None:
-            job.hearing = self.hearing
-            self.hearing.add(job.channel.fileno(), job)
-
-    def end(self, position: int) -> JobProcess:
-        """Take out a job whose process is gone, and return it."""
-        job = self.pop(position)
-        of_host = self._by_host[job.host]
-        del of_host[position]
-        if not of_host:
-            del self._by_host[job.host]
-        return job
-
 
 _MOST_ARMED = 4  # composed jobs that wait for a slot: each is a process
-_ALL_S = 5.0  # after which all hosts are looked at
+_FREE_S, _ALL_S = 5.0, 30.0  # between two looks at all hosts: while one has a free slot, and while none has
 _LOOK_S = 1.0  # how long another launcher may wait for a run dir that a job of ours has taken ahead
 
 
@@ -183,8 +53,9 @@ class Queue:
         self._full: set[Host] = set()  # that had no process for one more job
         self._armed: dict[Host, bool] = {}  # with jobs that wait for a slot; whether one of these is run ahead
         self._sent_away: set[int] = set()  # to get a slot on another host, once their processes have ended
-        self._all_at = 0.0
         self._timed: set[Host] = set()  # of these, those that may have a slot though none is given back
+        self._free: set[Host] = set()  # with free slots
+        self._all_at = 0.0
         self.is_held_back = False
 
     def __len__(self) -> int:
@@ -235,37 +106,45 @@ class Queue:
         """Give every free slot to the first composed job on its host, and keep enough of them waiting in `jobs`.
 
         Only hosts on which something has changed are looked at: what a job costs is the same however many there are.
-        All of them are once in `_ALL_S`, so that a change that nobody told of holds no job up for longer.
+        From time to time so are all with free slots, so that a change that nobody told of holds no job up for long.
         """
         now = time.monotonic()
         if now >= self._all_at:
-            self._all_at = now + _ALL_S
-            self._touch_all()
+            free = [host for host in self._executor.hosts if host.pool.free]
+            self._all_at = now + (_FREE_S if free else _ALL_S)
+            self._changed.update(free)
         if self._hosts != self._executor.hosts:
             self._hosts = list(self._executor.hosts)
             self._order = {host: number for number, host in enumerate(self._hosts)}
             self._armed = {host: self._armed[host] for host in self._hosts if host in self._armed}
             self._timed &= self._order.keys()
+            self._free &= self._order.keys()
             self._touch_all()
         if self._before:
             self._touch_all()
         hosts = [host for host in self._changed | self._timed if host in self._order]
         hosts.sort(key=self._order.__getitem__)
         self._changed.clear()
-        for host in hosts:
-            self._give_slots(jobs, host)
+        waiting = {host: [job for job in jobs.of(host) if job.is_armed or job.is_composing] for host in hosts}
+        for host, own in waiting.items():
+            self._give_slots(host, own)
         # first as many as there are free slots anywhere, then some in reserve, for short jobs
         for reserve in (0, _MOST_ARMED):
-            for host in hosts:
-                self._fill(jobs, host, host.pool.free + min(len(host.pool.slots) + 1, reserve))
-        for host in hosts:
-            self._note_armed(jobs, host)
+            for host, own in waiting.items():
+                self._fill(jobs, host, own, host.pool.free + min(len(host.pool.slots) + 1, reserve))
+        for host, own in waiting.items():
+            self._note(host, own)
         if len(self._hosts) > 1:
             self._share_out(jobs)
         self._let_others_in(jobs)
 
-    def _note_armed(self, jobs: Jobs, host: Host) -> None:
-        armed = [job for job in jobs.of(host) if job.is_armed]
+    def _note(self, host: Host, waiting: Sequence[JobProcess]) -> None:
+        """Remember of a host that was served what need not be asked of all hosts each time."""
+        if host.pool.free:
+            self._free.add(host)
+        else:
+            self._free.discard(host)
+        armed = [job for job in waiting if job.is_armed]
         if armed:
             self._armed[host] = any(job.is_ahead for job in armed)
         else:
@@ -275,19 +154,14 @@ class Queue:
         else:
             self._timed.discard(host)
 
-    def _give_slots(self, jobs: Jobs, host: Host) -> None:
-        for job in jobs.of(host):
-            if job.is_composing:
-                return  # jobs start in their order
-            if job.is_armed and not self._give_slot(job, host):
-                return
+    def _give_slots(self, host: Host, waiting: list[JobProcess]) -> None:
+        """Give slots to the jobs that wait on a host, and take them off the list; jobs start in their order."""
+        while waiting and waiting[0].is_armed and self._give_slot(waiting[0], host):
+            del waiting[0]
 
-    def _fill(self, jobs: Jobs, host: Host, most: int) -> None:
-        """Have so many jobs of a host be composed, or wait for a slot."""
-        if not self._left or self.is_held_back:
-            return
-        waiting = sum(job.is_composing or job.is_armed for job in jobs.of(host))
-        while self._left and waiting < most:
+    def _fill(self, jobs: Jobs, host: Host, waiting: list[JobProcess], most: int) -> None:
+        """Begin jobs on a host until so many are composed there, or wait for a slot; add them to the list."""
+        while self._left and not self.is_held_back and len(waiting) < most:
             if not host.takes_one():
                 self._full.add(host)
                 return
@@ -296,14 +170,15 @@ class Queue:
                 return
             self._left.remove(position)
             try:
-                jobs.begin(self._ask_for_process(position, host))
+                job = self._ask_for_process(position, host)
             except JobError:
                 if host.is_local:
                     raise
                 self._left.appendleft(position)
                 host.is_leaving = True  # the agent is gone: the executor is about to say so
                 return
-            waiting += 1
+            jobs.begin(job)
+            waiting.append(job)
 
     def patience_s(self) -> float | None:
         """Return how long nothing has to be looked at here; None: for ever."""
@@ -348,7 +223,7 @@ class Queue:
         """Send away a job that waits for a slot where all are taken, once nothing else is left for a free one."""
         if self._left or all(host.pool.free for host in self._armed):
             return
-        free = sum(host.pool.free for host in self._hosts if host.takes_one())
+        free = sum(host.pool.free for host in self._free if host.takes_one())
         self._sent_away &= jobs.keys()
         free -= len(self._sent_away)
         for host in list(self._armed) if free > 0 else ():

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import copy
 import dataclasses
+import gc
 import math
 import os
 import select
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -23,9 +24,9 @@ from trainctl.launch.again import command_again
 from trainctl.launch.display.report import Report
 from trainctl.launch.executor import Executor, Host
 from trainctl.launch.failure import Failure, is_done_by, judge_death, last_lines, record_failure, stopped
+from trainctl.launch.jobs import JobProcess, Jobs, ask_for_checkpoint
 from trainctl.launch.local import linux
-from trainctl.launch.notice import ask_for_checkpoint
-from trainctl.launch.queue import JobProcess, Jobs, Queue
+from trainctl.launch.queue import Queue
 from trainctl.launch.returns import as_told, failed_return, unpack_return
 from trainctl.launch.secrets import JobSecrets
 from trainctl.launch.settings import LauncherSettings
@@ -81,7 +82,7 @@ class Sweep:
         """
         begun = time.monotonic()
         try:
-            with self._interrupts:
+            with self._interrupts, _old_objects_kept():
                 self._hearing.add(self._interrupts.fileno(), self._interrupts)
                 while self._jobs or (self._queue and not self._wants_no_more):
                     self._look_for_hosts()
@@ -446,3 +447,16 @@ class Sweep:
             self._has_said_wait = True
             why = "interrupted: " if self._interrupts.wants_no_more else ""
             self._report.note(f"{why}no new jobs; waiting for {jobs} (Ctrl-C again ends them)")
+
+
+@contextlib.contextmanager
+def _old_objects_kept() -> Iterator[None]:
+    """Keep the garbage collector from searching again and again what was there before: libraries, the specs of jobs."""
+    if gc.get_freeze_count():  # the program sees to it
+        yield
+        return
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()

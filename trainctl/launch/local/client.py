@@ -14,12 +14,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
-from trainctl.attempt.process_limit import why_no_process
+from trainctl.attempt.host import why_no_process
 from trainctl.errors import JobError
 from trainctl.launch.local.channel import Channel
 from trainctl.launch.local.linux import is_cuda_initialised
-from trainctl.launch.local.spawn import command_of
-from trainctl.launch.local.zygote import Zygote
+from trainctl.launch.local.zygote import Zygote, zygote_command
 
 _MESSAGE_BYTES = 1 << 16
 
@@ -64,16 +63,14 @@ class Starter:
 
     @classmethod
     def spawn(cls) -> Starter:
-        """Start the zygote as a fresh interpreter; its jobs are fresh interpreters too (`local.spawn`).
+        """Start the zygote as a fresh interpreter; its jobs are fresh interpreters too.
 
         Raises:
             JobError: it cannot be started.
         """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
-            process = subprocess.Popen(
-                command_of("zygote", theirs.fileno()), pass_fds=[theirs.fileno()], start_new_session=True
-            )
+            process = subprocess.Popen(zygote_command(theirs), pass_fds=[theirs.fileno()], start_new_session=True)
         except OSError as error:
             raise _no_zygote(error, ours, theirs) from error
         process.returncode = 0  # ours to reap, by `close`; Popen would warn about a process that still runs

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import logging
 import os
+import sys
+import threading
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn, cast
+from typing import Any, NoReturn, cast
 
 from hydra.core.utils import JobStatus
 
@@ -16,16 +20,15 @@ from trainctl.attempt.output import HeldOutput, keep_earlier_log, write_once
 from trainctl.attempt.reservation import Reservation
 from trainctl.compose.job import ComposedJob, JobSpec, SweepContext, compose_job, execute
 from trainctl.errors import TrainctlError
+from trainctl.launch.local import linux
 from trainctl.launch.local.answer import JobAnswer, tell_output
 from trainctl.launch.local.channel import Channel, ChannelClosed
 from trainctl.launch.local.claim import find_or_adopt, reserve, wait_until_free
-from trainctl.launch.local.exit import Remains, leave
 from trainctl.launch.local.late_code import LoadedModules
-from trainctl.launch.local.linux import adopt_orphans, die_with_parent
 from trainctl.launch.local.prestart import NotStarted, when_started
+from trainctl.launch.slots.cores import EVERYONE, POOLS, limit_threads
 from trainctl.launch.slots.host_locks import keep, let_go
 from trainctl.launch.slots.slot import Slot
-from trainctl.launch.slots.threads import EVERYONE, POOLS, limit_threads
 
 
 def become_job(channel: Channel, load_context: Callable[[], SweepContext], *, parent: int, forked: bool) -> NoReturn:
@@ -40,8 +43,8 @@ def become_job(channel: Channel, load_context: Callable[[], SweepContext], *, pa
     output = HeldOutput()  # the terminal is the launcher's, which may be painting on it
     try:
         os.setsid()
-        die_with_parent(parent)
-        adopt_orphans()  # so that the zygote gets them only when we are gone, and knows whose they were
+        linux.die_with_parent(parent)
+        linux.adopt_orphans()  # so that the zygote gets them only when we are gone, and knows whose they were
         try:
             context: SweepContext | TrainctlError = load_context()
         except TrainctlError as error:
@@ -193,3 +196,58 @@ class Job:
             let_go()
             with contextlib.suppress(ChannelClosed):
                 self._channel.send("idle")
+
+
+class Remains:
+    """What a task has left behind in its process, and so whether it still needs its slot after it has returned."""
+
+    def __init__(self) -> None:
+        self._exit_hooks = _count_exit_hooks()
+
+    def are_none(self) -> bool:
+        """Whether nothing of the task will run any more, and nothing outlives this process.
+
+        That is: no thread and no exit hook since this was made, no children, and no hold on a device.
+        """
+        return threading.active_count() == 1 and _count_exit_hooks() <= self._exit_hooks and not _holds_anything()
+
+
+def _count_exit_hooks() -> int:
+    count: Any = getattr(atexit, "_ncallbacks", None)  # private, there since 3.4
+    return -1 if count is None else count()
+
+
+def leave(code: int, channel: Channel, *, is_idle: bool = False) -> NoReturn:
+    """End the process as the interpreter would, without unwinding the frames of the launcher's program.
+
+    Before that, when all went well and nothing of a device is held, say `leaving`: what is left is the kernel's
+    clearing up of memory, which takes longer than the start of the next job.
+
+    Args:
+        code: of the process.
+        channel: to the launcher.
+        is_idle: nothing was left of the task (`Remains`).
+    """
+    with contextlib.suppress(BaseException):  # each step may fail in code that is not ours; the process ends anyway
+        _shut_down_threads()
+        atexit._run_exitfuncs()
+    with contextlib.suppress(BaseException):
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    with contextlib.suppress(BaseException):
+        if code == 0 and (is_idle or not _holds_anything()):
+            let_go()
+            channel.send("leaving")
+    os._exit(code)
+
+
+def _holds_anything() -> bool:
+    """Whether something outlives this process: children, or a device that it holds."""
+    return bool(linux.children()) or linux.holds_device()
+
+
+def _shut_down_threads() -> None:
+    join: Any = getattr(threading, "_shutdown", None)
+    if join is not None:
+        join()

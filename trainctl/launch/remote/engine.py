@@ -15,8 +15,8 @@ from typing import Protocol
 from trainctl.compose.job import SweepContext
 from trainctl.launch.executor import Host
 from trainctl.launch.local.payload import pack_context
-from trainctl.launch.remote.addresses import SEEN, UNSEEN, addresses_in
 from trainctl.launch.remote.hosts import Agents, RemoteStarter
+from trainctl.launch.remote.wire import SEEN, UNSEEN, addresses_in
 from trainctl.launch.settings import LauncherSettings
 from trainctl.rundir import files
 from trainctl.rundir.beat import EVERY_S, Beat, Beating, is_beating

@@ -18,9 +18,8 @@ from typing import Any
 from trainctl.errors import JobError
 from trainctl.launch.executor import Host
 from trainctl.launch.local.channel import Channel, ChannelClosed
-from trainctl.launch.remote.addresses import UNSEEN
 from trainctl.launch.remote.agent import versions
-from trainctl.launch.remote.wire import Address, AgentListener
+from trainctl.launch.remote.wire import UNSEEN, Address, AgentListener
 from trainctl.launch.slots.pool import SlotPool
 from trainctl.launch.slots.slot import Slot
 

@@ -10,7 +10,7 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from trainctl.attempt.host_dir import host_dir
+from trainctl.attempt.host import host_dir
 from trainctl.errors import SettingError
 
 _MUTEX = "mutex"
@@ -59,7 +59,7 @@ class HostLocks:
     Args:
         most: device to the most jobs that it may have; 0 shares with everybody.
         stagger_s: seconds between two starts on one device, whoever starts.
-        directory: in place of the one where all programs of the user meet (`attempt.host_dir`).
+        directory: in place of the one where all programs of the user meet (`attempt.host`).
 
     Raises:
         SettingError: the directory cannot be used.

@@ -12,12 +12,11 @@ from pathlib import Path
 from trainctl.errors import SettingError
 from trainctl.launch.settings import LauncherSettings
 from trainctl.launch.slots.admission import Refusal, Room, RoomSettings
-from trainctl.launch.slots.cores import usable_cores
+from trainctl.launch.slots.cores import thread_environment, usable_cores
 from trainctl.launch.slots.devices import Visible, open_reader, visible_gpus
 from trainctl.launch.slots.gpu import Gpu, GpuReader
 from trainctl.launch.slots.host_locks import Held, HostLocks, Taken
 from trainctl.launch.slots.slot import Slot, asks_for_gpus, make_slots
-from trainctl.launch.slots.threads import thread_environment
 
 
 class MemoryMeter:

@@ -35,9 +35,8 @@ from trainctl.panel.auth.access import (
     refuse,
 )
 from trainctl.panel.auth.password import Credentials, Guesses, parse_basic
-from trainctl.panel.auth.peer import client_of
-from trainctl.panel.auth.rate_limit import Bucket
 from trainctl.panel.server._bokeh import OutputTransform, stream_of
+from trainctl.panel.server.limits import Bucket, client_of
 
 POLICY = "; ".join(
     (

@@ -18,8 +18,7 @@ from trainctl.examine.examiner import Examiner
 from trainctl.examine.row import Row
 from trainctl.panel.data.curves import Curves
 from trainctl.panel.data.run_view import RunFiles, RunRow, RunView
-from trainctl.rundir.finding import Listed, list_at, search
-from trainctl.rundir.paths import RunDir
+from trainctl.rundir.paths import Listed, RunDir, list_at, search
 from trainctl.rundir.sweep import Memory, read_memory
 
 SETTLED_S = 2.0  # a directory changed less long ago may change again within one tick of its file system's clock

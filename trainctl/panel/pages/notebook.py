@@ -85,5 +85,5 @@ def panel_app(directory: str | Path = "outputs", *, may_edit: bool | None = None
     root = Path(os.path.abspath(directory))
     if not root.is_dir():
         raise RunDirError(f"{str(directory)!r} is not a directory; name the one that holds your runs, such as outputs")
-    panel.extension("tabulator", notifications=False, sizing_mode=None)
+    panel.extension(notifications=False, sizing_mode=None)
     return InlineApp(root, may_edit=may_edit)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
@@ -10,22 +11,27 @@ import panel_material_ui as pmui
 
 from trainctl.panel.data.curves import Curves
 from trainctl.panel.data.run_view import RunView
-from trainctl.panel.data.usage import Usage
 from trainctl.panel.data.watcher import Watcher
-from trainctl.panel.pages.run_tabs import RunTabs
 from trainctl.panel.pages.session import may_ask, tick_while_open
-from trainctl.panel.pages.theme import REST, STYLE, frame, message
+from trainctl.panel.pages.theme import REST, STYLE, frame, message, tabs
 from trainctl.panel.widgets import summary
 from trainctl.panel.widgets.actions import ActionBar, label_of
+from trainctl.panel.widgets.config import ConfigTab, ProvenanceTab
 from trainctl.panel.widgets.edits import ChangeTable, EditRow
+from trainctl.panel.widgets.files import FilesTab
 from trainctl.panel.widgets.form import Form
-from trainctl.panel.widgets.log_tail import LogTail
+from trainctl.panel.widgets.log import LogTab, LogTail
 from trainctl.panel.widgets.pending import PendingBar, set_object, set_params
 from trainctl.panel.widgets.plots import Plots
 from trainctl.panel.widgets.requests import Asking, SentRequest
+from trainctl.panel.widgets.summary import Usage
 
 TICK_MS = 250
+FIRST = "run"
+OTHERS = ("config", "overrides", "log", "files")  # tabs
 SLOW_TICKS = 4  # numbers, plots and tabs follow once a second; answers at once
+
+Look = Callable[[RunView], None]
 
 
 def run_page(watcher: Watcher) -> pmui.Page:
@@ -57,7 +63,7 @@ class RunPage:
         self._bar = PendingBar(self._apply, self._discard)
         self._actions = ActionBar(view, self._do)
         self._answers = _pane("", visible=False)
-        self._changes = ChangeTable(view, self._take_back)
+        self._changes = ChangeTable(self._take_back)
         self._plots = Plots(view, self._curves)
         self._tail = LogTail()
         self._tabs = self._with_tabs()
@@ -188,3 +194,45 @@ class RunPage:
 
 def _pane(text: str, *, visible: bool = True) -> Any:
     return panel.pane.HTML(text, stylesheets=[STYLE], sizing_mode="stretch_width", margin=(4, 12), visible=visible)
+
+
+class RunTabs:
+    """Brings what is in sight up to date; what is not in sight costs nothing.
+
+    Args:
+        body: the first tab.
+        look: brings the first tab up to date.
+        seen: returns the run as it was seen last.
+    """
+
+    def __init__(self, watcher: Watcher, name: str, body: Any, look: Look, seen: Callable[[], RunView]) -> None:
+        self._watcher = watcher
+        self._name = name
+        self._seen = seen
+        self._looks: dict[str, Look] = {FIRST: look}
+        self._places = {tab: panel.Column(sizing_mode="stretch_width", margin=0) for tab in OTHERS}
+        self._names = (FIRST, *OTHERS)
+        self.view = tabs(self._names, [body, *self._places.values()])
+        self.view.param.watch(lambda _event: self.look(), ["active"])
+        self.look()  # it is drawn with what is in it
+
+    def look(self) -> None:
+        """Bring the tab that is in sight up to date."""
+        shown, view = self._names[self.view.active], self._seen()
+        if shown not in self._looks:
+            self._looks[shown] = self._make(shown, view)
+        self._looks[shown](view)
+
+    def _make(self, name: str, view: RunView) -> Look:
+        if name == "config":
+            return self._placed(name, made := ConfigTab(self._watcher, self._name, view), made.look)
+        if name == "overrides":
+            return self._placed(name, provenance := ProvenanceTab(), provenance.look)
+        if name == "log":
+            return self._placed(name, log := LogTab(view), log.look)
+        files = FilesTab(view.row.summary.run)
+        return self._placed(name, files, lambda view: files.look(view.masking))
+
+    def _placed(self, name: str, tab: Any, look: Look) -> Look:
+        self._places[name].append(tab.view)
+        return look

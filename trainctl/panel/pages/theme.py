@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import panel
 import panel_material_ui as pmui
 
 from trainctl.panel.html import html, link
-from trainctl.panel.pages import connection
-from trainctl.panel.pages.link import argument, remember
-from trainctl.panel.pages.session import show_failures
-from trainctl.panel.server._bokeh import edit_readonly, unfollowed_busy
+from trainctl.panel.pages.session import argument, remember, show_failures
+from trainctl.panel.server._bokeh import edit_readonly, extended_template, unfollowed_busy
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+
 
 ALL_RUNS = "All runs"
 
@@ -104,6 +107,17 @@ h2.head { font-size: var(--text); margin: 8px 0; }
     + "".join(f".chip.{state} {{ background: {color}; }}\n" for state, color in STATE_COLORS.items())
 )
 
+# of the page itself, outside of all parts: what `connection.js` shows
+_HEAD_STYLE = """
+html[data-dark] body { background: #121212; color-scheme: dark; }
+#trainctl-lost, #trainctl-late { position: fixed; left: 0; right: 0; bottom: 0; z-index: 99999; padding: 8px 16px;
+  background: #8a1c1c; color: #fff; font: 13px/1.45 sans-serif; }
+#trainctl-late { background: #f5d76e; color: #222; z-index: 99997; }
+#trainctl-late button { margin-left: 12px; font: inherit; }
+html[data-lost] body::after { content: ""; position: fixed; inset: 0; z-index: 99998; pointer-events: none;
+  background: #8887; backdrop-filter: grayscale(1); }
+"""
+
 
 def tabs(names: Sequence[str], parts: Sequence[Any], key: str = "tab") -> pmui.Tabs:
     """Return parts as tabs. Which is open stands in the page's address, under `key`; the first one is not mentioned."""
@@ -134,7 +148,7 @@ def frame(title: str, main: list[Any], up: str | None = None) -> pmui.Page:
             busy_indicator=None,
             dark_theme=argument("theme") == "dark",
             site_url="#",
-            template=connection.template(),
+            template=_template(),
         )
         with edit_readonly(page):
             page.busy = False
@@ -145,3 +159,19 @@ def message(text: str, up: str) -> pmui.Page:
     """Return a page that says one sentence and leads to the page of all runs."""
     said = f"<p>{html(text)} {link(up, ALL_RUNS)}</p>"
     return frame("trainctl", [panel.pane.HTML(said, stylesheets=[STYLE], margin=16)])
+
+
+@cache
+def _template() -> Template:
+    """Return Panel's page template with `connection.js` in its head: what an open page does whatever its server does.
+
+    It says within 3 s that its server does not answer, disables the page, reconnects, and keeps theme and scroll.
+    """
+    script = Path(__file__).with_name("connection.js").read_text(encoding="utf-8")
+    return extended_template(
+        "{% extends base %}{% block preamble %}{% raw %}<style>"
+        + _HEAD_STYLE
+        + "</style><script>"
+        + script
+        + "</script>{% endraw %}{{ super() }}{% endblock %}"
+    )

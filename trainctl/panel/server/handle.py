@@ -14,15 +14,15 @@ import logging
 import os
 import socket
 import subprocess
+import sys
 import threading
 import time
 import weakref
 from pathlib import Path
 
 from trainctl.config.settings import PanelSettings
-from trainctl.panel.server.browser import open_apart
 from trainctl.panel.server.launch import Listening, start
-from trainctl.panel.server.shutdown import end_unused, is_server
+from trainctl.panel.server.lifetime import end_unused, is_server
 from trainctl.panel.server.state import PanelDir, ServerRecord
 from trainctl.rundir.lock import is_locked
 
@@ -206,10 +206,22 @@ def _started_or_running(
     if started is None:
         record = _running(place, listening)
         if opens:
-            _children.append(open_apart(place, record.url))
+            _children.append(_open_browser(place, record.url))
         return record, None
     _children.append(started[1])
     return started
+
+
+def _open_browser(place: PanelDir, url: str) -> subprocess.Popen[bytes]:
+    """Open a browser from another process: some browsers do not return, or write on the terminal."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "webbrowser", place.write_opener(url)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        cwd=place.path,
+        start_new_session=True,
+    )
 
 
 def _running(place: PanelDir, listening: Listening) -> ServerRecord:

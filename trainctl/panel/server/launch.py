@@ -24,13 +24,15 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from trainctl import __version__
-from trainctl.attempt.process_limit import why_no_process
+from trainctl.attempt.host import why_no_process
 from trainctl.config.settings import PanelSettings
 from trainctl.errors import RunDirError, SettingError
 from trainctl.panel.auth.front import FRONT_ALONE, PORT, Front
 from trainctl.panel.auth.password import PASSWORD, USER, Credentials
 from trainctl.panel.auth.proxy import Proxy
 from trainctl.panel.server.state import PanelDir, ServerRecord
+
+_BACKLOG = 4096  # connections that wait for the server; where they are too many, the next has to try again in a second
 
 
 def listening_address(address: str, *, has_login: bool = False) -> str:
@@ -224,7 +226,7 @@ def _listen_again(crashed: ServerRecord | None, listening: Listening) -> socket.
 def _listen(address: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     try:
-        return socket.create_server((address, port), family=family, backlog=128)
+        return socket.create_server((address, port), family=family, backlog=_BACKLOG)
     except OSError as error:
         raise OSError(f"trainctl.panel.port={port} on {address} cannot be used: {error.strerror or error}") from error
 

@@ -1,6 +1,6 @@
-"""When the server ends: no run has used it for a while and no page is open, or its directory is gone.
+"""When and how the page's server ends: by itself, once nobody uses the page, or from outside, if it is unused or hangs.
 
-How the server steps back behind the training: a low priority, within its session and of its session.
+Also its low priority, within its session and of its session. Nothing here loads Panel.
 """
 
 from __future__ import annotations
@@ -8,15 +8,22 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable
 
-from trainctl.panel.server.state import PanelDir
+from trainctl.panel.server.state import PanelDir, ServerRecord
+from trainctl.rundir.lock import is_locked
 
 GRACE_S = 2.0
 LOOK_S = 0.25
 STOP_S = 10.0
+USERS_S = 0.2  # the server itself takes the users' lock for a moment now and then
+TERM_S = 15.0  # for a server to end in order: it has stepped back, and the machine may be busy
+KILL_S = 30.0  # for a killed process to be gone
+NICENESS = 10  # a tenth of what a training process gets that wants the same core; less, and nobody could open a page
+OF_SESSION = 5  # a third of what the training's session gets: it may be one of many sessions that want the same core
 
 
 class Lifetime(threading.Thread):
@@ -79,10 +86,6 @@ class Lifetime(threading.Thread):
             os.close(users)
 
 
-NICENESS = 10  # a tenth of what a training process gets that wants the same core; less, and nobody could open a page
-OF_SESSION = 5  # a third of what the training's session gets: it may be one of many sessions that want the same core
-
-
 def step_back() -> None:
     """Go down to `NICENESS`; never up, which only root may."""
     os.nice(max(0, NICENESS - os.nice(0)))
@@ -96,3 +99,51 @@ def step_back_as_session() -> None:
     # no Linux, no such groups, or set too often: then only the process has stepped back
     with contextlib.suppress(OSError), open("/proc/self/autogroup", "w") as file:
         file.write(str(OF_SESSION))
+
+
+def end_unused(place: PanelDir, record: ServerRecord) -> bool:
+    """End the server of a record unless somebody uses it; say whether it is gone.
+
+    The users' lock is held meanwhile, so whoever comes waits for the end, and then starts a server.
+    """
+    users = place.lock(place.users_lock, fcntl.LOCK_EX, patience_s=USERS_S)
+    if users is None:
+        return False
+    try:
+        if place.read_record() != record or not is_server(record):
+            return False
+        place.forget()
+        return _signal(place, record, signal.SIGTERM, TERM_S) or _signal(place, record, signal.SIGKILL, KILL_S)
+    finally:
+        os.close(users)
+
+
+def end_hung(place: PanelDir, record: ServerRecord) -> bool:
+    """Kill a server that hangs; say whether it is gone. False if no server has that pid, or it cannot be killed."""
+    return is_server(record) and _signal(place, record, signal.SIGKILL, KILL_S)
+
+
+def is_server(record: ServerRecord) -> bool:
+    """Whether the process of a record is a page's server: while one is being made it is the one that makes it."""
+    import psutil  # for these rare cases only
+
+    try:
+        return record.is_alive() and psutil.Process(record.pid).cmdline()[1:3] == ["-m", "trainctl.panel"]
+    except (psutil.Error, OSError):
+        return False
+
+
+def _signal(place: PanelDir, record: ServerRecord, number: signal.Signals, patience_s: float) -> bool:
+    """Send a signal and wait for the end: the server's lock is free, or another server has it by now.
+
+    The process may be a zombie of ours for longer.
+    """
+    if is_server(record):
+        with contextlib.suppress(OSError):
+            os.kill(record.pid, number)
+    deadline = time.monotonic() + patience_s
+    while is_locked(place.server_lock) and place.read_record() in (None, record):
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(0.01)
+    return True

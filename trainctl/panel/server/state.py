@@ -15,9 +15,10 @@ import os
 import socket
 import time
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 
-from trainctl.attempt.host_dir import host_dir
+from trainctl.attempt.host import host_dir
 from trainctl.rundir import files
 from trainctl.rundir.lock import opened, take
 from trainctl.rundir.paths import own_dir
@@ -156,6 +157,14 @@ class PanelDir:
             file.write(text)
         os.replace(temporary, path)
 
+    def write_opener(self, url: str) -> str:
+        """Write the file that leads a browser to the page, and return its address: command lines are public."""
+        target = escape(url, quote=True)
+        self.write_private(
+            self.opener, f'<!doctype html><meta http-equiv="refresh" content="0;url={target}"><title>trainctl</title>\n'
+        )
+        return self.opener.as_uri()
+
     def write_record(self, record: ServerRecord) -> None:
         """Write what others need to find the server."""
         self.write_private(self.record, json.dumps(dataclasses.asdict(record)))
@@ -186,7 +195,3 @@ def _may_be_ours(own: Path) -> bool:
         return True  # a file in the place of the root, which whoever uses the path is told
     except OSError:
         return False
-
-
-def _opened(path: Path) -> int:
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)

@@ -17,8 +17,7 @@ from trainctl.panel.data.run_view import RunView
 from trainctl.panel.html import html
 from trainctl.panel.pages.theme import ASIDE, SECTION, STYLE
 from trainctl.panel.widgets.control_row import Control, Controls
-from trainctl.panel.widgets.field import options_of, reason_of, text_of
-from trainctl.panel.widgets.pending import set_object
+from trainctl.panel.widgets.pending import options_of, reason_of, set_object, text_of
 from trainctl.panel.widgets.requests import outcome_of
 from trainctl.rundir.events import LOOKS, latest
 
@@ -49,7 +48,13 @@ class ActionBar:
         own = {name: said for name, said in view.actions.items() if name not in BUILT_IN}
         self._own = {name: OwnAction(name, said, do) for name, said in own.items()}
         self.view = pmui.FlexBox(
-            self._buttons.view, self._told, gap="0px", align_items="center", margin=(0, 12), styles=ASIDE
+            self._buttons.view,
+            self._told,
+            gap="0px",
+            align_items="center",
+            margin=(0, 12),
+            sizing_mode=None,
+            styles=ASIDE,
         )
         self.own = pmui.Card(
             *(action.fields.view for action in self._own.values()),

@@ -9,11 +9,11 @@ from typing import Any
 import panel
 import panel_material_ui as pmui
 
-from trainctl.panel.auth.rate_limit import Bucket
 from trainctl.panel.data.run_view import RunView
 from trainctl.panel.data.watcher import Watcher
 from trainctl.panel.html import html
 from trainctl.panel.pages.theme import STYLE
+from trainctl.panel.server.limits import Bucket
 from trainctl.panel.widgets.actions import action_button, asks_again
 from trainctl.panel.widgets.control_row import Control, Controls
 from trainctl.panel.widgets.pending import FORCE, NOTE, set_object, set_params

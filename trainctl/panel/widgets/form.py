@@ -1,6 +1,6 @@
-"""The form of one run: its keys as a tree of texts, of which the browser makes a widget where one is edited.
+"""The form of one run: its keys as a tree of texts; the browser makes a widget where one is edited.
 
-The browser says what is typed, this side what it means; several edits are asked for in one request.
+The browser says what is typed, this side what it means; several edits make one request.
 """
 
 from __future__ import annotations
@@ -17,8 +17,14 @@ from trainctl.config.controls import Key
 from trainctl.config.keys import join, split
 from trainctl.panel.data.run_view import RunView
 from trainctl.panel.pages.theme import BASE
-from trainctl.panel.widgets.field import MAX_SHOWN, PendingEdit, change_of, options_of, text_of
-from trainctl.panel.widgets.pending import set_params
+from trainctl.panel.widgets.pending import (
+    MAX_SHOWN,
+    PendingEdit,
+    change_of,
+    options_of,
+    set_params,
+    text_of,
+)
 from trainctl.text import number
 
 OWN = "trainctl"

@@ -17,7 +17,7 @@ from trainctl.config.masking import Masking
 from trainctl.errors import RunDirError, UnreadableError
 from trainctl.panel.data.run_view import RunView, Signature, signature
 from trainctl.panel.html import html
-from trainctl.panel.pages.link import argument, remember
+from trainctl.panel.pages.session import argument, remember
 from trainctl.panel.pages.theme import LOG_BUTTON, STATE_COLORS, STYLE
 from trainctl.panel.widgets import ansi
 from trainctl.panel.widgets.control_row import Control, Controls
@@ -32,6 +32,8 @@ from trainctl.rundir.summary import Summary
 JOB = "job"
 LATEST = "latest"
 MAX_COMMANDS = 200
+LINES_BESIDE = 12
+BYTES_BESIDE = 8 * 1024
 
 # beside the log, or above it where there is no room for both; a long list of commands scrolls by itself
 _PLACE = {"flex": "1 1 170px", "min-width": "0"}
@@ -268,3 +270,43 @@ def _found(lines: list[str], words: str) -> tuple[str, str]:
 def _marked(line: str, words: str) -> str:
     parts: list[Any] = re.split(f"({re.escape(words)})", line, flags=re.IGNORECASE)
     return "".join(f"<mark>{html(part)}</mark>" if place % 2 else html(part) for place, part in enumerate(parts))
+
+
+_TAIL_STYLE = (
+    STYLE
+    + ansi.STYLE
+    + """
+pre { margin: 0; padding: 8px 12px; font: var(--small)/1.4 var(--mono); white-space: pre-wrap;
+  overflow-wrap: anywhere; border: 1px solid var(--line); border-radius: 4px; max-height: 220px; overflow: auto; }
+@media (max-width: 1000px) { :host { display: none !important; } }
+"""
+)
+
+
+class LogTail:
+    """The last lines beside a run's curves, where the window has room for them; read again when the log has grown."""
+
+    def __init__(self) -> None:
+        self._seen: Signature | None = None
+        self.view: Any = panel.pane.HTML("", stylesheets=[_TAIL_STYLE], sizing_mode="stretch_width", margin=(4, 12))
+
+    def look(self, view: RunView) -> None:
+        """Show what is new."""
+        log = view.row.summary.run.log
+        seen = signature(log)
+        if seen == self._seen:
+            return
+        self._seen = seen
+        try:
+            lines, _ = read_end(log, view.masking, BYTES_BESIDE)
+        except OSError:
+            lines = []
+        while lines and not lines[-1]:
+            del lines[-1]
+        shown = "\n".join(ansi.to_html(line) for line in lines[-LINES_BESIDE:])
+        text = (
+            f'<pre tabindex="0">{shown}</pre>'
+            if shown
+            else f'<p class="dim">Output of the run, in {html(log.name)}.</p>'
+        )
+        set_object(self.view, f'<h2 class="head">Log</h2>{text}')

@@ -17,7 +17,7 @@ from trainctl.panel.data.run_index import RunIndex
 from trainctl.panel.data.run_view import RunRow
 from trainctl.panel.pages.theme import BASE
 from trainctl.panel.server._bokeh import tell
-from trainctl.panel.widgets.metric_card import NUMBERS
+from trainctl.panel.widgets.cards import NUMBERS
 from trainctl.rundir.fields import number
 from trainctl.text import value as short
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trainctl.errors import TrainctlError
-from trainctl.panel.auth.rate_limit import Bucket
 from trainctl.panel.data.run_view import RunView
 from trainctl.panel.html import html
 from trainctl.panel.pages.session import who_asks
+from trainctl.panel.server.limits import Bucket
 from trainctl.rundir.edits import reading
 from trainctl.rundir.events import LOOKS, Event, latest
 from trainctl.rundir.inbox import file_request

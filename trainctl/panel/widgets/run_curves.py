@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 from urllib.parse import quote
@@ -15,9 +15,9 @@ from trainctl.panel.data.line_groups import PALETTE, Colouring, bands, colouring
 from trainctl.panel.data.run_index import RunIndex, typed
 from trainctl.panel.data.run_view import RunRow
 from trainctl.panel.data.watcher import Watcher
+from trainctl.panel.pages.session import remember
 from trainctl.panel.pages.theme import BASE
-from trainctl.panel.widgets.metric_card import MetricCards, Sent
-from trainctl.rundir.fields import number
+from trainctl.panel.widgets.cards import Cards, Sent, range_of, remember_settings, settings_of_link
 from trainctl.text import changed
 
 MOST_LINES = 100
@@ -38,28 +38,18 @@ class RunCurves:
     Args:
         watcher: reads the runs.
         stack: what is open for as long as the page is.
-        settings: of the cards, from the link.
-        by: the key that colours tell; empty: the first that is swept.
-        remember: is called with what a person has set.
+        by: the key that decides the colours; empty: the first that is swept.
+        height_of_all: whether all cards are shown, however many; else they scroll.
     """
 
-    def __init__(
-        self,
-        watcher: Watcher,
-        stack: ExitStack,
-        settings: Mapping[str, Any],
-        by: str,
-        remember: Callable[[dict[str, Any]], None],
-        *,
-        height_of_all: bool = False,
-    ) -> None:
+    def __init__(self, watcher: Watcher, stack: ExitStack, by: str, *, height_of_all: bool = False) -> None:
         self._watcher = watcher
         self._watching = stack.enter_context(ExitStack())
-        self._remember = remember
         self._wanted_by = by
         self._is_ready = False
         self._in_sight: list[str] = []
-        self._range: tuple[float, float] | None = None
+        settings = settings_of_link()
+        self._range: tuple[float, float] | None = settings["range"]
         self._index = RunIndex()
         self._rows: Mapping[str, RunRow] = {}
         self._names: list[str] = []
@@ -71,8 +61,8 @@ class RunCurves:
         self._sent: dict[tuple[str, str], tuple[Mark, int]] = {}
         self._sent_bands: dict[str, object] = {}
         self._colouring = Colouring([], [], [])
-        self.view = MetricCards(
-            settings=dict(settings),
+        self.view = Cards(
+            settings=settings,
             height_of_all=height_of_all,
             stylesheets=[BASE],
             sizing_mode="stretch_width",
@@ -106,14 +96,15 @@ class RunCurves:
         elif kind == "visible" and isinstance(what.get("metrics"), list):
             self._in_sight = [one for one in what["metrics"] if isinstance(one, str)][:MOST_METRICS]
         elif kind == "range":
-            self._range = _range(what.get("range"))
+            self._range = range_of(what.get("range"))
+            remember_settings({"range": self._range})
             self._forget()
         elif kind == "by" and isinstance(what.get("by"), str):
             self._wanted_by = what["by"]
             self._arrange()
-            self._remember({"by": self._wanted_by})
+            remember(by=self._wanted_by or None)
         elif kind == "settings" and isinstance(what.get("settings"), dict):
-            self._remember(what["settings"])
+            remember_settings(what["settings"])
         self._send()
 
     def _forget(self) -> None:
@@ -264,16 +255,6 @@ def _telling(index: RunIndex) -> str:
     }
     having = {key: len(known) for key, known in texts.items() if len(set(known)) > 1}
     return max(having, key=having.__getitem__) if having else "run" if len(index) <= len(PALETTE) else "state"
-
-
-def _range(given: object) -> tuple[float, float] | None:
-    """Return two numbers in order, of what a browser sent; None for anything else."""
-    if not isinstance(given, list) or len(given) != 2:
-        return None
-    ends = [number(one) for one in given]
-    if ends[0] is None or ends[1] is None or not ends[0] < ends[1]:
-        return None
-    return float(ends[0]), float(ends[1])
 
 
 def _spread(names: Sequence[str], most: int) -> list[str]:
