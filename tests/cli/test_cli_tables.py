@@ -13,9 +13,9 @@ from pseudo_terminal import on_terminal
 from screen import Screen
 
 from trainctl import text
-from trainctl.cli import grid, place, terminal
+from trainctl.cli import place, terminal
 from trainctl.cli.app import app
-from trainctl.cli.grid import Column
+from trainctl.cli.terminal import Column
 from trainctl.errors import RunDirError
 from trainctl.examine import varying
 from trainctl.rundir import files
@@ -237,10 +237,10 @@ def test_grid_keeps_the_important_columns() -> None:
         Column("small", ["s"], rank=4),
         Column("last", ["l"], rank=3),
     ]
-    assert [column.title for column in grid.fit(columns, 20)] == ["name"]
-    assert [column.title for column in grid.fit(columns, 33)] == ["name", "small", "last"]
-    assert [column.title for column in grid.fit(columns, 62)] == ["name", "wide"]
-    assert [column.title for column in grid.fit(columns, 200)] == ["name", "wide", "small", "last"]
+    assert [column.title for column in terminal.fit(columns, 20)] == ["name"]
+    assert [column.title for column in terminal.fit(columns, 33)] == ["name", "small", "last"]
+    assert [column.title for column in terminal.fit(columns, 62)] == ["name", "wide"]
+    assert [column.title for column in terminal.fit(columns, 200)] == ["name", "wide", "small", "last"]
 
 
 def test_amount_of_a_foreign_time_is_empty() -> None:

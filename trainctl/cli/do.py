@@ -14,9 +14,9 @@ from typing import Annotated, Any
 import typer
 
 from trainctl.cli import terminal
-from trainctl.cli.grid import Column, print_grid
 from trainctl.cli.place import ROOT, RunArgument, find_run, shown
 from trainctl.cli.request import REFUSAL_S, parse_pairs
+from trainctl.cli.terminal import Column, print_grid
 from trainctl.config import yaml
 from trainctl.errors import RunDirError
 from trainctl.launch import registry

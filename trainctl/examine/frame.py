@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from trainctl.examine.cells import exact, is_number
-from trainctl.examine.columns import apart, same
+from trainctl.examine.columns import apart, exact, is_number, same
 from trainctl.rundir import files
 from trainctl.rundir.fields import as_float
 
