@@ -46,6 +46,10 @@ def test_failed_command_stops_the_run_and_names_itself_and_a_second_run_finishes
     pipeline.write(commands, x=1)
     failed = pipeline.run()
     assert failed.returncode == 1
+    again = re.search(r"again: (.*)", failed.stderr)
+    assert again is not None
+    assert re.search(r"trainctl run --config params.yaml .*hydra.launcher.slots=2$", again[1]), again[1]
+    assert "hydra.callbacks" not in again[1]
     assert pipeline.states() == {"train": "done", "avg": "failed", "test": "queued"}
     log = pipeline.run_dir() / "avg.log"
     assert pipeline.status()["reason"] == f"command 'avg' ended with exit code 1; its log is {log}"
