@@ -94,7 +94,7 @@ test: $(VENV)/.installed-dev chromium ## run the tests that take minutes: real s
 	$(BIN)/python -m pytest -n $(WORKERS) -m 'not slow and not long' --ignore=tests/cluster $(PYTEST_ARGS)
 
 test-main: $(VENV)/.installed-dev chromium nginx
-	$(BIN)/python -m pytest -n $(WORKERS) -m 'not long' --ignore=tests/cluster $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) -m 'not long' --durations=20 --ignore=tests/cluster $(PYTEST_ARGS)
 
 test-all: test-hydra14-all $(VENV)/.installed-dev chromium ## run everything, with many examples and new random kills: for a night
 	@echo "seeds from $(FAULT_SEED) on, $(FAULT_ROUNDS) rounds"
