@@ -180,6 +180,10 @@ def test_table_has_a_column_for_what_varies(cli: Cli, tmp_path: Path) -> None:
         ["Norm_batch", "batch", "0.5", "0.25", "1", "min"],
         ["Norm_new", "new", "0.75", "0.25", "1", "min"],
     ]
+    for name in ("Norm_new", "Norm_batch"):
+        (tmp_path / "outputs" / name / "metrics.jsonl").write_text('{"step": 1, "t": 1.0, "norm": 0.5}\n')
+    heads = cli("table", "outputs").stdout.splitlines()[0].split("\t")
+    assert heads == ["name", "norm", "result", "reason", "norm (metric)", "edits", "took"]
     finished(tmp_path / "outputs" / "Norm_bad", "norm=bad", "task.steps=9", state="failed", reason="boom")
     assert cli("table", "outputs").stdout.splitlines()[1].split()[:4] == ["Norm_bad", "failed", "bad", "boom"]
     assert [row["varying"] for row in json.loads(cli("table", "outputs", "--json").stdout)] == [

@@ -25,7 +25,7 @@ from trainctl.cli.runs import (
     tell_left_out,
 )
 from trainctl.examine.cells import constants_line
-from trainctl.examine.columns import at_end, parameters, varying
+from trainctl.examine.columns import apart, at_end, parameters, varying
 from trainctl.examine.examiner import MOST_COLUMNS, Examiner
 from trainctl.examine.row import Row
 from trainctl.examine.where import chosen, in_order, terms_of
@@ -156,7 +156,8 @@ def _columns(named: Mapping[str, Row], differing: Mapping[str, Sequence[Any]]) -
     columns.append(Column("reason", reasons, rank=1, styles=[_style(row) for row in rows]))
     for place, name in enumerate(_first(name for row in rows for name in row.metrics)):
         cells = [amount.number(row.value(name)) if name in row.metrics else "" for row in rows]
-        columns.append(Column(name, cells, rank=3 + place if place < 3 else 100 + place, is_right=True))
+        head = apart(name, [column.title for column in columns], "metric")
+        columns.append(Column(head, cells, rank=3 + place if place < 3 else 100 + place, is_right=True))
     return [
         *columns,
         edits_column([(row.run, row.edits, None) for row in rows], rank=7),

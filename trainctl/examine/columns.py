@@ -1,9 +1,10 @@
-"""The parameters in which runs differ."""
+"""The parameters in which runs differ, and the heads of columns."""
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -162,6 +163,16 @@ def at_end(constants: Mapping[str, Any], ends: Sequence[Mapping[str, Any]]) -> d
     """
     values = {key: [end.get(key, value) for end in ends] for key, value in constants.items()}
     return {key: known[0] for key, known in values.items() if len(set(map(same, known))) == 1}
+
+
+def apart(head: str, taken: Collection[str], kind: str, *, parts: Sequence[str] = ("",)) -> str:
+    """Return a column's head that no other column has; nor, with `parts` after it, those that belong to it.
+
+    >>> apart("lr", ["run"], "metric"), apart("lr", ["lr"], "metric"), apart("lr", ["lr", "lr (metric)"], "metric")
+    ('lr', 'lr (metric)', 'lr (metric 2)')
+    """
+    names = itertools.chain([head, f"{head} ({kind})"], (f"{head} ({kind} {at})" for at in itertools.count(2)))
+    return next(name for name in names if not any(name + part in taken for part in parts))
 
 
 def _place(group: str) -> str:
