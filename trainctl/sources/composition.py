@@ -1,4 +1,4 @@
-"""How sources come into a composition: after all files and the options they choose, before what the command line says.
+"""How sources enter a composition: after all files and the options that these choose, before the command line.
 
 Hydra merges the configs of a defaults list in their order, without asking whether the keys are there. A composition
 with a source differs in two steps: the defaults list, because a run that had chosen `norm=new` is to be continued with
@@ -99,7 +99,7 @@ def create_defaults_list(
 
 
 def compose(loader: Any, defaults: list[Any], repo: Any) -> DictConfig:
-    """Merge the configs of a defaults list as Hydra does; then put in what the sources say, in their order.
+    """Merge the configs of a defaults list as Hydra does; then set the values of the sources, in their order.
 
     Raises:
         ConfigCompositionException: a source does not fit the config.
