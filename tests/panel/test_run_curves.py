@@ -17,7 +17,7 @@ from made_sweep import make_run, make_sweep
 
 from trainctl.config.changelog import Changelog, Edit, dumps
 from trainctl.panel.data.curves import thinned
-from trainctl.panel.data.line_groups import OTHER, PALETTE, bands, colouring, in_order
+from trainctl.panel.data.line_groups import OTHER, PALETTE, RAMP, bands, colouring, in_order
 
 in_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed on this machine")
 
@@ -183,6 +183,16 @@ def test_colours_tell_words_and_numbers() -> None:
     spread = colouring("lr", [10.0**-at for at in range(30)])
     assert [(text, kind) for text, _, kind in spread.legend] == [("1e-29 to 1", "ramp")]
     assert 2 <= len(set(spread.groups)) <= 6
+
+
+@pytest.mark.parametrize("extreme", [1e30, -1e9, 5.0])
+def test_one_extreme_number_leaves_the_others_their_colours(extreme: float) -> None:
+    values = [0.1 + at / 100 for at in range(20)]
+    coloured = colouring("lr", [*values, extreme])
+    assert len(set(coloured.colours[:-1])) == 20
+    assert coloured.colours[:-1] == colouring("lr", values).colours
+    assert coloured.colours[-1] in (RAMP[0], RAMP[-1])
+    assert [text for text, _, _ in coloured.legend] == ["0.1 to 0.29, 1 beyond"]
 
 
 def test_bands_hold_the_middle_and_the_tenths_of_each_group() -> None:

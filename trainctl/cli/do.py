@@ -145,6 +145,8 @@ def stop(
 ) -> None:
     """Stop a sweep: no more jobs start, and running ones may finish (a second stop, or --now, ends them).
 
+    It is stopped on the machine of its launcher, wherever its jobs run.
+
     Stop a run: all of its processes get SIGTERM, and are killed if they do not end. Its launcher goes on.
     A run on Slurm or Ray is ended by the agent on its node, from wherever this is said.
     `trainctl do RUN stop` asks its training loop to end by itself instead.

@@ -107,7 +107,7 @@ class RayEngine:
         for reference in ended:
             name = names[reference]
             self._why[name] = self._outcome(reference)
-            self._actors.pop(name)
+            self._actors.pop(name, None)  # else the launcher has just asked how it ended
         return set(self._actors)
 
     def queued(self, agent: str) -> Queued | None:

@@ -31,13 +31,27 @@ from trainctl.launch.slots.host_locks import keep, let_go
 from trainctl.launch.slots.slot import Slot
 
 
-def become_job(channel: Channel, load_context: Callable[[], SweepContext], *, parent: int, forked: bool) -> NoReturn:
+def become_job(
+    channel: Channel,
+    load_context: Callable[[], SweepContext],
+    *,
+    parent: int,
+    forked: bool,
+    modules: LoadedModules | None = None,
+) -> NoReturn:
     """Run a job in this process, then end the process.
 
     Messages to the launcher: `armed(path)`, `waiting(path)`, `started(path, attempt, passed)`,
     `same(number, path)`, `skipped(path, loss, return, change, is_shared, stopped)`, `late(files)`, `idle()`,
     `ended(failure or None, return, stopped)`, `said(what a job has printed that has no log)`, `leaving()`. From it: the
     `JobSpec`, then `Slot`s.
+
+    Args:
+        channel: to the launcher.
+        load_context: returns what all jobs share.
+        parent: the process id of the zygote.
+        forked: the zygote was forked from the launcher, so both know the same classes.
+        modules: what the zygote had loaded; None: looked up here.
     """
     code, job = 1, None
     output = HeldOutput()  # the terminal is the launcher's, which may be painting on it
@@ -50,7 +64,7 @@ def become_job(channel: Channel, load_context: Callable[[], SweepContext], *, pa
         except TrainctlError as error:
             context = error
         (spec,) = channel.receive()
-        job = Job(channel, context, spec, forked, output)
+        job = Job(channel, context, spec, forked, output, modules)
         code = job.run()
     except ChannelClosed:
         code = 1  # the launcher is gone, or wants no more of us
@@ -75,6 +89,7 @@ class Job:
         spec: JobSpec,
         forked: bool,
         output: HeldOutput,
+        modules: LoadedModules | None,
     ) -> None:
         self._channel = channel
         self._context = context
@@ -87,14 +102,16 @@ class Job:
         self._has_succeeded = self.is_idle = False
         self._answer = JobAnswer(channel, spec, forked, output)
         self._passed = ""
-        self._modules = LoadedModules(forked=forked)
+        self._modules = modules
 
     def run(self) -> int:
         """Return the exit code of the process."""
         try:
-            if not isinstance(self._context, TrainctlError):
-                return self._run_composed(self._context, compose_job(self._context, self._spec))
-            return self._answer.not_begun(self._context)
+            if isinstance(self._context, TrainctlError):
+                return self._answer.not_begun(self._context)
+            begun, script = self._context.begun, self._context.program.script
+            self._modules = self._modules or LoadedModules(begun, script, are_launchers=self._forked)
+            return self._run_composed(self._context, compose_job(self._context, self._spec))
         except ChannelClosed:
             raise
         except Exception as error:  # noqa: BLE001  # nothing of the task has run: whatever it is stands in its way
@@ -156,13 +173,14 @@ class Job:
         if self._attempt is None:  # Hydra failed in its own part
             self._attempt = Attempt.start(reservation, left_by_exit="interrupted")
             self._output.give_to(run.log)
-        self._tell_late_code(context, self._attempt)
+        self._tell_late_code(self._attempt)
         self._has_succeeded = not self._attempt.is_done and returned.status is JobStatus.COMPLETED
         return self._answer.finish(self._attempt, returned, self._give_slot_back)
 
-    def _tell_late_code(self, context: SweepContext, attempt: Attempt) -> None:
+    def _tell_late_code(self, attempt: Attempt) -> None:
         """Report modules that the task has loaded in a newer version than earlier jobs."""
-        files = self._modules.changed_since(context.begun, context.program.script)
+        assert self._modules is not None
+        files = self._modules.changed()
         if files:
             with contextlib.suppress(OSError):  # a full disk: it is reported on the terminal
                 attempt.update_run_yaml(changed_code=files)

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import importlib
 import io
+import sys
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -40,6 +42,7 @@ def rehearse(context: SweepContext) -> None:
     before = hydra_config.cfg
     try:
         with contextlib.suppress(Exception):  # only time is lost
+            _import_late_parts()
             for _ in range(_ROUNDS):
                 _walk(copy.deepcopy(context.config))
                 linux.holds_device()
@@ -67,3 +70,11 @@ def _walk(config: DictConfig) -> None:
     identity(made_up, settings.identity.exclude)
     OmegaConf.to_container(made_up, resolve=True)
     yaml.loads(yaml.dumps({**machine_facts(), "overrides": []}))
+
+
+def _import_late_parts() -> None:
+    """Import what each job would otherwise import on its slot, to seed it, before its first line runs."""
+    if "numpy" in sys.modules:
+        for name in ("numpy.random", "threadpoolctl"):
+            with contextlib.suppress(ImportError):
+                importlib.import_module(name)

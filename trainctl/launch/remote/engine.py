@@ -7,11 +7,13 @@ import math
 import os
 import signal
 import socket
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from trainctl.attempt.host import start_thread
 from trainctl.compose.job import SweepContext
 from trainctl.launch.executor import Host
 from trainctl.launch.local.payload import pack_context
@@ -56,7 +58,7 @@ class Engine(Protocol):
         ...
 
     def alive(self) -> set[str]:
-        """Return the ids of waiting and running agents."""
+        """Return the ids of waiting and running agents. It may take seconds, and is called in a thread of its own."""
         ...
 
     def queued(self, agent: str) -> Queued | None:
@@ -96,6 +98,7 @@ class AgentExecutor:
         self._met: set[str] = set()  # whose agents have come
         self._lost = 0
         self._looked = -math.inf
+        self._question: _Question | None = None
         self._left = 0
         self.notice_s, self.most_moves = engine.notice_s, engine.most_moves
         self.threads: Mapping[str, str] = {}  # each agent sees to it
@@ -110,6 +113,8 @@ class AgentExecutor:
     @property
     def patience_s(self) -> float | None:
         """Seconds after which to look though nothing has been heard."""
+        if self._question is not None:
+            return _LOOK_S  # its answer wakes the launcher
         wait = _CALM_S if self.hosts and not self._left and not self._lost_hosts() else _LOOK_S
         return max(0.0, self._looked + wait - time.monotonic())
 
@@ -117,18 +122,25 @@ class AgentExecutor:
         return {}
 
     def filenos(self) -> Sequence[int]:
-        return self._agents.filenos()
+        return [*self._agents.filenos(), *([self._question.fileno()] if self._question is not None else [])]
 
     def look(self, left: int) -> Sequence[str]:
         """Take in agents that have come, ask the engine about the others, and have it start what the jobs can use."""
         self._left = left
         lines = self._hear()
-        if time.monotonic() - self._looked < _LOOK_S * 0.9:
-            return lines
-        self._looked = time.monotonic()
-        self._release(left)
-        asked = time.monotonic()
-        before, self._alive = self._alive, self._engine.alive()
+        if self._question is None and time.monotonic() - self._looked >= _LOOK_S * 0.9:
+            self._looked = time.monotonic()
+            self._release(left)
+            self._question = _Question(self._engine.alive)
+        if self._question is not None and self._question.is_answered:
+            question, self._question = self._question, None
+            lines += self._heed(question.answer(), question.asked, left)
+        return lines
+
+    def _heed(self, alive: set[str], asked: float, left: int) -> list[str]:
+        """Act on which agents there were at a time (monotonic seconds); return lines to show."""
+        lines = []
+        before, self._alive = self._alive, alive
         for starter, name in self._lost_hosts():
             since = starter.lost_at or 0.0
             if (since < asked and not self._engine.may_live(name)) or time.monotonic() - since > _GONE_S:
@@ -177,6 +189,8 @@ class AgentExecutor:
         """End all agents, and cancel those that have not begun."""
         self._address.unlink(missing_ok=True)
         self._beating.close()
+        if self._question is not None:
+            self._question.close()
         self._agents.close()
         self.hosts.clear()
         is_last = not self._count_others()
@@ -231,6 +245,46 @@ class AgentExecutor:
         staying = [host for host in self.hosts if not host.is_full]
         free = sum(host.pool.free for host in staying)
         return len(staying) + math.ceil(max(0, left - free) / (self._engine.jobs_each or self._engine.slots_each))
+
+
+class _Question:
+    """A question to the engine, asked in a thread, so that no device idles while a busy controller thinks.
+
+    Attributes:
+        asked: when, in monotonic seconds.
+        is_answered: `answer` returns at once.
+    """
+
+    def __init__(self, ask: Callable[[], set[str]]) -> None:
+        self.asked = time.monotonic()
+        self.is_answered = False
+        self._ask = ask
+        self._found: set[str] | Exception = set()
+        self._read, self._write = os.pipe()
+        start_thread(threading.Thread(target=self._run, name="trainctl-engine", daemon=True), "the look at the cluster")
+
+    def fileno(self) -> int:
+        """Readable once it is answered."""
+        return self._read
+
+    def answer(self) -> set[str]:
+        """Return the answer, or raise what the engine has raised."""
+        self.close()
+        if isinstance(self._found, Exception):
+            raise self._found
+        return self._found
+
+    def close(self) -> None:
+        """Hear no more of it."""
+        os.close(self._read)
+
+    def _run(self) -> None:
+        try:
+            self._found = self._ask()
+        except Exception as error:  # noqa: BLE001  # whatever it is, the launcher is to meet it
+            self._found = error
+        self.is_answered = True
+        os.close(self._write)
 
 
 _numbers = itertools.count(1)  # one process may have several executors

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,7 +80,8 @@ def colouring(key: str, values: Sequence[Any]) -> Colouring:
             legend.append(("others", OTHER, ""))
         groups = [text if text in colours else "others" if text else f"without {key}" for text in texts]
         return Colouring([colours.get(text, OTHER) for text in texts], groups, legend)
-    place = _placed(numbers)
+    inner = _inner(numbers)
+    place = _placed(inner)
     colours_of = {one: _on_ramp(place(one)) for one in numbers}
     distinct = sorted(colours_of)
     if len(distinct) <= MOST_BANDS:
@@ -88,7 +89,8 @@ def colouring(key: str, values: Sequence[Any]) -> Colouring:
         groups = [f"{key}={number(one)}" if _is_number(one) else f"without {key}" for one in values]
     else:
         ramp = f"linear-gradient(90deg, {', '.join(RAMP)})"
-        legend = [(f"{number(distinct[0])} to {number(distinct[-1])}", ramp, "ramp")]
+        beyond = f", {len(numbers) - len(inner)} beyond" if len(numbers) > len(inner) else ""
+        legend = [(f"{number(inner[0])} to {number(inner[-1])}{beyond}", ramp, "ramp")]
         groups = _binned(key, values, distinct)
     return Colouring([colours_of[one] if _is_number(one) else OTHER for one in values], groups, legend)
 
@@ -106,10 +108,25 @@ def _binned(key: str, values: Sequence[Any], distinct: Sequence[float]) -> list[
     return [name(one) for one in values]
 
 
-def _placed(numbers: Sequence[float]) -> Any:
-    low, high = min(numbers), max(numbers)
+def _inner(numbers: Sequence[float]) -> list[float]:
+    """Return the numbers in order, without those so far out that all others would have one colour beside them.
+
+    >>> _inner([1.0, 2.0, 3.0, 4.0, 5.0, -1e9]), _inner([0.1, 0.01, 0.001, 1e30, 0.1]), _inner([1.0, 1.0, 1.0, 50.0])
+    ([1.0, 2.0, 3.0, 4.0, 5.0], [0.001, 0.01, 0.1, 0.1], [1.0, 1.0, 1.0, 50.0])
+    """
+    known = sorted(numbers)
+    scale: Callable[[float], float] = math.log if known[0] > 0 else float
+    cut = max(1, len(known) // 10) if len(known) > 3 else 0
+    ten, ninety = scale(known[cut]), scale(known[-1 - cut])
+    reach = 3 * (ninety - ten)
+    return [one for one in known if ten - reach <= scale(one) <= ninety + reach] if reach else known
+
+
+def _placed(inner: Sequence[float]) -> Callable[[float], float]:
+    """Return what places a number on the ramp: between 0 and 1, or beyond where it is none of the inner ones."""
+    low, high = inner[0], inner[-1]
     if low > 0 and high / low > 20:
-        return lambda one: (math.log(one) - math.log(low)) / (math.log(high) - math.log(low))
+        return lambda one: (math.log(one) - math.log(low)) / (math.log(high) - math.log(low)) if one > 0 else -1.0
     return lambda one: (one - low) / (high - low) if high > low else 0.5
 
 
