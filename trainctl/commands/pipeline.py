@@ -89,7 +89,7 @@ def _run(config: DictConfig) -> None:
 
 
 def _size(error: OSError, line: CommandLine) -> str:
-    """Say how long a command is that is too long."""
+    """Return the size of a command that is too long, for the end of a sentence; else nothing."""
     is_too_long = error.errno == errno.E2BIG
     return f" ({len(line.text.encode()):,} bytes); let it read values from a file" if is_too_long else ""
 

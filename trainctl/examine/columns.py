@@ -97,9 +97,9 @@ class Parameters:
         return bool(self._config) or key in self.overridden
 
     def is_own(self, key: str) -> bool:
-        """Whether the value is no parameter but tells of this run alone: its own directory, or text still to be filled.
+        """Whether the value is not a parameter but specific to this run: a path in its own directory, or a template.
 
-        Such texts are the commands of `trainctl run`, what Hydra's record has of an interpolation, and `???`.
+        Templates are the commands of `trainctl run`, interpolations in Hydra's record, and `???`.
 
         >>> run = Parameters({"out": "/x/outputs/train/Lr_1/ckpt", "n": "a/b"}, [], {}, Path("/x/outputs/train/Lr_1"))
         >>> run.is_own("out"), run.is_own("n")
@@ -134,9 +134,9 @@ class Parameters:
 def parameters(runs: Sequence[Parameters]) -> tuple[dict[str, list[Any]], dict[str, Any]]:
     """Return the parameters in which runs differ, with each run's value, and those that are the same in all.
 
-    A run that has no config (yet) does not make the others differ. Overridden keys come first. What lies below a swept
-    config group is left out, the group says it; and so are our own settings, but for those that were overridden and
-    change what comes out (the seed, a replay); and so is what tells of the run alone, in all runs that know it.
+    A run that has no config (yet) does not make the others differ. Overridden keys come first. Left out are keys below
+    a swept config group, which stands for them; settings of trainctl, except overridden ones that change the result
+    (the seed, a replay); and values that are specific to each run.
     """
     overridden = dict.fromkeys(key for run in runs for key in run.overridden)
     differing: dict[str, list[Any]] = {}
@@ -157,7 +157,7 @@ def parameters(runs: Sequence[Parameters]) -> tuple[dict[str, list[Any]], dict[s
 
 
 def at_end(constants: Mapping[str, Any], ends: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return what is the same in all runs as it was at their ends; what edits have made differ is left out.
+    """Return the constants as they were at the end of the runs, without those that edits have made differ.
 
     >>> at_end({"lr": 0.1, "wd": 0.0, "steps": 9}, [{"lr": 0.5, "wd": 1.0}, {"wd": 1.0}])
     {'wd': 1.0, 'steps': 9}
