@@ -99,7 +99,7 @@ def recording(long: bool) -> Figure:
     figure = Figure(
         "recording",
         "What recording costs a training of real size",
-        f"A ResNet of {found['parameters'] / 1e6:.1f} million parameters, batches of {found['batch']} images of 32 x 32, PyTorch on the "
+        f"A ResNet of {found['parameters'] / 1e6:.1f} million parameters, batches of {found['batch']} images of 32 x 32, PyTorch on one thread of the "
         f"processor; {found['pairs']} pairs of {found['steps']} steps each, with and without `live.step()`, reads of two keys and "
         "`live.log()` of three numbers, in one process.",
         ["", "steps/s", "beside plain"],
