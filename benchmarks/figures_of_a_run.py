@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from figure import Figure, Rounds, known, times
-from rivals import INSTALLS, RIVALS, measure
+from rivals import RIVALS, measure
 
 HERE = Path(__file__).resolve().parent
 OURS = "trainctl"
@@ -168,6 +168,3 @@ def _write_ms(count: int) -> float:
             (Path(folder) / "new").replace(Path(folder) / "request.yaml")
             taken.append((time.perf_counter() - began) * 1000)
     return statistics.median(taken)
-
-
-VERSIONED = tuple(INSTALLS)
