@@ -31,7 +31,7 @@ from trainctl.rundir.paths import RunDir
 from trainctl.rundir.provenance import Start
 from trainctl.session.start_check import check_start, own_changelog
 
-_FORKING = "hydra_plugins.hydra_trainctl."  # our launchers
+_FORKING = "hydra_plugins.hydra_trainctl."  # trainctl's launchers
 
 
 class TrainctlCallback(Callback):

@@ -314,6 +314,16 @@ def describe(error: BaseException) -> str:
     return " ".join((text or traceback.format_exception_only(type(error), error)[-1]).split())
 
 
+def _below_hydra(trace: TracebackType | None) -> TracebackType | None:
+    """Return the part of a traceback that is the program's: Hydra's frames, which led to the task, are left out."""
+    kept = at = trace
+    while at is not None:
+        if str(at.tb_frame.f_globals.get("__name__")).partition(".")[0] == "hydra":
+            kept = at.tb_next
+        at = at.tb_next
+    return kept
+
+
 def _watch_exit(attempt: Attempt, left_by_exit: State) -> None:
     """End the attempt when its process ends, if nothing else has: `failed` after an uncaught exception.
 
@@ -323,7 +333,12 @@ def _watch_exit(attempt: Attempt, left_by_exit: State) -> None:
 
     def note(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         attempt._exit_error = error
-        previous(kind, error, trace)
+        if not isinstance(error, KeyboardInterrupt):
+            previous(kind, error, trace)
+            return
+        previous(kind, error.with_traceback(_below_hydra(trace)), error.__traceback__)
+        with contextlib.suppress(OSError, ValueError):  # a terminal that is gone
+            sys.stderr.write(f"interrupted: {os.path.relpath(attempt.run.path)}\n")
 
     def finish() -> None:
         sys.excepthook = previous if sys.excepthook is note else sys.excepthook

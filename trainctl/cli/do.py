@@ -14,18 +14,17 @@ from typing import Annotated, Any
 import typer
 
 from trainctl.cli import terminal
-from trainctl.cli.grid import Column, print_grid
 from trainctl.cli.place import ROOT, RunArgument, find_run, shown
 from trainctl.cli.request import REFUSAL_S, parse_pairs
+from trainctl.cli.terminal import Column, print_grid
 from trainctl.config import yaml
 from trainctl.errors import RunDirError
 from trainctl.launch import registry
 from trainctl.launch.registry import Launcher, send_signal
 from trainctl.rundir.events import LOOKS, wait_for_answer
-from trainctl.rundir.finding import find_runs
 from trainctl.rundir.inbox import file_request
 from trainctl.rundir.lock import is_locked, is_open_in
-from trainctl.rundir.paths import RunDir
+from trainctl.rundir.paths import RunDir, find_runs
 from trainctl.rundir.status import (
     ALIVE,
     Status,

@@ -83,8 +83,8 @@ class SlurmConf(SweepConf):
     # how often a job that a time limit, a preemption or a lost node has ended goes on in another allocation
     max_num_timeout: int = 3
 
-    # with several `nodes` an allocation runs one job at a time, which starts its ranks by srun
-    # GPUs that each job gets, of those of its allocation; jobs that run on each GPU at once
+    # GPUs that each job gets, of those of its allocation; with several `nodes` it gets all of them, and starts its
+    # ranks by srun
     gpus_per_job: int | None = None
 
     # jobs that run on each GPU at once
