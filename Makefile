@@ -156,9 +156,11 @@ types: $(VENV)/.installed-dev ## check the types with mypy --strict
 
 # On a machine with nothing else to do. Other tools are installed into environments of their own in .venv-bench/.
 bench: $(VENV)/.installed-dev chromium ## measure all beside the alternatives, write docs/benchmarks.md: some 12 minutes; LONG=1 for 40
+	$(BIN)/python benchmarks/bench.py --prepare
 	$(BIN)/python benchmarks/bench.py $(if $(LONG),--long)
 
 bench-check: $(VENV)/.installed-dev chromium ## measure again, and fail where a ratio of docs/benchmarks.json has risen by over 20 %
+	$(BIN)/python benchmarks/bench.py --prepare
 	$(BIN)/python benchmarks/bench.py $(if $(LONG),--long) --against docs/benchmarks.json
 
 # The same acts again by `TRAINCTL_SOAK_SEED=its-number make soak`.

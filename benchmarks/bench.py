@@ -1,6 +1,6 @@
 """All figures of `docs/benchmarks.md`, side by side with other tools, in one run.
 
-    python benchmarks/bench.py [--long] [--only KEY ...] [--page FOLDER] [--against FILE]
+    python benchmarks/bench.py [--prepare] [--long] [--only KEY ...] [--page FOLDER] [--against FILE]
 
 Without `--against` the page, its pictures and `benchmarks.json` are written. With it nothing is: the ratios measured
 now are compared with those of that file, and the end is 1 where one has risen by more than 20 %, twice.
@@ -23,9 +23,11 @@ from typing import Any
 import figures_of_a_run
 import figures_of_many
 import figures_of_sweeps
-from environments import PLACE, ROOT, version_in
+from environments import PLACE, ROOT, programs_of, version_in
 from figure import Figure
 from report import write_page
+from rivals import INSTALLS
+from ways import RIVALS, find_ways
 
 ALLOWED = 1.2  # a ratio may rise by this factor: what is measured varies
 FIGURES: dict[str, Callable[[bool], Figure]] = {
@@ -76,6 +78,18 @@ def facts(figures: Sequence[Figure], *, long: bool, seconds: float) -> dict[str,
     }
 
 
+def prepare() -> None:
+    """Make the environments of the other tools, so that no installation runs beside a measurement."""
+    for name, installs in INSTALLS.items():
+        try:
+            programs_of(name, *installs)
+        except RuntimeError as error:
+            print(f"{name}: {error}", file=sys.stderr)
+    for sentence in find_ways(RIVALS)[1]:
+        print(sentence, file=sys.stderr)
+    figures_of_sweeps.environments()
+
+
 def _is_installed(name: str) -> bool:
     try:
         importlib.metadata.version(name)
@@ -92,14 +106,21 @@ def _processor() -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
 
 
-def measured(keys: Sequence[str], *, long: bool) -> tuple[list[Figure], list[str]]:
-    """Measure, and say on standard error how long it took; return also which figures failed, and why."""
-    figures, failed = [], []
+def measured(
+    keys: Sequence[str], *, long: bool, keep: Callable[[Sequence[Figure]], None] = lambda _: None
+) -> tuple[list[Figure], list[str]]:
+    """Measure, and say on standard error how long it took; return also which figures failed, and why.
+
+    `keep` gets all figures so far after each, so that none is lost when a later one is interrupted.
+    """
+    figures: list[Figure] = []
+    failed: list[str] = []
     for key in keys:
         began = time.monotonic()
         print(f"{key} ...", end=" ", file=sys.stderr, flush=True)
         try:
             figures.append(FIGURES[key](long))
+            keep(figures)
         except Exception as error:  # noqa: BLE001  # the other figures of a long measurement are not lost by it
             failed.append(f"{key}: {type(error).__name__}: {error}")
         print(f"{time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
@@ -141,16 +162,23 @@ def main() -> None:
     )
     parser.add_argument("--page", type=Path, default=ROOT / "docs", metavar="FOLDER", help="where the page is written")
     parser.add_argument("--against", type=Path, metavar="FILE", help="compare with the ratios of this benchmarks.json")
+    parser.add_argument("--prepare", action="store_true", help="install the other tools, and end")
     given = parser.parse_args()
+    if given.prepare:
+        prepare()
+        return
     if given.against is not None:
         check(given.against, given.only, long=given.long)
         return
-    began = time.monotonic()
-    figures, failed = measured(given.only, long=given.long)
-    machine = facts(figures, long=given.long, seconds=time.monotonic() - began)
-    found = {"machine": machine, "figures": [dataclasses.asdict(figure) for figure in figures]}
-    (given.page / "benchmarks.json").write_text(json.dumps(found, indent=1) + "\n")
-    write_page(given.page, machine, figures)
+    began, load = time.monotonic(), os.getloadavg()[0]
+
+    def keep(figures: Sequence[Figure]) -> None:
+        machine = facts(figures, long=given.long, seconds=time.monotonic() - began) | {"load": round(load, 1)}
+        found = {"machine": machine, "figures": [dataclasses.asdict(figure) for figure in figures]}
+        (given.page / "benchmarks.json").write_text(json.dumps(found, indent=1) + "\n")
+        write_page(given.page, machine, figures)
+
+    _, failed = measured(given.only, long=given.long, keep=keep)
     if failed:
         raise SystemExit("could not be measured, and is not on the page:\n" + "\n".join(failed))
 

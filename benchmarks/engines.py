@@ -1,6 +1,6 @@
 """The same jobs by `slots_slurm` and hydra-submitit-launcher on Slurm, by `slots_ray` and hydra-ray-launcher on Ray.
 
-    python benchmarks/engines.py [--jobs 100] [--devices 4] [--only slurm|ray] [--json FILE]
+    python benchmarks/engines.py [--jobs 100] [--seconds 0.1] [--devices 4] [--only slurm|ray] [--json FILE]
 
 `slots`, without an engine, runs in each round too: what it takes longer on a loaded machine is not the engine's doing.
 Slurm is the one that `sinfo` finds; where there is none, one of this machine is started as the tests do (as root).
@@ -37,7 +37,7 @@ import hydra
 @hydra.main(version_base=None, config_path=".", config_name="config")
 def main(cfg):
     begun = time.time()
-    time.sleep(0.1)
+    time.sleep(cfg.seconds)
     device = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     Path(cfg.notes, f"{cfg.n}.json").write_text(json.dumps([device, begun, time.time()]))
 
@@ -74,13 +74,13 @@ PACKAGES = {
 }
 
 
-def measure(options: list[str], jobs: int, environment: dict[str, str]) -> dict[str, float]:
+def measure(options: list[str], jobs: int, seconds: float, environment: dict[str, str]) -> dict[str, float]:
     """Run the jobs once, and return what the jobs have noted."""
     with tempfile.TemporaryDirectory() as place:
         project = Path(place)
         (project / "train.py").write_text(PROGRAM)
         (project / "config.yaml").write_text(
-            f"n: 0\nnotes: {project}/notes\nhydra: {{sweep: {{dir: {project}/out}}}}\n"
+            f"n: 0\nseconds: {seconds}\nnotes: {project}/notes\nhydra: {{sweep: {{dir: {project}/out}}}}\n"
         )
         (project / "notes").mkdir()
         values = ",".join(map(str, range(jobs)))
@@ -104,7 +104,7 @@ def measure(options: list[str], jobs: int, environment: dict[str, str]) -> dict[
         }
 
 
-def compare(engine: str, jobs: int, devices: int, rounds: int) -> dict[str, Any]:
+def compare(engine: str, jobs: int, seconds: float, devices: int, rounds: int) -> dict[str, Any]:
     """Run all ways of one engine in turn, and return the medians."""
     with ExitStack() as stack:
         environment: dict[str, str] = {}
@@ -124,7 +124,7 @@ def compare(engine: str, jobs: int, devices: int, rounds: int) -> dict[str, Any]
                 if package is not None and importlib.util.find_spec(package) is None:
                     print(f"{name} is not installed")
                     continue
-                found[name].append(measure(options, jobs, environment))
+                found[name].append(measure(options, jobs, seconds, environment))
     rows = {name: {key: median([each[key] for each in runs]) for key in runs[0]} for name, runs in found.items()}
     for name, row in rows.items():
         print(f"{name:24}", "  ".join(f"{key} {value:,.2f}" for key, value in row.items()), flush=True)
@@ -135,6 +135,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=("slurm", "ray"))
     parser.add_argument("--jobs", type=int, default=100)
+    parser.add_argument("--seconds", type=float, default=0.1, help="that a job takes")
     parser.add_argument("--devices", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--json", type=Path)
@@ -142,7 +143,7 @@ def main() -> None:
     if shutil.which("sinfo") is None and chosen.only != "ray":
         print("slurm: there is no sinfo on this machine")
     engines = [each for each in ("slurm", "ray") if chosen.only in (None, each)]
-    found = {engine: compare(engine, chosen.jobs, chosen.devices, chosen.rounds) for engine in engines}
+    found = {engine: compare(engine, chosen.jobs, chosen.seconds, chosen.devices, chosen.rounds) for engine in engines}
     if chosen.json is not None:
         chosen.json.write_text(json.dumps(found, indent=2))
 

@@ -68,7 +68,9 @@ def known(ratios: Mapping[str, float | None]) -> dict[str, float]:
 def times(ratio: float | None) -> str | None:
     """Return a ratio as a cell.
 
-    >>> times(2.345), times(0.00012), times(41.2), times(None)
-    ('2.3 x', '0.00012 x', '41 x', None)
+    >>> times(2.345), times(0.00012), times(4120), times(None)
+    ('2.3 x', '0.00012 x', '4,120 x', None)
     """
-    return None if ratio is None else f"{ratio:.2g} x"
+    if ratio is None:
+        return None
+    return f"{ratio:,.0f} x" if ratio >= 100 else f"{ratio:.2g} x"

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from figure import Figure, Rounds, known, times
-from rivals import INSTALLS, RIVALS, measure
+from rivals import RIVALS, measure
 
 HERE = Path(__file__).resolve().parent
 OURS = "trainctl"
@@ -99,7 +99,7 @@ def recording(long: bool) -> Figure:
     figure = Figure(
         "recording",
         "What recording costs a training of real size",
-        f"A ResNet of {found['parameters'] / 1e6:.1f} million parameters, batches of {found['batch']} images of 32 x 32, PyTorch on the "
+        f"A ResNet of {found['parameters'] / 1e6:.1f} million parameters, batches of {found['batch']} images of 32 x 32, PyTorch on one thread of the "
         f"processor; {found['pairs']} pairs of {found['steps']} steps each, with and without `live.step()`, reads of two keys and "
         "`live.log()` of three numbers, in one process.",
         ["", "steps/s", "beside plain"],
@@ -168,6 +168,3 @@ def _write_ms(count: int) -> float:
             (Path(folder) / "new").replace(Path(folder) / "request.yaml")
             taken.append((time.perf_counter() - began) * 1000)
     return statistics.median(taken)
-
-
-VERSIONED = tuple(INSTALLS)

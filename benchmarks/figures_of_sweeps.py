@@ -203,11 +203,15 @@ def _one_run() -> float:
     return statistics.median(run(Way("one run", True, command), jobs=1, slots=1).first_s for _ in range(3))
 
 
+def environments() -> tuple[Path, Path, Path]:
+    """Return three environments: Hydra alone, with hydra-joblib-launcher, and the same for this package besides."""
+    both = ("hydra-core", "hydra-joblib-launcher")
+    return programs_of("hydra", both[:1]), programs_of("hydra-joblib", both), programs_of("hydra-trainctl", both)
+
+
 def installed(long: bool) -> Figure:
     """Measure what an app that names nothing of ours pays for our being installed."""
-    plain = programs_of("hydra", ("hydra-core",))
-    with_joblib = programs_of("hydra-joblib", ("hydra-core", "hydra-joblib-launcher"))
-    ours = programs_of("hydra-trainctl", ("hydra-core", "hydra-joblib-launcher"))
+    plain, with_joblib, ours = environments()
     install(ours, "--no-deps", "--force-reinstall", str(ROOT))  # the code of today
     listed = subprocess.run(
         [str(ours / "python"), str(APP), "--info", "plugins"], capture_output=True, text=True, check=True

@@ -39,8 +39,14 @@ def write_page(folder: Path, machine: Mapping[str, Any], figures: Sequence[Figur
 def _machine(machine: Mapping[str, Any]) -> str:
     length = "long" if machine["long"] else "short"
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    busy = machine["load"] > 0.5 * machine["cores"]
+    others = (
+        f"**The machine had other work to do (load {machine['load']}): these are no figures to go by.**\n"
+        if busy
+        else ""
+    )
     return (
-        f"Measured on {machine['date']} in {machine['minutes']} minutes ({length} form): {machine['machine']}, {machine['cores']} cores, "
+        f"{others}Measured on {machine['date']} in {machine['minutes']} minutes ({length} form): {machine['machine']}, {machine['cores']} cores, "
         f"{machine['memory_gib']} GiB, Python {machine['python']}.\nVersions: {versions}.\n"
     )
 

@@ -2,7 +2,7 @@
 
     python benchmarks/step.py [--with trainconfig --with prefigure --with hotcb]
 
-`--with` measures the rival itself, in an environment of its own, made under the user's cache dir; one that cannot be
+`--with` measures the rival itself, in an environment of its own, made in `.venv-bench/`; one that cannot be
 installed is said to be left out. Without it there are small re-creations of what two of them do at every step:
 trainconfig reads its config, written as YAML, from an SQLite file, parses it and compares it with the last one;
 prefigure's online fine control looks at the control file and parses it.

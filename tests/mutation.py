@@ -14,7 +14,6 @@ import os
 import shutil
 import subprocess
 import sys
-import sysconfig
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -54,7 +53,8 @@ def environment() -> Path:
         subprocess.run([python, "-m", "pip", "install", "-q", "--disable-pip-version-check", "mutmut>=3.8"], check=True)
         version = f"python{sys.version_info.major}.{sys.version_info.minor}"
         # a .pth file: what is installed for development, but no editable install, which would hide the changed code
-        (PLACE / "lib" / version / "site-packages" / "development.pth").write_text(sysconfig.get_path("purelib") + "\n")
+        installed = "".join(f"{path}\n" for path in sys.path if path.endswith("site-packages"))
+        (PLACE / "lib" / version / "site-packages" / "development.pth").write_text(installed)
         (PLACE / "complete").touch()
     return python
 

@@ -263,6 +263,18 @@ def test_what_was_sent_is_not_sent_again(sent: Any, tmp_path: Path) -> None:
     assert not sent.look().get("lines")
 
 
+def test_a_run_keeps_its_colour_whatever_the_filter(sent: Any, tmp_path: Path) -> None:
+    for name, norm in (("a", "x"), ("b", "y"), ("c", "z")):
+        make_run(tmp_path, name, [f"norm={norm}"])
+    colours = {run["name"]: run["color"] for run in sent.look("loss")["runs"]}
+    assert len(set(colours.values())) == 3
+    sent.messages.clear()
+    sent.curves.look(sent.index, ["b"])
+    (found,) = (message for message in sent.messages if "runs" in message)
+    assert [(run["name"], run["color"]) for run in found["runs"]] == [("b", colours["b"])]
+    assert [text for text, _, _ in found["legend"]] == ["y"]
+
+
 def test_more_than_a_hundred_runs_are_bands(sent: Any, tmp_path: Path) -> None:
     for at in range(102):
         make_run(tmp_path, f"r{at:03}", [f"norm={'ab'[at % 2]}"])

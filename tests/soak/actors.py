@@ -169,9 +169,9 @@ class Soak:
 
     def kill(self, draw: random.Random) -> None:
         """Kill a process of a drawn kind: the launcher, its zygote, a job, the page's server."""
-        if self.calm.is_set() or draw.random() < 0.5:
+        if self.calm.is_set() or draw.random() < 0.8:
             return
-        kind = draw.choice(["launcher", "zygote", "job", "job", "server"])
+        kind = draw.choice(["launcher", "zygote", "job", "job", "job", "server"])
         if kind == "server":
             record = server.find(self.root)
             pid = record.pid if record is not None else None
@@ -200,7 +200,7 @@ class Soak:
 
     def fill_up(self, draw: random.Random) -> None:
         """Fill the disk for a moment."""
-        if self.calm.is_set() or draw.random() < 0.8:
+        if self.calm.is_set() or draw.random() < 0.9:
             return
         filler = self.root / "filler"
         try:

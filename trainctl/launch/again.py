@@ -25,8 +25,9 @@ _OF_THE_SWEEP = ("hydra.mode=", "hydra.launcher.rerun=none", "hydra.launcher.fir
 def command_again(config: DictConfig, job: Sequence[str], path: Path | None) -> str | None:
     """Return the command line that runs one job again in its run dir, with secrets masked.
 
-    On a slot where Hydra's own sweeper finds the job by its overrides; any other would run its whole sweep, so then it
-    is a single run. None where no command line tells what the sweep is: a program that uses Hydra as a library.
+    With Hydra's own sweeper the command runs the job on a slot, chosen by its overrides. Any other sweeper would run
+    its whole sweep, so the command is a single run. None if no command line says what the sweep is: a program that
+    uses Hydra as a library.
 
     Args:
         config: of the sweep.

@@ -183,7 +183,7 @@ def _room(nodes: list[dict[str, Any]], options: dict[str, Any]) -> int:
 
 
 def make_ray(conf: dict[str, Any]) -> Callable[[SweepContext, LauncherSettings, Path], AgentExecutor]:
-    """Return what makes the executor of a sweep, for checked settings."""
+    """Return the function that makes the executor of a sweep, for checked settings."""
     return executor_of("ray", lambda address: RayEngine(conf, address))
 
 

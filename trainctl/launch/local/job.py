@@ -51,14 +51,14 @@ def become_job(
         load_context: returns what all jobs share.
         parent: the process id of the zygote.
         forked: the zygote was forked from the launcher, so both know the same classes.
-        modules: what the zygote had loaded; None: looked up here.
+        modules: those that the zygote has loaded; None: they are looked up here.
     """
     code, job = 1, None
-    output = HeldOutput()  # the terminal is the launcher's, which may be painting on it
+    output = HeldOutput()  # the launcher may be painting on the terminal
     try:
         os.setsid()
         linux.die_with_parent(parent)
-        linux.adopt_orphans()  # so that the zygote gets them only when we are gone, and knows whose they were
+        linux.adopt_orphans()  # so that the zygote adopts them only once this job has ended
         try:
             context: SweepContext | TrainctlError = load_context()
         except TrainctlError as error:
@@ -67,7 +67,7 @@ def become_job(
         job = Job(channel, context, spec, forked, output, modules)
         code = job.run()
     except ChannelClosed:
-        code = 1  # the launcher is gone, or wants no more of us
+        code = 1  # the launcher is gone, or does not need this job any more
     except BaseException:  # noqa: BLE001  # whatever it was, this process must end here and say why
         traceback.print_exc()
     finally:
@@ -79,7 +79,7 @@ class Job:
     """One job: it is composed, waits for a slot, runs, and answers.
 
     Attributes:
-        is_idle: its task has succeeded and left nothing that needs the slot.
+        is_idle: its task has succeeded and left nothing behind that needs the slot.
     """
 
     def __init__(
@@ -198,7 +198,7 @@ class Job:
     def _start(self, job: ComposedJob, reservation: Reservation, slot: Slot) -> None:
         environment = slot.environment()
         os.environ.update({name: environment[name] for name in environment.keys() - self._own_environment})
-        keep(slot.places)  # while we live nobody else gets our devices, though our launcher be killed
+        keep(slot.places)  # nobody else gets the devices while this process lives, even if its launcher is killed
         self._attempt = attempt = Attempt.start(reservation, slot=slot.name, left_by_exit="interrupted")
         self._remains = Remains()
         self._attempt.at_end(self._give_slot_back)
@@ -238,11 +238,11 @@ def _count_exit_hooks() -> int:
 def leave(code: int, channel: Channel, *, is_idle: bool = False) -> NoReturn:
     """End the process as the interpreter would, without unwinding the frames of the launcher's program.
 
-    Before that, when all went well and nothing of a device is held, say `leaving`: what is left is the kernel's
-    clearing up of memory, which takes longer than the start of the next job.
+    If all went well and no device is held, it first sends `leaving`: only the kernel's freeing of memory is left, and
+    that takes longer than the start of the next job.
 
     Args:
-        code: of the process.
+        code: exit code of the process.
         channel: to the launcher.
         is_idle: nothing was left of the task (`Remains`).
     """

@@ -1,7 +1,7 @@
-"""Warming up the zygote: it runs the code paths of a job once, on a config of no job, so that jobs need not.
+"""Warming up the zygote: it runs the code of a job on a made-up config, so that jobs find caches filled.
 
-Python adapts code to what it runs on, and libraries remember what they have looked up. All of that a forked job
-inherits; what it does for the first time itself costs it a copy of each page that changes.
+Python specialises code that has run, and libraries cache what they have looked up. Forked jobs inherit that; whatever
+a job does first itself costs time, and a copy of each memory page that changes.
 """
 
 from __future__ import annotations
@@ -34,10 +34,7 @@ _MADE_UP: dict[str, Any] = {
 
 
 def rehearse(context: SweepContext) -> None:
-    """Walk the ways that need nothing of the user's but the config: nothing in it is resolved, and nothing is written.
-
-    Whatever goes wrong is left to the jobs to meet.
-    """
+    """Run the code that needs only the config. Nothing is resolved or written, and errors are ignored."""
     hydra_config: Any = HydraConfig.instance()
     before = hydra_config.cfg
     try:

@@ -1,4 +1,4 @@
-"""Many runs in one plot: which metric says most, which colour a run has, and what stands for runs that are too many."""
+"""Many runs in one plot: the order of metrics, the colours of runs, and bands in place of too many lines."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import numpy as np
 from trainctl.panel.data.curves import Points
 from trainctl.text import number
 
-# told apart by people with any kind of colour vision, on light and on dark ground (after Okabe and Ito)
+# distinguishable with any kind of colour vision, on light and dark backgrounds (after Okabe and Ito)
 PALETTE = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#56b4e9", "#cc79a7", "#8c6d52", "#999933")
 OTHER = "#808890"
-RAMP = ("#3b66c4", "#8157b8", "#c2528f", "#de6e52", "#e0a32e")  # from the least to the greatest number
+RAMP = ("#3b66c4", "#8157b8", "#c2528f", "#de6e52", "#e0a32e")  # from the lowest to the highest number
 MOST_BANDS = 6
 BAND_STEPS = 120
 TENTHS = (0.1, 0.5, 0.9)
@@ -25,9 +25,9 @@ _EVALUATED = ("test", "val", "valid", "eval", "dev")
 
 
 def in_order(metrics: Iterable[str], finals: Sequence[tuple[Any, Mapping[str, float]]]) -> list[str]:
-    """Return the metrics, the most telling first: what the runs return, what is measured on held-out data, the others.
+    """Return the metrics, most informative first: those the runs return, those measured on held-out data, the rest.
 
-    What is the same in all runs comes last. `finals` are each run's return value and last metrics.
+    A metric that is the same in all runs comes last. `finals` holds each run's return value and last metrics.
 
     >>> finals = [(0.5, {"accuracy": 0.5, "loss": 2.0}), (0.7, {"accuracy": 0.7, "loss": 1.0})]
     >>> in_order(["epoch", "loss", "accuracy", "val_loss"], finals)
@@ -96,7 +96,7 @@ def colouring(key: str, values: Sequence[Any]) -> Colouring:
 
 
 def _binned(key: str, values: Sequence[Any], distinct: Sequence[float]) -> list[str]:
-    """Name for each number the one of some equally large groups that it is in."""
+    """Name the group of each number; the groups are equally large."""
     edges = [distinct[len(distinct) * at // MOST_BANDS] for at in range(MOST_BANDS)] + [distinct[-1]]
 
     def name(one: Any) -> str:
@@ -143,7 +143,7 @@ def _is_number(value: object) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Band:
-    """A tenth, the middle and nine tenths of what the runs of a group had at each step."""
+    """The 10th, 50th and 90th percentiles of a group's runs at each step."""
 
     group: str
     runs: int

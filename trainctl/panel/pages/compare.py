@@ -87,7 +87,7 @@ class Compare:
 
 
 def facts_table(index: RunIndex, runs: list[str]) -> str:
-    """Write a table with a column for each run: state, how far it is, what came out, its last metrics."""
+    """Write a table with a column for each run: state, progress, result, last metrics."""
     shown = [
         "step",
         *(name for name in index.columns if name.split(".")[0] == "result"),

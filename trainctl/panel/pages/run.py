@@ -106,7 +106,7 @@ class RunPage:
         self._tail.look(view)
 
     def _change(self) -> None:
-        """Follow the person: the answers to what was asked before go when something new is begun."""
+        """Follow the person: earlier answers disappear when a new change is begun."""
         self._asking.clear()
         self._update()
 
@@ -122,7 +122,7 @@ class RunPage:
         self._update()
 
     def _apply(self) -> None:
-        """File one request with all changes; they are checked again, since the run may have gone on."""
+        """File one request with all changes, checked again because the run may have moved on."""
         found = self._form.changes()
         self._bar.show(found)
         texts = {change.key: change.new for change in found}
@@ -140,7 +140,7 @@ class RunPage:
         self._update()
 
     def _take_back(self, line: EditRow) -> None:
-        """Ask for the undo of an edit, or for the end of a request that waits."""
+        """Ask for the undo of an edit, or cancel a waiting request."""
         self._asking.clear()
         note, force = self._bar.note, self._bar.force
         if line.waiting is not None:
@@ -183,7 +183,7 @@ class RunPage:
         self._changes.follow(view, may_undo=self._is_open, may_ask=self._asking.may_ask)
 
     def _let_go(self, asked: SentRequest) -> None:
-        """Let the form go on from the run's values once it has taken what was asked, or has it waiting."""
+        """Reset the form to the run's values once the run has taken the request, or has put it on its waiting list."""
         if asked.is_applied or asked.waits:
             self._form.accept(self._view, asked.texts)
             if asked.texts:
@@ -197,7 +197,7 @@ def _pane(text: str, *, visible: bool = True) -> Any:
 
 
 class RunTabs:
-    """Brings what is in sight up to date; what is not in sight costs nothing.
+    """The tabs of the page. Each but the first is made when it is first shown; a tab out of sight costs nothing.
 
     Args:
         body: the first tab.
@@ -217,7 +217,7 @@ class RunTabs:
         self.look()  # it is drawn with what is in it
 
     def look(self) -> None:
-        """Bring the tab that is in sight up to date."""
+        """Bring the visible tab up to date."""
         shown, view = self._names[self.view.active], self._seen()
         if shown not in self._looks:
             self._looks[shown] = self._make(shown, view)

@@ -23,13 +23,13 @@ MAX_ARGUMENT = 4000
 
 log = logging.getLogger("trainctl.panel")
 
-# by document: shows a person that something went wrong in the page itself
+# by document: shows an error of the page itself
 _shows: WeakKeyDictionary[Any, Callable[[str], None]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
 class Inline:
-    """What stands for a browser's session where there is none: a page that is shown in a notebook.
+    """Takes the place of a browser's session on a page in a notebook.
 
     Attributes:
         may_ask: whether it may ask for changes; no header is believed.
@@ -44,13 +44,13 @@ INLINE: ContextVar[Inline | None] = ContextVar("trainctl_inline", default=None)
 
 
 def show_failures(show: Callable[[str], None]) -> None:
-    """Have a failure of this page told on it: a click that fails is not to be passed over in silence."""
+    """Have failures of this page shown on it: no click may fail silently."""
     if panel.state.curdoc is not None:
         _shows[panel.state.curdoc] = show
 
 
 def failed(error: BaseException) -> None:
-    """Tell of an error that no part of a page expected: in the log, and on the page where it was."""
+    """Report an unexpected error of a page in the log and on that page."""
     log.error("a page failed", exc_info=error)
     show = _shows.get(panel.state.curdoc) if panel.state.curdoc is not None else None
     if show is not None:
@@ -65,7 +65,7 @@ def tick_while_open(tick: Callable[[], None], interval_ms: int, open_things: Exi
     callbacks: list[Any] = []
 
     def loaded() -> None:
-        # in the background: else each tick would make the whole process "busy", and every page would be told
+        # in the background: otherwise each tick would make the whole process "busy" and notify every page
         callbacks.append(PeriodicCallback(callback=tick, period=interval_ms, background=True))
         callbacks[0].start()
 
@@ -89,7 +89,7 @@ def may_ask() -> bool:
 
 
 def who_asks() -> str | None:
-    """Return the name of who has logged in; None for those who have come by the link."""
+    """Return the name of the person who has logged in; None for one who came by the link."""
     return None if INLINE.get() is not None else unquote(_told(WHO_HEADER)) or None
 
 
@@ -99,19 +99,19 @@ def _told(name: str) -> str:
 
 
 def argument(name: str) -> str:
-    """Return what the page's address said of a name when it was opened; empty when it said nothing."""
+    """Return the value of a name in the address with which the page was opened; empty if there is none."""
     given = (panel.state.session_args or {}).get(name) or [b""]
     return bytes(given[0]).decode(errors="replace")[:MAX_ARGUMENT]
 
 
 def names(name: str) -> list[str]:
-    """Return the list that the address said of a name; empty when it said nothing."""
+    """Return the list under a name in that address; empty if there is none."""
     found: list[str] = read(argument(name), [])
     return found
 
 
 def remember(**arguments: str | None) -> None:
-    """Write into the browser's address bar what is shown, so that the link leads there again; None takes it out."""
+    """Write what is shown into the browser's address bar, so that the link leads there again; None removes a name."""
     location = panel.state.location if INLINE.get() is None else None
     if location is None:
         return
@@ -135,7 +135,7 @@ def written(value: Any) -> str:
 
 
 def read(text: str, like: Any) -> Any:
-    """Return what `written` wrote of a value of the type of another one.
+    """Return the value that `written` wrote, of the same type as `like`.
 
     Raises:
         ValueError: it is not of that type.

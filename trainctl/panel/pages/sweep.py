@@ -1,4 +1,4 @@
-"""The page of a sweep, or of any directory of runs: curves, the table, slots, and what becomes of the chosen runs."""
+"""The page of a sweep, or of any directory of runs: curves, table, slots, and what can be done with chosen runs."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class Overview:
         if shown == "curves":
             self._curves.look(self._table.index, self._table.found)
         elif shown == "results":
-            if self._results is None:  # made when it is asked for; a plot could not be: it would be drawn too early
+            if self._results is None:  # made on demand; a plot could not be: it would be drawn too early
                 self._results = ResultsPane()
                 self._results_place.append(self._results.view)
             self._results.look(self._rows)
@@ -108,14 +108,14 @@ class Overview:
 
 
 def shown_by_link() -> Shown:
-    """Return what the link says of the table."""
+    """Return the settings of the table from the link."""
     sort = argument("sort")
     said = {name: argument(name) for name in ("filter", "state", "group", "curve")}
     return Shown(sort=sort.removeprefix("-"), is_down=sort.startswith("-"), **said)
 
 
 def remember_relations(outcome: str, key: str) -> None:
-    """Write into the link what was asked about parameters."""
+    """Write the choices of the parameters tab into the link."""
     remember(outcome=outcome or None, parameter=key or None)
 
 

@@ -39,11 +39,11 @@ SECTION = {
     "& .MuiCardContent-root": {"padding": "4px !important"},
 }
 
-# beside something that takes the rest of the line
+# next to something that takes the rest of the line
 ASIDE = {"flex": "0 1 auto", "width": "auto", "max-width": "100%", "min-width": "0"}
 REST = {"flex": "1 1 300px", "width": "auto", "min-width": "0", "max-width": "100%"}
 
-# narrow, so that all tabs are on a small screen
+# narrow, so that all tabs fit a small screen
 _TABS = {"& .MuiTab-root": {"minWidth": "56px", "padding": "8px 12px"}}
 
 STATE_COLORS = {
@@ -54,7 +54,7 @@ STATE_COLORS = {
     **dict.fromkeys(("interrupted", "stopped", "paused"), "#a05a00"),
 }
 
-# beside a log: a name above a state, on a ground that tells which is chosen
+# beside a log: a name above a state; the background shows which is chosen
 LOG_BUTTON = {
     "display": "block",
     "textAlign": "left",
@@ -68,10 +68,10 @@ LOG_BUTTON = {
     "&::first-line": {"fontWeight": 700},
 }
 
-# inherited by shadow roots nowhere: every part that is drawn by us is given it
+# shadow roots do not inherit it: every component is given it
 BASE = Path(__file__).with_name("base.css").read_text()
 
-# and every pane that shows HTML of ours this
+# and every pane of HTML is given this
 STYLE = (
     BASE
     + """
@@ -120,7 +120,7 @@ html[data-lost] body::after { content: ""; position: fixed; inset: 0; z-index: 9
 
 
 def tabs(names: Sequence[str], parts: Sequence[Any], key: str = "tab") -> pmui.Tabs:
-    """Return parts as tabs. Which is open stands in the page's address, under `key`; the first one is not mentioned."""
+    """Return parts as tabs. The address names the open one under `key`, unless it is the first."""
     wanted = argument(key)
     active = names.index(wanted) if wanted in names else 0
     made = pmui.Tabs(*zip(names, parts, strict=True), active=active, sx=_TABS, sizing_mode="stretch_width", margin=0)

@@ -35,15 +35,15 @@ log = logging.getLogger("trainctl.panel")
 
 MAX_BODY = 2**20
 MAX_HEADER = 32 * 2**10
-RELOAD_MS = 15_000  # for a page to come back; Bokeh keeps its session as long
+RELOAD_MS = 15_000  # for a page to reconnect; Bokeh keeps its session as long
 
 
 def run(start: Mapping[str, Any]) -> int:
-    """Serve until the page is not used any more. `start` is what `trainctl.panel.server.handle` handed over."""
-    os.umask(0o077)  # for the log, which is begun again when it is long
+    """Serve until the page is no longer used. `start` comes from `trainctl.panel.server.launch`."""
+    os.umask(0o077)  # for the log files that are started later
     logging.basicConfig(level=logging.WARNING, handlers=[log_handler(PanelDir(Path(start["root"])).log)])
     logging.getLogger("trainctl").setLevel(logging.INFO)
-    logging.getLogger("bokeh.server.views.ws").setLevel(logging.ERROR)  # a browser that has left is no news
+    logging.getLogger("bokeh.server.views.ws").setLevel(logging.ERROR)  # browsers leave all the time
     asyncio.run(_serve(start))
     log.info("ended")
     return 0
@@ -103,7 +103,7 @@ def _tls(start: Mapping[str, Any]) -> ssl.SSLContext | None:
 
 
 def _pass_over_closed(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Report what went wrong in the loop, except that a browser left while something was being sent to it."""
+    """Report errors of the event loop, other than a browser leaving while it is being sent something."""
     if not isinstance(context.get("exception"), WebSocketClosedError):
         loop.default_exception_handler(context)
 

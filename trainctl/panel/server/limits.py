@@ -29,7 +29,7 @@ _IDLE_S = 60.0  # for the headers of a request, and between two requests
 _BODY_S = 10.0
 _MOST_DESCRIPTORS = 8192
 _ACCEPTED_AT_ONCE = 16  # connections accepted before the requests that were accepted earlier have their turn
-_PAUSE_S = 0.05  # where no connection of a stranger can be closed for a new one
+_PAUSE_S = 0.05  # while no stranger's connection can be closed for a new one
 _LOG_BYTES = 2**20
 _LOG_LINES_AT_ONCE, _LOG_LINES_PER_S = 50, 1
 _LONGEST_LOG_LINE = 4096
@@ -37,7 +37,7 @@ _TABLES = {socket.AF_INET: "/proc/net/tcp", socket.AF_INET6: "/proc/net/tcp6"}
 
 
 class Bucket:
-    """Holds `size` turns and gets `per_s` back each second.
+    """A rate limit: holds `size` turns and regains `per_s` of them each second.
 
     >>> bucket = Bucket(2, 0.0)
     >>> [bucket.take() for _ in range(3)]
@@ -61,7 +61,7 @@ class Bucket:
 
 
 class BoundedServer(HTTPServer):
-    """An HTTP server that closes the longest waiting connection of a stranger when there are too many."""
+    """An HTTP server that closes the stranger's connection that has waited longest when there are too many."""
 
     def initialize(self, *args: Any, **kwargs: Any) -> None:
         kwargs |= {"idle_connection_timeout": _IDLE_S, "body_timeout": _BODY_S}
@@ -118,12 +118,12 @@ class Listener(socket.socket):
             if error.errno not in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
                 raise
             if self.server is None or not self.server.close_stranger():
-                time.sleep(_PAUSE_S)  # nothing can be done until something else is closed: do not spin meanwhile
+                time.sleep(_PAUSE_S)  # until something else is closed: no busy loop
             raise BlockingIOError(errno.EAGAIN, "no room for another connection") from error
 
 
 def raised_limit() -> int:
-    """Raise the number of files that this process may have open as far as it may, and return it."""
+    """Raise this process's limit of open files as far as allowed, and return it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _MOST_DESCRIPTORS)
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -134,7 +134,7 @@ def raised_limit() -> int:
 
 
 def log_handler(path: Path) -> logging.Handler:
-    """Return the handler of the log; when it is long it goes on in a new file, and `panel.log.1` is the one before."""
+    """Return the handler of the log, which starts a new file when it is long; `panel.log.1` is the one before."""
     handler = RotatingFileHandler(path, maxBytes=_LOG_BYTES, backupCount=1, delay=True)
     handler.setFormatter(_Short("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     handler.addFilter(_Sparing())
@@ -148,7 +148,7 @@ class _Short(logging.Formatter):
 
 
 class _Sparing(logging.Filter):
-    """Lets a few lines at once pass, then one a second; the next line says how many were left out."""
+    """Passes a burst of lines, then one a second; the next line says how many were dropped."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -166,7 +166,7 @@ class _Sparing(logging.Filter):
 
 
 def client_of(connection: socket.socket) -> str:
-    """Return the address of the other end; of this machine's own users each is a client of its own.
+    """Return the address of the peer; each local user counts as a separate client.
 
     All who are logged in here come from 127.0.0.1, as do the tunnels of ssh, which are their owner's processes.
     """
@@ -180,7 +180,7 @@ def client_of(connection: socket.socket) -> str:
 
 
 def _uid(family: int, there: tuple[str, int], here: tuple[str, int]) -> int | None:
-    """Return whose socket the other end is, as the kernel lists it: `sl local remote st tx:rx tr:tm retr uid …`."""
+    """Return the owner of the peer's socket, from the kernel's list: `sl local remote st tx:rx tr:tm retr uid …`."""
     ends = [_written(family, there), _written(family, here)]
     for line in _lines(_TABLES.get(socket.AddressFamily(family), "")):
         words = line.split()

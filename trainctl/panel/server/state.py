@@ -1,4 +1,4 @@
-"""Where the page's server of one root leaves its files: `<root>/.trainctl/`, readable by its owner only.
+"""The files of one root's page server, in `<root>/.trainctl/`, readable by its owner only.
 
 Where that is not this user's to write (a colleague's runs, a disk that is read only) they are where all programs of the
 user on this machine meet.
@@ -27,7 +27,7 @@ from trainctl.rundir.status import boot_id, process_started
 
 @dataclass(frozen=True, slots=True)
 class ServerRecord:
-    """What is known of a server that was started; believed only while `server.lock` is held. `url` holds the token.
+    """The record of a started server; valid only while `server.lock` is held. `url` contains the token.
 
     Attributes:
         keep_min: minutes for which it stays after the last run has ended.
@@ -50,9 +50,9 @@ class ServerRecord:
         return cls(url, pid, process_started(pid), boot_id(), socket.gethostname(), keep_min, again, asked)
 
     def is_alive(self) -> bool:
-        """Whether the very process lives: a pid alone may have been given to another since. True on other hosts."""
+        """Whether the recorded process lives: its pid alone may have been reused. True for other hosts."""
         if self.host != socket.gethostname():
-            return True  # its lock is all that can be known from here
+            return True  # only its lock can be seen from here
         if self.pid_started is not None:
             return self.boot_id == boot_id() and process_started(self.pid) == self.pid_started
         try:
@@ -106,7 +106,7 @@ class PanelDir:
         return self.path / "open.html"
 
     def create(self) -> None:
-        """Make the directory, or take the one that is there if it is ours, and close it to others.
+        """Make the directory, or take an existing one of this user, and close it to others.
 
         Raises:
             OSError: it is a link or a file, or cannot be made.
@@ -138,7 +138,7 @@ class PanelDir:
             time.sleep(0.001)
 
     def take(self, path: Path) -> int | None:
-        """Take a flock alone and return its descriptor; None when somebody holds it. Who only looks is waited for."""
+        """Take an exclusive flock and return its descriptor; None if somebody holds it. Mere tests are waited out."""
         descriptor, is_ours = opened(path), False
         try:
             is_ours = take(descriptor)
@@ -170,7 +170,7 @@ class PanelDir:
         self.write_private(self.record, json.dumps(dataclasses.asdict(record)))
 
     def read_record(self) -> ServerRecord | None:
-        """Read what `write_record` wrote; None when there is none, it is not one, or somebody else has put it there."""
+        """Read what `write_record` wrote; None if it is missing, invalid, or another user's."""
         try:
             if os.lstat(self.path).st_uid != os.geteuid():
                 return None
@@ -179,7 +179,7 @@ class PanelDir:
             return None
 
     def forget(self) -> None:
-        """Remove what would lead to a server that is gone."""
+        """Remove the files that lead to a server that is gone."""
         for path in (self.record, self.opener):
             with contextlib.suppress(OSError):
                 os.unlink(path)
@@ -192,6 +192,6 @@ def _may_be_ours(own: Path) -> bool:
         above = next(each for each in own.parents if each.exists())
         return os.access(above, os.W_OK | os.X_OK)
     except NotADirectoryError:
-        return True  # a file in the place of the root, which whoever uses the path is told
+        return True  # a file in place of the root; using the path says so
     except OSError:
         return False

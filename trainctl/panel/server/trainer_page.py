@@ -40,7 +40,7 @@ ASK_S = 1.0  # between two checks of a server that does not answer
 
 
 class Patience:
-    """Tells work from hanging by the processor time of the server's main thread, in which its loop runs.
+    """Tells a busy server from a hung one by the CPU time of its main thread, in which its loop runs.
 
     While it builds a page that thread takes some, however little a busy machine gives it. When it is stopped, or waits
     for what will not come, it takes none, whatever the server's other threads do. Without end it may take some only
@@ -86,7 +86,7 @@ def _used_s(pid: int) -> float | None:
 
 
 class Guard(threading.Thread):
-    """Looks now and then whether the server lives and answers, for as long as the page is used.
+    """Checks every few seconds that the server lives and answers, for as long as the page is used.
 
     Args:
         handle: the use of the page that is guarded.
@@ -108,11 +108,11 @@ class Guard(threading.Thread):
         return self._answered is not None
 
     def close(self) -> None:
-        """Look no more."""
+        """Stop checking."""
         self._over.set()
 
     def run(self) -> None:
-        """Look until the page is not used any more, or its second server has ended too."""
+        """Check until the page is no longer used, or its second server has ended too."""
         is_first = True
         while not self._over.wait(self._look_s):
             if (what := self._wrong()) is None:
@@ -143,13 +143,13 @@ class Guard(threading.Thread):
             self._answered = record
             return None
         if self._over.is_set() or find(root) != record:
-            return None  # another one by now: the next look is at that
+            return None  # another one by now: the next check is about that
         waited_s = time.monotonic() - began
         return f"the page's server did not answer for {waited_s:.0f} s" if end_hung(self._page.place, record) else None
 
 
 def answers(url: str, patience: Patience, over: threading.Event) -> bool:
-    """Whether a server says anything at all while there is patience; one that refuses or is gone does not hang."""
+    """Whether a server answers at all within the patience; one that refuses or is gone does not hang."""
     parts = urlsplit(url)
     while not over.is_set():
         try:
@@ -159,7 +159,7 @@ def answers(url: str, patience: Patience, over: threading.Event) -> bool:
             if patience.is_over():
                 return False
         except OSError:
-            return True  # the next look will find out
+            return True  # the next check will tell
     return True
 
 
@@ -203,7 +203,7 @@ _told_at_the_end: dict[Path, Callable[[], None]] = {}  # by root, each once
 
 
 def show(root: Path, settings: Settings) -> None:
-    """Start or find the page's server, and say where it is; a server that cannot be had never stops training.
+    """Start or find the page's server, and print its address; training goes on if there can be none.
 
     Raises:
         TrainctlError: a setting of the page is not allowed.
@@ -224,7 +224,7 @@ def show(root: Path, settings: Settings) -> None:
 
 
 def _tell_at_the_end(root: Path) -> None:
-    """Have the program's last line say how the page is shown again, however the program ends.
+    """Make the command that shows the page again the program's last line, however the program ends.
 
     Exit hooks run in reverse: one that is there before the task is called runs after all that the task leaves behind.
     """
@@ -242,7 +242,7 @@ def _tell_at_the_end(root: Path) -> None:
 
 
 def guard() -> None:
-    """Have the page's server started again, once, if it is killed or hangs."""
+    """Restart the page's server, once, if it is killed or hangs."""
     if _shown.page is not None:
         _shown.guard = Guard(_shown.page)
         try:
@@ -252,7 +252,7 @@ def guard() -> None:
 
 
 def leave() -> None:
-    """Give the page up: its server ends a while after its last user."""
+    """Release the page: its server ends a while after its last user."""
     if _shown.guard is not None:
         _shown.guard.close()
         _shown.guard = None

@@ -1,4 +1,4 @@
-"""What can be asked of a run besides edits: pause, resume, checkpoint, evaluate, stop, and the task's own actions."""
+"""Actions of a run besides edits: pause, resume, checkpoint, evaluate, stop, and the task's own."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from trainctl.rundir.events import LOOKS, latest
 
 BUILT_IN = ("pause", "resume", "checkpoint", "evaluate", "stop")
 SURE = "Stop now?"
-BUTTON = "the button"  # no argument is called so
+BUTTON = "the button"  # no argument has this name
 
 Do = Callable[[str, dict[str, Any]], None]
 
@@ -68,7 +68,7 @@ class ActionBar:
         self.follow(view, may_ask=False)
 
     def follow(self, view: RunView, *, may_ask: bool) -> None:
-        """Offer what makes sense now."""
+        """Show the buttons that apply now."""
         run = view.row.summary
         is_open = run.is_alive
         for name in self._names:
@@ -93,7 +93,7 @@ def asks_again(buttons: Controls, name: str) -> bool:
 
 
 def told(view: RunView) -> str:
-    """Write as HTML what the loop was last asked for in this attempt, action by action, and what has come of it."""
+    """Write as HTML the last request of each action in this attempt, and its outcome."""
     began = time.time() - (view.row.summary.duration_s or 0)
     last = {event.action: event for event in latest(view.events).values() if event.action in LOOKS and event.t >= began}
     lines = []
@@ -132,7 +132,7 @@ class OwnAction:
         self._update()
 
     def allow(self, is_open: bool) -> None:
-        """Open or close it with the run."""
+        """Enable or disable it with the run."""
         self._is_open = is_open
         for argument in self._keys:
             self.fields.show(argument, disabled=not is_open)

@@ -47,7 +47,7 @@ class Cards(panel.custom.JSComponent):  # type: ignore[misc]  # Panel is untyped
     _esm = NUMBERS + Path(__file__).with_name("cards.js").read_text()
 
     def on_told(self, callback: Callable[[dict[str, Any]], None]) -> None:
-        """Call a function with what the browser tells, as far as it is what it is to be."""
+        """Call a function with each well-formed message of the browser."""
 
         def told(event: Any) -> None:
             if isinstance(event.data, dict) and isinstance(event.data.get("kind"), str):
@@ -87,7 +87,7 @@ class Cards(panel.custom.JSComponent):  # type: ignore[misc]  # Panel is untyped
 
 
 def _packed(values: Any) -> Any:
-    """Return numbers in four bytes each where that is the same on a screen, and exact for whole numbers."""
+    """Return numbers in four bytes each, if whole numbers stay exact and the rest looks the same on a screen."""
     array = np.asarray(values, np.float64)
     size = np.abs(array[np.isfinite(array) & (array != 0)])
     is_exact = not len(size) or (size.max() < 2**24 and size.min() > 1e-30)
@@ -95,7 +95,7 @@ def _packed(values: Any) -> Any:
 
 
 def settings_of_link() -> dict[str, Any]:
-    """Return what the page's address says of its cards."""
+    """Return the settings of the cards from the page's address."""
     found: dict[str, Any] = {"log": names("log"), "filter": argument("metrics"), "range": range_of(names("steps"))}
     for name, default, most in (
         ("smooth", SMOOTH, 0.99),
@@ -109,7 +109,7 @@ def settings_of_link() -> dict[str, Any]:
 
 
 def remember_settings(changed: Mapping[str, Any]) -> None:
-    """Write changed settings into the page's address; those that are as at first are left out of it."""
+    """Write changed settings into the page's address; defaults are left out."""
     kept = {IN_LINK.get(name, name): value for name, value in changed.items() if name in SETTINGS}
     first: dict[str, Any] = {"smooth": SMOOTH}
     remember(

@@ -28,7 +28,7 @@ _HEADS = ("key", "value", "set by", "instead of")
 
 
 class Origins:
-    """Explains a run when it is asked, and again only after another edit."""
+    """Explains a run on demand, and again only after another edit."""
 
     def __init__(self) -> None:
         self._known: tuple[int, str] | None = None
@@ -42,7 +42,7 @@ class Origins:
 
 
 def _table(view: RunView) -> str:
-    from trainctl.explain.explain import explain_run  # loads Hydra, which a page needs only for this
+    from trainctl.explain.explain import explain_run  # loads Hydra, needed for this alone
 
     masking = view.masking
     try:

@@ -55,12 +55,12 @@ class EditRow:
 
 
 def lines_of(view: RunView) -> list[EditRow]:
-    """Return all rows: what is to come, what waits or was refused, what was applied; the latest first."""
+    """Return all rows, latest first: edits to come, waiting or refused requests, applied edits."""
     return [*reversed(ahead(view)), *reversed(open_requests(view)), *reversed(applied(view))][:MAX_ROWS]
 
 
 def applied(view: RunView) -> list[EditRow]:
-    """Return what the changelog says, the truth of what was applied; who and why come from the answered requests."""
+    """Return the edits of the changelog, the record of what was applied; the answered requests say who and why."""
     if view.changelog is None:
         return []
     lines = []
@@ -76,7 +76,7 @@ def applied(view: RunView) -> list[EditRow]:
 
 
 def open_requests(view: RunView) -> list[EditRow]:
-    """Return the keys of the requests that were refused, or that wait for the run; actions too, done ones as well."""
+    """Return the keys of refused and waiting requests; of actions, those that are done as well."""
     lines = []
     recorded = view.changelog.requests if view.changelog is not None else {}
     held = {one.event.id: one for one in waiting(view.events)} if view.row.summary.is_alive else {}
@@ -112,14 +112,15 @@ def ahead(view: RunView) -> list[EditRow]:
 
 
 def table(lines: Sequence[EditRow], *, may_undo: bool = False, may_ask: bool = False) -> list[dict[str, Any]]:
-    """Return the rows as text; `take` is the button that takes an edit back or cancels a request."""
+    """Return the rows as text; `take` is the button that takes an edit back or cancels a request.
+
+    A row is unread while nobody has read the new value, or the loop has not done what it was asked for.
+    """
     return [
         {
             "cells": _cells(line),
             "take": _take(line, may_undo=may_undo, may_ask=may_ask),
-            "is_unread": line.status.endswith(
-                (UNREAD, UNDONE)
-            ),  # nobody has read the value, or the loop has not done it
+            "is_unread": line.status.endswith((UNREAD, UNDONE)),
         }
         for line in lines
     ]
@@ -172,7 +173,7 @@ class ChangeTable:
 
     def __init__(self, take_back: Callable[[EditRow], None]) -> None:
         self._take_back = take_back
-        self._offered: dict[str, EditRow] = {}  # ever: a browser may show what was sent a moment ago
+        self._offered: dict[str, EditRow] = {}  # of all times: a browser may lag behind
         self._table = EditTable(stylesheets=[BASE], sizing_mode="stretch_width", margin=0)
         self._table.on_msg(lambda event: self._pressed(event.data))
         title = panel.pane.HTML('<h2 class="head">Changelog</h2>', stylesheets=[STYLE], margin=(8, 0, 0, 0))

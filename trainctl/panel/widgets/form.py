@@ -81,7 +81,7 @@ class Form:
         self._tell()
 
     def accept(self, view: RunView, asked: Mapping[str, str]) -> None:
-        """Let go of the texts that the run has taken; one that was changed since stays."""
+        """Forget the texts that the run has taken; one that was changed since stays."""
         self._take_values(view.values)
         self._typed = {key: text for key, text in self._typed.items() if asked.get(key) != text}
         self._tell()
@@ -118,7 +118,7 @@ class Form:
         return change_of(key, self._typed[key], self._values[key], self._keys)
 
     def _tell(self) -> None:
-        """Tell the browser what it may do, and what is known of each text that was typed."""
+        """Tell the browser what it may do, and what is wrong with each typed text."""
         marks = {}
         for key, text in self._typed.items() if self._is_open else ():
             change = self._change(key)
@@ -126,7 +126,7 @@ class Form:
         set_params(self.view, state={"is_open": self._is_open, "heard": self._heard, "texts": marks})
 
     def _hear(self, said: Any) -> None:
-        """Take what a browser says: anybody may have made it say so, so all of it is looked at."""
+        """Take a browser's message, which is outside input: all of it is checked."""
         if not isinstance(said, dict) or not self._is_open:
             return
         texts = said.get("texts")
@@ -174,7 +174,7 @@ def _lines(node: Any, above: tuple[str, ...], keys: Mapping[str, Key], texts: Ma
 
 
 def _about(spec: Key, text: str) -> dict[str, Any]:
-    """Return what the browser needs to know of a key, without what it need not."""
+    """Return what the browser needs to know of a key, and no more."""
     said: dict[str, Any] = {
         "text": text[:MAX_SHOWN],
         "type": spec.type,

@@ -33,7 +33,7 @@ FIELDS = (
 
 @dataclass(frozen=True, slots=True)
 class PendingEdit:
-    """An edit that is not asked for yet: `error` says why it cannot be."""
+    """An edit that has not been requested yet; `error` says why it cannot be."""
 
     key: str
     old: str
@@ -42,7 +42,7 @@ class PendingEdit:
 
 
 def change_of(key: str, text: str, value: Any, keys: Mapping[str, Key]) -> PendingEdit | None:
-    """Return the edit that a text asks for, where the run has `value`; None when that is the same."""
+    """Return the edit that a text asks for; None if the run has that value already."""
     spec = keys[key]
     shown = text_of(value, spec)
     if text == shown:
@@ -57,7 +57,7 @@ def change_of(key: str, text: str, value: Any, keys: Mapping[str, Key]) -> Pendi
 
 
 def options_of(spec: Key) -> list[str] | None:
-    """Return the texts that a key can have where these are few; None for any other key, and a plain switch."""
+    """Return the texts to choose from where a key has few values; None for any other key, and for a plain switch."""
     if spec.choices is None and (spec.type != "bool" or not spec.optional):
         return None
     choices = spec.choices if spec.choices is not None else [True, False]
@@ -77,7 +77,7 @@ def text_of(value: Any, spec: Key) -> str:
 
 
 def reason_of(error: EditError, spec: Key) -> str:
-    """Say what is wrong without the key, which the field stands for, and without the parser's words."""
+    """Say what is wrong, without the key, which the field shows, and without the parser's words."""
     reason = str(error.__cause__ or error)
     if reason.startswith("it is not YAML"):
         example = {"list": "a list, such as [1, 2]", "dict": "a mapping, such as {a: 1}"}.get(spec.type, "a YAML value")
@@ -86,7 +86,7 @@ def reason_of(error: EditError, spec: Key) -> str:
 
 
 def short(text: str | None) -> str:
-    """Return a text that is cut where it is long."""
+    """Shorten a long text."""
     text = text or ""
     return text if len(text) <= 60 else text[:60] + " …"
 
@@ -116,12 +116,12 @@ class PendingBar:
 
     @property
     def note(self) -> str | None:
-        """What the person wrote into the note; None when nothing."""
+        """The note; None if it is empty."""
         return self.fields.text("note") or None
 
     @property
     def force(self) -> bool:
-        """Whether the edit is meant whatever `max_change` says, and whatever was changed since what it takes back."""
+        """Whether the edit applies regardless of `max_change`, and an undo regardless of later changes."""
         return self.fields.is_on("force")
 
     @property
@@ -132,13 +132,13 @@ class PendingBar:
 
     @property
     def is_ready(self) -> bool:
-        """Whether what is listed can be asked for."""
+        """Whether the listed edits can be requested."""
         is_right = not any(change.error for change in self._changes) and not self._is_at_wrong
         return bool(self._changes) and is_right and not self._busy
 
     @property
     def why_not_ready(self) -> str:
-        """Why what is listed cannot be asked for, in some words."""
+        """Why the listed edits cannot be requested, in a few words."""
         if self._busy:
             return "the run has not taken the last edit yet"
         wrong = [change.key for change in self._changes if change.error]
@@ -194,7 +194,7 @@ def list_of(changes: Sequence[PendingEdit]) -> str:
 
 
 def set_params(widget: Any, **values: Any) -> None:
-    """Set what differs only: each update costs the browser some milliseconds."""
+    """Set only the parameters that differ: each update costs the browser some milliseconds."""
     new = {name: value for name, value in values.items() if getattr(widget, name) != value}
     if new:
         widget.param.update(**new)

@@ -29,7 +29,7 @@ NOTHING_YET = "Nothing is logged yet. What the task gives to live.log(loss=…) 
 
 
 class Plots:
-    """Follows a run: what is new is sent, and nothing while nothing changes."""
+    """Follows a run: only new points are sent, and nothing while nothing changes."""
 
     def __init__(self, view: RunView, curves: Curves) -> None:
         self._curves = curves
@@ -95,7 +95,7 @@ class Plots:
         }
 
     def _hear(self, said: dict[str, Any]) -> None:
-        """Take what a browser says, whatever it is: a new page there, a key that is to have a card, settings."""
+        """Take a browser's message, which is outside input: a fresh page, a key that gets a card, settings."""
         kind = said["kind"]
         if kind == "ready":
             self._is_ready, self._seen, self._told = True, {}, {}
@@ -152,7 +152,7 @@ def edits_of(view: RunView) -> list[tuple[int, str]]:
 
 
 def ahead_of(view: RunView) -> list[tuple[int, str, dict[str, float]]]:
-    """Return what a replay will still change and the edits that wait for a step: step, words, and the numbers."""
+    """Return the coming edits of a replay and those that wait for a step: step, description, and numbers."""
     now = view.row.summary.step or 0
     found = [(one.step, f"replay of {one.source}", one.values) for one in view.ahead]
     found += [

@@ -53,7 +53,7 @@ def value_of(row: RunRow, name: str) -> float | None:
 
 
 def names_of(rows: Mapping[str, RunRow]) -> list[str]:
-    """Return what the runs have to show: results, then metrics."""
+    """Return the names of results, then of metrics."""
     return [*_results(rows), *metrics_of(rows)]
 
 

@@ -18,7 +18,7 @@ MAX_METRICS = 6
 STATES: tuple[Seen, ...] = (*ALIVE, "queued", "done", "stopped", *FAILED, "interrupted", "unreadable")
 BAD: tuple[Seen, ...] = (*FAILED, "interrupted", "unreadable")
 MAX_FAILURES = 200
-BETWEEN_S = 3.0  # two looks at what a run uses
+BETWEEN_S = 3.0  # between two measurements of a run's processes
 _GIB, _MIB = 2**30, 2**20
 
 
@@ -49,7 +49,7 @@ def facts(row: RunRow, figures: Iterable[str] = ()) -> str:
 
 
 def age(row: RunRow) -> str:
-    """Say how long ago the run last wrote something; so coarsely that a page is not redrawn without need."""
+    """Say how long ago the run last wrote something; coarsely, so that a page is not redrawn needlessly."""
     if row.seen is None:
         return ""
     seconds = time.time() - row.seen
@@ -59,7 +59,7 @@ def age(row: RunRow) -> str:
 
 
 def took(command: CommandState) -> str:
-    """Say how long a command took; of one that runs coarsely, as ages."""
+    """Say how long a command took; coarsely while it runs."""
     seconds = command.duration_s
     if seconds is not None and command.state == "running":
         seconds = seconds // 60 * 60 or None
@@ -118,7 +118,7 @@ def slots(rows: Mapping[str, RunRow], memory: Mapping[str, tuple[float, float]] 
 
 
 def failures(rows: Mapping[str, RunRow]) -> str:
-    """List what failed or was cut off, each reason one click away and the log a second; nothing when nothing did."""
+    """List failed and interrupted runs: each reason one click away, its log a second one; empty if there are none."""
     found = [(name, row) for name, row in rows.items() if row.summary.state in BAD]
     if not found:
         return ""
@@ -148,7 +148,7 @@ def _on_slot(name: str, row: RunRow) -> str:
 
 
 class Usage:
-    """Looks at a run's processes now and then: at the one that its status names, and at all that it has started."""
+    """Measures a run's processes every few seconds: the one named by its status, and all that it has started."""
 
     def __init__(self) -> None:
         self._looked = 0.0
@@ -156,7 +156,7 @@ class Usage:
         self._figures: list[str] = []
 
     def figures(self, run: Summary, gpu: tuple[float, float] | None = None) -> list[str]:
-        """Return what is known, such as `CPU 98 %`; nothing of a run on another machine, or of one that has ended.
+        """Return figures such as `CPU 98 %`; nothing for a run on another machine, or one that has ended.
 
         Args:
             run: what is known of the run.
