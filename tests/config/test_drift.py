@@ -27,5 +27,9 @@ def test_drift_lists_at_most_twenty_keys() -> None:
         check({}, {f"k{number:02}": number for number in range(25)}, source="x", allowed="y")
 
 
+def test_keys_that_may_differ_are_no_drift() -> None:
+    check({"lr": 0.1, "n": 1}, {"lr": 0.2, "n": 1}, source="x", allowed="y", ignore={"lr"})
+
+
 def test_equal_configs_have_no_drift() -> None:
     check({"a": {"b": [1, None, "x"]}}, {"a": {"b": [1, None, "x"]}}, source="x", allowed="y")
