@@ -22,6 +22,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import OmegaConf
 
 from trainctl.compose.job import JobSpec
+from trainctl.launch import jobs as job_processes
 from trainctl.launch import queue, sweep
 from trainctl.launch.display.report import Report
 from trainctl.launch.executor import Host
@@ -110,10 +111,12 @@ class Selector:
         del self._known[descriptor]
 
     def select(self, timeout_s: float | None = None) -> list[tuple[Any, int]]:
+        begun = process_time()
         until = float("inf") if timeout_s is None else self._cluster.clock.now + timeout_s
         readable = self._cluster.readable
         while not (ready := [each for each in readable if each in self._known]) and self._cluster.clock.step(until):
             pass
+        self._cluster.loop_s -= process_time() - begun  # what the cluster itself costs is not the loop's
         return [(SimpleNamespace(data=self._known[each]), 1) for each in ready]
 
     def get_map(self) -> dict[int, Any]:
@@ -175,6 +178,7 @@ class VirtualCluster:
         self.readable: set[int] = set()
         self.attempts = [_attempts(drawn) for _ in range(jobs)]
         self._tried = [0] * jobs
+        self.begun: list[tuple[int, int]] = []  # attempts by number of job and of attempt, in the order of their begin
         parser = OverridesParser.create()
         self._specs = [
             JobSpec(number, tuple(parser.parse_overrides([f"lr={number}"])), frozenset({"lr"}))
@@ -196,6 +200,7 @@ class VirtualCluster:
     def attempt(self, number: int) -> tuple[float, bool]:
         """Return how long the next attempt of a job takes, and whether it fails."""
         place = self._tried[number]
+        self.begun.append((number, place))
         self._tried[number] += 1
         return self.attempts[number][place], place + 1 < len(self.attempts[number])
 
@@ -215,7 +220,7 @@ class VirtualCluster:
         """Nothing is open."""
 
     def run(self) -> list[JobReturn]:
-        """Run all jobs by the launcher's loop; `loop_s` is the time that it took of this processor."""
+        """Run all jobs by the launcher's loop; `loop_s` is the processor time that the loop itself has taken."""
         specs, settings = self._specs, check_settings(retries=100, progress="off")
         config = OmegaConf.create({"hydra": {}})
         make = lambda: sweep.Sweep(  # noqa: E731
@@ -225,34 +230,42 @@ class VirtualCluster:
         readable = lambda ends, *_: ([each for each in ends if each.fileno() in self.readable], [], [])  # noqa: E731
         select = SimpleNamespace(select=readable)
         with ExitStack() as stack:
-            for module in (sweep, queue):
+            for module in (sweep, queue, job_processes):
                 stack.enter_context(patch.object(module, "time", time))
             stack.enter_context(patch.object(sweep, "select", select))
             stack.enter_context(patch.object(selectors, "DefaultSelector", lambda: Selector(self)))
             begun = process_time()
             returns = make().run()
-            self.loop_s = process_time() - begun
+            self.loop_s += process_time() - begun
         return returns
 
-    def greedy(self, gpus: int) -> float:
-        """Return how long it takes if each device that is free gets the next job at once, failed ones first."""
-        left = deque(range(len(self.attempts)))
+    def greedy(self, gpus: int, order: Sequence[tuple[int, int]] | None = None) -> float:
+        """Return the makespan if each device that is free begins the next attempt at once (greedy list scheduling).
+
+        Args:
+            gpus: how many devices there are.
+            order: of the attempts; None: jobs in their order, and a failed job again before those that have not begun.
+        """
+        left = deque(order if order is not None else [(number, 0) for number in range(len(self.attempts))])
+        failed_at = [0.0] * len(self.attempts)
         again: list[tuple[float, int, int]] = []
         free = [0.0] * gpus
-        heapq.heapify(free)
-        last = 0.0
         while left or again:
             now = heapq.heappop(free)
             if again and (again[0][0] <= now or not left):
-                since, number, place = heapq.heappop(again)
+                _, number, place = heapq.heappop(again)
             else:
-                since, number, place = now, left.popleft(), 0
-            end = max(now, since) + self.attempts[number][place]
-            last = max(last, end)
+                number, place = left.popleft()
+            end = failed_at[number] = max(now, failed_at[number]) + self.attempts[number][place]
             heapq.heappush(free, end)
-            if place + 1 < len(self.attempts[number]):
+            if order is None and place + 1 < len(self.attempts[number]):
                 heapq.heappush(again, (end, number, place + 1))
-        return last
+        return max(free)
+
+    def bound(self, gpus: int) -> float:
+        """Return what no schedule can beat: all work shared evenly, or the longest job with all of its attempts."""
+        work = [sum(each) for each in self.attempts]
+        return max(sum(work) / gpus, *work)
 
 
 def _attempts(drawn: random.Random) -> list[float]:

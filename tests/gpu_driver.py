@@ -6,9 +6,9 @@ UUIDS = ["GPU-aaaa0001", "GPU-bbbb0002"]  # in PCI bus order
 
 DRIVER = f"""
 import pathlib, types
-from trainctl.attempt import host_dir
+from trainctl.attempt import host
 
-host_dir.HOST = pathlib.Path(__file__).parent
+host.HOST = pathlib.Path(__file__).parent
 NVML_DEVICE_MIG_ENABLE = 1
 class NVMLError(Exception): pass
 class NVMLError_LibraryNotFound(NVMLError): pass

@@ -12,8 +12,7 @@ from typing import Any
 
 import pytest
 
-from trainctl.rundir.finding import find_runs
-from trainctl.rundir.paths import RunDir
+from trainctl.rundir.paths import RunDir, find_runs
 from trainctl.rundir.status import Status, read_status
 
 TASK = """

@@ -110,8 +110,10 @@ def test_ctrl_c_is_an_interrupted_run(task: Task) -> None:
         run = task.only_run()
         assert state_of(run) == "running"
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=60)
+        told = process.communicate(timeout=60)[1]
         assert process.returncode in {1, 130, -signal.SIGINT}
+    assert f"interrupted: {os.path.relpath(run.path, task.path)}\n" in told
+    assert "site-packages/hydra/" not in told  # the frames that led to the task
     status = status_of(run)
     assert (status.state, status.reason) == ("interrupted", "KeyboardInterrupt")
     assert "KeyboardInterrupt" in run.log.read_text()

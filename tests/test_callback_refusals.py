@@ -10,7 +10,7 @@ import pytest
 from task_app import CALLBACK, PRESET, Task, status_of
 
 from trainctl.rundir import files
-from trainctl.rundir.finding import find_runs
+from trainctl.rundir.paths import find_runs
 
 WaitUntil = Callable[..., Any]
 

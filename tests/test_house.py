@@ -67,7 +67,7 @@ ONE_FILE_EACH = {"gin", "ray", "submitit", "pynvml", "wandb", "mlflow", "tensorb
 # A file name in two rooms, where the room says which: `track/wandb` writes there, `sources/wandb` reads from there; a
 # file of `cli` is named after its command, one of `panel` after what it shows.
 SAME_NAME = {
-    *("actions", "app", "compare", "config", "diff", "edits", "files", "grid", "grids"),
+    *("actions", "app", "compare", "config", "edits", "files", "grids"),
     *(
         "job",
         "live",
@@ -89,11 +89,10 @@ SEAM = "trainctl/config/_omegaconf.py"  # the only file that uses private names 
 # Where a string names a module of ours: what is public, programs of `python -m`, and what lies above and is loaded only
 # where it is asked for.
 BY_NAME = {
-    "hydra_plugins.hydra_trainctl.sources": {"trainctl.preset", "trainctl.sources.hooks"},
+    "hydra_plugins.hydra_trainctl.sources": {"trainctl.preset", "trainctl.sources.composition"},
     "trainctl.session.api": {"trainctl.track.following"},
     "trainctl.session.binding": {"trainctl.frameworks.torch"},
     "trainctl.session.ranks.leader": {"trainctl.frameworks.ranks"},
-    "trainctl.sources.remote": {"trainctl.sources.fetching"},
     "trainctl.track.following": {"trainctl.track.sync"},
 }
 

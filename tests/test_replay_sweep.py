@@ -17,9 +17,8 @@ from session_fixtures import metrics
 from trainctl.config.changelog import loads
 from trainctl.rundir import files
 from trainctl.rundir.events import wait_for_answer
-from trainctl.rundir.finding import find_runs
 from trainctl.rundir.inbox import file_request
-from trainctl.rundir.paths import RunDir
+from trainctl.rundir.paths import RunDir, find_runs
 from trainctl.rundir.result import read_result
 from trainctl.rundir.status import state_of
 

@@ -37,8 +37,7 @@ if TYPE_CHECKING:
     from trainctl.examine.parsers import latest_log
     from trainctl.frameworks.modelscript import ConfigModelScript
     from trainctl.panel.pages.notebook import panel_app
-    from trainctl.rundir.finding import find_runs
-    from trainctl.rundir.paths import RunDir
+    from trainctl.rundir.paths import RunDir, find_runs
     from trainctl.session.api import current, live
     from trainctl.session.live import Live
 
@@ -73,7 +72,7 @@ _HOMES = {
     "build": "trainctl.config.build",
     "current": "trainctl.session.api",
     "deep_replace": "trainctl.config.script",
-    "find_runs": "trainctl.rundir.finding",
+    "find_runs": "trainctl.rundir.paths",
     "latest_log": "trainctl.examine.parsers",
     "live": "trainctl.session.api",
     "panel_app": "trainctl.panel.pages.notebook",

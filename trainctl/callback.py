@@ -18,8 +18,8 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, flag_override
 
-from trainctl.attempt import hydra_job, rendezvous
-from trainctl.attempt.rank import rank
+from trainctl.attempt import hydra_job
+from trainctl.attempt.process import rank
 from trainctl.compose import _hydra
 from trainctl.compose.pairs import check_any_left, check_complete, fit, fit_sweep, known_to_hydra, warn_of_missing
 from trainctl.config.settings import Settings, settings_of
@@ -31,7 +31,7 @@ from trainctl.rundir.paths import RunDir
 from trainctl.rundir.provenance import Start
 from trainctl.session.start_check import check_start, own_changelog
 
-_FORKING = "hydra_plugins.hydra_trainctl."  # our launchers
+_FORKING = "hydra_plugins.hydra_trainctl."  # trainctl's launchers
 
 
 class TrainctlCallback(Callback):
@@ -51,7 +51,7 @@ class TrainctlCallback(Callback):
         What Hydra writes down is for the first process of a run alone.
         """
         move_settings(config)
-        rendezvous.share_time(config)
+        hydra_job.share_time(config)
         try:
             fit(config)
             _explain_if_asked(config)
@@ -149,16 +149,16 @@ class TrainctlCallback(Callback):
 
 def _join_host(config: DictConfig) -> None:
     """Have a rank run in the run dir of the job that has started it, unless the job has a run with another config."""
-    host = rendezvous.host_of_ranks(config)
+    host = hydra_job.host_of_ranks(config)
     if host is None:
         return
     tried = copy.deepcopy(config)
-    rendezvous.join(tried, host)
+    hydra_job.join(tried, host)
     with known_to_hydra(tried):
         drawn = hydra_job.draw_values(tried)
     with known_to_hydra(tried), contextlib.suppress(TrainctlError):
         own_changelog(host, tried, settings_of(tried), drawn, is_composed=True)
-        rendezvous.join(config, host)
+        hydra_job.join(config, host)
 
 
 def _explain_if_asked(config: DictConfig) -> None:

@@ -1,4 +1,4 @@
-"""What every Hydra app gets of us: the config source of `+from=KIND/PLACE`, and the names of our configs.
+"""What every Hydra app gets from trainctl: the config source of `+from=KIND/PLACE`, and the names of its configs.
 
 An app that names none of them loads nothing further of this package, and runs Hydra as it is.
 """
@@ -15,11 +15,11 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 
 _SCHEME = "trainctl-from"
 _GROUP, _UNKNOWN_GROUP = "from", "from_unknown"
-_PRESET, _HOOKS = "trainctl.preset", "trainctl.sources.hooks"
+_PRESET, _COMPOSITION = "trainctl.preset", "trainctl.sources.composition"
 
 
 class TrainctlSearchPath(SearchPathPlugin):
-    """Adds our config source behind the app's own."""
+    """Adds trainctl's config source behind the app's own."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         """Append the source; called once for each search path that Hydra makes."""
@@ -34,12 +34,12 @@ class TrainctlSource(ConfigSource):
 
     def __getstate__(self) -> dict[str, Any]:
         """Take along what this process was asked for: a job's own process needs the same."""
-        return {**self.__dict__, "loaded": [name for name in (_PRESET, _HOOKS) if name in sys.modules]}
+        return {**self.__dict__, "loaded": [name for name in (_PRESET, _COMPOSITION) if name in sys.modules]}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         for name in state.pop("loaded"):
             module = importlib.import_module(name)
-            if name == _HOOKS:
+            if name == _COMPOSITION:
                 module.install()
         self.__dict__.update(state)
 
@@ -48,7 +48,7 @@ class TrainctlSource(ConfigSource):
         return _SCHEME
 
     def load_config(self, config_path: str) -> ConfigResult:
-        from trainctl.sources.composing import load
+        from trainctl.sources.composition import load
 
         return load(config_path)
 
@@ -56,29 +56,29 @@ class TrainctlSource(ConfigSource):
         return True
 
     def is_group(self, config_path: str) -> bool:
-        return config_path in (_GROUP, _UNKNOWN_GROUP) and bool(_hooks().is_answered())
+        return config_path in (_GROUP, _UNKNOWN_GROUP) and bool(_composition().is_answered())
 
     def is_config(self, config_path: str) -> bool:
         if not config_path.startswith((f"{_GROUP}/", f"{_UNKNOWN_GROUP}/")):
             return False
-        from trainctl.sources.composing import is_config
+        from trainctl.sources.composition import is_config
 
-        return is_config(config_path) and bool(_hooks())
+        return is_config(config_path) and bool(_composition())
 
     def list(self, config_path: str, results_filter: Optional[ObjectType]) -> Any:
         if results_filter == ObjectType.GROUP:
             return []
         from trainctl.config.adopt import UNKNOWN
-        from trainctl.sources.reading import KINDS
+        from trainctl.sources.kinds import KINDS
 
         return {_GROUP: [f"{kind}/…" for kind in KINDS], _UNKNOWN_GROUP: sorted(UNKNOWN)}.get(config_path, [])
 
 
-def _hooks() -> Any:
-    from trainctl.sources import hooks
+def _composition() -> Any:
+    from trainctl.sources import composition
 
-    hooks.install()
-    return hooks
+    composition.install()
+    return composition
 
 
 class NamedConfig(ConfigNode):

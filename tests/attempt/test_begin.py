@@ -5,8 +5,7 @@ import sys
 from pathlib import Path
 
 from trainctl.rundir import files
-from trainctl.rundir.finding import find_runs
-from trainctl.rundir.paths import RunDir
+from trainctl.rundir.paths import RunDir, find_runs
 from trainctl.rundir.status import read_status
 
 PLAIN = """

@@ -222,7 +222,7 @@ def test_loader_of_a_search_path_composes_by_it(tmp_path: Path, loader: Any) -> 
 @pytest.fixture
 def led(loader: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The loader, and Hydra as it was afterwards; an earlier test of this process may lead it already."""
-    monkeypatch.setattr("trainctl.sources.hooks.install", lambda: None)  # a copy of a source installs them again
+    monkeypatch.setattr("trainctl.sources.composition.install", lambda: None)  # a copy of a source installs them again
     monkeypatch.setattr(_hydra.defaults_list, "_create_defaults_list", _hydra._own_list)
     monkeypatch.setattr(_hydra.defaults_list, "DefaultsList", _hydra._OwnDefaultsList)
     monkeypatch.setattr(_hydra.ConfigLoaderImpl, "_compose_config_from_defaults_list", _hydra.merge_defaults)

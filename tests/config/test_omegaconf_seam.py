@@ -124,7 +124,7 @@ def test_key_of_an_item_goes_stale_when_items_move() -> None:
     node = items._get_node(1)
     items.sort()
     assert node._key() == 1
-    assert seam.key_of(node) == 0
+    assert seam.place_of(node)[-1] == 0
 
 
 def test_set_parent_says_where_references_resolve() -> None:

@@ -15,8 +15,7 @@ from rank_processes import LOOPBACK, PATIENCE_S, ask
 
 from trainctl.config.changelog import loads
 from trainctl.rundir.events import read_events
-from trainctl.rundir.finding import find_runs
-from trainctl.rundir.paths import RunDir
+from trainctl.rundir.paths import RunDir, find_runs
 from trainctl.rundir.status import read_status, state_of
 
 pytest.importorskip("torch", reason="PyTorch is not installed")
@@ -134,7 +133,7 @@ class Project(ProjectProcesses):
         return {record["step"]: record["lr"] for record in records if "lr" in record and "rank" in record}
 
 
-@pytest.fixture(params=["torchrun", pytest.param("spawn", marks=pytest.mark.slow)])
+@pytest.fixture(params=["torchrun", pytest.param("spawn", marks=pytest.mark.long)])
 def project(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Project]:
     made = Project(tmp_path, request.param)
     yield made

@@ -20,7 +20,7 @@ from omegaconf import OmegaConf
 from pseudo_terminal import ended_on_terminal
 
 from trainctl.config.settings import settings_of
-from trainctl.rundir.finding import find_runs
+from trainctl.rundir.paths import find_runs
 
 PATIENCE_S = 240
 PAGES = pages()

@@ -12,8 +12,7 @@ from example_runs import ENVIRONMENT, PATIENCE_S, answers, asked_beforehand, met
 
 from trainctl.config.changelog import loads
 from trainctl.config.yaml import loads as read
-from trainctl.rundir.finding import find_runs
-from trainctl.rundir.paths import RunDir
+from trainctl.rundir.paths import RunDir, find_runs
 from trainctl.rundir.status import state_of
 
 pytest.importorskip("torch", reason="PyTorch is not installed")

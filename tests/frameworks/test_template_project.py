@@ -14,8 +14,7 @@ from project_processes import ProjectProcesses
 
 from trainctl.config.changelog import loads
 from trainctl.rundir import files
-from trainctl.rundir.finding import find_runs
-from trainctl.rundir.paths import RunDir
+from trainctl.rundir.paths import RunDir, find_runs
 from trainctl.rundir.result import read_result
 from trainctl.rundir.status import read_status, state_of
 

@@ -40,7 +40,7 @@ from trainctl.launch.slots.slot import make_slots
 from trainctl.panel.auth.access import Access, HttpRequest
 from trainctl.panel.auth.password import parse_basic
 from trainctl.panel.data.run_view import RunRow, read_view
-from trainctl.panel.pages import link
+from trainctl.panel.pages import session
 from trainctl.rundir import files
 from trainctl.rundir.events import read_events
 from trainctl.rundir.metrics import read_metrics
@@ -170,8 +170,8 @@ def request_of_page(data: bytes, _: Path) -> object:
 
 
 def values_of_link(data: bytes, _: Path) -> object:
-    assert link.read(text(data), "") == text(data)
-    return [link.read(text(data), like) for like in (["a"], True, 0.5, 1)]
+    assert session.read(text(data), "") == text(data)
+    return [session.read(text(data), like) for like in (["a"], True, 0.5, 1)]
 
 
 def slots_of(data: bytes, _: Path) -> object:

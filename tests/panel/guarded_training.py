@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 import trainctl
 from trainctl.config.settings import PanelSettings
 from trainctl.panel.server import handle as process
-from trainctl.panel.server.watchdog import Guard
+from trainctl.panel.server.trainer_page import Guard
 
 
 def main() -> None:

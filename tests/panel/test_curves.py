@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from trainctl.panel.auth.rate_limit import Bucket
 from trainctl.panel.data.curves import MAX_POINTS, UNSEEN, Curve, Curves, dotted, not_finite
+from trainctl.panel.server.limits import Bucket
 from trainctl.panel.widgets.ansi import last_written, to_html
 from trainctl.rundir.paths import RunDir
 

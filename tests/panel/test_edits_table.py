@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ import pytest
 from trainctl.config.changelog import Changelog, Edit
 from trainctl.config.controls import Key
 from trainctl.panel.data.run_view import Ahead, RunRow, RunView
-from trainctl.panel.widgets.edits import MAX_ROWS, EditRow, _marked, applied, lines_of, open_requests, table
+from trainctl.panel.widgets.edits import MAX_ROWS, ChangeTable, EditRow, applied, lines_of, open_requests, table
 from trainctl.rundir.events import Event
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.summary import summarize
@@ -49,8 +48,9 @@ def test_an_edit_that_nobody_has_read_is_marked(row: RunRow) -> None:
     assert (read.status, read.note) == ("applied", "")
     assert unread.status == "applied, not read"
     assert unread.note.startswith("<b>: not read within 20 steps: what was built before does not follow")
-    shown = [_marked(status) for status in table(lines_of(view), may_undo=False)["status"]]
-    assert shown == ['<span class="unread">applied, not read</span>', "applied"]
+    assert [(each["cells"][5], each["is_unread"]) for each in table(lines_of(view))] == [
+        ("applied, not read", True), ("applied", False)
+    ]  # fmt: skip
 
 
 def test_what_the_loop_was_asked_for_is_marked_until_it_is_done(row: RunRow) -> None:
@@ -62,7 +62,7 @@ def test_what_the_loop_was_asked_for_is_marked_until_it_is_done(row: RunRow) -> 
     assert [(line.status, line.note) for line in lines] == [
         ("asked", "the loop has not looked"), ("asked", "there is no such thing"), ("done", "")
     ]  # fmt: skip
-    assert _marked("asked") == '<span class="unread">asked</span>'
+    assert [each["is_unread"] for each in table(lines)] == [True, True, False]
 
 
 def test_refused_and_waiting_requests_are_lines_too(row: RunRow) -> None:
@@ -79,10 +79,25 @@ def test_refused_and_waiting_requests_are_lines_too(row: RunRow) -> None:
 
 def test_table_holds_text_and_offers_undo_once_per_edit(row: RunRow) -> None:
     log = Changelog({"a": 1, "b": 1}, [Edit(1, {"a": 2, "b": 3}), Edit(2, {"a": 4})])
-    cells = table(lines_of(RunView(row, changelog=log)), may_undo=True)
-    assert list(cells["key"]) == ["a", "b", "a"]
-    assert [re.findall(r'aria-label="(.*?)"', cell) for cell in cells["undo"]] == [["undo edit 2"], [], ["undo edit 1"]]
-    assert set(table(lines_of(RunView(row, changelog=log)), may_undo=False)["undo"]) == {""}
+    rows = table(lines_of(RunView(row, changelog=log)), may_undo=True)
+    assert [each["cells"][1] for each in rows] == ["a", "b", "a"]
+    assert [each["take"] and each["take"]["label"] for each in rows] == ["undo edit 2", None, "undo edit 1"]
+    assert not any(each["take"] for each in table(lines_of(RunView(row, changelog=log)), may_ask=True))
+
+
+def test_button_takes_back_what_it_stood_beside_though_rows_have_come_since(row: RunRow) -> None:
+    running = dataclasses.replace(row, summary=dataclasses.replace(row.summary, state="running"))
+    told = [Event("late", "pending", edits={"lr": "0.2"}, at=5000)]
+    log = Changelog({"a": 1}, [Edit(1, {"a": 2})])
+    taken: list[EditRow] = []
+    shown = ChangeTable(taken.append)
+    shown.follow(RunView(running, changelog=log, events=told), may_undo=True, may_ask=True)
+    tokens = [each["take"]["token"] for each in shown._table.rows]
+    more = Changelog({"a": 1}, [Edit(1, {"a": 2}), Edit(2, {"a": 3})])
+    shown.follow(RunView(running, changelog=more, events=[]), may_undo=True, may_ask=True)
+    for said in (*({"token": token} for token in tokens), {"token": "edit 7"}, {"token": 1}, "edit 1", None):
+        shown._pressed(said)
+    assert [(line.waiting, line.number) for line in taken] == [((1, "late"), None), (None, 1)]
 
 
 def test_what_waits_is_listed_with_what_it_waits_for_and_offers_to_cancel(row: RunRow) -> None:
@@ -103,9 +118,9 @@ def test_what_waits_is_listed_with_what_it_waits_for_and_offers_to_cancel(row: R
         ("batch", "16"): ("waiting for the next epoch", (2, "b"), ""),
         ("lr", "7"): ("cancelled", None, "cancelled by me: too late"),
     }
-    offered = [re.findall(r'aria-label="(.*?)"', cell) for cell in table(lines_of(view), may_ask=True)["undo"]]
-    assert sorted(offered) == [[], [], ["cancel request 1"], ["cancel request 2"]]
-    assert set(table(lines_of(view))["undo"]) == {""}
+    offered = [each["take"]["label"] for each in table(lines_of(view), may_ask=True) if each["take"]]
+    assert sorted(offered) == ["cancel request 1", "cancel request 2"]
+    assert not any(each["take"] for each in table(lines_of(view), may_undo=True))
 
 
 def test_table_of_many_edits_shows_the_latest(row: RunRow) -> None:

@@ -13,8 +13,7 @@ from trainctl.config.controls import Key
 from trainctl.config.edit import parse_edit
 from trainctl.panel.pages.theme import frame
 from trainctl.panel.widgets.actions import BUTTON, OwnAction
-from trainctl.panel.widgets.field import PendingEdit, change_of, options_of, text_of
-from trainctl.panel.widgets.pending import PendingBar, list_of
+from trainctl.panel.widgets.pending import PendingBar, PendingEdit, change_of, list_of, options_of, text_of
 
 KEYS = {
     "optim.lr": Key("float", min=0, max=1),

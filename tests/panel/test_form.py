@@ -16,8 +16,8 @@ from trainctl.config.changelog import Changelog
 from trainctl.config.controls import Key
 from trainctl.config.keys import join
 from trainctl.panel.data.run_view import RunRow, RunView
-from trainctl.panel.widgets.field import MAX_SHOWN, PendingEdit
 from trainctl.panel.widgets.form import OWN, TOO_LONG, Form, lines_of
+from trainctl.panel.widgets.pending import MAX_SHOWN, PendingEdit
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.summary import summarize
 

@@ -12,9 +12,8 @@ import pytest
 from made_sweep import make_run, make_sweep
 
 from trainctl.examine.writing import keys_of, write
-from trainctl.panel.data.results import results_of
 from trainctl.panel.data.watcher import Watcher
-from trainctl.panel.widgets.results import table_of
+from trainctl.panel.widgets.results import results_of, table_of
 
 
 @pytest.fixture

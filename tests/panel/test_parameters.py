@@ -8,9 +8,9 @@ import pytest
 from made_sweep import make_run, make_sweep
 
 from trainctl.config.changelog import Changelog, Edit, dumps
-from trainctl.panel.data.diff import config_difference, edits_by_step
 from trainctl.panel.data.run_index import RunIndex
 from trainctl.panel.data.watcher import Watcher
+from trainctl.panel.widgets.config import config_difference, edits_by_step
 from trainctl.panel.widgets.parameters import TOO_FEW, explained, relations_of
 
 

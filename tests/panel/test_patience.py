@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from trainctl.panel.server.watchdog import Patience, answers
+from trainctl.panel.server.trainer_page import Patience, answers
 
 SERVER = Path(__file__).with_name("odd_server.py")
 

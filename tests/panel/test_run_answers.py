@@ -130,6 +130,7 @@ def test_what_waits_is_cancelled_and_an_edit_undone_where_it_stands(page: Any, r
     before = changelog.at(max((each.step for each in changelog.edits), default=0))["lr"]
     edit = wait_for_answer(run, file_request(run, {"lr": "8.5"}, via="cli", force=True), PATIENCE_S)
     assert edit is not None
+    page.reload()  # what was edited before a page is opened can be undone there too
     row = page.get_by_role("row").filter(has_text="8.5").filter(has_text="applied")
     row.get_by_role("button", name=re.compile("undo edit")).click()
     expect(answer(page, re.compile(r"^undo of edit \d+ applied at step"))).to_be_visible()
@@ -188,6 +189,12 @@ LAID_OUT = """() => {
     });
     return [parts.length, wrong.map(part => part.textContent)];
 }"""
+
+
+def test_actions_stand_beside_the_facts(page: Any) -> None:
+    chip, pause = (each.bounding_box() for each in (page.locator(".chip").first, button(page, "Pause")))
+    assert abs(chip["y"] + chip["height"] / 2 - pause["y"] - pause["height"] / 2) < 12
+    assert pause["x"] > 700
 
 
 def test_labels_stand_beside_their_fields_and_on_one_line_with_them(page: Any) -> None:

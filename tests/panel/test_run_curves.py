@@ -17,7 +17,7 @@ from made_sweep import make_run, make_sweep
 
 from trainctl.config.changelog import Changelog, Edit, dumps
 from trainctl.panel.data.curves import thinned
-from trainctl.panel.data.line_groups import OTHER, PALETTE, bands, colouring, in_order
+from trainctl.panel.data.line_groups import OTHER, PALETTE, RAMP, bands, colouring, in_order
 
 in_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed on this machine")
 
@@ -87,6 +87,7 @@ def test_lines_grow_while_a_run_trains_and_only_what_is_new_is_sent(cards: Any, 
     page = cards
     last = "Number(document_label.match(/to ([\\d,]+), from/)[1].replaceAll(',', ''))"
     read = f"element => {{ const document_label = element.getAttribute('aria-label'); return {last}; }}"
+    drawn(page, "loss", r"to [\d,]+, from")
     first = card(page, "loss").get_by_role("img").evaluate(read)
     wait_for(lambda: card(page, "loss").get_by_role("img").evaluate(read) > first + 200, "a longer line")
 
@@ -184,6 +185,16 @@ def test_colours_tell_words_and_numbers() -> None:
     assert 2 <= len(set(spread.groups)) <= 6
 
 
+@pytest.mark.parametrize("extreme", [1e30, -1e9, 5.0])
+def test_one_extreme_number_leaves_the_others_their_colours(extreme: float) -> None:
+    values = [0.1 + at / 100 for at in range(20)]
+    coloured = colouring("lr", [*values, extreme])
+    assert len(set(coloured.colours[:-1])) == 20
+    assert coloured.colours[:-1] == colouring("lr", values).colours
+    assert coloured.colours[-1] in (RAMP[0], RAMP[-1])
+    assert [text for text, _, _ in coloured.legend] == ["0.1 to 0.29, 1 beyond"]
+
+
 def test_bands_hold_the_middle_and_the_tenths_of_each_group() -> None:
     lines = [(np.array([0.0, 100.0]), np.array([float(at), float(at)])) for at in range(11)]
     short = (np.array([0.0, 50.0]), np.array([5.0, 5.0]))
@@ -208,7 +219,7 @@ def sent(tmp_path: Path) -> Iterator[Any]:
     class Sent:
         def __init__(self, stack: ExitStack) -> None:
             self.watcher = Watcher(tmp_path)
-            self.curves = RunCurves(self.watcher, stack, {}, "", lambda _changed: None)
+            self.curves = RunCurves(self.watcher, stack, "")
             self.messages: list[dict[str, Any]] = []
             self.index = RunIndex()
             self.curves.view.send = lambda **parts: self.messages.append(parts)
@@ -250,6 +261,18 @@ def test_what_was_sent_is_not_sent_again(sent: Any, tmp_path: Path) -> None:
         ("loss", [([101], [0.5], True)])
     ]
     assert not sent.look().get("lines")
+
+
+def test_a_run_keeps_its_colour_whatever_the_filter(sent: Any, tmp_path: Path) -> None:
+    for name, norm in (("a", "x"), ("b", "y"), ("c", "z")):
+        make_run(tmp_path, name, [f"norm={norm}"])
+    colours = {run["name"]: run["color"] for run in sent.look("loss")["runs"]}
+    assert len(set(colours.values())) == 3
+    sent.messages.clear()
+    sent.curves.look(sent.index, ["b"])
+    (found,) = (message for message in sent.messages if "runs" in message)
+    assert [(run["name"], run["color"]) for run in found["runs"]] == [("b", colours["b"])]
+    assert [text for text, _, _ in found["legend"]] == ["y"]
 
 
 def test_more_than_a_hundred_runs_are_bands(sent: Any, tmp_path: Path) -> None:

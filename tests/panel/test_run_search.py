@@ -15,8 +15,8 @@ from trainctl.examine import examiner
 from trainctl.panel.data import run_view
 from trainctl.panel.data.run_view import RunFiles
 from trainctl.panel.data.watcher import Search
-from trainctl.rundir import finding
-from trainctl.rundir.finding import find_runs
+from trainctl.rundir import paths
+from trainctl.rundir.paths import find_runs
 from trainctl.rundir.status import Status, write_status
 
 
@@ -59,7 +59,7 @@ def test_directory_that_is_as_it_was_is_not_listed_again(tmp_path: Path, monkeyp
     again = Search(tmp_path)
     first = again.runs()
     listed: list[str] = []
-    monkeypatch.setattr(finding, "directories_in", listed.append)
+    monkeypatch.setattr(paths, "directories_in", listed.append)
     assert again.runs() == first
     assert listed == []
 
@@ -100,12 +100,12 @@ def test_runs_are_found_at_any_depth(tmp_path: Path) -> None:
 def test_search_of_many_foreign_directories_ends_and_says_where(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(finding, "MOST_DIRS", 50)
+    monkeypatch.setattr(paths, "MOST_DIRS", 50)
     near = make_run(tmp_path / "outputs" / "train", "a", [])
     for number in range(40):
         (tmp_path / "data" / f"{number:02}" / "images").mkdir(parents=True)
     far = make_run(tmp_path / "data" / "39" / "images", "far", [])
-    found = finding.search(tmp_path, finding.list_at)
+    found = paths.search(tmp_path, paths.list_at)
     assert found.runs == [near]
     assert len(found.beyond) > 10
     assert tmp_path / "data" / "39" / "images" in found.beyond
@@ -118,7 +118,7 @@ def test_search_of_many_foreign_directories_ends_and_says_where(
 
 
 def test_runs_do_not_count_as_foreign_directories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(finding, "MOST_DIRS", 5)
+    monkeypatch.setattr(paths, "MOST_DIRS", 5)
     made = [make_run(tmp_path / "sweep", f"{number:02}", []) for number in range(20)]
     for number in range(4):
         (tmp_path / "sweep" / f"a{number}").mkdir()

@@ -17,7 +17,7 @@ from made_sweep import make_run
 from trainctl.config import yaml
 from trainctl.config.changelog import Changelog, Edit, dumps
 from trainctl.config.settings import PanelSettings
-from trainctl.panel.pages import run_tabs
+from trainctl.panel.pages.run import OTHERS as TABS
 from trainctl.panel.server import handle as process
 from trainctl.rundir import files
 from trainctl.rundir.paths import RunDir
@@ -74,7 +74,7 @@ def pages(url: str) -> list[tuple[str, str]]:
     base = url.partition("?")[0]
     runs = [(f"run page of {name}", run_url(url, name)) for name in STATES]
     more = ("?group=state", "?group=norm&tab=results", "compare?a=state&b=failed")
-    who = [(tab, name) for tab in run_tabs.OTHERS for name in ("failed", "others")]
+    who = [(tab, name) for tab in TABS for name in ("failed", "others")]
     tabs = [(f"{tab} of {name}", f"{run_url(url, name)}?tab={tab}") for tab, name in who]
     return [("overview", url), *((each, base + each) for each in more), *runs, *tabs]
 

@@ -38,15 +38,11 @@ GROUND = "getComputedStyle(document.body).backgroundColor"
 
 # rules that only markup out of reach from Python breaks, each with whose it is
 NOT_OURS = {
-    "aria-required-children",  # Tabulator's grid holds its header beside its rows
-    "aria-required-parent",  # Tabulator's cells stand in groups
     "aria-progressbar-name",  # the page's own bar of pmui.Page, which never shows here
     "empty-heading",  # pmui.Page: a heading of a blank, beside the title
-    "empty-table-header",  # Tabulator's column of boxes
     "heading-order",  # pmui.Page: that heading is of the fifth level
     "page-has-heading-one",  # pmui.Page: its title is not a heading
     "region",  # Bokeh puts its roots beside all landmarks
-    "scrollable-region-focusable",  # Tabulator's holder; its rows can be reached
 }
 
 

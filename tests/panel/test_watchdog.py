@@ -19,12 +19,11 @@ from waiting import wait_until
 
 from trainctl.config.settings import PanelSettings
 from trainctl.panel.server import handle as process
-from trainctl.panel.server.shutdown import end_hung
+from trainctl.panel.server.lifetime import end_hung
 from trainctl.panel.server.state import PanelDir, ServerRecord
-from trainctl.panel.server.watchdog import Guard, Patience, answers
+from trainctl.panel.server.trainer_page import Guard, Patience, answers
 from trainctl.rundir import files
-from trainctl.rundir.finding import find_runs
-from trainctl.rundir.paths import RunDir
+from trainctl.rundir.paths import RunDir, find_runs
 from trainctl.rundir.status import state_of
 
 TRAINING = Path(__file__).with_name("guarded_training.py")

@@ -26,7 +26,7 @@ from trainctl.panel.data.watcher import Watcher
 from trainctl.rundir.compare import compare
 from trainctl.rundir.paths import RunDir
 from trainctl.session.schedule import read_replay, replayed_repeats
-from trainctl.sources.reading import read_source
+from trainctl.sources.kinds import read_source
 
 MEMORY = 2**30
 MOST = 10**6

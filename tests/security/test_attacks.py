@@ -23,13 +23,12 @@ from trainctl.config.controls import Key
 from trainctl.panel.auth import gate
 from trainctl.panel.auth.access import ADMIT, Access, refuse
 from trainctl.panel.auth.gate import Gate
-from trainctl.panel.auth.rate_limit import Bucket
-from trainctl.panel.data import diff
 from trainctl.panel.data.run_view import RunRow, RunView
 from trainctl.panel.data.watcher import Watcher
 from trainctl.panel.server._bokeh import MAX_MESSAGE
 from trainctl.panel.server.app import MAX_BODY, MAX_HEADER
-from trainctl.panel.widgets import ansi, requests, summary
+from trainctl.panel.server.limits import Bucket
+from trainctl.panel.widgets import ansi, config, requests, summary
 from trainctl.panel.widgets.bulk import Bulk
 from trainctl.panel.widgets.requests import Asking
 from trainctl.rundir import files
@@ -268,7 +267,7 @@ def test_script_tags_are_text_in_every_place(tmp_path: Path) -> None:
         summary.facts(view.row),
         summary.failures(watcher.rows()),
         summary.slots(watcher.rows()),
-        diff.difference_table(rows, (TAG, TAG, TAG), TAG),
+        config.difference_table(rows, (TAG, TAG, TAG), TAG),
         ansi.to_html(f"{TAG}\033[31m{TAG}\033[0m"),
     ]
     page = Asking(may_ask=True)

@@ -19,9 +19,8 @@ import pytest
 from test_roles import ask
 
 from trainctl.config.settings import PanelSettings
-from trainctl.panel.auth.peer import client_of
 from trainctl.panel.server import handle as process
-from trainctl.panel.server.connections import raised_limit
+from trainctl.panel.server.limits import Listener, client_of, raised_limit
 from trainctl.panel.server.state import PanelDir
 
 OTHER_UID = 65534
@@ -144,6 +143,25 @@ def test_server_under_attack_ends_with_its_sweep(tmp_path: Path) -> None:
         attacker.kill()  # its end is not waited for in the block: it would go on for minutes
 
 
+def test_connections_in_a_row_leave_earlier_requests_their_turn() -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as server, Listener(fileno=os.dup(server.fileno())) as one:
+        one.setblocking(False)
+        others = [socket.create_connection(server.getsockname()) for _ in range(40)]
+        turns = [accepted_in_a_row(one) for _ in range(4)]
+        for each in others:
+            each.close()
+    assert turns == [16, 16, 8, 0]
+
+
+def accepted_in_a_row(listener: Listener) -> int:
+    for number in range(100):
+        try:
+            listener.accept()[0].close()
+        except BlockingIOError:
+            return number
+    return 100
+
+
 def test_users_of_this_machine_are_clients_of_their_own() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         ours = socket.create_connection(server.getsockname())
@@ -161,7 +179,7 @@ def test_users_of_this_machine_are_clients_of_their_own() -> None:
 def test_limit_of_descriptors_is_raised_as_far_as_may_be() -> None:
     code = (
         "import resource as r; r.setrlimit(r.RLIMIT_NOFILE, (64, 512));"
-        "from trainctl.panel.server.connections import raised_limit;"
+        "from trainctl.panel.server.limits import raised_limit;"
         "print(raised_limit(), r.getrlimit(r.RLIMIT_NOFILE))"
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)

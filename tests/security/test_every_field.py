@@ -20,8 +20,8 @@ from trainctl.config.changelog import Changelog, Edit, dumps
 from trainctl.config.masking import MASK
 from trainctl.examine import Examiner
 from trainctl.examine.writing import FORMS, write
-from trainctl.panel.data.results import results_of
 from trainctl.panel.data.watcher import Watcher
+from trainctl.panel.widgets.results import results_of
 from trainctl.rundir import files
 from trainctl.rundir.paths import RunDir
 

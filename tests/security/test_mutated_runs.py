@@ -26,7 +26,7 @@ from trainctl.rundir.compare import compare
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.summary import summarize
 from trainctl.session.schedule import own_repeats, read_replay, replayed_repeats
-from trainctl.sources.reading import read_source
+from trainctl.sources.kinds import read_source
 
 ROOT = Path(__file__).resolve().parents[2]
 APP = """
@@ -191,7 +191,9 @@ def test_changed_at_random_it_hides_no_run_beside_it_and_every_reader_answers(
     shutil.rmtree(root)
 
 
-@pytest.mark.parametrize("fault", ["fifo", "zero", "nowhere", "folder", "huge"])
+@pytest.mark.parametrize(
+    "fault", ["fifo", "nowhere", "huge", *(pytest.param(name, marks=pytest.mark.long) for name in ("zero", "folder"))]
+)
 def test_program_that_repeats_or_loads_a_broken_run_says_why_it_cannot(
     real: RunDir, tmp_path: Path, fault: str
 ) -> None:

@@ -13,10 +13,10 @@ import pytest
 from trainctl.errors import RunDirError, SourceError
 from trainctl.rundir import files
 from trainctl.rundir.lock import RunLock, is_open_in
-from trainctl.rundir.owner import check_owner
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.status import Status, boot_id, process_started, write_status
-from trainctl.sources.reading import read_source
+from trainctl.rundir.trust import check_owner
+from trainctl.sources.kinds import read_source
 
 OTHER_UID = 65534
 CLI = [sys.executable, "-c", "from trainctl.cli import main; main()"]

@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from trainctl.rundir.finding import find_runs
-from trainctl.rundir.paths import RunDir
+from trainctl.rundir.paths import RunDir, find_runs
 from trainctl.rundir.status import read_status
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user, who has no other processes")

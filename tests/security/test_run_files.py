@@ -16,8 +16,7 @@ from typing import Any
 import pytest
 from broken_runs import GOOD, make_broken_runs, make_run
 
-from trainctl.rundir.finding import find_runs
-from trainctl.rundir.paths import RunDir
+from trainctl.rundir.paths import RunDir, find_runs
 
 READING = Path(__file__).with_name("reading_runs.py")
 PATIENCE_S = 400.0  # of all commands together, on a busy machine

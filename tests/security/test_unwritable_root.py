@@ -15,7 +15,7 @@ from bokeh_client import Session
 from broken_runs import make_run
 from disks import mount
 
-from trainctl.attempt.host_dir import host_dir
+from trainctl.attempt.host import host_dir
 from trainctl.config.controls import Key
 from trainctl.config.settings import PanelSettings
 from trainctl.panel.data.watcher import Watcher

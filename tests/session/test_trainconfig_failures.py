@@ -100,7 +100,7 @@ def test_1e_4_is_a_number(trial: Trial) -> None:
 
 def test_opening_page_or_editor_is_no_edit(trial: Trial) -> None:
     """All fields are read back as Python literals: a text that looks like one is changed by looking at it."""
-    from trainctl.panel.widgets.field import change_of, text_of
+    from trainctl.panel.widgets.pending import change_of, text_of
 
     text = (
         "lr: 1e-4\nname: '1e-4'\nno: 'False'\nlist: '[1]'\nnothing: null\nb: [1, {c: [x]}]\nf: 1.0\nempty: {}\ni: 7\n"

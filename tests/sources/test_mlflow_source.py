@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 
 from trainctl.config import yaml
 from trainctl.errors import SourceError
-from trainctl.sources.reading import read_source
+from trainctl.sources.kinds import read_source
 
 pytest.importorskip("mlflow")
 

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from trainctl.config import yaml
 from trainctl.config.changelog import Edit
 from trainctl.errors import SourceError
-from trainctl.sources.reading import read_source
+from trainctl.sources.kinds import read_source
 
 FILES = {
     "a.ini": "[DEFAULTS]\n# how fast\nlr = 1\nname = ${oc.env:HOME}\nbetas = [1, 0.5]\n[norm]\nmomentum = 0.5\n",

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, NoReturn
 
-from trainctl.attempt import environment
+from trainctl.attempt import process
 from trainctl.attempt.process import own
 from trainctl.attempt.reservation import Reservation
 from trainctl.config.masking import Masking
@@ -145,7 +145,7 @@ class Attempt:
         begun = time.monotonic()
         attempt = cls(reservation, reservation.start(slot), left, begun)
         attempt.watch(left_by_exit)
-        environment.offer(attempt.run, attempt.seed)
+        process.offer_session(attempt.run, attempt.seed)
         hand_down(given_settings(reservation.settings))
         return attempt
 
@@ -201,7 +201,7 @@ class Attempt:
                 atexit.unregister(finish)
             if own.attempt is self:
                 own.attempt = None
-                environment.withdraw()
+                process.withdraw_offers()
                 hand_down(None)
             if not was_settled:
                 self._tell_of_end()
@@ -314,6 +314,16 @@ def describe(error: BaseException) -> str:
     return " ".join((text or traceback.format_exception_only(type(error), error)[-1]).split())
 
 
+def _below_hydra(trace: TracebackType | None) -> TracebackType | None:
+    """Return the part of a traceback that is the program's: Hydra's frames, which led to the task, are left out."""
+    kept = at = trace
+    while at is not None:
+        if str(at.tb_frame.f_globals.get("__name__")).partition(".")[0] == "hydra":
+            kept = at.tb_next
+        at = at.tb_next
+    return kept
+
+
 def _watch_exit(attempt: Attempt, left_by_exit: State) -> None:
     """End the attempt when its process ends, if nothing else has: `failed` after an uncaught exception.
 
@@ -323,7 +333,12 @@ def _watch_exit(attempt: Attempt, left_by_exit: State) -> None:
 
     def note(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         attempt._exit_error = error
-        previous(kind, error, trace)
+        if not isinstance(error, KeyboardInterrupt):
+            previous(kind, error, trace)
+            return
+        previous(kind, error.with_traceback(_below_hydra(trace)), error.__traceback__)
+        with contextlib.suppress(OSError, ValueError):  # a terminal that is gone
+            sys.stderr.write(f"interrupted: {os.path.relpath(attempt.run.path)}\n")
 
     def finish() -> None:
         sys.excepthook = previous if sys.excepthook is note else sys.excepthook

@@ -16,9 +16,9 @@ from typing import Any
 from omegaconf import DictConfig
 
 from trainctl.attempt import attempt as attempts
-from trainctl.attempt import environment
+from trainctl.attempt import process
 from trainctl.attempt.attempt import Attempt
-from trainctl.attempt.rank import is_one_of_several
+from trainctl.attempt.process import is_one_of_several
 from trainctl.attempt.reservation import PREVIOUS, Reservation
 from trainctl.config.settings import settings_of
 from trainctl.config.settings_node import hydra_config
@@ -78,7 +78,7 @@ def is_outside_any_run(run_dir: str | os.PathLike[str] | None = None) -> bool:
         attempts.current() is not None
         or run_dir is not None
         or hydra_config() is not None
-        or environment.offered() is not None
+        or process.offered_run() is not None
     )
     return not is_told and not is_one_of_several()
 
@@ -97,10 +97,10 @@ def begin_plain(config: DictConfig, run_dir: str | os.PathLike[str] | None) -> A
     """
     hydra = hydra_config()
     path = Path(run_dir or hydra.runtime.output_dir) if run_dir is not None or hydra is not None else None
-    host = environment.offered(path)
+    host = process.offered_run(path)
     if host is not None and is_locked(host.lock):
         return Guest.enter(host, config)
-    if path is None and (taken := environment.taken_above()) is not None:
+    if path is None and (taken := process.session_above()) is not None:
         raise RunDirError(
             f"the live session of {str(taken.path)!r} is open in the process that has started this rank; "
             "call trainctl.live(cfg) in the ranks alone, and not before they are started"

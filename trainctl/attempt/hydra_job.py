@@ -1,27 +1,36 @@
-"""The run of a Hydra job outside the slot launchers: it begins before the task and ends with the job."""
+"""The run of a Hydra job outside the slot launchers: it begins before the task and ends with the job.
+
+Also what the ranks of such a job agree on before they can talk to each other: whose run it is, and when it began.
+"""
 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import logging
 import os
+import time
 from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf, flag_override
 
 from trainctl.attempt import attempt as attempts
-from trainctl.attempt import environment
+from trainctl.attempt import process
+from trainctl.attempt.host import host_dir
 from trainctl.attempt.output import Tee, keep_earlier_log, write_once
-from trainctl.attempt.rank import rank
 from trainctl.attempt.reservation import is_waiting
 from trainctl.attempt.run_facts import earlier_draws, plain_facts
 from trainctl.config.drawn import Draws, draw
 from trainctl.config.settings import settings_of
 from trainctl.config.settings_node import setting
+from trainctl.rundir.lock import is_locked
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.provenance import Start
+from trainctl.rundir.status import process_started
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +48,7 @@ _around = _Around()
 
 def is_of_another_process(path: str | os.PathLike[str]) -> bool:
     """Whether the run at a path is recorded by another process: this is a rank, or was started by the run's job."""
-    return rank() != 0 or environment.offered(path) is not None
+    return process.rank() != 0 or process.offered_run(path) is not None
 
 
 def has_begun(path: str | os.PathLike[str]) -> bool:
@@ -108,3 +117,65 @@ def close_log() -> None:
     if _around.tee is not None:
         _around.tee.close()
         _around.tee = None
+
+
+_BEGAN = "ranks-{agent}-{started}"
+_KEPT_S = 24 * 3600  # a torchrun that has ended starts no more ranks
+
+
+def host_of_ranks(config: DictConfig) -> RunDir | None:
+    """Return the run of the job that has started this rank; None where the command line names another run dir."""
+    host = process.offered_run()
+    named = any(each.startswith("hydra.run.dir=") for each in config.hydra.overrides.hydra)
+    return None if host is None or named or not is_locked(host.lock) else host
+
+
+def join(config: DictConfig, host: RunDir) -> None:
+    """Have a rank's Hydra use the run dir of the job that has started it."""
+    with flag_override(config, ["readonly", "struct"], False):
+        config.hydra.run.dir = str(host.path)
+
+
+def share_time(config: DictConfig) -> None:
+    """Give `${now:…}` the same value in all ranks that one torchrun starts on a machine, however late they come.
+
+    So a run dir with the time in its name is one directory. The ranks that torchrun starts again have it, too.
+    """
+    began = _began()
+    if began is None:
+        return
+    OmegaConf.register_new_resolver("now", began.strftime, use_cache=True, replace=True)
+    OmegaConf.get_cache(config).pop("now", None)
+
+
+def _began() -> datetime | None:
+    """Return the time that the first rank has noted; None outside torchrun, or if it cannot be noted."""
+    agent = os.getppid()
+    started = process_started(agent)
+    if "TORCHELASTIC_RUN_ID" not in os.environ or started is None:
+        return None
+    try:
+        path = host_dir() / _BEGAN.format(agent=agent, started=started)
+        if not path.exists():
+            _note(path, datetime.now().astimezone())
+        return datetime.fromisoformat(path.read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def _note(path: Path, moment: datetime) -> None:
+    """Write a time to a new file; a file that another rank has made meanwhile is left alone."""
+    written = path.with_name(f"{path.name}.{os.getpid()}")
+    written.write_text(moment.isoformat())
+    with contextlib.suppress(FileExistsError):
+        os.link(written, path)
+    written.unlink()
+    for earlier in path.parent.glob(_BEGAN.format(agent="*", started="*")):
+        with contextlib.suppress(OSError):
+            if time.time() - earlier.stat().st_mtime > _KEPT_S and not _has_agent(earlier):
+                earlier.unlink()
+
+
+def _has_agent(path: Path) -> bool:
+    agent, _, started = path.name.removeprefix("ranks-").partition("-")
+    return agent.isdecimal() and str(process_started(int(agent))) == started

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from trainctl.attempt.copier import BAR, END, MOST_BAR
-from trainctl.attempt.process_limit import why_no_process
+from trainctl.attempt.host import why_no_process
 from trainctl.errors import RunDirError
 from trainctl.rundir import files
 from trainctl.rundir.paths import RunDir

@@ -8,7 +8,6 @@ import os
 import time
 from collections.abc import Mapping
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, cast
 
 from omegaconf import DictConfig
@@ -23,7 +22,7 @@ from trainctl.errors import RunDirError
 from trainctl.rundir import files
 from trainctl.rundir.lock import RunLock, keep_in
 from trainctl.rundir.paths import RunDir
-from trainctl.rundir.provenance import original_cwd
+from trainctl.rundir.provenance import replayed_path
 from trainctl.rundir.seed import choose_seed
 from trainctl.rundir.status import ALIVE, Status, read_status, write_status
 from trainctl.rundir.summary import PreviousAttempt, read_record
@@ -89,7 +88,7 @@ class Reservation:
         lock = lock or take_lock(run)
         try:
             facts = facts if facts is not None else drawing_facts(config, settings, run)
-            replayed = None if settings.replay is None else original_cwd() / Path(settings.replay).expanduser()
+            replayed = replayed_path(settings.replay)
             seed = choose_seed(settings.seed, run, replayed)
             record = {"name": run.name, **facts, "seed": seed, "parent": replayed and str(replayed), **_loaded(config)}
             reservation = cls(run, lock, settings, seed, record)

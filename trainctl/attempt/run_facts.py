@@ -16,7 +16,7 @@ from trainctl.rundir import files
 from trainctl.rundir.job_identity import JobIdentity
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.program import program_of
-from trainctl.rundir.provenance import Start, machine_facts, original_cwd
+from trainctl.rundir.provenance import Start, machine_facts, replayed_path
 
 
 def drawing_facts(config: DictConfig, settings: Settings, run: RunDir) -> dict[str, Any]:
@@ -50,7 +50,7 @@ def plain_facts(
 def earlier_draws(run: RunDir, replay: str | None) -> dict[Any, Any]:
     """Return the values drawn before, by dotted key: by an earlier attempt in a run dir, else by a replayed run."""
     found: dict[Any, Any] = {}
-    replayed = None if replay is None else original_cwd() / Path(replay).expanduser()
+    replayed = replayed_path(replay)
     for path in (replayed if replayed is None or replayed.is_dir() else replayed.parent, run.path):
         kept = None if path is None else files.read_mapping(RunDir.at(path).run).get("drawn")
         found |= kept if isinstance(kept, dict) else {}

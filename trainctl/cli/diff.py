@@ -8,12 +8,12 @@ from typing import Annotated, Any
 import typer
 
 from trainctl.cli import terminal
-from trainctl.cli.grid import Column, print_grid
 from trainctl.cli.place import JsonOption, find_run, shown
+from trainctl.cli.terminal import Column, print_grid
 from trainctl.config import yaml
-from trainctl.config.drift import differing_keys
 from trainctl.config.keys import leaves
 from trainctl.config.masking import Masking
+from trainctl.config.values import differing_keys
 from trainctl.errors import RunDirError
 from trainctl.rundir.edits import read_changelog
 from trainctl.rundir.masked import masking_of

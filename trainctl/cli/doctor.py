@@ -145,7 +145,7 @@ def locks(directory: Path) -> Finding:
 
 def meeting_place() -> Finding:
     """Tell where the launchers of this user count the jobs on a device."""
-    from trainctl.attempt.host_dir import host_dir
+    from trainctl.attempt.host import host_dir
 
     try:
         return Finding("locks of devices", str(host_dir()))

@@ -22,7 +22,7 @@ from trainctl.config.loaded import Loaded
 from trainctl.config.values import has_interpolation
 from trainctl.errors import SettingError, TrainctlError
 from trainctl.importers import mlrunner, trainconfig
-from trainctl.sources.reading import KINDS, read_source
+from trainctl.sources.kinds import KINDS, read_source
 from trainctl.track.sync import sync as send
 from trainctl.track.sync import trackers_of
 

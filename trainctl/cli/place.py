@@ -9,8 +9,7 @@ from typing import Annotated
 import typer
 
 from trainctl.errors import RunDirError
-from trainctl.rundir.finding import find_runs
-from trainctl.rundir.paths import RunDir
+from trainctl.rundir.paths import RunDir, find_runs
 
 ROOT = Path("outputs")
 

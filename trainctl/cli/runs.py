@@ -12,15 +12,14 @@ import typer
 
 from trainctl import text as amount
 from trainctl.cli import terminal
-from trainctl.cli.grid import Column, print_grid
 from trainctl.cli.place import ROOT, JsonOption, SortOption, WhereOption, find_root, name_below, shown
+from trainctl.cli.terminal import Column, print_grid
 from trainctl.errors import SettingError
 from trainctl.examine.examiner import Examiner
 from trainctl.examine.where import chosen, in_order, terms_of
 from trainctl.launch import registry
 from trainctl.rundir.events import count_unread
-from trainctl.rundir.finding import MOST_DIRS, FoundRuns, list_at, search
-from trainctl.rundir.paths import RunDir
+from trainctl.rundir.paths import MOST_DIRS, FoundRuns, RunDir, list_at, search
 from trainctl.rundir.status import FAILED, Seen, format_time
 from trainctl.rundir.summary import Summary, summarize
 from trainctl.rundir.sweep import Queued, read_backlog

@@ -64,7 +64,7 @@ if TYPE_CHECKING or IS_KNOWN:
 __all__ = ["ConfigLoaderImpl", "ConfigRepository", "FileConfigSource", "FileSource"]
 
 BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"  # its `_target_`
-SETTINGS = "hydra/trainctl/settings"  # the config in which `trainctl.preset` declares our settings
+SETTINGS = "hydra/trainctl/settings"  # the config in which `trainctl.preset` declares the settings
 
 log = logging.getLogger(__name__)
 
@@ -187,7 +187,7 @@ def merge_defaults(loader: Any, defaults: list[Any], repo: Any) -> DictConfig:
     return _own_merge(loader, defaults, repo)
 
 
-# Leading Hydra's composition through `sources/hooks.py`.
+# Leading Hydra's composition through `sources/composition.py`.
 
 Request = dict[str, Any]  # the arguments of `create_defaults_list`, by name
 
@@ -249,7 +249,7 @@ def after_composing(
     Args:
         show: returns what `--cfg` prints of a config.
         see: gets the config, all keys that overrides of values name, and whether it is for a job or for being shown:
-            not for a program that calls `hydra.compose`, nor for hydra-zen, which calls our callback.
+            not for a program that calls `hydra.compose`, nor for hydra-zen, which calls trainctl's callback.
     """
 
     def apply(overrides: list[Override], config: DictConfig) -> None:
@@ -268,7 +268,7 @@ def after_composing(
 
 
 def _defaults_list(**fields: Any) -> Any:
-    """Make Hydra's own, with our settings before everything else.
+    """Make Hydra's own defaults list, with trainctl's settings before everything else.
 
     So they are there whichever config sets one, and before a structured config decides which keys there may be.
     """
@@ -364,7 +364,8 @@ def outcome_of(returned: JobReturn) -> Any:
 def is_told_by_main() -> bool:
     """Whether what the caller raises would reach Hydra's `main` alone, which prints it and ends the program with 1.
 
-    All that is called in between is Hydra's or ours. Not where everything is wanted: `HYDRA_FULL_ERROR=1`, a debugger.
+    Every frame in between must be Hydra's or trainctl's. False if the user wants tracebacks: `HYDRA_FULL_ERROR=1`, a
+    debugger.
     """
     if not IS_KNOWN:
         return False

@@ -93,7 +93,7 @@ class FrozenRepository(ConfigRepository):
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """What a config dir held.
+    """The content of a config dir.
 
     Attributes:
         texts: of its YAML files, by path below it.
@@ -105,7 +105,7 @@ class Tree:
 
 
 class FrozenFileSource(FileSource):
-    """A config dir as it was."""
+    """A config dir as it was when it was read."""
 
     def __init__(self, provider: str, path: str, tree: Tree) -> None:
         super().__init__(provider, path)
@@ -169,5 +169,5 @@ def read_tree(root: Path) -> Tree | None:
                 if name.endswith((".yaml", ".yml")):
                     texts[_key(os.path.join(below, name))] = Path(folder, name).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
-        return None  # Hydra says what is wrong with it when it comes to it
+        return None  # Hydra says what is wrong with it when a job needs it
     return Tree(texts, frozenset(groups))

@@ -45,7 +45,7 @@ class GridJobs:
         """Hand all jobs to the launcher at once: it composes each when its turn comes.
 
         Raises:
-            SettingError: the grids or the sweeper's settings are not as they should be.
+            SettingError: the grids or the sweeper's settings are not valid.
             HydraException: an override cannot be read, or does not fit the config.
         """
         jobs = self.jobs(arguments)
@@ -57,9 +57,9 @@ class GridJobs:
         return returns
 
     def jobs(self, arguments: Sequence[str]) -> list[Job]:
-        """Return the override lines of every job, in order, once where two have the same lines.
+        """Return the override lines of every job, in order; jobs with the same lines once.
 
-        Which others come to the same config is known when they are composed: our launcher skips these.
+        Jobs that come to the same config are found when they are composed, and skipped by the launcher `slots`.
 
         Raises:
             SettingError, HydraException: as for `launch`.

@@ -85,8 +85,8 @@ class JobSpec:
         rerun: which earlier outcome is run again, as `hydra.launcher.rerun`.
         threads: the job's share of cores, as `Slot.threads`, which is the same for all slots.
         ahead: run it up to its task function before it has a slot.
-        launch: nobody else's; tells the jobs of this `launch()` from those of others.
-        resumes: false passes over what other launchers have left in the sweep dir.
+        launch: a unique text; tells the jobs of this `launch()` from those of others.
+        resumes: false ignores the runs that other launchers have left in the sweep dir.
     """
 
     number: int
@@ -110,7 +110,7 @@ class SweepContext:
 
     Attributes:
         program: of the task function.
-        token: nobody else's; tells jobs apart that nothing else does.
+        token: a unique text; tells jobs apart that nothing else tells apart.
         begun: when the sweep began, in Unix seconds.
         start: of the program.
     """
@@ -130,7 +130,7 @@ class ComposedJob:
 
     Attributes:
         config: with the `hydra` node.
-        path: where the job would like to run: sweep dir and name.
+        path: the run dir that the job asks for: sweep dir and name.
         draws: values of the config that resolvers have drawn.
         launcher: `SweepContext.token`.
     """

@@ -39,7 +39,7 @@ def _shared(loader: Any) -> Any:
 
 
 class SharingLoader:
-    """A config loader whose `load_sweep_config` gives what Hydra's own gives, sooner. Everything else is passed on.
+    """A config loader whose `load_sweep_config` returns what Hydra's own returns, but faster; the rest is passed on.
 
     Jobs share a composition when they differ only in plain `key=value` overrides whose key is not a group, and which
     no other change of the config (`+`, `++`, `~`, a dict for a group) follows: Hydra applies these last, in order,
@@ -92,7 +92,7 @@ class SharingLoader:
         return config
 
     def _must_be_whole(self, master: DictConfig, overrides: Sequence[Override]) -> bool:
-        """Whether Hydra itself is changed by the job, or looks for groups in places that we do not know."""
+        """Whether Hydra itself is changed by the job, or groups may come from further places."""
         return bool(master.hydra.searchpath) or any(override.is_hydra_override() for override in overrides)
 
     def _last_values(self, overrides: Sequence[Override]) -> list[Override]:
@@ -120,7 +120,7 @@ class SharingLoader:
             try:
                 config = self._loader.load_sweep_config(master, lines)
                 self._shared[key] = pickle.dumps(config, protocol=pickle.HIGHEST_PROTOCOL)
-            except Exception:  # noqa: BLE001  # composing in full is what raises the error that a person should see
+            except Exception:  # noqa: BLE001  # composing in full raises the error that a person should see
                 self._shared[key] = None
         return self._shared[key]
 

@@ -16,10 +16,9 @@ from omegaconf import DictConfig, open_dict, read_write
 
 from trainctl.compose import _hydra
 from trainctl.config._omegaconf import entries, plain, take_over
-from trainctl.config.adopt import NEVER_LOADED
 from trainctl.config.given import check_missing, missing_keys
-from trainctl.config.keys import leaves, split
-from trainctl.config.loaded import kept_copies
+from trainctl.config.keys import leaves
+from trainctl.config.loaded import kept_copies, values_of
 from trainctl.config.overrides import override_key, parse_overrides, texts_of
 from trainctl.config.pairs import PAIR_NODE, Pairs
 from trainctl.config.settings_node import move_settings, setting
@@ -51,7 +50,7 @@ class FittingLoader:
     It goes where the loader goes: to the sweeper, to any launcher, and into the processes of jobs.
 
     Attributes:
-        loader: does the rest.
+        loader: composes the configs.
         launcher: the launcher's config, where jobs whose options do not go together are left out; else they are errors.
         left_out: why, by overrides.
         counts: how many jobs were launched, and how many left out.
@@ -152,7 +151,7 @@ class FittingLoader:
 
 
 def compose_parsed(loader: Any, master: DictConfig, overrides: Sequence[Override]) -> DictConfig:
-    """Compose one job's config by any config loader; ours take the overrides as they are, Hydra's own as texts."""
+    """Compose one job's config by any config loader; Hydra's own takes the overrides as texts."""
     compose = getattr(type(loader), "compose", None)
     config: DictConfig = (
         loader.load_sweep_config(master, texts_of(overrides)) if compose is None else compose(loader, master, overrides)
@@ -230,7 +229,7 @@ def fit(config: DictConfig) -> None:
             said = pairs.said_of(config, config.hydra)
     except TrainctlError:
         raise
-    except Exception as error:  # a callback's error is a warning of Hydra's, and the run would go on without its pair
+    except Exception as error:  # Hydra only warns of a callback's error, and the run would go on without its pair
         raise PairError(f"trainctl.pairs={path}: {type(error).__name__}: {' '.join(str(error).split())}") from error
     changed: list[str] = []
     if adapted is not config:
@@ -291,16 +290,12 @@ def raw_leaves(config: DictConfig) -> dict[str, Any]:
 
 
 def _keys_of_earlier_run(config: DictConfig) -> list[str]:
-    """Return the keys whose value was taken over from an earlier run (`+from=`): it stands over the pair's."""
+    """Return the keys whose value was taken from an earlier run (`+from=`): it wins over the pair's."""
     copies = kept_copies(config.hydra)
     if not copies:
         return []
-    loaded = {key: value for each in copies for key, value in leaves(each["values"]).items()}
-    return [
-        key
-        for key, value in raw_leaves(config).items()
-        if key in loaded and split(key)[0] not in NEVER_LOADED and _is_taken(value, loaded[key])
-    ]
+    loaded = {key: value for each in copies for key, value in values_of(each).items()}
+    return [key for key, value in raw_leaves(config).items() if key in loaded and _is_taken(value, loaded[key])]
 
 
 def _is_taken(value: Any, loaded: Any) -> bool:

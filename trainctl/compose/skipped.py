@@ -20,12 +20,12 @@ from trainctl.text import clean_line
 
 
 class FittingSweep:
-    """Launches, of a sweep's jobs, those that fit.
+    """Launches those jobs of a sweep that fit.
 
     Args:
-        launcher: runs them.
-        loader: knows which they are.
-        config: of the sweep.
+        launcher: runs the jobs.
+        loader: tells which jobs fit.
+        config: the sweep's config.
     """
 
     def __init__(self, launcher: Any, loader: FittingLoader, config: DictConfig) -> None:
@@ -39,7 +39,7 @@ class FittingSweep:
         self._written: dict[str, str] = {}
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
-        """Return a JobReturn for every job in order; that of one that was left out is a success without a value.
+        """Return a JobReturn for every job in order; a job that was left out counts as done, without a value.
 
         Raises:
             Refused: some do not fit, and so none may be started.

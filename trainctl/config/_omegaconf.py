@@ -38,8 +38,10 @@ from omegaconf.basecontainer import BaseContainer
 KNOWN = ("2.3.", "2.4.")
 IS_KNOWN = omegaconf.__version__.startswith(KNOWN)
 MISSING = "???"
-LISTS: tuple[type, ...] = (ListConfig, *filter(None, [getattr(omegaconf, "TupleConfig", None)]))  # that from 2.4 on
-_SINGLE = frozenset({AnyNode, BooleanNode, FloatNode, IntegerNode, StringNode})  # told in less time than by isinstance
+LISTS: tuple[type, ...] = (ListConfig, *filter(None, [getattr(omegaconf, "TupleConfig", None)]))  # from 2.4 on
+_SINGLE = frozenset({AnyNode, BooleanNode, FloatNode, IntegerNode, StringNode})  # faster than isinstance
+
+Place = tuple[Any, ...]  # the keys from the top of a config to a node
 
 _log = logging.getLogger(__name__)
 
@@ -255,7 +257,16 @@ def parent_of(node: Node) -> Any:
     return node._get_parent()
 
 
-def key_of(node: Node) -> Any:
+def place_of(node: Node) -> Place:
+    """Return the keys that lead to a node from the top of its config."""
+    keys: list[Any] = []
+    while (parent := parent_of(node)) is not None:
+        keys.append(_key_of(node))
+        node = parent
+    return tuple(reversed(keys))
+
+
+def _key_of(node: Node) -> Any:
     """Return the key of a node in its parent; in a list by searching, since items keep their old index when moved."""
     parent = node._get_parent()
     items = entries(parent) if isinstance(parent, Container) and not isinstance(parent, DictConfig) else ()

@@ -29,13 +29,12 @@ from omegaconf.errors import OmegaConfBaseException
 
 from trainctl.config import keys, yaml
 from trainctl.config._omegaconf import MISSING, entries, is_open, is_optional, item_type, plain, raw, text_of, unlocked
-from trainctl.config.loaded import Form, Loaded
+from trainctl.config.loaded import NEVER_LOADED, Form, Loaded
 from trainctl.config.masking import OMITTED
 from trainctl.config.values import has_interpolation, literal
 from trainctl.errors import SourceError
 
 UNKNOWN = ("error", "drop", "add")
-NEVER_LOADED = ("hydra", "trainctl")  # these say how a run is started and watched, not what it computes
 _OPTIONS = ("imports", "config_file", "wandb_config")  # of prefigure, which has them in its files and its runs
 _MOST = 20
 _OF_THE_MOMENT = re.compile(r"\$\{\s*(now|hydra)\s*[:.]")
@@ -61,21 +60,21 @@ def adopt(
 ) -> list[str]:
     """Set loaded values in the config; every other key stays as it is.
 
-    A value is taken as the config has its key: by its type where it has one, else by the type of its value, as far as
-    `loaded.form` says that types were lost. `???` and what holds an `OMITTED` are left to the config, and so is all of
-    `hydra`, `trainctl` and what is protected. Lists are replaced whole. A key with dashes is the config's key with
+    A value is converted to the type of its key, or to the type of the present value if none is declared, where
+    `loaded.form` says that types were lost. `???`, values with an `OMITTED`, all of `hydra` and `trainctl`, and
+    protected keys are left to the config. Lists are replaced whole. A key with dashes is the config's key with
     underscores where only that is there. prefigure's own options (`imports`, `config_file`, `wandb_config`) are left
     out where the config does not have them.
 
     Args:
         config: changed in place; after an error it must be thrown away.
         loaded: what to set.
-        unknown: what becomes of keys that the config does not have: error, drop, or add.
+        unknown: what to do with keys that the config does not have: error, drop, or add.
         protected: full keys, in parts, that stay as they are with all below them.
         above: where in the whole config `config` stands.
 
     Returns:
-        What was left out, as ends of sentences.
+        What was left out and why, each as the end of a sentence.
 
     Raises:
         SourceError: keys that the config does not have, or values that it cannot take; all are named.

@@ -19,22 +19,23 @@ from omegaconf import Container, DictConfig, ListConfig, Node, OmegaConf, SCMode
 from omegaconf.errors import InterpolationResolutionError
 
 from trainctl.config._omegaconf import (
+    Place,
     child,
     free_copy,
     is_missing,
     is_none,
     parent_of,
+    place_of,
     raw,
     set_parent,
     set_type,
     target_of,
     text_of,
 )
-from trainctl.config.node_path import Place, at, place_of, written
 from trainctl.errors import TrainctlError
 
 _TARGET, _CONVERT, _RECURSIVE, _PARTIAL, _ARGS = "_target_", "_convert_", "_recursive_", "_partial_", "_args_"
-_SHARED = "_shared_"  # ours: false builds a new object for each reference
+_SHARED = "_shared_"  # not one of Hydra's: false builds a new object for each reference
 _SPECIAL = frozenset({_TARGET, _CONVERT, _RECURSIVE, _PARTIAL, _SHARED})
 _PLAIN = (ConvertMode.ALL, ConvertMode.PARTIAL, ConvertMode.OBJECT)
 _ALLOW = {"allow_objects": True}
@@ -90,7 +91,7 @@ class _Modes:
         )
         for key, value in ((_RECURSIVE, modes.recursive), (_PARTIAL, modes.partial)):
             if not isinstance(value, bool):
-                raise BuildError(f"{at(node)}: {key} must be true or false, it is {value!r}")
+                raise BuildError(f"{_at(node)}: {key} must be true or false, it is {value!r}")
         return modes
 
 
@@ -101,7 +102,7 @@ def _own(node: DictConfig, key: str, otherwise: Any) -> Any:
 
 
 class _ObjectBuilder:
-    """One call of `build`: what was built so far, by its place in the config."""
+    """One call of `build`: the objects so far, by their place in the config."""
 
     def __init__(self, whitelist: Any) -> None:
         self._allowed = {} if whitelist is None else {"_execution_whitelist_": whitelist}
@@ -129,7 +130,7 @@ class _ObjectBuilder:
     def _opening(self, place: Place) -> Iterator[None]:
         if place in self._open:
             chain = [*self._open[self._open.index(place) :], place]
-            raise BuildError(f"references form a cycle: {' -> '.join(map(written, chain))}")
+            raise BuildError(f"references form a cycle: {' -> '.join(map(_written, chain))}")
         self._open.append(place)
         try:
             yield
@@ -170,7 +171,7 @@ class _ObjectBuilder:
             kwargs[str(key)] = _converted(value, modes.convert)
         given = kwargs.pop(_ARGS, ())
         if not isinstance(given, Sequence) or isinstance(given, str):
-            raise BuildError(f"{at(node)}: {_ARGS} must be a list, it is {given!r}")
+            raise BuildError(f"{_at(node)}: {_ARGS} must be a list, it is {given!r}")
         args = tuple(args) or tuple(given)
         for value in (*args, *kwargs.values()):
             if isinstance(value, Container):
@@ -186,9 +187,9 @@ class _ObjectBuilder:
         with _naming(node):
             meant = target_of(node)
         if isinstance(meant, ValueNode | UnionNode):
-            return parent[key]  # converted to the type that is asked for here
+            return parent[key]  # converted to the type that is declared here
         if is_missing(meant):
-            raise BuildError(f"{at(node)}: it refers to {at(meant)}, which is missing")
+            raise BuildError(f"{_at(node)}: it refers to {_at(meant)}, which is missing")
         return self.build(meant, modes)
 
 
@@ -241,7 +242,7 @@ def _located(node: DictConfig, allowed: Mapping[str, Any]) -> Callable[..., Any]
     try:
         found: Callable[..., Any] = hydra.utils.instantiate({_TARGET: node[_TARGET], _PARTIAL: True}, **allowed)
     except InstantiationException as error:
-        raise BuildError(f"{at(node)}: {error}") from error
+        raise BuildError(f"{_at(node)}: {error}") from error
     return found
 
 
@@ -255,11 +256,11 @@ def _called(node: DictConfig, call: Any, partial: bool, args: Sequence[Any], kwa
     except BuildError:
         raise
     except Exception as error:
-        raise BuildError(f"{at(node)}: the target {node[_TARGET]} failed: {type(error).__name__}: {error}") from error
+        raise BuildError(f"{_at(node)}: the target {node[_TARGET]} failed: {type(error).__name__}: {error}") from error
 
 
 def _config(parent: DictConfig, key: Any) -> Any:
-    """Return a child as a config of its own, as a target gets it that is not to be built recursively."""
+    """Return a child as a config of its own, for a target that is not built recursively."""
     value = parent[key]
     if not isinstance(value, Container):
         return value
@@ -280,11 +281,22 @@ def _naming(node: Node) -> Iterator[None]:
     try:
         yield
     except RecursionError as error:
-        raise BuildError(f"{at(node)}: references form a cycle") from error
+        raise BuildError(f"{_at(node)}: references form a cycle") from error
     except InterpolationResolutionError as error:
         text = str(error).lower()
         if "recursive interpolation" in text:
-            raise BuildError(f"{at(node)}: references form a cycle") from error
+            raise BuildError(f"{_at(node)}: references form a cycle") from error
         if "interpolation to parent" in text:
-            raise BuildError(f"{at(node)}: references form a cycle: it refers to a node that it stands in") from error
+            raise BuildError(f"{_at(node)}: references form a cycle: it refers to a node that it stands in") from error
         raise
+
+
+def _at(node: Node) -> str:
+    """Return the full key of a node, for a sentence."""
+    return _written(place_of(node))
+
+
+def _written(place: Place) -> str:
+    """Write a path as OmegaConf writes a full key: `model.layers[0]`."""
+    text = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in place)
+    return text.removeprefix(".") or "the top of the config"

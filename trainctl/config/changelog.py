@@ -26,8 +26,8 @@ _OURS = _HEADER[: _HEADER.index(":")]
 _END = "#.\n"
 _PARTS = re.compile(
     rb"^(?:(#\.)[ \t]*\r?\n|(0(?=:)|(?=.{38}#)\d+(?=:[ ]+#))|\d+:)", re.MULTILINE
-)  # end, ours, a person's
-_CUT_OFF = re.compile(rb"\d+(?::[ ]*)?\Z")  # how a part begins that only we write
+)  # an end mark, a part that trainctl wrote, one that a person wrote
+_CUT_OFF = re.compile(rb"\d+(?::[ ]*)?\Z")  # the beginning of a part that only trainctl writes
 _COMMENT_COLUMN = 38
 _MOST_COMMENT = 500
 _STEP_LINE = re.compile(r"^(\d{1,19}):[ \t]+#(.*)$((?:\n  #.*$)*)", re.MULTILINE)  # and the lines of its parts
@@ -277,7 +277,7 @@ def loads(text: str | bytes, source: str = "the changelog") -> Changelog:
     base = content.pop(0)
     comments = {int(step): (comment.strip(" \t"), parts) for step, comment, parts in _STEP_LINE.findall(text)}
     edits, state = [], copy.deepcopy(base)
-    is_ours = text.startswith(_OURS)  # where a list is written whole, and a mapping of indices is one
+    is_ours = text.startswith(_OURS)  # there a list is written whole, so a mapping with numbers as keys is a mapping
     for step in sorted(content):
         values = dict(_against(content[step], base, (), None if is_ours else state))
         for key, value in values.items():

@@ -113,7 +113,7 @@ def keys_of(config: DictConfig, controls: Mapping[str, Any], editable: bool) -> 
     """Return every key of the config that is a leaf (lists are), with its type and control.
 
     The type is that of a structured config's field, else that of the value. A field may carry a control in its metadata
-    (`field(metadata={"trainctl": {"min": 0}})`); what `controls` says of its key goes before, word by word. Of the
+    (`field(metadata={"trainctl": {"min": 0}})`); `controls` overrides it word by word. Of the
     patterns that match a key, the most specific one (the longest without its `*`; of two equal ones the key's own
     name, else the later) rules. `model.*` covers all below `model`.
 
@@ -203,7 +203,7 @@ def _leaves(config: DictConfig) -> Iterator[tuple[str, Key]]:
     kept = kept_node(config)
     settings = () if kept is None else walk(kept, into_lists=False, above=(NODE,))
     for path, parent, node in (*walk(config, skip=("hydra",), into_lists=False), *settings):
-        key = keys.join(getattr(name, "name", name) for name in path)  # an enum as key counts by its name
+        key = keys.dotted(path)
         yield key, key_of(parent, path[-1], node, key)
 
 
@@ -213,8 +213,7 @@ def _inside(config: DictConfig) -> set[str]:
     for leaf in walk(config, skip=("hydra",), into_lists=False):
         if is_list(leaf.node) and is_open(leaf.node):
             for below in walk(leaf.node, above=leaf.path):
-                path = [getattr(part, "name", part) for part in below.path]
-                found |= {keys.join(path[:end]) for end in range(len(leaf.path) + 1, len(path) + 1)}
+                found |= {keys.dotted(below.path[:end]) for end in range(len(leaf.path) + 1, len(below.path) + 1)}
     return found
 
 

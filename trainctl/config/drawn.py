@@ -12,15 +12,18 @@ from typing import Any
 from omegaconf import Container, DictConfig, OmegaConf
 
 from trainctl.config._omegaconf import Leaf, child, resolved, text_of, unlocked, walk
-from trainctl.config.identity import ENVIRONMENT, OF_THE_MOMENT, dotted
+from trainctl.config.identity import ENVIRONMENT, OF_THE_MOMENT
+from trainctl.config.keys import dotted
 from trainctl.config.masking import Masking
 from trainctl.config.settings_node import NODE
 from trainctl.config.snapshot import is_plain
+from trainctl.config.values import literal
 
 _CALLED = re.compile(r"\$\{\s*([A-Za-z_][\w.]*)\s*:")
 _WORD = re.compile(r"\w+")
 _REFERS = re.compile(r"\$\{\s*[^\s:{}]+\s*\}")
-_LOOKS, _PATIENCE_S = 8, 0.005  # a coin that falls the same way again and again is taken for a constant
+_LOOKS = 8  # a coin that falls the same way again and again is taken for a constant
+_PATIENCE_S, _LONGEST_S = 0.005, 0.05  # for the looks at a resolver: of this thread's own time, and by the clock
 NOT_KEPT = object()
 _NONE = object()
 
@@ -30,10 +33,10 @@ class Drawn:
     """A value that was drawn for a key.
 
     Attributes:
-        text: of the interpolation.
-        value: what the key has for good; `NOT_KEPT` where YAML cannot hold it, the key's type forbids it, or it may be
-            a secret.
-        leaves: where the key stands; our own settings may stand in the config and in Hydra's node.
+        text: the text of the interpolation.
+        value: the value that the key keeps; `NOT_KEPT` where YAML cannot hold it, the key's type forbids it, or it may
+            be a secret.
+        leaves: the places of the key; trainctl's settings may be both in the config and in Hydra's node.
     """
 
     text: str
@@ -41,7 +44,7 @@ class Drawn:
     leaves: tuple[Leaf, ...]
 
     def put_back(self, earlier: Any) -> Drawn:
-        """Give the key a value that was drawn for it before; one that does not fit changes nothing."""
+        """Give the key a value that was drawn earlier; one that does not fit is ignored."""
         if self.value is NOT_KEPT or not all(_set(leaf, earlier) for leaf in self.leaves):
             return self
         return replace(self, value=earlier)
@@ -59,11 +62,11 @@ class Draws:
         return {key: each.text for key, each in self.found.items()}
 
     def put_back(self, earlier: Mapping[Any, Any]) -> None:
-        """Give the keys what an earlier attempt has drawn for them; what nothing draws now stays."""
+        """Give the keys the values drawn by an earlier attempt; keys that are no longer drawn keep their value."""
         self.found.update({key: each.put_back(earlier[key]) for key, each in self.found.items() if key in earlier})
 
     def facts(self) -> dict[str, Any]:
-        """Return what `run.yaml` says of them."""
+        """Return their entry for `run.yaml`."""
         values = {key: each.value for key, each in self.found.items() if each.value is not NOT_KEPT}
         return {"drawn": values} if values else {}
 
@@ -71,14 +74,14 @@ class Draws:
 def draw(config: DictConfig, hidden: Sequence[str] = ()) -> Draws:
     """Replace each drawn interpolation by its value, in place.
 
-    What only refers to such a key goes on following it. A drawn value is one that a second look finds changed, also
-    where the resolver's answers are cached (`use_cache=True`). What may be a secret (a token for an hour) stays as it
-    is written, and so do keys that match `hidden`.
+    References to such a key still follow it. A value counts as drawn if a second look finds another one, even where the
+    resolver's answers are cached (`use_cache=True`). An interpolation that may be a secret (a token for an hour) stays
+    as it is written, and so does one whose key matches `hidden`.
     """
     found: dict[str, Drawn] = {}
     masking = Masking({}, hidden)
     leaves = list(_candidates(config))
-    leaves.sort(key=lambda leaf: _REFERS.search(text_of(leaf.node) or "") is not None)  # what others may refer to first
+    leaves.sort(key=lambda leaf: _REFERS.search(text_of(leaf.node) or "") is not None)  # others may refer to the first
     for leaf in leaves:
         key, text = dotted(leaf.path), str(text_of(leaf.node))
         if (known := found.get(key)) is not None:
@@ -114,7 +117,7 @@ def _candidates(config: DictConfig) -> Iterator[Leaf]:
 
 
 def _places(config: DictConfig) -> Iterator[tuple[Container, Sequence[str], tuple[str, ...]]]:
-    """Yield what tells jobs apart: the task's config, its settings, the environment that it sets."""
+    """Yield the parts of a config that tell jobs apart: the task's config, its settings, its environment."""
     yield config, ("hydra",), ()
     for path, above in ((("hydra", NODE), (NODE,)), (ENVIRONMENT, ENVIRONMENT)):
         node: Any = config
@@ -125,14 +128,14 @@ def _places(config: DictConfig) -> Iterator[tuple[Container, Sequence[str], tupl
 
 
 def _drawn_value(config: DictConfig, leaf: Leaf) -> Any:
-    """Return what a leaf gives if another look gives something else."""
+    """Return the value of a leaf if another look finds another value, else `_NONE`."""
     first = _look(leaf)
     if first is _NONE:
         return _NONE
-    before, deadline = OmegaConf.get_cache(config), time.monotonic() + _PATIENCE_S
+    before, began, used = OmegaConf.get_cache(config), time.monotonic(), time.thread_time()
     try:
         for number in range(_LOOKS):
-            if number and time.monotonic() > deadline:
+            if number and (time.thread_time() - used > _PATIENCE_S or time.monotonic() - began > _LONGEST_S):
                 break
             OmegaConf.set_cache(config, defaultdict(dict))
             again = _look(leaf)
@@ -152,22 +155,13 @@ def _look(leaf: Leaf) -> Any:
 
 
 def _set(leaf: Leaf, value: Any) -> bool:
-    """Give a key a plain value instead of its interpolation; whether its type allows that."""
+    """Give a key a plain value instead of its interpolation; return whether its type allows that."""
     container: Any = leaf.container
     if not is_plain(value):
         return False
     try:
         with unlocked(container):
-            container[leaf.path[-1]] = _literal(value)
-    except Exception:  # noqa: BLE001  # what a record of another time holds may not fit any more
+            container[leaf.path[-1]] = literal(value)
+    except Exception:  # noqa: BLE001  # a value recorded at another time may not fit any more
         return False
     return True
-
-
-def _literal(value: Any) -> Any:
-    """Return a value in which no text is an interpolation."""
-    if isinstance(value, str):
-        return value.replace("${", "\\${")
-    if isinstance(value, dict):
-        return {key: _literal(inner) for key, inner in value.items()}
-    return [_literal(inner) for inner in value] if isinstance(value, list) else value

@@ -20,7 +20,7 @@ from trainctl.config.yaml import MAX_DEPTH, read_document
 from trainctl.errors import EditError
 
 MAX_LENGTH = 64 * 1024
-_MOST_DIGITS = 308  # what a float can be: tables, plots and trackers take numbers for floats
+_MOST_DIGITS = 308  # the range of floats: tables, plots and trackers read numbers as floats
 _TOO_LARGE = 10**_MOST_DIGITS
 
 _INT = re.compile(r"[-+]?[0-9]+(?:_[0-9]+)*")
@@ -361,10 +361,10 @@ def _read_section(key: str, text: str) -> Any:
 def _unknown(key: str, raw: Any, keys: Mapping[str, Key], plus: str = "") -> str:
     if key.startswith("trainctl."):
         return f"{_asked(key, raw)}: {FIXED}; nothing was changed"
-    ours = sorted(name for name in keys if not name.startswith("trainctl."))
-    close = [name for name in ours if name.startswith(f"{key}.")][:3] or difflib.get_close_matches(key, ours, n=3)
+    own = sorted(name for name in keys if not name.startswith("trainctl."))
+    close = [name for name in own if name.startswith(f"{key}.")][:3] or difflib.get_close_matches(key, own, n=3)
     hint = f"; did you mean {' or '.join(close)}?" if close else ""
-    known = f"; known keys are {', '.join(ours)}" if len(ours) <= 20 else ""
+    known = f"; known keys are {', '.join(own)}" if len(own) <= 20 else ""
     if not plus and _addable(key, keys) is not None:
         known += f"; a new entry is written with a plus: +{_cut(key, 200)}"
     return f"{plus}{_asked(key, raw)}: there is no such key{hint}{known}"

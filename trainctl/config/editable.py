@@ -80,7 +80,7 @@ class EditableKeys(dict[str, Key]):
         if found is None:
             return None
         key = key_of(above, *found, name)
-        # a section has no type of its own: what is in it has
+        # a section has no type of its own; its entries have
         return self._controlled(name, dataclasses.replace(key, type="dict") if self.are_below(name) else key)
 
     def _controlled(self, name: str, key: Key) -> Key:

@@ -1,15 +1,13 @@
-"""Values given by hand, which win over whatever else changes a config, and values still missing (`???`)."""
+"""Values given on the command line, which win over every other change of a config, and missing values (`???`)."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import Container, DictConfig, OmegaConf
 
-from trainctl.config import keys
 from trainctl.config._omegaconf import (
     child,
     is_missing,
@@ -21,7 +19,8 @@ from trainctl.config._omegaconf import (
     unlocked,
     walk,
 )
-from trainctl.config.keys import split
+from trainctl.config.keys import dotted, split
+from trainctl.config.overrides import parse_overrides
 from trainctl.config.settings_node import NODE
 from trainctl.errors import MissingError
 
@@ -30,7 +29,7 @@ def restore_given(
     adapted: DictConfig, given: DictConfig, overrides: Sequence[str], groups: Collection[object] = ()
 ) -> None:
     """Restore in `adapted` the values that command-line overrides have set in `given`; `groups` are config groups."""
-    for override in OverridesParser.create().parse_overrides(list(overrides)):
+    for override in parse_overrides(overrides):
         key = override.key_or_group
         if split(key)[0] == NODE:
             continue  # a setting of the run: no pair changes it
@@ -105,7 +104,7 @@ def missing_keys(config: DictConfig) -> list[str]:
     ['a.b', 'd.1']
     """
     missing = [leaf.path for leaf in walk(config, skip=("hydra",)) if is_missing(leaf.node)]
-    return sorted(keys.join(getattr(key, "name", key) for key in path) for path in missing)
+    return sorted(dotted(path) for path in missing)
 
 
 def check_missing(config: DictConfig, subject: str = "", advice: str = "") -> None:

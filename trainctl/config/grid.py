@@ -19,7 +19,7 @@ from trainctl.errors import SettingError
 MOST_JOBS = 1_000_000  # the overrides of all jobs are in memory
 TITLE, ZIP = "_title", "_zip"
 
-_TOKENS = re.compile(r" expecting \{.*\}$")  # the parser's names of what it would have taken; nobody knows them
+_TOKENS = re.compile(r" expecting \{.*\}$")  # the parser's names of tokens, which tell users nothing
 
 # Reads override lines as Hydra does, files of `glob` included: a list of `hydra…override_parser.types.Override`.
 Parse = Callable[[list[str]], Sequence[Any]]
@@ -31,7 +31,7 @@ class GridSweeperConf:
 
     # one mapping per grid: key to values in Hydra's sweep syntax ("new,batch", "range(1,4)") or as a list; every
     # combination is a job. `_title` names the grid, `_zip: [lr, batch]` takes the values of these keys pairwise;
-    # null and no empty list, with which Hydra could not merge a mapping, so that ours says what is wrong with that
+    # null and not an empty list, because Hydra could not merge a mapping into a list, and would not say why
     grids: Any = None
 
     # run this many random combinations of each grid; null runs all
@@ -192,7 +192,7 @@ def axis_of(override: Any, where: str | None = None) -> Axis:
             "write choice(…) or range(…), or use a sweeper that searches, such as hydra/sweeper=optuna"
         )
     _check_range(override.value(), where or override.input_line)
-    words = {"True": "true", "False": "false"}  # as Hydra writes what is not text: text would be in quotes
+    words = {"True": "true", "False": "false"}  # as Hydra writes booleans; text would be in quotes
     texts = (words.get(text, text) for text in override.sweep_string_iterator())
     lines = tuple(dict.fromkeys(f"{name}={text}" for text in texts))
     if not lines:
@@ -258,7 +258,7 @@ def combine(
 
 
 def _drawn(draw: random.Random, size: int, wanted: int) -> Sequence[int]:
-    """Return `count` different numbers below `size`, sorted; `random.sample` does not take ranges that long."""
+    """Return `wanted` different numbers below `size`, sorted; `random.sample` does not take ranges that long."""
     if size < 4 * wanted:
         return sorted(draw.sample(range(size), wanted))
     found: set[int] = set()
@@ -271,7 +271,7 @@ def check_number(name: str, value: Any, least: int) -> int:
     """Return a whole number from `least` on.
 
     Raises:
-        SettingError: it is something else.
+        SettingError: it is not such a number.
     """
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise SettingError(f"hydra.sweeper.{name} must be a whole number, at least {least}, but got {value!r}")

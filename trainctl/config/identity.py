@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 from fnmatch import fnmatchcase
 from typing import Any
@@ -33,7 +33,7 @@ ENVIRONMENT = ("hydra", "job", "env_set")
 # Interpolations whose value tells when or where a job runs, not what it computes.
 OF_THE_MOMENT = re.compile(r"\$\{\s*((now|hydra)\s*[:.]|trainctl)")
 
-# Of our own settings, only these change what a job computes.
+# Of trainctl's own settings, only these change what a job computes.
 OWN_KEYS_THAT_COUNT = ("trainctl.seed", "trainctl.replay", "trainctl.controls", "trainctl.editable")
 
 
@@ -41,8 +41,9 @@ def identity(config: DictConfig, exclude: Sequence[str] = (), drawn: Mapping[str
     """Return a hash of the resolved task config: equal for equal values, however they were given.
 
     Left out are the `hydra` node, keys that match a pattern of `exclude` (`data.path`, `log.*`; a pattern covers all
-    below it), and those of our own settings that change nothing about the result. What refers to an excluded key counts
-    as if that had the same value always. An interpolation of the moment (`now:`, `hydra:`), one that draws its value
+    below it), and those of trainctl's own settings that do not change the result. A reference to an excluded key counts
+    as if that key always had the same value. An interpolation of the moment (`now:`, `hydra:`), one that draws its
+    value
     (`drawn` has its text, by dotted key), and one that cannot be resolved before the run count by their text, wherever
     they are referred to.
 
@@ -57,14 +58,9 @@ def identity(config: DictConfig, exclude: Sequence[str] = (), drawn: Mapping[str
     lines = sorted(
         _line(path, value)
         for path, value in _leaves_with_settings(config, exclude, drawn)
-        if counts(dotted(path), exclude)
+        if counts(keys.dotted(path), exclude)
     )
     return _digest(lines) if lines else ""
-
-
-def dotted(path: Iterable[Any]) -> str:
-    """Return the dotted key of a path in a config."""
-    return keys.join(getattr(part, "name", part) for part in path)
 
 
 def _leaves_with_settings(
@@ -78,12 +74,12 @@ def _leaves_with_settings(
     if kept is not None:
         settings: Any = OmegaConf.create(OmegaConf.to_container(kept, resolve=False))
         _to_texts(settings, drawn, (NODE,))
-        set_parent(settings, own)  # where its references lead
+        set_parent(settings, own)  # its references resolve there
         yield from _leaves(settings, (NODE,), ())
 
 
 def environment_identity(config: DictConfig, exclude: Sequence[str] = (), drawn: Mapping[str, str] = _NOTHING) -> str:
-    """Return a hash of what `hydra.job.env_set` sets, as `identity` does for the task config; empty for nothing.
+    """Return a hash of the variables in `hydra.job.env_set`, as `identity` does for the task config; empty for nothing.
 
     A pattern leaves a variable out by its key: `hydra.job.env_set.WANDB_*`.
     """
@@ -92,7 +88,7 @@ def environment_identity(config: DictConfig, exclude: Sequence[str] = (), drawn:
         return ""
     own: Any = OmegaConf.create(OmegaConf.to_container(chosen, resolve=False))
     _to_texts(own, drawn, ENVIRONMENT)
-    set_parent(own, timeless(config, exclude, drawn))  # where other values refer to
+    set_parent(own, timeless(config, exclude, drawn))  # its references resolve there
     lines = sorted(
         _line(path, value)
         for path, value in _leaves(own, ("env_set",), ())
@@ -148,7 +144,7 @@ class _Index(int):
 def timeless(config: DictConfig, exclude: Sequence[str] = (), drawn: Mapping[str, str] = _NOTHING) -> DictConfig:
     """Return the config without its `hydra` node, and with texts for values of the moment, drawn and excluded ones.
 
-    Its `hydra` node stays, and excluded values do, where no interpolation is that could refer to them.
+    A config without interpolations is returned as it is: nothing in it could refer to these values.
     """
     if not drawn and next(_interpolations(config, skip=("hydra",)), None) is None:
         return config
@@ -163,7 +159,7 @@ def _blank(container: Container, above: tuple[Any, ...], exclude: Sequence[str])
     """Set all excluded values to the same value, so that references to them do not make jobs differ."""
     for key, node in list(entries(container)):
         path = (*above, key)
-        if _is_excluded(dotted(path), exclude):
+        if _is_excluded(keys.dotted(path), exclude):
             replace(container, key, "(excluded)")
         elif isinstance(node, Container):
             _blank(node, path, exclude)
@@ -172,7 +168,7 @@ def _blank(container: Container, above: tuple[Any, ...], exclude: Sequence[str])
 def _to_texts(own: DictConfig, drawn: Mapping[str, str], above: tuple[str, ...] = ()) -> None:
     """Replace drawn values and interpolations of the moment by their texts."""
     for leaf in list(walk(own, above=above)) if drawn else ():
-        if (text := drawn.get(dotted(leaf.path))) is not None:
+        if (text := drawn.get(keys.dotted(leaf.path))) is not None:
             replace(leaf.container, leaf.path[-1], _as_text(text))
     for leaf, text in list(_interpolations(own)):
         if OF_THE_MOMENT.search(text):

@@ -41,6 +41,11 @@ def join(parts: Iterable[object]) -> str:
     return ".".join(_escaped(str(part)) for part in parts)
 
 
+def dotted(path: Iterable[Any]) -> str:
+    """Return the dotted key of a path in a config; an enum as a key counts by its name."""
+    return join(getattr(part, "name", part) for part in path)
+
+
 def _escaped(part: str) -> str:
     return _SPECIAL.sub(r"\\\1", part) if "." in part or "\\" in part else part
 
@@ -131,7 +136,7 @@ def nested(values: Mapping[str, Any], source: str) -> dict[str, Any]:
         SourceError: a key stands for a value and for a mapping too, or has an empty part.
     """
     top: dict[str, Any] = {}
-    made = {id(top)}  # mappings that are ours to fill; one that is a value is not
+    made = {id(top)}  # mappings made here; one that is a value must not be filled
     for key, value in values.items():
         *above, last = key.split(".")
         if not all((*above, last)):

@@ -11,10 +11,14 @@ from typing import Any, Literal
 from omegaconf import DictConfig, open_dict
 
 from trainctl.config import yaml
+from trainctl.config.keys import leaves, split
 
 # `exact`: types are as they were; `plain`: a float may have become an int, a NaN null; `text`: all values are text
 Form = Literal["exact", "plain", "text"]
 
+NEVER_LOADED = ("hydra", "trainctl")  # these say how a run is started and watched, not what it computes
+GROUP, UNKNOWN_GROUP = "from", "from_unknown"  # config groups: `+from=KIND/PLACE`, `+from_unknown=drop`
+SCHEME = "trainctl-from"  # of the config source that has them
 _NODE = "trainctl_from"
 
 
@@ -23,15 +27,16 @@ class Loaded:
     """A loaded config and where it came from.
 
     Attributes:
-        source: as it was asked for: `run/outputs/train/Norm_new`.
-        origin: what that was found to be: a run dir and a step, a file, a run on a server.
+        source: as the user wrote it: `run/outputs/train/Norm_new`.
+        origin: where it was found: a run dir with a step, a file, a run on a server.
         values: nested, as OmegaConf takes them: what is text in them is escaped.
         form: how much of its types a value still has.
-        is_own: these are files of the person who runs this, so interpolations in them are meant; in all else, one
-            that the target does not have itself is refused.
-        is_record: a server's record of a run: what tells when and where that ran is left to the config.
+        is_own: the files belong to the user, so their interpolations are meant; in other sources an interpolation that
+            the target does not have itself is refused.
+        is_record: a server's record of a run; keys that depend on when and where it ran stay as the config has them.
         choices: config group -> option, of a run of Hydra; None where it had none.
-        help: dotted key -> what a comment in the file says of it.
+        help: dotted key -> the comment above it in the file.
+        at: the dotted key below which it was loaded (`+from@KEY=…`); empty for the whole config.
     """
 
     source: str
@@ -42,10 +47,12 @@ class Loaded:
     is_record: bool = False
     choices: dict[str, str | None] = field(default_factory=dict)
     help: dict[str, str] = field(default_factory=dict)
+    at: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the entry for `run.yaml`."""
-        return dataclasses.asdict(self)
+        record = dataclasses.asdict(self)
+        return record if self.at else {key: value for key, value in record.items() if key != "at"}
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Loaded:
@@ -70,14 +77,25 @@ def keep_copies(hydra: DictConfig, loaded: Iterable[Loaded]) -> None:
 def comments_of(copies: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     """Return the comments of sources on keys, by dotted key, from the records of their copies; later sources win.
 
-    A record may be one of a `run.yaml`: what is not text is passed over.
+    The records may come from a `run.yaml`: comments that are not text are skipped.
     """
     found: dict[str, str] = {}
     for each in copies:
         said = each.get("help")
         if isinstance(said, Mapping):
-            found |= {str(key): text for key, text in said.items() if isinstance(text, str)}
+            found |= {_full(each, str(key)): text for key, text in said.items() if isinstance(text, str)}
     return found
+
+
+def values_of(copy: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the loaded values of a copy by full dotted key, named as the source names them."""
+    return {
+        _full(copy, key): value for key, value in leaves(copy["values"]).items() if split(key)[0] not in NEVER_LOADED
+    }
+
+
+def _full(copy: Mapping[str, Any], key: str) -> str:
+    return f"{copy['at']}.{key}" if copy.get("at") else key
 
 
 def kept_copies(hydra: DictConfig | None) -> list[dict[str, Any]]:

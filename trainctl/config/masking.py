@@ -11,12 +11,12 @@ from typing import Any
 from trainctl.config.changelog import Changelog, Edit
 from trainctl.config.keys import leaves
 
-# names of credentials: the last part of a key, `api.key` like `api_key`; the second also of a section
+# names of credentials: the last part of a key (`api.key` counts like `api_key`); `_SECRET` also for a section
 _CREDENTIAL = re.compile(r"(?:.*_)?(?:token|api_?keys?|access_key|private_key|passphrase)")
 _SECRET = re.compile(r".*(?:password|passwd|secret|credential).*")
 _OF_A_TOKENIZER = re.compile(r"(?:bos|eos|unk|sep|pad|cls|mask)_token")  # `eos_token: </s>`
 _KEY = re.compile(r"(?:.*_)?keys?")
-_RANDOM = re.compile(r"(?=\D*\d)[\w\-+/=]{20,}", re.ASCII)  # a text that is a credential where the name says `…_key`
+_RANDOM = re.compile(r"(?=\D*\d)[\w\-+/=]{20,}", re.ASCII)  # a text that is a credential if its key is called `…_key`
 _NUMBER = re.compile(r"[-+]?(?:[\d_]*\.?[\d_]+(?:e[-+]?\d+)?|\.?inf|\.?nan)|true|false|null|none", re.IGNORECASE)
 # missing, or a reference: `${oc.env:TOKEN}` is not the secret itself
 _ELSEWHERE = re.compile(r"\?\?\?|\$\{[\w.:/-]+\}")
@@ -24,7 +24,7 @@ _WORDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")  # `apiKey`
 MASK = "•••"
 WHY = "may be a secret (trainctl.hidden)"
 _MOST_ASKED = 1000
-SHORTEST = 6  # of a text that is hidden wherever it stands: shorter ones stand anywhere by chance
+SHORTEST = 6  # characters of a text that is hidden wherever it appears: shorter ones appear by chance
 
 # `key=value` anywhere, `key: value` where YAML and JSON have it; looked for only where a word begins, else a long word
 # would take the square of its length
@@ -53,7 +53,7 @@ class Masking:
         self._hidden = _with_all_below(pattern for pattern in given if not pattern.startswith("!"))
         self._shown = _with_all_below(pattern[1:] for pattern in given if pattern.startswith("!"))
         self._texts: set[str] = set()
-        self._asked: dict[str, bool] = {}  # a log has few keys, and each in every line
+        self._asked: dict[str, bool] = {}  # a log has few keys, each on every line
         for key, value in leaves(dict(config)).items():
             self.learn(key, value)
 
@@ -73,7 +73,7 @@ class Masking:
         return not self._is_shown(key) and (self._is_named(key) or _is_credential(key))
 
     def conceals(self, key: str, value: Any) -> bool:
-        """Whether this value of a dotted key must be masked; so is an unset value of a credential.
+        """Whether this value of a dotted key must be masked; the null of a credential counts too.
 
         >>> Masking({}).conceals("pin_token", 1234), Masking({}).conceals("pin_token", "x")
         (False, True)
@@ -97,7 +97,7 @@ class Masking:
         return any(fnmatchcase(key.lower(), pattern) for pattern in self._hidden)
 
     def learn(self, key: str, value: Any) -> None:
-        """Remember the texts of a key's value if it is secret, else of what is secret within it.
+        """Remember the texts of a key's value if it is secret, else the secret texts inside it.
 
         >>> masking = Masking({"users": [{"name": "ada", "token": "abcdefgh"}]})
         >>> masking.text("ada: abcdefgh")

@@ -15,12 +15,12 @@ from trainctl.config.masking import is_secret
 from trainctl.config.overrides import parts_of
 
 _LONGEST = 120  # bytes; file systems take 255, but a terminal line and a prefix of suffixes should fit too
-_HASH_DIGITS = 8  # among the 10,000 jobs of a sweep two equal ones are still unlikely
+_HASH_DIGITS = 8  # with 10,000 jobs in a sweep a collision is still unlikely
 
 _ILLEGAL = re.compile(r"[^\w.,=+@%-]", re.ASCII)
 
 # Keys that can be told from their CamelCase form, and values that stand in a name as they are: lower case, since some
-# file systems make no difference; no `-word_`, which begins the next part; nothing that looks like our hash.
+# file systems ignore case; no `-word_`, which begins the next part; nothing that looks like the hash.
 _PLAIN_KEY = re.compile(r"[a-z][a-z0-9]*([._/-][a-z][a-z0-9]*)*")
 _PLAIN_VALUE = re.compile(r"(?!.*-[a-z][a-z0-9]*_)(?!.*-[0-9a-f]{8}$)[a-z0-9_.,=+@%-]+")
 _NUMBER = re.compile(r"[+-]?\d+(\.\d*)?e[+-]?\d{1,3}", re.IGNORECASE)  # YAML 1.1 takes `1e-3` for text
@@ -32,14 +32,14 @@ def job_name(overrides: Sequence[str], swept: Collection[str] | None = None, gro
     """Return the name of a job: `Norm_new-Lr_0.1`.
 
     Only swept keys are named (all keys when nothing is swept, or it is not known what is). Group choices come first,
-    then values, each by key, so the order on the command line does not matter; of our own settings only those count
-    that change what a job computes. Characters that are not letters, digits or one of `_.,=+@%-` are dropped (`/`
-    becomes `_`; of a replayed path only the run's name is shown). Wherever something was dropped or cut, and wherever
-    another name could differ from this one in the case of letters only, a short hash of the whole text follows. So two
-    sets of overrides have different names, on a file system that ignores case too, unless they differ in nothing but
-    the separators of a key (`optim.lr`, `optim_lr`), in the quotes around a number such as `'1e-3'`, or in `+`, `++`,
-    which say how to override and not what. `True` is `true`, and `1E-3` is `1e-3`: Hydra reads both as the same, and
-    its own sweeper writes the one for the other. What looks like a secret is in the hash alone.
+    then values, each by key, so the order on the command line does not matter; of trainctl's own settings only those
+    that change what a job computes are named. Characters that are not letters, digits or one of `_.,=+@%-` are dropped
+    (`/` becomes `_`; of a replayed path only the run's name is shown). Wherever something was dropped or cut, and
+    wherever another name could differ from this one in the case of letters only, a short hash of the whole text
+    follows. So two sets of overrides have different names, on a file system that ignores case too, unless they differ
+    in nothing but the separators of a key (`optim.lr`, `optim_lr`), in the quotes around a number such as `'1e-3'`, or
+    in `+`, `++`, which say how to override and not what. `True` is `true`, and `1E-3` is `1e-3`: Hydra reads both as
+    the same, and its own sweeper writes the one for the other. A value that looks like a secret is only in the hash.
 
     Args:
         overrides: the job's overrides as Hydra writes them: `norm=new`, `+lr=0.1`, `~opt`.

@@ -55,7 +55,7 @@ def parse_overrides(texts: Sequence[str]) -> list[Override]:
     Raises:
         OverrideParseException: one is not an override.
     """
-    return [_parse(text) for text in texts]
+    return [parse_override(text) for text in texts]
 
 
 def parts_of(text: str) -> tuple[bool, str, str]:
@@ -105,7 +105,8 @@ def swept_keys(job: Iterable[Override], shared: Collection[str]) -> frozenset[st
 
 
 @lru_cache(maxsize=_MOST_KNOWN)
-def _parse(text: str) -> Override:
+def parse_override(text: str) -> Override:
+    """Parse one override as Hydra does."""
     return _parser().parse_overrides([text])[0]
 
 

@@ -62,7 +62,7 @@ class Pairs:
     Args:
         first: name of a config group, such as `task`.
         second: name of the other, such as `model`.
-        over: what a pair's values stand over: `files`, or the `command_line` too.
+        over: what a pair's values win over: `files`, or the `command_line` too.
 
     Raises:
         PairError: `over` is something else.
@@ -179,12 +179,12 @@ class Pairs:
         return adapted
 
     def adapt(self, config: DictConfig, hydra: DictConfig | None, kept: Sequence[str] = ()) -> DictConfig:
-        """Return a config adapted to its pair, with values that may be missing yet; the given one itself if it fits.
+        """Return a config adapted to its pair; values may still be missing. It is the given one if that fits as it is.
 
         Args:
             config: of the task; it may have Hydra's node.
             hydra: Hydra's node.
-            kept: keys of an earlier run's config (`+from=`): its values stand over the pair's too.
+            kept: keys of an earlier run's config (`+from=`): their values win over the pair's too.
 
         Raises:
             IncompatibleError: the pair does not go together.

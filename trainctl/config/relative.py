@@ -86,7 +86,7 @@ def _named(value: Any, spec: Key) -> str:
     return "null" if value is None else spec.type if spec.type != "any" else type(value).__name__
 
 
-_TOLERANCE = Fraction(1, 10**9)  # 0.7 to 0.07 is a factor of ten, whatever binary fractions say
+_TOLERANCE = Fraction(1, 10**9)  # so that 0.7 to 0.07 is a factor of ten despite binary fractions
 
 
 def check_jump(key: str, old: Any, new: Any, spec: Key) -> None:

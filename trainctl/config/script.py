@@ -17,8 +17,7 @@ from typing import Any, NamedTuple
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from trainctl.config._omegaconf import is_none
-from trainctl.config.node_path import Place, place_of
+from trainctl.config._omegaconf import Place, is_none, place_of
 from trainctl.errors import ScriptError
 
 _Unroll = Callable[[Any, Any], Any]
@@ -31,7 +30,7 @@ class MetaConfig:
     Attributes:
         project_root: what relative paths are relative to.
         verbose: print each `unroll`.
-        device: where models go that do not say so themselves.
+        device: the device of models that do not name one.
         unrolled: the results so far, by the `id` of their config.
     """
 
@@ -208,7 +207,7 @@ def script_of(config: DictConfig | ListConfig) -> Any:
 
 
 class _Objects:
-    """One call of `script_of`: what was made so far, by its place in the config."""
+    """One call of `script_of`: the objects so far, by their place in the config."""
 
     def __init__(self) -> None:
         self._made: dict[Place, Any] = {}

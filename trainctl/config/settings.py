@@ -11,8 +11,9 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
-from trainctl.config.settings_node import NODE, changed, escaped, kept_node, merged, own_node
+from trainctl.config.settings_node import NODE, changed, kept_node, merged, own_node
 from trainctl.config.snapshot import snapshot
+from trainctl.config.values import literal
 from trainctl.errors import SettingError
 
 REPLAY_MODES = ("refuse", "follow", "fork")
@@ -153,9 +154,9 @@ class Settings:
 
 
 def recorded(config: DictConfig) -> dict[Any, Any]:
-    """Return the snapshot of a task's config, and of its settings as far as they are not the defaults.
+    """Return the snapshot of a task's config, with those of its settings that differ from the defaults.
 
-    What the config has of the settings in itself is kept whole: its interpolations may refer to it.
+    Settings that stand in the config itself are all kept, since its interpolations may refer to them.
 
     >>> config = OmegaConf.create({"lr": 0.1, "hydra": {"trainctl": {"seed": 3, "drift": "error"}}})
     >>> recorded(config)
@@ -175,9 +176,9 @@ def _defaults() -> dict[Any, Any]:
 
 
 def settings_of(config: DictConfig) -> Settings:
-    """Read the settings of a task's config, in it or apart from it; defaults for what it does not say.
+    """Read the settings of a task's config, from inside it or beside it; missing ones have their defaults.
 
-    Where a config has a `trainctl` node besides, its values win.
+    Where they stand in both places, those inside the config win.
 
     Raises:
         SettingError: an unknown key, or a value of the wrong type or not allowed.
@@ -189,7 +190,7 @@ def settings_of(config: DictConfig) -> Settings:
         plain: dict[Any, Any] = {}
         for given in (kept_node(config), own):
             if given is not None:  # a typed node can hold unknown keys too: `+trainctl.x=1`
-                plain = merged(plain, escaped(OmegaConf.to_container(given, resolve=True)))
+                plain = merged(plain, literal(OmegaConf.to_container(given, resolve=True)))
         if not plain:
             return Settings()
         _refuse_gone(plain)

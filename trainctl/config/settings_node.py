@@ -1,6 +1,6 @@
 """The node of a run's settings: `trainctl` while Hydra composes a config, then `hydra.trainctl`.
 
-So the config that a task gets is the user's own. The node stays beside its copy where something refers to it.
+So the task gets the user's own config. Keys of the node that something refers to stay in that config too.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from trainctl.config import keys
 from trainctl.config._omegaconf import child, declared_type, entries, is_open, plain, text_of, unlocked, walk
 from trainctl.config.masking import Masking
 from trainctl.config.snapshot import spans
+from trainctl.config.values import literal
 
 NODE = "trainctl"
 
@@ -35,8 +36,9 @@ _REFERENCE = re.compile(r"""(?<![\w.\]/%-])\.*trainctl(?![\w:/-])(?P<keys>(?:\.\
 def move_settings(config: DictConfig) -> None:
     """Move the node `trainctl` of a composed config into its `hydra` node, where Hydra takes it from the task's config.
 
-    What an interpolation refers to is left beside it: `seed: ${trainctl.seed}` goes on working. In a field of that name
-    in a structured config so is what differs from the defaults. A second call changes nothing.
+    Keys that an interpolation refers to stay in the config too, so `seed: ${trainctl.seed}` still works. If a
+    structured config has a field of that name, settings that differ from the defaults stay there as well. A second call
+    changes nothing.
 
     >>> config = OmegaConf.create({"lr": "${trainctl.seed}", "trainctl": {"seed": 3, "poll_s": 1}, "hydra": {}})
     >>> move_settings(config)
@@ -63,7 +65,7 @@ def move_settings(config: DictConfig) -> None:
 
 
 def without_defaults(config: DictConfig) -> DictConfig:
-    """Return a composed config as it is printed: of the settings in Hydra's node only those that were given."""
+    """Return a composed config as it is printed: Hydra's node has only those settings that were given."""
     shown = copy.deepcopy(config)
     hydra = child(shown, "hydra")
     node = child(hydra, NODE) if isinstance(hydra, DictConfig) else None
@@ -120,19 +122,19 @@ def leave_out_of_dirname(config: DictConfig, overridden: Iterable[str]) -> None:
         config: with Hydra's node.
         overridden: all keys that the command line sets.
     """
-    ours = [key for key in overridden if keys.is_within(key, (NODE,))]
-    if not ours:
+    own = [key for key in overridden if keys.is_within(key, (NODE,))]
+    if not own:
         return
     options = config.hydra.job.config.override_dirname
     with unlocked(options):
-        options.exclude_keys = list(dict.fromkeys([*options.exclude_keys, *ours]))
+        options.exclude_keys = list(dict.fromkeys([*options.exclude_keys, *own]))
 
 
 def kept_node(config: DictConfig) -> DictConfig | None:
     """Return the settings outside a task's config; None if there are none.
 
-    They are in its `hydra` node, else in that of the Hydra application that runs, else with the process that has
-    started this one.
+    They are in its `hydra` node, else in that of the Hydra application that runs, else in the environment, from the
+    process that has started this one.
     """
     hydra = child(config, "hydra")
     if hydra is None:
@@ -194,15 +196,6 @@ def merged(below: Mapping[Any, Any], above: Mapping[Any, Any]) -> dict[Any, Any]
     return found
 
 
-def escaped(value: Any) -> Any:
-    """Return a resolved value as OmegaConf must be given it: a `${` in it is text, not an interpolation."""
-    if isinstance(value, dict):
-        return {key: escaped(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [escaped(item) for item in value]
-    return re.sub(r"(\\*)\$\{", r"\1\1\\${", value) if isinstance(value, str) else value
-
-
 def hand_down(settings: Mapping[str, Any] | None) -> None:
     """Give settings to the processes that `multiprocessing` starts from now on; None takes them back.
 
@@ -222,14 +215,14 @@ def _handed_down() -> DictConfig | None:
         given = json.loads(text)
     except ValueError:
         return None
-    return OmegaConf.create(escaped(given)) if isinstance(given, dict) else None
+    return OmegaConf.create(literal(given)) if isinstance(given, dict) else None
 
 
 def _referred(config: DictConfig) -> Iterator[list[str]]:
     """Yield the keys below `trainctl` that interpolations of a config name; no keys for the node as a whole."""
     for leaf in walk(config):
         if leaf.path[:2] == ("hydra", "overrides") or leaf.path == ("hydra", "job", "override_dirname"):
-            continue  # the words of a command line: what refers to a key is the value that they set
+            continue  # the text of a command line; the values that it sets are looked at themselves
         text = text_of(leaf.node)
         for span in spans(text) if text is not None else ():
             for match in _REFERENCE.finditer(span):

@@ -25,7 +25,7 @@ from trainctl.config._omegaconf import (
 )
 
 _RESOLVER = re.compile(r"\$\{\s*([A-Za-z_][\w.]*)\s*:(.*)\}\Z", re.DOTALL)
-_MOMENT = ("now", "hydra")  # what these give tells when and where a run is, not what it computes
+_MOMENT = ("now", "hydra")  # their values tell when and where a run is, not what it computes
 _ALWAYS_TEXT = ("oc.env", "oc.decode")  # an environment variable may be a secret
 _NUMBER = re.compile(r"\.\d[\d_]*(?:[eE][-+]?\d+)?")  # all other words with a dot in front are relative keys
 _PLAIN = (bool, int, float, str, bytes)
@@ -60,7 +60,7 @@ def recorded_by_value(config: DictConfig) -> dict[str, set[str]]:
     for leaf in walk(config, skip=("hydra",), into_lists=False):
         names = {name for text in _texts(leaf.node) for span in spans(text) for name in _called(span, config)}
         if names:
-            found[keys.join(map(_plain_key, leaf.path))] = names
+            found[keys.dotted(leaf.path)] = names
     return found
 
 

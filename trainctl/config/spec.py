@@ -40,7 +40,7 @@ class ControlSpec:
 def parse_spec(spec: Any, pattern: str = "", *, where: str | None = None) -> ControlSpec:
     """Read one control: a mapping of the words of `ControlSpec`, or the short form (`!` locks, `[type|min|max|log]`).
 
-    `where` names in an error where the control stands; `trainctl.controls`, with the pattern, if it is not given.
+    `where` names the place of the control in an error; by default `trainctl.controls` with the pattern.
 
     Raises:
         SettingError: an unknown word, or a value that does not fit it.

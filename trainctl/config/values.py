@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from trainctl.config.keys import join
+from trainctl.config import yaml
+from trainctl.config.keys import join, leaves, split
+
+_OPENING = re.compile(r"(\\*)\$\{")
+_ABSENT = object()
+_MOST = 20
 
 
 def is_same(one: Any, other: Any) -> bool:
@@ -22,9 +27,6 @@ def is_same(one: Any, other: Any) -> bool:
     if isinstance(one, dict):
         return one.keys() == other.keys() and all(is_same(one[key], other[key]) for key in one)
     return bool(one == other or (one != one and other != other))  # noqa: PLR0124  # nan is recorded as nan
-
-
-_OPENING = re.compile(r"(\\*)\$\{")
 
 
 def literal(value: Any) -> Any:
@@ -72,3 +74,40 @@ def _inside(value: Any) -> dict[Any, Any] | None:
     if isinstance(value, list) and value:
         return dict(enumerate(value))
     return value if isinstance(value, dict) and value else None
+
+
+def differing_keys(
+    recorded: Mapping[Any, Any], current: Mapping[Any, Any], *, ignore: Collection[str] = ()
+) -> list[str]:
+    """Return the keys whose values differ, sorted; `1`, `1.0` and `true` are three values.
+
+    All below `trainctl` is passed over, and so are the keys in `ignore`.
+
+    >>> differing_keys({"lr": 0.1, "n": 1}, {"lr": 0.2, "n": 1, "new": 0})
+    ['lr', 'new']
+    """
+    one, other = leaves(recorded), leaves(current)
+    return sorted(
+        key
+        for key in {**one, **other}
+        if split(key)[0] != "trainctl"
+        and key not in ignore
+        and not is_same(one.get(key, _ABSENT), other.get(key, _ABSENT))
+    )
+
+
+def tell_drift(recorded: Mapping[Any, Any], current: Mapping[Any, Any], differing: Sequence[str]) -> str:
+    """Say how a config differs from a recorded one in these keys, with both values of the first 20.
+
+    >>> tell_drift({"lr": 0.1}, {"lr": 1e-4, "n": [1]}, ["lr", "n"])
+    'lr: recorded 0.1, now 0.0001; n: recorded absent, now [1]'
+    """
+    one, other = leaves(recorded), leaves(current)
+    told = [f"{key}: recorded {_show(one, key)}, now {_show(other, key)}" for key in differing[:_MOST]]
+    more = [f"and {len(differing) - _MOST} more"] if len(differing) > _MOST else []
+    return "; ".join([*told, *more])
+
+
+def _show(values: Mapping[str, Any], key: str) -> str:
+    text = yaml.inline(values[key]) if key in values else "absent"
+    return text if len(text) <= 60 else text[:60] + "…"

@@ -15,8 +15,7 @@ from trainctl.examine import mlrunner, work
 from trainctl.examine.cache import Cache, signature_of
 from trainctl.examine.parsers import Experiment, Parser, apply, arity
 from trainctl.examine.row import Row
-from trainctl.rundir.finding import FoundRuns, Listed, list_at, search
-from trainctl.rundir.paths import RunDir
+from trainctl.rundir.paths import FoundRuns, Listed, RunDir, list_at, search
 
 if TYPE_CHECKING:
     import pandas as pd

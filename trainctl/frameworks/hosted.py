@@ -9,11 +9,10 @@ from omegaconf import DictConfig
 
 from trainctl.attempt.begin import is_outside_any_run
 from trainctl.errors import SettingError
-from trainctl.session.api import current, live
-from trainctl.session.idle import IdleLive
+from trainctl.session.api import IdleLive, current, live
 from trainctl.session.live import Live
 
-# What a framework measures of time: it differs in each repetition of a run, and says nothing about the training.
+# Measurements of time differ in each repetition of a run, and say nothing about the training.
 _CLOCKED = ("_runtime", "_per_second")
 
 

@@ -17,7 +17,7 @@ import torch
 
 from trainctl.errors import SettingError
 from trainctl.frameworks import schedules
-from trainctl.frameworks.options import share, write
+from trainctl.frameworks.schedules import share, write
 
 Mode = Literal["scale", "pin", "base"]
 _MODES = ("base", "pin", "scale")

@@ -1,4 +1,4 @@
-"""The initial values of PyTorch schedulers, and how to replace them afterwards."""
+"""The options of a PyTorch optimizer's groups, and the initial values of schedulers with how to replace them."""
 
 from __future__ import annotations
 
@@ -14,9 +14,35 @@ import torch
 from torch.optim import lr_scheduler
 
 from trainctl.errors import SettingError
-from trainctl.frameworks.options import inner
 
-# Those in which the learning rate is in proportion to the one that they began with.
+
+def share(start: float, first: float, value: float) -> float:
+    """Return a group's part of a new value: `start` stood beside `first` when it was bound, and that ratio stays."""
+    if value == first:
+        return start
+    return value if start == first else value * (start / first)
+
+
+def write(options: dict[str, Any], name: str, value: Any) -> None:
+    """Set an option; tensors are filled, since a captured graph has their addresses."""
+    present = options[name]
+    if isinstance(present, torch.Tensor):
+        present.copy_(value) if isinstance(value, torch.Tensor) else present.fill_(value)
+    elif isinstance(present, tuple) and any(isinstance(each, torch.Tensor) for each in present):
+        for each, new in zip(present, value, strict=True):
+            each.fill_(new)
+    else:
+        options[name] = value
+
+
+def inner(optimizer: Any) -> Any:
+    """Return the optimizer that does the steps: Accelerate's and Lightning's wrap it."""
+    while isinstance(getattr(optimizer, "optimizer", None), torch.optim.Optimizer):
+        optimizer = optimizer.optimizer
+    return optimizer
+
+
+# Schedulers whose learning rate is proportional to the initial one.
 _PROPORTIONAL = (
     lr_scheduler.ConstantLR,
     lr_scheduler.CyclicLR,
@@ -36,7 +62,7 @@ _KNOWN = (*_PROPORTIONAL, *_COSINES, *_COMPOSED)
 
 
 class Lifted(Protocol):
-    """What gives a scheduler its own learning rates back for as long as it steps."""
+    """Gives a scheduler its own learning rates back for as long as it steps."""
 
     def lifted(self, scheduler: Any) -> AbstractContextManager[None]:
         """Give them back for the length of a `with` block."""
@@ -46,7 +72,7 @@ def follow_steps(optimizer: Any, follower: Lifted, scheduler: Any) -> None:
     """Let schedulers of an optimizer find their own rates in it when they step, whoever has made them, and when.
 
     Args:
-        optimizer: whose.
+        optimizer: the one that they schedule.
         follower: what gives them back.
         scheduler: one that may be of any class; None for those of PyTorch's classes alone.
     """
@@ -118,7 +144,7 @@ def parts(scheduler: Any) -> list[Any]:
 
 
 def base(scheduler: Any, index: int) -> float:
-    """Return what a group began with: the peak of OneCycleLR, the bottom of CyclicLR, else the optimizer's own rate."""
+    """Return the initial rate of a group: OneCycleLR's peak, CyclicLR's bottom, else the optimizer's own rate."""
     groups = scheduler.optimizer.param_groups
     if "initial_lr" not in groups[0]:  # ReduceLROnPlateau alone does not keep it
         for options in groups:

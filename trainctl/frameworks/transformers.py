@@ -8,7 +8,7 @@ from transformers import TrainerCallback
 from transformers.trainer_callback import ExportableState
 
 from trainctl.frameworks.hosted import numbers, session
-from trainctl.frameworks.options import inner, write
+from trainctl.frameworks.schedules import inner, write
 from trainctl.session.live import Live
 
 

@@ -20,8 +20,7 @@ from trainctl.launch.display.choose import make_report
 from trainctl.launch.dry_run import Preview
 from trainctl.launch.executor import Executor
 from trainctl.launch.local.prestart import changes_hydra, may_run_ahead
-from trainctl.launch.local.start import refuse_while_imported
-from trainctl.launch.local.this_machine import this_machine
+from trainctl.launch.local.this_machine import refuse_while_imported, this_machine
 from trainctl.launch.registry import Presence
 from trainctl.launch.settings import LauncherSettings
 from trainctl.launch.sweep import Sweep

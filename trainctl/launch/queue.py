@@ -1,4 +1,4 @@
-"""The queue of jobs: it keeps some of them ready, and gives each free slot to the first ready one."""
+"""The queue of jobs: it keeps a few jobs ready and gives each free slot to the first of them."""
 
 from __future__ import annotations
 
@@ -7,163 +7,33 @@ import dataclasses
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 from trainctl.compose.job import JobSpec
 from trainctl.config.keys import is_within
 from trainctl.errors import JobError
 from trainctl.launch.display.report import Report
 from trainctl.launch.executor import Executor, Host
-from trainctl.launch.failure import Failure
-from trainctl.launch.hearing import Hearing
-from trainctl.launch.local.channel import Channel, ChannelClosed
+from trainctl.launch.jobs import JobProcess, Jobs
+from trainctl.launch.local.channel import ChannelClosed
 from trainctl.launch.local.claim import APART
-from trainctl.launch.notice import Asked
-from trainctl.launch.slots.slot import Slot
-
-
-@dataclass(slots=True)
-class JobProcess:
-    """The launcher's view of one job's process, from its request to its end.
-
-    Attributes:
-        position: of the job in this `launch()`.
-        host: where the process runs; None for a job that never got one.
-        channel: to the process; None when either side has closed it.
-        path: the run dir, once the job has started there.
-        is_armed: it is composed and waits for a slot.
-        is_ahead: it is run up to its task function before it has a slot.
-        begins_anew: it was sent away to come back later.
-        is_settled: its success is reported; only its process has still to end.
-        waits_for_other: another process runs the same job.
-        answer: the last message, when it was one that ends the job.
-        act_at: when the job is to be ended (monotonic seconds), for the first time or for good.
-        ended_as: why we ended it, if we did.
-        checkpoint: what it was asked to do before it is ended, with its host.
-        hearing: listens to the channel.
-    """
-
-    position: int
-    host: Host | None
-    channel: Channel | None
-    pid: int | None = None
-    path: Path | None = None
-    slot: Slot | None = None
-    started: float | None = None
-    is_armed: bool = False
-    is_ahead: bool = False
-    begins_anew: bool = False
-    is_settled: bool = False
-    waits_for_other: bool = False
-    answer: tuple[str, tuple[Any, ...]] | None = None
-    oom_kills: int | None = None
-    act_at: float | None = None
-    ended_as: Failure | None = None
-    checkpoint: Asked | None = None
-    hearing: Hearing | None = None
-
-    @property
-    def is_here(self) -> bool:
-        """Whether its process runs on this machine."""
-        return self.host is None or self.host.is_local
-
-    @property
-    def waits(self) -> bool:
-        """Whether it has neither begun nor answered."""
-        return self.started is None and self.answer is None
-
-    @property
-    def is_composing(self) -> bool:
-        """Whether it will soon be armed, or answer."""
-        has_more = self.channel is not None and self.started is None and self.slot is None and self.answer is None
-        return has_more and not self.is_armed and not self.waits_for_other
-
-    @property
-    def seconds(self) -> float:
-        """How long it has been running; 0 before its start."""
-        return 0.0 if self.started is None else time.monotonic() - self.started
-
-    def hear(self) -> tuple[str, tuple[Any, ...]]:
-        """Receive one message from the job and update the state; `("closed", ())` after the last one."""
-        assert self.channel is not None
-        try:
-            kind, *rest = self.channel.receive()
-        except ChannelClosed:
-            self.close()
-            return "closed", ()
-        values = tuple(rest)
-        if kind == "armed":
-            self.is_armed, self.waits_for_other = True, False
-        elif kind == "waiting":
-            self.waits_for_other = True
-        elif kind in ("idle", "leaving", "said"):
-            pass
-        elif kind == "started":
-            self.path, self.started = Path(values[0]), time.monotonic()
-        else:
-            self.answer = (kind, values)
-        return kind, values
-
-    def close(self) -> None:
-        """Close our end of the channel; a job that waits for a slot leaves then."""
-        if self.channel is not None:
-            if self.hearing is not None:
-                self.hearing.drop(self.channel.fileno())
-            self.channel.close()
-            self.channel = None
-        self.is_armed = False
-
-
-class Jobs(dict[int, JobProcess]):
-    """All jobs that have a process, by position, and by host; `hearing` listens to their channels."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.hearing = Hearing()
-        self._by_host: dict[Host | None, dict[int, JobProcess]] = {}
-
-    def of(self, host: Host) -> list[JobProcess]:
-        """Return the jobs on a host, in their order."""
-        jobs = self._by_host.get(host, {})
-        return [jobs[position] for position in sorted(jobs)]
-
-    def begin(self, job: JobProcess) -> None:
-        """Add a job that has just got its process."""
-        self[job.position] = job
-        self._by_host.setdefault(job.host, {})[job.position] = job
-        if job.channel is not None:
-            job.hearing = self.hearing
-            self.hearing.add(job.channel.fileno(), job)
-
-    def end(self, position: int) -> JobProcess:
-        """Take out a job whose process is gone, and return it."""
-        job = self.pop(position)
-        of_host = self._by_host[job.host]
-        del of_host[position]
-        if not of_host:
-            del self._by_host[job.host]
-        return job
-
 
 _MOST_ARMED = 4  # composed jobs that wait for a slot: each is a process
-_ALL_S = 5.0  # after which all hosts are looked at
-_LOOK_S = 1.0  # how long another launcher may wait for a run dir that a job of ours has taken ahead
+_FREE_S, _ALL_S = 5.0, 30.0  # between two looks at all hosts: while one has a free slot, and while none has
+_LOOK_S = 1.0  # how long another launcher may have to wait for a run dir that was taken ahead
 
 
 class Queue:
-    """The jobs of one `launch()` without a slot.
+    """The jobs of one `launch()` that have no slot yet.
 
     Args:
-        executor: its hosts have the slots, and make the jobs' processes.
+        executor: its hosts have the slots and start the jobs' processes.
         specs: all jobs.
-        report: is told what they wait for.
-        is_alone: says whether no other launcher works in the sweep dir. A job that is run ahead takes its run dir
-            before it has a slot, so with others about none is: they might have a slot for it at once.
+        report: shows what jobs wait for.
+        is_alone: returns whether no other launcher works in the sweep dir. A job that is run ahead takes its run dir
+            before it has a slot; another launcher might have a free slot for it, so then no job is run ahead.
 
     Attributes:
-        is_held_back: the system starts no more processes until one has ended.
+        is_held_back: the system has refused a process; none is asked for until one has ended.
     """
 
     def __init__(
@@ -182,9 +52,10 @@ class Queue:
         self._changed: set[Host] = set()  # since they were served
         self._full: set[Host] = set()  # that had no process for one more job
         self._armed: dict[Host, bool] = {}  # with jobs that wait for a slot; whether one of these is run ahead
-        self._sent_away: set[int] = set()  # to get a slot on another host, once their processes have ended
+        self._sent_away: set[int] = set()  # they get a slot on another host once their processes have ended
+        self._timed: set[Host] = set()  # of these, the hosts on which a slot may become usable without being given back
+        self._free: set[Host] = set()  # with free slots
         self._all_at = 0.0
-        self._timed: set[Host] = set()  # of these, those that may have a slot though none is given back
         self.is_held_back = False
 
     def __len__(self) -> int:
@@ -194,12 +65,12 @@ class Queue:
         self._left.clear()
 
     def touch(self, host: Host | None) -> None:
-        """Something has changed on a host: it is served next time."""
+        """Note that something has changed on a host, so that it is served next time."""
         if host is not None:
             self._changed.add(host)
 
     def touch_full(self) -> None:
-        """Hosts may have become ready for more."""
+        """Serve again the hosts that had no room for another process."""
         self._changed |= self._full
         self._full.clear()
 
@@ -207,26 +78,26 @@ class Queue:
         self._changed.update(self._executor.hosts)
 
     def go_on(self) -> None:
-        """A process has ended: there may be room for another one."""
+        """Note that a process has ended, so that there may be room for another one."""
         if self.is_held_back:
             self.is_held_back = False
             self._touch_all()
 
     def put_first(self, position: int) -> None:
-        """Have a job come next, again."""
-        if not self._left:  # else the hosts have as many as they take
+        """Put a job back at the head of the queue."""
+        if not self._left:  # else the hosts have all the jobs that they take
             self._changed.update([host for host in self._executor.hosts if host.pool.free] or self._executor.hosts)
         self._left.appendleft(position)
         self._sent_away.discard(position)
 
     def hold_back(self, position: int, why: str | None) -> None:
-        """Put a job that got no process back at the head, and start no process until one has ended."""
+        """Put a job that got no process back into the queue, and ask for no process until one has ended."""
         self._left = deque(sorted([position, *self._left]))
         self.is_held_back = True
         self._say_once(why)
 
     def give_up_first(self) -> int:
-        """Return which job would come next, and have the others asked for again."""
+        """Take the first job out of the queue and return it; processes are asked for again."""
         first = self._left.popleft()
         self.go_on()
         return first
@@ -234,38 +105,46 @@ class Queue:
     def serve(self, jobs: Jobs) -> None:
         """Give every free slot to the first composed job on its host, and keep enough of them waiting in `jobs`.
 
-        Only hosts on which something has changed are looked at: what a job costs is the same however many there are.
-        All of them are once in `_ALL_S`, so that a change that nobody told of holds no job up for longer.
+        Only hosts on which something has changed are looked at, so a job costs the same on one host and on a thousand.
+        All hosts with free slots are looked at from time to time, in case a change was not reported.
         """
         now = time.monotonic()
         if now >= self._all_at:
-            self._all_at = now + _ALL_S
-            self._touch_all()
+            free = [host for host in self._executor.hosts if host.pool.free]
+            self._all_at = now + (_FREE_S if free else _ALL_S)
+            self._changed.update(free)
         if self._hosts != self._executor.hosts:
             self._hosts = list(self._executor.hosts)
             self._order = {host: number for number, host in enumerate(self._hosts)}
             self._armed = {host: self._armed[host] for host in self._hosts if host in self._armed}
             self._timed &= self._order.keys()
+            self._free &= self._order.keys()
             self._touch_all()
         if self._before:
             self._touch_all()
         hosts = [host for host in self._changed | self._timed if host in self._order]
         hosts.sort(key=self._order.__getitem__)
         self._changed.clear()
-        for host in hosts:
-            self._give_slots(jobs, host)
+        waiting = {host: [job for job in jobs.of(host) if job.is_armed or job.is_composing] for host in hosts}
+        for host, own in waiting.items():
+            self._give_slots(host, own)
         # first as many as there are free slots anywhere, then some in reserve, for short jobs
         for reserve in (0, _MOST_ARMED):
-            for host in hosts:
-                self._fill(jobs, host, host.pool.free + min(len(host.pool.slots) + 1, reserve))
-        for host in hosts:
-            self._note_armed(jobs, host)
+            for host, own in waiting.items():
+                self._fill(jobs, host, own, host.pool.free + min(len(host.pool.slots) + 1, reserve))
+        for host, own in waiting.items():
+            self._note(host, own)
         if len(self._hosts) > 1:
             self._share_out(jobs)
         self._let_others_in(jobs)
 
-    def _note_armed(self, jobs: Jobs, host: Host) -> None:
-        armed = [job for job in jobs.of(host) if job.is_armed]
+    def _note(self, host: Host, waiting: Sequence[JobProcess]) -> None:
+        """Record whether a host has free slots and jobs that wait, so that not all hosts are asked each time."""
+        if host.pool.free:
+            self._free.add(host)
+        else:
+            self._free.discard(host)
+        armed = [job for job in waiting if job.is_armed]
         if armed:
             self._armed[host] = any(job.is_ahead for job in armed)
         else:
@@ -275,19 +154,14 @@ class Queue:
         else:
             self._timed.discard(host)
 
-    def _give_slots(self, jobs: Jobs, host: Host) -> None:
-        for job in jobs.of(host):
-            if job.is_composing:
-                return  # jobs start in their order
-            if job.is_armed and not self._give_slot(job, host):
-                return
+    def _give_slots(self, host: Host, waiting: list[JobProcess]) -> None:
+        """Give slots to the jobs that wait on a host, in their order, and remove those jobs from the list."""
+        while waiting and waiting[0].is_armed and self._give_slot(waiting[0], host):
+            del waiting[0]
 
-    def _fill(self, jobs: Jobs, host: Host, most: int) -> None:
-        """Have so many jobs of a host be composed, or wait for a slot."""
-        if not self._left or self.is_held_back:
-            return
-        waiting = sum(job.is_composing or job.is_armed for job in jobs.of(host))
-        while self._left and waiting < most:
+    def _fill(self, jobs: Jobs, host: Host, waiting: list[JobProcess], most: int) -> None:
+        """Start processes on a host until `most` jobs are composing or waiting there; add those jobs to the list."""
+        while self._left and not self.is_held_back and len(waiting) < most:
             if not host.takes_one():
                 self._full.add(host)
                 return
@@ -296,17 +170,18 @@ class Queue:
                 return
             self._left.remove(position)
             try:
-                jobs.begin(self._ask_for_process(position, host))
+                job = self._ask_for_process(position, host)
             except JobError:
                 if host.is_local:
                     raise
                 self._left.appendleft(position)
                 host.is_leaving = True  # the agent is gone: the executor is about to say so
                 return
-            waiting += 1
+            jobs.begin(job)
+            waiting.append(job)
 
     def patience_s(self) -> float | None:
-        """Return how long nothing has to be looked at here; None: for ever."""
+        """Return the seconds after which `serve` must be called again without an event; None for never."""
         waits = [host.pool.look_again_s for host in self._timed]
         waits += [_LOOK_S] if any(self._armed.values()) else []
         waits += [max(0.0, self._all_at - time.monotonic())] if self._left or self._armed else []
@@ -333,7 +208,7 @@ class Queue:
         return job
 
     def _give_slot(self, job: JobProcess, host: Host) -> bool:
-        """Give an armed job a slot of its host; return whether there was one."""
+        """Give an armed job a slot of its host; return whether one was free."""
         assert job.channel is not None
         job.slot = host.pool.take(job.pid)
         if job.slot is None:
@@ -345,10 +220,10 @@ class Queue:
         return True
 
     def _share_out(self, jobs: Jobs) -> None:
-        """Send away a job that waits for a slot where all are taken, once nothing else is left for a free one."""
+        """Move jobs that wait where all slots are taken to free slots elsewhere, if no other job is left for those."""
         if self._left or all(host.pool.free for host in self._armed):
             return
-        free = sum(host.pool.free for host in self._hosts if host.takes_one())
+        free = sum(host.pool.free for host in self._free if host.takes_one())
         self._sent_away &= jobs.keys()
         free -= len(self._sent_away)
         for host in list(self._armed) if free > 0 else ():
@@ -360,7 +235,7 @@ class Queue:
                     free -= 1
 
     def _let_others_in(self, jobs: Jobs) -> None:
-        """Give up the run dirs that jobs have taken ahead once another launcher works here; begin these jobs again."""
+        """Once another launcher works in the sweep dir, begin anew the jobs that have taken their run dirs ahead."""
         if not any(self._armed.values()) or time.monotonic() - self._looked < _LOOK_S:
             return
         ahead = [job for job in jobs.values() if job.is_armed and job.is_ahead]
@@ -378,9 +253,9 @@ class Queue:
 
 
 def _earlier_equals(specs: Sequence[JobSpec]) -> dict[int, list[int]]:
-    """Return the earlier jobs that a job differs from in nothing but what is done with it: other commands, say.
+    """Return for each job the earlier ones that differ only in what is done with them, such as the commands to run.
 
-    These have one run dir, and are run in it in the order that was asked for.
+    They share one run dir and run there in the order in which they were asked for.
     """
     if not any(is_within(key.replace("/", "."), APART) for spec in specs for key in spec.swept):
         return {}

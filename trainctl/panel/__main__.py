@@ -1,4 +1,4 @@
-"""Entry of the server's process: `python -m trainctl.panel ROOT`, started by `trainctl.panel.server.handle` only."""
+"""Entry point of the server process, `python -m trainctl.panel ROOT`; only `trainctl.panel.server.handle` starts it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from trainctl.panel.server.lifetime import step_back
 
 
 def main() -> int:
-    """Read what was handed over on standard input, step back behind the training, and serve while the page is used."""
-    step_back()  # before the heavy imports: they are most of what the server ever costs
+    """Read the start record from standard input, lower the priority, and serve for as long as the page is used."""
+    step_back()  # before the heavy imports, most of the server's cost
     start = json.load(sys.stdin)
 
     from trainctl.panel.server.app import run

@@ -1,4 +1,4 @@
-"""Where text becomes HTML: whatever comes from files, links or people is escaped here."""
+"""Text as HTML: everything that comes from files, links or people is escaped here."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def html(value: Any) -> str:
 
 
 def chip(state: str) -> str:
-    """Write a state as its coloured mark, whoever wrote the state."""
+    """Write a state as a coloured chip; the state is outside input."""
     return f'<span class="chip {html(state)}">{html(state)}</span>'
 
 

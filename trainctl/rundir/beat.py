@@ -1,11 +1,11 @@
-"""What proves that a run runs where its lock is not seen: the beat of its launcher.
+"""The beat of a launcher: the proof that its runs are alive for nodes that do not see their locks.
 
 Some shared file systems keep locks to each node (Lustre with `localflock`, NFS with `nolock`). A launcher of a cluster
 has one file that it holds locked and touches every few seconds. A job on a node that does not see that lock writes into
 its own `run.lock` which file it is: jobs end with their launcher, which says in their status how they ended.
 
-Clocks are not compared, but for what is shown of other users' runs: what counts is whether the file changes while we
-look, by our own monotonic clock.
+The clocks of two machines are compared only for other users' runs, which are only shown. Otherwise it counts whether
+the file changes within some time on the reader's own monotonic clock.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Beat:
 
     @property
     def is_seen(self) -> bool:
-        """Whether this machine sees the lock of the launcher, which lives."""
+        """Whether this machine sees the lock of the launcher, which is alive."""
         return self.host == socket.gethostname() or _look_at(self) is True
 
     def line_for(self, lock: Path) -> str:
@@ -71,20 +71,20 @@ def told(lock: Path, text: str) -> Beat | None:
     return Beat(os.path.normpath(lock.parent / path))
 
 
-# by file and kind of look: its time, and when it was first seen with that time, by our clock
+# by file and kind of look: its time, and when this process first saw it with that time
 _seen: dict[tuple[int, int, bool], tuple[int, float]] = {}
 _changed: set[tuple[int, int, bool]] = set()  # seen to live
 
 
 def is_beating(beat: Beat, *, surely: bool = False) -> bool:
-    """Whether a launcher lives. Who looks for the first time waits until the file changes, for some seconds at most.
+    """Whether a launcher is alive. The first look at a file waits until it changes, for some seconds at most.
 
-    Another user's is not waited for: its clock is believed.
+    Another user's launcher is not waited for; its clock is believed.
 
     Args:
         beat: its file.
-        surely: say so until it has not changed for `SILENT_S` before our eyes; for whoever would begin where a job of
-            its may run.
+        surely: say so until the file has not changed for `SILENT_S` while this process looked; for a process that would
+            begin where a job of that launcher may run.
     """
     limit_s = SILENT_S if surely else _LOOK_S
     while True:
@@ -106,11 +106,11 @@ def is_beating(beat: Beat, *, surely: bool = False) -> bool:
 
 
 def _look_at(beat: Beat) -> os.stat_result | bool:
-    """Return what the file is like; or whether the launcher lives, where a lock or the file's absence tells."""
+    """Return the status of the file; or whether the launcher is alive, if a lock or the missing file tells."""
     try:  # opened anew: a network file system asks its server then
         descriptor = os.open(beat.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
-        return False  # it has ended, and taken its file away
+        return False  # it has ended, and removed its file
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -130,7 +130,7 @@ class Beating:
     """Touches a file, which it holds locked, until it is closed."""
 
     def __init__(self, path: Path, stalled: Callable[[], None]) -> None:
-        """Begin. `stalled` is called when others may have taken us for gone: we were stopped, or the disk hung."""
+        """Begin. `stalled` is called when others may take this launcher for gone: it was stopped, or the disk hung."""
         self.beat = Beat(str(path))
         self._descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
         self._stalled = stalled
@@ -153,7 +153,7 @@ class Beating:
                 last = now
 
     def close(self) -> None:
-        """Beat no more, and give the lock back."""
+        """Stop the beat, and release the lock."""
         self._is_over.set()
         self._thread.join()
         own.remove(self.beat)

@@ -1,5 +1,6 @@
-"""The edits of a run one by one, with the values that each replaced: from its changelog, with user and time from its
-events. An undo is a new edit with the replaced values.
+"""The edits of a run one by one, with the values that each replaced: the changelog, with user and time from the events.
+
+An undo is a new edit with the replaced values.
 """
 
 from __future__ import annotations

@@ -25,8 +25,8 @@ from trainctl.rundir.paths import RunDir
 from trainctl.rundir.request import Request, request_id, short
 from trainctl.rundir.status import ALIVE, state_of
 
-# `applying`: of older versions. Beside the answer: `read`, who has taken the values of an edit, and `done`, what has
-# come of an action that the training loop does itself.
+# `applying`: of older versions. After the answer: `read` says when the values of an edit were read, `done` what became
+# of an action that the training loop does itself.
 EventState = Literal["pending", "applying", "applied", "rejected", "read", "done"]
 _BESIDE = {"read": ("read", "watched"), "done": ("done", "reason", "settled")}
 
@@ -344,7 +344,7 @@ def reject_left(run: RunDir) -> None:
         try:
             request = request_id(path)
         except FileNotFoundError:
-            continue  # taken back by who filed it
+            continue  # withdrawn by who filed it
         said = known.get(request, Event(request, "pending"))
         if said.is_final:
             remove(path)

@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from trainctl.rundir import files
-from trainctl.rundir.finding import find_runs
-from trainctl.rundir.paths import RunDir, own_dir
+from trainctl.rundir.paths import RunDir, find_runs, own_dir
 
 MOST_BYTES = 16 * 2**20  # some 150,000 lines; one that is longer is made again from the run dirs
 

@@ -3,8 +3,8 @@
 A file system without locks (NFS without its lock service, some Lustre) has them in a directory of this host, which
 `trainctl.locks` or the variable `TRAINCTL_LOCKS` names. The file of such a lock says where the lock is.
 
-One that keeps its locks to each node shows those of another node's runs to nobody: the file of such a lock names the
-launcher whose beat stands for it (`rundir/beat`).
+Some file systems do not show the locks of one node to another: there the file of the lock names the launcher whose beat
+stands for it (`rundir/beat`).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class RunLock:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._descriptor: int | None = None
-        self._speaks = False  # the file says more than that it is there
+        self._speaks = False  # the file has content
 
     def acquire(self) -> bool:
         """Take the lock if it is free; return whether it is held now.
@@ -70,23 +70,23 @@ class RunLock:
             self.forget()
 
     def forget(self) -> None:
-        """Close our copy of what somebody else holds on to."""
+        """Close this process's copy of a lock that another process keeps."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
 
     def _speak(self, descriptor: int) -> bool:
-        """Tell nodes that do not see this lock whose beat stands for it; say whether nobody else's does."""
-        before, ours = beat.told(self.path, _read(descriptor)), beat.inherited()
-        if before is not None and before not in (ours, *beat.own) and beat.is_beating(before, surely=True):
+        """Tell nodes that do not see this lock which beat stands for it; return whether no other launcher's does."""
+        before, own = beat.told(self.path, _read(descriptor)), beat.inherited()
+        if before is not None and before not in (own, *beat.own) and beat.is_beating(before, surely=True):
             return False
-        self._speaks = (before is not None or ours is not None) and stat.S_ISREG(os.fstat(descriptor).st_mode)
+        self._speaks = (before is not None or own is not None) and stat.S_ISREG(os.fstat(descriptor).st_mode)
         if not self._speaks:
             return True
         if before is not None:
             os.ftruncate(descriptor, 0)
-        if ours is not None:
-            os.pwrite(descriptor, ours.line_for(self.path).encode(errors="surrogateescape"), 0)
+        if own is not None:
+            os.pwrite(descriptor, own.line_for(self.path).encode(errors="surrogateescape"), 0)
         return True
 
     @property
@@ -174,7 +174,7 @@ def _elsewhere(descriptor: int) -> str | None:
 
 
 def _read(descriptor: int) -> str:
-    """Return what an open file says; nothing where something else than a file stands in its place."""
+    """Return the content of an open file; empty for anything but a regular file."""
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         return ""
     return os.pread(descriptor, _MOST_BYTES, 0).decode(errors="surrogateescape")

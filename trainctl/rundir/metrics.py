@@ -31,8 +31,8 @@ _PLAIN = frozenset((float, int, bool, str, type(None)))
 class MetricLog:
     """Records by step. `add` is for the training thread and touches no file; `flush` may be called by any thread.
 
-    A loop that adds records faster than they are written waits for the thread that writes; where that is not heard of
-    for `_PATIENCE_S`, records are dropped until it is.
+    A loop that adds records faster than they are written waits for the thread that writes; if that takes none for
+    `_PATIENCE_S`, records are dropped until it does.
 
     No step is in the file twice: when a further attempt logs again what an earlier one has logged, the file as it was
     is kept as `metrics.1.jsonl`, `metrics.2.jsonl`, … and the steps from there on are written again.
@@ -60,7 +60,8 @@ class MetricLog:
         """Keep one record; numbers of NumPy and torch are read at once, since they may be changed later.
 
         Raises:
-            TypeError: a value is not a number, text, bool, None, or a list of those. ValueError: a name is ours.
+            TypeError: a value is not a number, text, bool, None, or a list of those. ValueError: a name is `step` or
+                `t`.
         """
         if "step" in values or "t" in values:
             name = "step" if "step" in values else "t"

@@ -101,7 +101,7 @@ class Progress:
 
 
 def write_progress(run: RunDir, progress: Progress) -> None:
-    """Write `progress.yaml`, without what is not known.
+    """Write `progress.yaml`, without unknown entries.
 
     Raises:
         OSError: it cannot be written.
@@ -118,7 +118,7 @@ def write_progress(run: RunDir, progress: Progress) -> None:
 
 
 def read_progress(run: RunDir, problems: list[str] | None = None, *, since: float | None = None) -> Progress:
-    """Read `progress.yaml`; what is missing, or not what it is to be, is None, and `problems` say the latter.
+    """Read `progress.yaml`; missing and invalid entries are None, and `problems` say which are invalid.
 
     Entries written before `since`, the start of the current attempt, say nothing about its rate.
     """

@@ -43,8 +43,8 @@ def program_of(task: Any, file: str | None = None, start: Start | None = None) -
 
     Args:
         task: the function, decorated or not; None where it is not known.
-        file: what counts as the program's file, where that is not Python code (`trainctl run --config FILE`).
-        start: of the program, where this process is not the one that was started.
+        file: the file that counts as the program, if that is not Python code (`trainctl run --config FILE`).
+        start: how the program was started, if another process was.
     """
     start = start or Start.of_this_process()
     inner = _unwrapped(task)
@@ -100,7 +100,7 @@ def _is_first(task: Any, program: Program) -> bool:
     key = (program.name, program.function)
     try:
         return _launched.setdefault(key, weakref.ref(task))() is task
-    except TypeError:  # nothing can refer to it weakly
+    except TypeError:  # it takes no weak references
         return False
 
 
@@ -114,7 +114,7 @@ def _real(path: str | None) -> str | None:
 
 @cache
 def _is_command(script: str) -> bool:
-    """Whether a script is what an installer made of an entry point: the program is what it imports."""
+    """Whether an installer made a script for an entry point: then the program is the module that it imports."""
     places = [sysconfig.get_path("scripts"), sysconfig.get_path("scripts", f"{os.name}_user"), *_beside_python()]
     return os.path.dirname(script) in map(os.path.realpath, places)
 

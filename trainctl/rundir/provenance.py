@@ -21,7 +21,7 @@ from trainctl.config.keys import leaves, split
 from trainctl.config.settings_node import hydra_config
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.summary import read_record
-from trainctl.rundir.version import FORMAT
+from trainctl.rundir.trust import FORMAT
 from trainctl.text import clean_line
 
 _GIT_TIMEOUT_S = 10  # a repository on a dead network file system must not keep a run from starting
@@ -62,7 +62,7 @@ def machine_facts(start: Start | None = None) -> dict[str, Any]:
     """Return the facts shared by all runs of this process and its forks, in the order of `run.yaml`.
 
     Args:
-        start: of the program, where this process is not the one that was started.
+        start: how the program was started, if another process was.
     """
     started_in, start = str(original_cwd()), start or Start.of_this_process()
     return {
@@ -175,6 +175,11 @@ def original_cwd() -> Path:
     """Return the directory in which the program was started; Hydra may have changed to the output dir since."""
     hydra = hydra_config()
     return Path(hydra.runtime.cwd) if hydra is not None else Path.cwd()
+
+
+def replayed_path(replay: str | None) -> Path | None:
+    """Return the path that `trainctl.replay` names; None if nothing is replayed."""
+    return None if replay is None else original_cwd() / Path(replay).expanduser()
 
 
 def is_rerun() -> bool:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import re
-import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from trainctl.config.yaml import read_document
-from trainctl.errors import EditError
+from trainctl.errors import EditError, UnreadableError
+from trainctl.rundir import files
 
 MAX_BYTES = 1024 * 1024
 
@@ -172,25 +171,17 @@ def _read(path: Path) -> tuple[str, str | None]:
         return EditError(f"the request {path.name!r} cannot be read: {reason}")
 
     try:
-        # not following links, and not waiting for the writer of a pipe
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with files.open_regular(path) as file:
+            found = os.fstat(file.fileno())
+            if found.st_size > MAX_BYTES:
+                raise error(f"it has {found.st_size} bytes; at most {MAX_BYTES} are allowed")
+            data = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
         raise
-    except OSError as problem:
-        reason = "it is a link" if problem.errno == errno.ELOOP else str(problem.strerror)
-        raise error(reason) from problem
-    try:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):
-            raise error("it is not a regular file")
-        if found.st_size > MAX_BYTES:
-            raise error(f"it has {found.st_size} bytes; at most {MAX_BYTES} are allowed")
-        with os.fdopen(os.dup(descriptor), "rb") as file:
-            data = file.read(MAX_BYTES + 1)
+    except UnreadableError as problem:
+        raise error(problem.why) from problem
     except OSError as problem:
         raise error(str(problem.strerror or problem)) from problem
-    finally:
-        os.close(descriptor)
     try:
         return data.decode(), _owner(found.st_uid)
     except UnicodeDecodeError as problem:

@@ -168,7 +168,8 @@ def _array(value: Any, kind: str, dtype: str, shape: Any) -> Any:
     """Return a number or an array of NumPy or torch.
 
     Raises:
-        ImportError, TypeError, ValueError, OverflowError, RuntimeError: the parts do not fit, or it cannot be had here.
+        ImportError, TypeError, ValueError, OverflowError, RuntimeError: the parts do not fit, or the library is missing
+            here.
     """
     if dtype not in (_OF_TORCH if kind == "torch.Tensor" else _DTYPES):
         raise TypeError(f"no {kind} of {dtype}")
@@ -177,7 +178,7 @@ def _array(value: Any, kind: str, dtype: str, shape: Any) -> Any:
         if torch is None:  # seconds to load, for a program that has not done so itself
             raise ImportError("torch")
         return torch.tensor(value, dtype=getattr(torch, dtype)).reshape(tuple(shape))
-    import numpy as np  # what most runs do not need
+    import numpy as np  # most runs do not need it
 
     array = np.array(value, dtype=dtype)
     return array[()] if kind == "numpy.generic" else array.reshape(tuple(shape))

@@ -25,7 +25,7 @@ STATES: tuple[State, ...] = get_args(State)
 # states of a run whose process lives: `paused` waits in `live.step()` until somebody lets it go on
 ALIVE: tuple[State, ...] = ("running", "paused")
 
-# what a reader sees: nobody can tell the state of a run whose files are not what they are to be
+# what a reader sees: the state of a run whose files are not valid cannot be told
 Seen = Literal[State, "unreadable"]
 
 # states of a run that ended by itself, without success; "stopped" means that a person ended this very run, with a value
@@ -33,7 +33,7 @@ Seen = Literal[State, "unreadable"]
 FAILED: tuple[State, ...] = ("failed", "timeout", "oom")
 
 
-# set for the jobs of an agent: what has given it its devices, and where that keeps what the agent prints
+# set for the jobs of an agent: the cluster's job that gave it its devices, and the file with the agent's output
 ENGINE, ENGINE_LOG = "TRAINCTL_ENGINE", "TRAINCTL_ENGINE_LOG"
 
 
@@ -51,8 +51,8 @@ class Status:
     pid_started: int | None = None  # clock ticks after boot, field 22 of /proc/PID/stat: tells a reused pid apart
     boot_id: str | None = None
     host: str | None = None
-    engine: str | None = None  # what gave the slot where that is a cluster's: `Slurm 1234_5`
-    engine_log: str | None = None  # the file in which it keeps what its own processes print
+    engine: str | None = None  # the cluster's job that gave the slot: `Slurm 1234_5`
+    engine_log: str | None = None  # the cluster's file with the agent's output
     started: float | None = None
     ended: float | None = None
     exit_code: int | None = None
@@ -123,7 +123,7 @@ def write_status(run: RunDir, status: Status) -> None:
 def read_status(run: RunDir, problems: list[str] | None = None) -> Status | None:
     """Read `status.yaml`; None when there is none, or it does not say which of the known states.
 
-    Unknown fields are passed over, those of a wrong type left out; why anything is, is added to `problems`.
+    Unknown fields are skipped, those of a wrong type left out; `problems` get the reasons.
     """
     known: list[str] = [] if problems is None else problems
     record = files.read_mapping(run.status, known, most=files.MOST_SMALL)
@@ -163,8 +163,8 @@ def _commands(records: dict[Any, Any]) -> dict[str, dict[str, Any]]:
 def state_of(run: RunDir) -> Seen:
     """Return the real state of a run: from the lock first, then from what was written at its start and end.
 
-    A locked run whose status does not say that it lives waits for its start (or is just ending). One whose status is
-    there and is not one is neither. One that was killed is `stopped` where a person had asked for that, by name.
+    A locked run whose status does not say that it is alive waits for its start (or is just ending). A run with an
+    invalid status is `unreadable`. One that was killed is `stopped` where a person had asked for that, by name.
     """
     return seen_of(run)[0]
 
@@ -299,7 +299,7 @@ def note_stop(run: RunDir, status: Status, grace_s: float | None = None) -> None
 
 
 def asked_to_stop(run: RunDir, pid: int) -> float | None:
-    """Return the grace that a person has left to a process of this machine, which is to be ended; None if nobody has.
+    """Return the seconds of grace for a process of this machine that a person asked to stop; None if nobody did.
 
     Lists the directory first: a network file system may keep for a while that a name was not there.
     """

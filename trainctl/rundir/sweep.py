@@ -1,8 +1,6 @@
-"""What a sweep dir says of the jobs that were left out.
+"""The files of a sweep dir: the jobs that were left out, what waits in a cluster's queue, and the memory of each slot.
 
-What of a sweep waits in the queue of a cluster.
-
-How much memory the devices of each slot use: written by the launcher that reads it, for the page to show.
+The launcher writes them, page and command line show them.
 """
 
 from __future__ import annotations
@@ -61,7 +59,7 @@ class Backlog:
 
 
 def write_backlog(sweep_dir: Path, backlog: Backlog | None) -> None:
-    """Write down what waits; None: nothing does."""
+    """Write what waits; None removes the file."""
     path = _backlog_file(sweep_dir)
     with contextlib.suppress(OSError):  # it is only shown
         if backlog is None:

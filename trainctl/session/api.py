@@ -1,28 +1,59 @@
-"""The one live session of this process."""
+"""The one live session of this process, and the session where no run is recorded: in a unit test, in a plain script."""
 
 from __future__ import annotations
 
 import importlib
 import logging
 import os
+from collections.abc import Callable
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from trainctl.attempt import attempt as attempts
-from trainctl.attempt import environment
+from trainctl.attempt import process
 from trainctl.attempt.begin import begin_plain, is_outside_any_run
-from trainctl.attempt.process import own
-from trainctl.attempt.rank import rank
+from trainctl.attempt.process import own, rank
 from trainctl.errors import SettingError, TrainctlError
 from trainctl.rundir.seed import seed_libraries
-from trainctl.session.idle import IdleLive
 from trainctl.session.live import Live
 from trainctl.session.ranks import leader
 from trainctl.session.ranks.protocol import Agree
+from trainctl.session.schedule import NEVER
+from trainctl.session.values import Now
 
 log = logging.getLogger(__name__)
 
 _TRACKERS = "trainctl.track.following"  # by name, as a plug-in: it lies above this room, and is loaded only if named
+
+
+class IdleLive(Live):
+    """Counts steps and shows the config's values; takes no edits, binds and records nothing, and `is_open` is false.
+
+    So a function that trains, or a module that calls `trainctl.current().bind(…)`, runs in a unit test as it is. The
+    seed is `trainctl.seed`, else 0.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, config: DictConfig) -> None:
+        """Raises SettingError: a setting of `trainctl:` is wrong."""
+        super().__init__(config, None)
+        self._member = self._engine = None
+        self._has_joined, self._next = True, NEVER
+        if self.seed is None:
+            self.seed = 0
+
+    def add_binding(self, apply: Callable[[Now], object]) -> None:
+        """Do nothing: there are no edits to follow."""
+
+    def bind(self, target: Any, *path: str, **options: Any) -> Any:
+        """Return a binding that does nothing; the config need not have the keys."""
+        return _unbound
+
+
+def _unbound(now: Now) -> None:
+    """Set nothing."""
 
 
 def live(config: DictConfig, *, run_dir: str | os.PathLike[str] | None = None, agree: Agree | None = None) -> Live:
@@ -36,7 +67,7 @@ def live(config: DictConfig, *, run_dir: str | os.PathLike[str] | None = None, a
     steps. They agree through torch.distributed, found here or at the first step.
 
     Args:
-        config: of the task.
+        config: the task's config.
         run_dir: as above.
         agree: for ranks that are not PyTorch's: a function that returns on every rank the bytes that it is given on
             rank 0. All ranks call it equally often, in the same order.
@@ -90,7 +121,7 @@ def _open(config: DictConfig, run_dir: str | os.PathLike[str] | None, agree: Agr
     attempt.at_end(opened.close)
     if attempt.settings.track:
         importlib.import_module(_TRACKERS).follow(attempt, attempt.settings.track)
-    environment.take(attempt.run)
+    process.take_session(attempt.run)
     return opened
 
 

@@ -26,8 +26,8 @@ class ChangelogFile:
     an edit without a comment, by which a reader knows that an end mark must follow.
 
     Args:
-        path: of the file.
-        changelog: what stands there.
+        path: the file.
+        changelog: its content.
         applied: its edits one by one, where more is known of them than it says.
 
     Attributes:
@@ -42,7 +42,7 @@ class ChangelogFile:
         self._head = base_section(changelog.base)
         self._sections = {step: section(edit, self._base) for step, edit in self._edits.items()}
         self._last = changelog.last_step
-        self._size: int | None = None  # of the file; None while it is not known to be as we have it here
+        self._size: int | None = None  # of the file; None while it may differ from `_sections`
         self.applied = list(applied_edits(changelog, ()) if applied is None else applied)
         self._values = self._last_values()
         self._next_number = max((one.number for one in self.applied), default=0) + 1

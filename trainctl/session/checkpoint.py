@@ -8,7 +8,7 @@ from typing import Any
 
 from trainctl.config._omegaconf import MISSING
 from trainctl.config.changelog import Changelog, Edit
-from trainctl.config.keys import find, leaves, split
+from trainctl.config.keys import at, leaves
 from trainctl.config.values import is_same
 from trainctl.errors import SettingError
 from trainctl.rundir.compare import RESUMED
@@ -61,20 +61,10 @@ def put_back_random(state: Mapping[str, Any]) -> None:
 
 
 def values_at(changelog: Changelog, step: int, also: Collection[str] = ()) -> dict[str, Any]:
-    """Return the values at a step of all keys edited up to it, and of the keys in `also`."""
+    """Return the values at a step of the keys edited up to it and of those in `also`; `???` for a removed entry."""
     config = changelog.at(step)
     edited = {key for edit in changelog.edits if edit.step <= step for key in edit.values}
-    return {key: value_of(config, key) for key in sorted(edited.union(also))}
-
-
-def value_of(config: Any, key: str) -> Any:
-    """Return the value of a dotted key in nested plain mappings; `???` for an entry that is not there."""
-    for part in split(key):
-        try:
-            config = config[find(config, part)] if isinstance(config, dict) else MISSING
-        except KeyError:
-            return MISSING
-    return config
+    return {key: at(config, key, MISSING) for key in sorted(edited.union(also))}
 
 
 def resume(session: Session, step: int, state: Mapping[str, Any]) -> None:
@@ -114,7 +104,9 @@ def _note(session: Session, step: int) -> None:
 def _foreign(own: Changelog, step: int, state: Mapping[str, Any]) -> Edit | None:
     """Return the changes in a checkpoint of another run dir that are missing from this run's changelog."""
     config = own.at(step)
-    values = {key: value for key, value in state.get("edited", {}).items() if not is_same(value_of(config, key), value)}
+    values = {
+        key: value for key, value in state.get("edited", {}).items() if not is_same(at(config, key, MISSING), value)
+    }
     note, first = f"as in the checkpoint of {state.get('run')}", leaves(own.base)
     is_known = all(key in first or key in state.get("added", ()) for key in values)
     return Edit(step, values, via="resume", note=note, id=f"resume-{step}" if is_known else None) if values else None

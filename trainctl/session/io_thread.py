@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from trainctl.attempt.attempt import describe
-from trainctl.attempt.process_limit import start_thread
+from trainctl.attempt.host import start_thread
 from trainctl.rundir import events
 from trainctl.rundir.events import Answers, Event
 from trainctl.rundir.inbox import list_inbox
@@ -20,7 +20,7 @@ from trainctl.rundir.metrics import MetricLog
 from trainctl.rundir.pace import Pace, Progress, write_progress
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.request import Request, is_filed, read_request, request_id
-from trainctl.session.asks import Asks
+from trainctl.session.flags import Asks
 from trainctl.session.reads import Reads
 
 log = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ class Pump:
     """Moves data between files and the training thread, so that `step()` never touches a file system.
 
     Args:
-        run: whose files.
+        run: the run dir.
         poll_s: seconds between two looks into the inbox.
         taken: where requests are put for the training thread.
         seen: ids of requests that are answered already.
@@ -122,7 +122,7 @@ class Pump:
                 if request not in self._seen and (settled or is_filed(path) or self._is_settled(path)):
                     self._take(path, request)
             except FileNotFoundError:
-                continue  # taken back by who filed it
+                continue  # withdrawn by who filed it
 
     def _take(self, path: Path, request: str) -> None:
         self._seen.add(request)

@@ -12,8 +12,7 @@ from trainctl.config.loaded import comments_of, kept_copies
 from trainctl.config.settings import settings_of
 from trainctl.config.settings_node import hydra_config
 from trainctl.session.apply import Applier
-from trainctl.session.asks import Asks
-from trainctl.session.flags import Flags
+from trainctl.session.flags import Asks, Flags
 from trainctl.session.io_thread import Position, Pump
 from trainctl.session.reads import Reads
 from trainctl.session.replay import replay_plan

@@ -10,7 +10,7 @@ from trainctl.attempt.attempt import Attempt
 from trainctl.config.changelog import Changelog, Edit
 from trainctl.config.settings import Settings
 from trainctl.rundir.paths import RunDir
-from trainctl.rundir.provenance import original_cwd
+from trainctl.rundir.provenance import replayed_path
 from trainctl.session.schedule import NEVER, Repeat, Schedule, forked_at, own_repeats, plan, replayed_repeats
 
 log = logging.getLogger(__name__)
@@ -90,7 +90,7 @@ class ReplayPlan:
 
 def replay_plan(run: RunDir, settings: Settings, replay: Changelog | None) -> ReplayPlan:
     """Return what a run repeats: of the replayed run that its settings name, and of its own earlier attempts."""
-    path = None if settings.replay is None else original_cwd() / Path(settings.replay).expanduser()
+    path = replayed_path(settings.replay)
     repeats = own_repeats(run)
     if path is not None:
         repeats += replayed_repeats(path, repeats)

@@ -14,8 +14,7 @@ from trainctl.rundir.events import LOOKS, Answers, Event
 from trainctl.rundir.request import Request
 from trainctl.session import rng
 from trainctl.session.actions import Action, Actions, said
-from trainctl.session.asks import Asks
-from trainctl.session.flags import Flags
+from trainctl.session.flags import Asks, Flags
 from trainctl.session.ranks.protocol import Task
 from trainctl.session.schedule import Repeat
 

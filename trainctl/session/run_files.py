@@ -1,4 +1,4 @@
-"""The files that a session writes: they are opened here, and requests left by earlier attempts are answered."""
+"""Opening the files that a session writes, and answering the requests that earlier attempts left."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ def open_files(attempt: Attempt, own: Changelog, keys: Mapping[str, Key], facts:
     """Open the files of an attempt, write what page and command line need, and answer requests of earlier attempts.
 
     Args:
-        attempt: whose files.
+        attempt: the owner of the files.
         own: the changelog of the run until now.
         keys: how each key may be edited.
-        facts: what else `run.yaml` says from now on.
+        facts: further entries of `run.yaml`.
 
     Raises:
         RunDirError: one of them cannot be read or written.
@@ -60,7 +60,7 @@ def open_files(attempt: Attempt, own: Changelog, keys: Mapping[str, Key], facts:
         if record.has_rest or not os.path.lexists(run.changelog):
             record.write()
         for path in (run.events, run.metrics):
-            os.close(files.open_to_write(path, os.O_WRONLY | os.O_CREAT))  # nothing asked for is an answer too
+            os.close(files.open_to_write(path, os.O_WRONLY | os.O_CREAT))  # an empty file says that nothing was asked
         told = {"keys": {name: key.to_dict() for name, key in keys.items()}, "actions": Actions().to_dict()}
         attempt.update_run_yaml(**told, **facts)
         seen = recover(run, record.applied, latest(said), attempt.left)
@@ -115,6 +115,6 @@ def _ended(event: Event) -> Event:
 def _waiting(run: RunDir) -> dict[str, Path]:
     found = {}
     for path in list_inbox(run):
-        with contextlib.suppress(OSError):  # taken back by who filed it
+        with contextlib.suppress(OSError):  # withdrawn by who filed it
             found[request_id(path)] = path
     return found

@@ -20,10 +20,9 @@ from trainctl.rundir.status import read_status
 
 log = logging.getLogger(__name__)
 
-STARTED = "start-"  # begins the id of an edit: what a further attempt was started with
+STARTED = "start-"  # begins the id of an edit with the values that a further attempt was started with
 
-# Later than the steps that anybody makes, and an int that CPython compares fastest: a run that gets there only looks at
-# each step again.
+# Later than any real step, and an int that CPython compares fast; a run that gets there merely looks at every step.
 NEVER = 2**30 - 1
 
 
@@ -52,7 +51,7 @@ class Scheduled:
 class Repeat:
     """One action to repeat at its step; if it is not recorded yet it comes from a replayed run.
 
-    `is_done` says that this run's own record tells already what has come of it.
+    `is_done` says that this run's own record already has the outcome.
     """
 
     step: int
@@ -144,17 +143,17 @@ def plan(
 ) -> Schedule:
     """Return the schedule of an attempt.
 
-    A replayed edit is left out where our changelog has all its keys at its step: an earlier attempt applied and
-    recorded it there, and what the changelog says now includes later edits of that step. What an earlier attempt's live
-    edits did to the schedule, by `trainctl.replay_mode`, holds on: superseded keys stay out, a forked replay is over.
+    A replayed edit is left out if the run's own changelog has all its keys at its step: an earlier attempt applied and
+    recorded it there, and the recorded values include later edits of that step. What an earlier attempt's live edits
+    did to the schedule, by `trainctl.replay_mode`, holds on: superseded keys stay out, a forked replay is over.
     """
     recorded = {edit.step: edit for edit in merge(own.edits)}
     scheduled = [Scheduled(edit, own_source, is_recorded=True) for edit in recorded.values()]
     live = first_live_edits(own, replay)
     fork = forked_at(own, replay, mode)
     for edit in merge(replay.edits) if replay is not None else ():
-        ours = recorded.get(edit.step)
-        if edit.step >= fork or (ours is not None and edit.values.keys() <= ours.values.keys()):
+        known = recorded.get(edit.step)
+        if edit.step >= fork or (known is not None and edit.values.keys() <= known.values.keys()):
             continue
         superseded = {key for key in edit.values if mode == "follow" and live.get(key, NEVER) <= edit.step}
         one = _without(Scheduled(edit, replay_source, is_recorded=False), superseded)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
@@ -20,9 +19,9 @@ from trainctl.config.values import is_same
 from trainctl.errors import RunDirError
 from trainctl.rundir.lock import is_locked
 from trainctl.rundir.paths import RunDir
-from trainctl.rundir.provenance import original_cwd
+from trainctl.rundir.provenance import replayed_path
 from trainctl.rundir.summary import read_record
-from trainctl.session.drift_check import DriftCheck
+from trainctl.session.drift import refuse_drift
 from trainctl.session.schedule import STARTED, read_own, read_replay
 
 COMPOSED = "composed"  # in run.yaml: what Hydra composed for the keys that the program set before `live`
@@ -83,8 +82,13 @@ def own_changelog(
     if own is None:
         return Changelog(recorded(config))
     base = _as_composed(own.base, run) if is_composed else own.base
-    check = DriftCheck(base, config, settings, run)
-    check(str(run.changelog), _OWN_ADVICE, ignore={*recorded_by_value(config), *drawn}, is_silent=is_composed)
+    refuse_drift(
+        *(base, config, settings, run),
+        source=str(run.changelog),
+        advice=_OWN_ADVICE,
+        ignore={*recorded_by_value(config), *drawn},
+        is_silent=is_composed,
+    )
     return own
 
 
@@ -99,9 +103,9 @@ def replayed_changelog(
     Raises:
         ChangelogError, DriftError: it is not a changelog, or of another config and that is not allowed.
     """
-    if settings.replay is None:
+    path = replayed_path(settings.replay)
+    if path is None:
         return None
-    path = original_cwd() / Path(settings.replay).expanduser()
     replay = read_replay(path)
     run = RunDir.at(path if path.is_dir() else path.parent)
     is_alone = not path.is_dir() and run.changelog != path
@@ -111,8 +115,13 @@ def replayed_changelog(
         ignore |= leaves(base).keys() ^ leaves_of(config).keys()
     later = started_with(replay)
     ignore |= {key for key, value in leaves_of(config).items() if key in later and is_same(value, later[key])}
-    check = DriftCheck(base, config, settings, None if is_alone else run)
-    check(f"the replayed {settings.replay}", _REPLAY_ADVICE, ignore=ignore, is_silent=is_composed)
+    refuse_drift(
+        *(base, config, settings, None if is_alone else run),
+        source=f"the replayed {settings.replay}",
+        advice=_REPLAY_ADVICE,
+        ignore=ignore,
+        is_silent=is_composed,
+    )
     return replay
 
 

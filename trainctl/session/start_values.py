@@ -12,7 +12,6 @@ from typing import Any
 from omegaconf import DictConfig
 
 from trainctl.attempt.attempt import Attempt
-from trainctl.config import drift
 from trainctl.config._omegaconf import MISSING
 from trainctl.config.assign import assign, current
 from trainctl.config.changelog import Changelog, Edit
@@ -20,7 +19,7 @@ from trainctl.config.drawn import draw
 from trainctl.config.keys import Units, at, leaves
 from trainctl.config.settings import recorded, settings_of
 from trainctl.config.snapshot import leaves_of, recorded_by_value, snapshot
-from trainctl.config.values import is_same
+from trainctl.config.values import differing_keys, is_same
 from trainctl.errors import EditError
 from trainctl.rundir.seed import note_seed, write_seed
 from trainctl.rundir.summary import read_record
@@ -118,7 +117,7 @@ def _give(config: DictConfig, key: str, value: Any, now: Any) -> None:
         return
     try:
         assign(config, {key: value}, base={key})
-    except Exception as error:  # noqa: BLE001  # what a record of another time holds may not fit any more
+    except Exception as error:  # noqa: BLE001  # a value recorded at another time may not fit any more
         log.warning("%s keeps the value drawn now: %s", key, error)
 
 
@@ -127,14 +126,14 @@ def set_by_program(composed: Mapping[Any, Any] | None, config: DictConfig, given
     if composed is None:
         return {}
     before, ignore = leaves(composed), {*recorded_by_value(config), *given}
-    differing = drift.differing_keys(composed, snapshot(config), ignore=ignore)
+    differing = differing_keys(composed, snapshot(config), ignore=ignore)
     return {key: before.get(key, MISSING) for key in differing}
 
 
 def changes_since(own: Changelog, config: DictConfig) -> dict[str, Any]:
     """Return the values of a config that differ from step 0 of the run, as an edit records them."""
     units, found = Units(own.base), {}
-    for key in drift.differing_keys(own.base, snapshot(config), ignore=recorded_by_value(config)):
+    for key in differing_keys(own.base, snapshot(config), ignore=recorded_by_value(config)):
         unit, _ = units.of(key)
         try:
             found[unit] = current(config, unit)

@@ -14,7 +14,7 @@ from trainctl.rundir.metrics import MetricLog
 from trainctl.rundir.provenance import environment
 from trainctl.session.actions import Actions
 from trainctl.session.apply import Applier
-from trainctl.session.asks import Asks
+from trainctl.session.flags import Asks
 from trainctl.session.intake import Intake
 from trainctl.session.io_thread import Pump
 from trainctl.session.replay import ReplayPlan

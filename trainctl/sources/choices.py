@@ -7,16 +7,14 @@ from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import ConfigCompositionException
 
 from trainctl.config.keys import split
-from trainctl.config.loaded import Loaded
-from trainctl.config.overrides import quoted
+from trainctl.config.loaded import GROUP, SCHEME, UNKNOWN_GROUP, Loaded
+from trainctl.config.overrides import parse_override, quoted
 from trainctl.rundir.provenance import original_cwd
-from trainctl.sources.groups import GROUP, SCHEME, UNKNOWN_GROUP
-from trainctl.sources.reading import is_source, not_a_source
+from trainctl.sources.kinds import is_source, not_a_source
 
 _GROUPS = (GROUP, UNKNOWN_GROUP)
 _MOST_ROUNDS = 10  # options that choose options that choose options
@@ -52,7 +50,7 @@ class DefaultsListing:
     def with_choices(self, loaded_of: Callable[[Any], list[Loaded]]) -> Any:
         """Return the list; of each group that is in it, with the option of the last source that knows the group.
 
-        An option that is not there any more is not taken: the values it stood for are, as far as the config has them.
+        An option that no longer exists is not taken; its values are, as far as the config has their keys.
         """
         has_source = GROUP in {each.key_or_group for each in self._overrides if not each.is_sweep_override()}
         made = self._make(self._repo, self._overrides, self._skip_missing or has_source)
@@ -74,16 +72,15 @@ class DefaultsListing:
         wanted: dict[str, str | None] = {}
         for each in loaded:
             wanted |= each.choices
-        parser = OverridesParser.create()
         return {
-            group: parser.parse_override(f"~{group}" if option is None else f"{group}={quoted(option)}")
+            group: parse_override(f"~{group}" if option is None else f"{group}={quoted(option)}")
             for group, option in wanted.items()
             if group in known and known[group] != option and group not in given and group not in _GROUPS
             if option is None or self._repo.config_exists(f"{group.partition('@')[0]}/{option}")
         }
 
     def _without_other_meanings(self, repo: Any) -> Any:
-        """Return the repository without our groups where an override means a key of that name that the app has."""
+        """Return the repository without trainctl's groups where an override means the app's own key of that name."""
         asked = [each for each in self._overrides if each.key_or_group in _GROUPS and not each.is_sweep_override()]
         if not _has_group(repo, GROUP):
             _check(asked)

@@ -1,23 +1,32 @@
-"""Configs in files: YAML, JSON, .ini and gin."""
+"""Configs in files: YAML, JSON, .ini and gin, and the record that trainctl has stored with a run on a server."""
 
 from __future__ import annotations
 
+import functools
 import json
+import logging
 import os
+import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from trainctl.config import changelog
 from trainctl.config.loaded import Form, Loaded
 from trainctl.config.values import literal
 from trainctl.config.yaml import read_document
-from trainctl.errors import SourceError, UnreadableError
+from trainctl.errors import ChangelogError, SourceError, UnreadableError
 from trainctl.formats.gin import read_gin
 from trainctl.formats.ini import read_ini
 from trainctl.rundir import files
 from trainctl.rundir.provenance import original_cwd
 from trainctl.text import clean
+
+CONFIG = "trainctl/config.yaml"
+CHANGELOG = "trainctl/changelog.yaml"
+FILES = (CHANGELOG, CONFIG)
+log = logging.getLogger(__name__)
 
 
 def read_file(source: str, kind: str) -> Loaded:
@@ -52,7 +61,7 @@ def read_text(path: Path, source: str) -> str:
 
 
 def unread(source: str, what: str, error: Exception) -> SourceError:
-    """Return the sentence about a server that has not given what was asked of it."""
+    """Return the error for a server that has not given what was asked of it."""
     said = error.strerror or error if isinstance(error, OSError) else error
     reason = " ".join(str(said).split()) or type(error).__name__
     return SourceError(f"+from={source}: {what}, nothing was loaded: {clean(textwrap.shorten(reason, 300))}")
@@ -67,7 +76,7 @@ def parse_yaml(text: str, asked: str, *, aliases: bool = True) -> dict[Any, Any]
         aliases: allow `*name`, by which a short text can stand for an endless value.
 
     Raises:
-        SourceError: it is not YAML, no mapping, or leaves to Hydra what it is made of.
+        SourceError: it is not YAML, not a mapping, or has a defaults list.
     """
 
     def error(reason: str) -> SourceError:
@@ -99,3 +108,36 @@ _PARSERS: dict[str, tuple[Callable[[str, str], dict[Any, Any]], Form, bool]] = {
     "json": (_parse_json, "plain", False),
     "yaml": (parse_yaml, "exact", True),
 }
+
+
+def read_record(source: str, origin: str, texts: Mapping[str, str]) -> Loaded | None:
+    """Return the stored config with all its types: after the last recorded edit, else as it was at the start.
+
+    Args:
+        source: as the user wrote it.
+        origin: where it was found.
+        texts: the texts of the stored files, by name; without any, None is returned.
+
+    Raises:
+        SourceError: a file is not valid.
+    """
+    if CHANGELOG in texts:
+        try:
+            log = changelog.loads(texts[CHANGELOG], f"+from={source}: {CHANGELOG}")
+        except ChangelogError as error:
+            raise SourceError(str(error)) from error
+        return Loaded(source, origin, log.at(log.last_step), is_record=True)
+    if CONFIG in texts:
+        values = parse_yaml(texts[CONFIG], f"+from={source}: {CONFIG}", aliases=False)
+        return Loaded(source, origin, values, is_record=True)
+    return None
+
+
+@functools.cache  # Hydra composes a config several times
+def announce(sentence: str) -> None:
+    """Log a sentence, once per process; on standard error where no logging is set up yet, as in a Hydra app."""
+    sentence = clean(sentence)
+    if log.isEnabledFor(logging.INFO) and log.hasHandlers():
+        log.info("%s", sentence)
+    else:
+        sys.stderr.write(f"{sentence}\n")

@@ -1,4 +1,4 @@
-"""The config of an MLflow run: what trainctl has left there, else its params."""
+"""The config of an MLflow run: the record that trainctl has left there, else its params."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from mlflow.tracking import MlflowClient
 from trainctl.config.keys import nested
 from trainctl.config.loaded import Loaded
 from trainctl.config.values import literal
-from trainctl.sources.files import read_text, unread
-from trainctl.sources.records import FILES, read_record
+from trainctl.sources.files import FILES, read_record, read_text, unread
 
-# of MLflow's own client; what the environment says wins
+# of MLflow's own client; the environment wins
 _LIMITS = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "15", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
 
 

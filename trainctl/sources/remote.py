@@ -1,7 +1,7 @@
 """Sources that need their own client: read in a separate process, within a time limit.
 
-The clients start services and threads, of which a process that forks its jobs must have none, and what they ask may
-never be answered.
+The clients start services and threads, which a process that forks its jobs must not have, and a server may never
+answer. The process is `python -m trainctl.sources.remote KIND SOURCE`; it prints one JSON document.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ KINDS = ("mlflow", "wandb", "wandb_offline")
 _SERVERS = ("WANDB_BASE_URL", "MLFLOW_TRACKING_URI")
 _LIMIT_S = 60.0
 _LIMIT_NAME = "TRAINCTL_FROM_TIMEOUT_S"
+_MODULES = {"mlflow": "mlflow", "wandb": "wandb", "wandb_offline": "wandb"}
 
 
 def read(source: str, kind: str) -> Loaded:
@@ -41,7 +42,7 @@ def read(source: str, kind: str) -> Loaded:
 def _read(source: str, kind: str, cwd: str, limit_s: float, servers: tuple[tuple[str, str], ...]) -> Loaded:
     path = os.pathsep.join(each for each in sys.path if each)
     process = subprocess.Popen(
-        [sys.executable, "-m", "trainctl.sources.fetching", kind, source],
+        [sys.executable, "-m", __name__, kind, source],
         cwd=cwd,
         env={**os.environ, **dict(servers), "PYTHONPATH": path, "PYTHONSAFEPATH": "1"},
         stdin=subprocess.DEVNULL,
@@ -95,3 +96,39 @@ def _end(process: subprocess.Popen[str]) -> None:
     for stream in (process.stdout, process.stderr):
         if stream is not None:
             stream.close()
+
+
+def main() -> None:
+    """Read the source that the command line names; an error is an answer too."""
+    kind, source = sys.argv[1:]
+    answer = os.dup(1)
+    os.dup2(2, 1)  # clients print to it
+    record = _answer(kind, source)
+    with os.fdopen(answer, "w", encoding="utf-8") as file:
+        json.dump(record, file)
+    sys.stdout.flush()
+    os._exit(0)  # the clients' work at exit is of no use, and may take long
+
+
+def _answer(kind: str, source: str) -> dict[str, Any]:
+    try:
+        try:
+            if kind == "mlflow":
+                from trainctl.sources.mlflow import read_mlflow as read
+            elif kind == "wandb":
+                from trainctl.sources.wandb import read_wandb as read
+            else:
+                from trainctl.sources.wandb import read_wandb_offline as read
+        except ImportError as error:
+            raise SourceError(
+                f"+from={source} needs {_MODULES[kind]}, which cannot be imported ({error}); "
+                f"install hydra-trainctl[{_MODULES[kind]}]"
+            ) from error
+        loaded: Loaded = read(source, source.partition("/")[2])
+    except SourceError as error:
+        return {"error": str(error)}
+    return loaded.to_dict()
+
+
+if __name__ == "__main__":
+    main()

@@ -10,18 +10,15 @@ from typing import Any
 
 from trainctl.config.changelog import Changelog
 from trainctl.config.keys import find, leaves, split
-from trainctl.config.loaded import Loaded
+from trainctl.config.loaded import GROUP, UNKNOWN_GROUP, Loaded
 from trainctl.config.values import has_interpolation, is_same
 from trainctl.errors import ChangelogError, RunDirError, SourceError
 from trainctl.rundir.edits import read_file
-from trainctl.rundir.owner import check_owner
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.provenance import original_cwd
 from trainctl.rundir.status import read_status
-from trainctl.rundir.version import check_format
-from trainctl.sources.announcing import announce
-from trainctl.sources.files import parse_yaml, read_text
-from trainctl.sources.groups import GROUP, UNKNOWN_GROUP
+from trainctl.rundir.trust import check_trust
+from trainctl.sources.files import announce, parse_yaml, read_text
 
 _AT = re.compile(r"(?P<run>.+)@(?P<step>[0-9]{1,18})", re.DOTALL)
 _LATEST = "latest"
@@ -39,8 +36,7 @@ def read_run(source: str, place: str) -> Loaded:
     """
     run, step = _find(source, place)
     try:
-        check_owner(run)
-        check_format(run)
+        check_trust(run)
     except RunDirError as error:
         raise SourceError(f"+from={source}: {error}") from None
     changelog = _changelog(run, source)
@@ -83,7 +79,7 @@ def _put_interpolations_back(values: dict[Any, Any], base: dict[Any, Any], compo
 
 
 def _choices(run: RunDir) -> dict[str, str | None]:
-    """Return which option the run had of which group, Hydra's own and ours left out; nothing where it does not say."""
+    """Return the option that the run had of each group, without Hydra's and trainctl's; empty if it is not recorded."""
     try:
         content = parse_yaml(read_text(run.config.parent / "hydra.yaml", ""), "")
         choices = content["hydra"]["runtime"]["choices"]
@@ -96,7 +92,7 @@ def _choices(run: RunDir) -> dict[str, str | None]:
             if str(group).partition("/")[0] not in ("hydra", GROUP, UNKNOWN_GROUP)
         }
     except (SourceError, KeyError, TypeError, AttributeError):
-        return {}  # whatever that file holds: values are enough to go on
+        return {}  # whatever that file holds: the values are enough
 
 
 def _find(source: str, place: str) -> tuple[RunDir, int | None]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import wandb
 from wandb.proto import wandb_internal_pb2
@@ -17,14 +20,16 @@ from trainctl.config.values import literal
 from trainctl.errors import SourceError, UnreadableError
 from trainctl.formats.leveldb_log import read_records
 from trainctl.rundir import files
-from trainctl.sources.files import parse_yaml, read_text, unread
-from trainctl.sources.records import FILES, read_record
-from trainctl.sources.wandb_url import parse_wandb
+from trainctl.sources.files import FILES, parse_yaml, read_record, read_text, unread
 from trainctl.track.net import check_reachable
 
-_OWN_KEYS = ("_wandb", "_trainctl")  # in a config, but none of it
+_OWN_KEYS = ("_wandb", "_trainctl")  # of clients, not of the user's config
 _TIMEOUT_S = 20
 _MOST_LOG = 2**30  # bytes of an offline run's records
+_PART = re.compile(r"[\w-][\w. -]*")  # an entity, a project, the id of a run
+_HOST = re.compile(r"[A-Za-z0-9.-]+(:[0-9]{1,5})?")
+_PUBLIC = ("wandb.ai", "www.wandb.ai", "app.wandb.ai")
+_FORM = "ENTITY/PROJECT/RUN, or the address that a browser shows for a run"
 
 
 def read_wandb(source: str, place: str) -> Loaded:
@@ -67,7 +72,7 @@ def read_wandb_offline(source: str, place: str) -> Loaded:
     """Read the directory of an offline run: `wandb/offline-run-…`.
 
     Raises:
-        SourceError: it is no such directory, or nothing of a config is in it.
+        SourceError: it is not such a directory, or has no config.
     """
     path = Path(place).expanduser().absolute()
     texts = {name: read_text(path / "files" / name, source) for name in FILES if os.path.lexists(path / "files" / name)}
@@ -126,3 +131,62 @@ def _remove(values: dict[str, Any], parts: list[str]) -> None:
             return
         values = below
     values.pop(parts[-1], None)
+
+
+@dataclass(frozen=True, slots=True)
+class WandbRun:
+    """A run on a W&B server.
+
+    Attributes:
+        host: scheme and host of a server of one's own; None for that of the environment (`WANDB_BASE_URL`, wandb.ai).
+    """
+
+    entity: str
+    project: str
+    run: str
+    host: str | None = None
+
+    @property
+    def path(self) -> str:
+        """What W&B's own API takes."""
+        return f"{self.entity}/{self.project}/{self.run}"
+
+
+def parse_wandb(text: str) -> WandbRun:
+    """Read `ENTITY/PROJECT/RUN` or the address of any page of a run.
+
+    >>> parse_wandb("https://wandb.ai/ada/digits/runs/1a2b/overview?workspace=user-ada").path
+    'ada/digits/1a2b'
+    >>> parse_wandb("http://wandb.lab.example:8080/ada/digits/runs/1a2b")
+    WandbRun(entity='ada', project='digits', run='1a2b', host='http://wandb.lab.example:8080')
+
+    Raises:
+        SourceError: it names no run.
+    """
+    given = unquote(text.strip())
+    host, is_address = None, "://" in given
+    if is_address:
+        host, given = _split(text, given)
+    parts = [part for part in given.split("?")[0].split("#")[0].split("/") if part]
+    if len(parts) > 3 and parts[2] == "runs":
+        parts = [*parts[:2], parts[3]]  # what follows is a tab of the page
+    elif is_address and len(parts) > 2:
+        raise SourceError(f"{text!r} is not a page of a run (…/runs/ID); a run is given as {_FORM}")
+    if len(parts) != 3 or not all(_PART.fullmatch(part) for part in parts):
+        raise SourceError(f"{text!r} names no W&B run; it is given as {_FORM}")
+    entity, project, run = parts
+    return WandbRun(entity, project, run, host)
+
+
+def _split(text: str, given: str) -> tuple[str | None, str]:
+    """Return the server, None for the public one, and the path."""
+    try:
+        address = urlsplit(given)
+        port = address.port
+    except ValueError:
+        raise SourceError(f"{text!r} is not an address; a run is given as {_FORM}") from None
+    name = address.hostname or ""
+    host = f"{name}:{port}" if port else name
+    if address.scheme not in ("http", "https") or address.username is not None or not _HOST.fullmatch(host):
+        raise SourceError(f"{text!r} is not an address of a W&B server; a run is given as {_FORM}")
+    return (None if name in _PUBLIC else f"{address.scheme}://{host}"), address.path

@@ -15,7 +15,7 @@ import threading
 import time
 
 from trainctl.attempt.attempt import Attempt
-from trainctl.attempt.process_limit import start_thread
+from trainctl.attempt.host import start_thread
 from trainctl.errors import JobError
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.status import Status

@@ -8,28 +8,32 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import json
 import os
 import pickle
 import select
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from trainctl.attempt.process_limit import why_no_process
+from trainctl.attempt.host import why_no_process
+from trainctl.attempt.output import open_missing_streams
 from trainctl.launch.local import linux
-from trainctl.launch.slots.threads import limit_threads
+from trainctl.launch.local.channel import Channel
+from trainctl.launch.slots.cores import limit_threads
 
-LINGER_S = 5.0  # how long what a job left behind may take to end after TERM
+LINGER_S = 5.0  # how long processes that a job left behind may take to end after TERM
 _TICK_MS = 50
 _MESSAGE_BYTES = 1 << 16
 
 
 @dataclass(slots=True)
 class _Child:
-    """A job's process. After its end, what it left behind has until `kill_at` to end by itself."""
+    """A job's process. Once it has ended, processes that it left behind have until `kill_at` to end by themselves."""
 
     number: int
     status: int | None = None
@@ -108,7 +112,7 @@ class Zygote:
         self._report("forked", number, pid)
 
     def _leave(self) -> None:
-        """Give up, in a new child, all that makes the zygote a zygote."""
+        """Undo in a new child what makes this process the zygote."""
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)
@@ -134,7 +138,7 @@ class Zygote:
             if pid == 0:
                 break
             child = self._children.get(pid)
-            if child is not None:  # else an orphan that came to us
+            if child is not None:  # else an orphan
                 child.status = status
                 child.kill_at = time.monotonic() + LINGER_S
                 _signal_group(pid, signal.SIGTERM)
@@ -143,9 +147,9 @@ class Zygote:
             self._finish(pid, child)
 
     def _strays(self) -> list[int]:
-        """List what ended jobs left behind in other groups: daemons.
+        """List the processes in other groups that ended jobs left behind: daemons.
 
-        A living job adopts its own orphans (`become_job`), so whatever comes to us comes from a job that has ended.
+        A living job adopts its own orphans (`become_job`), so the zygote adopts only those of jobs that have ended.
         """
         return [pid for pid in linux.children() if pid not in self._children]
 
@@ -156,7 +160,7 @@ class Zygote:
                 os.kill(pid, number)
 
     def _finish(self, pid: int, child: _Child) -> None:
-        """Report an ended job once nothing is left of it, so that its slot is free when we say so."""
+        """Report an ended job once nothing is left of it, so that its slot is really free."""
         assert child.kill_at is not None
         if _group_exists(pid) or self._strays():
             if time.monotonic() >= child.kill_at:
@@ -205,3 +209,39 @@ def _group_exists(pid: int) -> bool:
     except PermissionError:
         return True
     return True
+
+
+def fresh_interpreter(module: str, *arguments: object) -> list[str]:
+    """Return the command of a fresh interpreter that calls a module's `main`, with the import path of this process.
+
+    The import path is an argument, so that PYTHONPATH stays the user's for the job's children.
+    """
+    begin = f"import json, sys; sys.path[:] = json.loads(sys.argv.pop(1)); from {module} import main; main()"
+    return [sys.executable, "-c", begin, json.dumps(sys.path, default=os.fspath), *map(str, arguments)]
+
+
+def zygote_command(connection: socket.socket) -> list[str]:
+    """Return the command of a zygote that is a fresh interpreter, as are its jobs."""
+    return fresh_interpreter(__name__, "zygote", connection.fileno())
+
+
+def become_interpreter(connection: socket.socket, parent: int) -> NoReturn:
+    """Replace this child of the zygote by a fresh interpreter that becomes the job."""
+    connection.set_inheritable(True)
+    os.execv(sys.executable, fresh_interpreter(__name__, "job", connection.fileno(), parent))
+
+
+def main() -> None:
+    """Be a zygote or a job, as `sys.argv` says, over the connection whose descriptor it names."""
+    open_missing_streams()
+    connection = socket.socket(fileno=int(sys.argv[2]))
+    if sys.argv[1] == "zygote":
+        Zygote(connection, become_interpreter).serve()
+        return
+    from trainctl.launch.local.job import become_job
+    from trainctl.launch.local.payload import unpack_context
+
+    connection.set_inheritable(False)
+    channel = Channel(connection)
+    parent = int(sys.argv[3])
+    become_job(channel, lambda: unpack_context(channel.receive_bytes()), parent=parent, forked=False)

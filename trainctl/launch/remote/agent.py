@@ -25,19 +25,70 @@ from trainctl.errors import TrainctlError
 from trainctl.launch.local.channel import Channel, ChannelClosed
 from trainctl.launch.local.client import Starter, why_not_fork
 from trainctl.launch.local.job import become_job
+from trainctl.launch.local.late_code import LoadedModules
 from trainctl.launch.local.payload import unpack_context
 from trainctl.launch.local.warmup import rehearse
-from trainctl.launch.remote.addresses import look_for_locks
-from trainctl.launch.remote.stops import StopRequests
-from trainctl.launch.remote.wire import Address, WrongPeer, connect
+from trainctl.launch.remote.wire import Address, WrongPeer, connect, look_for_locks
 from trainctl.launch.slots.slot import Slot
+from trainctl.rundir.paths import RunDir
 from trainctl.rundir.provenance import machine_facts
+from trainctl.rundir.status import asked_to_stop
 
 SPARE = 2  # connections for jobs that are kept ready, beside one for each slot
 _CONNECT_S = 120.0  # a launcher that was killed comes back within this, or its agents end
 _AGAIN_S = 1.0
+_STOPS_S = 1.0  # between two looks at whether somebody has asked to stop a run
 _PORTS = 1 << 16
 _NOTICES = (signal.SIGTERM, signal.SIGUSR2)
+
+
+class StopRequests:
+    """Ends jobs of this node that somebody on another one has asked to stop, by a file in the run dir.
+
+    A request counts for the process that it names only.
+
+    Args:
+        end: sends a signal to a job and all of its process group.
+    """
+
+    def __init__(self, end: Callable[[int, signal.Signals], None]) -> None:
+        self._end = end
+        self._pids: dict[int, int] = {}
+        self._runs: dict[int, RunDir] = {}
+        self._kill_at: dict[int, float] = {}
+        self._looked = 0.0
+
+    def forked(self, number: int, pid: int) -> None:
+        """A job has a process."""
+        self._pids[number] = pid
+
+    def started(self, number: int, path: Path) -> None:
+        """A job has begun in its run dir."""
+        self._runs[number] = RunDir.at(path)
+
+    def ended(self, number: int) -> None:
+        """Nothing is left of a job."""
+        for known in (self._pids, self._runs, self._kill_at):
+            known.pop(number, None)
+
+    @property
+    def patience_s(self) -> float | None:
+        """Seconds after which to look again; None while no job runs."""
+        return max(0.0, self._looked + _STOPS_S - time.monotonic()) if self._runs else None
+
+    def obey(self) -> None:
+        """End what is to be ended: TERM first, KILL after the grace."""
+        now = time.monotonic()
+        if now < self._looked + _STOPS_S * 0.9:
+            return
+        self._looked = now
+        for number, run in self._runs.items():
+            pid, kill_at = self._pids.get(number), self._kill_at.get(number)
+            if kill_at is not None and now >= kill_at:
+                self._end(number, signal.SIGKILL)
+            elif kill_at is None and pid is not None and (grace_s := asked_to_stop(run, pid)) is not None:
+                self._kill_at[number] = now + grace_s
+                self._end(number, signal.SIGTERM)
 
 
 class Agent:
@@ -203,6 +254,8 @@ class Agent:
         if obstacle is not None:
             raise TrainctlError(f"jobs cannot be forked on {platform.node()}: {obstacle}")
 
+        modules = LoadedModules(context.begun, context.program.script, are_launchers=False)
+
         def run_job(connection: socket.socket, parent: int) -> NoReturn:
             port = connection.getsockname()[1]
 
@@ -213,7 +266,7 @@ class Agent:
                     os.kill(os.getpid(), number)
 
             signal.signal(signal.SIGTERM, end)
-            become_job(Channel(connection), lambda: context, parent=parent, forked=False)
+            become_job(Channel(connection), lambda: context, parent=parent, forked=False, modules=modules)
 
         def begin() -> None:
             control.close()  # so that the launcher sees our end, whoever else lives on

@@ -1,7 +1,9 @@
 """Connections between a launcher and its agents: TCP, opened only with the secret of the sweep.
 
 Both sides prove that they know the secret before anything is read from either (HMAC-SHA256 over two nonces, RFC 2104).
-What follows is not encrypted: it is for the network inside a cluster. Only then are pickles exchanged.
+Pickles are exchanged only after that. What follows is not encrypted: it is for the network inside a cluster.
+
+A launcher writes its address and the secret into a file of the sweep dir, where its agents read it.
 """
 
 from __future__ import annotations
@@ -18,7 +20,13 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+from trainctl.attempt.host import routed_address
+from trainctl.errors import UnreadableError
+from trainctl.rundir import files
+from trainctl.rundir.beat import VARIABLE, Beat
 
 NONCE_BYTES = 32
 _MOST_HELLO = 4096
@@ -26,6 +34,7 @@ _PATIENCE_S = 10.0  # for each step of a handshake
 _MOST_AT_ONCE = 64  # handshakes: a stranger who connects and says nothing holds one for a while
 _SIZE = struct.Struct("!I")
 _SILENT_S = 60  # after which a peer that does not acknowledge is given up
+SEEN, UNSEEN = "seen", "not seen"  # whether a node sees its launcher's locks
 
 
 class WrongPeer(Exception):
@@ -200,12 +209,8 @@ def keep_alive(connection: socket.socket) -> socket.socket:
 
 def own_names() -> tuple[str, ...]:
     """Return the names by which other machines may reach this one: its host name, then its address."""
-    names = [socket.getfqdn(), socket.gethostname()]
-    with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.connect(("192.0.2.1", 9))  # TEST-NET-1 (RFC 5737): a datagram socket that connects sends nothing
-        names.append(probe.getsockname()[0])
-    names.append("127.0.0.1")  # an agent on the launcher's own machine
-    return tuple(dict.fromkeys(names))
+    names = (socket.getfqdn(), socket.gethostname(), routed_address(), "127.0.0.1")  # the last for agents on this one
+    return tuple(dict.fromkeys(name for name in names if name is not None))
 
 
 def _proof(secret: bytes, role: bytes, first: bytes, second: bytes) -> bytes:
@@ -220,3 +225,27 @@ def _read(connection: socket.socket, size: int) -> bytes:
             raise ConnectionResetError("the other side has closed")
         data += piece
     return data
+
+
+def look_for_locks(launcher: Path) -> str:
+    """Return whether a launcher's locks are seen here; if not, its beat stands for those of jobs started later."""
+    beat = Beat(str(launcher))
+    if beat.is_seen:
+        os.environ.pop(VARIABLE, None)
+        return SEEN
+    os.environ[VARIABLE] = beat.path
+    return UNSEEN
+
+
+def addresses_in(directory: Path) -> list[Path]:
+    """Return the files in which the launchers of a sweep say where they listen."""
+    return sorted(directory.glob("*.json"))
+
+
+def read_addresses(path: Path) -> list[tuple[Path, Address]]:
+    """Read the addresses in a directory or a file, each with its path; what its launcher has removed is left out."""
+    found = []
+    for each in addresses_in(path) if path.is_dir() else [path]:
+        with contextlib.suppress(UnreadableError, FileNotFoundError, ValueError):  # removed, or about to be
+            found.append((each, Address.read(files.read_bytes(each, files.MOST_SMALL).decode())))
+    return found

@@ -1,23 +1,26 @@
-"""Slots: the devices of a job, and the environment that makes only these visible to it."""
+"""Slots: the devices of a job, and the environment that makes only these visible to it and has its ranks meet."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
+import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from trainctl.attempt.host import routed_address
 from trainctl.errors import SettingError
 from trainctl.launch.slots.devices import CUDA, HIP, OF_A_JOB, ZE, Visible
 from trainctl.launch.slots.gpu import Gpu
-from trainctl.launch.slots.meeting import meeting_point
 
 log = logging.getLogger(__name__)
 
 CPU = "cpu"
 _DEVICE = re.compile(r"\d+([:.]\d+)?|(GPU|MIG)-[0-9A-Za-z/-]+")
 _OF_INTEL = re.compile(r"\d+(\.\d+)?")
-_NO_DEVICE = {CUDA: "", HIP: "-1"}  # HIP takes an empty list for none at all
+_NO_DEVICE = {CUDA: "", HIP: "-1"}  # HIP takes an empty list for no list
+_LOOPBACK = "127.0.0.1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,3 +183,32 @@ def _shown(devices: Sequence[Gpu], visible: Visible) -> dict[str, str]:
         return dict.fromkeys(visible.kind.variables, words)
     of_intel = all(_OF_INTEL.fullmatch(gpu.index) for gpu in devices)
     return {variable: words for variable in OF_A_JOB if variable != ZE or of_intel}
+
+
+def meeting_point(nodes: int = 1) -> dict[str, str]:
+    """Return where the ranks of a job meet, in PyTorch's variables and those of torchrun: a port that no other job has.
+
+    Args:
+        nodes: how many machines the ranks run on, of which this is the first.
+    """
+    address = _LOOPBACK if nodes == 1 else _own_address()
+    port = str(_free_port())
+    found = {"MASTER_ADDR": address, "MASTER_PORT": port}
+    return found if nodes > 1 else found | {f"PET_{name}": value for name, value in found.items()}
+
+
+def _own_address() -> str:
+    """Return the name of this machine if it can be resolved, else its address."""
+    name = socket.gethostname()
+    with contextlib.suppress(OSError):
+        socket.getaddrinfo(name, None)
+        return name
+    return routed_address() or _LOOPBACK
+
+
+def _free_port() -> int:
+    """Return a port that the system has just given us; it gives others first, so two jobs do not get the same."""
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -12,7 +12,7 @@ from trainctl.panel.auth.front import FRONT_ALONE, LOOPBACK, PATH, Front
 from trainctl.panel.auth.password import Credentials
 from trainctl.panel.auth.proxy import Proxy, ProxyError
 
-# by which the gate tells a page who asks; what a browser sends under these names is thrown away
+# the gate tells a page by these who asks; a browser's own headers of these names are dropped
 ROLE_HEADER = "X-Trainctl-Role"
 WHO_HEADER = "X-Trainctl-Who"
 
@@ -24,7 +24,7 @@ COMPONENT_PACKAGES = ("panel_material_ui.", "panel.")
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """What the decision looks at. Headers by lower-case name; two of one name are joined, so they equal nothing.
+    """The input of the decision. Headers by lower-case name; two of one name are joined, so they match nothing.
 
     `peer` is the address at the other end of the connection, whatever headers say of it. `before` is what a proxy has
     passed on before `path`.
@@ -45,7 +45,7 @@ class HttpRequest:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """`admit`: let it through; `welcome`: set the cookie and lead to `target`; `refuse`: answer with the reason.
+    """`admit`: let the request through; `welcome`: set the cookie and redirect to `target`; `refuse`: say why.
 
     `path`: for the cookie; empty for the directory of what the browser has asked for.
     `lead`: to `target`, without a cookie. `check`: the request brings a user and a password; see `Access.entered`.
@@ -219,7 +219,7 @@ class Access:
         return "reader" if _equal(word, reader_token(self.token)) else None
 
     def inner_path(self, path: str) -> str:
-        """Return what a path is to this server: without what a proxy passes on before it.
+        """Return a path as this server knows it: without the prefix that a proxy passes on.
 
         >>> access = Access.of_url("http://127.0.0.1:8050/ab/?token=x", front=Front(prefix="/lab"))
         >>> [access.inner_path(path) for path in ("/ab/run/a", "/proxy/absolute/8050/ab/", "/lab/", "/", "/xab/")]
@@ -232,7 +232,7 @@ class Access:
         return path[len(outer) :] if outer and path.startswith(f"{outer}/") else path
 
     def _path_of_cookie(self, request: HttpRequest) -> str:
-        """Return where a browser sends the cookie: below the page's own path, be there a proxy's before it.
+        """Return the path of the cookie: the page's own, below that of a proxy if there is one.
 
         A proxy may have taken its path off. Where the page itself is asked for, the browser knows the path best.
         """
@@ -268,7 +268,7 @@ _ROLES: tuple[Role, ...] = ("editor", "reader")
 
 
 def reader_token(token: str) -> str:
-    """Return the token of those who may only look. It follows from the other one, and never leads back to it."""
+    """Return the token of readers. It is derived from the other one, which cannot be derived from it."""
     return _derived(token, "may only look")
 
 
@@ -277,7 +277,7 @@ def _derived(token: str, purpose: str) -> str:
 
 
 def reader_url(url: str) -> str:
-    """Return the link for those who may only look."""
+    """Return the readers' link."""
     parts = urlsplit(url)
     return urlunsplit(parts._replace(query=urlencode({"token": reader_token(dict(parse_qsl(parts.query))["token"])})))
 

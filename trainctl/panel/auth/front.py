@@ -1,4 +1,4 @@
-"""How people reach the page besides its own address: through a tunnel, a container's port, a reverse proxy. Light.
+"""How people reach the page other than by its own address: a tunnel, a container's port, a reverse proxy. Light.
 
 A name is what a browser sends as `Host`. Loopback names count with any port: a tunnel (`ssh -L`, VS Code, `docker -p`)
 has its own, and no site on the internet can make a browser send them. `X-Forwarded-Host` and the like are never read.
@@ -66,7 +66,7 @@ class Front:
         return cls(frozenset(hosts), frozenset(origins), prefix)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what the server's process is handed."""
+        """Return the dictionary that the server's process is given."""
         return {"hosts": sorted(self.hosts), "origins": sorted(self.origins), "prefix": self.prefix}
 
     @classmethod
@@ -87,7 +87,7 @@ class Front:
         return name in LOOPBACK or name in self.hosts or (port != "" and f"{name}:{port}" in self.hosts)
 
     def owns(self, origin: str, host: str, scheme: str) -> bool:
-        """Whether a site's page is the page itself: that of the very `Host` asked, of a named one, or a named origin.
+        """Whether an origin is the page's own: that of the requested `Host`, of a named host, or a named origin.
 
         A loopback name with another port is another program's.
         """
@@ -99,7 +99,7 @@ class Front:
         return kind in ("http", "https") and self.knows(name)
 
     def public_url(self, url: str) -> str | None:
-        """Return the link by which people come through the proxy; None where the settings name none.
+        """Return the link through the proxy; None if the settings name no proxy.
 
         >>> Front(frozenset({"lab.example"}), frozenset({"https://lab.example"}), "/t").public_url("http://h:1/ab/?token=x")
         'https://lab.example/t/ab/?token=x'

@@ -1,4 +1,4 @@
-"""The one door of the server: every request passes `Access.judge` before any handler is looked for.
+"""The only entrance of the server: every request passes `Access.judge` before a handler is chosen.
 
 The HTTP server knows only the gate, and the gate alone knows Bokeh's application: pages, autoload.js, metadata, static
 files, components, websockets and whatever a later version adds are behind it by construction, not by a list of routes.
@@ -35,9 +35,8 @@ from trainctl.panel.auth.access import (
     refuse,
 )
 from trainctl.panel.auth.password import Credentials, Guesses, parse_basic
-from trainctl.panel.auth.peer import client_of
-from trainctl.panel.auth.rate_limit import Bucket
 from trainctl.panel.server._bokeh import OutputTransform, stream_of
+from trainctl.panel.server.limits import Bucket, client_of
 
 POLICY = "; ".join(
     (
@@ -75,7 +74,7 @@ HEADERS = {
 
 
 class Gate(Router):
-    """Leads a request to the application, or answers it itself.
+    """Passes a request on to the application, or answers it itself.
 
     Attributes:
         admitted: is told of each request that was let in.
@@ -112,7 +111,7 @@ class Gate(Router):
         if verdict.kind in ("admit", "welcome") and self.admitted is not None:
             self.admitted(request)
         if verdict.kind == "admit":
-            # in place of whatever was sent under these names
+            # in place of any that were sent
             request.headers[ROLE_HEADER] = verdict.role
             request.headers[WHO_HEADER] = quote(verdict.who or "")
             return self._application.find_handler(request)
@@ -159,7 +158,7 @@ class PasswordCheck:
 
 
 class _Checked(HTTPMessageDelegate):
-    """A request that waits for a verdict before it is led anywhere; Tornado waits for its headers to be received."""
+    """A request that waits for a verdict before it is passed on; Tornado waits until its headers are received."""
 
     def __init__(
         self,
@@ -194,7 +193,7 @@ class GateError(TrainctlError, RuntimeError):
 
 
 async def prove(gate: Gate, access: Access) -> None:
-    """Ask for the page without the token, over a real connection on a port of its own, and expect a refusal.
+    """Request the page without the token, over a real connection on a separate port, and expect a refusal.
 
     That the gate stands before Bokeh's application depends on names of Bokeh that a later version may change.
 
@@ -219,19 +218,19 @@ async def prove(gate: Gate, access: Access) -> None:
 
 
 def words_of(request: HTTPServerRequest) -> HttpRequest:
-    """Return what the decision looks at."""
+    """Return the input of the decision."""
     return HttpRequest(
         method=request.method or "",
         path=request.path,
         query=request.query,
         headers={name.lower(): value for name, value in request.headers.items()},
         cookies={name: morsel.value for name, morsel in request.cookies.items()},
-        peer=request.remote_ip or "",  # of the connection itself: Tornado is not told to believe X-Forwarded-For
+        peer=request.remote_ip or "",  # of the connection itself: X-Forwarded-For is not trusted
     )
 
 
 class Answer(RequestHandler):
-    """The gate's own answers: a refusal, or the cookie and the way on."""
+    """The gate's own answers: a refusal, or the cookie and a redirect."""
 
     def initialize(self, verdict: Admission, access: Access) -> None:
         self._verdict = verdict
@@ -300,4 +299,4 @@ class Manners(OutputTransform):
 
 
 def _log_nothing(handler: RequestHandler) -> None:
-    """Keep the doorman quiet: tornado's own line would hold the query and with it the token, and anybody may knock."""
+    """Log nothing: Tornado's own line would contain the query and with it the token, and anybody can send requests."""

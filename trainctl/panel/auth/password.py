@@ -1,4 +1,4 @@
-"""A user and a password for the page: kept as a salted hash only, and few guesses in a minute."""
+"""A user and a password for the page, kept as a salted hash only; guesses are limited per minute."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Credentials:
         return cls.of(user, password)
 
     def to_dict(self) -> dict[str, str]:
-        """Return what the server's process is handed."""
+        """Return the dictionary that the server's process is given."""
         return {"user": self.user, "salt": self.salt, "digest": self.digest}
 
     def is_right(self, user: str, password: str) -> bool:
@@ -84,7 +84,7 @@ def parse_basic(header: str) -> tuple[str, str]:
 
 
 class Guesses:
-    """Counts wrong passwords: few in a minute from one client for one user, some more from one client for all users.
+    """Counts wrong passwords: a few per minute from one client for one user, some more from one client for all users.
 
     Clients do not share a count, so nobody is locked out by the guesses of others.
     """

@@ -1,4 +1,4 @@
-"""People whom a reverse proxy has logged in (oauth2-proxy, Authelia, …), named in a header. Light: does not load panel.
+"""People logged in by a reverse proxy (oauth2-proxy, Authelia, …), named in a header. Light: does not load Panel.
 
 The rule: a request that carries the header, or the proxy's secret, is judged by both and by nothing else. It must come
 from an address in `trainctl.panel.trusted_proxies` and carry `X-Trainctl-Proxy-Secret` with the value of the variable
@@ -36,7 +36,7 @@ class ProxyError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """A reverse proxy that is believed, and who of the people it names may enter.
+    """A trusted reverse proxy, and which of the people it names may enter.
 
     Attributes:
         header: the header with a person's name.
@@ -98,7 +98,7 @@ class Proxy:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what the server's process is handed."""
+        """Return the dictionary that the server's process is given."""
         return {
             "header": self.header,
             "digest": self.digest,
@@ -120,11 +120,11 @@ class Proxy:
         return urlsplit(self.url).netloc
 
     def sends(self, headers: Mapping[str, str]) -> bool:
-        """Whether a request carries what only the proxy may send."""
+        """Whether a request carries the proxy's secret."""
         return self.header.lower() in headers or PROOF_HEADER.lower() in headers
 
     def person(self, headers: Mapping[str, str], peer: str) -> tuple[Literal["editor", "reader"], str]:
-        """Return what the person that the proxy names may do, and the name.
+        """Return the role and the name of the person named by the proxy.
 
         Args:
             headers: by lower-case name; two of one name are joined by a comma.
@@ -149,7 +149,7 @@ class Proxy:
         return role, who
 
     def role_of(self, who: str) -> Literal["editor", "reader"] | None:
-        """Return what a person may do; None when the settings do not name them. The case of ASCII names is ignored.
+        """Return a person's role; None if the settings do not name them. The case of ASCII names is ignored.
 
         >>> proxy = Proxy("X-Forwarded-User", "", (), "", ("me@lab.org",), ("*@lab.org",))
         >>> [proxy.role_of(who) for who in ("Me@lab.org", "you@lab.org", "me@lab.org.evil.example")]
@@ -185,7 +185,7 @@ def _name(sent: str) -> str | None:
 
 
 def _folded(name: str) -> str:
-    """Return a name as it is compared; beyond ASCII some letters become others in lower case (the Kelvin sign a k)."""
+    """Return a name for comparison; only ASCII is folded: other letters may become ASCII (the Kelvin sign a k)."""
     return name.lower() if name.isascii() else name
 
 

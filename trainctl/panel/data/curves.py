@@ -1,4 +1,4 @@
-"""What was logged, by step: read from where the last look ended, and thinned so that a long run stays small."""
+"""The logged metrics by step: each read goes on where the last one ended, and long curves are thinned."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from trainctl.rundir.paths import RunDir
 MAX_POINTS = 2000
 MAX_METRICS = 200
 _LONG = 2**63
-LOOK_BYTES = 8 * 2**20  # of one look; what is left comes with the next, so that no run holds up all others
+LOOK_BYTES = 8 * 2**20  # per read; the rest follows at the next, so that no run holds up all others
 
 
 class Mark(NamedTuple):
-    """How much of a curve somebody has seen; a new generation is to be read from its start."""
+    """How much of a curve a reader has seen; a new generation has to be read from its start."""
 
     generation: int
     length: int
@@ -36,7 +36,7 @@ UNSEEN = Mark(-1, 0)
 
 @dataclass(slots=True)
 class Curve:
-    """The values of one metric. Of more than twice `most` every second is dropped, and every second to come."""
+    """The values of one metric. Beyond twice `most` values, every second one is dropped, now and from then on."""
 
     steps: array.array[int] = field(default_factory=lambda: array.array("q"))
     values: array.array[float] = field(default_factory=lambda: array.array("d"))
@@ -64,7 +64,7 @@ class Curve:
             self.generation += 1
 
     def after(self, mark: Mark) -> tuple[Mark, bool, list[int], list[float]]:
-        """Return what is new since a mark, and whether that is the whole curve because the mark is of another one."""
+        """Return the points after a mark, and whether they are the whole curve: the mark is of another generation."""
         is_whole = mark.generation != self.generation or mark.length > len(self.steps)
         start = 0 if is_whole else mark.length
         mark = Mark(self.generation, len(self.steps))
@@ -75,9 +75,9 @@ Points = tuple["np.ndarray[Any, np.dtype[np.float64]]", "np.ndarray[Any, np.dtyp
 
 
 def thinned(steps: Sequence[float], values: Sequence[float], most: int) -> Points:
-    """Return a line of at most so many points that looks the same: the least and the greatest value of each part of it.
+    """Return a line of at most `most` points that looks the same: the minimum and the maximum of each part.
 
-    So no peak is lost. Of a part with values that are not finite the first and the last of them stay too.
+    So no peak is lost. Where a part has values that are not finite, the first and the last of them stay too.
 
     >>> float(thinned(range(1000), [1.0 if step == 500 else 0.0 for step in range(1000)], 10)[1].max())
     1.0
@@ -107,7 +107,7 @@ _DOT = 1e-3  # of a step: half the length of the line that a point alone is draw
 
 
 def dotted(steps: Sequence[float], values: Sequence[float]) -> tuple[list[float], list[float]]:
-    """Return a line in which a point between two that are not finite is a dot; else nothing of it is drawn.
+    """Return a line in which a lone finite point is a dot; otherwise it would not be drawn.
 
     >>> dotted([1, 2, 3], [math.nan, 0.5, math.nan])
     ([1, 1.999, 2.001, 3], [nan, 0.5, 0.5, nan])
@@ -123,7 +123,7 @@ def dotted(steps: Sequence[float], values: Sequence[float]) -> tuple[list[float]
 
 
 def not_finite(steps: Sequence[int], values: Sequence[float]) -> list[tuple[int, int, str]]:
-    """Return where a curve has no point: first step, last step, and what stands there, `nan` or `inf`.
+    """Return the gaps of a curve: first step, last step, and the value there, `nan` or `inf`.
 
     >>> not_finite([1, 2, 3, 4], [0.5, math.nan, math.inf, 0.5])
     [(2, 3, 'nan, inf')]
@@ -161,12 +161,12 @@ class Curves:
             return list(self._curves)
 
     def after(self, name: str, mark: Mark) -> tuple[Mark, bool, list[int], list[float]]:
-        """Return what is new of one metric since a mark; see `Curve.after`."""
+        """Return the points of one metric after a mark; see `Curve.after`."""
         with self._lock:
             return self._curves.get(name, Curve()).after(mark)
 
     def look(self) -> None:
-        """Read what was written since the last look; from the start when the file is another one or has been cut."""
+        """Read what was written since the last read; from the start if the file was replaced or truncated."""
         try:
             with files.open_regular(self._path) as file:
                 stat = os.fstat(file.fileno())
@@ -181,7 +181,7 @@ class Curves:
             return
         whole = data.rfind(b"\n") + 1  # what is after it is still being written
         if whole == 0 and len(data) == LOOK_BYTES:
-            whole = len(data)  # no record of ours is that long
+            whole = len(data)  # no valid record is that long
         self._offset += whole
         with self._lock:
             for record in parse_metrics(data[:whole]):
@@ -190,7 +190,7 @@ class Curves:
     def _start_over(self, inode: int) -> None:
         with self._lock:
             self._inode, self._offset, self._curves = inode, 0, {}
-            self._generations += 10**6  # no mark of an earlier file means anything in this one
+            self._generations += 10**6  # marks of an earlier file are invalid in this one
 
     def _take(self, record: dict[str, object]) -> None:
         step = whole(record.get("step"))

@@ -1,10 +1,10 @@
-"""Many runs in one plot: which metric says most, which colour a run has, and what stands for runs that are too many."""
+"""Many runs in one plot: the order of metrics, the colours of runs, and bands in place of too many lines."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,10 +13,10 @@ import numpy as np
 from trainctl.panel.data.curves import Points
 from trainctl.text import number
 
-# told apart by people with any kind of colour vision, on light and on dark ground (after Okabe and Ito)
+# distinguishable with any kind of colour vision, on light and dark backgrounds (after Okabe and Ito)
 PALETTE = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#56b4e9", "#cc79a7", "#8c6d52", "#999933")
 OTHER = "#808890"
-RAMP = ("#3b66c4", "#8157b8", "#c2528f", "#de6e52", "#e0a32e")  # from the least to the greatest number
+RAMP = ("#3b66c4", "#8157b8", "#c2528f", "#de6e52", "#e0a32e")  # from the lowest to the highest number
 MOST_BANDS = 6
 BAND_STEPS = 120
 TENTHS = (0.1, 0.5, 0.9)
@@ -25,9 +25,9 @@ _EVALUATED = ("test", "val", "valid", "eval", "dev")
 
 
 def in_order(metrics: Iterable[str], finals: Sequence[tuple[Any, Mapping[str, float]]]) -> list[str]:
-    """Return the metrics, the most telling first: what the runs return, what is measured on held-out data, the others.
+    """Return the metrics, most informative first: those the runs return, those measured on held-out data, the rest.
 
-    What is the same in all runs comes last. `finals` are each run's return value and last metrics.
+    A metric that is the same in all runs comes last. `finals` holds each run's return value and last metrics.
 
     >>> finals = [(0.5, {"accuracy": 0.5, "loss": 2.0}), (0.7, {"accuracy": 0.7, "loss": 1.0})]
     >>> in_order(["epoch", "loss", "accuracy", "val_loss"], finals)
@@ -80,7 +80,8 @@ def colouring(key: str, values: Sequence[Any]) -> Colouring:
             legend.append(("others", OTHER, ""))
         groups = [text if text in colours else "others" if text else f"without {key}" for text in texts]
         return Colouring([colours.get(text, OTHER) for text in texts], groups, legend)
-    place = _placed(numbers)
+    inner = _inner(numbers)
+    place = _placed(inner)
     colours_of = {one: _on_ramp(place(one)) for one in numbers}
     distinct = sorted(colours_of)
     if len(distinct) <= MOST_BANDS:
@@ -88,13 +89,14 @@ def colouring(key: str, values: Sequence[Any]) -> Colouring:
         groups = [f"{key}={number(one)}" if _is_number(one) else f"without {key}" for one in values]
     else:
         ramp = f"linear-gradient(90deg, {', '.join(RAMP)})"
-        legend = [(f"{number(distinct[0])} to {number(distinct[-1])}", ramp, "ramp")]
+        beyond = f", {len(numbers) - len(inner)} beyond" if len(numbers) > len(inner) else ""
+        legend = [(f"{number(inner[0])} to {number(inner[-1])}{beyond}", ramp, "ramp")]
         groups = _binned(key, values, distinct)
     return Colouring([colours_of[one] if _is_number(one) else OTHER for one in values], groups, legend)
 
 
 def _binned(key: str, values: Sequence[Any], distinct: Sequence[float]) -> list[str]:
-    """Name for each number the one of some equally large groups that it is in."""
+    """Name the group of each number; the groups are equally large."""
     edges = [distinct[len(distinct) * at // MOST_BANDS] for at in range(MOST_BANDS)] + [distinct[-1]]
 
     def name(one: Any) -> str:
@@ -106,10 +108,25 @@ def _binned(key: str, values: Sequence[Any], distinct: Sequence[float]) -> list[
     return [name(one) for one in values]
 
 
-def _placed(numbers: Sequence[float]) -> Any:
-    low, high = min(numbers), max(numbers)
+def _inner(numbers: Sequence[float]) -> list[float]:
+    """Return the numbers in order, without those so far out that all others would have one colour beside them.
+
+    >>> _inner([1.0, 2.0, 3.0, 4.0, 5.0, -1e9]), _inner([0.1, 0.01, 0.001, 1e30, 0.1]), _inner([1.0, 1.0, 1.0, 50.0])
+    ([1.0, 2.0, 3.0, 4.0, 5.0], [0.001, 0.01, 0.1, 0.1], [1.0, 1.0, 1.0, 50.0])
+    """
+    known = sorted(numbers)
+    scale: Callable[[float], float] = math.log if known[0] > 0 else float
+    cut = max(1, len(known) // 10) if len(known) > 3 else 0
+    ten, ninety = scale(known[cut]), scale(known[-1 - cut])
+    reach = 3 * (ninety - ten)
+    return [one for one in known if ten - reach <= scale(one) <= ninety + reach] if reach else known
+
+
+def _placed(inner: Sequence[float]) -> Callable[[float], float]:
+    """Return what places a number on the ramp: between 0 and 1, or beyond where it is none of the inner ones."""
+    low, high = inner[0], inner[-1]
     if low > 0 and high / low > 20:
-        return lambda one: (math.log(one) - math.log(low)) / (math.log(high) - math.log(low))
+        return lambda one: (math.log(one) - math.log(low)) / (math.log(high) - math.log(low)) if one > 0 else -1.0
     return lambda one: (one - low) / (high - low) if high > low else 0.5
 
 
@@ -126,7 +143,7 @@ def _is_number(value: object) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Band:
-    """A tenth, the middle and nine tenths of what the runs of a group had at each step."""
+    """The 10th, 50th and 90th percentiles of a group's runs at each step."""
 
     group: str
     runs: int

@@ -1,6 +1,6 @@
-"""The runs of a page as a table of values: found by words and conditions, put in order, gathered in groups.
+"""The runs of a page as a table of values: filtered by words and conditions, sorted, grouped.
 
-A run's values are made again only when its row is another one, so that a table of ten thousand follows a few that run.
+A run's values are computed again only when its row changed, so a table of ten thousand follows a few running ones.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class RunIndex:
 
     @property
     def entries(self) -> Iterable[RunEntry]:
-        """What is known of each run."""
+        """The entry of each run."""
         return self._entries.values()
 
     def __getitem__(self, name: str) -> RunEntry:
@@ -131,7 +131,7 @@ class RunIndex:
         return bool(known) and column not in MOMENTS and all(number(value) is not None for value in known)
 
     def state_counts(self) -> dict[str, int]:
-        """Return how many runs are in which state."""
+        """Count the runs by state."""
         counts: dict[str, int] = {}
         for entry in self._entries.values():
             state = entry.values["state"]
@@ -193,7 +193,7 @@ class RunIndex:
         return [*numbers, *texts, *(name for name in names if having[name] is None)]
 
     def groups(self, names: Iterable[str], column: str) -> dict[Any, list[str]]:
-        """Gather runs by their value in a column; numbers by size, then text, then those without one."""
+        """Group runs by their value in a column: numbers in order, then text, then runs without a value."""
         found: dict[Any, list[str]] = {}
         for name in names:
             found.setdefault(self._entries[name].values.get(column), []).append(name)
@@ -239,7 +239,7 @@ class RunIndex:
         return rank, -(run.started or 0.0), name
 
     def _column(self, name: str) -> str | None:
-        """Return the column that is meant, where a run has one; a key may be given by its last parts."""
+        """Return the column that a name refers to, if any run has it; the last parts of a key are enough."""
         name = SAME.get(name, name)
         known = dict.fromkeys(
             [*self.columns, *OWN, *(key for entry in self._entries.values() for key in entry.overrides)]
@@ -253,7 +253,7 @@ class RunIndex:
 
 
 def parsed(text: str) -> tuple[list[str], list[Term]]:
-    """Take a filter apart: words that are searched for, and conditions.
+    """Split a filter into the words to search for and the conditions.
 
     >>> parsed("digits lr > 0.01 state=failed")[0], [term.name for term in parsed("digits lr > 0.01 state=failed")[1]]
     (['digits'], ['lr', 'state'])

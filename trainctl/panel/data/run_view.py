@@ -1,6 +1,6 @@
 """What the page knows of one run: its row, and for an open run page its config, keys, edits and requests.
 
-What is known to change later in a run: the edits of the run that it replays.
+Also the edits that are still to come in a replay.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def edits_ahead(log: Changelog, cwd: Any, now: int | None, masking: Masking) -> 
         replay = read_replay(Path(str(cwd or ".")) / Path(source).expanduser())
         left = plan(log, "", replay, source, mode=mode).left
     except (ChangelogError, OSError, RuntimeError):
-        return []  # moved away since: the run has read it, the page can't
+        return []  # moved since: the run has read it, the page cannot
     return [
         Ahead(one.step, masking.values(one.edit.values), source)
         for one in left
@@ -118,7 +118,7 @@ class RunView:
 
 
 class RunFiles:
-    """Reads one run's files again only when they have changed; shared by all browsers, used by one thread at a time."""
+    """Reads one run's files again only after they have changed; shared by all browsers, one thread at a time."""
 
     def __init__(self, run: RunDir) -> None:
         self.run = run
@@ -180,11 +180,11 @@ class RunFiles:
             self._sketched = row if self.sketch.is_read else None
 
     def forget_sketch(self) -> None:
-        """Let go of what only a page with many runs needs."""
+        """Free what only a page of many runs needs."""
         self.sketch, self._sketched = Curves(self.run, SKETCH_POINTS), None
 
     def forget(self) -> None:
-        """Let go of what only an open page needs."""
+        """Free what only an open page needs."""
         self.curves = Curves(self.run)
         self._view = self._view_signature = None
 
@@ -195,7 +195,7 @@ def _view_of(row: RunRow) -> RunView:
         return read_view(row, events.read_events(row.summary.run))
     except TrainctlError as error:
         return RunView(row, problem=f"the values cannot be shown: {error}")
-    except Exception as error:  # a file of a kind that nobody thought of must not end the page
+    except Exception as error:  # no unforeseen kind of file may end the page
         log.exception("%s could not be read", row.summary.run.path)
         return RunView(row, problem=f"the values cannot be shown: {type(error).__name__}: {error}"[:300])
 
@@ -250,7 +250,7 @@ def _known(controls: Any, masking: Masking, now: Mapping[str, Any]) -> dict[str,
 
 
 def _mappings(records: Any) -> dict[str, dict[str, Any]]:
-    """Return what is a mapping, or nothing, of a mapping that anybody may have written."""
+    """Return the values that are mappings; the file is outside input."""
     found = records.items() if isinstance(records, dict) else ()
     return {str(name): record or {} for name, record in found if isinstance(record, dict | None)}
 
@@ -283,7 +283,7 @@ def value_at(config: Any, key: str) -> Any:
 
 
 def signature(*paths: Path) -> Signature:
-    """Return what tells whether files have changed: inode, size and time of change of each, None for a missing one."""
+    """Return inode, size and modification time of each file, None for a missing one, to tell whether any changed."""
     found: list[tuple[int, int, int] | None] = []
     for path in paths:
         try:

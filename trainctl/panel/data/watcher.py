@@ -1,6 +1,6 @@
-"""The one reader of run files in the server: a thread that looks while somebody watches, one cache for all.
+"""The server's only reader of run files: one thread, which reads while a page is open, and one cache for all pages.
 
-Finding the runs below a root again and again: only directories that have changed are listed.
+It keeps finding the runs below a root, and lists only the directories that have changed.
 """
 
 from __future__ import annotations
@@ -18,17 +18,16 @@ from trainctl.examine.examiner import Examiner
 from trainctl.examine.row import Row
 from trainctl.panel.data.curves import Curves
 from trainctl.panel.data.run_view import RunFiles, RunRow, RunView
-from trainctl.rundir.finding import Listed, list_at, search
-from trainctl.rundir.paths import RunDir
+from trainctl.rundir.paths import Listed, RunDir, list_at, search
 from trainctl.rundir.sweep import Memory, read_memory
 
 SETTLED_S = 2.0  # a directory changed less long ago may change again within one tick of its file system's clock
 
 
 class Search:
-    """Finds what `find_runs` finds, in its order; a run costs nothing again, a directory of runs one `stat`.
+    """Finds what `find_runs` finds, in its order. Again, a run costs nothing, and a directory one `stat`.
 
-    What is added to a directory or removed from it changes that directory's own time, and a run dir stays one.
+    Adding to a directory or removing from it changes that directory's time, and a run dir remains one.
 
     Attributes:
         passed_over: the directories that may not be read, and those that were too many to be looked into.
@@ -72,14 +71,14 @@ log = logging.getLogger("trainctl.panel")
 
 LOOK_S = 0.2  # between two looks at runs whose page is open
 ROWS_S = 1.0  # between two looks at all runs, while a table of them is open
-ROWS_WAIT_S = 0.3  # that a page that opens waits for rows, where nobody had asked for a while
-PIECE = 50  # runs that are read at once; whoever asks for one run waits for no more than these
-EXAMINED_S = 5.0  # that what an examiner knows may be old before it is read anew for whoever asks
+ROWS_WAIT_S = 0.3  # a page that opens waits this long for rows, if none were read for a while
+PIECE = 50  # runs read under one lock: a request for one run waits no longer
+EXAMINED_S = 5.0  # age beyond which an examiner's rows are read again
 SCAN_S = 2.0  # between two searches for new runs
 
 
 class Watcher:
-    """Knows the runs below a root by name and what their open pages show.
+    """Knows the runs below a root by name, and what their open pages show.
 
     Runs are known by their path below the root, and only those that a search has found: a name from a URL is looked up,
     never made into a path, so no name leads anywhere else. Searches follow no links.
@@ -107,7 +106,7 @@ class Watcher:
         self._thread = threading.Thread(target=self._look_on, name="trainctl-watcher", daemon=True)
 
     def start(self) -> None:
-        """Read all rows once, so that the first page need not wait for them; then nothing while nobody watches."""
+        """Read all rows once, so that the first page need not wait for them; then nothing while no page is open."""
         self._thread.start()
 
     def close(self) -> None:
@@ -128,7 +127,7 @@ class Watcher:
         return self._rows
 
     def fresh_rows(self) -> dict[str, RunRow]:
-        """Return the rows as they are now for a page that opens; of very many runs those that are read in a moment."""
+        """Return up-to-date rows for a page that opens; of very many runs, those that can be read in a moment."""
         if time.monotonic() - self._listed >= ROWS_S and self._thread.is_alive():
             self._has_listed.clear()
             self._wants_rows = True
@@ -261,7 +260,7 @@ class Watcher:
     def _try(look: Callable[[], None]) -> None:
         try:
             look()
-        except Exception:  # a file of a kind that nobody thought of must not end the watch for all others
+        except Exception:  # no unforeseen kind of file may end the watch for all others
             log.exception("looking at the runs failed")
 
     def _look(self) -> None:
@@ -283,7 +282,7 @@ class Watcher:
                 run.look_at_sketch()
 
     def _list(self) -> None:
-        """Read all runs, some at a time; what was never read before can be seen as soon as it is read."""
+        """Read all runs, some at a time; new rows are visible as soon as they are read."""
         self._scan()
         runs, rows = self._runs, dict[str, RunRow]()
         names = list(runs)

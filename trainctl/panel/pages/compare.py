@@ -8,14 +8,13 @@ from typing import Any
 import panel
 import panel_material_ui as pmui
 
-from trainctl.panel.data.diff import config_difference, difference_table, edits_by_step
 from trainctl.panel.data.run_index import RunIndex
 from trainctl.panel.data.watcher import Watcher
 from trainctl.panel.html import chip, html, run_link
-from trainctl.panel.pages.link import argument, names, remember, written
-from trainctl.panel.pages.session import tick_while_open
-from trainctl.panel.pages.sweep import MOST_COMPARED, card_settings, remember_cards
+from trainctl.panel.pages.session import argument, names, remember, tick_while_open, written
+from trainctl.panel.pages.sweep import MOST_COMPARED
 from trainctl.panel.pages.theme import STYLE, frame
+from trainctl.panel.widgets.config import config_difference, difference_table, edits_by_step
 from trainctl.panel.widgets.pending import set_object
 from trainctl.panel.widgets.run_curves import RunCurves
 from trainctl.panel.widgets.run_table import cell
@@ -52,7 +51,7 @@ class Compare:
             sizing_mode="stretch_width",
         )
         self._facts, self._config, self._edits = _pane(), _pane(), _pane()
-        self._curves = RunCurves(watcher, stack, card_settings(), "run", remember_cards, height_of_all=True)
+        self._curves = RunCurves(watcher, stack, "run", height_of_all=True)
         self._choice.param.watch(lambda _event: self._other(), ["value"])
         main = [self._choice, self._facts, self._curves.view, self._config, self._edits]
         self.page = frame("trainctl · compare", main, "./")
@@ -88,7 +87,7 @@ class Compare:
 
 
 def facts_table(index: RunIndex, runs: list[str]) -> str:
-    """Write a table with a column for each run: state, how far it is, what came out, its last metrics."""
+    """Write a table with a column for each run: state, progress, result, last metrics."""
     shown = [
         "step",
         *(name for name in index.columns if name.split(".")[0] == "result"),

@@ -22,7 +22,7 @@ ALL = "all runs"
 class InlineApp(panel.viewable.Viewer):  # type: ignore[misc]  # Panel is untyped
     """The runs of a directory and, once one is chosen, its page.
 
-    Who has the notebook's kernel may edit, as on the command line. Where others see it too, in an app that is served,
+    Whoever has the notebook's kernel may edit, as on the command line. In an app that is served to others
     it only shows, unless `may_edit` says otherwise: nothing there tells one person from another.
     """
 
@@ -38,7 +38,7 @@ class InlineApp(panel.viewable.Viewer):  # type: ignore[misc]  # Panel is untype
             [Control("run", "choice", "run", width=400)], lambda: self.show(self._choice.text("run")), margin=(8, 12)
         )
         self._choice.show("run", options=names, value=ALL)
-        # of Panel: in one of Material, plots that take the place of other plots are measured before they are there
+        # Panel's own: in Material's, plots that replace other plots are measured too early
         self._body = panel.Column(sizing_mode="stretch_width", margin=0)
         self._view = pmui.Column(self._choice.view, self._body, sizing_mode="stretch_width")
         self.show(ALL)
@@ -85,5 +85,5 @@ def panel_app(directory: str | Path = "outputs", *, may_edit: bool | None = None
     root = Path(os.path.abspath(directory))
     if not root.is_dir():
         raise RunDirError(f"{str(directory)!r} is not a directory; name the one that holds your runs, such as outputs")
-    panel.extension("tabulator", notifications=False, sizing_mode=None)
+    panel.extension(notifications=False, sizing_mode=None)
     return InlineApp(root, may_edit=may_edit)

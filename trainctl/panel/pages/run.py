@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
@@ -10,22 +11,27 @@ import panel_material_ui as pmui
 
 from trainctl.panel.data.curves import Curves
 from trainctl.panel.data.run_view import RunView
-from trainctl.panel.data.usage import Usage
 from trainctl.panel.data.watcher import Watcher
-from trainctl.panel.pages.run_tabs import RunTabs
 from trainctl.panel.pages.session import may_ask, tick_while_open
-from trainctl.panel.pages.theme import REST, STYLE, frame, message
+from trainctl.panel.pages.theme import REST, STYLE, frame, message, tabs
 from trainctl.panel.widgets import summary
 from trainctl.panel.widgets.actions import ActionBar, label_of
+from trainctl.panel.widgets.config import ConfigTab, ProvenanceTab
 from trainctl.panel.widgets.edits import ChangeTable, EditRow
+from trainctl.panel.widgets.files import FilesTab
 from trainctl.panel.widgets.form import Form
-from trainctl.panel.widgets.log_tail import LogTail
+from trainctl.panel.widgets.log import LogTab, LogTail
 from trainctl.panel.widgets.pending import PendingBar, set_object, set_params
 from trainctl.panel.widgets.plots import Plots
 from trainctl.panel.widgets.requests import Asking, SentRequest
+from trainctl.panel.widgets.summary import Usage
 
 TICK_MS = 250
+FIRST = "run"
+OTHERS = ("config", "overrides", "log", "files")  # tabs
 SLOW_TICKS = 4  # numbers, plots and tabs follow once a second; answers at once
+
+Look = Callable[[RunView], None]
 
 
 def run_page(watcher: Watcher) -> pmui.Page:
@@ -57,7 +63,7 @@ class RunPage:
         self._bar = PendingBar(self._apply, self._discard)
         self._actions = ActionBar(view, self._do)
         self._answers = _pane("", visible=False)
-        self._changes = ChangeTable(view, self._take_back)
+        self._changes = ChangeTable(self._take_back)
         self._plots = Plots(view, self._curves)
         self._tail = LogTail()
         self._tabs = self._with_tabs()
@@ -100,7 +106,7 @@ class RunPage:
         self._tail.look(view)
 
     def _change(self) -> None:
-        """Follow the person: the answers to what was asked before go when something new is begun."""
+        """Follow the person: earlier answers disappear when a new change is begun."""
         self._asking.clear()
         self._update()
 
@@ -116,7 +122,7 @@ class RunPage:
         self._update()
 
     def _apply(self) -> None:
-        """File one request with all changes; they are checked again, since the run may have gone on."""
+        """File one request with all changes, checked again because the run may have moved on."""
         found = self._form.changes()
         self._bar.show(found)
         texts = {change.key: change.new for change in found}
@@ -134,7 +140,7 @@ class RunPage:
         self._update()
 
     def _take_back(self, line: EditRow) -> None:
-        """Ask for the undo of an edit, or for the end of a request that waits."""
+        """Ask for the undo of an edit, or cancel a waiting request."""
         self._asking.clear()
         note, force = self._bar.note, self._bar.force
         if line.waiting is not None:
@@ -177,7 +183,7 @@ class RunPage:
         self._changes.follow(view, may_undo=self._is_open, may_ask=self._asking.may_ask)
 
     def _let_go(self, asked: SentRequest) -> None:
-        """Let the form go on from the run's values once it has taken what was asked, or has it waiting."""
+        """Reset the form to the run's values once the run has taken the request, or has put it on its waiting list."""
         if asked.is_applied or asked.waits:
             self._form.accept(self._view, asked.texts)
             if asked.texts:
@@ -188,3 +194,45 @@ class RunPage:
 
 def _pane(text: str, *, visible: bool = True) -> Any:
     return panel.pane.HTML(text, stylesheets=[STYLE], sizing_mode="stretch_width", margin=(4, 12), visible=visible)
+
+
+class RunTabs:
+    """The tabs of the page. Each but the first is made when it is first shown; a tab out of sight costs nothing.
+
+    Args:
+        body: the first tab.
+        look: brings the first tab up to date.
+        seen: returns the run as it was seen last.
+    """
+
+    def __init__(self, watcher: Watcher, name: str, body: Any, look: Look, seen: Callable[[], RunView]) -> None:
+        self._watcher = watcher
+        self._name = name
+        self._seen = seen
+        self._looks: dict[str, Look] = {FIRST: look}
+        self._places = {tab: panel.Column(sizing_mode="stretch_width", margin=0) for tab in OTHERS}
+        self._names = (FIRST, *OTHERS)
+        self.view = tabs(self._names, [body, *self._places.values()])
+        self.view.param.watch(lambda _event: self.look(), ["active"])
+        self.look()  # it is drawn with what is in it
+
+    def look(self) -> None:
+        """Bring the visible tab up to date."""
+        shown, view = self._names[self.view.active], self._seen()
+        if shown not in self._looks:
+            self._looks[shown] = self._make(shown, view)
+        self._looks[shown](view)
+
+    def _make(self, name: str, view: RunView) -> Look:
+        if name == "config":
+            return self._placed(name, made := ConfigTab(self._watcher, self._name, view), made.look)
+        if name == "overrides":
+            return self._placed(name, provenance := ProvenanceTab(), provenance.look)
+        if name == "log":
+            return self._placed(name, log := LogTab(view), log.look)
+        files = FilesTab(view.row.summary.run)
+        return self._placed(name, files, lambda view: files.look(view.masking))
+
+    def _placed(self, name: str, tab: Any, look: Look) -> Look:
+        self._places[name].append(tab.view)
+        return look

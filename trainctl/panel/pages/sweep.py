@@ -1,11 +1,9 @@
-"""The page of a sweep, or of any directory of runs: curves, the table, slots, and what becomes of the chosen runs."""
+"""The page of a sweep, or of any directory of runs: curves, table, slots, and what can be done with chosen runs."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 from contextlib import ExitStack
-from typing import Any
 from urllib.parse import quote
 
 import panel
@@ -14,8 +12,7 @@ import panel_material_ui as pmui
 from trainctl.panel.data.run_view import RunRow
 from trainctl.panel.data.watcher import Watcher
 from trainctl.panel.pages import theme
-from trainctl.panel.pages.link import argument, names, read, remember, written
-from trainctl.panel.pages.session import may_ask, tick_while_open
+from trainctl.panel.pages.session import argument, may_ask, names, remember, tick_while_open, written
 from trainctl.panel.pages.theme import STYLE, frame
 from trainctl.panel.widgets import summary
 from trainctl.panel.widgets.bulk import Bulk
@@ -26,7 +23,6 @@ from trainctl.panel.widgets.run_curves import RunCurves
 from trainctl.panel.widgets.run_table import RunTable, Shown
 
 TICK_MS = 1000
-SMOOTH = 0.6  # at first: of noisy metrics the raw lines stay visible behind
 TABS = ("curves", "parameters", "results")
 MOST_COMPARED = 8
 MOST_IN_LINK = 20
@@ -46,7 +42,7 @@ class Overview:
         self._watcher = watcher
         self._rows: dict[str, RunRow] = watcher.fresh_rows()
         self._heads = panel.pane.HTML("", stylesheets=[STYLE], sizing_mode="stretch_width", margin=(4, 12, 0, 12))
-        self._curves = RunCurves(watcher, stack, card_settings(), argument("by"), remember_cards)
+        self._curves = RunCurves(watcher, stack, argument("by"))
         self._table = RunTable(watcher, stack, shown_by_link(), self._was_set, self._chose)
         self._bulk = Bulk(watcher, may_ask=may_ask())
         self._results: ResultsPane | None = None
@@ -86,7 +82,7 @@ class Overview:
         if shown == "curves":
             self._curves.look(self._table.index, self._table.found)
         elif shown == "results":
-            if self._results is None:  # made when it is asked for; a plot could not be: it would be drawn too early
+            if self._results is None:  # made on demand; a plot could not be: it would be drawn too early
                 self._results = ResultsPane()
                 self._results_place.append(self._results.view)
             self._results.look(self._rows)
@@ -112,37 +108,14 @@ class Overview:
 
 
 def shown_by_link() -> Shown:
-    """Return what the link says of the table."""
+    """Return the settings of the table from the link."""
     sort = argument("sort")
     said = {name: argument(name) for name in ("filter", "state", "group", "curve")}
     return Shown(sort=sort.removeprefix("-"), is_down=sort.startswith("-"), **said)
 
 
-def card_settings() -> dict[str, Any]:
-    """Return what the link says of the cards."""
-    found: dict[str, Any] = {"log": names("log"), "filter": argument("metrics")}
-    for name, default, most in (
-        ("smooth", SMOOTH, 0.99),
-        ("height", 0, 5000),
-        ("logx", False, True),
-        ("outliers", False, True),
-    ):
-        with contextlib.suppress(ValueError):
-            found[name] = min(max(read(argument(name), default), type(default)(0)), most) if argument(name) else default
-    return found
-
-
-def remember_cards(changed: dict[str, Any]) -> None:
-    """Write into the link what was set of the cards; what is as at first is left out."""
-    named = {"metrics" if name == "filter" else name: value for name, value in changed.items()}
-    kept = {name: written(value)[:500] if value else None for name, value in named.items()}
-    if "smooth" in named:
-        kept["smooth"] = None if named["smooth"] == SMOOTH else written(named["smooth"])
-    remember(**kept)
-
-
 def remember_relations(outcome: str, key: str) -> None:
-    """Write into the link what was asked about parameters."""
+    """Write the choices of the parameters tab into the link."""
     remember(outcome=outcome or None, parameter=key or None)
 
 

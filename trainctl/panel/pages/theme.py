@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import panel
 import panel_material_ui as pmui
 
 from trainctl.panel.html import html, link
-from trainctl.panel.pages import connection
-from trainctl.panel.pages.link import argument, remember
-from trainctl.panel.pages.session import show_failures
-from trainctl.panel.server._bokeh import edit_readonly, unfollowed_busy
+from trainctl.panel.pages.session import argument, remember, show_failures
+from trainctl.panel.server._bokeh import edit_readonly, extended_template, unfollowed_busy
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+
 
 ALL_RUNS = "All runs"
 
@@ -36,11 +39,11 @@ SECTION = {
     "& .MuiCardContent-root": {"padding": "4px !important"},
 }
 
-# beside something that takes the rest of the line
+# next to something that takes the rest of the line
 ASIDE = {"flex": "0 1 auto", "width": "auto", "max-width": "100%", "min-width": "0"}
 REST = {"flex": "1 1 300px", "width": "auto", "min-width": "0", "max-width": "100%"}
 
-# narrow, so that all tabs are on a small screen
+# narrow, so that all tabs fit a small screen
 _TABS = {"& .MuiTab-root": {"minWidth": "56px", "padding": "8px 12px"}}
 
 STATE_COLORS = {
@@ -51,7 +54,7 @@ STATE_COLORS = {
     **dict.fromkeys(("interrupted", "stopped", "paused"), "#a05a00"),
 }
 
-# beside a log: a name above a state, on a ground that tells which is chosen
+# beside a log: a name above a state; the background shows which is chosen
 LOG_BUTTON = {
     "display": "block",
     "textAlign": "left",
@@ -65,10 +68,10 @@ LOG_BUTTON = {
     "&::first-line": {"fontWeight": 700},
 }
 
-# inherited by shadow roots nowhere: every part that is drawn by us is given it
+# shadow roots do not inherit it: every component is given it
 BASE = Path(__file__).with_name("base.css").read_text()
 
-# and every pane that shows HTML of ours this
+# and every pane of HTML is given this
 STYLE = (
     BASE
     + """
@@ -104,9 +107,20 @@ h2.head { font-size: var(--text); margin: 8px 0; }
     + "".join(f".chip.{state} {{ background: {color}; }}\n" for state, color in STATE_COLORS.items())
 )
 
+# of the page itself, outside of all parts: what `connection.js` shows
+_HEAD_STYLE = """
+html[data-dark] body { background: #121212; color-scheme: dark; }
+#trainctl-lost, #trainctl-late { position: fixed; left: 0; right: 0; bottom: 0; z-index: 99999; padding: 8px 16px;
+  background: #8a1c1c; color: #fff; font: 13px/1.45 sans-serif; }
+#trainctl-late { background: #f5d76e; color: #222; z-index: 99997; }
+#trainctl-late button { margin-left: 12px; font: inherit; }
+html[data-lost] body::after { content: ""; position: fixed; inset: 0; z-index: 99998; pointer-events: none;
+  background: #8887; backdrop-filter: grayscale(1); }
+"""
+
 
 def tabs(names: Sequence[str], parts: Sequence[Any], key: str = "tab") -> pmui.Tabs:
-    """Return parts as tabs. Which is open stands in the page's address, under `key`; the first one is not mentioned."""
+    """Return parts as tabs. The address names the open one under `key`, unless it is the first."""
     wanted = argument(key)
     active = names.index(wanted) if wanted in names else 0
     made = pmui.Tabs(*zip(names, parts, strict=True), active=active, sx=_TABS, sizing_mode="stretch_width", margin=0)
@@ -134,7 +148,7 @@ def frame(title: str, main: list[Any], up: str | None = None) -> pmui.Page:
             busy_indicator=None,
             dark_theme=argument("theme") == "dark",
             site_url="#",
-            template=connection.template(),
+            template=_template(),
         )
         with edit_readonly(page):
             page.busy = False
@@ -145,3 +159,19 @@ def message(text: str, up: str) -> pmui.Page:
     """Return a page that says one sentence and leads to the page of all runs."""
     said = f"<p>{html(text)} {link(up, ALL_RUNS)}</p>"
     return frame("trainctl", [panel.pane.HTML(said, stylesheets=[STYLE], margin=16)])
+
+
+@cache
+def _template() -> Template:
+    """Return Panel's page template with `connection.js` in its head: what an open page does whatever its server does.
+
+    It says within 3 s that its server does not answer, disables the page, reconnects, and keeps theme and scroll.
+    """
+    script = Path(__file__).with_name("connection.js").read_text(encoding="utf-8")
+    return extended_template(
+        "{% extends base %}{% block preamble %}{% raw %}<style>"
+        + _HEAD_STYLE
+        + "</style><script>"
+        + script
+        + "</script>{% endraw %}{{ super() }}{% endblock %}"
+    )

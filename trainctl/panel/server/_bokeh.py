@@ -1,6 +1,6 @@
-"""The only file that uses names of Panel, Bokeh and Tornado which their documentation does not promise.
+"""The only file that uses undocumented names of Panel, Bokeh and Tornado.
 
-Each has a test that says what is expected of it; the versions that are allowed stand in `pyproject.toml`.
+Each name has a contract test; `pyproject.toml` gives the allowed versions.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ MAX_MESSAGE = 4 * 2**20
 
 
 def application_of(pages: Mapping[str, Callable[[], None]], prefix: str, headers: list[str]) -> BokehTornado:
-    """Return Bokeh's application. Sessions are signed, and hold of a request what these headers say and no cookie.
+    """Return Bokeh's application. Sessions are signed; of a request they keep only the given headers, and no cookie.
 
     It takes a websocket from wherever it comes: the gate before it knows the page's own sites.
 
@@ -84,7 +84,7 @@ def is_open(application: BokehTornado, within_ms: int) -> bool:
 
 @contextmanager
 def unfollowed_busy() -> Iterator[None]:
-    """Let the components that are made in the context not follow whether the whole process is busy.
+    """Keep components made in the context from following the process-wide busy state.
 
     They would be kept for as long as the process lives, and redrawn at every update of any session.
     """
@@ -100,11 +100,11 @@ def _followers_of_busy() -> list[Any]:
 
 
 def extended_template(text: str) -> Template:
-    """Return a template in which `base` is Panel's own of a page."""
+    """Return a template in which `base` is Panel's own page template."""
     made: Template = BASE_TEMPLATE.environment.from_string(text, globals={"base": BASE_TEMPLATE})
     return made
 
 
 def tell(component: panel.custom.ReactiveESM, message: object) -> None:
-    """Send something to a component of ours in the browsers that show it; it comes as `msg:custom`, in order."""
+    """Send a message to a component in the browsers that show it; it arrives as `msg:custom`, in order."""
     component._send_msg(message)

@@ -8,7 +8,7 @@ import os
 import signal
 import ssl
 import webbrowser
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,28 +22,28 @@ from trainctl.panel.auth.gate import Gate, prove
 from trainctl.panel.auth.password import Credentials
 from trainctl.panel.auth.proxy import Proxy
 from trainctl.panel.data.watcher import Watcher
-from trainctl.panel.pages.routes import pages_of
+from trainctl.panel.pages.compare import compare_page
+from trainctl.panel.pages.run import run_page
 from trainctl.panel.pages.session import failed
+from trainctl.panel.pages.sweep import overview_page
 from trainctl.panel.server._bokeh import BaseServer, application_of, is_open
-from trainctl.panel.server.browser import way_to
-from trainctl.panel.server.connections import BoundedServer, Listener
 from trainctl.panel.server.lifetime import Lifetime, step_back_as_session
-from trainctl.panel.server.server_log import log_handler
+from trainctl.panel.server.limits import BoundedServer, Listener, log_handler
 from trainctl.panel.server.state import PanelDir
 
 log = logging.getLogger("trainctl.panel")
 
 MAX_BODY = 2**20
 MAX_HEADER = 32 * 2**10
-RELOAD_MS = 15_000  # for a page to come back; Bokeh keeps its session as long
+RELOAD_MS = 15_000  # for a page to reconnect; Bokeh keeps its session as long
 
 
 def run(start: Mapping[str, Any]) -> int:
-    """Serve until the page is not used any more. `start` is what `trainctl.panel.server.handle` handed over."""
-    os.umask(0o077)  # for the log, which is begun again when it is long
+    """Serve until the page is no longer used. `start` comes from `trainctl.panel.server.launch`."""
+    os.umask(0o077)  # for the log files that are started later
     logging.basicConfig(level=logging.WARNING, handlers=[log_handler(PanelDir(Path(start["root"])).log)])
     logging.getLogger("trainctl").setLevel(logging.INFO)
-    logging.getLogger("bokeh.server.views.ws").setLevel(logging.ERROR)  # a browser that has left is no news
+    logging.getLogger("bokeh.server.views.ws").setLevel(logging.ERROR)  # browsers leave all the time
     asyncio.run(_serve(start))
     log.info("ended")
     return 0
@@ -58,7 +58,7 @@ async def _serve(start: Mapping[str, Any]) -> None:
         loop.add_signal_handler(number, stopped.set)
     loop.set_exception_handler(_pass_over_closed)
     watcher = Watcher(place.root)
-    panel.extension("tabulator", notifications=False, exception_handler=failed)
+    panel.extension(notifications=False, exception_handler=failed)
     application = application_of(pages_of(watcher), access.prefix, [ROLE_HEADER, WHO_HEADER])
     gate = Gate(application, access)
     await prove(gate, access)
@@ -79,7 +79,7 @@ async def _serve(start: Mapping[str, Any]) -> None:
     step_back_as_session()
     log.info("serving %s", place.root)
     if start["open"]:
-        await loop.run_in_executor(None, open_browser, place, start["url"])
+        await loop.run_in_executor(None, webbrowser.open, place.write_opener(start["url"]))
     await stopped.wait()
     watcher.close()
     server.stop()
@@ -103,11 +103,26 @@ def _tls(start: Mapping[str, Any]) -> ssl.SSLContext | None:
 
 
 def _pass_over_closed(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Report what went wrong in the loop, except that a browser left while something was being sent to it."""
+    """Report errors of the event loop, other than a browser leaving while it is being sent something."""
     if not isinstance(context.get("exception"), WebSocketClosedError):
         loop.default_exception_handler(context)
 
 
-def open_browser(place: PanelDir, url: str) -> None:
-    """Show the page in a browser."""
-    webbrowser.open(way_to(place, url))
+def pages_of(watcher: Watcher) -> dict[str, Callable[[], None]]:
+    """Return the pages by route. A run's name may hold slashes; in a URL they are `%2F`, so it is one part of it."""
+
+    def overview() -> None:
+        _serve_document(overview_page(watcher))
+
+    def run() -> None:
+        _serve_document(run_page(watcher))
+
+    def compare() -> None:
+        _serve_document(compare_page(watcher))
+
+    return {"/": overview, "/compare": compare, r"/run/(?P<name>[^/]+)": run}
+
+
+def _serve_document(page: Any) -> None:
+    """Put a page into the session's document under its own title."""
+    page.server_doc(panel.state.curdoc, title=page.title, location=True)

@@ -1,4 +1,4 @@
-"""The page's server as seen from outside: start or find it, use it, give it up. Light: nothing here loads panel.
+"""The page's server as seen from outside: start or find it, use it, release it. Light: nothing here loads Panel.
 
 Every user of a root's page (a sweep, a plain run, `trainctl panel`) holds `panel.lock` shared; the server holds
 `server.lock` and ends by itself `keep_min` minutes after the last user, once no page is open. So neither a killed
@@ -14,22 +14,22 @@ import logging
 import os
 import socket
 import subprocess
+import sys
 import threading
 import time
 import weakref
 from pathlib import Path
 
 from trainctl.config.settings import PanelSettings
-from trainctl.panel.server.browser import open_apart
 from trainctl.panel.server.launch import Listening, start
-from trainctl.panel.server.shutdown import end_unused, is_server
+from trainctl.panel.server.lifetime import end_unused, is_server
 from trainctl.panel.server.state import PanelDir, ServerRecord
 from trainctl.rundir.lock import is_locked
 
 log = logging.getLogger("trainctl")
 
-# How long another start that is under way, or a server that looks for users, may hold us up: usually microseconds, but
-# both may be kept from going on by a busy machine, the server above all, as it has stepped back.
+# How long to wait for another start in progress, or for a server that checks for users: usually microseconds, but a
+# busy machine may hold up both, the server above all because of its low priority.
 PATIENCE_S = 15.0
 
 # servers that this process started: kept, so that a dead one is reaped at the next call and not left a zombie
@@ -63,17 +63,17 @@ class PanelHandle:
 
     @property
     def is_used(self) -> bool:
-        """Whether the page has not been given up."""
+        """Whether the page has not been released."""
         return self._use is not None
 
     def failure(self) -> str | None:
-        """Tell in one sentence that the server that we started has ended too early; None if it has not."""
+        """Say in one sentence that the server started here has ended early; None if it has not."""
         if self._child is None or self._child.poll() is None or self._use is None:
             return None
         return f"{self.why_ended()}; its log is {self.log}"
 
     def why_ended(self) -> str:
-        """Say of a server that has ended what is known of its end."""
+        """Say how a server ended, as far as is known."""
         code = self._child.poll() if self._child is not None else None
         return "the page's server has ended" + ("" if code is None else f" (exit code {code})")
 
@@ -98,7 +98,7 @@ class PanelHandle:
             return True
 
     def close(self) -> None:
-        """Give up our use; the server stays for as long as it was asked to. Says if it had failed."""
+        """Release the page; the server stays for as long as it was asked to. Warn if it had failed."""
         with self._lock:
             if self._use is None:
                 return
@@ -109,7 +109,7 @@ class PanelHandle:
             self.forget()
 
     def end(self) -> bool:
-        """Give up our use and end the server, if we have started it, nobody else uses it, and no run asked it to stay.
+        """Release the page; end the server if it was started here, nobody else uses it, and no run asked it to stay.
 
         Says whether it is gone.
         """
@@ -120,7 +120,7 @@ class PanelHandle:
         return end_unused(self.place, record)
 
     def forget(self) -> None:
-        """Close our copy of the lock without unlocking what a parent process may share."""
+        """Close this process's copy of the lock without unlocking what a parent process may share."""
         self._lock = threading.Lock()  # a forked worker has no guard that could give it back
         if self._use is not None:
             os.close(self._use)
@@ -180,14 +180,14 @@ def url_of(path: Path, *, token: bool = False) -> str | None:
 
 
 def _end_unwanted(place: PanelDir, listening: Listening) -> None:
-    """End a server that an earlier run has left behind and that is not as this one asks for."""
+    """End a server left behind by an earlier run whose settings differ from those wanted now."""
     record = find(place.root)
     if record is not None and record.host == socket.gethostname() and record.asked != listening.sealed(record.url):
         end_unused(place, record)
 
 
 def _use(place: PanelDir, listening: Listening, *, opens: bool) -> PanelHandle:
-    """Take our share of the users' lock first: from then on no server of this root ends."""
+    """Take a share of the users' lock first: from then on no server of this root ends."""
     place.create()
     use = place.lock(place.users_lock, fcntl.LOCK_SH, patience_s=PATIENCE_S)
     if use is None:
@@ -206,10 +206,22 @@ def _started_or_running(
     if started is None:
         record = _running(place, listening)
         if opens:
-            _children.append(open_apart(place, record.url))
+            _children.append(_open_browser(place, record.url))
         return record, None
     _children.append(started[1])
     return started
+
+
+def _open_browser(place: PanelDir, url: str) -> subprocess.Popen[bytes]:
+    """Open a browser from another process: some browsers do not return, or write on the terminal."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "webbrowser", place.write_opener(url)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        cwd=place.path,
+        start_new_session=True,
+    )
 
 
 def _running(place: PanelDir, listening: Listening) -> ServerRecord:

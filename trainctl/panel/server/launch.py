@@ -24,13 +24,15 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from trainctl import __version__
-from trainctl.attempt.process_limit import why_no_process
+from trainctl.attempt.host import why_no_process
 from trainctl.config.settings import PanelSettings
 from trainctl.errors import RunDirError, SettingError
 from trainctl.panel.auth.front import FRONT_ALONE, PORT, Front
 from trainctl.panel.auth.password import PASSWORD, USER, Credentials
 from trainctl.panel.auth.proxy import Proxy
 from trainctl.panel.server.state import PanelDir, ServerRecord
+
+_BACKLOG = 4096  # connections that wait for the server; beyond, a client retries after a second
 
 
 def listening_address(address: str, *, has_login: bool = False) -> str:
@@ -89,20 +91,22 @@ def certificate_of(settings: PanelSettings) -> dict[str, str] | None:
 
 
 def ways_from_elsewhere(settings: PanelSettings, url: str) -> list[str]:
-    """Return lines that say how a page is seen through the proxy that the settings name, JupyterHub, or ssh."""
+    """Return lines that say how to reach the page through the configured proxy, JupyterHub, or ssh."""
     front, lines = Front.of(settings), []
-    if (link := front.public_url(url)) is not None:
-        lines.append(f"through the proxy: {link}")
-    elif (base := os.environ.get("JUPYTERHUB_SERVICE_PREFIX")) is not None:
+    base = os.environ.get("JUPYTERHUB_SERVICE_PREFIX")
+    if base is not None and not front.prefix:
+        needs = "" if front.hosts or front.origins else " (needs trainctl.panel.hosts=[HOST])"
         front = dataclasses.replace(front, prefix=f"{base.rstrip('/')}/proxy/{PORT}")
-        lines.append(f"through JupyterHub (needs trainctl.panel.hosts=[HOST]): {front.public_url(url)}")
+        lines.append(f"through JupyterHub{needs}: {front.public_url(url)}")
+    elif (link := front.public_url(url)) is not None:
+        lines.append(f"through the proxy: {link}")
     if (command := ssh_line(url)) is not None:
         lines.append(f"to see it on the machine you came from: {command}")
     return lines
 
 
 def ssh_line(url: str, environment: dict[str, str] | None = None) -> str | None:
-    """Return the command that brings a page to the machine from which somebody has come by ssh; None without ssh."""
+    """Return the command that forwards the page to the machine of an ssh client; None without ssh."""
     given = dict(os.environ) if environment is None else environment
     parts = urlsplit(url)
     if "SSH_CONNECTION" not in given or parts.hostname not in ("127.0.0.1", "localhost", "::1"):
@@ -112,14 +116,14 @@ def ssh_line(url: str, environment: dict[str, str] | None = None) -> str | None:
     return f"ssh -N -L {parts.port}:{parts.hostname}:{parts.port} {user}@{here[0]}"
 
 
-# A fork while a server is being started, by another thread, would leave its lock and its socket open in a worker.
+# A fork by another thread while a server is being started would leave its lock and socket open in a worker.
 _starting = threading.Lock()
 os.register_at_fork(before=_starting.acquire, after_in_parent=_starting.release, after_in_child=_starting.release)
 
 
 @dataclass(frozen=True, slots=True)
 class Listening:
-    """Where a new server listens, and who may enter besides those who have the link."""
+    """Where a new server listens, and who may enter besides those with the link."""
 
     address: str
     port: int
@@ -144,7 +148,7 @@ class Listening:
 
     @property
     def handed_over(self) -> dict[str, Any]:
-        """What the server's process is told by its standard input."""
+        """What the server's process reads from its standard input."""
         return {
             "names": names_of(self.address),
             "credentials": self.credentials.to_dict() if self.credentials is not None else None,
@@ -154,7 +158,7 @@ class Listening:
         }
 
     def sealed(self, url: str) -> str:
-        """Return what is asked for as a seal that only who knows the link can make: a password is part of it."""
+        """Return the settings as a seal that only a holder of the link can make: a password is part of it."""
         asked: dict[str, Any] = {"version": __version__, "address": self.address, "port": self.port}
         asked["certificate"], asked["front"] = self.certificate, self.front.to_dict()
         asked["login"] = [os.environ.get(USER), os.environ.get(PASSWORD)] if self.credentials is not None else None
@@ -190,7 +194,7 @@ def start(
                 url = _url(listening, listener.getsockname()[1], crashed)
                 told = {"root": str(place.root), "url": url, "socket": listener.fileno(), "lock": lock, "open": opens}
                 told |= listening.handed_over
-                # first by our own pid: who comes while the child is made need not wait for it
+                # first with this pid: nobody has to wait while the child is made
                 seal, keep_min = listening.sealed(url), listening.keep_min
                 of = partial(ServerRecord.of_process, url, keep_min=keep_min, again=again, asked=seal)
                 place.write_record(of(os.getpid()))
@@ -214,7 +218,7 @@ def _url(listening: Listening, port: int, crashed: ServerRecord | None) -> str:
 
 
 def _listen_again(crashed: ServerRecord | None, listening: Listening) -> socket.socket:
-    """Listen where a server that was killed has listened, if that is still what is wanted, and possible."""
+    """Listen where a killed server listened, if that is still wanted and possible."""
     if crashed is not None and crashed.host == socket.gethostname() and listening.port == 0:
         with contextlib.suppress(OSError, ValueError):
             return _listen(listening.address, urlsplit(crashed.url).port or 0)
@@ -224,7 +228,7 @@ def _listen_again(crashed: ServerRecord | None, listening: Listening) -> socket.
 def _listen(address: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     try:
-        return socket.create_server((address, port), family=family, backlog=128)
+        return socket.create_server((address, port), family=family, backlog=_BACKLOG)
     except OSError as error:
         raise OSError(f"trainctl.panel.port={port} on {address} cannot be used: {error.strerror or error}") from error
 
@@ -232,8 +236,8 @@ def _listen(address: str, port: int) -> socket.socket:
 def _spawn(
     place: PanelDir, told: dict[str, object], descriptors: tuple[int, ...], *, again: bool
 ) -> subprocess.Popen[bytes]:
-    """Start the server in its own session (Ctrl-C is for the trainer); what is secret goes by its standard input."""
-    begin = os.O_APPEND if again else os.O_TRUNC  # why the first one ended may stand there
+    """Start the server in its own session (Ctrl-C is for the trainer); secrets are passed on its standard input."""
+    begin = os.O_APPEND if again else os.O_TRUNC  # it may say why the first one ended
     output = os.open(place.log, os.O_WRONLY | os.O_CREAT | begin | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         child = subprocess.Popen(
@@ -251,7 +255,7 @@ def _spawn(
     finally:
         os.close(output)
     assert child.stdin is not None
-    with contextlib.suppress(BrokenPipeError):  # it died already; failure() will tell
+    with contextlib.suppress(BrokenPipeError):  # it died already; failure() says why
         child.stdin.write(json.dumps(told).encode())
         child.stdin.close()
     return child
@@ -265,7 +269,7 @@ def _environment() -> dict[str, str]:
     paths = [os.path.abspath(path) for path in environment.get("PYTHONPATH", "").split(os.pathsep) if path]
     home = str(Path(__file__).resolve().parents[3])
     if home not in (*paths, *site.getsitepackages(), site.getusersitepackages()):
-        paths.append(home)  # trainctl was found in a way that a fresh interpreter elsewhere would not know
+        paths.append(home)  # a fresh interpreter elsewhere would not find trainctl
     if paths:
         environment["PYTHONPATH"] = os.pathsep.join(paths)
     return {**environment, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}

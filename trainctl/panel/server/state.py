@@ -1,4 +1,4 @@
-"""Where the page's server of one root leaves its files: `<root>/.trainctl/`, readable by its owner only.
+"""The files of one root's page server, in `<root>/.trainctl/`, readable by its owner only.
 
 Where that is not this user's to write (a colleague's runs, a disk that is read only) they are where all programs of the
 user on this machine meet.
@@ -15,9 +15,10 @@ import os
 import socket
 import time
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 
-from trainctl.attempt.host_dir import host_dir
+from trainctl.attempt.host import host_dir
 from trainctl.rundir import files
 from trainctl.rundir.lock import opened, take
 from trainctl.rundir.paths import own_dir
@@ -26,7 +27,7 @@ from trainctl.rundir.status import boot_id, process_started
 
 @dataclass(frozen=True, slots=True)
 class ServerRecord:
-    """What is known of a server that was started; believed only while `server.lock` is held. `url` holds the token.
+    """The record of a started server; valid only while `server.lock` is held. `url` contains the token.
 
     Attributes:
         keep_min: minutes for which it stays after the last run has ended.
@@ -49,9 +50,9 @@ class ServerRecord:
         return cls(url, pid, process_started(pid), boot_id(), socket.gethostname(), keep_min, again, asked)
 
     def is_alive(self) -> bool:
-        """Whether the very process lives: a pid alone may have been given to another since. True on other hosts."""
+        """Whether the recorded process lives: its pid alone may have been reused. True for other hosts."""
         if self.host != socket.gethostname():
-            return True  # its lock is all that can be known from here
+            return True  # only its lock can be seen from here
         if self.pid_started is not None:
             return self.boot_id == boot_id() and process_started(self.pid) == self.pid_started
         try:
@@ -105,7 +106,7 @@ class PanelDir:
         return self.path / "open.html"
 
     def create(self) -> None:
-        """Make the directory, or take the one that is there if it is ours, and close it to others.
+        """Make the directory, or take an existing one of this user, and close it to others.
 
         Raises:
             OSError: it is a link or a file, or cannot be made.
@@ -137,7 +138,7 @@ class PanelDir:
             time.sleep(0.001)
 
     def take(self, path: Path) -> int | None:
-        """Take a flock alone and return its descriptor; None when somebody holds it. Who only looks is waited for."""
+        """Take an exclusive flock and return its descriptor; None if somebody holds it. Mere tests are waited out."""
         descriptor, is_ours = opened(path), False
         try:
             is_ours = take(descriptor)
@@ -156,12 +157,20 @@ class PanelDir:
             file.write(text)
         os.replace(temporary, path)
 
+    def write_opener(self, url: str) -> str:
+        """Write the file that leads a browser to the page, and return its address: command lines are public."""
+        target = escape(url, quote=True)
+        self.write_private(
+            self.opener, f'<!doctype html><meta http-equiv="refresh" content="0;url={target}"><title>trainctl</title>\n'
+        )
+        return self.opener.as_uri()
+
     def write_record(self, record: ServerRecord) -> None:
         """Write what others need to find the server."""
         self.write_private(self.record, json.dumps(dataclasses.asdict(record)))
 
     def read_record(self) -> ServerRecord | None:
-        """Read what `write_record` wrote; None when there is none, it is not one, or somebody else has put it there."""
+        """Read what `write_record` wrote; None if it is missing, invalid, or another user's."""
         try:
             if os.lstat(self.path).st_uid != os.geteuid():
                 return None
@@ -170,7 +179,7 @@ class PanelDir:
             return None
 
     def forget(self) -> None:
-        """Remove what would lead to a server that is gone."""
+        """Remove the files that lead to a server that is gone."""
         for path in (self.record, self.opener):
             with contextlib.suppress(OSError):
                 os.unlink(path)
@@ -183,10 +192,6 @@ def _may_be_ours(own: Path) -> bool:
         above = next(each for each in own.parents if each.exists())
         return os.access(above, os.W_OK | os.X_OK)
     except NotADirectoryError:
-        return True  # a file in the place of the root, which whoever uses the path is told
+        return True  # a file in place of the root; using the path says so
     except OSError:
         return False
-
-
-def _opened(path: Path) -> int:
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)

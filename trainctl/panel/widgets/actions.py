@@ -1,4 +1,4 @@
-"""What can be asked of a run besides edits: pause, resume, checkpoint, evaluate, stop, and the task's own actions."""
+"""Actions of a run besides edits: pause, resume, checkpoint, evaluate, stop, and the task's own."""
 
 from __future__ import annotations
 
@@ -17,14 +17,13 @@ from trainctl.panel.data.run_view import RunView
 from trainctl.panel.html import html
 from trainctl.panel.pages.theme import ASIDE, SECTION, STYLE
 from trainctl.panel.widgets.control_row import Control, Controls
-from trainctl.panel.widgets.field import options_of, reason_of, text_of
-from trainctl.panel.widgets.pending import set_object
+from trainctl.panel.widgets.pending import options_of, reason_of, set_object, text_of
 from trainctl.panel.widgets.requests import outcome_of
 from trainctl.rundir.events import LOOKS, latest
 
 BUILT_IN = ("pause", "resume", "checkpoint", "evaluate", "stop")
 SURE = "Stop now?"
-BUTTON = "the button"  # no argument is called so
+BUTTON = "the button"  # no argument has this name
 
 Do = Callable[[str, dict[str, Any]], None]
 
@@ -49,7 +48,13 @@ class ActionBar:
         own = {name: said for name, said in view.actions.items() if name not in BUILT_IN}
         self._own = {name: OwnAction(name, said, do) for name, said in own.items()}
         self.view = pmui.FlexBox(
-            self._buttons.view, self._told, gap="0px", align_items="center", margin=(0, 12), styles=ASIDE
+            self._buttons.view,
+            self._told,
+            gap="0px",
+            align_items="center",
+            margin=(0, 12),
+            sizing_mode=None,
+            styles=ASIDE,
         )
         self.own = pmui.Card(
             *(action.fields.view for action in self._own.values()),
@@ -63,7 +68,7 @@ class ActionBar:
         self.follow(view, may_ask=False)
 
     def follow(self, view: RunView, *, may_ask: bool) -> None:
-        """Offer what makes sense now."""
+        """Show the buttons that apply now."""
         run = view.row.summary
         is_open = run.is_alive
         for name in self._names:
@@ -88,7 +93,7 @@ def asks_again(buttons: Controls, name: str) -> bool:
 
 
 def told(view: RunView) -> str:
-    """Write as HTML what the loop was last asked for in this attempt, action by action, and what has come of it."""
+    """Write as HTML the last request of each action in this attempt, and its outcome."""
     began = time.time() - (view.row.summary.duration_s or 0)
     last = {event.action: event for event in latest(view.events).values() if event.action in LOOKS and event.t >= began}
     lines = []
@@ -127,7 +132,7 @@ class OwnAction:
         self._update()
 
     def allow(self, is_open: bool) -> None:
-        """Open or close it with the run."""
+        """Enable or disable it with the run."""
         self._is_open = is_open
         for argument in self._keys:
             self.fields.show(argument, disabled=not is_open)

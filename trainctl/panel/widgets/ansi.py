@@ -11,7 +11,7 @@ _OTHERS = re.compile(
     r"\x1b(?:\[[0-?]*[ -/]*[@-ln-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])"  # moves, titles, links
     r"|[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f]"
 )
-# in this order the codes 30 to 37 and 90 to 97; each can be read on white and on near-black
+# the codes 30 to 37 and 90 to 97 in order; each is readable on white and on near-black
 _NAMES = ("k", "r", "g", "y", "b", "m", "c", "w")
 STYLE = """
 .log .r { color: color-mix(in srgb, #d0302a 70%, var(--panel-on-background-color, currentColor)); }
@@ -75,7 +75,7 @@ def _apply(codes: str, state: dict[str, str]) -> None:
         if code == 0:
             state.clear()
         elif code in (38, 48):
-            del numbers[: 4 if numbers[:1] == [2] else 2]  # one of 256 or of all colours: not told apart
+            del numbers[: 4 if numbers[:1] == [2] else 2]  # one of 256 or more colours: not shown
         elif code in (1, 2, 3, 4):
             state[f"style{code}"] = ("bold", "faint", "italic", "under")[code - 1]
         elif 22 <= code <= 24:

@@ -9,11 +9,11 @@ from typing import Any
 import panel
 import panel_material_ui as pmui
 
-from trainctl.panel.auth.rate_limit import Bucket
 from trainctl.panel.data.run_view import RunView
 from trainctl.panel.data.watcher import Watcher
 from trainctl.panel.html import html
 from trainctl.panel.pages.theme import STYLE
+from trainctl.panel.server.limits import Bucket
 from trainctl.panel.widgets.actions import action_button, asks_again
 from trainctl.panel.widgets.control_row import Control, Controls
 from trainctl.panel.widgets.pending import FORCE, NOTE, set_object, set_params
@@ -48,7 +48,7 @@ class Bulk:
         self.view.visible = False
 
     def choose(self, names: Sequence[str]) -> None:
-        """Speak to other runs from now on; what was asked of the earlier ones is still answered."""
+        """Address other runs from now on; earlier requests are still answered."""
         self._names = list(names)[:MAX_RUNS]
         set_params(self.view, visible=bool(names))
         running = self._running()
@@ -66,7 +66,7 @@ class Bulk:
         self.fields.show("stop", hidden=not can_stop and bool(running), label="Stop")
 
     def look(self) -> None:
-        """Take over what the runs have answered."""
+        """Show the runs' answers."""
         for name, asking in self._asked.items():
             view = self._watcher.fresh_view(name)
             if view is not None:
@@ -115,6 +115,6 @@ class Bulk:
         self.look()
 
     def _refuse(self, reason: str) -> None:
-        """Answer a click that asks for nothing: none is passed over in silence."""
+        """Answer a click that cannot be carried out: none is ignored silently."""
         self._asked, self._wrong = {}, f"not asked: {reason}"
         self.look()

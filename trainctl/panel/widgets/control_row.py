@@ -18,7 +18,7 @@ Kind = Literal["text", "choice", "check", "button"]
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """One of the row.
+    """One field or button of the row.
 
     Attributes:
         title: is shown while the pointer is on it.
@@ -89,7 +89,7 @@ class Controls:
         return name in self._controls
 
     def text(self, name: str) -> str:
-        """Return what stands in a field or is chosen, without the blanks around it."""
+        """Return the text of a field or a choice, stripped."""
         return str(self._state[name]["value"]).strip()
 
     def is_on(self, name: str) -> bool:
@@ -97,11 +97,11 @@ class Controls:
         return bool(self._state[name]["value"])
 
     def shown(self, name: str) -> dict[str, Any]:
-        """Return what one shows: `value`, `label`, `options`, `error`, and whether it is `disabled` or `hidden`."""
+        """Return what a control shows: `value`, `label`, `options`, `error`, `disabled`, `hidden`."""
         return dict(self._state[name])
 
     def show(self, name: str, **what: Any) -> None:
-        """Let one show something else; nothing is sent where it shows that already."""
+        """Let a control show something else; nothing is sent if it shows that already."""
         before = self._state[name]
         if not any(before[each] != value for each, value in what.items()):
             return
@@ -110,7 +110,7 @@ class Controls:
         self.view.state = self._state
 
     def _hear(self, said: Any) -> None:
-        """Take what a browser says: anybody may have made it say so, so all of it is looked at."""
+        """Take a browser's message, which is outside input: all of it is checked."""
         if not isinstance(said, dict):
             return
         values, is_other = said.get("values"), False

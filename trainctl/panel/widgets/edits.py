@@ -1,27 +1,24 @@
-"""The table of edits of one run: what changed at which step, by whom, what is ahead, and what was refused and why.
-
-The changelog on a run's page: a table that is patched where it changes, with a button to take an edit back.
-"""
+"""The changelog of a run as a table: what changed when and by whom, what is ahead, and what was refused and why."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import panel
 import panel_material_ui as pmui
+import param
 
 from trainctl.panel.data.run_view import RunView
-from trainctl.panel.html import html
-from trainctl.panel.pages.theme import STYLE
-from trainctl.panel.widgets.runs import TABLE_STYLE, show_frame
+from trainctl.panel.pages.theme import BASE, STYLE
+from trainctl.panel.widgets.pending import set_params
 from trainctl.rundir.edits import applied_edits, merged
 from trainctl.rundir.events import Event, outcome
 from trainctl.rundir.waiting import waiting
-from trainctl.text import one_line
+from trainctl.text import count, one_line
 
 MAX_ROWS = 300
 UNREAD = ", not read"
@@ -49,14 +46,21 @@ class EditRow:
     number: int | None = None
     waiting: tuple[int, str] | None = None
 
+    @property
+    def token(self) -> str | None:
+        """What a button sends to name the edit or request; None where the row has no button."""
+        if self.waiting is not None:
+            return f"request {self.waiting[1]}"
+        return None if self.number is None else f"edit {self.number}"
+
 
 def lines_of(view: RunView) -> list[EditRow]:
-    """Return all rows: what is to come, what waits or was refused, what was applied; the latest first."""
+    """Return all rows, latest first: edits to come, waiting or refused requests, applied edits."""
     return [*reversed(ahead(view)), *reversed(open_requests(view)), *reversed(applied(view))][:MAX_ROWS]
 
 
 def applied(view: RunView) -> list[EditRow]:
-    """Return what the changelog says, the truth of what was applied; who and why come from the answered requests."""
+    """Return the edits of the changelog, the record of what was applied; the answered requests say who and why."""
     if view.changelog is None:
         return []
     lines = []
@@ -72,7 +76,7 @@ def applied(view: RunView) -> list[EditRow]:
 
 
 def open_requests(view: RunView) -> list[EditRow]:
-    """Return the keys of the requests that were refused, or that wait for the run; actions too, done ones as well."""
+    """Return the keys of refused and waiting requests; of actions, those that are done as well."""
     lines = []
     recorded = view.changelog.requests if view.changelog is not None else {}
     held = {one.event.id: one for one in waiting(view.events)} if view.row.summary.is_alive else {}
@@ -107,20 +111,33 @@ def ahead(view: RunView) -> list[EditRow]:
     ]
 
 
-def table(lines: Sequence[EditRow], *, may_undo: bool = False, may_ask: bool = False) -> pd.DataFrame:
-    """Return the cells as text; under `undo` is the button that takes an edit back, or cancels a request."""
-    cells = [_cells(line, may_undo=may_undo, may_ask=may_ask) for line in lines]
-    return pd.DataFrame(cells, columns=list(HEADS), dtype=object)
+def table(lines: Sequence[EditRow], *, may_undo: bool = False, may_ask: bool = False) -> list[dict[str, Any]]:
+    """Return the rows as text; `take` is the button that takes an edit back or cancels a request.
+
+    A row is unread while nobody has read the new value, or the loop has not done what it was asked for.
+    """
+    return [
+        {
+            "cells": _cells(line),
+            "take": _take(line, may_undo=may_undo, may_ask=may_ask),
+            "is_unread": line.status.endswith((UNREAD, UNDONE)),
+        }
+        for line in lines
+    ]
 
 
-def _cells(line: EditRow, *, may_undo: bool, may_ask: bool) -> tuple[object, ...]:
+def _cells(line: EditRow) -> list[str]:
     clock = time.strftime("%H:%M:%S", time.localtime(line.at)) if line.at is not None else ""
-    undo = ""
-    if may_ask and line.waiting is not None:
-        undo = _button("cancel request", line.waiting[0], "✕")
-    elif may_undo and line.number is not None:
-        undo = _button("undo edit", line.number, "↶")
-    return line.step, line.key, line.old, line.new, undo, line.status, line.who, line.note, clock
+    step = "" if line.step is None else count(line.step)
+    return [step, line.key, line.old, line.new, "", line.status, line.who, line.note, clock]
+
+
+def _take(line: EditRow, *, may_undo: bool, may_ask: bool) -> dict[str, str] | None:
+    if line.token is None or not (may_ask if line.waiting is not None else may_undo):
+        return None
+    if line.waiting is not None:
+        return {"token": line.token, "label": f"cancel request {line.waiting[0]}", "sign": "✕"}
+    return {"token": line.token, "label": f"undo edit {line.number}", "sign": "↶"}
 
 
 def _asked(event: Event) -> list[tuple[str, str]]:
@@ -138,61 +155,37 @@ def _who(event: Event) -> str:
     return " ".join(word for word in (event.via, event.who) if word)
 
 
-PAGE_ROWS = 12
+class EditTable(panel.custom.JSComponent):  # type: ignore[misc]  # Panel is untyped
+    """Draws the rows, and sends the token of the one whose button is pressed; see `edits.js`."""
+
+    heads = param.List(list(HEADS))
+    rows = param.List([])
+
+    _esm = Path(__file__).with_name("edits.js").read_text()
 
 
 class ChangeTable:
     """Shows the edits of one run, the latest first.
 
     Args:
-        view: the run.
         take_back: is called with the row whose edit is to be undone, or whose request is to be cancelled.
     """
 
-    def __init__(self, view: RunView, take_back: Callable[[EditRow], None]) -> None:
+    def __init__(self, take_back: Callable[[EditRow], None]) -> None:
         self._take_back = take_back
-        self._lines: list[EditRow] = []
-        self._table = panel.widgets.Tabulator(
-            table([]),
-            disabled=True,
-            selectable=False,
-            show_index=False,
-            layout="fit_data_stretch",
-            theme="simple",
-            pagination="local",
-            page_size=PAGE_ROWS,
-            # hiding the table while it is empty instead disturbs the browser while it is made
-            configuration={"placeholder": "No edits."},
-            formatters={"undo": {"type": "html"}, "status": {"type": "html"}},
-            text_align={"step": "right"},
-            sizing_mode="stretch_width",
-            stylesheets=[TABLE_STYLE],
-            margin=0,
-        )
-        self._table.on_click(self._clicked, column="undo")
+        self._offered: dict[str, EditRow] = {}  # of all times: a browser may lag behind
+        self._table = EditTable(stylesheets=[BASE], sizing_mode="stretch_width", margin=0)
+        self._table.on_msg(lambda event: self._pressed(event.data))
         title = panel.pane.HTML('<h2 class="head">Changelog</h2>', stylesheets=[STYLE], margin=(8, 0, 0, 0))
         self.view = pmui.Column(title, self._table, sizing_mode="stretch_width", margin=(4, 12))
-        self.follow(view, may_undo=False)
 
-    def follow(self, view: RunView, *, may_undo: bool, may_ask: bool = False) -> None:
-        """Show what the run says now; `may_undo` is about edits, `may_ask` about what waits."""
-        self._lines = lines_of(view)
-        new = table(self._lines, may_undo=may_undo, may_ask=may_ask)
-        new["status"] = [_marked(status) for status in new["status"]]
-        show_frame(self._table, new)
+    def follow(self, view: RunView, *, may_undo: bool, may_ask: bool) -> None:
+        """Show what the run says now; `may_undo` is about edits, `may_ask` about requests that wait."""
+        lines = lines_of(view)
+        self._offered |= {line.token: line for line in lines if line.token is not None}
+        set_params(self._table, rows=table(lines, may_undo=may_undo, may_ask=may_ask))
 
-    def _clicked(self, event: Any) -> None:
-        if 0 <= event.row < len(self._lines):
-            line = self._lines[event.row]
-            if line.number is not None or line.waiting is not None:
-                self._take_back(line)
-
-
-def _marked(status: str) -> str:
-    """Return a status as HTML, yellow where nobody has read the new value, or the loop has not done it."""
-    shown = html(status)
-    return f'<span class="unread">{shown}</span>' if status.endswith((UNREAD, UNDONE)) else shown
-
-
-def _button(what: str, number: int, sign: str) -> str:
-    return f'<button type="button" title="{what} {number}" aria-label="{what} {number}">{sign}</button>'
+    def _pressed(self, said: Any) -> None:
+        token = said.get("token") if isinstance(said, dict) else None
+        if isinstance(token, str) and token in self._offered:
+            self._take_back(self._offered[token])

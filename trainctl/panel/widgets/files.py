@@ -1,4 +1,4 @@
-"""The files of a run: what there is, and the beginning of one that is text. Nothing outside the run dir, no links."""
+"""The files of a run, and the beginning of a text file. Nothing outside the run dir, no links."""
 
 from __future__ import annotations
 

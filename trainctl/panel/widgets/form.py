@@ -1,6 +1,6 @@
-"""The form of one run: its keys as a tree of texts, of which the browser makes a widget where one is edited.
+"""The form of one run: its keys as a tree of texts; the browser makes a widget where one is edited.
 
-The browser says what is typed, this side what it means; several edits are asked for in one request.
+The browser says what is typed, this side what it means; several edits make one request.
 """
 
 from __future__ import annotations
@@ -17,8 +17,14 @@ from trainctl.config.controls import Key
 from trainctl.config.keys import join, split
 from trainctl.panel.data.run_view import RunView
 from trainctl.panel.pages.theme import BASE
-from trainctl.panel.widgets.field import MAX_SHOWN, PendingEdit, change_of, options_of, text_of
-from trainctl.panel.widgets.pending import set_params
+from trainctl.panel.widgets.pending import (
+    MAX_SHOWN,
+    PendingEdit,
+    change_of,
+    options_of,
+    set_params,
+    text_of,
+)
 from trainctl.text import number
 
 OWN = "trainctl"
@@ -75,7 +81,7 @@ class Form:
         self._tell()
 
     def accept(self, view: RunView, asked: Mapping[str, str]) -> None:
-        """Let go of the texts that the run has taken; one that was changed since stays."""
+        """Forget the texts that the run has taken; one that was changed since stays."""
         self._take_values(view.values)
         self._typed = {key: text for key, text in self._typed.items() if asked.get(key) != text}
         self._tell()
@@ -112,7 +118,7 @@ class Form:
         return change_of(key, self._typed[key], self._values[key], self._keys)
 
     def _tell(self) -> None:
-        """Tell the browser what it may do, and what is known of each text that was typed."""
+        """Tell the browser what it may do, and what is wrong with each typed text."""
         marks = {}
         for key, text in self._typed.items() if self._is_open else ():
             change = self._change(key)
@@ -120,7 +126,7 @@ class Form:
         set_params(self.view, state={"is_open": self._is_open, "heard": self._heard, "texts": marks})
 
     def _hear(self, said: Any) -> None:
-        """Take what a browser says: anybody may have made it say so, so all of it is looked at."""
+        """Take a browser's message, which is outside input: all of it is checked."""
         if not isinstance(said, dict) or not self._is_open:
             return
         texts = said.get("texts")
@@ -168,7 +174,7 @@ def _lines(node: Any, above: tuple[str, ...], keys: Mapping[str, Key], texts: Ma
 
 
 def _about(spec: Key, text: str) -> dict[str, Any]:
-    """Return what the browser needs to know of a key, without what it need not."""
+    """Return what the browser needs to know of a key, and no more."""
     said: dict[str, Any] = {
         "text": text[:MAX_SHOWN],
         "type": spec.type,

@@ -1,6 +1,6 @@
-"""The end of a log of a run: it follows, can be searched, and keeps its colours. Of a pipeline each command has one.
+"""The end of a run's log: it follows, can be searched, and keeps its colours. Each command of a pipeline has one.
 
-Which log of a run is shown: a button for each command of a pipeline, with its state, and the earlier attempts.
+The choice of log: a button for each command of a pipeline, with its state, and the earlier attempts.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from trainctl.config.masking import Masking
 from trainctl.errors import RunDirError, UnreadableError
 from trainctl.panel.data.run_view import RunView, Signature, signature
 from trainctl.panel.html import html
-from trainctl.panel.pages.link import argument, remember
+from trainctl.panel.pages.session import argument, remember
 from trainctl.panel.pages.theme import LOG_BUTTON, STATE_COLORS, STYLE
 from trainctl.panel.widgets import ansi
 from trainctl.panel.widgets.control_row import Control, Controls
@@ -32,6 +32,8 @@ from trainctl.rundir.summary import Summary
 JOB = "job"
 LATEST = "latest"
 MAX_COMMANDS = 200
+LINES_BESIDE = 12
+BYTES_BESIDE = 8 * 1024
 
 # beside the log, or above it where there is no room for both; a long list of commands scrolls by itself
 _PLACE = {"flex": "1 1 170px", "min-width": "0"}
@@ -45,7 +47,7 @@ _GRID = {
 
 
 class LogChoice:
-    """The log of the command that runs or went wrong, as the run goes on; once a person has chosen one, that one.
+    """The log of the command that runs or failed, as the run goes on, until a person chooses another.
 
     A run without commands has its own log and nothing to choose.
     """
@@ -53,7 +55,7 @@ class LogChoice:
     def __init__(self, run: Summary, on_change: Callable[[], None]) -> None:
         self._run = run.run
         self._on_change = on_change
-        self._link = argument("log")  # what the URL asks for, until the run has such a log
+        self._link = argument("log")  # the URL's choice, until the run has such a log
         self._is_by_hand = self._is_turning = False
         self._name = JOB
         self._earlier: dict[str, Path] = {}
@@ -69,7 +71,7 @@ class LogChoice:
 
     @property
     def path(self) -> Path:
-        """Where the log is that is shown."""
+        """The path of the shown log."""
         return self._earlier.get(self._attempt) or log_of(self._run, self._name)
 
     @property
@@ -78,7 +80,7 @@ class LogChoice:
 
     @property
     def title(self) -> str:
-        """What it is called; a run without commands has one log only."""
+        """The name of the shown log; a run without commands has one only."""
         return f"log of {self.path.stem}" if self._buttons else "log"
 
     def look(self, run: Summary, *, moves: bool = True) -> None:
@@ -95,16 +97,16 @@ class LogChoice:
         else:
             found = telling(commands, run.state)
             self._turn(JOB if found is None else found.name)
-        if is_new:  # only now: what a button that is not drawn yet is told is lost
+        if is_new:  # only now: an update of a button that is not drawn yet is lost
             self.view.objects = list(self._buttons.values())
             set_params(self.view, visible=True)
 
     def _with_logs(self, commands: Sequence[CommandState]) -> list[CommandState]:
-        """Leave out what cannot be called so: the names come from a file that anybody may have written."""
+        """Leave out impossible names: they come from a file that is outside input."""
         return [one for one in commands if one.name != JOB and _is_name(self._run, one.name)][:MAX_COMMANDS]
 
     def _label(self, commands: Sequence[CommandState], run: Summary) -> bool:
-        """Say on each button what it stands for; tell whether there are other buttons than before."""
+        """Label each button; return whether the set of buttons has changed."""
         said = {one.name: (one.state, " · ".join(filter(None, (one.how, took(one))))) for one in commands}
         said = {JOB: (run.state, run.state), **said}
         is_new = list(said) != list(self._buttons)
@@ -268,3 +270,43 @@ def _found(lines: list[str], words: str) -> tuple[str, str]:
 def _marked(line: str, words: str) -> str:
     parts: list[Any] = re.split(f"({re.escape(words)})", line, flags=re.IGNORECASE)
     return "".join(f"<mark>{html(part)}</mark>" if place % 2 else html(part) for place, part in enumerate(parts))
+
+
+_TAIL_STYLE = (
+    STYLE
+    + ansi.STYLE
+    + """
+pre { margin: 0; padding: 8px 12px; font: var(--small)/1.4 var(--mono); white-space: pre-wrap;
+  overflow-wrap: anywhere; border: 1px solid var(--line); border-radius: 4px; max-height: 220px; overflow: auto; }
+@media (max-width: 1000px) { :host { display: none !important; } }
+"""
+)
+
+
+class LogTail:
+    """The last lines beside a run's curves, where the window has room for them; read again when the log has grown."""
+
+    def __init__(self) -> None:
+        self._seen: Signature | None = None
+        self.view: Any = panel.pane.HTML("", stylesheets=[_TAIL_STYLE], sizing_mode="stretch_width", margin=(4, 12))
+
+    def look(self, view: RunView) -> None:
+        """Show what is new."""
+        log = view.row.summary.run.log
+        seen = signature(log)
+        if seen == self._seen:
+            return
+        self._seen = seen
+        try:
+            lines, _ = read_end(log, view.masking, BYTES_BESIDE)
+        except OSError:
+            lines = []
+        while lines and not lines[-1]:
+            del lines[-1]
+        shown = "\n".join(ansi.to_html(line) for line in lines[-LINES_BESIDE:])
+        text = (
+            f'<pre tabindex="0">{shown}</pre>'
+            if shown
+            else f'<p class="dim">Output of the run, in {html(log.name)}.</p>'
+        )
+        set_object(self.view, f'<h2 class="head">Log</h2>{text}')

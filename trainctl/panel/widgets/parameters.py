@@ -1,4 +1,4 @@
-"""What the parameters of finished runs have to do with what came out: parallel axes, what each explains, a trend."""
+"""How parameters relate to the outcome of finished runs: parallel coordinates, importance, trend."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from trainctl.panel.data.run_index import RunIndex
 from trainctl.panel.data.run_view import RunRow
 from trainctl.panel.pages.theme import BASE
 from trainctl.panel.server._bokeh import tell
-from trainctl.panel.widgets.metric_card import NUMBERS
+from trainctl.panel.widgets.cards import NUMBERS
 from trainctl.rundir.fields import number
 from trainctl.text import value as short
 
 MOST_RUNS = 2000
-MOST_WORDS = 30  # of one parameter; one with more tells nothing in a plot
-GROUPS = 6  # of numbers, where it is asked what they explain
+MOST_WORDS = 30  # distinct words of a parameter; with more, a plot says nothing
+GROUPS = 6  # groups of numbers, to compute their importance
 TOO_FEW = "What parameters have to do with the outcome is shown here once two runs that differ in some are done."
 
 
 class RelationsView(panel.custom.JSComponent):  # type: ignore[misc]  # Panel is untyped
-    """Draws what it is sent, and tells what a person does; see `parameters.js`."""
+    """Draws what it is sent, and reports what a person does; see `parameters.js`."""
 
     _esm = NUMBERS + Path(__file__).with_name("parameters.js").read_text()
 
 
 class Relations:
-    """Shows the runs that are done, of those that the filter has left.
+    """Shows the finished runs among those that pass the filter.
 
     Args:
-        outcome: what the link says is asked about; else the first that the runs have.
+        outcome: the outcome named by the link; empty: the first that the runs have.
         key: the parameter that it is drawn against.
         remember: is called with both when a person has chosen.
         choose: is called with the runs that a person has brushed and then chosen.

@@ -1,18 +1,23 @@
-"""The bar above the form: what would change, at which step, the note, Apply and Discard, and the run's answers."""
+"""Pending edits: what a text means for a key, and the bar that lists them, with step, note, Apply and answers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import panel
 import panel_material_ui as pmui
 
+from trainctl.config import yaml
+from trainctl.config.controls import Key
+from trainctl.config.edit import QUOTED_NULL, parse_edit
+from trainctl.errors import EditError
 from trainctl.panel.html import html
 from trainctl.panel.pages.theme import ASIDE, REST, STYLE
 from trainctl.panel.widgets.control_row import Control, Controls
-from trainctl.panel.widgets.field import PendingEdit
 
+MAX_SHOWN = 20_000  # characters of a value that a field shows; a longer one can be replaced from the command line
 MAX_LISTED = 12
 MAX_NOTE = 500
 FORCE = "also if a value changes by more than its max_change, or if what an undo takes back was changed again since"
@@ -24,6 +29,66 @@ FIELDS = (
     Control("discard", "button", "Discard"),
     Control("apply", "button", "Apply", look="main"),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class PendingEdit:
+    """An edit that has not been requested yet; `error` says why it cannot be."""
+
+    key: str
+    old: str
+    new: str
+    error: str | None = None
+
+
+def change_of(key: str, text: str, value: Any, keys: Mapping[str, Key]) -> PendingEdit | None:
+    """Return the edit that a text asks for; None if the run has that value already."""
+    spec = keys[key]
+    shown = text_of(value, spec)
+    if text == shown:
+        return None
+    try:
+        parsed = parse_edit(key, text, keys)
+    except EditError as error:
+        return PendingEdit(key, shown, text, reason_of(error, spec))
+    if type(parsed) is type(value) and parsed == value:
+        return None
+    return PendingEdit(key, shown, text)
+
+
+def options_of(spec: Key) -> list[str] | None:
+    """Return the texts to choose from where a key has few values; None for any other key, and for a plain switch."""
+    if spec.choices is None and (spec.type != "bool" or not spec.optional):
+        return None
+    choices = spec.choices if spec.choices is not None else [True, False]
+    return [text_of(choice, spec) for choice in choices] + (["null"] if spec.optional else [])
+
+
+def text_of(value: Any, spec: Key) -> str:
+    """Write a value as the text that `parse_edit` reads back as this value.
+
+    >>> text_of("1e-4", Key("str")), text_of(0.0001, Key("float")), text_of(["a"], Key("list"))
+    ('1e-4', '0.0001', '[a]')
+    """
+    if isinstance(value, str) and spec.type == "str":
+        return QUOTED_NULL[0] if value == "null" else value
+    text = yaml.inline(value)
+    return text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + " …"
+
+
+def reason_of(error: EditError, spec: Key) -> str:
+    """Say what is wrong, without the key, which the field shows, and without the parser's words."""
+    reason = str(error.__cause__ or error)
+    if reason.startswith("it is not YAML"):
+        example = {"list": "a list, such as [1, 2]", "dict": "a mapping, such as {a: 1}"}.get(spec.type, "a YAML value")
+        return f"not {example}"
+    return reason
+
+
+def short(text: str | None) -> str:
+    """Shorten a long text."""
+    text = text or ""
+    return text if len(text) <= 60 else text[:60] + " …"
 
 
 class PendingBar:
@@ -51,12 +116,12 @@ class PendingBar:
 
     @property
     def note(self) -> str | None:
-        """What the person wrote into the note; None when nothing."""
+        """The note; None if it is empty."""
         return self.fields.text("note") or None
 
     @property
     def force(self) -> bool:
-        """Whether the edit is meant whatever `max_change` says, and whatever was changed since what it takes back."""
+        """Whether the edit applies regardless of `max_change`, and an undo regardless of later changes."""
         return self.fields.is_on("force")
 
     @property
@@ -67,13 +132,13 @@ class PendingBar:
 
     @property
     def is_ready(self) -> bool:
-        """Whether what is listed can be asked for."""
+        """Whether the listed edits can be requested."""
         is_right = not any(change.error for change in self._changes) and not self._is_at_wrong
         return bool(self._changes) and is_right and not self._busy
 
     @property
     def why_not_ready(self) -> str:
-        """Why what is listed cannot be asked for, in some words."""
+        """Why the listed edits cannot be requested, in a few words."""
         if self._busy:
             return "the run has not taken the last edit yet"
         wrong = [change.key for change in self._changes if change.error]
@@ -129,7 +194,7 @@ def list_of(changes: Sequence[PendingEdit]) -> str:
 
 
 def set_params(widget: Any, **values: Any) -> None:
-    """Set what differs only: each update costs the browser some milliseconds."""
+    """Set only the parameters that differ: each update costs the browser some milliseconds."""
     new = {name: value for name, value in values.items() if getattr(widget, name) != value}
     if new:
         widget.param.update(**new)

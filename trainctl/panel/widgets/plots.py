@@ -7,21 +7,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
-
-import numpy as np
-import panel
-import param
 
 from trainctl.config.changelog import Changelog
 from trainctl.config.edit import parse_edit
 from trainctl.errors import EditError
 from trainctl.panel.data.curves import UNSEEN, Curves, Mark
 from trainctl.panel.data.run_view import RunView, value_at
+from trainctl.panel.pages.session import names, remember, written
 from trainctl.panel.pages.theme import BASE
-from trainctl.panel.widgets.metric_card import NUMBERS
-from trainctl.panel.widgets.pending import set_params
+from trainctl.panel.widgets.cards import Cards, Sent, range_of, remember_settings, settings_of_link
 from trainctl.rundir.edits import applied_edits, merged
 from trainctl.text import one_line
 
@@ -29,44 +24,30 @@ MAX_METRICS = 60
 MAX_VALUES = 6  # of those that were edited; a person may add others
 MAX_ADDED = 20
 MAX_MARKS = 300
-_STYLE = Path(__file__).with_name("charts.css").read_text()
-
-
-class Charts(panel.custom.JSComponent):  # type: ignore[misc]  # Panel is untyped
-    """The part that runs in the browser, `charts.js`.
-
-    Attributes:
-        metrics: the names of the cards of metrics.
-        values: the changes of each key that has a card, and whether its axis runs in powers at first.
-        keys: the keys that could have a card.
-        marks: steps of edits and what was edited; the same of what is to come, with the numbers.
-        now: the step of the run.
-        news: the new points of some metrics: name, number of the first one, whether these are all, steps, values.
-    """
-
-    metrics = param.List([])
-    values = param.Dict({})
-    keys = param.List([])
-    marks = param.Dict({"edits": [], "ahead": []})
-    now = param.Integer(0)
-    news = param.Dict({})
-
-    _esm = NUMBERS + Path(__file__).with_name("charts.js").read_text()
+COLOUR = "#4c7fb8"
+NOTHING_YET = "Nothing is logged yet. What the task gives to live.log(loss=…) is drawn here by step."
 
 
 class Plots:
-    """Follows a run: what is new is sent, and nothing is while nothing changes."""
+    """Follows a run: only new points are sent, and nothing while nothing changes."""
 
     def __init__(self, view: RunView, curves: Curves) -> None:
         self._curves = curves
         self._seen: dict[str, Mark] = {}
-        self._sent = 0
-        self._added: list[str] = []
+        self._told: dict[str, Any] = {}
+        self._is_ready = False
+        self._added = names("values")[:MAX_ADDED]
         self._view = view
-        self.view = Charts(stylesheets=[BASE, _STYLE], sizing_mode="stretch_width", margin=(0, 12))
-        self.view.on_msg(lambda event: self._hear(event.data))
-        self._show_edits()
-        self.follow(view, curves)
+        self._edits = self._of_edits()
+        self.view = Cards(
+            settings=settings_of_link(),
+            is_one=True,
+            height_of_all=True,
+            stylesheets=[BASE],
+            sizing_mode="stretch_width",
+            margin=0,
+        )
+        self.view.on_told(self._hear)
 
     def follow(self, view: RunView, curves: Curves) -> None:
         """Show what is new."""
@@ -74,44 +55,59 @@ class Plots:
         if curves is not self._curves:
             self._curves, self._seen = curves, {}
         if is_other:
-            self._show_edits()
-        set_params(self.view, metrics=self._curves.names[:MAX_METRICS], now=view.row.summary.step or 0)
+            self._edits = self._of_edits()
         self._send()
 
     def _send(self) -> None:
-        series: list[Any] = []
-        for name in self.view.metrics:
+        if not self._is_ready:
+            return
+        metrics = self._curves.names[:MAX_METRICS]
+        parts = {
+            **self._edits,
+            "metrics": metrics,
+            "now": self._view.row.summary.step or 0,
+            "empty": NOTHING_YET,
+        }
+        lines: list[tuple[str, list[Sent]]] = []
+        for name in metrics:
             before = self._seen.get(name, UNSEEN)
             self._seen[name], is_whole, steps, values = self._curves.after(name, before)
             if steps or (is_whole and before != UNSEEN):
-                # arrays are sent as they are, lists number by number
-                points = (np.array(steps, float), np.array(values, float))
-                series.append([name, 0 if is_whole else before.length, is_whole, *points])
-        if series:
-            self._sent += 1
-            self.view.news = {"number": self._sent, "series": series}
+                lines.append((name, [(0, steps, values, not is_whole)]))
+        new = {name: part for name, part in parts.items() if name not in self._told or self._told[name] != part}
+        if new or lines:
+            self.view.send(lines=lines, **new)
+        self._told = parts
 
-    def _show_edits(self) -> None:
-        """Show the steps at which keys changed, what is to come, and the values of the keys that have a card."""
+    def _of_edits(self) -> dict[str, Any]:
+        """Return the run's edits, what is to come, the values that have a card, and the keys that could have one."""
         view, coming = self._view, ahead_of(self._view)
         known = plottable(view)
         edited = list(dict.fromkeys([*(key for _, _, numbers in coming for key in numbers), *edited_keys(view)]))
         shown = [key for key in edited if key in known][:MAX_VALUES] or first_keys(known)
         shown += [key for key in self._added if key in known and key not in shown]
-        values = {key: {"log": wants_log(view, key), "points": changes_of(view, key)} for key in shown}
-        marks = {"edits": edits_of(view)[-MAX_MARKS:], "ahead": coming[:MAX_MARKS]}
-        set_params(self.view, values=values, keys=known, marks=marks)
+        edits = edits_of(view)[-MAX_MARKS:]
+        return {
+            "runs": [{"id": 0, "name": view.row.summary.run.name, "color": COLOUR, "edits": edits}],
+            "values": [(key, {"log": wants_log(view, key), "points": changes_of(view, key)}) for key in shown],
+            "offer": [key for key in known if key not in shown],
+            "ahead": coming[:MAX_MARKS],
+        }
 
-    def _hear(self, said: Any) -> None:
-        """Take what a browser says, whatever it is: which values it wants cards of, or which metric again."""
-        if not isinstance(said, dict):
-            return
-        if isinstance(added := said.get("added"), list):
-            self._added = [key for key in added if isinstance(key, str)][:MAX_ADDED]
-            self._show_edits()
-        if isinstance(name := said.get("again"), str):
-            self._seen.pop(name, None)
-            self._send()
+    def _hear(self, said: dict[str, Any]) -> None:
+        """Take a browser's message, which is outside input: a fresh page, a key that gets a card, settings."""
+        kind = said["kind"]
+        if kind == "ready":
+            self._is_ready, self._seen, self._told = True, {}, {}
+        elif kind == "add" and isinstance(key := said.get("key"), str):
+            self._added = [*self._added, key][-MAX_ADDED:]
+            self._edits = self._of_edits()
+            remember(values=written(self._added))
+        elif kind == "range":
+            remember_settings({"range": range_of(said.get("range"))})
+        elif kind == "settings" and isinstance(said.get("settings"), dict):
+            remember_settings(said["settings"])
+        self._send()
 
 
 def plottable(view: RunView) -> list[str]:
@@ -144,18 +140,19 @@ def changes_of(view: RunView, key: str) -> list[list[float]]:
 
 
 def edits_of(view: RunView) -> list[tuple[int, str]]:
-    """Return each step with edits, what they were, and the note that was made, in a line."""
+    """Return the step of each edit, and in a line what it changed, with its note."""
     if view.changelog is None:
         return []
     found = []
     for edit in applied_edits(view.changelog, view.events):
         told = ", ".join(_told(key, value, edit.before) for key, value in list(edit.values.items())[:4])
-        found.append((edit.step, f"{told} ({edit.note})" if edit.note else told))
+        note = f" ({edit.note})" if edit.note else ""
+        found.append((edit.step, f"step {edit.step:,}: {told}{note}"))
     return found
 
 
 def ahead_of(view: RunView) -> list[tuple[int, str, dict[str, float]]]:
-    """Return what a replay will still change and the edits that wait for a step: step, words, and the numbers."""
+    """Return the coming edits of a replay and those that wait for a step: step, description, and numbers."""
     now = view.row.summary.step or 0
     found = [(one.step, f"replay of {one.source}", one.values) for one in view.ahead]
     found += [

@@ -1,4 +1,4 @@
-"""What was asked of a run from one page, and what became of it: applied, rejected, or what it waits for."""
+"""The requests of one page to a run and their outcome: applied, rejected, or what each waits for."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trainctl.errors import TrainctlError
-from trainctl.panel.auth.rate_limit import Bucket
 from trainctl.panel.data.run_view import RunView
 from trainctl.panel.html import html
 from trainctl.panel.pages.session import who_asks
+from trainctl.panel.server.limits import Bucket
 from trainctl.rundir.edits import reading
 from trainctl.rundir.events import LOOKS, Event, latest
 from trainctl.rundir.inbox import file_request
@@ -51,7 +51,7 @@ def turns() -> Bucket:
 
 
 class Asking:
-    """The one door from a page to a run's inbox; whoever may only look is turned away here.
+    """The only way from a page to a run's inbox; a reader's requests are refused here.
 
     Args:
         tells_actions: whether `lines` tells what has come of an action; where its button does that, it need not.
@@ -88,11 +88,11 @@ class Asking:
         return asked
 
     def refuse(self, label: str, reason: str) -> None:
-        """Answer a click that asks for nothing: none is passed over in silence."""
+        """Answer a click that cannot be carried out: none is ignored silently."""
         self._asked.append(_over(SentRequest(None, label), f"not asked: {reason}", "bad"))
 
     def settle(self, view: RunView) -> list[SentRequest]:
-        """Take over what the run says; return the requests that are over or wait since the last call."""
+        """Take in the run's answers; return the requests that have ended or begun to wait since the last call."""
         told = latest(view.events)
         numbers = {one.event.id: one for one in waiting(view.events)}
         changed = []
@@ -106,7 +106,7 @@ class Asking:
         return changed
 
     def clear(self) -> None:
-        """Forget that of which nothing more will be known."""
+        """Forget the requests of which no more will be known."""
         self._asked = [one for one in self._asked if not one.is_told]
 
     def lines(self) -> str:
@@ -155,7 +155,7 @@ def _follow(asked: SentRequest, event: Event | None, held: WaitingRequest | None
 
 
 def outcome_of(event: Event) -> tuple[str, str]:
-    """Say what has come of a request that has its answer, and in which colour.
+    """Describe the outcome of an answered request, and give its colour.
 
     >>> outcome_of(Event("1", "applied", 152954, action="checkpoint"))
     ('asked at step 152,954', 'ok')
@@ -190,7 +190,7 @@ def _reading(event: Event) -> str | None:
 
 
 def _is_followed(event: Event) -> bool:
-    """Whether more will be told of a request that was taken: who has read an edit, what the loop has done."""
+    """Whether more will be known of a taken request: who read an edit, what the loop did."""
     if event.action is not None:
         return event.action in LOOKS and not event.settled
     return event.cancel is None and event.read is None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 from urllib.parse import quote
@@ -15,9 +15,9 @@ from trainctl.panel.data.line_groups import PALETTE, Colouring, bands, colouring
 from trainctl.panel.data.run_index import RunIndex, typed
 from trainctl.panel.data.run_view import RunRow
 from trainctl.panel.data.watcher import Watcher
+from trainctl.panel.pages.session import remember
 from trainctl.panel.pages.theme import BASE
-from trainctl.panel.widgets.metric_card import MetricCards, Sent
-from trainctl.rundir.fields import number
+from trainctl.panel.widgets.cards import Cards, Sent, range_of, remember_settings, settings_of_link
 from trainctl.text import changed
 
 MOST_LINES = 100
@@ -33,33 +33,23 @@ NO_RUN_LEFT = "No run is left by the filter."
 
 
 class RunCurves:
-    """Draws what is in sight, and sends only what is new of it.
+    """Draws the visible cards, and sends only their new points.
 
     Args:
         watcher: reads the runs.
-        stack: what is open for as long as the page is.
-        settings: of the cards, from the link.
-        by: the key that colours tell; empty: the first that is swept.
-        remember: is called with what a person has set.
+        stack: closes what the page keeps open.
+        by: the key that decides the colours; empty: the first that is swept.
+        height_of_all: whether all cards are shown, however many; else they scroll.
     """
 
-    def __init__(
-        self,
-        watcher: Watcher,
-        stack: ExitStack,
-        settings: Mapping[str, Any],
-        by: str,
-        remember: Callable[[dict[str, Any]], None],
-        *,
-        height_of_all: bool = False,
-    ) -> None:
+    def __init__(self, watcher: Watcher, stack: ExitStack, by: str, *, height_of_all: bool = False) -> None:
         self._watcher = watcher
         self._watching = stack.enter_context(ExitStack())
-        self._remember = remember
         self._wanted_by = by
         self._is_ready = False
         self._in_sight: list[str] = []
-        self._range: tuple[float, float] | None = None
+        settings = settings_of_link()
+        self._range: tuple[float, float] | None = settings["range"]
         self._index = RunIndex()
         self._rows: Mapping[str, RunRow] = {}
         self._names: list[str] = []
@@ -71,8 +61,8 @@ class RunCurves:
         self._sent: dict[tuple[str, str], tuple[Mark, int]] = {}
         self._sent_bands: dict[str, object] = {}
         self._colouring = Colouring([], [], [])
-        self.view = MetricCards(
-            settings=dict(settings),
+        self.view = Cards(
+            settings=settings,
             height_of_all=height_of_all,
             stylesheets=[BASE],
             sizing_mode="stretch_width",
@@ -81,14 +71,14 @@ class RunCurves:
         self.view.on_told(self._told)
 
     def look(self, index: RunIndex, names: Sequence[str]) -> None:
-        """Take over what is new; `names` are the runs to draw, of all that are known."""
+        """Follow the runs; `names` are those to draw."""
         if index.rows is not self._rows or list(names) != self._names:
             self._index, self._rows, self._names = index, index.rows, list(names)
             self._arrange()
         self._send()
 
     def choose(self, names: Sequence[str]) -> None:
-        """Let some runs stand out."""
+        """Highlight some runs."""
         self._chosen = names
         self._parts["chosen"] = [self._id(name) for name in names]
         self._send()
@@ -106,14 +96,15 @@ class RunCurves:
         elif kind == "visible" and isinstance(what.get("metrics"), list):
             self._in_sight = [one for one in what["metrics"] if isinstance(one, str)][:MOST_METRICS]
         elif kind == "range":
-            self._range = _range(what.get("range"))
+            self._range = range_of(what.get("range"))
+            remember_settings({"range": self._range})
             self._forget()
         elif kind == "by" and isinstance(what.get("by"), str):
             self._wanted_by = what["by"]
             self._arrange()
-            self._remember({"by": self._wanted_by})
+            remember(by=self._wanted_by or None)
         elif kind == "settings" and isinstance(what.get("settings"), dict):
-            self._remember(what["settings"])
+            remember_settings(what["settings"])
         self._send()
 
     def _forget(self) -> None:
@@ -133,17 +124,13 @@ class RunCurves:
             self._drawn = drawn
             before = self._watching.pop_all()
             self._watching.enter_context(self._watcher.sketching(drawn))
-            before.close()  # after the new ones are wanted: what both want stays
+            before.close()  # after the new ones are registered: shared ones stay open
             there = set(drawn)
             self._sent = {place: seen for place, seen in self._sent.items() if place[1] in there}
         if was_lines != (len(drawn) <= MOST_LINES):
             self._forget()
         entries = [index[name] for name in drawn]
-        if by in ("state", "run"):
-            values = [entry.values[by] for entry in entries]
-        else:
-            values = [None if (text := entry.overrides.get(by)) is None else typed(text) for entry in entries]
-        self._colouring = colouring(by, values)
+        self._colouring = self._coloured(by)
         self._parts |= {
             "keys": keys,
             "by": by,
@@ -162,6 +149,20 @@ class RunCurves:
         ]
         self._parts["note"] = _note(len(drawn), len(self._names), len(self._rows))
         self._parts["empty"] = NOTHING_YET if self._names or not self._rows else NO_RUN_LEFT
+
+    def _coloured(self, by: str) -> Colouring:
+        """Colour the drawn runs among all that are known: a run keeps its colour whatever the filter."""
+        names = list(dict.fromkeys([*_spread(list(self._rows), MOST_READ), *self._drawn]))
+        entries = [self._index[name] for name in names]
+        if by in ("state", "run"):
+            values = [entry.values[by] for entry in entries]
+        else:
+            values = [None if (text := entry.overrides.get(by)) is None else typed(text) for entry in entries]
+        found = colouring(by, values)
+        colours, groups = dict(zip(names, found.colours, strict=True)), dict(zip(names, found.groups, strict=True))
+        shown = {colours[name] for name in self._drawn}
+        legend = [sign for sign in found.legend if sign[2] or sign[1] in shown]
+        return Colouring([colours[name] for name in self._drawn], [groups[name] for name in self._drawn], legend)
 
     def _offer(self, sketches: Mapping[str, Curves]) -> None:
         known = {one: None for name in self._drawn for one in self._rows[name].summary.metrics}
@@ -192,7 +193,7 @@ class RunCurves:
         self._told_parts |= parts
 
     def _lines(self, metric: str, sketches: Mapping[str, Curves]) -> Iterator[Sent]:
-        """Yield what is new of each run's line; one that has grown a lot is thinned and sent again."""
+        """Yield the new points of each run's line; a line that has grown a lot is thinned and sent again."""
         most = max(LEAST_POINTS, min(MOST_POINTS, POINTS_OF_ALL // max(1, len(sketches))))
         for name, sketch in sketches.items():
             mark, sent = self._sent.get((metric, name), (UNSEEN, 0))
@@ -213,7 +214,7 @@ class RunCurves:
                 yield self._id(name), steps, values, True
 
     def _within(self, steps: list[int], values: list[float]) -> tuple[list[int], list[float]]:
-        """Return the points that are wanted, and one on each side of them."""
+        """Return the points within the chosen steps, and one more on each side."""
         if self._range is None or not steps:
             return steps, values
         first = max(0, int(np.searchsorted(steps, self._range[0])) - 1)
@@ -221,7 +222,7 @@ class RunCurves:
         return steps[first:last], values[first:last]
 
     def _bands(self, metric: str, sketches: Mapping[str, Curves]) -> list[dict[str, Any]] | None:
-        """Return the bands of a metric; None where they are as they were."""
+        """Return the bands of a metric; None if they have not changed."""
         found = {name: sketch.after(metric, UNSEEN) for name, sketch in sketches.items()}
         seen = (tuple(one[0] for one in found.values()), tuple(self._colouring.groups), self._range)
         if self._sent_bands.get(metric) == seen:
@@ -256,7 +257,7 @@ def edits_of_row(row: RunRow) -> Iterator[tuple[int, str]]:
 
 
 def _telling(index: RunIndex) -> str:
-    """Return the key that colours tell at first: of those swept the one that most runs have; no seed."""
+    """Return the key that decides the colours at first: the swept key, other than a seed, that most runs have."""
     texts = {
         key: [entry.overrides[key] for entry in index.entries if key in entry.overrides]
         for key in index.swept
@@ -266,18 +267,8 @@ def _telling(index: RunIndex) -> str:
     return max(having, key=having.__getitem__) if having else "run" if len(index) <= len(PALETTE) else "state"
 
 
-def _range(given: object) -> tuple[float, float] | None:
-    """Return two numbers in order, of what a browser sent; None for anything else."""
-    if not isinstance(given, list) or len(given) != 2:
-        return None
-    ends = [number(one) for one in given]
-    if ends[0] is None or ends[1] is None or not ends[0] < ends[1]:
-        return None
-    return float(ends[0]), float(ends[1])
-
-
 def _spread(names: Sequence[str], most: int) -> list[str]:
-    """Return so many at most, evenly taken out of all."""
+    """Return at most `most` names, evenly spread over all."""
     if len(names) <= most:
         return list(names)
     return [names[at * len(names) // most] for at in range(most)]

@@ -1,4 +1,4 @@
-"""The table of runs: sorted, filtered and gathered here, and only the rows in sight are sent to the browser."""
+"""The table of runs: sorted, filtered and grouped on the server; only the visible rows are sent to the browser."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import panel
 import param
 
 from trainctl.errors import SettingError
-from trainctl.examine.cells import mean_text
+from trainctl.examine.columns import mean_text
 from trainctl.panel.data.curves import UNSEEN, Mark, thinned
 from trainctl.panel.data.run_index import LAST, NOT_GROUPED, SECONDS, RunEntry, RunIndex, mean_of
 from trainctl.panel.data.run_view import RunRow
@@ -32,7 +32,7 @@ MOST_IN_SIGHT = 400
 MOST_TEXT = 300
 CURVE = "curve"
 CURVE_POINTS = 40
-AGES_S = 10.0  # while no run changes, only their ages go on
+AGES_S = 10.0  # between updates of the ages, while no run changes
 NOTHING_HERE = "No run is here yet; each has a row here as soon as it waits for its slot."
 NOTHING_FOUND = "No run is left by the filter."
 
@@ -41,7 +41,7 @@ _COUNTS = ("step", "total")
 
 
 class RunGrid(panel.custom.JSComponent):  # type: ignore[misc]  # Panel is untyped
-    """Draws the rows that it is sent, and tells what a person does; see `run_table.js`."""
+    """Draws the rows that it is sent, and reports what a person does; see `run_table.js`."""
 
     colours = param.String(
         "".join(f".chip.{state} {{ background: {color}; }}\n" for state, color in STATE_COLORS.items())
@@ -52,7 +52,7 @@ class RunGrid(panel.custom.JSComponent):  # type: ignore[misc]  # Panel is untyp
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What is set: the filter, a state, the column to sort by and whether downwards, to gather by, and whose curve."""
+    """The settings: filter, state, sort column and direction, group column, and the metric of the sparklines."""
 
     filter: str = ""
     state: str = ""
@@ -72,11 +72,11 @@ class Line:
 
 
 class RunTable:
-    """Shows the runs that are found; who is chosen stays so whatever the filter.
+    """Shows the runs that pass the filter; chosen runs stay chosen whatever the filter.
 
     Args:
         watcher: reads the runs.
-        stack: what is open for as long as the page is.
+        stack: closes what the page keeps open.
         shown: what the link says.
         on_shown: is called when a person has set something, with what is set now.
         on_choice: is called when a person has chosen other runs.
@@ -203,7 +203,7 @@ class RunTable:
         self._on_choice()
 
     def _arrange(self) -> None:
-        """Find the lines: the runs that are found, in order, in groups."""
+        """Arrange the lines: the runs that pass the filter, sorted and grouped."""
         try:
             found, self._wrong = self.index.found(self.shown.filter), ""
         except SettingError as error:
@@ -227,7 +227,7 @@ class RunTable:
         return [name for name in self.index.columns if name not in NOT_GROUPED and name not in self.metrics]
 
     def _columns(self) -> list[dict[str, Any]]:
-        """Return the columns; one that nobody has anything in is left out until somebody has."""
+        """Return the columns; an empty one is left out until some run has a value in it."""
         for name in self.index.columns:
             if name not in self._there and (name not in (*LAST, "started") or self.index.has(name)):
                 self._there[name] = None
@@ -338,7 +338,7 @@ _STATES = {state: at for at, state in enumerate(("running", "paused", *summary.S
 
 
 def cell(entry: RunEntry, column: str) -> Any:
-    """Return the text of a cell; where it says less than all, with all of it, and whether it tells of edits."""
+    """Return a cell's text; with the full text where it is shortened, and whether it shows edits."""
     value = entry.values.get(column)
     if column in entry.said:
         return [entry.said[column], "; ".join(f"{key} {said}" for key, said in entry.said.items()), True]

@@ -1,19 +1,25 @@
-"""The line about a run: state, step, rate, time left, last metrics, slot, process, last sign of life.
-
-What a sweep is at a glance: how many runs are in which state, which job is on which slot, and why some failed.
-"""
+"""What runs are doing, in a few lines: one run's facts and what its processes use; a sweep's slots and failures."""
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Iterable, Mapping, Sequence
+
+import psutil
 
 from trainctl.panel.data.run_view import RunRow
 from trainctl.panel.html import chip, html, run_link
 from trainctl.rundir.status import ALIVE, FAILED, CommandState, Seen
+from trainctl.rundir.summary import Summary
 from trainctl.text import count, duration, number, rate, result
 
 MAX_METRICS = 6
+STATES: tuple[Seen, ...] = (*ALIVE, "queued", "done", "stopped", *FAILED, "interrupted", "unreadable")
+BAD: tuple[Seen, ...] = (*FAILED, "interrupted", "unreadable")
+MAX_FAILURES = 200
+BETWEEN_S = 3.0  # between two measurements of a run's processes
+_GIB, _MIB = 2**30, 2**20
 
 
 def facts(row: RunRow, figures: Iterable[str] = ()) -> str:
@@ -43,7 +49,7 @@ def facts(row: RunRow, figures: Iterable[str] = ()) -> str:
 
 
 def age(row: RunRow) -> str:
-    """Say how long ago the run last wrote something; so coarsely that a page is not redrawn without need."""
+    """Say how long ago the run last wrote something; coarsely, so that a page is not redrawn needlessly."""
     if row.seen is None:
         return ""
     seconds = time.time() - row.seen
@@ -53,7 +59,7 @@ def age(row: RunRow) -> str:
 
 
 def took(command: CommandState) -> str:
-    """Say how long a command took; of one that runs coarsely, as ages."""
+    """Say how long a command took; coarsely while it runs."""
     seconds = command.duration_s
     if seconds is not None and command.state == "running":
         seconds = seconds // 60 * 60 or None
@@ -77,11 +83,6 @@ def _bar(step: int | None, total: int | None) -> str:
         return ""
     share = max(0.0, min(100.0, 100.0 * step / total))
     return f'<div class="bar"><i style="width:{share:.1f}%"></i></div>'
-
-
-STATES: tuple[Seen, ...] = (*ALIVE, "queued", "done", "stopped", *FAILED, "interrupted", "unreadable")
-BAD: tuple[Seen, ...] = (*FAILED, "interrupted", "unreadable")
-MAX_FAILURES = 200
 
 
 def shut(passed_over: int) -> str:
@@ -117,7 +118,7 @@ def slots(rows: Mapping[str, RunRow], memory: Mapping[str, tuple[float, float]] 
 
 
 def failures(rows: Mapping[str, RunRow]) -> str:
-    """List what failed or was cut off, each reason one click away and the log a second; nothing when nothing did."""
+    """List failed and interrupted runs: each reason one click away, its log a second one; empty if there are none."""
     found = [(name, row) for name, row in rows.items() if row.summary.state in BAD]
     if not found:
         return ""
@@ -144,3 +145,64 @@ def _memory(pair: tuple[float, float] | None) -> str:
 def _on_slot(name: str, row: RunRow) -> str:
     step = row.summary.step
     return run_link(name) + (f" {count(step)}" if step is not None else "")
+
+
+class Usage:
+    """Measures a run's processes every few seconds: the one named by its status, and all that it has started."""
+
+    def __init__(self) -> None:
+        self._looked = 0.0
+        self._spent: dict[psutil.Process, float] = {}
+        self._figures: list[str] = []
+
+    def figures(self, run: Summary, gpu: tuple[float, float] | None = None) -> list[str]:
+        """Return figures such as `CPU 98 %`; nothing for a run on another machine, or one that has ended.
+
+        Args:
+            run: what is known of the run.
+            gpu: used and total MiB of the GPUs of its slot, as its launcher reads them.
+        """
+        if not run.is_alive or run.pid is None or run.host != socket.gethostname():
+            self._looked, self._spent, self._figures = 0.0, {}, []
+        elif (passed := time.monotonic() - self._looked) >= BETWEEN_S:
+            self._looked += passed
+            self._figures = self._look(run.pid, passed)
+        return [*self._figures, *_gpu(gpu)] if self._figures else []
+
+    def _look(self, pid: int, passed: float) -> list[str]:
+        before, self._spent, memory = self._spent, {}, 0
+        for process in _family(pid):
+            try:
+                times = process.cpu_times()
+                memory += process.memory_info().rss
+            except psutil.Error:
+                continue
+            self._spent[process] = times.user + times.system
+        if not self._spent:
+            return []
+        said = [f"memory {_size(memory)}"]
+        if before:  # a process that is new counts from its start
+            share = sum(spent - before.get(process, 0.0) for process, spent in self._spent.items()) / passed
+            said.insert(0, f"CPU {100 * share:.0f} %")
+        return said
+
+
+def _family(pid: int) -> list[psutil.Process]:
+    try:
+        parent = psutil.Process(pid)
+        return [parent, *parent.children(recursive=True)]
+    except psutil.Error:
+        return []
+
+
+def _gpu(memory: tuple[float, float] | None) -> list[str]:
+    return [] if memory is None else [f"GPU memory {_size(memory[0] * _MIB)} of {_size(memory[1] * _MIB)}"]
+
+
+def _size(size: float) -> str:
+    """Write a number of bytes.
+
+    >>> _size(300 * 2**20), _size(10.2 * 2**30)
+    ('300 MiB', '10.2 GiB')
+    """
+    return f"{size / _GIB:.1f} GiB" if size >= _GIB else f"{size / _MIB:.0f} MiB"

@@ -8,8 +8,8 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from trainctl.attempt import environment
-from trainctl.attempt.rank import rank, world_size
+from trainctl.attempt import process
+from trainctl.attempt.process import rank, world_size
 from trainctl.config.assign import assign
 from trainctl.config.changelog import Edit
 from trainctl.config.settings import settings_of
@@ -45,7 +45,7 @@ class Follower:
         self.listeners = Listeners(show)
         self.seed = settings_of(config).seed
         if self.seed is None:
-            self.seed = environment.seed()
+            self.seed = process.offered_seed()
         self._previous: PreviousAttempt | None = None
         self._seeded: set[str] = set()
         self._config = config

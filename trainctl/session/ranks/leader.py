@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Iterator
 
 from trainctl.attempt.attempt import describe
-from trainctl.attempt.rank import distributed, rank, world_size
+from trainctl.attempt.process import distributed, rank, world_size
 from trainctl.config.changelog import Edit
 from trainctl.errors import RankError, SettingError
 from trainctl.session.checkpoint import values_at
