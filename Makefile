@@ -186,7 +186,7 @@ mutation: $(VENV)/.installed-dev ## share of small changes to config/ that a tes
 # With `make dist PYTHONS="python3.10 python3.13"` the tutorial passes on each of these.
 PYTHONS ?= $(PYTHON)
 dist: $(VENV)/.installed-dev ## build wheel and sdist, install each into a fresh environment, and go through the tutorial there
-	rm -rf dist && $(BIN)/python -m build -q --no-isolation
+	rm -rf dist build && $(BIN)/python -m build -q --no-isolation
 	for python in $(PYTHONS); do $(BIN)/python tests/packaging/fresh.py $$python dist/*.whl dist/*.tar.gz || exit 1; done
 
 docs: $(VENV)/.installed-dev ## build the documentation as a site, in site/

@@ -121,6 +121,7 @@ def measured(
         try:
             figures.append(FIGURES[key](long))
             keep(figures)
+            failed += [f"{key}: {one}" for one in figures[-1].failures]
         except Exception as error:  # noqa: BLE001  # the other figures of a long measurement are not lost by it
             failed.append(f"{key}: {type(error).__name__}: {error}")
         print(f"{time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)

@@ -22,6 +22,7 @@ class Figure:
         bars: drawn beside the table: name, number.
         unit: of the bars.
         notes: what is left out and why, and how to read it.
+        failures: who is here and has not done the work; the measurement fails by it.
     """
 
     key: str
@@ -33,6 +34,7 @@ class Figure:
     bars: list[tuple[str, float]] = field(default_factory=list)
     unit: str = ""
     notes: list[str] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
 
 
 class Rounds:

@@ -112,11 +112,9 @@ def recording(long: bool) -> Figure:
         "steps/s",
     )
     low, high = found["quartiles"]
-    figure.notes.append(
-        f"The median of the pairs' ratios is {found['ratio']:.3f} (quartiles {low:.3f} and {high:.3f}); it lies within what two equal halves differ by."
-        if low <= 1 <= high
-        else f"The median of the pairs' ratios is {found['ratio']:.3f} (quartiles {low:.3f} and {high:.3f})."
-    )
+    verdict = ": no difference can be told from noise" if low <= 1 <= high else ""
+    ratio = f"{found['ratio']:.3f} (quartiles {low:.3f} and {high:.3f})"
+    figure.notes.append(f"The median of the pairs' ratios of time is {ratio}{verdict}.")
     return figure
 
 

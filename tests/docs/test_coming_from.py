@@ -14,11 +14,11 @@ from doc_blocks import ROOT, read_page
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 from test_reference import reference
-from trainctl.sources.reading import KINDS
 
 import trainctl
 from trainctl.launch.slurm import SlurmConf
 from trainctl.session.live import Live
+from trainctl.sources.kinds import KINDS
 
 __all__ = ["reference"]
 
