@@ -24,10 +24,11 @@ PYTEST_ARGS ?=
 FAULT_ROUNDS ?= 200
 FAULT_SEED ?= $(shell date +%y%j)000
 FAULT_JOBS ?= 1000
+SOAK_S ?= 600
 FAULTS = TRAINCTL_FAULT_SEED=$(FAULT_SEED) TRAINCTL_FAULT_ROUNDS=$(FAULT_ROUNDS) TRAINCTL_FAULT_JOBS=$(FAULT_JOBS)
 
 .NOTPARALLEL:
-.PHONY: help venv demo lock docs reference test test-main test-all test-hydra14 test-hydra14-all test-newest test-oldest test-page test-proxy test-faults fuzz test-attack test-cluster check format format-check lint types bench screenshots shots chromium nginx slurm clean
+.PHONY: help venv demo lock docs reference test test-main test-all test-hydra14 test-hydra14-all test-newest test-oldest test-page test-proxy test-faults fuzz test-attack test-cluster check format format-check lint types bench bench-check soak coverage mutation dist screenshots shots chromium nginx slurm clean
 
 help: ## say what each target does
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -94,7 +95,7 @@ test: $(VENV)/.installed-dev chromium ## run the tests that take minutes: real s
 	$(BIN)/python -m pytest -n $(WORKERS) -m 'not slow and not long' --ignore=tests/cluster $(PYTEST_ARGS)
 
 test-main: $(VENV)/.installed-dev chromium nginx
-	$(BIN)/python -m pytest -n $(WORKERS) -m 'not long' --ignore=tests/cluster $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) -m 'not long' --durations=20 --ignore=tests/cluster $(PYTEST_ARGS)
 
 test-all: test-hydra14-all $(VENV)/.installed-dev chromium ## run everything, with many examples and new random kills: for a night
 	@echo "seeds from $(FAULT_SEED) on, $(FAULT_ROUNDS) rounds"
@@ -153,10 +154,40 @@ lint: $(VENV)/.installed-dev ## check the code with ruff
 types: $(VENV)/.installed-dev ## check the types with mypy --strict
 	$(BIN)/mypy --strict
 
-bench: $(VENV)/.installed-dev ## measure what a step and a job cost, beside the alternatives
-	$(BIN)/python benchmarks/step.py
-	$(BIN)/python benchmarks/launch.py
-	$(BIN)/python benchmarks/page.py
+# On a machine with nothing else to do. Other tools are installed into environments of their own in .venv-bench/.
+bench: $(VENV)/.installed-dev chromium ## measure all beside the alternatives, write docs/benchmarks.md: some 12 minutes; LONG=1 for 40
+	$(BIN)/python benchmarks/bench.py --prepare
+	$(BIN)/python benchmarks/bench.py $(if $(LONG),--long)
+
+bench-check: $(VENV)/.installed-dev chromium ## measure again, and fail where a ratio of docs/benchmarks.json has risen by over 20 %
+	$(BIN)/python benchmarks/bench.py --prepare
+	$(BIN)/python benchmarks/bench.py $(if $(LONG),--long) --against docs/benchmarks.json
+
+# The same acts again by `TRAINCTL_SOAK_SEED=its-number make soak`.
+soak: $(VENV)/.installed-dev chromium ## sweeps under edits, kills and a disk that fills, then the books; SOAK_S=60 for a minute
+	TRAINCTL_SOAK_S=$(SOAK_S) $(BIN)/python -m pytest -s $(PYTEST_ARGS) tests/soak
+
+# Every Python that is started measures itself: PYTHONPATH is inherited, and COVERAGE_PROCESS_START says how.
+COVERED ?= tests trainctl
+coverage: $(VENV)/.installed-dev chromium ## branch coverage of the suite, other processes too; COVERED=tests/config for a part
+	@test -e .venv-coverage/coverage || $(BIN)/python -m pip install --disable-pip-version-check -q --target .venv-coverage coverage
+	@echo 'import coverage; coverage.process_startup()' > .venv-coverage/sitecustomize.py
+	rm -rf .venv-coverage/data && mkdir .venv-coverage/data
+	-PYTHONPATH=$(CURDIR)/.venv-coverage COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml COVERAGE_FILE=$(CURDIR)/.venv-coverage/data/coverage \
+		$(BIN)/python -m pytest -n $(WORKERS) -m 'not long' --ignore=tests/cluster $(PYTEST_ARGS) $(COVERED)
+	export PYTHONPATH=.venv-coverage COVERAGE_FILE=.venv-coverage/data/coverage; \
+		$(BIN)/python -m coverage combine -q && $(BIN)/python -m coverage report --skip-covered --sort=miss
+
+
+# Hours for all of config/: `make mutation MUTATED="keys.py relative.py"` takes minutes.
+mutation: $(VENV)/.installed-dev ## share of small changes to config/ that a test notices; MUTATED="keys.py" for some files
+	$(BIN)/python tests/mutation.py $(MUTATED)
+
+# With `make dist PYTHONS="python3.10 python3.13"` the tutorial passes on each of these.
+PYTHONS ?= $(PYTHON)
+dist: $(VENV)/.installed-dev ## build wheel and sdist, install each into a fresh environment, and go through the tutorial there
+	rm -rf dist && $(BIN)/python -m build -q --no-isolation
+	for python in $(PYTHONS); do $(BIN)/python tests/packaging/fresh.py $$python dist/*.whl dist/*.tar.gz || exit 1; done
 
 docs: $(VENV)/.installed-dev ## build the documentation as a site, in site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict

@@ -11,6 +11,7 @@ and each step pays for it (`step.py`); none of them has an edit on disk before i
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import random
 import statistics
@@ -80,6 +81,7 @@ def main() -> None:
     parser.add_argument("--step-ms", type=float, default=1.0)
     parser.add_argument("--at-most-ms", type=float, metavar="MS", help="end with 1 when the 99th percentile is more")
     parser.add_argument("--with", dest="wanted", action="append", default=[], choices=RIVALS, metavar="RIVAL")
+    parser.add_argument("--json", action="store_true", help="print our own figures alone, as JSON")
     given = parser.parse_args()
     logging.disable(logging.WARNING)
     random.seed(0)
@@ -88,11 +90,14 @@ def main() -> None:
         attempt = attempts.current()
         assert attempt is not None  # live() began it
         attempt.end("done", exit_code=0)
+    if given.json:
+        print(json.dumps({"latencies": latencies, "holds": holds}))
+        return
     show("trainctl", latencies, holds)
     for rival in given.wanted:
         try:
             found = measure(rival, "latency", given.edits, given.step_ms)
-        except (OSError, subprocess.CalledProcessError) as error:
+        except (RuntimeError, subprocess.CalledProcessError) as error:
             print(f"{rival} is left out: it could not be installed or run ({error})")
         else:
             show(rival, found["latencies"], found["holds"])

@@ -1,7 +1,8 @@
 """What it costs to run many jobs: by the slots launcher, and by the other ways that people use.
 
     python benchmarks/launch.py [--quick] [--only throughput|gap|first|growth] [--jobs N] [--pairs N] [--slots N]
-                                [--with submitit] [--with parallel] [--with mlrunner] [--torch] [--json FILE]
+                                [--with submitit] [--with ray] [--with mlrunner] [--with parallel]
+                                [--torch] [--json FILE]
 
 See benchmarks/README.md for how to read it.
 """
@@ -18,11 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from measuring import Run, median, quantile, run
-from ways import Way, find_ways, has_torch, slots_way
+from ways import RIVALS, Way, find_ways, has_torch, slots_way
 
 import trainctl
 
-_RIVALS = ("submitit", "parallel", "mlrunner")
 _PARTS = ("throughput", "gap", "first", "growth")
 _GAP_MS = 5.0  # the goal for the median
 _JOB_S = 0.1  # for the gap: long enough that the next job can be made ready meanwhile, as any training is
@@ -142,7 +142,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--pairs", type=int, metavar="N", help="how often each of the two is run for that (3)")
     parser.add_argument("--only", action="append", choices=_PARTS, help="measure this alone; may be given repeatedly")
     parser.add_argument("--slots", type=int, default=2, metavar="N", help="slots for the no-op jobs (2)")
-    parser.add_argument("--with", dest="rivals", action="append", default=[], choices=_RIVALS, help="measure it too")
+    parser.add_argument("--with", dest="rivals", action="append", default=[], choices=RIVALS, help="measure it too")
     parser.add_argument("--torch", action="store_true", help="measure the gap also with `import torch` in the script")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
     parser.add_argument(

@@ -29,6 +29,7 @@ class Run:
         wall_s: from the start of the command to its end.
         cpu_s: user and system time of it and all of its processes.
         first_s: from the start of the command to the start of the first task function.
+        span_s: from the start of the first task function to the end of the last one.
         gaps_ms: from the end of a task function to the start of the next one on that slot.
         launcher_mib: peak resident memory of the command's first process.
         zygote_mib: of the process that its jobs are forked from; None without one.
@@ -38,6 +39,7 @@ class Run:
     wall_s: float
     cpu_s: float
     first_s: float
+    span_s: float
     gaps_ms: list[float]
     launcher_mib: float
     zygote_mib: float | None
@@ -59,7 +61,7 @@ def run(way: Way, *, jobs: int, slots: int, seconds: float = 0.0, torch: bool = 
     """
     folder = Path(tempfile.mkdtemp(prefix="bench-launch-"))
     stamps = folder / "stamps"
-    environment = {**os.environ, "BENCH_STAMPS": str(stamps), "BENCH_TORCH": "1" if torch else ""}
+    environment = {**os.environ, "BENCH_STAMPS": str(stamps), "BENCH_TORCH": "1" if torch else "", **way.environment}
     try:
         command = way.command(folder, jobs, slots, seconds)
         cpu_before = _children_cpu_s()
@@ -82,6 +84,7 @@ def run(way: Way, *, jobs: int, slots: int, seconds: float = 0.0, torch: bool = 
             wall_s=(ended_ns - begun_ns) / 1e9,
             cpu_s=_children_cpu_s() - cpu_before,
             first_s=(begins[0] - begun_ns) / 1e9,
+            span_s=(ends[-1] - begins[0]) / 1e9 if ends else 0.0,
             gaps_ms=gaps_ms(begins, ends, slots),
             launcher_mib=launcher,
             zygote_mib=zygote,

@@ -137,7 +137,8 @@ def measure(name: str, what: str, *numbers: float) -> Any:
     """Return what the other form of this file prints, in the rival's own environment.
 
     Raises:
-        OSError, subprocess.CalledProcessError: it cannot be installed here, or fails.
+        RuntimeError: it cannot be installed here.
+        subprocess.CalledProcessError: it fails.
     """
     python = programs_of(name, *INSTALLS[name]) / "python"
     with tempfile.TemporaryDirectory() as folder:

@@ -2,7 +2,7 @@
 
     python benchmarks/step.py [--with trainconfig --with prefigure --with hotcb]
 
-`--with` measures the rival itself, in an environment of its own, made under the user's cache dir; one that cannot be
+`--with` measures the rival itself, in an environment of its own, made in `.venv-bench/`; one that cannot be
 installed is said to be left out. Without it there are small re-creations of what two of them do at every step:
 trainconfig reads its config, written as YAML, from an SQLite file, parses it and compares it with the last one;
 prefigure's online fine control looks at the control file and parses it.
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import json
 import logging
 import sqlite3
 import subprocess
@@ -42,9 +43,9 @@ CONFIG: dict[str, Any] = {
 
 
 class Empty:
-    """The least that a method call can cost."""
+    """The least that a method call, and a read of an attribute, can cost."""
 
-    __slots__ = ()
+    lr = 1e-4
 
     def step(self) -> None:
         return None
@@ -92,11 +93,14 @@ class ControlFile:
 def own_costs(folder: Path) -> dict[str, float]:
     """Return nanoseconds per call, by what is called."""
     live = trainctl.live(OmegaConf.create(CONFIG), run_dir=folder / "run")
+    empty, untouched = Empty(), OmegaConf.create(CONFIG)
     ways: dict[str, Callable[[], object]] = {
-        "an empty method call": Empty().step,
+        "an empty method call": empty.step,
         "live.step()": live.step,
         "an empty lambda": lambda: None,
+        "an attribute, in a lambda": lambda: empty.lr,
         "live.now.optim.lr, in a lambda": lambda: live.now.optim.lr,
+        "the same read of a config without us, in a lambda": lambda: untouched.optim.lr,
         "cfg.optim.lr, in a lambda": lambda: live.config.optim.lr,
         "live.log() of 3 numbers, in a lambda": lambda: live.log(loss=0.5, accuracy=0.25, lr=0.1),
     }
@@ -125,7 +129,7 @@ def rival_costs(folder: Path, wanted: Sequence[str]) -> tuple[dict[str, float], 
             continue
         try:
             costs = measure(name, "step")
-        except (OSError, subprocess.CalledProcessError) as error:
+        except (RuntimeError, subprocess.CalledProcessError) as error:
             left_out.append(f"{name} itself is left out: it could not be installed or run ({error})")
         else:
             found |= {f"{name}: a step": costs["step"], f"{name}: a read": costs["read"]}
@@ -142,10 +146,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="nanoseconds per step without edits")
     parser.add_argument("--with", dest="wanted", action="append", default=[], choices=RIVALS, metavar="RIVAL")
     parser.add_argument("--at-most", type=float, metavar="NS", help="end with 1 when live.step() costs more than NS")
+    parser.add_argument("--json", action="store_true", help="print our own figures alone, as JSON")
     given = parser.parse_args()
     logging.disable(logging.WARNING)
     with tempfile.TemporaryDirectory() as name:
         costs = own_costs(Path(name))
+        if given.json:
+            print(json.dumps(costs))
+            return
         others, left_out = rival_costs(Path(name), given.wanted)
     own, empty = costs["live.step()"], costs["an empty method call"]
     for title, cost in {**costs, **others}.items():

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import importlib.util
 import shlex
-import shutil
-import subprocess
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from environments import programs_of
+from environments import gnu_parallel, programs_of, torch_folder
 
 APP = Path(__file__).with_name("noop") / "app.py"
-_DISTRIBUTIONS = {"submitit": ("hydra-core>=1.3.2,<1.4", "hydra-submitit-launcher"), "mlrunner": ("mlrunner",)}
+FORKED = APP.with_name("forked.py")
+RIVALS = ("submitit", "ray", "mlrunner", "parallel")
+_DISTRIBUTIONS = {
+    "submitit": ("hydra-core>=1.3.2,<1.4", "hydra-submitit-launcher"),
+    "ray": ("hydra-core>=1.3.2,<1.4", "hydra-ray-launcher"),
+    "mlrunner": ("mlrunner",),
+}
 
 Command = Callable[[Path, int, int, float], list[str]]  # folder, jobs, slots, seconds that each job takes
 
@@ -27,11 +31,13 @@ class Way:
         name: as the table shows it.
         processes: whether every job has a process of its own.
         command: makes the command line that runs all jobs.
+        environment: variables that its processes get.
     """
 
     name: str
     processes: bool
     command: Command
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 def slots_way(*settings: str) -> Way:
@@ -57,6 +63,21 @@ def _submitit(python: str) -> Command:
     return command
 
 
+def _ray(python: str) -> Command:
+    def command(folder: Path, jobs: int, slots: int, seconds: float) -> list[str]:
+        chosen = ["hydra/launcher=ray", f"+hydra.launcher.ray.init.num_cpus={slots}"]
+        return _multirun(python, folder, jobs, seconds, chosen)
+
+    return command
+
+
+def _forked(_: Path, jobs: int, slots: int, seconds: float) -> list[str]:
+    return [sys.executable, str(FORKED), str(jobs), str(slots), str(seconds)]
+
+
+FORKS = Way("a bare fork", True, _forked)  # the least that a process of its own can cost
+
+
 def _multirun(python: str, folder: Path, jobs: int, seconds: float, settings: Sequence[str]) -> list[str]:
     swept = f"x=range({jobs})"
     return [python, str(APP), "-m", *settings, f"hydra.sweep.dir={folder / 'out'}", f"seconds={seconds}", swept]
@@ -73,9 +94,12 @@ def _loop(folder: Path, jobs: int, slots: int, seconds: float) -> list[str]:
     return ["bash", "-c", f"{loops} & wait"]
 
 
-def _parallel(folder: Path, jobs: int, slots: int, seconds: float) -> list[str]:
-    numbers = [str(number) for number in range(jobs)]
-    return ["parallel", "--will-cite", "-j", str(slots), _single(folder, seconds, "{}"), ":::", *numbers]
+def _parallel(program: str) -> Command:
+    def command(folder: Path, jobs: int, slots: int, seconds: float) -> list[str]:
+        numbers = [str(number) for number in range(jobs)]
+        return ["perl", program, "--will-cite", "-j", str(slots), _single(folder, seconds, "{}"), ":::", *numbers]
+
+    return command
 
 
 def _mlrunner(program: str) -> Command:
@@ -92,23 +116,28 @@ def find_ways(wanted: Sequence[str]) -> tuple[list[Way], list[str]]:
     """Return the ways that can be measured here, ours first, and a sentence for each one that is left out."""
     ways = [slots_way(), Way("joblib", False, _joblib), Way("a shell loop", True, _loop)]
     left_out = []
-    for name in ("submitit", "parallel", "mlrunner"):
+    for name in RIVALS:
         if name not in wanted:
             left_out.append(f"{name} is left out; --with {name} measures it")
-        elif name == "parallel" and shutil.which("parallel") is None:
-            left_out.append("GNU parallel is left out: it is not installed here")
-        elif name == "parallel":
-            ways.append(Way("GNU parallel", True, _parallel))
-        else:
-            try:
-                environment = programs_of(name, _DISTRIBUTIONS[name])
-            except (OSError, subprocess.CalledProcessError) as error:
-                left_out.append(f"{name} is left out: it could not be installed ({error})")
-            else:
-                submitit = Way("submitit_local", True, _submitit(str(environment / "python")))
-                mlrunner = Way("mlrunner", True, _mlrunner(str(environment / "run")))
-                ways.append(submitit if name == "submitit" else mlrunner)
+            continue
+        try:
+            ways.append(_rival(name))
+        except RuntimeError as error:
+            left_out.append(f"{name} is left out: {error}")
     return ways, left_out
+
+
+def _rival(name: str) -> Way:
+    if name == "parallel":
+        return Way("GNU parallel", True, _parallel(str(gnu_parallel())))
+    programs = programs_of(name, _DISTRIBUTIONS[name])
+    torch = torch_folder()  # for `--torch`: their environments hold none
+    environment = {"PYTHONPATH": str(torch)} if torch is not None else {}
+    if name == "submitit":
+        return Way("submitit_local", True, _submitit(str(programs / "python")), environment)
+    if name == "ray":
+        return Way("ray", False, _ray(str(programs / "python")), environment)
+    return Way("mlrunner", True, _mlrunner(str(programs / "run")))
 
 
 def has_torch() -> bool:

@@ -67,7 +67,7 @@ ONE_FILE_EACH = {"gin", "ray", "submitit", "pynvml", "wandb", "mlflow", "tensorb
 # A file name in two rooms, where the room says which: `track/wandb` writes there, `sources/wandb` reads from there; a
 # file of `cli` is named after its command, one of `panel` after what it shows.
 SAME_NAME = {
-    *("actions", "app", "compare", "config", "edits", "files", "grid", "grids"),
+    *("actions", "app", "compare", "config", "edits", "files", "grids"),
     *(
         "job",
         "live",

@@ -1,16 +1,19 @@
 """What users name in their configs: launcher `slots`, sweeper `grids`, callback `trainctl`, `defaults: [trainctl]`.
 
 `hydra_plugins` puts these names into Hydra's ConfigStore, and imports this module when one of them is first loaded.
-Importing it registers the resolver that the preset uses, and has the settings moved out of the task's config wherever
-Hydra composes one in this process.
+Importing it registers the resolver that the preset uses, names jobs after the program, and has the settings moved out
+of the task's config wherever Hydra composes one in this process.
 """
 
 from __future__ import annotations
 
 import functools
 import inspect
+import sys
+from pathlib import Path
 from typing import Any
 
+from hydra.core.utils import JobRuntime
 from omegaconf import DictConfig, OmegaConf
 
 from trainctl.compose import _hydra
@@ -22,6 +25,7 @@ from trainctl.config.settings_node import leave_out_of_dirname, move_settings, w
 from trainctl.launch.ray import RayConf
 from trainctl.launch.settings import SlotLauncherConf
 from trainctl.launch.slurm import SlurmConf
+from trainctl.rundir.provenance import module_name
 
 _PRESET = {
     "defaults": [
@@ -80,6 +84,16 @@ def _composed(config: DictConfig, overridden: list[str], for_job: bool) -> None:
         move_settings(config)
 
 
+def _name_after_program() -> None:
+    """Give jobs the program's name where Hydra took it from the file of hydra-zen's wrapper, `_implementations`."""
+    runtime, program = JobRuntime.instance(), module_name() or getattr(sys.modules.get("__main__"), "__file__", None)
+    if program and "hydra_zen" in sys.modules and OmegaConf.select(runtime.conf, "name") == "_implementations":
+        path = Path(program)
+        stem = path.parent.name if path.stem == "__main__" else path.stem
+        runtime.set("name", stem if path.suffix == ".py" else program.rpartition(".")[2])
+
+
 _register()
+_name_after_program()
 if _hydra.is_known():
     _hydra.after_composing(_composed, without_defaults)

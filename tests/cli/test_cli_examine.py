@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from made import Cli, assert_refused, finished
 
-from trainctl.cli import grid
+from trainctl.cli import terminal
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_the_work_for_a_table_grows_with_its_rows_and_no_faster(monkeypatch: pyt
         calls += 1
         return len(text)
 
-    monkeypatch.setattr(grid, "cell_len", counted)
-    columns = [grid.Column("a", [str(at) for at in range(2000)]), grid.Column("b", ["x"] * 2000, is_right=True)]
-    grid.print_grid(columns)
+    monkeypatch.setattr(terminal, "cell_len", counted)
+    columns = [terminal.Column("a", [str(at) for at in range(2000)]), terminal.Column("b", ["x"] * 2000, is_right=True)]
+    terminal.print_grid(columns)
     assert calls <= 3 * 2 * 2001

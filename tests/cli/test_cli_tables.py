@@ -13,9 +13,9 @@ from pseudo_terminal import on_terminal
 from screen import Screen
 
 from trainctl import text
-from trainctl.cli import grid, place, terminal
+from trainctl.cli import place, terminal
 from trainctl.cli.app import app
-from trainctl.cli.grid import Column
+from trainctl.cli.terminal import Column
 from trainctl.errors import RunDirError
 from trainctl.examine import varying
 from trainctl.rundir import files
@@ -180,6 +180,10 @@ def test_table_has_a_column_for_what_varies(cli: Cli, tmp_path: Path) -> None:
         ["Norm_batch", "batch", "0.5", "0.25", "1", "min"],
         ["Norm_new", "new", "0.75", "0.25", "1", "min"],
     ]
+    for name in ("Norm_new", "Norm_batch"):
+        (tmp_path / "outputs" / name / "metrics.jsonl").write_text('{"step": 1, "t": 1.0, "norm": 0.5}\n')
+    heads = cli("table", "outputs").stdout.splitlines()[0].split("\t")
+    assert heads == ["name", "norm", "result", "reason", "norm (metric)", "edits", "took"]
     finished(tmp_path / "outputs" / "Norm_bad", "norm=bad", "task.steps=9", state="failed", reason="boom")
     assert cli("table", "outputs").stdout.splitlines()[1].split()[:4] == ["Norm_bad", "failed", "bad", "boom"]
     assert [row["varying"] for row in json.loads(cli("table", "outputs", "--json").stdout)] == [
@@ -233,10 +237,10 @@ def test_grid_keeps_the_important_columns() -> None:
         Column("small", ["s"], rank=4),
         Column("last", ["l"], rank=3),
     ]
-    assert [column.title for column in grid.fit(columns, 20)] == ["name"]
-    assert [column.title for column in grid.fit(columns, 33)] == ["name", "small", "last"]
-    assert [column.title for column in grid.fit(columns, 62)] == ["name", "wide"]
-    assert [column.title for column in grid.fit(columns, 200)] == ["name", "wide", "small", "last"]
+    assert [column.title for column in terminal.fit(columns, 20)] == ["name"]
+    assert [column.title for column in terminal.fit(columns, 33)] == ["name", "small", "last"]
+    assert [column.title for column in terminal.fit(columns, 62)] == ["name", "wide"]
+    assert [column.title for column in terminal.fit(columns, 200)] == ["name", "wide", "small", "last"]
 
 
 def test_amount_of_a_foreign_time_is_empty() -> None:

@@ -128,13 +128,13 @@ def as_zen(folder: Path) -> list[str]:
     [
         (as_module, RECORDED),
         pytest.param(as_command, RECORDED, marks=pytest.mark.slow),
-        pytest.param(as_archive, RECORDED, marks=pytest.mark.slow),
-        pytest.param(as_directory, RECORDED, marks=pytest.mark.slow),
+        pytest.param(as_archive, RECORDED, marks=pytest.mark.long),
+        pytest.param(as_directory, RECORDED, marks=pytest.mark.long),
         pytest.param(as_zen, RECORDED, marks=[pytest.mark.slow, NEEDS_ZEN]),
         pytest.param(as_command, [*JOBS, "hydra/launcher=slots"], marks=pytest.mark.slow),
         pytest.param(as_module, [*JOBS, "hydra/launcher=slots", "hydra.launcher.start=spawn"], marks=pytest.mark.slow),
         pytest.param(as_module, [*JOBS, "hydra/launcher=joblib"], marks=pytest.mark.slow),  # without our callback
-        pytest.param(as_command, [*JOBS, "hydra/launcher=joblib", RECORDED[0]], marks=pytest.mark.slow),
+        pytest.param(as_command, [*JOBS, "hydra/launcher=joblib", RECORDED[0]], marks=pytest.mark.long),
         pytest.param(as_zen, [*JOBS, "hydra/launcher=slots"], marks=[pytest.mark.slow, NEEDS_ZEN]),
     ],
 )

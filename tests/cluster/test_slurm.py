@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
 import signal
 import subprocess
 import time
 from collections import defaultdict
+from datetime import timedelta
 from pathlib import Path
 
 import psutil
 import pytest
+import yaml
 from cluster_project import Project
 from slurm_node import SlurmNode
 from waiting import wait_until
@@ -220,6 +223,60 @@ def test_what_slurm_cannot_give_is_said_in_a_sentence(
     assert sentence in said
     assert "Traceback" not in said
     assert on_slurm.runs() == []
+
+
+APP = """
+import time
+from pathlib import Path
+import hydra
+import early
+
+@hydra.main(version_base=None, config_path=".", config_name="config")
+def main(cfg):
+    Path("running").touch()
+    while not Path("go").exists():
+        time.sleep(0.05)
+    import late
+    return [early.VERSION, late.VERSION]
+
+if __name__ == "__main__":
+    main()
+"""
+
+
+def test_code_that_changes_is_named_by_the_job_that_has_loaded_it_and_by_no_other(on_slurm: Project) -> None:
+    (on_slurm.directory / "train.py").write_text(APP)
+    for name in ("early", "late"):
+        (on_slurm.directory / f"{name}.py").write_text("VERSION = 1\n")
+    sweep = on_slurm.start("lr=1,2,3,4,5", "hydra.launcher.array_parallelism=1")  # some begin after the change
+    wait_until((on_slurm.directory / "running").exists, "the first job, and with it the agent, runs", deadline_s=120)
+    time.sleep(1.5)  # so that the files are younger than the sweep, as file systems tell it
+    for name in ("early", "late"):
+        (on_slurm.directory / f"{name}.py").write_text("VERSION = 2\n")
+    (on_slurm.directory / "go").touch()
+
+    assert sweep.wait(200) == 0, on_slurm.said
+    names = [f"Lr_{lr}" for lr in range(1, 6)]
+    assert [on_slurm.result(name) for name in names] == [[1, 2]] * 5
+    for name in names:
+        record = yaml.safe_load((on_slurm.out / name / "run.yaml").read_text())
+        assert record["changed_code"] == [str(on_slurm.directory / "late.py")]
+
+
+def test_devices_do_not_idle_while_the_controller_thinks(on_slurm: Project, slurm: SlurmNode, tmp_path: Path) -> None:
+    slow = tmp_path / "slow"
+    slow.mkdir()
+    (slow / "squeue").write_text(f'#!/bin/sh\nsleep 6\nexec {shutil.which("squeue")} "$@"\n')
+    (slow / "squeue").chmod(0o755)
+    environment = {**slurm.environment, "PATH": f"{slow}{os.pathsep}{os.environ['PATH']}"}
+    options = ("hydra/launcher=slots_slurm", "hydra.launcher.gpus_per_node=1", "hydra.launcher.array_parallelism=1")
+    slowly = Project(on_slurm.directory, options, environment)
+
+    slowly.sweep("lr=range(1,21)", "steps=30")
+
+    begun = sorted(slowly.status(path.name)["started"] for path in slowly.runs())
+    assert len(begun) == 20
+    assert max(later - earlier for earlier, later in itertools.pairwise(begun)) < timedelta(seconds=5)
 
 
 @pytest.mark.long

@@ -46,6 +46,10 @@ def test_failed_command_stops_the_run_and_names_itself_and_a_second_run_finishes
     pipeline.write(commands, x=1)
     failed = pipeline.run()
     assert failed.returncode == 1
+    again = re.search(r"again: (.*)", failed.stderr)
+    assert again is not None
+    assert re.search(r"trainctl run --config params.yaml .*hydra.launcher.slots=2$", again[1]), again[1]
+    assert "hydra.callbacks" not in again[1]
     assert pipeline.states() == {"train": "done", "avg": "failed", "test": "queued"}
     log = pipeline.run_dir() / "avg.log"
     assert pipeline.status()["reason"] == f"command 'avg' ended with exit code 1; its log is {log}"
@@ -138,7 +142,47 @@ def test_key_below_a_section_that_one_option_lacks_is_refused_before_the_first_j
     pipeline.write(commands, by={"way": "${opt.more}"}, defaults=["trainctl", {"opt": "full"}, "_self_"])
     done = pipeline.run("-m", "opt=full,bare")
     assert (done.returncode, pipeline.runs()) == (1, [])
+    assert "opt=bare: commands.train refers to" in done.stderr
     assert "which the config does not have" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("launcher", "text", "reason"),
+    [
+        ("slots", "${x}", "x=null: commands.train: ${x} is null, which no command can be given"),
+        ("basic", "${x}", "x=null: commands.train: ${x} is null, which no command can be given"),
+        ("joblib", "${x}", "x=null: commands.train: ${x} is null, which no command can be given"),
+        ("slots", "${far}", "x=null: commands.train: ${far} is null, which no command can be given"),
+        ("slots", "${flag:x,far,opt}", "commands.train: ${flag:x,far,opt} is a mapping, which no command can be given"),
+        ("slots", "${late} ${x}", "commands.train: ${late} has no value: it is ??? in the config"),
+        ("slots", "${nowhere:x}", "commands.train: ${nowhere:x} has no value: there is no resolver 'nowhere'"),
+    ],
+)
+def test_value_that_no_command_can_have_is_refused_before_the_first_job(
+    pipeline: Pipeline, launcher: str, text: str, reason: str
+) -> None:
+    pipeline.write({"train": f"echo {text} >> ran.txt"}, x=1, far="${x}", opt={"size": 1}, late="???")
+    done = pipeline.run("-m", "x=1,null", f"hydra/launcher={launcher}", slots=None)
+    assert (done.returncode, pipeline.ran(), pipeline.runs()) == (1, [], [])
+    assert reason in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_values_that_only_the_job_knows_are_left_to_it(pipeline: Pipeline) -> None:
+    train = "echo ${hydra:job.name} ${where} ${oc.env:TRAINCTL_SLOT} ${flag:none} >> ran.txt"
+    pipeline.write({"train": train}, where="${run_name:}", none=None)
+    assert pipeline.run(slots="[cpu]").returncode == 0
+    assert pipeline.ran() == ["params default cpu"]
+
+
+def test_directory_of_a_single_run_is_refused_for_a_sweep(pipeline: Pipeline) -> None:
+    pipeline.write(THREE, x=1)
+    for flags in ([], ["-m"]):
+        done = pipeline.run(*flags, "hydra.run.dir=o")
+        assert (done.returncode, pipeline.ran()) == (1, [])
+        assert done.stderr.startswith("hydra.run.dir=o is for a single run, and `trainctl run` starts a sweep; ")
+    assert pipeline.run("--run", "hydra.run.dir=o").returncode == 0
+    assert (pipeline.path / "o" / "train.log").is_file()
 
 
 def test_spawned_jobs_run_commands_too(pipeline: Pipeline) -> None:

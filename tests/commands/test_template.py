@@ -59,7 +59,7 @@ def test_flags_are_written_with_dashes_or_underscores() -> None:
         ("t ${x:-1}", r"has no value: Unsupported interpolation type x; a `\$\{` that is the shell's is written"),
         ("t ${flag:gone}", r"\$\{gone\} has no value"),
         ("t ${later}", r"\$\{later\} has no value"),
-        ("t ${map}", r"\$\{map\} is a DictConfig, which no command can be given; name a key below it"),
+        ("t ${map}", r"\$\{map\} is a mapping, which no command can be given; name a key below it"),
         ("t ${flag:a b}", r"must name a key of the config, or several: \$\{flag:lr,momentum\}"),
         ("t '${flag:one}'", "cannot stand inside '…'"),
         ('t "${flag:one}"', "stands inside quotes; a flag is words of its own"),

@@ -244,3 +244,25 @@ def test_hydra_zens_launch_gives_a_config_without_settings(run: Run, tmp_path: P
     done = run(app="zen.py")
     assert_done(done)
     assert re.findall("told (.*)", done.stdout) == ["[['lr'], 3]", "[[['lr'], 4], [['lr'], 4]]"]
+
+
+ZEN_MAIN = """
+from hydra_zen import store, zen
+import trainctl
+
+def task(lr: float):
+    return lr
+
+if __name__ == "__main__":
+    store(task, name="config", lr=0.1, hydra_defaults=["_self_", "trainctl"])
+    store.add_to_hydra_store()
+    zen(task).hydra_main(config_name="config", version_base="1.3", config_path=None)
+"""
+
+
+@pytest.mark.skipif(importlib.util.find_spec("hydra_zen") is None, reason="hydra-zen is not installed")
+def test_runs_of_hydra_zen_have_the_name_of_the_program(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "fit.py").write_text(ZEN_MAIN)
+    assert_done(run("-m", "lr=1,2", "trainctl.panel.enabled=false", app="fit.py"))
+    found = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.glob("outputs/*/*/result.yaml"))
+    assert found == ["outputs/fit/Lr_1/result.yaml", "outputs/fit/Lr_2/result.yaml"]

@@ -133,7 +133,7 @@ class Project(ProjectProcesses):
         return {record["step"]: record["lr"] for record in records if "lr" in record and "rank" in record}
 
 
-@pytest.fixture(params=["torchrun", pytest.param("spawn", marks=pytest.mark.slow)])
+@pytest.fixture(params=["torchrun", pytest.param("spawn", marks=pytest.mark.long)])
 def project(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Project]:
     made = Project(tmp_path, request.param)
     yield made

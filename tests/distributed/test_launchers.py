@@ -165,7 +165,7 @@ def test_ranks_of_torchrun_have_one_dated_run_dir_however_late_they_start(app: P
         assert set(records(run)) == set(range(1, 13))
 
 
-@pytest.mark.parametrize("names_it", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("names_it", [False, pytest.param(True, marks=pytest.mark.long)])
 def test_ranks_of_a_command_have_the_run_dir_of_its_job_unless_told_another(app: Path, names_it: bool) -> None:
     app.write_text(DATED.replace("[HydraConfig.get().runtime.output_dir, cfg.at]", "cfg.lr"))
     own = " hydra.run.dir=own/${lr}" if names_it else ""
@@ -198,12 +198,12 @@ def test_ranks_of_a_second_program_with_another_config_have_a_run_of_their_own(a
     ("text", "method"),
     [
         pytest.param(SPAWNING, "spawn", id="spawn"),
-        pytest.param(SPAWNING, "fork", id="fork", marks=pytest.mark.slow),
+        pytest.param(SPAWNING, "fork", id="fork", marks=pytest.mark.long),
         pytest.param(LIGHTNING, "ddp_spawn", id="ddp_spawn"),
-        pytest.param(LIGHTNING, "ddp_fork", id="ddp_fork", marks=pytest.mark.slow),
+        pytest.param(LIGHTNING, "ddp_fork", id="ddp_fork", marks=pytest.mark.long),
     ],
 )
-@pytest.mark.parametrize("start", ["fork", pytest.param("spawn", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("start", ["fork", pytest.param("spawn", marks=pytest.mark.long)])
 def test_ranks_that_a_job_starts_in_its_own_program_have_its_run(app: Path, text: str, method: str, start: str) -> None:
     if text == LIGHTNING:
         pytest.importorskip("lightning", reason="Lightning is not installed")

@@ -19,11 +19,10 @@ from hypothesis import strategies as st
 
 from trainctl.config.changelog import Changelog, dumps
 from trainctl.config.keys import leaves
-from trainctl.examine.configs import base_of
 from trainctl.examine.examiner import Examiner
 from trainctl.examine.frame import frame_of, values_of
-from trainctl.examine.plot import plot
-from trainctl.examine.writing import write
+from trainctl.examine.row import base_of
+from trainctl.examine.writing import plot, write
 from trainctl.rundir import files
 from trainctl.rundir.paths import RunDir
 

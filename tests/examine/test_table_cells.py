@@ -17,10 +17,9 @@ from markdown_it import MarkdownIt
 
 from trainctl.errors import SettingError
 from trainctl.examine import Examiner
-from trainctl.examine.cells import mean_text
+from trainctl.examine.columns import mean_text
 from trainctl.examine.frame import frame_of, statistics
-from trainctl.examine.plot import plot
-from trainctl.examine.writing import is_numeral, write
+from trainctl.examine.writing import is_numeral, plot, write
 from trainctl.text import clean
 
 ODD = [

@@ -57,6 +57,25 @@ def test_condition_chooses(terms: list[str], names: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("term", "names"),
+    [("lr<0.05", "b"), ("lr (metric)<0.05", "a"), ("lr (metric) < 0.05 lr>0.05", "a"), ("wd=2", "ab"), ("wd=7", "")],
+)
+def test_parameter_in_which_runs_differ_comes_before_a_metric_of_its_name_as_in_the_table(
+    term: str, names: str
+) -> None:
+    small, large, decay = MetricSummary(), MetricSummary(), MetricSummary()
+    for metric, value in ((small, 0.001), (large, 0.9), (decay, 2.0)):
+        metric.add([value])
+    rows = [
+        row("a", start={"lr": 0.1, "wd": 7}, metrics={"lr": small, "wd": decay}),
+        row("b", start={"lr": 0.01, "wd": 7}, metrics={"lr": large, "wd": decay}),
+    ]
+    assert "".join(each.run.name for each in chosen(rows, terms_of([term]))) == names
+    assert [each.run.name for each in in_order(rows, "lr")] == ["b", "a"]
+    assert [each.run.name for each in in_order(rows, "-lr (metric)")] == ["b", "a"]
+
+
+@pytest.mark.parametrize(
     ("name", "names"), [("optim.lr", "abc"), ("-optim.lr", "bac"), ("norm", "bac"), ("-name", "cba"), ("loss", "abc")]
 )
 def test_rows_are_sorted_numbers_first_and_those_without_a_value_last(name: str, names: str) -> None:

@@ -222,6 +222,22 @@ def test_earlier_run_is_named_with_what_it_loaded(start: Start, tmp_path: Path) 
     assert said(history["seed"], tmp_path)[-1] == (9, "command line seed=9")
 
 
+def test_source_below_a_key_is_named_for_what_it_set_there(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "optim.json").write_text('{"lr": 2}')  # an int where the config has a float
+    (tmp_path / "model.json").write_text('{"hidden": 7, "in-puts": 1, "new": {"z": 4}}')
+    config = tmp_path / "conf/model/rnn.yaml"
+    config.write_text(f"{config.read_text()}in_puts: 0\n")
+    sources = ("+from@optim=json/optim.json", "+from@model=json/model.json", "+from_unknown=add")
+    history = explain_run(start("run", "model=rnn", *sources, "model.new.z=5")).history
+    optim, model = "+from@optim=json/optim.json (optim.json)", "+from@model=json/model.json (model.json)"
+    assert said(history["optim.lr"], tmp_path)[-1] == (2.0, optim)
+    assert type(history["optim.lr"][-1].value) is float
+    assert said(history["model.hidden"], tmp_path)[-1] == (7, model)  # over the pair's 99
+    assert said(history["model.in_puts"], tmp_path)[-1] == (1, model)
+    assert said(history["model.new.z"], tmp_path) == [(4, model), (5, "command line model.new.z=5")]
+    assert said(history["model.depth"], tmp_path)[-1] == (2, "conf/model/rnn.yaml (model=rnn on the command line)")
+
+
 def test_run_without_hydra_has_its_edits(tmp_path: Path) -> None:
     run = RunDir.at(tmp_path / "run")
     run.create()

@@ -76,3 +76,37 @@ def test_nothing_is_said_of_code_that_stays(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "NOTE" not in done.stderr
     assert "changed_code" not in (tmp_path / "sweep" / "0" / "run.yaml").read_text()
+
+
+CHANGING = """
+import time
+from pathlib import Path
+import hydra
+from hydra.core.config_store import ConfigStore
+ConfigStore.instance().store(name="config", node={"x": 0})
+
+@hydra.main(version_base=None, config_name="config")
+def main(cfg):
+    import layers
+    if cfg.x == 0:
+        time.sleep(3)  # so that the change is younger than the sweep
+        Path("layers.py").write_text("VERSION = 2")
+    return layers.VERSION
+
+if __name__ == "__main__":
+    main()
+"""
+
+
+def test_change_of_a_module_that_a_running_job_has_loaded_is_not_in_that_job(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(CHANGING)
+    (tmp_path / "layers.py").write_text("VERSION = 1")
+    command = [sys.executable, "app.py", "-m", "x=0,1", "hydra/launcher=slots", "hydra.launcher.slots=1"]
+    done = subprocess.run(
+        [*command, "hydra.sweep.dir=sweep"], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    notes = [line for line in done.stderr.splitlines() if line.startswith("NOTE ")]
+    assert [note.split(" is the first")[0] for note in notes] == ["NOTE  2/2 sweep/1"], done.stderr
+    records = [yaml.loads((tmp_path / "sweep" / name / "run.yaml").read_text()) for name in "01"]
+    assert [record.get("changed_code") for record in records] == [None, [str(tmp_path / "layers.py")]]

@@ -132,4 +132,10 @@ def test_way_through_the_proxy_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert ways_from_elsewhere(settings, URL) == ["through the proxy: https://lab.example/lab/ab/?token=t"]
     monkeypatch.setenv("JUPYTERHUB_SERVICE_PREFIX", "/user/me/")
     (line,) = ways_from_elsewhere(PanelSettings(), URL)
-    assert line.endswith("http://HOST/user/me/proxy/8050/ab/?token=t")
+    place = "/user/me/proxy/8050/ab/?token=t"
+    assert line == f"through JupyterHub (needs trainctl.panel.hosts=[HOST]): http://HOST{place}"
+    (line,) = ways_from_elsewhere(PanelSettings(hosts=["hub.example"]), URL)
+    assert line == f"through JupyterHub: http://hub.example{place}"
+    (line,) = ways_from_elsewhere(PanelSettings(hosts=["hub.example"], origins=["https://hub.example"]), URL)
+    assert line == f"through JupyterHub: https://hub.example{place}"
+    assert ways_from_elsewhere(settings, URL) == ["through the proxy: https://lab.example/lab/ab/?token=t"]

@@ -191,7 +191,9 @@ def test_changed_at_random_it_hides_no_run_beside_it_and_every_reader_answers(
     shutil.rmtree(root)
 
 
-@pytest.mark.parametrize("fault", ["fifo", "zero", "nowhere", "folder", "huge"])
+@pytest.mark.parametrize(
+    "fault", ["fifo", "nowhere", "huge", *(pytest.param(name, marks=pytest.mark.long) for name in ("zero", "folder"))]
+)
 def test_program_that_repeats_or_loads_a_broken_run_says_why_it_cannot(
     real: RunDir, tmp_path: Path, fault: str
 ) -> None:

@@ -2,6 +2,17 @@
 
 from __future__ import annotations
 
-from trainctl.cli.app import main
+import io
+import sys
 
-__all__ = ["main"]
+from trainctl.cli import terminal
+from trainctl.cli.app import app as _commands
+
+
+def main() -> None:
+    """Run the command line; a refused request or a failed system call is one sentence on stderr and exit code 1."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # an ASCII terminal must not turn a name into a traceback
+    with terminal.errors_as_sentences():
+        _commands(prog_name="trainctl")

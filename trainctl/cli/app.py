@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import sys
 from typing import Annotated, Any
 
 import typer
@@ -17,13 +15,13 @@ from trainctl.cli import (
     doctor,
     other_tools,
     page,
+    pipelines,
     record,
     replay,
     request,
     results,
     runs,
     tail,
-    terminal,
     undo,
 )
 
@@ -109,7 +107,7 @@ app.command("do")(do.do)
 app.command("stop")(do.stop)
 app.command("replay")(replay.replay)
 app.command("pull")(other_tools.pull)
-app.command("run", context_settings=replay.PASS_ON)(replay.run)
+app.command("run", context_settings=pipelines.PASS_ON)(pipelines.run)
 app.command("table")(results.table)
 app.command("sync")(other_tools.sync)
 app.command("panel")(page.panel)
@@ -121,7 +119,7 @@ def _print_version(wanted: bool) -> None:
     if wanted:
         from trainctl import __version__
 
-        terminal.print_line(f"trainctl {__version__}")
+        typer.echo(f"trainctl {__version__}")
         raise typer.Exit
 
 
@@ -132,12 +130,3 @@ def _options(
     ] = False,
 ) -> None:
     """Take the options before the command."""
-
-
-def main() -> None:
-    """Run the command line; a refused request or a failed system call is one sentence on stderr and exit code 1."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # an ASCII terminal must not turn a name into a traceback
-    with terminal.errors_as_sentences():
-        app(prog_name="trainctl")

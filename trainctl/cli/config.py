@@ -8,9 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from trainctl.cli import terminal
-from trainctl.cli.grid import Column, print_grid
 from trainctl.cli.opening import APP, AppOption, OpenApp, OverridesArgument, look_at
 from trainctl.cli.place import JsonOption, find_run
+from trainctl.cli.terminal import Column, print_grid
 from trainctl.config.pairs import Fit, Pairs
 from trainctl.errors import AppError, SettingError
 from trainctl.explain.explain import explain_config, explain_run

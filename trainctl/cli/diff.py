@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from trainctl.cli import terminal
-from trainctl.cli.grid import Column, print_grid
 from trainctl.cli.place import JsonOption, find_run, shown
+from trainctl.cli.terminal import Column, print_grid
 from trainctl.config import yaml
 from trainctl.config.keys import leaves
 from trainctl.config.masking import Masking

@@ -14,9 +14,9 @@ from typing import Annotated, Any
 import typer
 
 from trainctl.cli import terminal
-from trainctl.cli.grid import Column, print_grid
 from trainctl.cli.place import ROOT, RunArgument, find_run, shown
 from trainctl.cli.request import REFUSAL_S, parse_pairs
+from trainctl.cli.terminal import Column, print_grid
 from trainctl.config import yaml
 from trainctl.errors import RunDirError
 from trainctl.launch import registry
@@ -144,6 +144,8 @@ def stop(
     ] = 10.0,
 ) -> None:
     """Stop a sweep: no more jobs start, and running ones may finish (a second stop, or --now, ends them).
+
+    It is stopped on the machine of its launcher, wherever its jobs run.
 
     Stop a run: all of its processes get SIGTERM, and are killed if they do not end. Its launcher goes on.
     A run on Slurm or Ray is ended by the agent on its node, from wherever this is said.

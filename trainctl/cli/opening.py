@@ -102,6 +102,9 @@ def _run(program: str, overrides: Sequence[str]) -> None:
 
 
 def _with_causes(error: BaseException) -> str:
+    """Return what an error and its causes say, but once where one repeats the other."""
     said = " ".join(str(error).split())
-    cause = error.__cause__
-    return said if cause is None else f"{said}: {_with_causes(cause)}" if said else _with_causes(cause)
+    below = "" if error.__cause__ is None else _with_causes(error.__cause__)
+    if below in said:
+        return said
+    return below if said in below else f"{said}: {below}"

@@ -10,8 +10,8 @@ from typing import Any
 
 from trainctl import text as amount
 from trainctl.cli import terminal
-from trainctl.cli.grid import Column, print_grid
 from trainctl.cli.place import JsonOption, RunArgument, find_run
+from trainctl.cli.terminal import Column, print_grid
 from trainctl.cli.undo import what_waits
 from trainctl.config import changelog, yaml
 from trainctl.config._omegaconf import MISSING

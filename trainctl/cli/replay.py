@@ -1,10 +1,11 @@
-"""`trainctl replay` starts a recorded run again in a new run dir; `trainctl run` runs pipelines, as a Hydra app."""
+"""`trainctl replay`: a recorded run again, in a new run dir; with --verify, whether it is the same run."""
 
 from __future__ import annotations
 
 import os
 import re
 import shlex
+import subprocess
 import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -12,17 +13,19 @@ from typing import Annotated, Any
 
 import typer
 
-from trainctl.cli import terminal, verification
-from trainctl.cli.place import RunArgument, find_run
+from trainctl import text
+from trainctl.cli import terminal
+from trainctl.cli.place import RunArgument, find_run, shown
 from trainctl.config.overrides import of_one_run, quoted
-from trainctl.config.yaml import read_document
-from trainctl.errors import RunDirError, TrainctlError
+from trainctl.errors import RunDirError
 from trainctl.rundir import files
-from trainctl.rundir.paths import RunDir
-from trainctl.rundir.status import read_status
-from trainctl.rundir.summary import read_record
+from trainctl.rundir.compare import Comparison, compare
+from trainctl.rundir.paths import RunDir, own_dir
+from trainctl.rundir.provenance import THREADS, differences
+from trainctl.rundir.result import read_result
+from trainctl.rundir.status import read_status, seen_of, state_of
+from trainctl.rundir.summary import read_record, summarize
 from trainctl.rundir.trust import check_trust
-from trainctl.text import clean_line, shortened
 
 _CONFIG_FLAGS = {"--config-name", "-cn", "--config-path", "-cp", "--config-dir", "-cd"}
 _CALLBACK = "trainctl.callback.TrainctlCallback"
@@ -68,7 +71,7 @@ def replay(
             f"{found.path} was started in {cwd!r}, which is not a directory any more; it cannot be replayed"
         )
     if verify:
-        raise typer.Exit(verification.verify(found, command, cwd, ignore or []))
+        raise typer.Exit(_verify(found, command, cwd, ignore or []))
     os.chdir(cwd)
     sys.stdout.flush()
     # in our place: the script itself gets the signals, and its exit code is that of this command
@@ -108,7 +111,7 @@ def _of_commands(run: RunDir) -> str:
     """Return the command lines of a pipeline, as people may see them, for the end of a sentence."""
     status = read_status(run)
     commands = {} if status is None or status.commands is None else status.commands
-    lines = [f"{name}: {shortened(clean_line(str(each.get('command'))))}" for name, each in commands.items()]
+    lines = [f"{name}: {text.shortened(text.clean_line(str(each.get('command'))))}" for name, each in commands.items()]
     return f" ({'; '.join(lines)})" if lines else ""
 
 
@@ -190,118 +193,66 @@ def _texts(value: Any) -> Sequence[str] | None:
     return value if isinstance(value, list) and all(isinstance(text, str) for text in value) else None
 
 
-# what may be said of a pipeline in short, as an override: `only=[avg]`
-_SHORT = {
-    "only": "trainctl.run.only",
-    "force": "trainctl.run.force",
-    "flags": "trainctl.run.flags",
-    "dry_run": "hydra.launcher.dry_run",
-}
-_SHORT_OVERRIDE = re.compile(rf"({'|'.join(_SHORT)})=(.*)", re.DOTALL)
-_NAMES = re.compile(r"(?!null$)[\w-]+(,[\w-]+)*")
-_DEBUG = (
-    "trainctl.run.debug=true",
-    "hydra.launcher.first=1",
-    "hydra.launcher.rerun=all",
-    "hydra.launcher.progress=plain",
-)
-_LISTING = "++hydra.callbacks.trainctl_commands._target_=trainctl.commands.listing.CommandCheck"
+def _verify(run: RunDir, command: Sequence[str], cwd: str, ignore: Collection[str]) -> int:
+    """Repeat a run that is done, print the comparison, and return the exit code.
 
-# of Hydra's flags: those that say what it does instead of a sweep, and those that a value follows
-_MODES = ("-m", "--multirun", "-r", "--run", "-c", "--cfg", "-i", "--info", "-sc", "--shell-completion", "-h", "--help",
-          "--hydra-help", "--version")  # fmt: skip
-_WITH_VALUE = ("-c", "--cfg", "-p", "--package", "-cd", "--config-dir", "--experimental-rerun")
-_PERHAPS_WITH_VALUE = ("-i", "--info")
-
-PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
-
-
-def run(
-    context: typer.Context,
-    config: Annotated[Path, typer.Option("--config", metavar="FILE", help="The config with the commands.")],
-    only: Annotated[str | None, typer.Option(metavar="NAMES", help="Only these commands: avg,test.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="List jobs and commands, and run nothing.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Run commands again that are finished.")] = False,
-    debug: Annotated[
-        bool, typer.Option("--debug", help="Only the first job, finished or not; show what commands print.")
-    ] = False,
-) -> None:
-    """Run shell commands for each job of a sweep; all else is Hydra's: -m, overrides, hydra.launcher.slots=[0,1].
-
-    The same command run again finishes what is not finished.
+    The repetition lies in `.trainctl/verify/` beside the run, where no table lists it, and stays there.
     """
-    if not config.is_file():
-        raise TrainctlError(f"there is no file {str(config)!r}")
-    if config.suffix != ".yaml":
-        raise TrainctlError(f"{str(config)!r} must be called *.yaml, as Hydra wants its configs")
-    flags, overrides = _apart(context.args, _keys(config))
-    settings = [
-        *([_only(only.split(","))] if only is not None else []),
-        *(["trainctl.run.force=true"] if force else []),
-        *(["hydra.launcher.dry_run=true"] if dry_run else []),
-        *(_DEBUG if debug else []),
-    ]
-    place = ["--config-path", str(config.parent.absolute()), "--config-name", config.stem]
-    if not any(flag.split("=")[0] in _MODES for flag in flags):
-        flags.append("--multirun")
-    name = [f"hydra.job.name={quoted(config.stem)}"]
-    command = [sys.executable, "-m", "trainctl.commands", *place, *flags, *name, _LISTING, *settings, *overrides]
-    sys.stdout.flush()
-    # in our place: the app gets the signals, and its exit code is that of this command
-    os.execv(command[0], command)
+    if not _has_returned(run):
+        return terminal.complain(
+            f"{shown(run)} is {state_of(run)}; only a run that has returned its value can be verified"
+        )
+    again = _new_dir(run)
+    record = files.read_mapping(run.run)
+    settings = ["++trainctl.panel.enabled=false", f"hydra.run.dir={quoted(str(again.path))}"]
+    # what it prints is not our answer
+    done = subprocess.run([*command, *settings], cwd=cwd, env=_environment(record), stdout=sys.stderr, check=False)
+    if done.returncode != 0 or not _has_returned(again):
+        reason = summarize(again).reason or f"exit code {done.returncode}"
+        return terminal.complain(f"the repetition failed: {reason}; it lies in {shown(again)}")
+    verdict = compare(run, again, ignore)
+    if verdict.difference is None:
+        terminal.print_line(f"identical: {_identical(run, verdict)}")
+        return 0
+    terminal.print_line(f"not the same run; the first difference: {verdict.difference}")
+    facts = differences(record, files.read_mapping(again.run))
+    for fact in facts or ["nothing that is recorded of code, packages and machine differs"]:
+        terminal.print_line(f"  {fact}")
+    terminal.print_line(f"the repetition lies in {shown(again)}")
+    return 1
 
 
-def _keys(config: Path) -> Collection[Any]:
-    """Return the top-level keys of the config; refuse what Hydra would only show a trace of.
-
-    Raises:
-        TrainctlError: it cannot be read, or has half an interpolation in a command.
-    """
-    from trainctl.commands.template import pieces  # other commands need none of it
-
-    try:
-        text = config.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise TrainctlError(f"{config} is not UTF-8 text") from error
-    except OSError as error:
-        raise TrainctlError(f"{config} cannot be read: {error.strerror}") from error
-    content = read_document(text, lambda reason: TrainctlError(f"{config}: {reason}"), aliases=True)
-    commands = content.get("commands") if isinstance(content, dict) else None
-    for name, line in commands.items() if isinstance(commands, dict) else ():
-        list(pieces(str(line), f"commands.{name}"))
-    return content.keys() if isinstance(content, dict) else ()
+def _has_returned(run: RunDir) -> bool:
+    _, status = seen_of(run)
+    return status is not None and status.has_returned
 
 
-def _apart(arguments: Sequence[str], own: Collection[Any]) -> tuple[list[str], list[str]]:
-    """Tell Hydra's flags, with their values, from overrides: its parser wants all overrides together, after the flags.
-
-    Raises:
-        TrainctlError: one is neither.
-    """
-    flags: list[str] = []
-    overrides: list[str] = []
-    before = ""
-    for argument in arguments:
-        is_override = "=" in argument or argument.startswith("~")
-        if argument.startswith("-") or before in _WITH_VALUE or (before in _PERHAPS_WITH_VALUE and not is_override):
-            flags.append(argument)
-        elif is_override:
-            overrides.append(_long(argument, own))
-        else:
-            raise TrainctlError(f"{argument!r} is neither an option nor an override; overrides are KEY=VALUE or ~KEY")
-        before = argument
-    return flags, overrides
+def _identical(run: RunDir, verdict: Comparison) -> str:
+    parts = [f"{verdict.records:,} metric records"]
+    if verdict.lost:
+        parts[0] += f" ({verdict.lost:,} more were lost when the recorded run was killed)"
+    if verdict.fingerprint is not None:
+        parts.append(f"weights hash {verdict.fingerprint}")
+    value = read_result(run)
+    if value is not None:
+        parts.append(f"return value {text.value(value, exact=True)}")
+    return ", ".join(parts)
 
 
-def _long(argument: str, own: Collection[Any]) -> str:
-    """Return an override with the full name of its key; a key of the config's own is its own."""
-    short = _SHORT_OVERRIDE.fullmatch(argument)
-    if short is None or short[1] in own:
-        return argument
-    if short[1] == "only" and _NAMES.fullmatch(short[2]):
-        return _only(short[2].split(","))
-    return f"{_SHORT[short[1]]}={short[2]}"
+def _environment(record: dict[str, Any]) -> dict[str, str]:
+    """Return the environment with the recorded sizes of thread pools, since sums of floats depend on them."""
+    recorded = record.get("environment")
+    threads = recorded.get("threads") if isinstance(recorded, dict) else None
+    known = threads if isinstance(threads, dict) else {}
+    return {**os.environ, **{name: str(known[name]) for name in THREADS if name in known}}
 
 
-def _only(names: Sequence[str]) -> str:
-    return f"{_SHORT['only']}=[{','.join(quoted(name.strip()) for name in names)}]"
+def _new_dir(run: RunDir) -> RunDir:
+    number = 1
+    plain = re.sub(r"[^\w.=,+-]", "_", run.name)  # Hydra would read ${…} in the name of a run dir
+    while True:
+        name = plain if number == 1 else f"{plain}.{number}"
+        found = RunDir.at(own_dir(run.path.parent) / "verify" / name)
+        if not found.path.exists():
+            return found
+        number += 1

@@ -12,7 +12,6 @@ import typer
 
 from trainctl import text as amount
 from trainctl.cli import terminal
-from trainctl.cli.grid import Column, print_grid
 from trainctl.cli.place import ROOT, JsonOption, SortOption, WhereOption, find_root, name_below
 from trainctl.cli.runs import (
     as_record,
@@ -24,8 +23,8 @@ from trainctl.cli.runs import (
     state_style,
     tell_left_out,
 )
-from trainctl.examine.cells import constants_line
-from trainctl.examine.columns import at_end, parameters, varying
+from trainctl.cli.terminal import Column, print_grid
+from trainctl.examine.columns import apart, at_end, constants_line, parameters, varying
 from trainctl.examine.examiner import MOST_COLUMNS, Examiner
 from trainctl.examine.row import Row
 from trainctl.examine.where import chosen, in_order, terms_of
@@ -82,7 +81,7 @@ def table(
         for kind, which in made.attrs.get("left_out", {}).items():
             terminal.note(f"left out: {which}; name what you want by {'--metric' if kind == 'metrics' else '--by'}")
         if plot is not None:
-            from trainctl.examine.plot import plot as draw
+            from trainctl.examine.writing import plot as draw
 
             draw(made, plot)
         if form is not None and not is_printed:
@@ -156,7 +155,8 @@ def _columns(named: Mapping[str, Row], differing: Mapping[str, Sequence[Any]]) -
     columns.append(Column("reason", reasons, rank=1, styles=[_style(row) for row in rows]))
     for place, name in enumerate(_first(name for row in rows for name in row.metrics)):
         cells = [amount.number(row.value(name)) if name in row.metrics else "" for row in rows]
-        columns.append(Column(name, cells, rank=3 + place if place < 3 else 100 + place, is_right=True))
+        head = apart(name, [column.title for column in columns], "metric")
+        columns.append(Column(head, cells, rank=3 + place if place < 3 else 100 + place, is_right=True))
     return [
         *columns,
         edits_column([(row.run, row.edits, None) for row in rows], rank=7),

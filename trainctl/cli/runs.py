@@ -12,8 +12,8 @@ import typer
 
 from trainctl import text as amount
 from trainctl.cli import terminal
-from trainctl.cli.grid import Column, print_grid
 from trainctl.cli.place import ROOT, JsonOption, SortOption, WhereOption, find_root, name_below, shown
+from trainctl.cli.terminal import Column, print_grid
 from trainctl.errors import SettingError
 from trainctl.examine.examiner import Examiner
 from trainctl.examine.where import chosen, in_order, terms_of

@@ -1,24 +1,29 @@
-"""The task of `trainctl run`: the config's commands, run one after the other."""
+"""The task of `trainctl run`: the config's commands, checked before the first job and run one after the other."""
 
 from __future__ import annotations
 
 import errno
 import os
 import re
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from hydra.errors import CompactHydraException
+from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from trainctl.attempt import attempt as attempts
 from trainctl.commands.progress import CommandRecord, chosen, digests, is_finished
-from trainctl.commands.shell import keep_earlier, last_lines, run_line, say, signal_of
+from trainctl.commands.shell import keep_earlier, keep_terminal, last_lines, run_line, say, signal_of
 from trainctl.commands.template import COMMANDS, CommandLine, Place, Templates
+from trainctl.compose.pairs import check_each_job
 from trainctl.config.masking import Masking
+from trainctl.config.overrides import task_overrides
 from trainctl.config.settings import settings_of
 from trainctl.config.settings_node import hydra_config
-from trainctl.errors import CommandError
+from trainctl.errors import CommandError, TrainctlError
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.provenance import original_cwd
 from trainctl.rundir.status import read_status
@@ -26,6 +31,10 @@ from trainctl.rundir.status import read_status
 UNRECORDED = "commands need a run to be recorded in; add `trainctl` to the defaults of the config"
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+_OWN_OVERRIDE = re.compile(r"\+{0,2}trainctl\.")
+_ADDED = re.compile(r"\+{1,2}([\w-]+)[.=]")
+_SOURCES = ("from", "from_unknown")
+_OURS = ("trainctl.callback.", "hydra_plugins.hydra_trainctl.")
 
 
 class Failed(CommandError, CompactHydraException):
@@ -80,7 +89,7 @@ def _run(config: DictConfig) -> None:
 
 
 def _size(error: OSError, line: CommandLine) -> str:
-    """Say how long a command is that is too long."""
+    """Return the size of a command that is too long, for the end of a sentence; else nothing."""
     is_too_long = error.errno == errno.E2BIG
     return f" ({len(line.text.encode()):,} bytes); let it read values from a file" if is_too_long else ""
 
@@ -153,12 +162,64 @@ class Hooks:
 vars(run_commands)["trainctl_hooks"] = Hooks()
 
 
-def sentence_about_unused(templates: Templates, swept: Iterable[str] = ()) -> str | None:
-    """Return which parameters no command uses; None if all are used.
+class CommandCheck(Callback):
+    """Refuses commands that cannot be run whatever their values are, and lists parameters that none of them uses.
 
-    Args:
-        templates: the commands.
-        swept: top-level keys that only the command line has.
+    Attributes:
+        may_run_ahead: it does nothing when a job starts.
     """
-    unused = templates.unused(swept)
-    return f"used by no command: {', '.join(unused)}" if unused else None
+
+    may_run_ahead = True
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Look at the config of a single run, which Hydra's own `--run` asks for."""
+        self.on_multirun_start(config)
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Look at the config of the whole sweep. In the process of the launcher."""
+        try:
+            if not is_recorded(config.hydra):
+                raise CommandError(UNRECORDED)
+            templates, settings = Templates(config), settings_of(config).run
+            check_names(templates, str(config.hydra.job.name))
+            templates.check(chosen(templates, settings.only))
+            check_each_job(check_job)
+            unused = templates.unused(added(config.hydra))
+        except TrainctlError as error:
+            sys.stderr.write(f"{error}\n")
+            raise SystemExit(1) from None  # Hydra would only warn of a callback's exception
+        if unused:
+            sys.stderr.write(f"used by no command: {', '.join(unused)}\n")
+        if settings.debug:
+            keep_terminal()
+
+
+def added(hydra: DictConfig) -> list[str]:
+    """Return the top-level keys that the command line adds, to all jobs (`+x=1`) or by turns (`+x=1,2`); no groups."""
+    found = (_ADDED.match(text) for text in task_overrides(hydra))
+    folders = [Path(str(source.path)) for source in hydra.runtime.config_sources if source.schema == "file"]
+    groups = {*_SOURCES, *map(str, hydra.runtime.choices)}
+    keys = [match[1] for match in found if match is not None and match[1] not in groups]
+    return [key for key in keys if not any((folder / key).is_dir() for folder in folders)]
+
+
+def check_job(config: DictConfig) -> None:
+    """Refuse commands of a job whose values are not there, or cannot be given to a command.
+
+    Raises:
+        CommandError: says which, and in which job.
+    """
+    templates = Templates(config)
+    try:
+        templates.check_values(chosen(templates, settings_of(config).run.only))
+    except CommandError as error:
+        given = (str(text) for text in OmegaConf.select(config, "hydra.overrides.task") or ())
+        job = templates.masking.text(" ".join(text for text in given if not _OWN_OVERRIDE.match(text)))
+        raise CommandError(f"{job}: {error}" if job else str(error)) from None
+
+
+def is_recorded(hydra: DictConfig) -> bool:
+    """Whether jobs have a run dir of trainctl, by its launcher or by its callback."""
+    targets = [OmegaConf.select(hydra, f"callbacks.{name}._target_") for name in hydra.callbacks]
+    targets.append(OmegaConf.select(hydra, "launcher._target_"))
+    return any(str(target).startswith(_OURS) for target in targets)

@@ -27,7 +27,7 @@ def digest(line: str) -> str:
 def digests(templates: Templates, names: Sequence[str]) -> dict[str, str]:
     """Return the digest of each of these commands, values filled in, but neither the run dir nor the time of day.
 
-    The others may lack values: what is not run needs none.
+    Other commands may lack values: only these are evaluated.
     """
     return {name: digest(templates.line(name, Place()).text) for name in names}
 
@@ -50,12 +50,12 @@ def chosen(templates: Templates, only: Sequence[str] | None) -> list[str]:
 
 
 def is_finished(record: Mapping[str, Any] | None, wanted: str, *, force: bool = False) -> bool:
-    """Whether a command has ended well, with the very text that it has now; with `force`, in this launch.
+    """Whether a command finished successfully with its current text; with `force`, whether it did so in this launch.
 
     Args:
-        record: what its run's status says of it.
-        wanted: the digest of its text.
-        force: what ended before this launch does not count. An attempt that is tried again goes on anyway.
+        record: its entry in the run's status.
+        wanted: the digest of its current text.
+        force: results from before this launch do not count; a retry within the launch continues anyway.
     """
     if record is None or record.get("state") != "done" or record.get("digest") != wanted:
         return False
@@ -80,7 +80,7 @@ def merged(now: Iterable[str], known: Iterable[str]) -> list[str]:
 class CommandRecord:
     """Writes down what a run's commands do. A command that starts makes all later ones outdated, at once.
 
-    Commands that the config has no longer are kept: who takes one out for a while has not lost what it did.
+    Commands that were removed from the config are kept, so one that is taken out for a while does not lose its record.
     """
 
     def __init__(self, attempt: Attempt, names: Iterable[str]) -> None:
@@ -92,7 +92,7 @@ class CommandRecord:
                 record["state"] = "interrupted"
 
     def start(self, name: str, shown: str, digest: str, log: str) -> None:
-        """Say that a command runs.
+        """Record that a command is running.
 
         Args:
             name: of the command.
@@ -116,7 +116,7 @@ class CommandRecord:
         self._write()
 
     def end(self, name: str, exit_code: int | None, signal: str | None = None) -> None:
-        """Say how a command ended; without an exit code, that it could not be started."""
+        """Record how a command ended; without an exit code, it could not be started."""
         record = self.records[name]
         record["state"] = "done" if exit_code == 0 else "failed"
         record["ended"] = format_time(time.time())

@@ -1,4 +1,4 @@
-"""One shell command: its log, its exit code."""
+"""One shell command: its log, its exit code, and outside a slot a watch that ends all that it has started."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import shutil
 import signal
 import subprocess
 import sys
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from trainctl.commands.watch import watched
 from trainctl.rundir.logs import end_of
 
 _LOOK_S = 0.1  # how often what a command prints is shown on a terminal
@@ -21,6 +21,21 @@ _LOOK_S = 0.1  # how often what a command prints is shown on a terminal
 _TAIL_LINES, _TAIL_BYTES = 8, 1 << 14
 
 _TERMINAL = "TRAINCTL_TERMINAL"  # in the environment: its path, for jobs that do not inherit it
+
+# Reads the number of the command's process group, then to the end: nobody holds the pipe any more, so it lets the group
+# have TERM and, 5 s later, KILL. Ctrl-C is not for it.
+_WATCH = """
+trap '' INT TERM HUP QUIT
+read -r group || exit 0
+while read -r more; do :; done
+kill -s TERM -- "-$group"
+left=50
+while [ "$left" -gt 0 ] && kill -s 0 -- "-$group"; do sleep 0.1; left=$((left - 1)); done
+kill -s KILL -- "-$group"
+"""
+
+# said by the command itself, which holds the pipe until then: killed at any moment, we cannot have started it untold
+_TELL = 'echo "$$" >&0 && exec "$@" </dev/null'
 
 
 @dataclass(slots=True)
@@ -82,10 +97,45 @@ def run_line(line: str, log: Path, directory: Path, *, shown: bool = False) -> i
 def _started(line: str, directory: Path, log: Any) -> AbstractContextManager[subprocess.Popen[bytes]]:
     words = [*shell(), line]
     if "TRAINCTL_SLOT" not in os.environ:  # Hydra's other launchers end nothing but their own processes
-        return watched(words, directory, log)
+        return _watched(words, directory, log)
     return nullcontext(
         subprocess.Popen(words, cwd=directory, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
     )
+
+
+@contextmanager
+def _watched(words: Sequence[str], directory: Path, log: Any) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a command in a process group of its own, which ends when the block is left early or this process is gone.
+
+    A block that is left as it should be lets go of what the command has left behind.
+
+    Raises:
+        OSError: it could not be started.
+    """
+    reader, writer = os.pipe()
+    process: subprocess.Popen[bytes] | None = None
+    try:
+        watch = subprocess.Popen(
+            ["/bin/sh", "-c", _WATCH], stdin=reader, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )  # fmt: skip
+    except OSError:
+        os.close(writer)
+        raise
+    finally:
+        os.close(reader)
+    try:
+        process = subprocess.Popen(
+            ["/bin/sh", "-c", _TELL, "sh", *words], cwd=directory, stdin=writer, stdout=log, stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )  # fmt: skip
+        yield process
+        watch.kill()
+    finally:
+        os.close(writer)
+        if process is not None:
+            process.wait()  # else it would be a dead member of the group, for which the watch waits
+        watch.wait()
 
 
 def _private(path: str, flags: int) -> int:

@@ -19,6 +19,7 @@ from omegaconf.errors import (
 )
 
 from trainctl.commands.quoting import ShellText
+from trainctl.config._omegaconf import MISSING
 from trainctl.config.identity import OF_THE_MOMENT
 from trainctl.config.keys import name_in, split
 from trainctl.config.masking import MASK
@@ -28,7 +29,8 @@ from trainctl.errors import CommandError
 COMMANDS = "commands"
 
 _MAX_DEPTH = 30  # of brackets: OmegaConf's grammar takes some twenty calls for each
-_ABSENT = object()
+_OF_THE_JOB = ("hydra", "trainctl")  # sections that are complete only when the job starts
+_ABSENT, _UNKNOWN = object(), object()
 
 _OURS = re.compile(r"\$\{\s*(flag|run_dir|run_name)\s*:\s*([^{}]*?)\s*\}")
 _KEY = re.compile(r"[\w./@-]+")
@@ -36,6 +38,8 @@ _OPENING = re.compile(r"(\\*)\$\{")
 _PATH = re.compile(  # ${key}, ${key.below}; no ${resolver:…}
     r"(?<!\\)\$\{\s*\[?([^\s.\[\]{}:$]+(?:\.[^\s.\[\]{}:$]+)*)(?=\s*[].$[}])(?=[^{}:$]*[}$])"
 )
+_WHOLE_PATH = re.compile(r"\$\{\s*([\w-]+(?:\.[\w-]+)*)\s*\}")
+_RESOLVER = re.compile(r"\$\{\s*([A-Za-z_]\w*(?:\.\w+)*)\s*:")
 _RUN = re.compile(r"(?<!\\)\$\{\s*(run_dir|run_name)\s*:\s*\}")
 
 
@@ -165,8 +169,8 @@ class Templates:
             hint = "; a `${` that is the shell's is written \\${" if is_unknown else ""
             raise CommandError(f"{COMMANDS}.{name}: {text} has no value: {reason}{hint}") from error
 
-    def check_keys(self, names: Iterable[str]) -> None:
-        """Refuse what refers to a key that the config does not have, by way of other values too.
+    def check_values(self, names: Iterable[str]) -> None:
+        """Refuse what has no value, or one that no command can be given, as far as that is known before the job starts.
 
         Raises:
             CommandError: says which.
@@ -174,11 +178,45 @@ class Templates:
         for name in names:
             for key in self._paths(self.texts[name]):
                 parts = split(key)
-                if parts[0] not in ("hydra", "trainctl") and _look_up(self._raw, parts) is _ABSENT:
+                if parts[0] not in _OF_THE_JOB and _look_up(self._raw, parts) is _ABSENT:
                     raise CommandError(
                         f"{COMMANDS}.{name} refers to {key}, which the config does not have; "
                         "a `${` that is the shell's is written \\${"
                     )
+            for piece in pieces(self.texts[name], f"{COMMANDS}.{name}"):
+                if piece.is_interpolation:
+                    self._check_value(piece.text, f"{COMMANDS}.{name}: {piece.text}")
+
+    def _check_value(self, text: str, source: str) -> None:
+        ours, path, resolver = _OURS.fullmatch(text), _WHOLE_PATH.fullmatch(text), _RESOLVER.match(text)
+        if ours is not None:
+            values = [self._literal(key) for key in _keys(ours[2], source)] if ours[1] == "flag" else []
+            values = [value for value in values if value is not None]  # which leaves the flag out
+        else:
+            values = [self._literal(path[1])] if path is not None else []
+            if resolver is not None and not OmegaConf.has_resolver(resolver[1]):
+                raise CommandError(
+                    f"{source} has no value: there is no resolver {resolver[1]!r}; "
+                    "a `${` that is the shell's is written \\${"
+                )
+        for value in values:
+            if value == MISSING:
+                raise CommandError(f"{source} has no value: it is {MISSING} in the config; give it on the command line")
+            if value is not _UNKNOWN:
+                words_of(value, source)
+
+    def _literal(self, key: str) -> Any:
+        """Return the value of a key, by way of other keys too; `_UNKNOWN` if a resolver or the job has to tell it."""
+        for _ in range(_MAX_DEPTH):
+            parts = split(key)
+            value = _ABSENT if parts[0] in _OF_THE_JOB else _look_up(self._raw, parts)
+            if value is _ABSENT or not isinstance(value, str):
+                return _UNKNOWN if value is _ABSENT else value
+            path = _WHOLE_PATH.fullmatch(value)
+            if path is None:
+                return _UNKNOWN if "${" in value else value
+            key = path[1]
+        return _UNKNOWN
 
     def _paths(self, text: str) -> list[str]:
         """Return the dotted keys that the text of a command refers to, by way of other values too."""
@@ -280,7 +318,8 @@ def words_of(value: Any, source: str) -> list[str]:
         return [value.name]
     if isinstance(value, (str, bool, int, float, PurePath)):
         return [str(value)]
-    raise CommandError(f"{source} is a {type(value).__name__}, which no command can be given; name a key below it")
+    kind = "mapping" if isinstance(value, (DictConfig, dict)) else type(value).__name__
+    raise CommandError(f"{source} is a {kind}, which no command can be given; name a key below it")
 
 
 def _keys(text: str, source: str) -> list[str]:
@@ -299,10 +338,10 @@ def _paths_in(text: str) -> Iterator[str]:
 
 
 def _look_up(values: Any, parts: Sequence[str]) -> Any:
-    """Return an entry of plain mappings; None where it cannot be told: in a list, or behind an interpolation."""
+    """Return an entry of plain mappings; `_UNKNOWN` in a list or behind an interpolation; else `_ABSENT`."""
     for part in parts:
         if not isinstance(values, dict):
-            return None if isinstance(values, str | list) else _ABSENT
+            return _UNKNOWN if isinstance(values, str | list) else _ABSENT
         values = values.get(name_in(values, part), _ABSENT)
     return values
 

@@ -16,10 +16,9 @@ from omegaconf import DictConfig, open_dict, read_write
 
 from trainctl.compose import _hydra
 from trainctl.config._omegaconf import entries, plain, take_over
-from trainctl.config.adopt import NEVER_LOADED
 from trainctl.config.given import check_missing, missing_keys
-from trainctl.config.keys import leaves, split
-from trainctl.config.loaded import kept_copies
+from trainctl.config.keys import leaves
+from trainctl.config.loaded import kept_copies, values_of
 from trainctl.config.overrides import override_key, parse_overrides, texts_of
 from trainctl.config.pairs import PAIR_NODE, Pairs
 from trainctl.config.settings_node import move_settings, setting
@@ -295,12 +294,8 @@ def _keys_of_earlier_run(config: DictConfig) -> list[str]:
     copies = kept_copies(config.hydra)
     if not copies:
         return []
-    loaded = {key: value for each in copies for key, value in leaves(each["values"]).items()}
-    return [
-        key
-        for key, value in raw_leaves(config).items()
-        if key in loaded and split(key)[0] not in NEVER_LOADED and _is_taken(value, loaded[key])
-    ]
+    loaded = {key: value for each in copies for key, value in values_of(each).items()}
+    return [key for key, value in raw_leaves(config).items() if key in loaded and _is_taken(value, loaded[key])]
 
 
 def _is_taken(value: Any, loaded: Any) -> bool:

@@ -29,13 +29,12 @@ from omegaconf.errors import OmegaConfBaseException
 
 from trainctl.config import keys, yaml
 from trainctl.config._omegaconf import MISSING, entries, is_open, is_optional, item_type, plain, raw, text_of, unlocked
-from trainctl.config.loaded import Form, Loaded
+from trainctl.config.loaded import NEVER_LOADED, Form, Loaded
 from trainctl.config.masking import OMITTED
 from trainctl.config.values import has_interpolation, literal
 from trainctl.errors import SourceError
 
 UNKNOWN = ("error", "drop", "add")
-NEVER_LOADED = ("hydra", "trainctl")  # these say how a run is started and watched, not what it computes
 _OPTIONS = ("imports", "config_file", "wandb_config")  # of prefigure, which has them in its files and its runs
 _MOST = 20
 _OF_THE_MOMENT = re.compile(r"\$\{\s*(now|hydra)\s*[:.]")

@@ -117,7 +117,7 @@ def rehearse(config: DictConfig, values: Mapping[str, Any], base: Collection[str
     """Try `assign` on a copy of the sections that it changes.
 
     Raises:
-        EditError: the config would not hold then what the record says.
+        EditError: the config would then not hold the recorded values.
     """
     tops = dict.fromkeys(split(key)[0] for key in values)
     trial = part_of(config, [name for name in (key_named(config, top) for top in tops) if name is not None])

@@ -102,7 +102,7 @@ def _own(node: DictConfig, key: str, otherwise: Any) -> Any:
 
 
 class _ObjectBuilder:
-    """One call of `build`: what was built so far, by its place in the config."""
+    """One call of `build`: the objects so far, by their place in the config."""
 
     def __init__(self, whitelist: Any) -> None:
         self._allowed = {} if whitelist is None else {"_execution_whitelist_": whitelist}

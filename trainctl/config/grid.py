@@ -31,7 +31,7 @@ class GridSweeperConf:
 
     # one mapping per grid: key to values in Hydra's sweep syntax ("new,batch", "range(1,4)") or as a list; every
     # combination is a job. `_title` names the grid, `_zip: [lr, batch]` takes the values of these keys pairwise;
-    # null and no empty list, with which Hydra could not merge a mapping, so that ours says what is wrong with that
+    # null and not an empty list, because Hydra could not merge a mapping into a list, and would not say why
     grids: Any = None
 
     # run this many random combinations of each grid; null runs all
@@ -271,7 +271,7 @@ def check_number(name: str, value: Any, least: int) -> int:
     """Return a whole number from `least` on.
 
     Raises:
-        SettingError: it is something else.
+        SettingError: it is not such a number.
     """
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise SettingError(f"hydra.sweeper.{name} must be a whole number, at least {least}, but got {value!r}")

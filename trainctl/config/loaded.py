@@ -11,10 +11,12 @@ from typing import Any, Literal
 from omegaconf import DictConfig, open_dict
 
 from trainctl.config import yaml
+from trainctl.config.keys import leaves, split
 
 # `exact`: types are as they were; `plain`: a float may have become an int, a NaN null; `text`: all values are text
 Form = Literal["exact", "plain", "text"]
 
+NEVER_LOADED = ("hydra", "trainctl")  # these say how a run is started and watched, not what it computes
 GROUP, UNKNOWN_GROUP = "from", "from_unknown"  # config groups: `+from=KIND/PLACE`, `+from_unknown=drop`
 SCHEME = "trainctl-from"  # of the config source that has them
 _NODE = "trainctl_from"
@@ -34,6 +36,7 @@ class Loaded:
         is_record: a server's record of a run; keys that depend on when and where it ran stay as the config has them.
         choices: config group -> option, of a run of Hydra; None where it had none.
         help: dotted key -> the comment above it in the file.
+        at: the dotted key below which it was loaded (`+from@KEY=…`); empty for the whole config.
     """
 
     source: str
@@ -44,10 +47,12 @@ class Loaded:
     is_record: bool = False
     choices: dict[str, str | None] = field(default_factory=dict)
     help: dict[str, str] = field(default_factory=dict)
+    at: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the entry for `run.yaml`."""
-        return dataclasses.asdict(self)
+        record = dataclasses.asdict(self)
+        return record if self.at else {key: value for key, value in record.items() if key != "at"}
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Loaded:
@@ -78,8 +83,19 @@ def comments_of(copies: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     for each in copies:
         said = each.get("help")
         if isinstance(said, Mapping):
-            found |= {str(key): text for key, text in said.items() if isinstance(text, str)}
+            found |= {_full(each, str(key)): text for key, text in said.items() if isinstance(text, str)}
     return found
+
+
+def values_of(copy: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the loaded values of a copy by full dotted key, named as the source names them."""
+    return {
+        _full(copy, key): value for key, value in leaves(copy["values"]).items() if split(key)[0] not in NEVER_LOADED
+    }
+
+
+def _full(copy: Mapping[str, Any], key: str) -> str:
+    return f"{copy['at']}.{key}" if copy.get("at") else key
 
 
 def kept_copies(hydra: DictConfig | None) -> list[dict[str, Any]]:

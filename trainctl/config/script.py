@@ -207,7 +207,7 @@ def script_of(config: DictConfig | ListConfig) -> Any:
 
 
 class _Objects:
-    """One call of `script_of`: what was made so far, by its place in the config."""
+    """One call of `script_of`: the objects so far, by their place in the config."""
 
     def __init__(self) -> None:
         self._made: dict[Place, Any] = {}

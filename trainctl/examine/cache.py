@@ -1,10 +1,10 @@
-"""Rows that were read before, kept in `<root>/.trainctl/examined.json` and believed only while no file has changed.
+"""Rows that were read before, kept in `<root>/.trainctl/examined.json` and used only while no file has changed.
 
 A row is known by inode, size and both times of each file that it was read from. That is not enough for a file that was
 written just before: it can be written again within the same tick of the file system's clock, with the same size. So a
 row is kept only if its files are older than that, by the clock of the file system itself (git's index has the same
-rule). A row of a run that trains is never kept: that it was killed changes no file. Nor is any believed that another
-version of trainctl has read.
+rule). Rows of running runs are never kept, since a kill changes no file. Rows that another version of trainctl has read
+are not used.
 """
 
 from __future__ import annotations

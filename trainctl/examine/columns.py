@@ -1,16 +1,18 @@
-"""The parameters in which runs differ."""
+"""Columns of tables: the parameters in which runs differ, heads, and the text of cells."""
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, TypeGuard
 
 from trainctl.config import yaml
 from trainctl.config._omegaconf import MISSING
 from trainctl.config.identity import OWN_KEYS_THAT_COUNT
 from trainctl.config.keys import is_within
+from trainctl.text import clean, number
 
 _INTERPOLATION = re.compile(r"(?<!\\)\$\{")
 
@@ -95,9 +97,9 @@ class Parameters:
         return bool(self._config) or key in self.overridden
 
     def is_own(self, key: str) -> bool:
-        """Whether the value is no parameter but tells of this run alone: its own directory, or text still to be filled.
+        """Whether the value is not a parameter but specific to this run: a path in its own directory, or a template.
 
-        Such texts are the commands of `trainctl run`, what Hydra's record has of an interpolation, and `???`.
+        Templates are the commands of `trainctl run`, interpolations in Hydra's record, and `???`.
 
         >>> run = Parameters({"out": "/x/outputs/train/Lr_1/ckpt", "n": "a/b"}, [], {}, Path("/x/outputs/train/Lr_1"))
         >>> run.is_own("out"), run.is_own("n")
@@ -132,9 +134,9 @@ class Parameters:
 def parameters(runs: Sequence[Parameters]) -> tuple[dict[str, list[Any]], dict[str, Any]]:
     """Return the parameters in which runs differ, with each run's value, and those that are the same in all.
 
-    A run that has no config (yet) does not make the others differ. Overridden keys come first. What lies below a swept
-    config group is left out, the group says it; and so are our own settings, but for those that were overridden and
-    change what comes out (the seed, a replay); and so is what tells of the run alone, in all runs that know it.
+    A run that has no config (yet) does not make the others differ. Overridden keys come first. Left out are keys below
+    a swept config group, which stands for them; settings of trainctl, except overridden ones that change the result
+    (the seed, a replay); and values that are specific to each run.
     """
     overridden = dict.fromkeys(key for run in runs for key in run.overridden)
     differing: dict[str, list[Any]] = {}
@@ -155,7 +157,7 @@ def parameters(runs: Sequence[Parameters]) -> tuple[dict[str, list[Any]], dict[s
 
 
 def at_end(constants: Mapping[str, Any], ends: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return what is the same in all runs as it was at their ends; what edits have made differ is left out.
+    """Return the constants as they were at the end of the runs, without those that edits have made differ.
 
     >>> at_end({"lr": 0.1, "wd": 0.0, "steps": 9}, [{"lr": 0.5, "wd": 1.0}, {"wd": 1.0}])
     {'wd': 1.0, 'steps': 9}
@@ -164,6 +166,70 @@ def at_end(constants: Mapping[str, Any], ends: Sequence[Mapping[str, Any]]) -> d
     return {key: known[0] for key, known in values.items() if len(set(map(same, known))) == 1}
 
 
+def apart(head: str, taken: Collection[str], kind: str, *, parts: Sequence[str] = ("",)) -> str:
+    """Return a column's head that no other column has; nor, with `parts` after it, those that belong to it.
+
+    >>> apart("lr", ["run"], "metric"), apart("lr", ["lr"], "metric"), apart("lr", ["lr", "lr (metric)"], "metric")
+    ('lr', 'lr (metric)', 'lr (metric 2)')
+    """
+    names = itertools.chain([head, f"{head} ({kind})"], (f"{head} ({kind} {at})" for at in itertools.count(2)))
+    return next(name for name in names if not any(name + part in taken for part in parts))
+
+
 def _place(group: str) -> str:
     """Return where a config group is put: `db/mysql@target` at `target`, `db/mysql` at `db.mysql`."""
     return group.rpartition("@")[2].replace("/", ".")
+
+
+_MOST_CONSTANTS = 40
+_SHORT = (1e-12, 1e12)  # deviations between these are written without an exponent
+
+
+def is_number(value: object) -> TypeGuard[int | float]:
+    """Whether a value is a number; true and false are not."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def exact(value: Any) -> str:
+    """Write a number by its `repr`, text as it stands, a missing value as nothing, anything else as YAML."""
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value
+    if type(value) in (int, float):
+        return repr(value)
+    try:
+        return yaml.inline(value)
+    except Exception:  # noqa: BLE001  # whatever a parser has found: what YAML does not know is shown by its text
+        return str(value)
+
+
+def plain(value: Any) -> str:
+    """Write any value exactly, on one line: the parameters that tell two rows apart."""
+    return clean(exact(value))
+
+
+def short(value: Any) -> str:
+    """Write a float in four significant digits, anything else exactly, on one line."""
+    return number(value) if isinstance(value, float) else plain(value)
+
+
+def mean_text(mean: float | None, deviation: float | None, sign: str = "±") -> str:
+    """Write mean and deviation in the digits that the deviation leaves meaningful.
+
+    >>> mean_text(0.97123, 0.0042), mean_text(1.6, 0.0999999), mean_text(12.0, None)
+    ('0.9712 ± 0.0042', '1.60 ± 0.10', '12')
+    """
+    if mean is None or deviation is None:
+        return short(mean)
+    if not _SHORT[0] <= deviation < _SHORT[1]:
+        return f"{number(mean)} {sign} {deviation:.2g}"
+    digits = max(0, 1 - int(f"{deviation:.1e}".partition("e")[2]))
+    return f"{mean:.{digits}f} {sign} {deviation:.{digits}f}"
+
+
+def constants_line(constants: Mapping[str, Any]) -> str:
+    """Write the parameters that are the same in all runs on one line; empty when there are none."""
+    pairs = [f"{clean(key)}={'null' if value is None else plain(value)}" for key, value in constants.items()]
+    more = f", and {len(pairs) - _MOST_CONSTANTS} more" if len(pairs) > _MOST_CONSTANTS else ""
+    return f"the same in all: {', '.join(pairs[:_MOST_CONSTANTS])}{more}" if pairs else ""

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from trainctl.examine.cells import exact, is_number
-from trainctl.examine.columns import same
+from trainctl.examine.columns import apart, exact, is_number, same
 from trainctl.rundir import files
 from trainctl.rundir.fields import as_float
 
@@ -84,16 +82,6 @@ def values_of(table: pd.DataFrame) -> dict[str, list[Any]]:
     return {
         head: [None if value is pd.NA else value for value in values] for head, values in {**levels, **columns}.items()
     }
-
-
-def apart(head: str, taken: Collection[str], kind: str, *, parts: Sequence[str] = ("",)) -> str:
-    """Return a column's head that no other column has; nor, with `parts` after it, those that belong to it.
-
-    >>> apart("lr", ["run"], "metric"), apart("lr", ["lr"], "metric"), apart("lr", ["lr", "lr (metric)"], "metric")
-    ('lr', 'lr (metric)', 'lr (metric 2)')
-    """
-    names = itertools.chain([head, f"{head} ({kind})"], (f"{head} ({kind} {at})" for at in itertools.count(2)))
-    return next(name for name in names if not any(name + part in taken for part in parts))
 
 
 def _column(values: Sequence[Any], index: pd.Index) -> pd.Series:

@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from trainctl.errors import SettingError
+from trainctl.examine.columns import same
 from trainctl.examine.row import Row
 from trainctl.rundir.summary import Summary
 
+_METRIC = " (metric)"
 _TERM = re.compile(r"\s*(?P<name>[^=!<>]+?)\s*(?P<sign>!=|<=|>=|=|<|>)\s*(?P<value>.*?)\s*", re.DOTALL)
+_BETWEEN = re.compile(r"\s+(?!\(metric\))(?=[^\s=!<>]+(?: \(metric\))?\s*[=!<>])")
 _ORDERS: Mapping[str, Callable[[Any, Any], bool]] = {
     "<": operator.lt,
     "<=": operator.le,
@@ -73,7 +76,7 @@ def terms_of(texts: Iterable[str]) -> list[Term]:
         SettingError: one of them is not a condition.
     """
     terms = []
-    for text in (each for whole in texts for each in re.split(r"\s+(?=[^\s=!<>]+\s*[=!<>])", whole.strip())):
+    for text in (each for whole in texts for each in _BETWEEN.split(whole.strip())):
         match = _TERM.fullmatch(text)
         if match is None:
             raise SettingError(
@@ -95,7 +98,7 @@ def chosen(rows: Sequence[Row], terms: Sequence[Term], summaries: Summaries = _N
         SettingError: no run at all has what a condition is about.
     """
     check_names(rows, [term.name for term in terms], summaries)
-    values = {term.name: [value_of(row, term.name, summaries.get(row.run.path)) for row in rows] for term in terms}
+    values = {term.name: _values(rows, term.name, summaries) for term in terms}
     return [row for at, row in enumerate(rows) if all(term.is_met(values[term.name][at]) for term in terms)]
 
 
@@ -107,12 +110,26 @@ def in_order(rows: Sequence[Row], name: str, summaries: Summaries = _NONE) -> li
     """
     key, is_down = name.removeprefix("-"), name.startswith("-")
     check_names(rows, [key], summaries)
-    having = {id(row): value_of(row, key, summaries.get(row.run.path)) for row in rows}
+    having = dict(zip(map(id, rows), _values(rows, key, summaries), strict=True))
     numbers = [row for row in rows if _is_number(having[id(row)])]
     texts = [row for row in rows if having[id(row)] is not None and not _is_number(having[id(row)])]
     numbers.sort(key=lambda row: having[id(row)], reverse=is_down)
     texts.sort(key=lambda row: str(having[id(row)]), reverse=is_down)
     return [*numbers, *texts, *(row for row in rows if having[id(row)] is None)]
+
+
+def _values(rows: Sequence[Row], name: str, summaries: Summaries) -> list[Any]:
+    """Return what each run has in the table's column of that name: a parameter in which they differ before a metric.
+
+    The metric of the same name is `NAME (metric)`, as its column is.
+    """
+    if name.endswith(_METRIC) and not any(name in row.metrics for row in rows):
+        metric = name.removesuffix(_METRIC)
+        return [row.metrics[metric].last if metric in row.metrics else None for row in rows]
+    starts = [row.start.get(name) for row in rows if row.start]
+    if len(set(map(same, starts))) > 1:
+        return [row.end.get(name, row.start.get(name)) for row in rows]
+    return [value_of(row, name, summaries.get(row.run.path)) for row in rows]
 
 
 def value_of(row: Row, name: str, summary: Summary | None = None) -> Any:
@@ -138,7 +155,7 @@ def check_names(rows: Sequence[Row], names: Iterable[str], summaries: Summaries 
         SettingError: as above.
     """
     for name in names:
-        if rows and all(value_of(row, name, summaries.get(row.run.path)) is None for row in rows):
+        if rows and all(value is None for value in _values(rows, name, summaries)):
             known = sorted({key for row in rows for key in _names(row)} | (set(OWN) if summaries else set()))
             close = difflib.get_close_matches(name, known, n=3) or [key for key in known if key.endswith(f".{name}")]
             hint = f"; did you mean {' or '.join(close)}?" if close else f"; they have {', '.join(known[:20])}"

@@ -104,7 +104,7 @@ def _explain(final: Mapping[str, Any], hydra: DictConfig, loader: Any, otherwise
         own: Any = OmegaConf.to_container(settings, resolve=False, enum_to_str=True)
         final = {**final, **leaves({NODE: own})}
     try:
-        history = trace(loader, hydra)
+        history = trace(loader, hydra, final)
     except TraceError as error:
         history = History()
         why = str(error).partition(" Config search path:")[0].rstrip(".")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import os
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +17,20 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from trainctl.compose import _hydra
-from trainctl.config._omegaconf import is_open
-from trainctl.config.adopt import NEVER_LOADED
+from trainctl.config._omegaconf import MISSING, is_open
+from trainctl.config.adopt import adopt
 from trainctl.config.assign import assign
 from trainctl.config.given import is_choice, keys_given
 from trainctl.config.keys import leaves, split
-from trainctl.config.loaded import comments_of, kept_copies
+from trainctl.config.loaded import GROUP, UNKNOWN_GROUP, Loaded, comments_of, kept_copies, values_of
 from trainctl.config.overrides import quoted, task_overrides
-from trainctl.errors import EditError
+from trainctl.config.values import is_same
+from trainctl.errors import EditError, SourceError
 from trainctl.explain.origin import History, Source
 from trainctl.rundir.provenance import relative_to
 
-_FROM = ("from", "from_unknown")  # these come after all files, and are not read again here
+_ABSENT = object()
+_FROM = (GROUP, UNKNOWN_GROUP)  # these come after all files, and are not read again here
 
 
 class TraceError(Exception):
@@ -39,12 +42,13 @@ def comments(hydra: DictConfig) -> dict[str, str]:
     return comments_of(kept_copies(hydra))
 
 
-def trace(loader: Any, hydra: DictConfig) -> History:
+def trace(loader: Any, hydra: DictConfig, final: Mapping[str, Any]) -> History:
     """Compose a config again, as Hydra's loader does, and note what sets each value; Hydra's own node is left out.
 
     Args:
         loader: Hydra's own.
         hydra: Hydra's node of the config: its name, overrides, choices, and what `+from=` has loaded.
+        final: the values of the config in the end, by dotted key.
 
     Raises:
         TraceError: a config cannot be found or read.
@@ -68,7 +72,10 @@ def trace(loader: Any, hydra: DictConfig) -> History:
     except (HydraException, OmegaConfBaseException, OSError, ValueError, AttributeError, TypeError) as error:
         # the last two: another Hydra may do these steps in another way
         raise TraceError(" ".join(str(error).split())) from error
-    _take_loaded(config, history, copies)
+    overridden = {key for each in defaults.config_overrides if not each.is_delete() for key in keys_given(each)}
+    does_add = any(each.key_or_group == UNKNOWN_GROUP and each.value() == "add" for each in parsed)
+    for each in copies:
+        config = _with_loaded(config, history, each, final, overridden, does_add=does_add)
     OmegaConf.set_struct(config, True)
     for override in defaults.config_overrides:
         _override(config, history, override)
@@ -127,12 +134,8 @@ def asking(hydra: DictConfig, known: Mapping[str, Any]) -> str:
 def note_loaded(history: History, hydra: DictConfig, final: Mapping[str, Any]) -> None:
     """Note what `+from=` has set of a config whose files are not there: values that the command line may replace."""
     for each in kept_copies(hydra):
-        values = {
-            key: value
-            for key, value in leaves(each["values"]).items()
-            if key in final and split(key)[0] not in NEVER_LOADED
-        }
-        history.set(values, _loaded_from(each))
+        values = {_named(key, final): value for key, value in values_of(each).items()}
+        history.set({key: value for key, value in values.items() if key in final}, _loaded_from(each))
 
 
 def _override(config: DictConfig, history: History, override: Override) -> None:
@@ -145,21 +148,45 @@ def _override(config: DictConfig, history: History, override: Override) -> None:
     history.note(_leaves(config), given, source)
 
 
-def _take_loaded(config: DictConfig, history: History, loaded: Iterable[Mapping[str, Any]]) -> None:
-    for each in loaded:
-        values = {
-            key: value
-            for key, value in leaves(each["values"]).items()
-            if key in history and split(key)[0] not in NEVER_LOADED
-        }
-        history.set(values, _loaded_from(each))
-        for key, value in values.items():
-            with contextlib.suppress(EditError):  # the files have changed since
-                assign(config, {key: value})
+def _with_loaded(
+    config: DictConfig,
+    history: History,
+    record: Mapping[str, Any],
+    final: Mapping[str, Any],
+    overridden: Collection[str],
+    *,
+    does_add: bool,
+) -> DictConfig:
+    """Return the config with the values of a copy, as the composition has adopted them, and note these.
+
+    A value that differs in the end was not taken, unless the command line has replaced it: the option that it belongs
+    to was chosen otherwise, or the files have changed since.
+    """
+    trial = copy.deepcopy(config)
+    try:
+        loaded = Loaded.from_dict(record)
+        target: Any = OmegaConf.select(trial, loaded.at) if loaded.at else trial
+        adopt(target, loaded, "add" if does_add else "drop", above=tuple(split(loaded.at)) if loaded.at else ())
+    except (SourceError, OmegaConfBaseException, TypeError, AttributeError):
+        return config  # the files have changed since
+    before, now = _leaves(config), _leaves(trial)
+    given = {_named(key, now) for key in values_of(record)}
+    taken = [key for key in given if key in now and (key in overridden or is_same(now[key], final.get(key, _ABSENT)))]
+    history.set({key: now[key] for key in now if key in taken}, _loaded_from(record))
+    for key in given - set(taken):
+        with contextlib.suppress(EditError):
+            assign(trial, {key: before.get(key, MISSING)}, base=before)
+    return trial
 
 
-def _loaded_from(copy: Mapping[str, Any]) -> Source:
-    return Source("from", f"+from={copy['source']} ({copy['origin']})")
+def _named(key: str, known: Container[str]) -> str:
+    """Return the name of a loaded key in the config, which may have underscores where the source has dashes."""
+    return key if key in known else key.replace("-", "_")
+
+
+def _loaded_from(record: Mapping[str, Any]) -> Source:
+    at = f"@{record['at']}" if record.get("at") else ""
+    return Source("from", f"+from{at}={record['source']} ({record['origin']})")
 
 
 def _file(entry: Any, found: Any, choosers: Mapping[str, str]) -> Source:

@@ -1,4 +1,4 @@
-"""Configs from gin files (https://github.com/google/gin-config): what they bind, as nested keys."""
+"""Configs from gin files (https://github.com/google/gin-config): their bindings, as nested keys."""
 
 from __future__ import annotations
 

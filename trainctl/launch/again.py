@@ -17,14 +17,17 @@ from trainctl.config.masking import Masking, patterns_of
 from trainctl.config.overrides import quoted
 from trainctl.rundir.provenance import module_name, relative_to
 
+_COMMANDS = "trainctl.commands"  # the program behind `trainctl run`, which adds these
+_OF_COMMANDS = ("hydra.job.name=", "++hydra.callbacks.trainctl_commands.")
 _OF_THE_SWEEP = ("hydra.mode=", "hydra.launcher.rerun=none", "hydra.launcher.first=")
 
 
 def command_again(config: DictConfig, job: Sequence[str], path: Path | None) -> str | None:
     """Return the command line that runs one job again in its run dir, with secrets masked.
 
-    On a slot where Hydra's own sweeper finds the job by its overrides; any other would run its whole sweep, so then it
-    is a single run. None where no command line tells what the sweep is: a program that uses Hydra as a library.
+    With Hydra's own sweeper the command runs the job on a slot, chosen by its overrides. Any other sweeper would run
+    its whole sweep, so the command is a single run. None if no command line says what the sweep is: a program that
+    uses Hydra as a library.
 
     Args:
         config: of the sweep.
@@ -44,9 +47,21 @@ def command_again(config: DictConfig, job: Sequence[str], path: Path | None) -> 
     assert isinstance(plain, dict)
     masking = Masking({}, patterns_of(plain))
     _, *flags = program_argv()
-    return shlex.join(
-        [*_program(), *(["-m"] if is_sweep else []), *flags, *(masking.text(text) for text in (*job, *chosen))]
-    )
+    if module_name() == _COMMANDS:
+        program = [*_commands(flags), *([] if is_sweep else ["--run"])]
+        chosen = [text for text in chosen if not text.startswith(_OF_COMMANDS)]
+    else:
+        program = [*_program(), *(["-m"] if is_sweep else []), *flags]
+    return shlex.join([*program, *(masking.text(text) for text in (*job, *chosen))])
+
+
+def _commands(flags: list[str]) -> list[str]:
+    """Return the command line of `trainctl run` that gave the app these flags of Hydra's, the config among them."""
+    given = dict(zip(flags[::2], flags[1::2], strict=True))
+    config = Path(given.pop("--config-path"), f"{given.pop('--config-name')}.yaml")
+    trainctl = ["trainctl"] if shutil.which("trainctl") else [_python(), "-m", "trainctl"]
+    others = [word for pair in given.items() for word in pair]
+    return [*trainctl, "run", "--config", relative_to(config, Path.cwd()), *others]
 
 
 def _program() -> list[str]:

@@ -36,8 +36,8 @@ def take_sweep_dir() -> str | None:
 def detach(sweep_dir: Path) -> None:
     """Start the same command again in the background and end this process; in the background it returns at once.
 
-    This process ends with 0 once the background process works in the sweep dir. If that ends before, its output is
-    shown, and its exit code is used. All that it prints goes to `sweep.log`, after what is there.
+    This process ends with 0 once the background process works in the sweep dir. If the background process ends before
+    that, its output is shown and its exit code is used. Its output is appended to `sweep.log`.
 
     Raises:
         SettingError: this program cannot be started again. RunDirError: the log cannot be written. JobError: the system

@@ -23,7 +23,7 @@ class JobStarter(Protocol):
         """Ask for one more job process and return the channel to it.
 
         Raises:
-            JobError: there is none to be had there any more.
+            JobError: the host starts no more processes.
         """
         ...
 
@@ -32,11 +32,11 @@ class JobStarter(Protocol):
         ...
 
     def tell_run(self, number: int, path: Path) -> None:
-        """A job has begun in its run dir: whoever is beside it there may see to what people ask of it."""
+        """Tell the host that a job has begun in a run dir, so that requests to stop it are obeyed there."""
         ...
 
     def report(self) -> tuple[Any, ...] | None:
-        """Return the next report, as `local.zygote` has them; None: the host is lost, and its jobs with it."""
+        """Return the next report, as `local.zygote` has them; None: the host and its jobs are lost."""
         ...
 
 
@@ -51,9 +51,9 @@ class Host:
         engine: what the status of its jobs records: the engine's name, its job id, the node.
         has_room: whether it can start another process now.
         most: how many jobs it takes in all; None for no limit.
-        jobs: how many processes of jobs it has now.
-        begun: how many it has started.
-        is_leaving: it takes no more.
+        jobs: how many job processes it has now.
+        begun: how many job processes it has started in all.
+        is_leaving: it is about to end and takes no more jobs.
     """
 
     name: str
@@ -85,7 +85,7 @@ class Host:
         """Ask for a process for a job, and return the channel to it.
 
         Raises:
-            JobError: there is none to be had any more.
+            JobError: the host starts no more processes.
         """
         channel = self.starter.start(number)
         self.jobs += 1
@@ -97,16 +97,16 @@ class Executor(Protocol):
     """Provides hosts for a sweep: `local` has one from the start; cluster engines gain and lose hosts."""
 
     hosts: list[Host]
-    notice_s: float  # between the word that a host is about to end, and its end
+    notice_s: float  # between the notice that a host is about to end, and its end
     most_moves: int  # how often a job that lost its host goes on elsewhere
-    threads: Mapping[str, str]  # each job's share of cores, as `Slot.threads`; empty where the host sees to it
+    threads: Mapping[str, str]  # each job's share of cores, as `Slot.threads`; empty where the hosts set it
 
     def memory(self) -> dict[str, tuple[float, float]]:
         """Return used and total MiB of the devices by slot name, as far as known."""
         ...
 
     def filenos(self) -> Sequence[int]:
-        """Return what is readable when `look` has something new."""
+        """Return descriptors that are readable when `look` has something new."""
         ...
 
     def look(self, left: int) -> Sequence[str]:

@@ -1,4 +1,4 @@
-"""The queue of jobs: it keeps some of them ready, and gives each free slot to the first ready one."""
+"""The queue of jobs: it keeps a few jobs ready and gives each free slot to the first of them."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from trainctl.launch.local.claim import APART
 
 _MOST_ARMED = 4  # composed jobs that wait for a slot: each is a process
 _FREE_S, _ALL_S = 5.0, 30.0  # between two looks at all hosts: while one has a free slot, and while none has
-_LOOK_S = 1.0  # how long another launcher may wait for a run dir that a job of ours has taken ahead
+_LOOK_S = 1.0  # how long another launcher may have to wait for a run dir that was taken ahead
 
 
 class Queue:
-    """The jobs of one `launch()` without a slot.
+    """The jobs of one `launch()` that have no slot yet.
 
     Args:
-        executor: its hosts have the slots, and make the jobs' processes.
+        executor: its hosts have the slots and start the jobs' processes.
         specs: all jobs.
-        report: is told what they wait for.
-        is_alone: says whether no other launcher works in the sweep dir. A job that is run ahead takes its run dir
-            before it has a slot, so with others about none is: they might have a slot for it at once.
+        report: shows what jobs wait for.
+        is_alone: returns whether no other launcher works in the sweep dir. A job that is run ahead takes its run dir
+            before it has a slot; another launcher might have a free slot for it, so then no job is run ahead.
 
     Attributes:
-        is_held_back: the system starts no more processes until one has ended.
+        is_held_back: the system has refused a process; none is asked for until one has ended.
     """
 
     def __init__(
@@ -52,8 +52,8 @@ class Queue:
         self._changed: set[Host] = set()  # since they were served
         self._full: set[Host] = set()  # that had no process for one more job
         self._armed: dict[Host, bool] = {}  # with jobs that wait for a slot; whether one of these is run ahead
-        self._sent_away: set[int] = set()  # to get a slot on another host, once their processes have ended
-        self._timed: set[Host] = set()  # of these, those that may have a slot though none is given back
+        self._sent_away: set[int] = set()  # they get a slot on another host once their processes have ended
+        self._timed: set[Host] = set()  # of these, the hosts on which a slot may become usable without being given back
         self._free: set[Host] = set()  # with free slots
         self._all_at = 0.0
         self.is_held_back = False
@@ -65,12 +65,12 @@ class Queue:
         self._left.clear()
 
     def touch(self, host: Host | None) -> None:
-        """Something has changed on a host: it is served next time."""
+        """Note that something has changed on a host, so that it is served next time."""
         if host is not None:
             self._changed.add(host)
 
     def touch_full(self) -> None:
-        """Hosts may have become ready for more."""
+        """Serve again the hosts that had no room for another process."""
         self._changed |= self._full
         self._full.clear()
 
@@ -78,26 +78,26 @@ class Queue:
         self._changed.update(self._executor.hosts)
 
     def go_on(self) -> None:
-        """A process has ended: there may be room for another one."""
+        """Note that a process has ended, so that there may be room for another one."""
         if self.is_held_back:
             self.is_held_back = False
             self._touch_all()
 
     def put_first(self, position: int) -> None:
-        """Have a job come next, again."""
-        if not self._left:  # else the hosts have as many as they take
+        """Put a job back at the head of the queue."""
+        if not self._left:  # else the hosts have all the jobs that they take
             self._changed.update([host for host in self._executor.hosts if host.pool.free] or self._executor.hosts)
         self._left.appendleft(position)
         self._sent_away.discard(position)
 
     def hold_back(self, position: int, why: str | None) -> None:
-        """Put a job that got no process back at the head, and start no process until one has ended."""
+        """Put a job that got no process back into the queue, and ask for no process until one has ended."""
         self._left = deque(sorted([position, *self._left]))
         self.is_held_back = True
         self._say_once(why)
 
     def give_up_first(self) -> int:
-        """Return which job would come next, and have the others asked for again."""
+        """Take the first job out of the queue and return it; processes are asked for again."""
         first = self._left.popleft()
         self.go_on()
         return first
@@ -105,8 +105,8 @@ class Queue:
     def serve(self, jobs: Jobs) -> None:
         """Give every free slot to the first composed job on its host, and keep enough of them waiting in `jobs`.
 
-        Only hosts on which something has changed are looked at: what a job costs is the same however many there are.
-        From time to time so are all with free slots, so that a change that nobody told of holds no job up for long.
+        Only hosts on which something has changed are looked at, so a job costs the same on one host and on a thousand.
+        All hosts with free slots are looked at from time to time, in case a change was not reported.
         """
         now = time.monotonic()
         if now >= self._all_at:
@@ -139,7 +139,7 @@ class Queue:
         self._let_others_in(jobs)
 
     def _note(self, host: Host, waiting: Sequence[JobProcess]) -> None:
-        """Remember of a host that was served what need not be asked of all hosts each time."""
+        """Record whether a host has free slots and jobs that wait, so that not all hosts are asked each time."""
         if host.pool.free:
             self._free.add(host)
         else:
@@ -155,12 +155,12 @@ class Queue:
             self._timed.discard(host)
 
     def _give_slots(self, host: Host, waiting: list[JobProcess]) -> None:
-        """Give slots to the jobs that wait on a host, and take them off the list; jobs start in their order."""
+        """Give slots to the jobs that wait on a host, in their order, and remove those jobs from the list."""
         while waiting and waiting[0].is_armed and self._give_slot(waiting[0], host):
             del waiting[0]
 
     def _fill(self, jobs: Jobs, host: Host, waiting: list[JobProcess], most: int) -> None:
-        """Begin jobs on a host until so many are composed there, or wait for a slot; add them to the list."""
+        """Start processes on a host until `most` jobs are composing or waiting there; add those jobs to the list."""
         while self._left and not self.is_held_back and len(waiting) < most:
             if not host.takes_one():
                 self._full.add(host)
@@ -181,7 +181,7 @@ class Queue:
             waiting.append(job)
 
     def patience_s(self) -> float | None:
-        """Return how long nothing has to be looked at here; None: for ever."""
+        """Return the seconds after which `serve` must be called again without an event; None for never."""
         waits = [host.pool.look_again_s for host in self._timed]
         waits += [_LOOK_S] if any(self._armed.values()) else []
         waits += [max(0.0, self._all_at - time.monotonic())] if self._left or self._armed else []
@@ -208,7 +208,7 @@ class Queue:
         return job
 
     def _give_slot(self, job: JobProcess, host: Host) -> bool:
-        """Give an armed job a slot of its host; return whether there was one."""
+        """Give an armed job a slot of its host; return whether one was free."""
         assert job.channel is not None
         job.slot = host.pool.take(job.pid)
         if job.slot is None:
@@ -220,7 +220,7 @@ class Queue:
         return True
 
     def _share_out(self, jobs: Jobs) -> None:
-        """Send away a job that waits for a slot where all are taken, once nothing else is left for a free one."""
+        """Move jobs that wait where all slots are taken to free slots elsewhere, if no other job is left for those."""
         if self._left or all(host.pool.free for host in self._armed):
             return
         free = sum(host.pool.free for host in self._free if host.takes_one())
@@ -235,7 +235,7 @@ class Queue:
                     free -= 1
 
     def _let_others_in(self, jobs: Jobs) -> None:
-        """Give up the run dirs that jobs have taken ahead once another launcher works here; begin these jobs again."""
+        """Once another launcher works in the sweep dir, begin anew the jobs that have taken their run dirs ahead."""
         if not any(self._armed.values()) or time.monotonic() - self._looked < _LOOK_S:
             return
         ahead = [job for job in jobs.values() if job.is_armed and job.is_ahead]
@@ -253,9 +253,9 @@ class Queue:
 
 
 def _earlier_equals(specs: Sequence[JobSpec]) -> dict[int, list[int]]:
-    """Return the earlier jobs that a job differs from in nothing but what is done with it: other commands, say.
+    """Return for each job the earlier ones that differ only in what is done with them, such as the commands to run.
 
-    These have one run dir, and are run in it in the order that was asked for.
+    They share one run dir and run there in the order in which they were asked for.
     """
     if not any(is_within(key.replace("/", "."), APART) for spec in specs for key in spec.swept):
         return {}

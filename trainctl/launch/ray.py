@@ -107,7 +107,7 @@ class RayEngine:
         for reference in ended:
             name = names[reference]
             self._why[name] = self._outcome(reference)
-            self._actors.pop(name)
+            self._actors.pop(name, None)  # else the launcher has just asked how it ended
         return set(self._actors)
 
     def queued(self, agent: str) -> Queued | None:
@@ -183,7 +183,7 @@ def _room(nodes: list[dict[str, Any]], options: dict[str, Any]) -> int:
 
 
 def make_ray(conf: dict[str, Any]) -> Callable[[SweepContext, LauncherSettings, Path], AgentExecutor]:
-    """Return what makes the executor of a sweep, for checked settings."""
+    """Return the function that makes the executor of a sweep, for checked settings."""
     return executor_of("ray", lambda address: RayEngine(conf, address))
 
 

@@ -37,7 +37,7 @@ class Launcher:
 
     @property
     def is_here(self) -> bool:
-        """Whether its process is one of this machine that can be signalled: same host and boot, same start time."""
+        """Whether its process runs on this machine and can be signalled: same host, boot and start time."""
         is_same_boot = self.host == socket.gethostname() and self.boot_id == boot_id()
         return is_same_boot and process_started(self.pid) == self.pid_started
 
@@ -114,7 +114,7 @@ class Presence:
 def find(sweep_dir: Path) -> list[Launcher]:
     """Return the launchers that work in a sweep dir, the oldest first.
 
-    The evidence is that the lock is held and that the process lives which holds it; on another host, the lock alone.
+    A launcher of this machine must hold its lock and be alive; for one of another machine the held lock is enough.
     """
     found = []
     for path in _launchers(sweep_dir).glob("*.yaml"):
@@ -190,7 +190,7 @@ def _forget_the_dead(directory: Path) -> None:
 
 
 def _is_left_over(directory: Path, name: str) -> bool:
-    """Whether a launcher of this machine that is gone left a file before it had a record."""
+    """Whether a file was left by a launcher of this machine that was killed before it had a record."""
     whole = Path(files.leftover_of(name) or name)
     host, _, rest = whole.stem.rpartition("-")[0].rpartition("-")
     if host != socket.gethostname() or not rest.isdecimal() or (directory / whole.with_suffix(".yaml")).exists():

@@ -71,12 +71,12 @@ def pack_return(returned: JobReturn, forked: bool, hydra_config: bytes | None = 
     """Pack a JobReturn for the launcher.
 
     Args:
-        returned: its value or exception is tried out here, so that a broken one fails its own job and not the sweep.
+        returned: its value or exception is unpickled here once, so that a broken one fails its job and not the sweep.
         forked: this process has the launcher's `__main__`.
         hydra_config: `returned.hydra_cfg`, if it was packed before.
 
     Raises:
-        JobError: the value or the exception cannot be pickled, or not be unpickled again.
+        JobError: the value or the exception cannot be pickled or unpickled.
     """
     fields = dict(returned.__dict__)
     config = pack_config(fields.pop("cfg", None))
@@ -109,11 +109,11 @@ def unpack_return(data: bytes) -> JobReturn:
 
 
 class ToldReturn(StoredReturn):
-    """The JobReturn of a job that failed, when a person has been told so already, and why.
+    """The JobReturn of a failed job whose failure is already on the terminal.
 
-    Who asks for its value gets the exception. Where nobody but Hydra's `main` is there to catch that, which would print
-    the way through Hydra and end the program with 1, the program is ended with 1 at once. Should a sweeper let the
-    exception through to Hydra's `main`, that prints its sentence, and not the way to it.
+    Asking for its value raises the exception. If only Hydra's `main` would catch it, the program ends with exit code 1
+    at once, since `main` would do the same after a traceback through Hydra. If a sweeper passes the exception on to
+    `main`, that prints one sentence and no traceback.
     """
 
     @property
@@ -156,7 +156,7 @@ def shortened(error: BaseException) -> BaseException:
 
 
 def as_told(returned: JobReturn) -> JobReturn:
-    """Return the JobReturn of a job of whose failure a person was told; others as they are."""
+    """Return a failed job's JobReturn as one whose failure is on the terminal; any other one as it is."""
     if returned.status is not JobStatus.FAILED:
         return returned
     fields = dict(returned.__dict__)

@@ -83,8 +83,8 @@ class SlurmConf(SweepConf):
     # how often a job that a time limit, a preemption or a lost node has ended goes on in another allocation
     max_num_timeout: int = 3
 
-    # with several `nodes` an allocation runs one job at a time, which starts its ranks by srun
-    # GPUs that each job gets, of those of its allocation; jobs that run on each GPU at once
+    # GPUs that each job gets, of those of its allocation; with several `nodes` it gets all of them, and starts its
+    # ranks by srun
     gpus_per_job: int | None = None
 
     # jobs that run on each GPU at once
@@ -162,7 +162,7 @@ class SlurmEngine:
         return next((line.strip()[:300] for line in reversed(lines) if line.strip()), "")
 
     def close(self, *, is_last: bool) -> None:
-        """Cancel what has not begun, unless others wait for it; what has sees that its launcher has ended."""
+        """Cancel allocations that have not begun, unless other launchers use them; agents end with their launcher."""
         ids = self._ids()
         if is_last and ids:
             _run("scancel", "--state=PENDING", *ids)
@@ -194,7 +194,7 @@ class SlurmEngine:
 
     @property
     def _submitted(self) -> Path:
-        """The file with what the launchers of the sweep have submitted: what of it waits is used by any of them."""
+        """The file that lists what the launchers of the sweep have submitted; any of them uses what still waits."""
         return self._dir / "submitted.jsonl"
 
     def _ids(self) -> list[str]:
@@ -206,7 +206,7 @@ class SlurmEngine:
 
 
 def make_slurm(conf: dict[str, Any]) -> Callable[[SweepContext, LauncherSettings, Path], AgentExecutor]:
-    """Return what makes the executor of a sweep, for checked settings."""
+    """Return the function that makes the executor of a sweep, for checked settings."""
     return executor_of("slurm", lambda address: SlurmEngine(conf, address))
 
 

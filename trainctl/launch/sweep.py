@@ -21,14 +21,13 @@ from omegaconf import DictConfig
 from trainctl.compose.job import JobSpec
 from trainctl.errors import JobError
 from trainctl.launch.again import command_again
-from trainctl.launch.display.report import Report
+from trainctl.launch.display.report import JobSecrets, Report
 from trainctl.launch.executor import Executor, Host
 from trainctl.launch.failure import Failure, is_done_by, judge_death, last_lines, record_failure, stopped
 from trainctl.launch.jobs import JobProcess, Jobs, ask_for_checkpoint
 from trainctl.launch.local import linux
 from trainctl.launch.queue import Queue
 from trainctl.launch.returns import as_told, failed_return, unpack_return
-from trainctl.launch.secrets import JobSecrets
 from trainctl.launch.settings import LauncherSettings
 from trainctl.launch.signals import Interrupts
 from trainctl.rundir.paths import RunDir
@@ -225,7 +224,7 @@ class Sweep:
     # -- ending --------------------------------------------------------------------------------------------------
 
     def _refuse(self, job: JobProcess, why: str) -> None:
-        """Have a job without a process wait until another one has ended; where none is left to end, the first fails."""
+        """Have a job that got no process wait until another job ends; if no other job runs, the first one fails."""
         job.close()
         self._queue.hold_back(job.position, why if self._jobs else None)
         if not self._jobs and not self._wants_no_more:
@@ -235,7 +234,7 @@ class Sweep:
             self._fail(first, 0)
 
     def _end(self, job: JobProcess, status: int) -> None:
-        """A job's process has ended, and nothing of it is left."""
+        """Handle the end of a job's process, of which nothing is left."""
         self._queue.go_on()
         while job.channel is not None and select.select([job.channel], [], [], 0)[0]:
             self._hear_job(job)  # what it said before it ended may not have been heard yet
@@ -351,7 +350,7 @@ class Sweep:
         return True
 
     def _goes_on_elsewhere(self, job: JobProcess) -> bool:
-        """Put a job that lost its host at the head of the queue, unless that has happened to it too often."""
+        """Put a job that lost its host at the head of the queue, unless it has lost too many already."""
         moves = self._moves[job.position] = self._moves[job.position] + 1
         if self._wants_no_more or moves > self._executor.most_moves:
             return False
@@ -394,7 +393,7 @@ class Sweep:
                 self._next_act = time.monotonic()
 
     def _act_on(self, job: JobProcess, when: float) -> None:
-        """Have a job be looked at, and ended, at a moment to come."""
+        """Have `_end_overdue` look at a job at that moment (monotonic seconds)."""
         job.act_at = when
         self._next_act = min(self._next_act, when)
 

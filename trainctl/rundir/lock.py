@@ -174,7 +174,7 @@ def _elsewhere(descriptor: int) -> str | None:
 
 
 def _read(descriptor: int) -> str:
-    """Return what an open file says; nothing where something else than a file stands in its place."""
+    """Return the content of an open file; empty for anything but a regular file."""
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         return ""
     return os.pread(descriptor, _MOST_BYTES, 0).decode(errors="surrogateescape")

@@ -1,4 +1,4 @@
-"""How sources come into a composition: after all files and the options they choose, before what the command line says.
+"""How sources enter a composition: after all files and the options that these choose, before the command line.
 
 Hydra merges the configs of a defaults list in their order, without asking whether the keys are there. A composition
 with a source differs in two steps: the defaults list, because a run that had chosen `norm=new` is to be continued with
@@ -12,6 +12,7 @@ to Hydra's own code.
 from __future__ import annotations
 
 import contextvars
+import dataclasses
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -91,14 +92,14 @@ def create_defaults_list(
 
     listing = DefaultsListing(make, repo, overrides_list, skip_missing)
     with taking_copies(choices.runs_with_copies(overrides_list)):
-        made = listing.with_choices(lambda defaults: [each for each, _ in _loaded(defaults, repo)])
+        made = listing.with_choices(lambda defaults: list(_loaded(defaults, repo)))
     made.defaults = _Defaults(made.defaults)
     made.defaults.chosen, made.defaults.settled = listing.given, listing.settled
     return made
 
 
 def compose(loader: Any, defaults: list[Any], repo: Any) -> DictConfig:
-    """Merge the configs of a defaults list as Hydra does; then put in what the sources say, in their order.
+    """Merge the configs of a defaults list as Hydra does; then set the values of the sources, in their order.
 
     Raises:
         ConfigCompositionException: a source does not fit the config.
@@ -109,27 +110,27 @@ def compose(loader: Any, defaults: list[Any], repo: Any) -> DictConfig:
         group, _, word = str(entry.config_path).partition("/")
         unknown = word if group == UNKNOWN_GROUP else unknown
     loaded = list(_loaded(defaults, repo))
-    for each, package in loaded:
-        target: Any = OmegaConf.select(config, package) if package else config
+    for each in loaded:
+        target: Any = OmegaConf.select(config, each.at) if each.at else config
         protected = set(_protected(defaults, repo, each))
         try:
-            left_out = adopt(target, each, unknown, protected, tuple(split(package)) if package else ())
+            left_out = adopt(target, each, unknown, protected, tuple(split(each.at)) if each.at else ())
         except SourceError as error:
             raise ConfigCompositionException(str(error)) from error
         for what in left_out:
             announce(f"+from={each.source}: {what}")
     if "hydra" in config:
-        keep_copies(config.hydra, [each for each, _ in loaded])
+        keep_copies(config.hydra, loaded)
     return config
 
 
-def _loaded(defaults: Iterable[Any], repo: Any) -> Iterator[tuple[Loaded, str]]:
+def _loaded(defaults: Iterable[Any], repo: Any) -> Iterator[Loaded]:
     for entry in defaults:
         if str(entry.config_path).startswith(f"{GROUP}/"):
             result = repo.load_config(entry.config_path)
             found = getattr(result, "loaded", None)
             if found is not None:
-                yield found, entry.package or ""
+                yield dataclasses.replace(found, at=entry.package or "")
 
 
 def _protected(defaults: Any, repo: Any, loaded: Loaded) -> Iterator[tuple[str, ...]]:

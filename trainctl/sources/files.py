@@ -119,7 +119,7 @@ def read_record(source: str, origin: str, texts: Mapping[str, str]) -> Loaded | 
         texts: the texts of the stored files, by name; without any, None is returned.
 
     Raises:
-        SourceError: a file is not what it should be.
+        SourceError: a file is not valid.
     """
     if CHANGELOG in texts:
         try:

@@ -10,8 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from trainctl.config.adopt import NEVER_LOADED
-from trainctl.config.loaded import Loaded
+from trainctl.config.loaded import NEVER_LOADED, Loaded
 from trainctl.config.yaml import MAX_DEPTH, is_deep
 from trainctl.errors import SourceError
 from trainctl.rundir import files

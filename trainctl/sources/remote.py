@@ -102,12 +102,12 @@ def main() -> None:
     """Read the source that the command line names; an error is an answer too."""
     kind, source = sys.argv[1:]
     answer = os.dup(1)
-    os.dup2(2, 1)  # clients print what they like
+    os.dup2(2, 1)  # clients print to it
     record = _answer(kind, source)
     with os.fdopen(answer, "w", encoding="utf-8") as file:
         json.dump(record, file)
     sys.stdout.flush()
-    os._exit(0)  # what the clients would still do at exit is of no use, and may take long
+    os._exit(0)  # the clients' work at exit is of no use, and may take long
 
 
 def _answer(kind: str, source: str) -> dict[str, Any]:

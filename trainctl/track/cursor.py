@@ -1,6 +1,6 @@
 """The position of a tracker in a run: a small file in the run dir, so that nothing is sent twice or forgotten.
 
-Whoever sends (the run itself, a later attempt, `trainctl sync`) holds its lock, and goes on where the last one was.
+The sender (the run itself, a later attempt, `trainctl sync`) holds its lock, and continues where the last one stopped.
 """
 
 from __future__ import annotations

@@ -19,8 +19,8 @@ Row = Mapping[str, Any]
 class Spool:
     """Numbers the rows of a run in the order in which a client is given them, and keeps them in a file.
 
-    Who knows how many the server has then knows which ones, however client and training were stopped. Rows that are
-    given again keep their numbers, so it does no harm when a client that was left behind sends the same ones.
+    The number of rows on the server then tells which ones it has, however client and training were stopped. Rows that
+    are sent again keep their numbers, so a client that was left behind may send the same ones without harm.
     """
 
     def __init__(self, path: Path) -> None:

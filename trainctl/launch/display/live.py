@@ -49,9 +49,9 @@ class _Job:
 
 
 class Display(Report):
-    """A report that paints over the last lines of a terminal, at most every 0.1 s, without a thread.
+    """A report that repaints the last lines of a terminal, at most every 0.1 s, without a thread.
 
-    Nothing that goes wrong with the picture or the terminal reaches the sweep: plain lines, or silence, take its place.
+    No error of painting or of the terminal reaches the sweep: the display falls back to plain lines or silence.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class Display(Report):
             self._paint()
 
     def close(self) -> None:
-        """Wipe the picture, leave the lines, and give the terminal back. A second call does nothing."""
+        """Remove the display, keep the lines above it, and restore the terminal. A second call does nothing."""
         if self._is_plain:
             return
         self._paint()
@@ -125,7 +125,7 @@ class Display(Report):
         self._finished_s += seconds
 
     def _free_line(self, slot: str) -> int:
-        """Return the line of a slot: the first without a job among those of that name, a new one if there is none."""
+        """Return the first line of a slot of that name without a job, or a new line if there is none."""
         for place, name in enumerate(self._slots):
             if name == slot and self._jobs[place] is None:
                 return place
@@ -181,7 +181,7 @@ class Display(Report):
             super()._say(line)
 
     def _follow_size(self) -> None:
-        """Take the terminal's size of now. One that became narrower has broken our lines: wipe what they became."""
+        """Note the terminal's present size; if it is narrower now, it has wrapped the display's lines: remove them."""
         width, height = self._given_size or self._outlet.size() or self._size
         if width < self._size[0]:
             extra = sum(max(1, -(-drawn // width)) for drawn in self._drawn) - len(self._drawn)
@@ -240,7 +240,7 @@ class Display(Report):
 
 
 def _console(outlet: Outlet, width: int, height: int) -> Console:
-    """Return a console that writes what it is given, and takes it for a terminal whatever it is."""
+    """Return a console that treats any stream as a terminal."""
     return Console(
         file=cast("IO[str]", outlet),
         force_terminal=True,

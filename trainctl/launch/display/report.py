@@ -1,6 +1,6 @@
-"""What the launcher says of its jobs: one line an event, and one at the end.
+"""What the launcher prints about its jobs: a line for each event, and a summary at the end.
 
-Where the launcher's words go: a stream whose reader may go away, which must never cost a sweep.
+The stream's reader may go away, which must never end a sweep. Secrets of jobs are masked.
 """
 
 from __future__ import annotations
@@ -15,6 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+from omegaconf import DictConfig
+
+from trainctl.compose.job import JobSpec
+from trainctl.config.masking import Masking
+from trainctl.config.settings_node import secrets_in, setting
+from trainctl.rundir.masked import secrets_of
+from trainctl.rundir.paths import RunDir
 from trainctl.rundir.provenance import relative_to
 from trainctl.text import clean, clean_line, duration, shortened
 
@@ -71,7 +78,7 @@ class Outlet:
             self._leave()
 
     def _leave(self) -> None:
-        """Write nothing any more, and let nothing that is still buffered spoil the exit code of the program."""
+        """Stop writing, and keep what is still buffered from changing the exit code of the program."""
         self.is_gone = True
         with contextlib.suppress(OSError, ValueError, AttributeError):
             nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
@@ -89,7 +96,7 @@ _MOST_TOLD = 20  # failed jobs with more than their reason at the end
 
 @dataclass(frozen=True, slots=True)
 class _Failed:
-    """A job that failed, for the end: its name, why, and what else is known."""
+    """A failed job in the summary: its name, why it failed, and what else is known."""
 
     name: str
     reason: str
@@ -112,7 +119,7 @@ class Report:
         return None
 
     def tick(self) -> None:
-        """Show again what has changed by itself; plain lines do not."""
+        """Update what changes without an event; plain lines have nothing of the kind."""
 
     def close(self) -> None:
         """Give the terminal back."""
@@ -202,7 +209,7 @@ class Report:
 
     @property
     def is_silent(self) -> bool:
-        """Whether nobody is told anything."""
+        """Whether nothing is printed."""
         return self._silent or self._outlet.is_gone
 
     def sum_up(self, not_started: int, seconds: float, again: Callable[[int], str] = lambda _: "") -> None:
@@ -234,6 +241,26 @@ class Report:
         if not self._silent:
             self._outlet.write(f"{clean(line)}\n")
             self._outlet.flush()
+
+
+class JobSecrets:
+    """The secrets of the jobs of a sweep.
+
+    Args:
+        config: of the launcher; what it reads from the environment its jobs read, too.
+    """
+
+    def __init__(self, config: DictConfig) -> None:
+        self._known = secrets_in(config)
+        self._hidden = setting(config, "hidden") or ()
+
+    def of(self, spec: JobSpec, run: RunDir | None) -> Masking:
+        """Return the masking of a job: from its run's record, else from its overrides."""
+        masking = Masking({}, self._hidden) if run is None else secrets_of(run)
+        masking.include(self._known)
+        for override in spec.overrides:
+            masking.learn(override.get_key_element().lstrip("+~").replace("/", "."), override.value())
+        return masking
 
 
 def _shown(path: Path) -> str:

@@ -16,7 +16,7 @@ _MOST_BYTES = 4096  # of new metrics that one look reads: the latest are all tha
 
 
 class Glance:
-    """What a run's files say of how far the attempt is that has just begun; what they held before is passed over.
+    """How far a new attempt of a run is, by its files; what earlier attempts left in them is ignored.
 
     Attributes:
         progress: what `progress.yaml` says.

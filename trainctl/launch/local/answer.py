@@ -34,7 +34,7 @@ class JobAnswer:
     Args:
         channel: to the launcher.
         spec: of the job.
-        forked: its process was forked, so the launcher knows the classes of what it returns.
+        forked: the process was forked from the launcher, so the launcher knows the classes of what the job returns.
         output: the job's output before it has a log.
     """
 
@@ -141,7 +141,7 @@ class JobAnswer:
         tail = raised.output if isinstance(raised, CommandError) else short_text(raised)
         cause = "interrupted" if isinstance(raised, KeyboardInterrupt) else cause_of(raised)
         failure = Failure(cause, reason, tail, last_frame(raised, original_cwd()))
-        if not isinstance(raised, Exception):  # the launcher would take it for a Ctrl-C of its own
+        if not isinstance(raised, Exception):  # raised in the launcher, it would look like a Ctrl-C there
             returned = failed_return(self._spec.texts, JobError(f"the job ended by {reason}"), returned.working_dir)
         attempt.end(failure.state, exit_code=1, reason=reason)
         return self.failed(returned, failure)
@@ -166,5 +166,5 @@ def tell_output(output: HeldOutput, channel: Channel) -> None:
 
 
 def _stopped(status: Status | None) -> str:
-    """Return by whom and at which step a run was stopped; empty if it was not."""
+    """Return who stopped a run and at which step; empty if nobody did."""
     return (status.reason or "") if status is not None and status.state == "stopped" else ""

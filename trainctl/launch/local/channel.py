@@ -27,7 +27,7 @@ class Channel:
         """Send one message.
 
         Raises:
-            ChannelClosed: nobody reads any more.
+            ChannelClosed: the other side has closed.
         """
         self.send_bytes(pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL))
 

@@ -44,13 +44,12 @@ class Claim:
 
     Attributes:
         state: `free` (never run, interrupted, or stopped without a value), `busy` (running now), `failed` (by itself),
-            `done` (or stopped with a value), or `same`: an
-            equal job of this `launch()` has taken it.
+            `done` (or stopped with a value), or `same` (an equal job of this `launch()` has the run dir).
         is_earlier: its `run.yaml` is of an older version, without program and function.
         passed: why the first skipped directory belongs to another job.
-        is_new: nothing of the job is there.
+        is_new: the run dir holds nothing of the job yet.
         equal: the number of the equal job, where the state is `same`.
-        is_shared: the job would have another name; an equal one of an earlier `launch()` is there.
+        is_shared: the run dir has another name, of an equal job of an earlier `launch()`.
     """
 
     run: RunDir
@@ -104,10 +103,10 @@ def find_claim(
 
 
 def can_be_equal(job: ComposedJob) -> bool:
-    """Whether a job may be the same as one of another name.
+    """Whether a job may equal one of another name.
 
-    Not one without an identity, nor one that says itself what is done with it: two that run other commands of a
-    pipeline differ, though their configs do not.
+    It may not if it has no identity, or says what is done with it: two jobs that run different commands of a pipeline
+    differ though their configs are equal.
     """
     is_named = bool(job.identity.text) and job.identity.program.function is not None
     return is_named and not any(is_within(key.replace("/", "."), APART) for key in job.spec.swept)
@@ -218,7 +217,7 @@ def reserve(job: ComposedJob, start: Start) -> tuple[Reservation | None, Claim]:
 
 
 def wait_until_free(run: RunDir, channel: Channel) -> None:
-    """Wait until nobody runs there any more.
+    """Wait until no process runs in the run dir.
 
     Raises:
         ChannelClosed: the launcher is gone.
@@ -236,7 +235,7 @@ def _is_unused(run: RunDir) -> bool:
 
 @contextmanager
 def claiming(sweep_dir: Path) -> Iterator[None]:
-    """Lock the choice of run dirs: one job at a time, of all launchers in this sweep dir.
+    """Hold the lock under which one job at a time, of all launchers in the sweep dir, chooses its run dir.
 
     Raises:
         RunDirError: the sweep dir cannot be made or locked.
@@ -257,9 +256,9 @@ def claiming(sweep_dir: Path) -> Iterator[None]:
 
 @contextmanager
 def _among_nodes(path: Path) -> Iterator[None]:
-    """Do what one of all nodes may do at a time, where they do not see each other's locks.
+    """Exclude all other nodes where they do not see each other's locks, by a directory that only one of them can make.
 
-    A directory can be made once. One whose maker was lost with its node is taken away when it has not changed for long.
+    A directory whose maker was lost with its node is removed once it has not changed for long.
     """
     since, of = time.monotonic(), -1
     while True:

@@ -22,7 +22,7 @@ from trainctl.launch.local.zygote import Zygote, zygote_command
 
 _MESSAGE_BYTES = 1 << 16
 
-# what begins threads in a launcher, by other rooms, and so has to wait until there is a zygote
+# called once the zygote is forked: what other rooms do in a launcher that starts threads
 once_forked: list[Callable[[], None]] = []
 
 
@@ -36,7 +36,7 @@ class Starter:
 
     @classmethod
     def fork(cls, run_job: Callable[[socket.socket, int], NoReturn], rehearse: Callable[[], object]) -> Starter:
-        """Fork the zygote from this process; its jobs are copies of it, after `rehearse`, that call `run_job`.
+        """Fork the zygote from this process; it calls `rehearse`, and its jobs are copies of it that call `run_job`.
 
         Raises:
             JobError: it cannot be forked.
@@ -73,7 +73,7 @@ class Starter:
             process = subprocess.Popen(zygote_command(theirs), pass_fds=[theirs.fileno()], start_new_session=True)
         except OSError as error:
             raise _no_zygote(error, ours, theirs) from error
-        process.returncode = 0  # ours to reap, by `close`; Popen would warn about a process that still runs
+        process.returncode = 0  # `close` reaps it; Popen would warn about a process that still runs
         theirs.close()
         return cls(ours, process.pid, forks=False)
 
@@ -97,7 +97,7 @@ class Starter:
         return Channel(ours)
 
     def start_on(self, number: int, connection: socket.socket) -> None:
-        """Ask for one more job process, which talks over a connection of which it gets a copy.
+        """Ask for one more job process and give it a copy of a connection to talk over.
 
         Raises:
             JobError: the zygote is gone.
@@ -108,7 +108,7 @@ class Starter:
             raise JobError("the process that starts the jobs is gone; run the same command again to resume") from error
 
     def limit_threads(self, share: Mapping[str, str]) -> None:
-        """Have the libraries that the zygote has loaded, and so those of all jobs forked from it, keep to a share."""
+        """Limit the threads of libraries that the zygote has loaded, and so those of all jobs forked from it."""
         with contextlib.suppress(OSError):  # the zygote is gone: `start` will say so
             self._control.sendall(pickle.dumps(("threads", dict(share))))
 
@@ -120,7 +120,7 @@ class Starter:
             return  # the zygote is gone, and the jobs with it
 
     def tell_run(self, number: int, path: Path) -> None:
-        """Nothing to be done: who stops a run on this machine reaches its processes."""
+        """Do nothing: on this machine a run is stopped by signals to its processes."""
 
     def report(self) -> tuple[Any, ...] | None:
         """Wait for the next report, `forked`, `refused` or `exited` as `Zygote` has them; None: no zygote."""

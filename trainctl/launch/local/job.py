@@ -31,29 +31,43 @@ from trainctl.launch.slots.host_locks import keep, let_go
 from trainctl.launch.slots.slot import Slot
 
 
-def become_job(channel: Channel, load_context: Callable[[], SweepContext], *, parent: int, forked: bool) -> NoReturn:
+def become_job(
+    channel: Channel,
+    load_context: Callable[[], SweepContext],
+    *,
+    parent: int,
+    forked: bool,
+    modules: LoadedModules | None = None,
+) -> NoReturn:
     """Run a job in this process, then end the process.
 
     Messages to the launcher: `armed(path)`, `waiting(path)`, `started(path, attempt, passed)`,
     `same(number, path)`, `skipped(path, loss, return, change, is_shared, stopped)`, `late(files)`, `idle()`,
     `ended(failure or None, return, stopped)`, `said(what a job has printed that has no log)`, `leaving()`. From it: the
     `JobSpec`, then `Slot`s.
+
+    Args:
+        channel: to the launcher.
+        load_context: returns what all jobs share.
+        parent: the process id of the zygote.
+        forked: the zygote was forked from the launcher, so both know the same classes.
+        modules: those that the zygote has loaded; None: they are looked up here.
     """
     code, job = 1, None
-    output = HeldOutput()  # the terminal is the launcher's, which may be painting on it
+    output = HeldOutput()  # the launcher may be painting on the terminal
     try:
         os.setsid()
         linux.die_with_parent(parent)
-        linux.adopt_orphans()  # so that the zygote gets them only when we are gone, and knows whose they were
+        linux.adopt_orphans()  # so that the zygote adopts them only once this job has ended
         try:
             context: SweepContext | TrainctlError = load_context()
         except TrainctlError as error:
             context = error
         (spec,) = channel.receive()
-        job = Job(channel, context, spec, forked, output)
+        job = Job(channel, context, spec, forked, output, modules)
         code = job.run()
     except ChannelClosed:
-        code = 1  # the launcher is gone, or wants no more of us
+        code = 1  # the launcher is gone, or does not need this job any more
     except BaseException:  # noqa: BLE001  # whatever it was, this process must end here and say why
         traceback.print_exc()
     finally:
@@ -65,7 +79,7 @@ class Job:
     """One job: it is composed, waits for a slot, runs, and answers.
 
     Attributes:
-        is_idle: its task has succeeded and left nothing that needs the slot.
+        is_idle: its task has succeeded and left nothing behind that needs the slot.
     """
 
     def __init__(
@@ -75,6 +89,7 @@ class Job:
         spec: JobSpec,
         forked: bool,
         output: HeldOutput,
+        modules: LoadedModules | None,
     ) -> None:
         self._channel = channel
         self._context = context
@@ -87,14 +102,16 @@ class Job:
         self._has_succeeded = self.is_idle = False
         self._answer = JobAnswer(channel, spec, forked, output)
         self._passed = ""
-        self._modules = LoadedModules(forked=forked)
+        self._modules = modules
 
     def run(self) -> int:
         """Return the exit code of the process."""
         try:
-            if not isinstance(self._context, TrainctlError):
-                return self._run_composed(self._context, compose_job(self._context, self._spec))
-            return self._answer.not_begun(self._context)
+            if isinstance(self._context, TrainctlError):
+                return self._answer.not_begun(self._context)
+            begun, script = self._context.begun, self._context.program.script
+            self._modules = self._modules or LoadedModules(begun, script, are_launchers=self._forked)
+            return self._run_composed(self._context, compose_job(self._context, self._spec))
         except ChannelClosed:
             raise
         except Exception as error:  # noqa: BLE001  # nothing of the task has run: whatever it is stands in its way
@@ -156,13 +173,14 @@ class Job:
         if self._attempt is None:  # Hydra failed in its own part
             self._attempt = Attempt.start(reservation, left_by_exit="interrupted")
             self._output.give_to(run.log)
-        self._tell_late_code(context, self._attempt)
+        self._tell_late_code(self._attempt)
         self._has_succeeded = not self._attempt.is_done and returned.status is JobStatus.COMPLETED
         return self._answer.finish(self._attempt, returned, self._give_slot_back)
 
-    def _tell_late_code(self, context: SweepContext, attempt: Attempt) -> None:
+    def _tell_late_code(self, attempt: Attempt) -> None:
         """Report modules that the task has loaded in a newer version than earlier jobs."""
-        files = self._modules.changed_since(context.begun, context.program.script)
+        assert self._modules is not None
+        files = self._modules.changed()
         if files:
             with contextlib.suppress(OSError):  # a full disk: it is reported on the terminal
                 attempt.update_run_yaml(changed_code=files)
@@ -180,7 +198,7 @@ class Job:
     def _start(self, job: ComposedJob, reservation: Reservation, slot: Slot) -> None:
         environment = slot.environment()
         os.environ.update({name: environment[name] for name in environment.keys() - self._own_environment})
-        keep(slot.places)  # while we live nobody else gets our devices, though our launcher be killed
+        keep(slot.places)  # nobody else gets the devices while this process lives, even if its launcher is killed
         self._attempt = attempt = Attempt.start(reservation, slot=slot.name, left_by_exit="interrupted")
         self._remains = Remains()
         self._attempt.at_end(self._give_slot_back)
@@ -220,11 +238,11 @@ def _count_exit_hooks() -> int:
 def leave(code: int, channel: Channel, *, is_idle: bool = False) -> NoReturn:
     """End the process as the interpreter would, without unwinding the frames of the launcher's program.
 
-    Before that, when all went well and nothing of a device is held, say `leaving`: what is left is the kernel's
-    clearing up of memory, which takes longer than the start of the next job.
+    If all went well and no device is held, it first sends `leaving`: only the kernel's freeing of memory is left, and
+    that takes longer than the start of the next job.
 
     Args:
-        code: of the process.
+        code: exit code of the process.
         channel: to the launcher.
         is_idle: nothing was left of the task (`Remains`).
     """

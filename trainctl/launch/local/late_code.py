@@ -11,47 +11,55 @@ import math
 import os
 import sys
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
+from importlib.abc import MetaPathFinder
 
 from trainctl.rundir.provenance import original_cwd
 
 _MARGIN_S = 1.0  # file systems round times
 
 
+class _ImportTimes(MetaPathFinder):
+    """Finds no module, and keeps the time at which each was looked for: just before its file is read."""
+
+    def __init__(self) -> None:
+        self.times: dict[str, float] = {}
+
+    def find_spec(self, fullname: str, path: object, target: object = None) -> None:
+        self.times[fullname] = time.time()
+
+
 class LoadedModules:
-    """The modules loaded in a job's process before its task, to be told apart from those that the task loads.
+    """The modules that a job's process has loaded, and when: a later change of a file is not in its module.
 
     Args:
-        forked: the modules are those of the launcher when the sweep began.
+        begun: when the sweep began, in Unix seconds.
+        script: the file of the program; None if it has none.
+        are_launchers: the process was forked from the launcher's and has them as they were when the sweep began; else
+            it has loaded them just now, or the agent that it is forked from has.
     """
 
-    def __init__(self, *, forked: bool) -> None:
+    def __init__(self, begun: float, script: str | None, *, are_launchers: bool) -> None:
+        self._begun = begun
+        self._roots = [str(original_cwd()), *([os.path.dirname(script)] if script is not None else [])]
         self._early = frozenset(sys.modules)
-        self._read_by = -math.inf if forked else time.time()
+        self._later = _ImportTimes()
+        self._late = frozenset() if are_launchers else frozenset(self._changed(self._early))
+        sys.meta_path.insert(0, self._later)
 
-    def changed_since(self, begun: float, script: str | None) -> list[str]:
-        """Return the project files that were loaded after a change since the sweep began (Unix seconds)."""
-        roots = [str(original_cwd()), *([os.path.dirname(script)] if script is not None else [])]
-        return loaded_late(begun, self._early, self._read_by, roots)
+    def changed(self) -> list[str]:
+        """Return the project's files that this process, or the one it is a copy of, has loaded in a newer version."""
+        return sorted(self._late.union(self._changed(sys.modules.keys() - self._early)))
 
-
-def loaded_late(begun: float, early: Collection[str], read_by: float, roots: Iterable[str]) -> list[str]:
-    """Return the files of the project's modules that this process loaded after they changed during the sweep.
-
-    Args:
-        begun: when that was, in Unix seconds.
-        early: names of modules that this process had loaded at the time `read_by`: a later change is not in them.
-        read_by: Unix seconds; of a forked process minus infinity, since it has them as its parent had.
-        roots: the directories of the project; installed packages in them do not count.
-    """
-    places = tuple(f"{os.path.realpath(root)}{os.sep}" for root in roots)
-    found = set()
-    for name, module in list(sys.modules.items()):
-        until = read_by if name in early else math.inf
-        file = getattr(module, "__file__", None) if until > begun else None
-        if not isinstance(file, str) or "site-packages" in file:
-            continue  # before anything is asked of the disk: a job that has loaded PyTorch has thousands of these
-        with contextlib.suppress(OSError):
-            if begun + _MARGIN_S < os.stat(file).st_mtime <= until:
-                found.add(os.path.realpath(file))
-    return sorted(path for path in found if path.startswith(places) and "site-packages" not in path)
+    def _changed(self, names: Iterable[str]) -> Iterable[str]:
+        """Yield the files of modules, not of installed packages, that changed in the sweep before they were read."""
+        places = tuple(f"{os.path.realpath(root)}{os.sep}" for root in self._roots)
+        for name in names:
+            file = getattr(sys.modules.get(name), "__file__", None)
+            if not isinstance(file, str) or "site-packages" in file:
+                continue  # before anything is asked of the disk: a job that has loaded PyTorch has thousands of these
+            with contextlib.suppress(OSError):
+                if self._begun + _MARGIN_S < os.stat(file).st_mtime <= self._later.times.get(name, math.inf):
+                    path = os.path.realpath(file)
+                    if path.startswith(places) and "site-packages" not in path:
+                        yield path

@@ -37,7 +37,7 @@ def adopt_orphans() -> None:
 
 
 def children() -> list[int]:
-    """Return the process ids of this process's children, zombies included. The process must be single-threaded."""
+    """Return the process ids of this process's children, zombies included. The process must have one thread only."""
     try:
         return [int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()]
     except OSError:  # a kernel without CONFIG_PROC_CHILDREN, or another system
@@ -81,7 +81,7 @@ def holds_device() -> bool:
 def _loaded() -> str:
     """Return the kernel's list of the files that are mapped here; empty where there is none.
 
-    It is long, so it is read again only when a library has been loaded since; a fork knows what its parent knew.
+    It is long, so it is read again only if a library has been loaded since; a forked process inherits it.
     """
     loads = _count_loads()
     try:
@@ -92,7 +92,7 @@ def _loaded() -> str:
 
 @lru_cache(maxsize=1)
 def _maps_after(loads: int) -> str:  # noqa: ARG001  # it is the key of the cache
-    """Return the list as it is after so many libraries have been loaded."""
+    """Return the list after `loads` libraries have been loaded."""
     return _maps()
 
 

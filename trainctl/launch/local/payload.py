@@ -46,7 +46,7 @@ def unpack_context(data: bytes) -> SweepContext:
     """Rebuild the context; the user's program is imported first, as the standard library's spawn does it.
 
     Raises:
-        TrainctlError: the program ran on being imported, or something that it refers to is not there.
+        TrainctlError: the program starts its sweep on import, or refers to something that cannot be imported.
     """
     program, payload = pickle.loads(data)
     sys.path[:] = program["sys_path"]
@@ -68,7 +68,7 @@ def unpack_context(data: bytes) -> SweepContext:
 
 
 class _Referring(Pickler):
-    """Refers to what stands in `__main__`, too, and to what a decorator wraps; but to no module that is nowhere."""
+    """Pickles by reference what `__main__` defines and what a decorator wraps too, but only what can be imported."""
 
     def reducer_override(self, obj: Any) -> Any:
         if isinstance(obj, (types.FunctionType, type)) and obj.__module__ in sys.modules:

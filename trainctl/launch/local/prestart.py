@@ -18,14 +18,14 @@ _OF_THE_SLOT = ("_VISIBLE_DEVICES", "ZE_AFFINITY_MASK", "CUDA_DEVICE_ORDER", "TR
 
 
 class NotStarted(BaseException):
-    """Passes through Hydra, which keeps every Exception for the job's own, when a job ends before its task begins."""
+    """Ends a job before its task begins; a BaseException, because Hydra takes any Exception for one of the task."""
 
 
 def may_run_ahead(context: HydraContext, config: DictConfig) -> bool:
     """Whether only Hydra and trainctl can notice that a job gets its slot late.
 
-    A callback of the user could (it may start a tracker or touch a GPU), and so could a setting that reads the
-    environment of the slot.
+    A callback of the user's could notice (it may start a tracker or touch a GPU), and so could a setting that reads
+    the environment of the slot.
     """
     if not all(getattr(callback, "may_run_ahead", False) for callback in context.callbacks.callbacks):
         return False

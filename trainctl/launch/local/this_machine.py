@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib
 import logging
 import os
 import socket
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -104,7 +101,6 @@ def start_zygote(context: SweepContext, start: str) -> tuple[Starter, Greet]:
     """
     open_missing_streams()
     machine_facts()  # looked up once, before the fork: git and the list of packages take a while
-    _import_late_parts()
     obstacle = why_not_fork()
     if start == "fork" or (start == "auto" and obstacle is None):
         if obstacle is not None:
@@ -118,11 +114,3 @@ def start_zygote(context: SweepContext, start: str) -> tuple[Starter, Greet]:
         log.info("each job is started as a fresh interpreter, because %s", obstacle)
     payload = pack_context(context)
     return Starter.spawn(), lambda channel: channel.send_bytes(payload)
-
-
-def _import_late_parts() -> None:
-    """Import what each job would otherwise import on its slot, to seed it, before its first line runs."""
-    if "numpy" in sys.modules:
-        for name in ("numpy.random", "threadpoolctl"):
-            with contextlib.suppress(ImportError):
-                importlib.import_module(name)

@@ -1,14 +1,16 @@
-"""Warming up the zygote: it runs the code paths of a job once, on a config of no job, so that jobs need not.
+"""Warming up the zygote: it runs the code of a job on a made-up config, so that jobs find caches filled.
 
-Python adapts code to what it runs on, and libraries remember what they have looked up. All of that a forked job
-inherits; what it does for the first time itself costs it a copy of each page that changes.
+Python specialises code that has run, and libraries cache what they have looked up. Forked jobs inherit that; whatever
+a job does first itself costs time, and a copy of each memory page that changes.
 """
 
 from __future__ import annotations
 
 import contextlib
 import copy
+import importlib
 import io
+import sys
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -32,14 +34,12 @@ _MADE_UP: dict[str, Any] = {
 
 
 def rehearse(context: SweepContext) -> None:
-    """Walk the ways that need nothing of the user's but the config: nothing in it is resolved, and nothing is written.
-
-    Whatever goes wrong is left to the jobs to meet.
-    """
+    """Run the code that needs only the config. Nothing is resolved or written, and errors are ignored."""
     hydra_config: Any = HydraConfig.instance()
     before = hydra_config.cfg
     try:
         with contextlib.suppress(Exception):  # only time is lost
+            _import_late_parts()
             for _ in range(_ROUNDS):
                 _walk(copy.deepcopy(context.config))
                 linux.holds_device()
@@ -67,3 +67,11 @@ def _walk(config: DictConfig) -> None:
     identity(made_up, settings.identity.exclude)
     OmegaConf.to_container(made_up, resolve=True)
     yaml.loads(yaml.dumps({**machine_facts(), "overrides": []}))
+
+
+def _import_late_parts() -> None:
+    """Import what each job would otherwise import on its slot, to seed it, before its first line runs."""
+    if "numpy" in sys.modules:
+        for name in ("numpy.random", "threadpoolctl"):
+            with contextlib.suppress(ImportError):
+                importlib.import_module(name)

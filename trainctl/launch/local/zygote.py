@@ -26,14 +26,14 @@ from trainctl.launch.local import linux
 from trainctl.launch.local.channel import Channel
 from trainctl.launch.slots.cores import limit_threads
 
-LINGER_S = 5.0  # how long what a job left behind may take to end after TERM
+LINGER_S = 5.0  # how long processes that a job left behind may take to end after TERM
 _TICK_MS = 50
 _MESSAGE_BYTES = 1 << 16
 
 
 @dataclass(slots=True)
 class _Child:
-    """A job's process. After its end, what it left behind has until `kill_at` to end by itself."""
+    """A job's process. Once it has ended, processes that it left behind have until `kill_at` to end by themselves."""
 
     number: int
     status: int | None = None
@@ -112,7 +112,7 @@ class Zygote:
         self._report("forked", number, pid)
 
     def _leave(self) -> None:
-        """Give up, in a new child, all that makes the zygote a zygote."""
+        """Undo in a new child what makes this process the zygote."""
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)
@@ -138,7 +138,7 @@ class Zygote:
             if pid == 0:
                 break
             child = self._children.get(pid)
-            if child is not None:  # else an orphan that came to us
+            if child is not None:  # else an orphan
                 child.status = status
                 child.kill_at = time.monotonic() + LINGER_S
                 _signal_group(pid, signal.SIGTERM)
@@ -147,9 +147,9 @@ class Zygote:
             self._finish(pid, child)
 
     def _strays(self) -> list[int]:
-        """List what ended jobs left behind in other groups: daemons.
+        """List the processes in other groups that ended jobs left behind: daemons.
 
-        A living job adopts its own orphans (`become_job`), so whatever comes to us comes from a job that has ended.
+        A living job adopts its own orphans (`become_job`), so the zygote adopts only those of jobs that have ended.
         """
         return [pid for pid in linux.children() if pid not in self._children]
 
@@ -160,7 +160,7 @@ class Zygote:
                 os.kill(pid, number)
 
     def _finish(self, pid: int, child: _Child) -> None:
-        """Report an ended job once nothing is left of it, so that its slot is free when we say so."""
+        """Report an ended job once nothing is left of it, so that its slot is really free."""
         assert child.kill_at is not None
         if _group_exists(pid) or self._strays():
             if time.monotonic() >= child.kill_at:

@@ -25,6 +25,7 @@ from trainctl.errors import TrainctlError
 from trainctl.launch.local.channel import Channel, ChannelClosed
 from trainctl.launch.local.client import Starter, why_not_fork
 from trainctl.launch.local.job import become_job
+from trainctl.launch.local.late_code import LoadedModules
 from trainctl.launch.local.payload import unpack_context
 from trainctl.launch.local.warmup import rehearse
 from trainctl.launch.remote.wire import Address, WrongPeer, connect, look_for_locks
@@ -253,6 +254,8 @@ class Agent:
         if obstacle is not None:
             raise TrainctlError(f"jobs cannot be forked on {platform.node()}: {obstacle}")
 
+        modules = LoadedModules(context.begun, context.program.script, are_launchers=False)
+
         def run_job(connection: socket.socket, parent: int) -> NoReturn:
             port = connection.getsockname()[1]
 
@@ -263,7 +266,7 @@ class Agent:
                     os.kill(os.getpid(), number)
 
             signal.signal(signal.SIGTERM, end)
-            become_job(Channel(connection), lambda: context, parent=parent, forked=False)
+            become_job(Channel(connection), lambda: context, parent=parent, forked=False, modules=modules)
 
         def begin() -> None:
             control.close()  # so that the launcher sees our end, whoever else lives on

@@ -7,11 +7,13 @@ import math
 import os
 import signal
 import socket
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from trainctl.attempt.host import start_thread
 from trainctl.compose.job import SweepContext
 from trainctl.launch.executor import Host
 from trainctl.launch.local.payload import pack_context
@@ -31,14 +33,14 @@ _MOST_LOST = 3  # agents in a row of which nothing was heard
 
 
 class Engine(Protocol):
-    """The interface of a cluster engine such as Slurm or Ray. An agent is identified by the engine's id of its devices.
+    """The interface of a cluster engine such as Slurm or Ray. The engine gives each agent an id.
 
     Attributes:
-        name: as people write it.
-        slots_each: how many jobs an agent runs at once, as far as is known beforehand.
-        most: agents at once.
-        jobs_each: after how many jobs an agent ends; None: when none are left.
-        notice_s: between the word that an agent is about to be ended, and its end.
+        name: as users write it.
+        slots_each: how many jobs an agent is expected to run at once.
+        most: the most agents at once.
+        jobs_each: the jobs that an agent runs before it ends; None for no limit.
+        notice_s: seconds between the notice that an agent is about to end, and its end.
         most_moves: how often a job that lost its agent goes on with another one.
         obstacle: why no further agent can come; None while one may.
     """
@@ -56,15 +58,15 @@ class Engine(Protocol):
         ...
 
     def alive(self) -> set[str]:
-        """Return the ids of waiting and running agents."""
+        """Return the ids of waiting and running agents. It may take seconds, and is called in a thread of its own."""
         ...
 
     def queued(self, agent: str) -> Queued | None:
-        """Return how something waits, as `alive` has seen it; None if it does not."""
+        """Return how an agent waited when `alive` was last asked; None if it did not wait."""
         ...
 
     def may_live(self, agent: str) -> bool:
-        """Whether processes of something may still be there."""
+        """Whether processes of an agent may still exist."""
         ...
 
     def why_ended(self, agent: str) -> str:
@@ -72,16 +74,16 @@ class Engine(Protocol):
         ...
 
     def last_words(self, agent: str) -> str:
-        """Return the last line that an agent has written; empty if there is none."""
+        """Return the last line that an agent has printed; empty if there is none."""
         ...
 
     def close(self, *, is_last: bool) -> None:
-        """Give back what was asked for; `is_last`: no other launcher of the sweep uses it."""
+        """Give the devices back; `is_last`: no other launcher of the sweep uses them."""
         ...
 
 
 class AgentExecutor:
-    """Hosts by agents: `Agents` hears of them, the engine is asked for more and says what became of them."""
+    """Hosts on which agents run: `Agents` connects to them, and the engine starts and ends them."""
 
     def __init__(self, engine: Engine, agents: Agents, address: Path, sweep_dir: Path) -> None:
         self._engine = engine
@@ -96,6 +98,7 @@ class AgentExecutor:
         self._met: set[str] = set()  # whose agents have come
         self._lost = 0
         self._looked = -math.inf
+        self._question: _Question | None = None
         self._left = 0
         self.notice_s, self.most_moves = engine.notice_s, engine.most_moves
         self.threads: Mapping[str, str] = {}  # each agent sees to it
@@ -104,12 +107,14 @@ class AgentExecutor:
 
     @property
     def obstacle(self) -> str | None:
-        """Why no further host will come; None while one may."""
+        """Why no more hosts will come; None while one may."""
         return self._engine.obstacle
 
     @property
     def patience_s(self) -> float | None:
-        """Seconds after which to look though nothing has been heard."""
+        """Seconds after which to call `look` without an event."""
+        if self._question is not None:
+            return _LOOK_S  # its answer wakes the launcher
         wait = _CALM_S if self.hosts and not self._left and not self._lost_hosts() else _LOOK_S
         return max(0.0, self._looked + wait - time.monotonic())
 
@@ -117,18 +122,25 @@ class AgentExecutor:
         return {}
 
     def filenos(self) -> Sequence[int]:
-        return self._agents.filenos()
+        return [*self._agents.filenos(), *([self._question.fileno()] if self._question is not None else [])]
 
     def look(self, left: int) -> Sequence[str]:
         """Take in agents that have come, ask the engine about the others, and have it start what the jobs can use."""
         self._left = left
         lines = self._hear()
-        if time.monotonic() - self._looked < _LOOK_S * 0.9:
-            return lines
-        self._looked = time.monotonic()
-        self._release(left)
-        asked = time.monotonic()
-        before, self._alive = self._alive, self._engine.alive()
+        if self._question is None and time.monotonic() - self._looked >= _LOOK_S * 0.9:
+            self._looked = time.monotonic()
+            self._release(left)
+            self._question = _Question(self._engine.alive)
+        if self._question is not None and self._question.is_answered:
+            question, self._question = self._question, None
+            lines += self._heed(question.answer(), question.asked, left)
+        return lines
+
+    def _heed(self, alive: set[str], asked: float, left: int) -> list[str]:
+        """Act on which agents there were at a time (monotonic seconds); return lines to show."""
+        lines = []
+        before, self._alive = self._alive, alive
         for starter, name in self._lost_hosts():
             since = starter.lost_at or 0.0
             if (since < asked and not self._engine.may_live(name)) or time.monotonic() - since > _GONE_S:
@@ -151,12 +163,12 @@ class AgentExecutor:
         return lines
 
     def _lost_hosts(self) -> list[tuple[RemoteStarter, str]]:
-        """Return those of which it is not certain that their jobs have ended, with their ids."""
+        """Return the lost hosts whose jobs may still run, each with its id."""
         hosts = [(each.starter, each.engine["id"]) for each in self.hosts if isinstance(each.starter, RemoteStarter)]
         return [(starter, name) for starter, name in hosts if starter.lost_at is not None]
 
     def _say_of_locks(self, host: Host) -> list[str]:
-        """Say once what proves here that a run runs on another machine."""
+        """Return a line, once, on how this machine knows that a run is running on another one."""
         locks = host.engine.get("locks")
         if host.name == socket.gethostname() or locks in self._told:
             return []
@@ -177,6 +189,8 @@ class AgentExecutor:
         """End all agents, and cancel those that have not begun."""
         self._address.unlink(missing_ok=True)
         self._beating.close()
+        if self._question is not None:
+            self._question.close()
         self._agents.close()
         self.hosts.clear()
         is_last = not self._count_others()
@@ -185,7 +199,7 @@ class AgentExecutor:
             write_backlog(self._sweep_dir, None)
 
     def _stall(self) -> None:
-        """Others may have our jobs by now, where they do not see our locks."""
+        """End the sweep after a stall: where locks are not seen, other launchers may have taken its jobs."""
         if any(host.engine.get("locks") == UNSEEN for host in self.hosts):
             os.kill(os.getpid(), signal.SIGTERM)
 
@@ -194,7 +208,7 @@ class AgentExecutor:
         return sum(is_beating(Beat(str(each)), surely=True) for each in others)
 
     def _write_backlog(self, left: int) -> None:
-        """Have others see what waits; that it still does as before is not written again."""
+        """Write for others what waits in the queue, if it has changed."""
         queued = [each for each in map(self._engine.queued, sorted(self._alive - self._met)) if each is not None]
         last = self._backlog
         now = Backlog(time.time(), left, queued) if queued else None
@@ -227,10 +241,50 @@ class AgentExecutor:
                 self._agents.forget(host)
 
     def _wanted(self, left: int) -> int:
-        """Return how many agents the remaining and running jobs can use."""
+        """Return how many agents the waiting and running jobs can use."""
         staying = [host for host in self.hosts if not host.is_full]
         free = sum(host.pool.free for host in staying)
         return len(staying) + math.ceil(max(0, left - free) / (self._engine.jobs_each or self._engine.slots_each))
+
+
+class _Question:
+    """A question to the engine, asked in a thread, so that no device idles while a busy controller thinks.
+
+    Attributes:
+        asked: when, in monotonic seconds.
+        is_answered: `answer` returns at once.
+    """
+
+    def __init__(self, ask: Callable[[], set[str]]) -> None:
+        self.asked = time.monotonic()
+        self.is_answered = False
+        self._ask = ask
+        self._found: set[str] | Exception = set()
+        self._read, self._write = os.pipe()
+        start_thread(threading.Thread(target=self._run, name="trainctl-engine", daemon=True), "the look at the cluster")
+
+    def fileno(self) -> int:
+        """Readable once it is answered."""
+        return self._read
+
+    def answer(self) -> set[str]:
+        """Return the answer, or raise what the engine has raised."""
+        self.close()
+        if isinstance(self._found, Exception):
+            raise self._found
+        return self._found
+
+    def close(self) -> None:
+        """Hear no more of it."""
+        os.close(self._read)
+
+    def _run(self) -> None:
+        try:
+            self._found = self._ask()
+        except Exception as error:  # noqa: BLE001  # whatever it is, the launcher is to meet it
+            self._found = error
+        self.is_answered = True
+        os.close(self._write)
 
 
 _numbers = itertools.count(1)  # one process may have several executors
@@ -247,7 +301,7 @@ def _forget_the_dead(directory: Path) -> None:
 def executor_of(
     name: str, make_engine: Callable[[Path], Engine]
 ) -> Callable[[SweepContext, LauncherSettings, Path], AgentExecutor]:
-    """Return what makes the executor of a sweep: it listens for agents, and writes down where, for the engine's agents.
+    """Return the function that makes the executor of a sweep: it listens for agents and writes down where.
 
     Args:
         name: of the engine's directory below `.trainctl/` of the sweep.

@@ -1,4 +1,4 @@
-"""The launcher's side of its agents: which are connected, what they can run, and which are gone."""
+"""The launcher's connections to its agents."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from trainctl.launch.remote.wire import UNSEEN, Address, AgentListener
 from trainctl.launch.slots.pool import SlotPool
 from trainctl.launch.slots.slot import Slot
 
-_STALLED_S = 120.0  # an agent that has come and does not load the program meanwhile is given up
+_STALLED_S = 120.0  # after which an agent that has not loaded the program is given up
 
 
 class RemoteStarter:
@@ -33,7 +33,7 @@ class RemoteStarter:
         self._control = Channel(control)
         self._gone: tuple[int, int] | None = None  # a pipe, while it is not certain that a lost agent has ended
         self.lost_at: float | None = None
-        self.is_seen = True  # from where the launcher is, the locks of its jobs are
+        self.is_seen = True  # the launcher sees the locks of its jobs
         self._spares: deque[tuple[int, Channel]] = deque()
 
     def fileno(self) -> int:
@@ -66,7 +66,7 @@ class RemoteStarter:
             self._control.send("signal", number, int(signal_number))
 
     def tell_run(self, number: int, path: Path) -> None:
-        """Have the agent look after the run dir of a job."""
+        """Tell the agent in which run dir a job has begun, so that it obeys requests to stop there."""
         with contextlib.suppress(ChannelClosed, OSError):
             self._control.send("run", number, str(path))
 
@@ -76,9 +76,9 @@ class RemoteStarter:
             self._control.send_bytes(payload)
 
     def report(self) -> tuple[Any, ...] | None:
-        """Return what the agent says; None: it is gone.
+        """Return the next report of the agent; None: it is gone.
 
-        Where no lock keeps others from a job's run dir, it is gone once that is certain (`give_up`).
+        Where no lock protects the run dirs of its jobs, it counts as gone only once that is certain (`give_up`).
         """
         if self._gone is not None:
             return None
@@ -91,7 +91,7 @@ class RemoteStarter:
         return "leaving", "the connection to its agent broke"
 
     def give_up(self) -> None:
-        """A lost agent has ended for certain."""
+        """Note that a lost agent has certainly ended."""
         if self._gone is not None:
             os.write(self._gone[1], b".")
 
@@ -107,7 +107,7 @@ class RemoteStarter:
 
 @dataclass(eq=False)
 class _Coming:
-    """An agent that has connected and loads the program."""
+    """An agent that has connected and is loading the program."""
 
     starter: RemoteStarter
     facts: dict[str, str]
@@ -119,8 +119,8 @@ class Agents:
 
     Attributes:
         ready: hosts that have come since this was last emptied.
-        takes: whether agents that come have something to do.
-        refusals: why agents were sent away, or have failed, since this was last emptied.
+        takes: returns whether there is work for a new agent.
+        refusals: why agents were turned away or have failed, since this was last emptied.
     """
 
     def __init__(self, payload: bytes) -> None:
@@ -138,7 +138,7 @@ class Agents:
         return self._listener.address
 
     def filenos(self) -> list[int]:
-        """Return what is readable when `hear` has something to do."""
+        """Return descriptors that are readable when `hear` has something to do."""
         return [self._listener.fileno(), *(each.starter.fileno() for each in self._coming.values())]
 
     def hear(self) -> None:
@@ -180,7 +180,7 @@ class Agents:
             return
         facts = {str(key): str(value) for key, value in dict(hello.get("facts") or {}).items()}
         if not self.takes():
-            connection.close()  # it sees that nothing is left to do, and ends
+            connection.close()  # the agent ends when the connection closes
             return
         why = _mismatch(hello.get("versions"))
         if why is not None:

@@ -42,10 +42,10 @@ class _Start:
 
 
 class Room:
-    """Says for a slot whether every GPU of it has room, and remembers what was started where.
+    """Decides whether all GPUs of a slot have room, and remembers what was started where.
 
-    Free memory is what nobody uses, less what jobs just started are going to use: `min_free_mib` each, less what they
-    use already, for `stagger_s` (30 s without one).
+    Free memory is unused memory minus what jobs that have just started will use: each counts as `min_free_mib`, minus
+    what it uses already, for `stagger_s` (30 s if that is not set).
 
     Raises:
         SettingError: a GPU is too small for `min_free_mib`, or its driver does not report what a setting asks for.
@@ -79,13 +79,13 @@ class Room:
         return None
 
     def begin(self, slot: Slot, pid: int | None) -> None:
-        """A job starts on the slot, as a process if that is known."""
+        """Note that a job starts on the slot; `pid` is its process if that is known."""
         start = _Start(slot.devices, pid, self._clock())
         self._running[slot.number] = start
         self._last_start |= dict.fromkeys(slot.devices, start.at)
 
     def end(self, slot: Slot) -> None:
-        """Nothing is left of the slot's job."""
+        """Note that nothing is left of the slot's job."""
         self._running.pop(slot.number, None)
         for uuid in slot.devices:
             self._last_end[uuid] = self._clock()

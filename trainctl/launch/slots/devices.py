@@ -62,7 +62,7 @@ class Visible:
 
 @dataclass(frozen=True, slots=True)
 class Unasked:
-    """GPUs of which nothing is known but what the environment says.
+    """GPUs of which only the environment tells.
 
     Attributes:
         presets: variables that limit the choice, as they are set.
@@ -91,7 +91,7 @@ class Unasked:
 
 
 def open_reader() -> GpuReader:
-    """Return the reader of NVIDIA's GPUs, or without such that of AMD's.
+    """Return the reader of NVIDIA's GPUs, or of AMD's if there are none.
 
     Raises:
         NoDriver: there is neither driver. SilentDriver: NVIDIA's does not answer.
@@ -130,8 +130,8 @@ def visible_gpus(
     Args:
         environment: of this process.
         open_reader: opens the library of whatever GPUs there are.
-        is_list: the slots are named one by one, so that it can do without an answer of the driver.
-        root: where to look for signs of GPUs that cannot be asked for.
+        is_list: the slots are named one by one, so the driver need not answer.
+        root: of the file system in which drivers leave their signs.
 
     Raises:
         SettingError: the environment names a device that is not there, or the driver does not answer.
@@ -163,7 +163,7 @@ def visible_gpus(
 
 
 def _visible_of_amd(gpus: tuple[Gpu, ...], presets: Mapping[str, str], reader: GpuReader) -> Visible:
-    """Return what ROCR leaves, then what HIP leaves of that; a job is shown its devices by their place within ROCR."""
+    """Return what HIP leaves of what ROCR leaves; a job gets its devices by their position within ROCR's list."""
     used = {}
     if ROCR in presets:
         used[ROCR] = presets[ROCR]

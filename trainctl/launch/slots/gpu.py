@@ -18,12 +18,12 @@ class SilentDriver(NoDriver):
 
 @dataclass(frozen=True, slots=True)
 class GpuKind:
-    """Whose GPUs a reader tells of.
+    """The vendor of a reader's GPUs.
 
     Attributes:
         maker: for messages.
         tool: the maker's program that numbers devices as `Gpu.index` does.
-        variables: which of its devices a process of this kind sees, set for a job to the devices of its slot.
+        variables: which devices a process sees; set for a job to the devices of its slot.
     """
 
     maker: str
@@ -37,11 +37,11 @@ AMD = GpuKind("AMD", "amd-smi", ("HIP_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES"))
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """A device that a process can be shown: a GPU, or a MIG device of one.
+    """A device that can be made visible to a process: a GPU, or a MIG device of one.
 
     Attributes:
         index: position as in nvidia-smi or amd-smi: `0`; of a MIG device `0:1`.
-        uuid: `GPU-…` or `MIG-…`; unlike any other device's of this machine.
+        uuid: `GPU-…` or `MIG-…`; unique on this machine.
         name: the product.
         total_mib: None where the driver does not report it.
         parent: UUID of the GPU that a MIG device is a part of.
@@ -58,7 +58,7 @@ class Gpu:
     entry: str | None = None
 
     def is_called(self, name: str) -> bool:
-        """Whether a person may mean this device by a name: its index, its UUID or the beginning of that.
+        """Whether a name means this device: its index, its UUID or the beginning of its UUID.
 
         >>> [Gpu("0", "GPU-1f3a", "A100").is_called(name) for name in ("0", "GPU-1f", "GPU-", "1")]
         [True, True, False, False]
@@ -88,7 +88,7 @@ class GpuProcess:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What a device does now. None: the driver does not report it.
+    """The present state of a device; None for what its driver does not report.
 
     Attributes:
         utilisation: percent of the last moments in which something ran.
@@ -107,11 +107,11 @@ class GpuReader(Protocol):
     def kind(self) -> GpuKind: ...
 
     def gpus(self) -> list[Gpu]:
-        """Return what a process can be shown, by index; a GPU that is split into MIG devices only as these."""
+        """Return the devices in the order of their indices; a split GPU is represented by its MIG devices."""
         ...
 
     def look(self, uuid: str) -> Look:
-        """Return what a device does now; what its driver does not report, or a device that is lost, is None."""
+        """Return the present state of a device; all fields of a lost device are None."""
         ...
 
     def close(self) -> None:

@@ -22,7 +22,7 @@ _PID_BYTES = 32
 
 
 class Taken(Exception):
-    """A device cannot take one more job now; the text says why.
+    """The device cannot take another job now; the text says why.
 
     Attributes:
         again_s: seconds after which it is worth asking again.
@@ -49,7 +49,7 @@ class Held:
 
 
 class HostLocks:
-    """Gives a device to no more jobs than every launcher that uses it asked for.
+    """Gives a device to no more jobs than each of the launchers that use it allows.
 
     A place is a shared flock on `UUID.most.number`, in which `most` is how many jobs its launcher allows on that
     device, 0 for any number. The launcher holds it, and the job that runs there: so killed ones leave nothing to clean
@@ -57,9 +57,9 @@ class HostLocks:
     ones first, alone (`mutex`), by trying to lock them exclusively.
 
     Args:
-        most: device to the most jobs that it may have; 0 shares with everybody.
+        most: the most jobs by device; 0 for any number.
         stagger_s: seconds between two starts on one device, whoever starts.
-        directory: in place of the one where all programs of the user meet (`attempt.host`).
+        directory: instead of the one that all programs of the user share (`attempt.host`).
 
     Raises:
         SettingError: the directory cannot be used.

@@ -20,7 +20,7 @@ from trainctl.launch.slots.slot import Slot, asks_for_gpus, make_slots
 
 
 class MemoryMeter:
-    """Adds up used and total MiB over the devices of each slot; a slot whose driver reports none is left out."""
+    """Adds up used and total MiB over the devices of each slot; a slot whose driver reports neither is left out."""
 
     def __init__(self, slots: Sequence[Slot], gpus: Mapping[str, Gpu], reader: GpuReader) -> None:
         self._slots = slots
@@ -28,7 +28,7 @@ class MemoryMeter:
         self._reader = reader
 
     def read(self) -> dict[str, tuple[float, float]]:
-        """Return used and total MiB by slot name, of whoever uses them."""
+        """Return used and total MiB by slot name, whoever uses them."""
         used = {uuid: self._used_mib(uuid) for slot in self._slots for uuid in slot.devices}
         found = {}
         for slot in self._slots:
@@ -54,9 +54,9 @@ class SlotPool:
     """Hands out slots in the order in which they became free, each only when all of its devices may be used.
 
     Args:
-        room: whether the devices have room now; None: always.
-        locks: places on devices among all launchers of this user; None: none are kept.
-        meter: what the devices' memory is used for; None: nothing is known.
+        room: decides whether the devices have room now; None: they always do.
+        locks: places on devices, shared by all launchers of this user; None: no places are taken.
+        meter: measures the memory of the devices; None: it is not known.
     """
 
     def __init__(
@@ -84,13 +84,13 @@ class SlotPool:
 
     @property
     def look_again_s(self) -> float | None:
-        """Seconds after which `take` may succeed though nothing was given back; None when only that can help."""
+        """Seconds after which `take` may succeed though nothing was given back; None when a returned slot is needed."""
         waits = [self._refused[slot.number][0] for slot in self._free if slot.number in self._refused]
         return max(0.0, min(waits) - self._clock()) if waits else None
 
     @property
     def waits_for(self) -> str | None:
-        """Why a slot that none of our jobs holds was not handed out when last asked for; None when that is not so."""
+        """Why a free slot was not handed out when it was last asked for; None if none was withheld."""
         reasons = {self._refused[slot.number][1]: None for slot in self._free if slot.number in self._refused}
         return "; ".join(reasons) or None
 

@@ -93,11 +93,13 @@ def certificate_of(settings: PanelSettings) -> dict[str, str] | None:
 def ways_from_elsewhere(settings: PanelSettings, url: str) -> list[str]:
     """Return lines that say how to reach the page through the configured proxy, JupyterHub, or ssh."""
     front, lines = Front.of(settings), []
-    if (link := front.public_url(url)) is not None:
-        lines.append(f"through the proxy: {link}")
-    elif (base := os.environ.get("JUPYTERHUB_SERVICE_PREFIX")) is not None:
+    base = os.environ.get("JUPYTERHUB_SERVICE_PREFIX")
+    if base is not None and not front.prefix:
+        needs = "" if front.hosts or front.origins else " (needs trainctl.panel.hosts=[HOST])"
         front = dataclasses.replace(front, prefix=f"{base.rstrip('/')}/proxy/{PORT}")
-        lines.append(f"through JupyterHub (needs trainctl.panel.hosts=[HOST]): {front.public_url(url)}")
+        lines.append(f"through JupyterHub{needs}: {front.public_url(url)}")
+    elif (link := front.public_url(url)) is not None:
+        lines.append(f"through the proxy: {link}")
     if (command := ssh_line(url)) is not None:
         lines.append(f"to see it on the machine you came from: {command}")
     return lines

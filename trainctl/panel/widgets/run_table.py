@@ -16,7 +16,7 @@ import panel
 import param
 
 from trainctl.errors import SettingError
-from trainctl.examine.cells import mean_text
+from trainctl.examine.columns import mean_text
 from trainctl.panel.data.curves import UNSEEN, Mark, thinned
 from trainctl.panel.data.run_index import LAST, NOT_GROUPED, SECONDS, RunEntry, RunIndex, mean_of
 from trainctl.panel.data.run_view import RunRow
