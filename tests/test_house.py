@@ -337,3 +337,11 @@ def test_modules_of_ours_are_named_in_strings_in_a_few_places_only() -> None:
 
 def test_no_function_sets_a_variable_of_its_module() -> None:
     assert [name_of(path) for path in OURS for node in ast.walk(tree_of(path)) if isinstance(node, ast.Global)] == []
+
+
+def test_each_file_that_architecture_names_is_there() -> None:
+    homes = [ROOT, ROOT / "trainctl", *(ROOT / "trainctl" / room for room in ("launch", "panel", "session"))]
+    named = re.findall(r"`([a-z_]+(?:/[a-z_0-9.]+)+)`", (ROOT / "ARCHITECTURE.md").read_text())
+    assert len(named) > 50
+    there = {name: any((home / f"{name}{end}").exists() for home in homes for end in ("", ".py")) for name in named}
+    assert [name for name, is_there in there.items() if not is_there] == []
