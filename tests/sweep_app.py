@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -187,7 +188,8 @@ class App:
             if process.stdout is not None:
                 process.stdout.close()
         for process in self.processes():
-            process.kill()
+            with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended by itself
+                process.kill()
 
 
 def make_app(path: Path) -> App:

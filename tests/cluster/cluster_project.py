@@ -93,7 +93,7 @@ class Project:
         return path.read_text() if path.exists() else ""
 
     def wait_for(self, text: str, times: int = 1) -> None:
-        wait_until(lambda: self.said.count(text) >= times, f"the sweep says {text!r}:\n{self.said}", deadline_s=120)
+        wait_until(lambda: self.said.count(text) >= times, f"the sweep says {text!r}:\n{self.said}", deadline_s=240)
 
     def runs(self) -> list[Path]:
         return sorted(path.parent for path in self.out.glob("*/run.yaml"))

@@ -146,6 +146,17 @@ cluster.shutdown()
 
 
 @pytest.mark.slow
+def test_null_address_starts_a_ray_of_its_own_beside_one_that_runs(on_ray: Project) -> None:
+    with subprocess.Popen([sys.executable, "-c", NODES], stdin=-1, stdout=-1, text=True) as cluster:
+        assert cluster.stdout is not None
+        try:
+            next(line for line in cluster.stdout if ":" in line)
+            assert "2 jobs: 2 done" in on_ray.sweep("lr=1,2")  # Ray itself would take no address for that one
+        finally:
+            cluster.communicate("end\n")
+
+
+@pytest.mark.slow
 def test_node_that_is_removed_in_the_middle_of_a_sweep_loses_no_job(on_ray: Project, tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", NODES], stdin=-1, stdout=-1, text=True) as cluster:
         assert cluster.stdin is not None

@@ -282,10 +282,10 @@ def test_devices_do_not_idle_while_the_controller_thinks(on_slurm: Project, slur
 @pytest.mark.long
 def test_time_limit_of_an_allocation_ends_no_job(on_slurm: Project) -> None:
     on_slurm.sweep(
-        "lr=1,2", "steps=900", "pause=0.1", "hydra.launcher.timeout_min=1", "hydra.launcher.signal_delay_s=20"
+        "lr=1,2", "steps=450", "pause=0.1", "hydra.launcher.timeout_min=1", "hydra.launcher.signal_delay_s=20"
     )
 
-    assert on_slurm.result("Lr_1") == expected(1, 900)
+    assert on_slurm.result("Lr_1") == expected(1, 450)
     assert on_slurm.status("Lr_1")["attempt"] > 1
 
 

@@ -180,6 +180,7 @@ def test_colours_tell_words_and_numbers() -> None:
     few = colouring("lr", [0.1, 0.001, 0.01])
     assert [text for text, _, _ in few.legend] == ["0.001", "0.01", "0.1"]
     assert len(set(few.colours)) == 3
+    assert len(set(colouring("lr", [0.02, 0.05, 0.1, 1e5]).colours)) == 4
     spread = colouring("lr", [10.0**-at for at in range(30)])
     assert [(text, kind) for text, _, kind in spread.legend] == [("1e-29 to 1", "ramp")]
     assert 2 <= len(set(spread.groups)) <= 6

@@ -100,7 +100,7 @@ def test_edit_for_a_later_step_waits_for_it_and_is_applied_there(form: Any, trai
     step = training.step + 3000
     page.get_by_label("at step").fill(str(step))
     button(page, "Apply").click()
-    answer = page.get_by_role("status")
+    answer = page.get_by_role("status").filter(has_text="sched.warmup")
     expect(answer).to_have_text(re.compile(rf"^sched.warmup waiting: for step {step:,} \(request \d+\)$"))
     expect(value(page, "sched.warmup")).not_to_have_text("901")
     expect(page.get_by_text("No pending edits")).to_be_visible()
@@ -113,7 +113,7 @@ def test_edit_for_a_later_step_waits_for_it_and_is_applied_there(form: Any, trai
 def test_paused_run_says_that_requests_wait_and_goes_on(form: Any, training: Training) -> None:
     page = form
     button(page, "Pause").click()
-    expect(page.get_by_role("status")).to_have_text(re.compile(r"^pause paused at step"))
+    expect(page.get_by_role("status").filter(has_text="pause")).to_have_text(re.compile(r"^pause paused at step"))
     expect(page.get_by_text("paused", exact=True)).to_be_visible()
     expect(button(page, "Pause")).to_be_hidden()
     edit(page, "sched.warmup", "911")
@@ -134,7 +134,9 @@ def test_refusal_of_the_run_stands_where_it_was_asked(form: Any, training: Train
     edit(page, "sched.warmup", "921")
     page.get_by_label("at step").fill("1")
     button(page, "Apply").click()
-    expect(page.get_by_role("status")).to_have_text(re.compile(r"^sched.warmup rejected: step 1 is over"))
+    expect(page.get_by_role("status").filter(has_text="sched.warmup")).to_have_text(
+        re.compile(r"^sched.warmup rejected: step 1 is over")
+    )
     expect(edit(page, "sched.warmup")).to_have_value("921")
     expect(row_of(page, "921", "rejected")).to_contain_text("step 1 is over")
 
@@ -147,7 +149,9 @@ def test_undo_takes_an_edit_back(form: Any, training: Training) -> None:
     assert event is not None
     row = row_of(page, "0.0625", "to be undone")
     row.get_by_role("button").click()
-    expect(page.get_by_role("status")).to_have_text(re.compile(rf"^undo of edit \d+ {READ.pattern}"))
+    expect(page.get_by_role("status").filter(has_text="undo")).to_have_text(
+        re.compile(rf"^undo of edit \d+ {READ.pattern}")
+    )
     wait_for(lambda: training.sees(lr=before), "the value before the edit")
     expect(row_of(page, "undo of")).to_be_visible()
     shot(page, "run-changelog")
@@ -160,7 +164,9 @@ def test_own_action_takes_its_arguments_from_fields(form: Any, training: Trainin
     expect(button(page, "sample")).to_be_disabled()
     field(page, "n").fill("4")
     button(page, "sample").click()
-    expect(page.get_by_role("status")).to_have_text(re.compile(r"^sample n='?4'? done at step [\d,]+$"))
+    expect(page.get_by_role("status").filter(has_text="sample")).to_have_text(
+        re.compile(r"^sample n='?4'? done at step [\d,]+$")
+    )
     wait_for(lambda: "sampled 4 fast" in training.run.log.read_text(), "the action's own output")
     done = [event for event in read_events(training.run) if event.action == "sample" and event.state == "applied"]
     assert done[-1].arguments == {"n": 4}

@@ -120,6 +120,7 @@ def test_parameters_are_drawn_against_what_came_out_and_runs_are_brushed(table: 
     shot(page, "sweep-parameters")
     part.get_by_role("button", name="choose these").click()
     expect(page.get_by_text("3 chosen")).to_be_visible()
+    expect(button(page, "Pause")).to_be_hidden()  # all three are done
     expect(page).to_have_url(re.compile("tab=parameters"))
     expect(page).to_have_url(re.compile("parameter=optim.lr"))
     page.reload()

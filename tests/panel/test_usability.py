@@ -139,7 +139,7 @@ def test_edit_can_be_made_by_keyboard_alone(form: Any, training: Training) -> No
     page.keyboard.type("1234")
     expect(page.get_by_text("1 pending edit", exact=True)).to_be_visible()
     page.keyboard.press("Enter")
-    expect(page.get_by_role("status")).to_have_text(READ)
+    expect(page.get_by_role("status").filter(has_text="sched.warmup")).to_have_text(READ)
     wait_for(lambda: training.sees(warmup=1234), "the value in the training process")
 
 

@@ -102,7 +102,12 @@ def _run(program: str, overrides: Sequence[str]) -> None:
 
 
 def _with_causes(error: BaseException) -> str:
-    """Return what an error and its causes say, but once where one repeats the other."""
+    """Return what an error and its causes say, but once where one repeats the other.
+
+    >>> error, error.__cause__ = ValueError("+from=ini/x: no such file"), OSError("no such file")
+    >>> _with_causes(error)
+    '+from=ini/x: no such file'
+    """
     said = " ".join(str(error).split())
     below = "" if error.__cause__ is None else _with_causes(error.__cause__)
     if below in said:

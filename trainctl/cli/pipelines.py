@@ -110,7 +110,7 @@ def _keys(config: Path) -> Collection[Any]:
     content = read_document(text, lambda reason: TrainctlError(f"{config}: {reason}"), aliases=True)
     commands = content.get("commands") if isinstance(content, dict) else None
     for name, line in commands.items() if isinstance(commands, dict) else ():
-        list(pieces(str(line), f"commands.{name}"))
+        pieces(str(line), f"commands.{name}")
     return content.keys() if isinstance(content, dict) else ()
 
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 from pathlib import PurePath
 from typing import Any
 
@@ -243,12 +244,17 @@ class Templates:
         return sorted(others.keys() - used)
 
 
-def pieces(text: str, source: str) -> Iterator[Piece]:
-    r"""Split a text at its interpolations; what is escaped (`\${HOME}`) is text.
+@lru_cache(maxsize=256)
+def pieces(text: str, source: str) -> tuple[Piece, ...]:
+    r"""Split a text at its interpolations; what is escaped (`\${HOME}`) is text. Jobs of a sweep share the result.
 
     >>> [piece.text for piece in pieces(r"a ${x} \${HOME}", "here")]
     ['a ', '${x}', ' ', '${', 'HOME}']
     """
+    return tuple(_pieces(text, source))
+
+
+def _pieces(text: str, source: str) -> Iterator[Piece]:
     error = _grammar_error(text)
     if error is not None:
         raise CommandError(f"{source} cannot be read: {error}; a `${{` that is the shell's is written \\${{")

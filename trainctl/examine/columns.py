@@ -229,7 +229,11 @@ def mean_text(mean: float | None, deviation: float | None, sign: str = "±") -> 
 
 
 def constants_line(constants: Mapping[str, Any]) -> str:
-    """Write the parameters that are the same in all runs on one line; empty when there are none."""
+    """Write the parameters that are the same in all runs on one line; empty when there are none.
+
+    >>> constants_line({"steps": 9, "ckpt_path": None})
+    'the same in all: steps=9, ckpt_path=null'
+    """
     pairs = [f"{clean(key)}={'null' if value is None else plain(value)}" for key, value in constants.items()]
     more = f", and {len(pairs) - _MOST_CONSTANTS} more" if len(pairs) > _MOST_CONSTANTS else ""
     return f"the same in all: {', '.join(pairs[:_MOST_CONSTANTS])}{more}" if pairs else ""

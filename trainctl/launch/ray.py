@@ -68,7 +68,9 @@ class RayEngine:
         self._ray = _import_ray()
         self._owns = not self._ray.is_initialized()
         init = {"log_to_driver": False, "include_dashboard": False, **conf["ray"]["init"]}
-        if init.get("address") is not None:
+        # with no address Ray would join one that somebody has started on this machine
+        init["address"] = init.get("address") or os.environ.get("RAY_ADDRESS") or "local"
+        if init["address"] != "local":
             del init["include_dashboard"]
         try:
             if self._owns:

@@ -61,7 +61,9 @@ class Colouring:
 
 
 def colouring(key: str, values: Sequence[Any]) -> Colouring:
-    """Colour runs by a key: numbers along a ramp, on a logarithmic scale where they span decades; others one by one.
+    """Colour runs by a key: numbers along a ramp, words one by one.
+
+    Many numbers lie on the ramp by size, on a logarithmic scale where they span decades; a few by rank.
 
     >>> colouring("norm", ["new", "batch", "new"]).colours == [PALETTE[0], PALETTE[1], PALETTE[0]]
     True
@@ -80,15 +82,16 @@ def colouring(key: str, values: Sequence[Any]) -> Colouring:
             legend.append(("others", OTHER, ""))
         groups = [text if text in colours else "others" if text else f"without {key}" for text in texts]
         return Colouring([colours.get(text, OTHER) for text in texts], groups, legend)
-    inner = _inner(numbers)
-    place = _placed(inner)
-    colours_of = {one: _on_ramp(place(one)) for one in numbers}
-    distinct = sorted(colours_of)
-    if len(distinct) <= MOST_BANDS:
+    distinct = sorted(set(numbers))
+    if len(distinct) <= MOST_BANDS:  # each has a colour of its own, however far apart they are
+        colours_of = {one: _on_ramp(at / max(1, len(distinct) - 1)) for at, one in enumerate(distinct)}
         legend = [(number(one), colours_of[one], "") for one in distinct]
         groups = [f"{key}={number(one)}" if _is_number(one) else f"without {key}" for one in values]
     else:
         ramp = f"linear-gradient(90deg, {', '.join(RAMP)})"
+        inner = _inner(numbers)
+        place = _placed(inner)
+        colours_of = {one: _on_ramp(place(one)) for one in distinct}
         beyond = f", {len(numbers) - len(inner)} beyond" if len(numbers) > len(inner) else ""
         legend = [(f"{number(inner[0])} to {number(inner[-1])}{beyond}", ramp, "ramp")]
         groups = _binned(key, values, distinct)

@@ -95,7 +95,7 @@ def facts_table(index: RunIndex, runs: list[str]) -> str:
         "took",
         "reason",
     ]
-    lines = [f"<tr><th></th>{''.join(f'<th>{run_link(name)}</th>' for name in runs)}</tr>"]
+    lines = [f"<tr><td></td>{''.join(f'<th>{run_link(name)}</th>' for name in runs)}</tr>"]
     states = "".join(f"<td>{chip(index[name].values['state'])}</td>" for name in runs)
     lines.append(f"<tr><th>state</th>{states}</tr>")
     for column in dict.fromkeys(shown):

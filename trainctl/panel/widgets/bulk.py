@@ -50,8 +50,9 @@ class Bulk:
     def choose(self, names: Sequence[str]) -> None:
         """Address other runs from now on; earlier requests are still answered."""
         self._names = list(names)[:MAX_RUNS]
-        set_params(self.view, visible=bool(names))
         running = self._running()
+        set_params(self.view, visible=bool(names))
+        set_params(self.fields.view, visible=bool(running))  # nothing can be asked of runs that have ended
         keys: dict[str, None] = {}
         for view in list(running.values())[:MAX_LISTED]:
             keys |= dict.fromkeys(key for key, spec in view.keys.items() if not spec.locked and not spec.hidden)

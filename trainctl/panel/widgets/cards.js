@@ -16,6 +16,7 @@ const STYLE = `
 .legend { display: inline-flex; flex-wrap: wrap; gap: 2px 12px; }
 .legend i, .tip i { display: inline-block; width: 14px; height: 4px; border-radius: 2px; margin-right: 4px;
   vertical-align: middle; }
+.legend:empty { display: none; }
 .legend i.ramp { width: 90px; height: 8px; }
 .note { opacity: .78; }
 .grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 360px), 1fr)); gap: 8px; padding: 0 12px;

@@ -26,22 +26,39 @@ export function render({model}) {
   const table = made("table", {}, made("thead", {}, made("tr", {}, ...heads)), body), empty = made("p", {class: "empty"}, "No edits.");
   const root = made("div", {class: "edits", tabindex: 0, role: "group", "aria-label": "changelog"}, made("style", {}, STYLE), table, empty);
 
-  const buttonOf = ({token, label, sign}) => {
-    const button = made("button", {type: "button", "aria-label": label, title: label}, sign);
-    button.addEventListener("click", () => model.send_msg({token}));
-    return button;
+  // A row stays the same element while others come and go and its texts change: a press of its button is not lost.
+  const known = new Map();
+  const rowOf = () => {
+    const cells = model.heads.map(name => made("td", {class: name})), status = made("span");
+    cells[model.heads.indexOf("status")].append(status);
+    return {element: made("tr", {}, ...cells), cells, status, token: null};
   };
-  const rowOf = ({cells, take, is_unread}) => made("tr", {}, ...model.heads.map((name, at) => {
-    if (name === "undo") return made("td", {}, ...(take ? [buttonOf(take)] : []));
-    const text = cells[at] ?? "";
-    return made("td", {class: name}, name === "status" && is_unread ? made("span", {class: "unread"}, text) : text);
-  }));
+  const write = (element, text) => { if (element.textContent !== text) element.textContent = text; };
+  const fill = (row, {cells, take, is_unread}) => {
+    model.heads.forEach((name, at) => {
+      if (name !== "undo") write(name === "status" ? row.status : row.cells[at], cells[at] ?? "");
+    });
+    row.status.className = is_unread ? "unread" : "";
+    if (row.token === (take?.token ?? null)) return;
+    row.token = take?.token ?? null;
+    const button = take && made("button", {type: "button", "aria-label": take.label, title: take.label}, take.sign);
+    button?.addEventListener("click", () => model.send_msg({token: take.token}));
+    row.cells[model.heads.indexOf("undo")].replaceChildren(...(button ? [button] : []));
+  };
   const draw = () => {
-    const focused = root.getRootNode().activeElement?.getAttribute?.("aria-label");
-    body.replaceChildren(...model.rows.map(rowOf));
+    const seen = new Set();
+    model.rows.forEach((given, at) => {
+      let name = given.take?.token ?? given.cells.slice(0, 4).join("\n");
+      while (seen.has(name)) name += "\n";
+      seen.add(name);
+      const row = known.get(name) || rowOf();
+      known.set(name, row);
+      fill(row, given);
+      if (body.children[at] !== row.element) body.insertBefore(row.element, body.children[at] ?? null);
+    });
+    for (const [name, row] of known) if (!seen.has(name)) { row.element.remove(); known.delete(name); }
     table.hidden = !model.rows.length;
     empty.hidden = !table.hidden;
-    if (focused) [...body.querySelectorAll("button")].find(button => button.getAttribute("aria-label") === focused)?.focus();
   };
   model.on("rows", draw);
   draw();

@@ -46,7 +46,7 @@ class Axis {  // places values between 0 and 1
   get ticks() {
     if (this.words) return this.words.map((word, at) => [this.at(at), word]);
     if (this.low === this.high) return [[0.5, number(this.low)]];
-    if (!this.isLog) return [0, 0.25, 0.5, 0.75, 1].map(at => [at, number(this.low + at * (this.high - this.low))]);
+    if (!this.isLog) return ticks(this.low, this.high, 4, false).map(value => [this.at(value), number(value)]);
     const found = [[0, number(this.low)], [1, number(this.high)]];
     for (let power = Math.ceil(Math.log10(this.low)); 10 ** power < this.high; power++) {
       const at = this.at(10 ** power);
@@ -83,6 +83,7 @@ class Relations {
     this.tips = new Map();
     this.empty = made("div", {class: "empty"});
     this.all = made("div", {}, made("div", {class: "tools"}, made("label", {}, "outcome", this.outcome), this.note, this.pick, this.clear), this.plot, made("div", {class: "two"}, this.bars, this.scatter));
+    this.all.style.display = "none";  // until there is something to draw
     this.root.append(this.empty, this.all);
     this.listen();
     this.sized = new ResizeObserver(() => this.draw());
