@@ -13,7 +13,6 @@ from figure import Figure
 _WIDTH, _ROW, _NAMES, _NUMBERS = 760, 22, 250, 90
 _HEAD = """# Benchmarks
 
-<!-- Written by `make bench`; do not edit. -->
 What this package costs, beside others that do the same work and beside the least that the machine allows. Everything is measured in one run,
 in turn, each tool installed from its package in an environment of its own; who did not do the work is an error, not a figure. Machines differ:
 read the ratios. `make bench` writes this page anew, `make bench-check` fails where a ratio has risen by more than 20 %.
