@@ -18,9 +18,8 @@ from typer.testing import CliRunner
 from trainctl.cli.app import _SECTIONS, app
 from trainctl.config.grid import GridSweeperConf
 from trainctl.config.settings import Settings
-from trainctl.launch.ray import RayConf
+from trainctl.launch.cluster_settings import RayConf, SlurmConf
 from trainctl.launch.settings import SlotLauncherConf, SweepConf
-from trainctl.launch.slurm import SlurmConf
 
 HERE = Path(__file__).resolve().parent / "reference"
 UNITS = {"_s": "seconds", "_min": "minutes", "_mib": "MiB", "_gb": "GB", "_util": "percent", "sync_every": "steps"}

@@ -22,9 +22,8 @@ from trainctl.config.naming import current_swept, name_of_parts
 from trainctl.config.overrides import task_parts
 from trainctl.config.settings import Settings
 from trainctl.config.settings_node import leave_out_of_dirname, move_settings, without_defaults
-from trainctl.launch.ray import RayConf
+from trainctl.launch.cluster_settings import RayConf, SlurmConf
 from trainctl.launch.settings import SlotLauncherConf
-from trainctl.launch.slurm import SlurmConf
 from trainctl.rundir.provenance import module_name
 
 _PRESET = {

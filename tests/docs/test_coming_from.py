@@ -16,7 +16,7 @@ from hydra.core.plugins import Plugins
 from test_reference import reference
 
 import trainctl
-from trainctl.launch.slurm import SlurmConf
+from trainctl.launch.cluster_settings import SlurmConf
 from trainctl.session.live import Live
 from trainctl.sources.kinds import KINDS
 

@@ -8,47 +8,17 @@ import math
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from trainctl.compose.job import SweepContext
 from trainctl.errors import SettingError
+from trainctl.launch.cluster_settings import RayConf
 from trainctl.launch.remote.engine import AgentExecutor, executor_of
 from trainctl.launch.remote.entry import command_of
-from trainctl.launch.settings import Check, LauncherSettings, SweepConf, check_engine, number
+from trainctl.launch.settings import Check, LauncherSettings, check_engine, number
 from trainctl.rundir.provenance import original_cwd
 from trainctl.rundir.sweep import Queued
-
-
-@dataclass
-class RayOptions:
-    """The options for Ray, named as in hydra-ray-launcher.
-
-    Attributes:
-        init: arguments of `ray.init`. `address: null` starts Ray on this machine, `auto` and `ray://…` join a cluster.
-        remote: options of the actors, one for each job at once: `num_gpus` (whole or a fraction), `num_cpus`,
-            `resources`, `runtime_env`, `label_selector`, `scheduling_strategy`, ….
-    """
-
-    init: dict[str, Any] = field(default_factory=lambda: {"address": None})
-    remote: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass
-class RayConf(SweepConf):
-    """`hydra/launcher=slots_ray`."""
-
-    _target_: str = "hydra_plugins.hydra_trainctl.slots.RayLauncher"
-
-    # what Ray is told: `init` and `remote`
-    ray: RayOptions = field(default_factory=RayOptions)
-
-    # jobs at once; null: as many as the cluster has room for
-    max_parallel: int | None = None
-
-    # how often a job that lost its actor or node goes on with another one
-    max_moves: int = 3
 
 
 class RayEngine:

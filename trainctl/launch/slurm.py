@@ -9,15 +9,15 @@ import shlex
 import shutil
 import subprocess
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from trainctl.compose.job import SweepContext
 from trainctl.errors import SettingError, UnreadableError
+from trainctl.launch.cluster_settings import SlurmConf
 from trainctl.launch.remote.engine import AgentExecutor, executor_of
 from trainctl.launch.remote.entry import command_of
-from trainctl.launch.settings import Check, LauncherSettings, SweepConf, check_engine, number
+from trainctl.launch.settings import Check, LauncherSettings, check_engine, number
 from trainctl.rundir import files
 from trainctl.rundir.provenance import original_cwd
 from trainctl.rundir.sweep import Queued
@@ -33,64 +33,6 @@ _ENDED = {
 }
 _WAITING = ("PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "RESV_DEL_HOLD")
 _BROKEN = "the connection to its agent broke"
-
-
-@dataclass
-class SlurmConf(SweepConf):
-    """`hydra/launcher=slots_slurm`: the names of hydra-submitit-launcher where it has one."""
-
-    _target_: str = "hydra_plugins.hydra_trainctl.slots.SlurmLauncher"
-
-    # what each allocation asks for, as sbatch has it
-    partition: str | None = None
-    account: str | None = None
-    qos: str | None = None
-
-    # time limit of an allocation, in minutes
-    timeout_min: int = 60
-
-    # what each allocation asks for, as sbatch has it
-    cpus_per_task: int | None = None
-    nodes: int = 1
-    gpus_per_node: Any = None
-    mem_gb: float | None = None
-    mem_per_gpu: str | None = None
-    mem_per_cpu: str | None = None
-    cpus_per_gpu: int | None = None
-    gres: str | None = None
-    constraint: str | None = None
-    exclude: str | None = None
-    comment: str | None = None
-
-    # name of the Slurm job
-    name: str = "trainctl"
-
-    # seconds before the time limit at which jobs are asked for a checkpoint
-    signal_delay_s: int = 120
-
-    # further options of sbatch
-    additional_parameters: dict[str, Any] = field(default_factory=dict)
-
-    # lines of shell that run before the agent of an allocation
-    setup: list[str] | None = None
-
-    # allocations at once
-    array_parallelism: int = 256
-
-    # jobs for which an allocation is used; null: as many as fit into its time
-    jobs_per_allocation: int | None = None
-
-    # how often a job that a time limit, a preemption or a lost node has ended goes on in another allocation
-    max_num_timeout: int = 3
-
-    # GPUs that each job gets, of those of its allocation; with several `nodes` it gets all of them, and starts its
-    # ranks by srun
-    gpus_per_job: int | None = None
-
-    # jobs that run on each GPU at once
-    jobs_per_gpu: int | None = None
-
-
 _OPTIONS = (
     *("partition", "account", "qos", "cpus_per_task", "gpus_per_node", "mem_per_gpu", "mem_per_cpu", "cpus_per_gpu"),
     *("gres", "constraint", "exclude", "comment"),
