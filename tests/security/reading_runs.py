@@ -20,7 +20,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from trainctl.cli import app
+from trainctl import cli
 from trainctl.errors import TrainctlError
 from trainctl.panel.data.watcher import Watcher
 from trainctl.rundir.compare import compare
@@ -41,7 +41,7 @@ def call(words: Sequence[str]) -> dict[str, object]:
     sys.argv = ["trainctl", *words]
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
-            app.main()
+            cli.main()
         except SystemExit as ended:
             code = ended.code if isinstance(ended.code, int) else 1
         except BaseException:  # noqa: BLE001  # whatever a command dies of is its answer

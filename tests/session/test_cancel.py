@@ -86,7 +86,8 @@ def test_request_is_cancelled_that_came_before_its_cancellation_within_one_step(
     session.step()
     wanted = file(run, edits={"lr": "5"})
     cancel = file(run, cancel=wanted)
-    while cancel not in {event.id for event in read_events(run)}:
+    behind = file(run, cancel="nonsense")  # requests are taken in turn: once this one is recorded the others are taken
+    while behind not in {event.id for event in read_events(run)}:
         pass  # the step takes long
     assert answered(session, cancel).state == "applied"
     found = answer(run, wanted)
