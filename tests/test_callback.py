@@ -58,6 +58,7 @@ def test_task_that_never_asks_for_a_live_session_is_recorded_too(task: Task) -> 
     assert (status_of(run).state, files.read_yaml(run.result)) == ("done", {"value": 0.5})
 
 
+@pytest.mark.slow
 def test_run_dir_of_a_task_that_changes_directory_is_the_same(task: Task) -> None:
     done = task.run("hydra.job.chdir=true", "hydra.run.dir=here/it", "hydra.output_subdir=null")
     assert done.returncode == 0, done.stderr
@@ -133,6 +134,7 @@ def test_killed_run_is_interrupted_by_evidence_and_its_log_is_whole(
     wait_until(lambda: "waiting\n" in run.log.read_text(), "the log holds the last line")
 
 
+@pytest.mark.slow
 def test_child_that_outlives_the_task_does_not_hang_the_end(task: Task) -> None:
     command = [sys.executable, "app.py", "mode=orphan"]
     with (task.path / "out.txt").open("w") as out:  # a pipe would be held by the child as well
@@ -152,6 +154,7 @@ def test_second_attempt_in_one_run_dir_keeps_the_first_log(task: Task) -> None:
     assert "the loss is not finite" in (run.path / "job.1.log").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variable", ["RANK", "SLURM_PROCID"])
 def test_other_rank_leaves_the_run_dir_to_rank_0(task: Task, variable: str) -> None:
     with task.waiting("hydra.run.dir=here"):
@@ -167,6 +170,7 @@ def test_no_page_is_started_where_none_is_wanted(task: Task) -> None:
     assert not (task.path / "outputs" / "app" / ".trainctl").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flags", [[], ["-m"]], ids=["run", "sweep"])
 def test_page_is_announced_once_and_gone_after_the_end(task: Task, flags: list[str], wait_until: WaitUntil) -> None:
     done = task.run(*flags, "lr=0.3", "trainctl.panel.enabled=true", "trainctl.panel.keep_min=0")
@@ -185,6 +189,7 @@ def test_page_is_announced_once_and_gone_after_the_end(task: Task, flags: list[s
     wait_until(is_gone, "the page's server has ended", deadline_s=240)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("mode", "code"), [("ok", 0), ("raise", 1), ("exit", 3)])
 def test_last_line_says_how_the_page_is_shown_again_however_the_run_ends(task: Task, mode: str, code: int) -> None:
     done = task.run(f"mode={mode}", "trainctl.panel.enabled=true", "trainctl.panel.keep_min=0")

@@ -25,6 +25,7 @@ def test_live_session_works_in_a_program_with_nothing_of_ours(task: Task) -> Non
     assert status_of(run).state == "done"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("launcher", ["basic", "joblib"])
 def test_jobs_of_other_launchers_are_full_runs(task: Task, launcher: str) -> None:
     task.configure(CALLBACK)

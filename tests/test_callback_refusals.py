@@ -15,6 +15,7 @@ from trainctl.rundir.paths import find_runs
 WaitUntil = Callable[..., Any]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("override", "sentence"),
     [

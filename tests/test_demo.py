@@ -99,6 +99,7 @@ def test_tasks_share_no_sample_between_training_and_test() -> None:
         load_task("x")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("choices", "least", "lr"),
     [
@@ -128,6 +129,7 @@ def test_schedule_falls_from_one(schedule: dict[str, Any], factors: list[float])
     assert [schedule_factor(schedule, done) for done in (0.0, 0.5, 1.0)] == pytest.approx(factors)
 
 
+@pytest.mark.slow
 def test_default_run_reaches_95_percent_and_repeats_itself(run_demo: RunDemo, tmp_path: Path) -> None:
     for name in ("a", "b"):
         run_demo("trainctl.seed=1", f"hydra.run.dir={name}")
@@ -137,6 +139,7 @@ def test_default_run_reaches_95_percent_and_repeats_itself(run_demo: RunDemo, tm
     assert metrics_of(tmp_path / "a") == metrics_of(tmp_path / "b")
 
 
+@pytest.mark.slow
 def test_edits_of_rate_batch_size_and_list_take_effect_at_their_step(run_demo: RunDemo, tmp_path: Path) -> None:
     run_demo("trainctl.seed=1", "task.steps=60", "hydra.run.dir=plain")
     edits = {20: {"optim": {"lr": 0.02}}, 30: {"task": {"batch_size": 4}, "optim": {"betas": [0.0, 0.5]}}}
@@ -152,6 +155,7 @@ def test_edits_of_rate_batch_size_and_list_take_effect_at_their_step(run_demo: R
     assert {record["accuracy"] * 4 % 1 for record in edited[29:59]} == {0.0}
 
 
+@pytest.mark.slow
 def test_sweep_fills_readable_run_dirs_and_skips_them_when_repeated(run_demo: RunDemo, tmp_path: Path) -> None:
     command = ("-m", "norm=new,batch", "task.steps=200")
     run_demo(*command)

@@ -159,6 +159,7 @@ def homes(tmp_path: Path) -> Iterator[Callable[[str], Home]]:
             process.kill()
 
 
+@pytest.mark.slow
 def test_readmes_scenario_killed_in_the_middle_has_the_table_of_one_that_was_not(
     homes: Callable[[str], Home], wait_until: Callable[..., Any]
 ) -> None:

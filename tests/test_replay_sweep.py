@@ -156,6 +156,7 @@ def test_runs_were_edited_in_the_middle(edited: tuple[Training, dict[int, RunDir
     assert read_result(runs[1]) != read_result(runs[2])
 
 
+@pytest.mark.slow
 def test_sweep_over_two_replays_on_two_slots_ends_with_equal_weights_and_metrics(
     edited: tuple[Training, dict[int, RunDir]],
 ) -> None:
@@ -178,6 +179,7 @@ def test_replay_of_one_run_in_two_jobs_at_once_gives_it_twice(edited: tuple[Trai
         assert_same_run(RunDir.at(training.path / "twice" / name), runs[2])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by", [-1, 1])
 def test_replay_one_step_off_is_another_run(edited: tuple[Training, dict[int, RunDir]], by: int) -> None:
     training, runs = edited

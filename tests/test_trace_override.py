@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import pytest
 from trace_override import texts_of, trace
 
 
+@pytest.mark.slow
 def test_trace_names_the_functions_that_see_an_override_in_launcher_and_job() -> None:
     found = trace(["norm=new,batch"])
     assert "SlotLauncher.launch" in found["hydra_plugins/hydra_trainctl/slots.py"]

@@ -36,6 +36,7 @@ hydra:
 LINES = ["step 0", "printed 0", "step 1", "printed 1", "step 2", "printed 2", "for the file alone"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["single", "fork", "spawn", "ahead"])
 def test_program_called_job_has_each_line_once(tmp_path: Path, how: str) -> None:
     (tmp_path / "job.py").write_text(PROGRAM)

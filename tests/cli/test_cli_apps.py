@@ -77,6 +77,7 @@ def here(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_config_is_printed_as_it_would_run_with_what_is_missing(cli: Cli, here: Path) -> None:
     answer = cli("config", "optim.lr=0.3", "--resolve")
     config = yaml.loads(answer.stdout)
@@ -98,6 +99,7 @@ def test_config_of_a_program_that_is_not_ours_shows_options_that_are_missing(cli
     assert yaml.loads(resolved.stdout)["fast"] == 4
 
 
+@pytest.mark.slow
 def test_pairs_are_found_in_the_groups_of_the_program(cli: Cli, here: Path) -> None:
     matrix = {
         "image": {"mlp": "as is", "rnn": "not compatible"},
@@ -119,6 +121,7 @@ def test_pairs_are_found_in_the_groups_of_the_program(cli: Cli, here: Path) -> N
     assert_refused(cli("pairs", "--app", "foreign.py"), "--app foreign.py: its config sets no trainctl.pairs; set it")
 
 
+@pytest.mark.slow
 def test_explain_tells_it_of_a_program(cli: Cli, here: Path) -> None:
     lines = cli("explain", "--app", "train.py", "optim.lr=0.3", "optim.lr").stdout.splitlines()
     assert [line.split(maxsplit=1) for line in lines] == [

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import re
 
+import pytest
 from made import Cli, assert_refused
 from waiting import wait_until
 
 from trainctl.rundir.paths import RunDir
 
 
+@pytest.mark.slow
 def test_what_waits_is_listed_and_can_be_cancelled(cli: Cli, trainer: RunDir) -> None:
     assert cli("set", "Norm_new", "optim.lr=0.2", "--at", "1000000000", "--no-wait").returncode == 0
     assert cli("do", "Norm_new", "pause", "--at", "2000000000", "--no-wait").returncode == 0

@@ -6,6 +6,7 @@ import json
 import re
 from pathlib import Path
 
+import pytest
 from made import Cli, assert_refused, finished
 from waiting import wait_until
 
@@ -14,6 +15,7 @@ from trainctl.rundir.events import read_events
 from trainctl.rundir.paths import RunDir
 
 
+@pytest.mark.slow
 def test_do_asks_for_an_action_and_says_at_which_step_it_was_done(cli: Cli, trainer: RunDir) -> None:
     answer = cli("do", "Norm_new", "evaluate", "--note", "before lunch")
     assert answer.returncode == 0, answer.stderr
@@ -23,6 +25,7 @@ def test_do_asks_for_an_action_and_says_at_which_step_it_was_done(cli: Cli, trai
     assert f"# done at step {found.step}" in cli("log", "Norm_new").stdout
 
 
+@pytest.mark.slow
 def test_do_says_that_the_loop_has_not_looked(cli: Cli, trainer: RunDir) -> None:
     answer = cli("do", "Norm_new", "checkpoint", "--wait", "1")
     assert re.fullmatch(r"asked at step \d+\n", answer.stdout), answer.stderr
@@ -36,6 +39,7 @@ def test_do_says_that_the_loop_has_not_looked(cli: Cli, trainer: RunDir) -> None
     assert entry["outcome"] == "not done: the loop has not looked at live.should_checkpoint"
 
 
+@pytest.mark.slow
 def test_do_pauses_and_resumes(cli: Cli, trainer: RunDir) -> None:
     assert cli("do", "Norm_new", "pause").returncode == 0
     wait_until(lambda: files.read_mapping(trainer.progress).get("paused") is True)
@@ -45,6 +49,7 @@ def test_do_pauses_and_resumes(cli: Cli, trainer: RunDir) -> None:
     wait_until(lambda: "paused" not in files.read_mapping(trainer.progress))
 
 
+@pytest.mark.slow
 def test_do_stop_lets_the_loop_end_by_itself(cli: Cli, trainer: RunDir) -> None:
     answer = cli("do", "Norm_new", "stop")
     assert re.fullmatch(r"asked at step (\d+)\ndone at step \1\n", answer.stdout), answer.stderr
@@ -52,6 +57,7 @@ def test_do_stop_lets_the_loop_end_by_itself(cli: Cli, trainer: RunDir) -> None:
     assert "stopped: by " in cli("show", "Norm_new").stdout
 
 
+@pytest.mark.slow
 def test_do_for_a_later_step_does_not_wait_for_it(cli: Cli, trainer: RunDir) -> None:
     answer = cli("do", "Norm_new", "stop", "--at", "1000000000")
     assert (answer.returncode, answer.stdout) == (
@@ -63,12 +69,14 @@ def test_do_for_a_later_step_does_not_wait_for_it(cli: Cli, trainer: RunDir) -> 
     )
 
 
+@pytest.mark.slow
 def test_do_tells_what_is_refused(cli: Cli, trainer: RunDir) -> None:
     assert_refused(cli("do", "Norm_new", "dance"), "rejected: there is no action 'dance'; known are checkpoint, eval")
     assert_refused(cli("do", "Norm_new", "stop", "n=1"), "rejected: stop: there is no argument 'n'; it takes none")
     assert cli("do", "Norm_new", "stop", "n").returncode == 2
 
 
+@pytest.mark.slow
 def test_do_without_an_action_lists_those_that_there_are(cli: Cli, tmp_path: Path) -> None:
     run = finished(tmp_path / "outputs" / "a")
     assert_refused(cli("do", "a"), r"outputs/a takes no actions: its task has not called trainctl\.live\(cfg\)")

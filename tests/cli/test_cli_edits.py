@@ -18,6 +18,7 @@ from trainctl.rundir.paths import RunDir
 from trainctl.rundir.status import Status, state_of, write_status
 
 
+@pytest.mark.slow
 def test_set_is_applied_at_a_step_and_recorded_with_the_note(cli: Cli, trainer: RunDir) -> None:
     answer = cli("set", "Norm_new", "optim.lr=2e-4", "optim.betas=[0.8, 0.99]", "--note", "calmer")
     applied = re.match(r"applied at step (\d+), ", answer.stdout)
@@ -46,6 +47,7 @@ def test_set_is_applied_at_a_step_and_recorded_with_the_note(cli: Cli, trainer: 
 UNREAD = re.escape("what was built before does not follow; bind it (live.bind(…)) or start a run with it")
 
 
+@pytest.mark.slow
 def test_set_tells_who_reads_the_key(cli: Cli, trainer: RunDir) -> None:
     read = cli("set", "Norm_new", "optim.lr=0.05")
     assert re.fullmatch(r"applied at step (\d+), read at step \1\n", read.stdout), read.stderr
@@ -58,6 +60,7 @@ def test_set_tells_who_reads_the_key(cli: Cli, trainer: RunDir) -> None:
     assert "2 (1 not read)" in cli("ls").stdout
 
 
+@pytest.mark.slow
 def test_set_does_not_wait_for_a_read_that_takes_long(cli: Cli, tmp_path: Path) -> None:
     script = tmp_path / "slow.py"
     script.write_text(
@@ -78,6 +81,7 @@ def test_set_does_not_wait_for_a_read_that_takes_long(cli: Cli, tmp_path: Path) 
         process.communicate("\n", timeout=60)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("edits", "reason"),
     [
@@ -104,6 +108,7 @@ def test_set_says_that_a_run_is_not_running(cli: Cli, tmp_path: Path) -> None:
     assert list(run.inbox.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_set_without_an_answer_in_time_leaves_the_request(cli: Cli, tmp_path: Path, trainer: RunDir) -> None:
     (tmp_path / "pause").touch()
     wait_until((tmp_path / "paused").exists)
@@ -152,6 +157,7 @@ def test_log_joins_changelog_and_events(cli: Cli, tmp_path: Path) -> None:
     assert "lr=x rejected: not a number" in cli("log", "a").stdout
 
 
+@pytest.mark.slow
 def test_log_of_a_broken_changelog_is_one_sentence(cli: Cli, tmp_path: Path) -> None:
     run = finished(tmp_path / "outputs" / "a")
     run.changelog.write_text("0: [")

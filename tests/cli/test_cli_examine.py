@@ -20,6 +20,7 @@ def sweep(tmp_path: Path) -> None:
         finished(path, f"norm={norm}", f"seed={seed}", "steps=9", result={"accuracy": at / 8})
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("sweep")
 def test_table_answers_the_question_it_is_asked(cli: Cli, tmp_path: Path) -> None:
     asked = ("table", "outputs", "--by", "norm", "--metric", "result.accuracy:max", "--format")
@@ -35,6 +36,7 @@ def test_table_answers_the_question_it_is_asked(cli: Cli, tmp_path: Path) -> Non
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("sweep")
 def test_table_says_what_is_the_same_in_all_and_what_it_cannot(cli: Cli) -> None:
     assert cli("table", "outputs").stderr.strip() == "the same in all: steps=9"
@@ -48,6 +50,7 @@ def test_table_says_what_is_the_same_in_all_and_what_it_cannot(cli: Cli) -> None
     assert_refused(cli("table", "outputs", "--format", "html"), "there is no format 'html'; allowed are csv")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("sweep")
 def test_table_of_outputs_needs_no_name_and_a_plot_needs_a_place(cli: Cli, tmp_path: Path) -> None:
     assert cli("table").stdout == cli("table", "outputs").stdout

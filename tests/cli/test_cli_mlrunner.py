@@ -6,6 +6,7 @@ import re
 import shlex
 from pathlib import Path
 
+import pytest
 from made import Cli, assert_refused
 
 README = """
@@ -138,6 +139,7 @@ def commands_of(cli: Cli, config: str, *arguments: str) -> list[list[list[str]]]
     return jobs
 
 
+@pytest.mark.slow
 def test_readmes_example_runs_the_same_commands(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text(README)
     answer = cli("import", "mlrunner", "params.yaml")
@@ -151,6 +153,7 @@ def test_readmes_example_runs_the_same_commands(cli: Cli, tmp_path: Path) -> Non
     assert commands_of(cli, "imported/params.yaml", "only=[avg]", "norm=new")[0] == [shlex.split(REST[0])]
 
 
+@pytest.mark.slow
 def test_shipped_file_runs_the_same_commands(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text(SHIPPED)
     assert cli("import", "mlrunner", "params.yaml", "--to", "here").stdout.splitlines()[1:3] == [
@@ -178,6 +181,7 @@ def test_file_with_any_name_and_aliases_that_yaml_takes_for_other_things_can_be_
     assert commands_of(cli, "imported/my params.yaml") == [[["echo", "1"]], [["echo", "it's"]]]
 
 
+@pytest.mark.slow
 def test_import_of_what_is_not_mlrunners_is_one_sentence(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text("a: 1")
     assert_refused(cli("import", "mlrunner", "params.yaml"), "must have `template` and `resource`")

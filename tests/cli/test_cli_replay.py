@@ -62,6 +62,7 @@ def metrics_of(run: RunDir) -> list[tuple[int, float]]:
     return [(record["step"], record["lr"]) for record in files.read_lines(run.metrics) if "lr" in record]
 
 
+@pytest.mark.slow
 def test_replay_starts_the_script_again_with_the_recorded_edits(cli: Cli, tmp_path: Path, app_run: RunDir) -> None:
     answer = cli("replay", str(app_run.path))
     assert answer.returncode == 0, answer.stderr
@@ -79,11 +80,13 @@ def test_replay_starts_the_script_again_with_the_recorded_edits(cli: Cli, tmp_pa
     assert answer.returncode == 0, answer.stderr
 
 
+@pytest.mark.slow
 def test_replay_has_the_exit_code_of_the_script(cli: Cli, app_run: RunDir) -> None:
     answer = cli("replay", str(app_run.path), "exit_code=3", "++trainctl.drift=allow")
     assert answer.returncode == 3, answer.stderr
 
 
+@pytest.mark.slow
 def test_replay_says_what_is_missing(cli: Cli, tmp_path: Path) -> None:
     run = finished(tmp_path / "outputs" / "a")
     facts = {"executable": sys.executable, "script": "/gone.py", "argv": ["gone.py"], "overrides": [], "cwd": "/gone"}
@@ -102,6 +105,7 @@ def test_replay_path_survives_hydra_grammar(path: str) -> None:
     assert OmegaConf.create({"path": override.value()}).path == path
 
 
+@pytest.mark.slow
 def test_replay_is_verified_bit_for_bit(cli: Cli, app_run: RunDir, tmp_path: Path) -> None:
     answer = cli("replay", "--verify", str(app_run.path))
     assert answer.returncode == 0, answer.stderr
@@ -110,6 +114,7 @@ def test_replay_is_verified_bit_for_bit(cli: Cli, app_run: RunDir, tmp_path: Pat
     assert [path.name for path in (tmp_path / "runs").iterdir() if not path.name.startswith(".")] == [app_run.name]
 
 
+@pytest.mark.slow
 def test_verify_names_the_first_difference_and_what_may_have_made_it(cli: Cli, app_run: RunDir) -> None:
     script = Path(files.read_mapping(app_run.run)["script"])
     script.write_text(script.read_text().replace("live.log(lr=cfg.lr)", "live.log(lr=cfg.lr + (step == 40))"))
@@ -135,6 +140,7 @@ def test_verify_of_a_run_that_is_not_done_is_refused(cli: Cli, app_run: RunDir) 
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("launcher", [{}, {"torchrun": {"nnodes": 2, "nproc_per_node": 2}}])
 def test_run_of_ranks_that_cannot_be_started_here_names_the_command(
     cli: Cli, app_run: RunDir, launcher: dict[str, object]

@@ -52,6 +52,7 @@ def test_stop_lets_running_jobs_finish(app: Any, waiting: subprocess.Popen[str],
     assert app.ran() == ["start 1", "end 1"]
 
 
+@pytest.mark.slow
 def test_stop_now_ends_running_jobs(app: Any, waiting: subprocess.Popen[str]) -> None:
     answer = call(app, "stop", "--now", "--wait", "sweep")
     assert answer.stdout == f"process {waiting.pid} ends its 1 running job; the same command resumes the sweep\n"
@@ -63,6 +64,7 @@ def test_stop_now_ends_running_jobs(app: Any, waiting: subprocess.Popen[str]) ->
     assert app.run("x=1,2,3", "mode=wait").returncode == 0
 
 
+@pytest.mark.slow
 def test_stop_reaches_a_detached_sweep_by_its_name(app: Any, wait_until: Wait) -> None:
     app.run("x=1,2", "mode=wait", "hydra.sweep.dir=outputs/mine", "hydra.launcher.detach=true")
     wait_until(app.ran, "the first job starts")
@@ -74,6 +76,7 @@ def test_stop_reaches_a_detached_sweep_by_its_name(app: Any, wait_until: Wait) -
     assert_refused(call(app, "stop", "mine"), "no launcher works in outputs/mine, so there is nothing to stop")
 
 
+@pytest.mark.slow
 def test_stop_of_a_run_ends_it_and_its_children_but_not_the_sweep(app: Any, wait_until: Wait) -> None:
     sweep = app.start("x=1,2", "mode=family", "hydra.launcher.slots=1", "hydra.launcher.retries=3")
     wait_until(
@@ -92,6 +95,7 @@ def test_stop_of_a_run_ends_it_and_its_children_but_not_the_sweep(app: Any, wait
     assert f"stopped: by {who}" in call(app, "show", "sweep/0").stdout
 
 
+@pytest.mark.slow
 def test_stubborn_run_is_killed_after_its_grace(app: Any, wait_until: Wait) -> None:
     sweep = app.start("x=1", "mode=stubborn")
     wait_until(lambda: "stubborn" in app.ran(), "the job ignores TERM")
@@ -101,6 +105,7 @@ def test_stubborn_run_is_killed_after_its_grace(app: Any, wait_until: Wait) -> N
     assert state_of(RunDir.at(app.sweep / "0")) == "stopped"
 
 
+@pytest.mark.slow
 def test_stop_of_a_plain_run_interrupts_it_alone(cli: Cli, trainer: RunDir) -> None:
     assert cli("stop", "Norm_new").stdout.startswith("outputs/train/Norm_new was stopped (process ")
     assert files.read_mapping(trainer.status)["state"] == "stopped"

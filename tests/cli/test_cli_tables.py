@@ -22,6 +22,7 @@ from trainctl.rundir import files
 from trainctl.rundir.paths import RunDir
 
 
+@pytest.mark.slow
 def test_ls_shows_a_running_run(cli: Cli, trainer: RunDir) -> None:
     (row,) = json.loads(cli("ls", "--json").stdout)
     assert (row["name"], row["state"], row["path"]) == ("Norm_new", "running", str(trainer.path))
@@ -43,6 +44,7 @@ def test_ls_shows_a_running_run(cli: Cli, trainer: RunDir) -> None:
     assert lines[1].startswith("running\ttrain/Norm_new\t")
 
 
+@pytest.mark.slow
 def test_ls_piped_is_plain_and_whole(cli: Cli, tmp_path: Path) -> None:
     name = "Norm_new-" + "x" * 100
     reason = "ValueError: " + "y" * 100
@@ -125,6 +127,7 @@ def test_show_of_a_failed_run_shows_its_last_traceback_and_all_logs(cli: Cli, tm
     assert record["log"] == str(run.log)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("state", ["queued", "done", "stopped", "failed", "timeout", "oom", "interrupted"])
 def test_every_state_can_be_listed_and_shown(cli: Cli, tmp_path: Path, state: str) -> None:
     finished(tmp_path / "outputs" / "a", state=state)
@@ -139,6 +142,7 @@ def test_json_writes_nan_as_text(cli: Cli, tmp_path: Path) -> None:
     assert (row["metrics"]["loss"], row["result"]) == ("nan", "inf")
 
 
+@pytest.mark.slow
 def test_run_is_found_by_unique_name_only(cli: Cli, tmp_path: Path) -> None:
     for name in ("train/Norm_new", "other/Norm_new", "train/Norm_batch"):
         finished(tmp_path / "outputs" / name)
@@ -157,6 +161,7 @@ def test_run_place_needs_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         place.find_run("")
 
 
+@pytest.mark.slow
 def test_ls_of_no_directory_is_one_sentence(cli: Cli, tmp_path: Path) -> None:
     assert_refused(cli("ls"), "'outputs' does not exist")
     finished(tmp_path / "logs" / "runs" / "a")
@@ -248,6 +253,7 @@ def test_amount_of_a_foreign_time_is_empty() -> None:
     assert text.duration(float("nan")) == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("columns", [100, 400])
 def test_no_text_of_a_run_reaches_a_terminal_as_a_control_sequence(tmp_path: Path, columns: int) -> None:
     title = "\x1b]0;pwned\x07\x1b[2J\x9b31mtail\u202e"
@@ -265,6 +271,7 @@ def test_no_text_of_a_run_reaches_a_terminal_as_a_control_sequence(tmp_path: Pat
         assert "tail" in seen or words == ["ls"], words
 
 
+@pytest.mark.slow
 def test_ls_and_table_show_the_runs_that_are_asked_for(cli: Cli, tmp_path: Path) -> None:
     for number, state in enumerate(("done", "failed", "done")):
         run = finished(tmp_path / "outputs" / f"r{number}", state=state, result=number)

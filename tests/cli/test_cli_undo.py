@@ -18,6 +18,7 @@ from trainctl.rundir.paths import RunDir
 Editor = Callable[..., None]
 
 
+@pytest.mark.slow
 def test_relative_edit_is_told_and_recorded_as_its_value(cli: Cli, trainer: RunDir) -> None:
     answer = cli("set", "Norm_new", "optim.lr*=0.5")
     assert re.fullmatch(r"applied at step \d+: optim\.lr=0\.05; read at step \d+\n", answer.stdout), answer.stderr
@@ -30,6 +31,7 @@ def test_relative_edit_is_told_and_recorded_as_its_value(cli: Cli, trainer: RunD
     assert "optim.lr*=x rejected" in cli("log", "Norm_new").stdout
 
 
+@pytest.mark.slow
 def test_set_for_a_later_step_does_not_wait_for_it(cli: Cli, trainer: RunDir) -> None:
     answer = cli("set", "Norm_new", "optim.lr=0.5", "--at", "1000000000")
     assert (answer.returncode, answer.stdout) == (
@@ -45,6 +47,7 @@ def test_set_for_a_later_step_does_not_wait_for_it(cli: Cli, trainer: RunDir) ->
     )
 
 
+@pytest.mark.slow
 def test_undo_takes_edits_back_one_by_one_and_by_number(cli: Cli, trainer: RunDir) -> None:
     for lr in ("0.2", "0.3"):
         cli("set", "Norm_new", f"optim.lr={lr}")
@@ -154,6 +157,7 @@ def test_edit_is_given_up_by_leaving_the_refused_text_as_it_is(
     assert loads(trainer.changelog.read_bytes()).edits == []
 
 
+@pytest.mark.slow
 def test_edit_without_an_editor_or_a_run_is_one_sentence(
     cli: Cli, trainer: RunDir, tmp_path: Path, editor: Editor, environment: dict[str, str]
 ) -> None:

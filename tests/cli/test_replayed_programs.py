@@ -123,6 +123,7 @@ def as_zen(folder: Path) -> list[str]:
     return ["zen.py"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "started"),
     [
@@ -149,6 +150,7 @@ def test_program_is_replayed_however_it_was_started(
     assert said.startswith(f"identical: 5 metric records{told}"), said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("program", ["-c", "-"])
 def test_program_that_is_no_file_cannot_be_replayed(tmp_path: Path, program: str) -> None:
     text, more = TRAINING + APP + "main()\n", [*RECORDED, "lr=0.2"]

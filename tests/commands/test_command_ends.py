@@ -12,6 +12,7 @@ from pipelines import CLI, Pipeline
 NOTE = "echo {} >> ran.txt"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "reason", "record"),
     [
@@ -51,6 +52,7 @@ def test_value_that_is_missing_is_told_without_a_trace(pipeline: Pipeline) -> No
     assert not pipeline.run_dir().exists()
 
 
+@pytest.mark.slow
 def test_command_that_is_too_long_is_told_by_its_length(pipeline: Pipeline) -> None:
     pipeline.write({"train": "echo ${x}"}, x="y" * 200_000)
     done = pipeline.run()
@@ -83,6 +85,7 @@ def test_crash_and_lack_of_memory_of_a_command_are_tried_again_as_those_of_a_job
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_exit_code_is_an_error_that_is_tried_again_only_if_asked(pipeline: Pipeline) -> None:
     pipeline.write({"train": f"{NOTE.format('train')}; false"})
     assert pipeline.run("hydra.launcher.retries=1").returncode == 1
@@ -91,6 +94,7 @@ def test_exit_code_is_an_error_that_is_tried_again_only_if_asked(pipeline: Pipel
     assert pipeline.ran() == ["train"] * 3
 
 
+@pytest.mark.slow
 def test_what_a_command_prints_can_be_followed(pipeline: Pipeline, wait_until: Callable[..., object]) -> None:
     pipeline.write({"train": "echo from train; while [ ! -e go ]; do sleep 0.05; done; echo later", "test": "true"})
     launcher = pipeline.start()

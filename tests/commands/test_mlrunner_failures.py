@@ -44,6 +44,7 @@ def theirs(pipeline: Pipeline) -> Mlrunner:
 NOTE = "echo {} {{x}} >> ran.txt"
 
 
+@pytest.mark.slow
 def test_killed_command_does_not_stay_running_for_ever(theirs: Mlrunner, wait_until: WaitUntil) -> None:
     theirs.carry({"train": "echo {x} >> ran.txt; while [ ! -e go ]; do sleep 0.05; done"}, {"x": 1}, {"x": [1]})
     launcher = theirs.start()
@@ -55,6 +56,7 @@ def test_killed_command_does_not_stay_running_for_ever(theirs: Mlrunner, wait_un
     assert theirs.ran() == ["1", "1"]
 
 
+@pytest.mark.slow
 def test_dry_run_marks_nothing_as_running_or_done(theirs: Mlrunner) -> None:
     theirs.carry({"train": NOTE.format("train")}, {"x": 1}, {"x": [1]})
     assert "train: echo train 1" in theirs.run("--dry-run").stdout
@@ -63,12 +65,14 @@ def test_dry_run_marks_nothing_as_running_or_done(theirs: Mlrunner) -> None:
     assert theirs.ran() == ["train 1"]
 
 
+@pytest.mark.slow
 def test_numbers_that_look_alike_in_six_digits_are_two_runs(theirs: Mlrunner) -> None:
     theirs.carry({"train": NOTE.format("train")}, {"x": 1}, {"x": [1000000, 1000001, 0.1234567, 0.1234568]})
     assert theirs.run().returncode == 0
     assert len(theirs.names) == len(theirs.ran()) == 4
 
 
+@pytest.mark.slow
 def test_long_values_and_paths_with_the_same_end_are_two_runs(theirs: Mlrunner) -> None:
     for place in ("a", "b"):
         (theirs.path / place).mkdir()
@@ -79,6 +83,7 @@ def test_long_values_and_paths_with_the_same_end_are_two_runs(theirs: Mlrunner) 
     assert len(theirs.names) == len(theirs.ran()) == 4
 
 
+@pytest.mark.slow
 def test_exit_code_is_not_0_when_a_command_failed_and_failures_are_counted(theirs: Mlrunner) -> None:
     theirs.carry({"train": "test {x} = 1"}, {"x": 1}, {"x": [1, 2, 3]})
     done = theirs.run()
@@ -92,6 +97,7 @@ def test_failure_in_the_middle_of_a_pipe_is_a_failure(theirs: Mlrunner) -> None:
     assert theirs.ran() == []
 
 
+@pytest.mark.slow
 def test_error_in_one_task_does_not_hang_the_others(theirs: Mlrunner) -> None:
     # in mlrunner a worker that meets an exception never says that its task is over, and all wait for it
     theirs.carry({"train": NOTE.format("train")}, {"x": 1}, {"x": [1, 2, 3]})
@@ -111,6 +117,7 @@ def test_devices_and_log_are_those_of_all_parts_of_a_command(theirs: Mlrunner) -
     assert (theirs.run_dir("X_1", "theirs") / "train.log").read_text() == "cpu 1\ncpu last\n"
 
 
+@pytest.mark.slow
 def test_sample_takes_values_of_any_kind_and_the_same_ones_again(theirs: Mlrunner) -> None:
     # mlrunner sorts what it drew, which text, numbers and booleans do not bear
     theirs.carry({"train": NOTE.format("train")}, {"x": 1, "y": 1}, {"x": [1, "a", True, 0.5], "y": ["b", 2]})
@@ -119,6 +126,7 @@ def test_sample_takes_values_of_any_kind_and_the_same_ones_again(theirs: Mlrunne
         assert len(theirs.names) == 3
 
 
+@pytest.mark.slow
 def test_grid_of_one_command_needs_no_values_of_the_others(theirs: Mlrunner) -> None:
     # mlrunner fills in all of them, but those that are not chosen are left out before
     theirs.carry({"train": "echo {data} >> ran.txt", "test": "echo {at} >> ran.txt"}, {},
@@ -128,6 +136,7 @@ def test_grid_of_one_command_needs_no_values_of_the_others(theirs: Mlrunner) -> 
     assert sorted(theirs.ran()) == ["a", "d"]
 
 
+@pytest.mark.slow
 def test_order_of_the_keys_does_not_change_the_directory(theirs: Mlrunner) -> None:
     theirs.carry({"train": NOTE.format("train")}, {"x": 1, "y": 1}, {"x": [2], "y": [3]})
     assert theirs.run().returncode == 0
@@ -137,6 +146,7 @@ def test_order_of_the_keys_does_not_change_the_directory(theirs: Mlrunner) -> No
     assert theirs.ran() == ["train 2"]
 
 
+@pytest.mark.slow
 def test_later_commands_run_again_when_an_earlier_one_has_changed(theirs: Mlrunner) -> None:
     commands = {"train": NOTE.format("train"), "test": NOTE.format("test")}
     theirs.carry(commands, {"x": 1}, {"x": [1]})
@@ -169,6 +179,7 @@ def test_value_inside_single_quotes_is_refused_before_a_job_starts(theirs: Mlrun
     assert not list((theirs.path / "outputs").glob("theirs/*/train.log"))
 
 
+@pytest.mark.slow
 def test_grids_with_equal_jobs_and_other_commands_run_in_their_order_in_one_directory(theirs: Mlrunner) -> None:
     template = {
         name: f"mkdir lock{{x}} && echo {name} {{x}} >> ran.txt && sleep 0.1 && rmdir lock{{x}}"
@@ -184,6 +195,7 @@ def test_grids_with_equal_jobs_and_other_commands_run_in_their_order_in_one_dire
     assert "WAIT" not in done.stderr
 
 
+@pytest.mark.slow
 def test_learning_rates_of_a_file_make_readable_names(theirs: Mlrunner) -> None:
     theirs.carry({"train": NOTE.format("train")}, {"x": 1, "lr": 1}, {"lr": ["1e-3", "3E-4", 0.1]})
     assert "'1e-3'" in (theirs.path / "theirs.yaml").read_text()  # YAML takes it for text
@@ -191,6 +203,7 @@ def test_learning_rates_of_a_file_make_readable_names(theirs: Mlrunner) -> None:
     assert theirs.names == ["Lr_0.1", "Lr_1e-3", "Lr_3e-4"]
 
 
+@pytest.mark.slow
 def test_two_runners_at_once_do_each_command_once_and_both_wait_for_it(theirs: Mlrunner, wait_until: WaitUntil) -> None:
     # a second mlrunner takes what runs for done, and says that all is well
     theirs.carry(

@@ -16,6 +16,7 @@ NOTE = "echo {} ${{x}} >> ran.txt"
 THREE = {name: NOTE.format(name) for name in ("train", "avg", "test")}
 
 
+@pytest.mark.slow
 def test_commands_run_in_order_with_logs_states_and_times(pipeline: Pipeline) -> None:
     pipeline.write(
         {
@@ -41,6 +42,7 @@ def test_commands_run_in_order_with_logs_states_and_times(pipeline: Pipeline) ->
     assert (run / "train.log").stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.slow
 def test_failed_command_stops_the_run_and_names_itself_and_a_second_run_finishes_it(pipeline: Pipeline) -> None:
     commands = {**THREE, "avg": "echo avg ${x} >> ran.txt; echo why >&2; test -e fixed"}
     pipeline.write(commands, x=1)
@@ -70,6 +72,7 @@ def test_failed_command_stops_the_run_and_names_itself_and_a_second_run_finishes
     assert len(pipeline.ran()) == 4
 
 
+@pytest.mark.slow
 def test_changed_text_runs_a_command_and_all_later_ones_again_in_the_same_dir(pipeline: Pipeline) -> None:
     pipeline.write(THREE, x=1)
     assert pipeline.run().returncode == 0
@@ -82,6 +85,7 @@ def test_changed_text_runs_a_command_and_all_later_ones_again_in_the_same_dir(pi
     assert pipeline.runs() == ["default"]
 
 
+@pytest.mark.slow
 def test_only_force_and_dry_run(pipeline: Pipeline) -> None:
     pipeline.write(THREE, x=1)
     dry = pipeline.run("-m", "x=1,2", "--dry-run", "--only", "train,test")
@@ -105,6 +109,7 @@ def test_only_force_and_dry_run(pipeline: Pipeline) -> None:
     assert "there is no command 'tset'; the config has train, avg, test" in unknown.stderr
 
 
+@pytest.mark.slow
 def test_debug_runs_the_first_job_and_shows_what_it_prints(pipeline: Pipeline) -> None:
     pipeline.write({"train": "echo from job ${x}; sleep 0.3; echo and later >&2", "test": "echo tested"}, x=1)
     done = pipeline.run("-m", "x=1,2", "--debug")
@@ -119,6 +124,7 @@ def test_debug_runs_the_first_job_and_shows_what_it_prints(pipeline: Pipeline) -
     assert "(train: echo from job 1; sleep 0.3; echo and later >&2; test: echo tested)" in replayed.stderr
 
 
+@pytest.mark.slow
 def test_key_that_no_job_can_have_is_refused_before_the_first_one_starts(pipeline: Pipeline) -> None:
     text = "echo test ${gone.below} ${flag:opt.size} ${oc.select:opt.none,7} ${by.way} >> ran.txt"
     given = {"opt": {"size": 1}, "by": {"way": "${opt.size}"}}
@@ -146,6 +152,7 @@ def test_key_below_a_section_that_one_option_lacks_is_refused_before_the_first_j
     assert "which the config does not have" in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("launcher", "text", "reason"),
     [
@@ -175,6 +182,7 @@ def test_values_that_only_the_job_knows_are_left_to_it(pipeline: Pipeline) -> No
     assert pipeline.ran() == ["params default cpu"]
 
 
+@pytest.mark.slow
 def test_directory_of_a_single_run_is_refused_for_a_sweep(pipeline: Pipeline) -> None:
     pipeline.write(THREE, x=1)
     for flags in ([], ["-m"]):
@@ -185,6 +193,7 @@ def test_directory_of_a_single_run_is_refused_for_a_sweep(pipeline: Pipeline) ->
     assert (pipeline.path / "o" / "train.log").is_file()
 
 
+@pytest.mark.slow
 def test_spawned_jobs_run_commands_too(pipeline: Pipeline) -> None:
     pipeline.write(THREE, x=1)
     assert pipeline.run("hydra.launcher.start=spawn").returncode == 0
@@ -212,6 +221,7 @@ def test_commands_that_cannot_be_are_refused_before_anything_is_made(
     assert pipeline.runs() == []
 
 
+@pytest.mark.slow
 def test_values_of_the_moment_make_no_command_run_again(pipeline: Pipeline) -> None:
     moment = {"save": "${hydra:runtime.output_dir}/x", "when": "${now:%f}"}
     pipeline.write({"train": "echo ${save} ${when} >> ran.txt", "test": "echo ${flag:save} >> ran.txt"}, **moment)
@@ -232,6 +242,7 @@ def test_config_that_is_not_there_or_records_nothing_is_one_sentence(pipeline: P
     assert "must be called *.yaml" in pipeline.run(config="params.txt").stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("whom", ["launcher", "job", "stop", "stubborn"])
 def test_killing_a_run_kills_all_that_its_commands_started(
     pipeline: Pipeline, whom: str, wait_until: Callable[..., object]

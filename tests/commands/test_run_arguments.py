@@ -11,6 +11,7 @@ NOTE = "echo {} >> ran.txt"
 TWO = {"train": NOTE.format("train"), "test": NOTE.format("test")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [("--only", "test, train"), ("only=train,test",), ("only=[test,train]",)])
 def test_commands_are_chosen_in_one_way_or_another(pipeline: Pipeline, arguments: tuple[str, ...]) -> None:
     pipeline.write({**TWO, "last": "false"})
@@ -39,6 +40,7 @@ def test_what_names_nothing_is_refused_before_anything_is_made(
     assert not (pipeline.path / "outputs").exists()
 
 
+@pytest.mark.slow
 def test_hydras_flags_that_only_show_something_do_so(pipeline: Pipeline) -> None:
     pipeline.write(TWO, x=1)
     for flags in (("--cfg", "job"), ("-c", "job"), ("--cfg=job",)):
@@ -48,6 +50,7 @@ def test_hydras_flags_that_only_show_something_do_so(pipeline: Pipeline) -> None
     assert not (pipeline.path / "outputs").exists()
 
 
+@pytest.mark.slow
 def test_single_run_of_hydras_own_kind_runs_the_commands_too(pipeline: Pipeline) -> None:
     pipeline.write({"train": "echo from ${flag:my_x}"}, my_x=1, y=2)
     done = pipeline.run("--run", "--debug", "flags=dashes")
@@ -106,6 +109,7 @@ def test_config_is_found_from_another_directory_whatever_its_name(pipeline: Pipe
     assert (pipeline.path / "sub dir" / "outputs" / "a=b, $x é" / "default" / "train.log").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", ["fork", "spawn"])
 def test_debug_is_shown_however_jobs_are_started(pipeline: Pipeline, start: str) -> None:
     pipeline.write({"train": "echo from the job; sleep 0.2; echo and later"})

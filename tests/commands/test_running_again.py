@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 from pipelines import Pipeline
 
 NOTE = "echo {} >> ran.txt"
 
 
+@pytest.mark.slow
 def test_forced_commands_run_once_though_a_later_one_is_tried_again(pipeline: Pipeline) -> None:
     last = f"{NOTE.format('test')}; [ $(grep -c test ran.txt) -ge 3 ]"
     pipeline.write({"train": NOTE.format("train"), "test": last})
@@ -17,6 +19,7 @@ def test_forced_commands_run_once_though_a_later_one_is_tried_again(pipeline: Pi
     assert pipeline.ran()[4:] == ["train", "test"]
 
 
+@pytest.mark.slow
 def test_rerun_all_runs_all_commands_again(pipeline: Pipeline) -> None:
     pipeline.write({"train": NOTE.format("train"), "test": NOTE.format("test")})
     assert pipeline.run().returncode == 0
@@ -25,6 +28,7 @@ def test_rerun_all_runs_all_commands_again(pipeline: Pipeline) -> None:
     assert pipeline.ran() == ["train", "test"] * 2
 
 
+@pytest.mark.slow
 def test_command_that_is_taken_out_for_a_while_has_not_lost_what_it_did(pipeline: Pipeline) -> None:
     commands = {name: NOTE.format(name) for name in ("train", "avg", "test")}
     pipeline.write(commands)
@@ -40,6 +44,7 @@ def test_command_that_is_taken_out_for_a_while_has_not_lost_what_it_did(pipeline
     assert pipeline.states() == {"train": "done", "avg": "outdated", "test": "done"}
 
 
+@pytest.mark.slow
 def test_command_that_is_not_chosen_needs_no_values(pipeline: Pipeline) -> None:
     pipeline.write({"train": f"{NOTE.format('train')}; echo ${{data}}", "test": "echo ${checkpoint}"},
                    data=1, checkpoint=None)  # fmt: skip
@@ -49,6 +54,7 @@ def test_command_that_is_not_chosen_needs_no_values(pipeline: Pipeline) -> None:
     assert pipeline.states() == {"train": "done", "test": "queued"}
 
 
+@pytest.mark.slow
 def test_values_may_name_the_run_dir_and_nothing_runs_again_for_it(pipeline: Pipeline) -> None:
     pipeline.write({"train": "echo ${save} >> ran.txt", "test": "echo ${flag:save} >> ran.txt"},
                    save="${run_dir:}/last ${run_name:}", x=1)  # fmt: skip

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 from pipelines import Pipeline
 
 SECRET = "it's a $wordfish"
 
 
+@pytest.mark.slow
 def test_secret_is_only_in_the_command_and_what_it_prints(pipeline: Pipeline) -> None:
     pipeline.write({"train": 'echo ${api_key} "${url}" ${flag:pin_token}; exit 1'},
                    api_key=SECRET, url="https://me:${api_key}@host", pin_token="my-pin")  # fmt: skip
@@ -24,6 +26,7 @@ def test_secret_is_only_in_the_command_and_what_it_prints(pipeline: Pipeline) ->
         assert "wordfish" not in text
 
 
+@pytest.mark.slow
 def test_secret_that_has_changed_runs_its_command_again(pipeline: Pipeline) -> None:
     pipeline.write({"train": "echo ${api_key} | tr a-z A-Z >> ran.txt"}, api_key="abcdef",
                    trainctl={"identity": {"exclude": ["api_key"]}})  # fmt: skip

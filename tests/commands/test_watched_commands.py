@@ -18,7 +18,15 @@ BASIC = ("hydra/launcher=basic", "-m")
 WaitUntil = Callable[..., object]
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "how",
+    [
+        signal.SIGINT,
+        signal.SIGKILL,
+        *(pytest.param(how, marks=pytest.mark.long) for how in (signal.SIGTERM, signal.SIGHUP)),
+    ],
+)
 def test_killing_a_run_without_slots_kills_all_that_its_command_started(
     pipeline: Pipeline, wait_until: WaitUntil, how: signal.Signals
 ) -> None:

@@ -68,6 +68,7 @@ def ran(path: Path) -> list[str]:
 ALL_OF_README = ["batch 0.05 False", "batch 0.1 False", "batch 0.1 True", "new 0.05 False", "new 0.1 False"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "launcher", [["basic"], ["joblib", "hydra.launcher.n_jobs=2"], ["slots", "hydra.launcher.slots=2"]]
 )
@@ -103,6 +104,7 @@ def test_jobs_that_come_to_the_same_config_run_once(tmp_path: Path) -> None:
     assert "11 jobs: 6 done, 5 skipped" in done.stderr
 
 
+@pytest.mark.slow
 def test_titles_seeds_and_command_line_go_together_and_resume(tmp_path: Path) -> None:
     write_app(tmp_path, "trainctl,")
     asked = [

@@ -129,6 +129,7 @@ def test_single_run_can_explain_its_values_instead_of_running(start: Start, tmp_
     assert not (tmp_path / "outputs").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("launcher", ["slots", "basic", "joblib", "spawn"])
 def test_every_launcher_runs_adapted_jobs_and_leaves_out_those_that_do_not_fit(
     start: Start, tmp_path: Path, launcher: str

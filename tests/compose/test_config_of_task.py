@@ -101,6 +101,7 @@ def assert_done(done: subprocess.CompletedProcess[str]) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("launcher", ["slots", "basic", "joblib"])
 def test_jobs_of_any_launcher_get_a_config_without_settings(run: Run, tmp_path: Path, launcher: str) -> None:
     choice = f"hydra/launcher={launcher}"
@@ -128,6 +129,7 @@ def test_run_gets_a_config_without_settings_wherever_the_preset_stands(run: Run,
     assert recorded["trainctl"]["seed"] == found["seed"]
 
 
+@pytest.mark.slow
 def test_what_hydra_shows_of_a_job_is_the_users(run: Run) -> None:
     shown = yaml.loads(run("--cfg", "job", "trainctl.seed=3").stdout)
     assert shown == {"_target_": "lib.Trainer", "lr": 0.1}
@@ -142,6 +144,7 @@ def test_what_hydra_shows_of_a_job_is_the_users(run: Run) -> None:
     assert "poll_s" not in about.stdout.partition("Config\n")[2]
 
 
+@pytest.mark.slow
 def test_value_that_the_users_config_refers_to_stays_with_the_seed_that_is_drawn(run: Run, tmp_path: Path) -> None:
     shown = yaml.loads(run("-cn", "referring", "--cfg", "job", "trainctl.seed=3").stdout)
     assert shown == {"_target_": "lib.Trainer", "lr": 0.1, "seed": "${trainctl.seed}", "trainctl": {"seed": 3}}
@@ -158,6 +161,7 @@ def test_setting_that_is_none_is_refused_by_its_name(run: Run) -> None:
     assert "Key 'contrls' not in 'Settings'" in done.stderr
 
 
+@pytest.mark.slow
 def test_run_that_has_its_settings_apart_is_resumed_replayed_and_explained(run: Run, tmp_path: Path) -> None:
     assert_done(run("hydra.run.dir=out", "lr=0.5"))
     (first,) = told(tmp_path / "out")
@@ -210,6 +214,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_process_that_a_job_spawns_has_its_settings(run: Run, tmp_path: Path) -> None:
     (tmp_path / "spawned.py").write_text(SPAWNED)
     done = run("hydra.run.dir=out", "trainctl.seed=3", "trainctl.sync_every=7", app="spawned.py")

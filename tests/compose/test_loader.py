@@ -93,6 +93,7 @@ def describe(node: Any) -> Any:
     return type(node).__name__, content, metadata
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(2, 10))])
 def test_loader_shares_exactly(sweep: Any, seed: int) -> None:
     loader, master = sweep

@@ -140,6 +140,7 @@ def project(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Project]
     made.kill()
 
 
+@pytest.mark.slow
 def test_loop_on_ranks_is_edited_killed_resumed_replayed_and_verified(project: Project) -> None:
     project.start(GO=str(project.go))
     project.until((project.run.path / "last.pt").exists)

@@ -153,6 +153,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_rank_of_a_program_that_has_opened_the_session_before_is_told_so_and_records_nowhere(tmp_path: Path) -> None:
     pytest.importorskip("torch", reason="PyTorch is not installed")
     (tmp_path / "ranks.py").write_text(RANKS_AFTER_LIVE)

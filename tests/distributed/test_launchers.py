@@ -120,6 +120,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_ranks_that_torchrun_starts_agree(start_ranks: StartRanks, run: RunDir) -> None:
     ask(run, {"n": 5}, at=12)
     out = run.path.parent / "out0"
@@ -154,6 +155,7 @@ def launch(app: Path, *arguments: str) -> None:
     assert done.returncode == 0, done.stderr[-3000:] + logs
 
 
+@pytest.mark.slow
 def test_ranks_of_torchrun_have_one_dated_run_dir_however_late_they_start(app: Path) -> None:
     app.write_text(DATED)
     (app.parent / "conf/config.yaml").write_text(CONFIG + 'at: "${now:%H:%M:%S}"\n')
@@ -165,6 +167,7 @@ def test_ranks_of_torchrun_have_one_dated_run_dir_however_late_they_start(app: P
         assert set(records(run)) == set(range(1, 13))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("names_it", [False, pytest.param(True, marks=pytest.mark.long)])
 def test_ranks_of_a_command_have_the_run_dir_of_its_job_unless_told_another(app: Path, names_it: bool) -> None:
     app.write_text(DATED.replace("[HydraConfig.get().runtime.output_dir, cfg.at]", "cfg.lr"))
@@ -194,6 +197,7 @@ def test_ranks_of_a_second_program_with_another_config_have_a_run_of_their_own(a
     assert [{record["lr"] for record in records(run).values()} for run in runs] == [{0.2}, {0.1}]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "method"),
     [
@@ -222,6 +226,7 @@ def test_ranks_that_a_job_starts_in_its_own_program_have_its_run(app: Path, text
         assert (row.step, row.metrics["lr"]) == (12, last)
 
 
+@pytest.mark.slow
 def test_job_on_a_slot_may_start_torchrun_and_its_ranks_have_the_session_of_the_job(app: Path) -> None:
     fast = RunDir.at(app.parent / "outputs/app/Lr_0.2")
     asked = ask(fast, {"lr": 0.5}, at=7)

@@ -28,6 +28,7 @@ def errors_of_survivors(ranks: Ranks, killed: int) -> list[str]:
     return [json.loads((ranks.out / f"rank{rank}.json").read_text())["error"] for rank in survivors]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("killed", [0, 2])
 def test_rank_that_is_killed_ends_the_others_with_a_sentence(start_ranks: StartRanks, run: RunDir, killed: int) -> None:
     asked = ask(run, {"n": 1}, at=3)  # by then all ranks wait no longer than that
@@ -54,6 +55,7 @@ def test_rank_that_is_killed_during_a_pause_ends_the_others(start_ranks: StartRa
     assert error.startswith("RankError: the ranks of this run have lost each other at step")
 
 
+@pytest.mark.slow
 def test_rank_that_stands_still_ends_the_others_after_the_timeout(start_ranks: StartRanks, run: RunDir) -> None:
     asked = ask(run, {"n": 1}, at=3)
     ranks = start_ranks(2, "sums=false", "timeout_s=8")

@@ -29,6 +29,7 @@ def recorded(run: RunDir) -> Any:
     return loads(run.changelog.read_text(), source="run")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [2, pytest.param(4, marks=pytest.mark.long)])
 def test_ranks_see_the_same_values_at_every_step_whenever_edits_come(
     start_ranks: StartRanks, run: RunDir, count: int
@@ -62,11 +63,13 @@ def test_only_rank_0_writes(start_ranks: StartRanks, run: RunDir) -> None:
     assert sorted(path.name for path in run.path.parent.iterdir()) == ["out0", "run"]
 
 
+@pytest.mark.slow
 def test_ranks_have_one_seed_which_rank_0_has_drawn(start_ranks: StartRanks) -> None:
     first, second = (seen["seed"] for seen in start_ranks(2, "steps=1").wait())
     assert first == second == [first[0]] * 3
 
 
+@pytest.mark.slow
 def test_pause_longer_than_the_timeout_of_all_groups_ends_nothing(start_ranks: StartRanks, run: RunDir) -> None:
     paused = ask(run, action="pause", at=3)  # by then all ranks wait no longer than that
     ranks = start_ranks(2, "timeout_s=6")
@@ -84,6 +87,7 @@ def test_pause_longer_than_the_timeout_of_all_groups_ends_nothing(start_ranks: S
     assert ranks.answers()[stopped].state == "applied"
 
 
+@pytest.mark.slow
 def test_actions_run_on_all_ranks_at_once_and_flags_are_up_on_all(start_ranks: StartRanks, run: RunDir) -> None:
     ask(run, action="sum", arguments={"number": 5}, at=3)
     ask(run, action="checkpoint", at=7)
@@ -105,6 +109,7 @@ def test_replay_reaches_all_ranks_at_its_own_steps(start_ranks: StartRanks, tmp_
     assert [rate for _, rate, *_ in seen[1]["values"]] == [0.1] * 2 + [0.2] * 11 + [0.3] * 7
 
 
+@pytest.mark.slow
 def test_resumed_run_is_as_edited_on_all_ranks(start_ranks: StartRanks, run: RunDir) -> None:
     ask(run, {"optim.lr": 0.2}, at=5)
     ask(run, action="checkpoint", at=8)
@@ -115,6 +120,7 @@ def test_resumed_run_is_as_edited_on_all_ranks(start_ranks: StartRanks, run: Run
     assert resumed[1]["edits"] == [[8, {"optim.lr": 0.2}], [10, {"n": 3}]]
 
 
+@pytest.mark.slow
 def test_edit_that_cannot_be_applied_ends_all_ranks(start_ranks: StartRanks, tmp_path: Path) -> None:
     edits = tmp_path / "edits.yaml"
     edits.write_text("0: {}\n4: {gone: 1}\n")
@@ -123,6 +129,7 @@ def test_edit_that_cannot_be_applied_ends_all_ranks(start_ranks: StartRanks, tmp
     assert seen[1]["error"].startswith("RankError: rank 0 could not begin step 4: the edit at step 4 of the replayed")
 
 
+@pytest.mark.slow
 def test_rank_that_begins_a_step_more_than_the_others_is_told_so(start_ranks: StartRanks) -> None:
     seen = start_ranks(2, "strays=1", "sums=false", "timeout_s=60", "steps=30").wait(check=False)
     assert seen[1]["error"].startswith("RankError: this rank is at step 6 and rank 0 at step 11 ")
@@ -130,6 +137,7 @@ def test_rank_that_begins_a_step_more_than_the_others_is_told_so(start_ranks: St
     assert seen[0]["error"].startswith("RankError: the ranks of this run have lost each other at step")
 
 
+@pytest.mark.slow
 def test_ranks_wait_for_each_other_once_in_sync_every_steps(start_ranks: StartRanks) -> None:
     for seen in start_ranks(2, "sums=false", "steps=23", "trainctl.sync_every=7", "note_collectives=true").wait():
         at_steps = [step for step, _ in seen["collectives"]]
@@ -137,6 +145,7 @@ def test_ranks_wait_for_each_other_once_in_sync_every_steps(start_ranks: StartRa
         assert {name for _, name in seen["collectives"]} == {"broadcast"}
 
 
+@pytest.mark.slow
 def test_ranks_wait_for_each_other_every_ten_steps_by_default(start_ranks: StartRanks) -> None:
     (first, _) = start_ranks(2, "sums=false", "steps=32", "note_collectives=true").wait()
     assert [step for step, _ in first["collectives"] if step > 0] == [1, 11, 21, 31]

@@ -119,11 +119,16 @@ def project(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Project]
     project.close()
 
 
+def marks_of(page: Page) -> list[str]:
+    """Return when a page is tested: README and tutorial each time."""
+    return page.marks or ([] if page.name in ("README.md", "docs/tutorial.md") else ["slow"])
+
+
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     "project",
     [
-        pytest.param(page, id=page.name, marks=[getattr(pytest.mark, name) for name in page.marks])
+        pytest.param(page, id=page.name, marks=[getattr(pytest.mark, name) for name in marks_of(page)])
         for page in PAGES
         if any(block.is_run for block in page.blocks)
     ],

@@ -15,6 +15,7 @@ from trainctl.rundir.status import state_of
 NOTEBOOK = Path(__file__).resolve().parents[2] / "examples" / "notebook_digits.ipynb"
 
 
+@pytest.mark.slow
 def test_cells_train_show_and_compare_a_run(tmp_path: Path) -> None:
     pytest.importorskip("sklearn")
     cells = json.loads(NOTEBOOK.read_text())["cells"]

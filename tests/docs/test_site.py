@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FROM_ELSEWHERE = re.compile(r"""(?:<script[^>]*src|<link[^>]*rel="stylesheet"[^>]*href)=["']?(?:https?:)?//""")
 
 
+@pytest.mark.slow
 def test_site_builds_strictly_and_loads_nothing_from_elsewhere(tmp_path: Path) -> None:
     pytest.importorskip("mkdocs", reason="the extra docs is not installed")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]

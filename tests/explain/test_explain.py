@@ -150,6 +150,7 @@ class Broken(SearchPathPlugin):
 """
 
 
+@pytest.mark.slow
 def test_config_groups_of_an_installed_plugin_are_read(start: Start, tmp_path: Path) -> None:
     """As hydra-colorlog adds `hydra/job_logging: colorlog`. A package that only the run names is not imported."""
     site = tmp_path / "site"
@@ -210,6 +211,7 @@ def test_files_that_have_changed_since_are_said_to(start: Start, tmp_path: Path)
     assert explanation.history["optim.lr"][-1].source.kind == "unknown"
 
 
+@pytest.mark.slow
 def test_earlier_run_is_named_with_what_it_loaded(start: Start, tmp_path: Path) -> None:
     start("first", "model=rnn", "optim.lr=0.3", "model.hidden=7")
     history = explain_run(start("second", "+from=run/first", "seed=9")).history

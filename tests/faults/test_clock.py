@@ -46,6 +46,7 @@ def backwards(training: App, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     return training
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", ["fork", "spawn"])
 def test_sweep_under_a_clock_that_runs_backwards_completes(backwards: App, start: str) -> None:
     limits = ("hydra.launcher.timeout_min=5", "hydra.launcher.stagger_s=0.01", "hydra.launcher.retries=1")
@@ -65,6 +66,7 @@ def test_sweep_under_a_clock_that_runs_backwards_completes(backwards: App, start
     assert "4 jobs: 4 skipped" in again.stderr
 
 
+@pytest.mark.slow
 def test_tables_of_runs_under_a_clock_that_runs_backwards_show_no_negative_times(backwards: App) -> None:
     assert backwards.run("x=range(0,2)").returncode == 0
     for command in (["ls"], ["ls", "--json"], ["show"], ["table"]):
@@ -108,6 +110,7 @@ def test_edits_under_a_clock_that_runs_backwards_are_applied_and_answered(
     assert backwards.yaml("0/result.yaml")["value"] < result_of(1)
 
 
+@pytest.mark.slow
 def test_request_that_a_killed_run_left_is_refused_under_a_clock_that_runs_backwards(
     backwards: App, wait_until: WaitUntil
 ) -> None:

@@ -57,6 +57,7 @@ def draw_fates(seed: int, jobs: int) -> dict[int, str]:
     return {x: list(WAYS)[number % len(WAYS)] for number, x in enumerate(dying)}
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_crashed_jobs_of_a_big_sweep_are_the_ones_that_run_again(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(SOURCE)

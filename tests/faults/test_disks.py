@@ -18,6 +18,7 @@ def failures(output: str) -> list[str]:
     return [line for line in output.splitlines() if line.startswith("FAIL ")]
 
 
+@pytest.mark.slow
 def test_disk_that_fills_up_fails_the_jobs_in_a_sentence_and_not_the_launcher(
     app: Any, disk: Path, wait_until: WaitUntil
 ) -> None:
@@ -41,6 +42,7 @@ def test_disk_that_fills_up_fails_the_jobs_in_a_sentence_and_not_the_launcher(
     assert {path.name for path in app.sweep.iterdir() if path.is_dir()} == {".trainctl", *map(str, range(6))}
 
 
+@pytest.mark.slow
 def test_disk_that_fills_up_under_trainings_fails_those_that_cannot_say_how_they_ended(
     training: App, disk: Path, wait_until: WaitUntil
 ) -> None:
@@ -76,6 +78,7 @@ def test_sweep_dir_that_cannot_be_written_is_refused_in_a_sentence(app: Any, dis
     assert app.ran() == []
 
 
+@pytest.mark.slow
 def test_dry_run_needs_no_disk_that_can_be_written(app: Any, disk: Path) -> None:
     sweep = ("x=1,2", f"hydra.sweep.dir={disk}/sweep")
     assert app.run(*sweep).returncode == 0

@@ -32,6 +32,7 @@ def ends_once_all(app: Any, jobs: int) -> None:
     assert all(app.yaml(f"{number}/status.yaml")["state"] == "done" for number in range(jobs))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", ["fork", "spawn"])
 def test_kill_9_of_the_launcher_leaves_nothing_behind(app: Any, wait_until: WaitUntil, start: str) -> None:
     launcher = app.start("x=range(0,4)", "mode=family", "hydra.launcher.slots=2", f"hydra.launcher.start={start}")
@@ -88,6 +89,7 @@ def test_one_ctrl_c_lets_running_jobs_end(app: Any, wait_until: WaitUntil) -> No
     ends_once_all(app, 5)
 
 
+@pytest.mark.slow
 def test_two_ctrl_c_end_running_jobs(app: Any, wait_until: WaitUntil) -> None:
     launcher = app.start("x=range(0,5)", "mode=wait", "hydra.launcher.slots=2")
     wait_until(lambda: len(app.ran()) == 2, "two jobs run")

@@ -7,6 +7,8 @@ import socket
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from trainctl.rundir.paths import RunDir
 
 NOBODY = 1 << 30  # no process of any machine has this number
@@ -30,6 +32,7 @@ def test_files_of_a_launcher_killed_while_it_signed_in_are_removed(app: Any) -> 
     assert names(launchers) == living | elsewhere
 
 
+@pytest.mark.slow
 def test_files_of_a_run_killed_while_it_wrote_them_are_removed(app: Any) -> None:
     assert app.run("mode=raise").returncode == 1
     run = RunDir.at(app.sweep / "0")

@@ -110,6 +110,7 @@ def status(disk: Path) -> dict[str, object]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", [way for way in WAYS if way != "rank of a job"])
 def test_run_whose_metrics_are_lost_is_failed_with_the_reason_and_runs_again(
     tmp_path: Path, disk: Path, way: str
@@ -137,6 +138,7 @@ def test_rank_that_a_job_started_fails_the_job(tmp_path: Path, disk: Path) -> No
     assert (status(disk)["state"], steps(disk)) == ("done", [1, 2, 3, 4, 5, 6])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["callback", "no hydra", "fork"])
 def test_run_is_done_when_there_is_room_again_before_its_end(tmp_path: Path, disk: Path, way: str) -> None:
     done = prepared(tmp_path, disk, way)(PAGES="16", GIVE_BACK="1")
@@ -144,6 +146,7 @@ def test_run_is_done_when_there_is_room_again_before_its_end(tmp_path: Path, dis
     assert steps(disk) == [1, 2, 3, 4, 5, 6]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["callback", "live alone", "no hydra", "fork", "spawn"])
 def test_run_on_a_disk_without_any_room_says_that_it_failed_and_why(tmp_path: Path, disk: Path, way: str) -> None:
     run = prepared(tmp_path, disk, way)

@@ -47,6 +47,7 @@ def test_terminal_that_closes_does_not_end_a_sweep_started_by_nohup(app: Any, wa
     assert launcher.returncode == 0, output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "state", "reason"),
     [

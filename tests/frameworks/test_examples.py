@@ -20,6 +20,7 @@ pytestmark = pytest.mark.timeout(900)  # each starts the program two or three ti
 
 
 class TestTorchDigits:
+    @pytest.mark.slow
     def test_learns_digits_with_edits_under_its_cosine(self, tmp_path: Path) -> None:
         run = RunDir.at(tmp_path / "run")
         asked_beforehand(run, {"edits": {"optim.lr": 0.005, "model.dropout": 0.3}, "at": 151})
@@ -31,6 +32,7 @@ class TestTorchDigits:
         assert len(rates) == 300
         assert read(run.result.read_text())["value"] > 0.9
 
+    @pytest.mark.slow
     def test_goes_on_from_a_checkpoint_as_though_it_had_not_been_stopped(self, tmp_path: Path) -> None:
         edit = {"edits": {"optim.lr": 0.02, "optim.weight_decay": 0.05}, "at": 30}
         whole, stopped = tmp_path / "whole", tmp_path / "stopped"
@@ -51,6 +53,7 @@ class TestTorchDigits:
 class TestBatchSize:
     """An edit of the batch size waits for the epoch, is recorded with its first step, and is followed from there on."""
 
+    @pytest.mark.slow
     def test_of_a_data_loader(self, tmp_path: Path) -> None:
         run = RunDir.at(tmp_path / "run")
         asked_beforehand(run, {"edits": {"batch_size": 256}, "at": 40})
@@ -63,6 +66,7 @@ class TestBatchSize:
         ]
         assert read(run.progress.read_text())["total"] == 74
 
+    @pytest.mark.slow
     def test_of_lightning(self, tmp_path: Path) -> None:
         pytest.importorskip("lightning", reason="Lightning is not installed")
         run = RunDir.at(tmp_path / "run")
@@ -78,10 +82,12 @@ class TestAccelerateDigits:
     def needs_accelerate(self) -> None:
         pytest.importorskip("accelerate", reason="Accelerate is not installed")
 
+    @pytest.mark.slow
     def test_learns_digits_on_one_rank(self, tmp_path: Path) -> None:
         run = run_example("accelerate_digits.py", tmp_path)
         assert read(run.result.read_text())["value"] > 0.9
 
+    @pytest.mark.slow
     def test_ranks_that_accelerate_launches_follow_one_session(self, tmp_path: Path) -> None:
         run = RunDir.at(tmp_path / "run")
         asked_beforehand(run, {"edits": {"optim.lr": 0.005, "dropout": 0.3}, "at": 20}, {"action": "stop", "at": 30})
@@ -106,7 +112,8 @@ class TestLightningDigits:
     def needs_lightning(self) -> None:
         pytest.importorskip("lightning", reason="Lightning is not installed")
 
-    @pytest.mark.parametrize("ranks", [1, 2])
+    @pytest.mark.slow
+    @pytest.mark.parametrize("ranks", [pytest.param(1, marks=pytest.mark.long), 2])
     def test_killed_run_ends_with_the_weights_of_one_that_was_not_killed(self, tmp_path: Path, ranks: int) -> None:
         edits = tmp_path / "edits.yaml"
         edits.write_text(
@@ -135,6 +142,7 @@ class TestLightningDigits:
         assert len(metric(run, "fingerprint")) == 1
         assert read(run.result.read_text())["value"] > 0.8
 
+    @pytest.mark.slow
     def test_ranks_that_lightning_starts_in_jobs_on_slots_follow_the_session_of_their_job(self, tmp_path: Path) -> None:
         root = tmp_path / "outputs/lightning_digits"
         edited = RunDir.at(root / "OptimLr_0.02")
@@ -159,6 +167,8 @@ class TestTransformersPoem:
         pytest.importorskip("transformers", reason="Transformers is not installed")
         pytest.importorskip("accelerate", reason="Accelerate is not installed")
 
+    @pytest.mark.slow
+    @pytest.mark.long
     def test_goes_on_from_a_checkpoint_as_though_it_had_not_been_stopped(self, tmp_path: Path) -> None:
         edits = tmp_path / "edits.yaml"
         edits.write_text(
@@ -185,6 +195,7 @@ class TestTransformersPoem:
         assert rates[9] == pytest.approx(0.02 * (1 - 8 / 30))
         assert read(run.result.read_text())["value"] < metric(run, "loss")[1]
 
+    @pytest.mark.slow
     def test_edited_and_killed_run_is_resumed_and_verified(self, tmp_path: Path) -> None:
         settings = ["hydra.run.dir=run", "steps=24", "save_steps=8", "accumulate=1", "batch_size=4"]
         run = RunDir.at(tmp_path / "run")

@@ -87,6 +87,7 @@ def linear(step: int) -> float:
     return 0.1 * (1 - (step - 1) / STEPS)
 
 
+@pytest.mark.slow
 def test_edit_of_the_rate_survives_the_scheduler(open_live: OpenLive, tmp_path: Path) -> None:
     open_live({4: {"optim": {"lr": 0.2}}, 8: {"optim": {"lr": 0.05}}}, optim=OPTIM)
     first, last = Watcher(), Watcher()
@@ -100,6 +101,7 @@ def test_edit_of_the_rate_survives_the_scheduler(open_live: OpenLive, tmp_path: 
     assert history == last.used
 
 
+@pytest.mark.slow
 def test_pinned_rate_is_the_one_that_was_asked_for(open_live: OpenLive, tmp_path: Path) -> None:
     open_live({4: {"optim": {"lr": 0.2}}}, optim=OPTIM)
     watcher = Watcher()
@@ -152,6 +154,7 @@ def test_evaluation_that_a_trainer_does_not_have_ends_nothing(
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("restores", [False, True], ids=["callback_is_new", "callback_is_restored"])
 def test_resumed_training_ends_as_one_that_was_not_stopped(open_live: OpenLive, tmp_path: Path, restores: bool) -> None:
     edits = {3: {"optim": {"lr": 0.2, "wd": 0.05}}, 7: {"optim": {"wd": 0.1}}, 9: {"optim": {"lr": 0.3}}}

@@ -283,6 +283,7 @@ def not_slow(what: Callable[[], str]) -> Iterator[None]:
     assert time.thread_time() - begun < SLOWEST_S, f"too slow: {what()}"
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("name", PARSERS)
 def test_nearly_right_input_is_a_value_or_an_error_of_ours(name: str, tmp_path: Path, monkeypatch: Any) -> None:

@@ -47,6 +47,7 @@ def test_sweep_goes_on_in_the_background(app: Any, wait_until: Wait) -> None:
     assert "2 jobs: 2 done" in log
 
 
+@pytest.mark.slow
 def test_sweep_dir_with_the_time_in_its_name_stays_the_same(app: Any, wait_until: Wait) -> None:
     app.go()
     done = app.run("x=1", "hydra.sweep.dir=sweeps/${now:%S-%f}", "hydra.launcher.detach=true", "-cn", "config")
@@ -57,6 +58,7 @@ def test_sweep_dir_with_the_time_in_its_name_stays_the_same(app: Any, wait_until
     assert yaml.loads((sweep / "0" / "status.yaml").read_text())["state"] == "done"
 
 
+@pytest.mark.slow
 def test_detached_sweep_outlives_its_terminal(app: Any, wait_until: Wait) -> None:
     ours, theirs = os.openpty()
     command = app.command("x=1", "mode=wait", "hydra.launcher.detach=true")
@@ -80,6 +82,7 @@ def test_detached_sweep_outlives_its_terminal(app: Any, wait_until: Wait) -> Non
     wait_until(lambda: find(app.sweep) == [], "the sweep ends")
 
 
+@pytest.mark.slow
 def test_what_keeps_it_from_starting_is_told(app: Any) -> None:
     app.sweep.mkdir()
     (app.sweep / ".trainctl").write_text("precious")
@@ -90,6 +93,7 @@ def test_what_keeps_it_from_starting_is_told(app: Any) -> None:
     assert app.ran() == []
 
 
+@pytest.mark.slow
 def test_finished_sweep_says_so_or_is_gone(app: Any) -> None:
     assert app.run("x=1").returncode == 0
     done = app.run("x=1", "hydra.launcher.detach=true")
@@ -97,6 +101,7 @@ def test_finished_sweep_says_so_or_is_gone(app: Any) -> None:
     assert "1 skipped" in done.stderr or pid_in(done.stderr)
 
 
+@pytest.mark.slow
 def test_earlier_log_is_kept(app: Any, wait_until: Wait) -> None:
     app.sweep.mkdir()
     (app.sweep / "sweep.log").write_text("precious\n")

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from screen import Screen
 
 
@@ -70,6 +71,7 @@ def test_sweep_on_a_terminal(app: Any) -> None:
     assert screen.is_cursor_shown
 
 
+@pytest.mark.slow
 def test_last_line_of_a_sweep_says_how_its_page_is_shown_again(app: Any) -> None:
     page = ("hydra/callbacks=trainctl", "+trainctl.panel.keep_min=0")
     screen = on_pty(app.command("x=1,2", *page), app.path, 120, 24, lambda _screen: None)
@@ -114,6 +116,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_nothing_that_is_printed_during_a_sweep_is_glued_to_the_picture(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(NOISY)
     (tmp_path / "conf").mkdir()

@@ -72,6 +72,7 @@ def record(path: Path) -> Any:
     return yaml.loads((path / "run.yaml").read_text())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cached", ["0", "1"])
 @pytest.mark.parametrize("how", ["fork", "spawn"])
 def test_drawn_values_do_not_make_another_job(app: Path, cached: str, how: str) -> None:
@@ -86,6 +87,7 @@ def test_drawn_values_do_not_make_another_job(app: Path, cached: str, how: str) 
     assert seen(runs[0]) != seen(runs[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("again", ["retry", "resume"])
 @pytest.mark.parametrize("cached", ["0", "1"])
 def test_next_attempt_keeps_what_was_drawn(app: Path, cached: str, again: str) -> None:
@@ -99,6 +101,7 @@ def test_next_attempt_keeps_what_was_drawn(app: Path, cached: str, again: str) -
     assert first == second
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cached", ["0", "1"])
 def test_single_run_that_was_killed_keeps_what_was_drawn_and_so_does_its_replay(app: Path, cached: str) -> None:
     for code in (-signal.SIGKILL, 0):
@@ -113,6 +116,7 @@ def test_single_run_that_was_killed_keeps_what_was_drawn_and_so_does_its_replay(
     assert record(app / "q")["identity"] == record(app / "o")["identity"]
 
 
+@pytest.mark.slow
 def test_value_of_the_environment_makes_another_job_and_start_says_which(app: Path) -> None:
     start(app, "lr=0.1", DATA="/a")
     said = start(app, "lr=0.1", DATA="/b")
@@ -122,6 +126,7 @@ def test_value_of_the_environment_makes_another_job_and_start_says_which(app: Pa
     assert "Lr_0.1 differs (wd: 0.0 -> 0.5, new: not set -> [1])" in start(app, "lr=0.1", DATA="/a")
 
 
+@pytest.mark.slow
 def test_excluded_key_covers_what_refers_to_it(app: Path) -> None:
     (app / "config.yaml").write_text(CONFIG + "train: '${oc.decode:${data.path}}'\n")
     exclude = "trainctl.identity.exclude=[data.path]"
@@ -131,6 +136,7 @@ def test_excluded_key_covers_what_refers_to_it(app: Path) -> None:
     assert "Lr_0.1 differs (wd: 0.0 -> 0.5)\n" in start(app, "lr=0.1", exclude, DATA="/b")
 
 
+@pytest.mark.slow
 def test_secret_of_the_environment_is_neither_recorded_nor_said(app: Path) -> None:
     start(app, "lr=0.1", SECRET="hunter2-1")
     said = start(app, "lr=0.1", SECRET="hunter2-2")
@@ -139,6 +145,7 @@ def test_secret_of_the_environment_is_neither_recorded_nor_said(app: Path) -> No
     assert "hunter2" not in said + "".join((runs / name / "run.yaml").read_text() for name in ("Lr_0.1", "Lr_0.1.2"))
 
 
+@pytest.mark.slow
 def test_default_that_is_given_is_the_job_without_it(app: Path) -> None:
     start(app, "lr=0.1,0.2")
     said = start(app, "lr=0.1,0.2", "wd=0.0,0.5")

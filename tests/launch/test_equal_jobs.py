@@ -35,6 +35,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", ["fork", "spawn"])
 def test_equal_job_is_skipped_and_returns_what_the_first_returned(tmp_path: Path, start: str) -> None:
     (tmp_path / "returns.py").write_text(RETURNS)
@@ -49,6 +50,7 @@ def test_equal_job_is_skipped_and_returns_what_the_first_returned(tmp_path: Path
     assert "3 jobs: 2 done, 1 skipped" in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["task", "lambda cfg: task(cfg)"])  # with an empty config; without a name
 def test_job_without_an_identity_is_never_equal(tmp_path: Path, task: str) -> None:
     (tmp_path / "returns.py").write_text(RETURNS)
@@ -72,6 +74,7 @@ def test_equal_job_waits_for_the_first(app: Any, wait_until: Wait) -> None:
     assert "2 jobs: 1 done, 1 skipped" in output
 
 
+@pytest.mark.slow
 def test_equal_job_fails_as_the_first_has(app: Any) -> None:
     done = app.run("x=1,1", "mode=raise", "hydra.launcher.slots=1")
     assert done.returncode == 1
@@ -90,6 +93,7 @@ def test_equal_job_has_the_outcome_of_the_last_try(app: Any) -> None:
     assert "2 jobs: 1 done, 1 skipped" in done.stderr
 
 
+@pytest.mark.slow
 def test_run_again_means_once_each(app: Any) -> None:
     app.run("x=1,1")
     done = app.run("x=1,1", "hydra.launcher.rerun=all")
@@ -105,6 +109,7 @@ def test_sweeper_that_asks_again_gets_the_same_answer(app: Any) -> None:
     assert "SKIP  1/1 same as sweep/0: finished earlier" in done.stderr
 
 
+@pytest.mark.slow
 def test_equal_job_of_an_earlier_command_counts(app: Any) -> None:
     app.run("x=1,2")
     path = app.sweep / ".trainctl" / "jobs.jsonl"
@@ -127,6 +132,7 @@ def test_dry_run_shows_equal_jobs(app: Any) -> None:
     assert app.ran() == []
 
 
+@pytest.mark.slow
 def test_jobs_that_run_other_commands_are_not_equal(tmp_path: Path) -> None:
     commands = "commands: {one: 'echo one >> ran.txt', two: 'echo two >> ran.txt'}\n"
     (tmp_path / "params.yaml").write_text(

@@ -67,6 +67,7 @@ def leaving(app: Any) -> Any:
     return app
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", ["fork", "spawn"])
 def test_slot_is_free_before_the_result_is_written(leaving: Any, start: str) -> None:
     done = leaving.run("x=0,1", "mode=late", "hydra.launcher.slots=1", f"hydra.launcher.start={start}")

@@ -73,6 +73,7 @@ def run(project: Path, *arguments: str, **environment: str) -> subprocess.Comple
     )
 
 
+@pytest.mark.slow
 def test_each_failed_job_is_told_at_the_end_with_the_command_that_runs_it_again(project: Path) -> None:
     failed = run(project, "-m", "mode=ok,raise,kill", "lr=0.3", "+hydra.sweep.subdir=${hydra.job.num}")
     assert failed.returncode != 0  # `+` of a key that is there: Hydra's own refusal is as it was
@@ -119,6 +120,7 @@ def test_failed_sweep_on_a_terminal_ends_so_too(project: Path) -> None:
     ), plain
 
 
+@pytest.mark.slow
 def test_grids_end_in_the_same_way_and_their_jobs_run_again_alone(project: Path) -> None:
     (project / "conf" / "config.yaml").write_text(
         CONFIG.replace("[trainctl,", "[trainctl, {override hydra/sweeper: grids},") + GRIDS
@@ -137,6 +139,7 @@ def test_grids_end_in_the_same_way_and_their_jobs_run_again_alone(project: Path)
     assert "2 jobs: 2 skipped (" in both.stderr, both.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(find_spec("hydra_plugins.hydra_optuna_sweeper") is None, reason="hydra-optuna-sweeper is not there")
 def test_sweeper_that_raises_what_failed_shows_no_way_through_hydra(project: Path) -> None:
     search = [
@@ -172,6 +175,7 @@ def test_sweeper_can_catch_what_a_job_raised_by_its_class(error: Exception) -> N
     assert vars(caught.value).items() >= vars(error).items()
 
 
+@pytest.mark.slow
 def test_hydra_shows_all_where_that_is_asked_for(project: Path) -> None:
     failed = run(project, "-m", "mode=raise,ok", HYDRA_FULL_ERROR="1")
     assert failed.returncode == 1

@@ -47,6 +47,7 @@ def noted(app: Any, word: str) -> list[list[str]]:
     return [line.split()[1:] for line in app.ran() if line.startswith(word)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", ["fork", "spawn"])
 def test_each_job_sees_its_device_and_its_share_of_cores(gpu_app: Any, start: str) -> None:
     done = gpu_app.run("x=range(0,4)", f"hydra.launcher.start={start}", "hydra.launcher.min_free_mib=1000")
@@ -86,6 +87,7 @@ def test_memory_of_each_slot_is_shown_on_a_terminal(gpu_app: Any) -> None:
     assert any(picture.count("10.0/80 GiB") == 2 for picture in pictures)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", ["fork", "spawn"])
 def test_job_that_opens_no_gpu_does_not_delay_the_next(gpu_app: Any, start: str) -> None:
     done = gpu_app.run("x=range(0,3)", "hydra.launcher.slots=[0]", f"hydra.launcher.start={start}")
@@ -125,6 +127,7 @@ def seen(app: Any, *overrides: str, **environment: str) -> tuple[list[tuple[str 
     return [tuple(result[name] for name in VARIABLES) for result in results], done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_jobs_on_amd_gpus_see_their_own(seeing: Any) -> None:
     (seeing.path / "driver/amdsmi.py").write_text(amd_driver.LIBRARY)
     values, said = seen(seeing, ROCR_VISIBLE_DEVICES="3,1,")

@@ -35,6 +35,7 @@ if __name__ == "__main__":
 LAYERS = "class Layer:\n    version = {}\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", ["fork", "spawn"])
 def test_job_that_loads_changed_code_is_named(tmp_path: Path, start: str, wait_until: Callable[..., Any]) -> None:
     (tmp_path / "app.py").write_text(APP)
@@ -98,6 +99,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_change_of_a_module_that_a_running_job_has_loaded_is_not_in_that_job(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(CHANGING)
     (tmp_path / "layers.py").write_text("VERSION = 1")

@@ -59,6 +59,7 @@ def failed_sweep(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
     return app, done
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", FAILURES)
 def test_failed_job_says_why_it_failed(failed_sweep: Failed, mode: str) -> None:
     app, done = failed_sweep
@@ -85,11 +86,13 @@ def test_failed_job_shows_the_end_of_its_traceback(app: Any) -> None:
     assert "ValueError: it broke" in (app.sweep / "0" / "job.log").read_text()
 
 
+@pytest.mark.slow
 def test_sweep_ends_0_only_if_all_jobs_succeeded(app: Any) -> None:
     assert app.run("x=1,2").returncode == 0
     assert app.run("x=1,2", "mode=raise").returncode == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", STARTS)
 def test_job_returns_objects_of_the_users_script(app: Any, start: str) -> None:
     (app.path / "drive.py").write_text(DRIVER)
@@ -131,6 +134,7 @@ def test_job_that_starts_itself_again_runs_alone(app: Any) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_finished_job_is_skipped_and_answers_again(app: Any) -> None:
     assert app.run("x=1,2").returncode == 0
     again = app.run("x=1,2,3")
@@ -139,6 +143,7 @@ def test_finished_job_is_skipped_and_answers_again(app: Any) -> None:
     assert sorted(app.ran()) == ["end 1", "end 2", "end 3", "start 1", "start 2", "start 3"]
 
 
+@pytest.mark.slow
 def test_failed_job_runs_again_and_keeps_its_earlier_log(app: Any) -> None:
     app.run("x=1", "mode=kill")
     app.run("x=1", "mode=kill")
@@ -146,6 +151,7 @@ def test_failed_job_runs_again_and_keeps_its_earlier_log(app: Any) -> None:
     assert (app.sweep / "0" / "job.1.log").exists()
 
 
+@pytest.mark.slow
 def test_job_with_another_config_gets_another_dir(app: Any) -> None:
     app.run("x=1")
     app.run("x=2")

@@ -121,6 +121,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "program",
     [
@@ -142,6 +143,7 @@ def test_task_function_is_found_in_a_fresh_interpreter(folder: Path, program: tu
     assert [yaml.loads((folder / f"sweep/{job}/result.yaml").read_text())["value"] for job in (0, 1)] == [3, 6]
 
 
+@pytest.mark.slow
 def test_task_sees_in_a_fresh_interpreter_what_it_sees_in_a_forked_one(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -158,6 +160,7 @@ def test_task_sees_in_a_fresh_interpreter_what_it_sees_in_a_forked_one(
     assert seen["spawn"]["child"].startswith(str(folder / "elsewhere"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("imported", [True, False])
 def test_function_of_a_notebook_runs_in_jobs_without_being_asked_for_spawn(folder: Path, imported: bool) -> None:
     done = launch(folder, ("-c", NOTEBOOK.format(imported=imported)), "x=1,2", start="auto")
@@ -188,6 +191,7 @@ if __name__ == "__main__": run(task)()
     assert "hydra/core/utils.py" not in log
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("program", "file"),
     [(("closure.py",), "closure.py"), (("-m", "pack"), "pack/__main__.py"), (("by_path.py",), "elsewhere/odd.py")],

@@ -47,6 +47,7 @@ def test_retried_job_that_succeeds_is_done(app: Any) -> None:
     assert "1 jobs: 1 done" in done.stderr
 
 
+@pytest.mark.slow
 def test_job_that_runs_too_long_is_ended_with_all_its_children(app: Any) -> None:
     limits = ["hydra.launcher.timeout_min=0.1", "hydra.launcher.grace_s=0.2"]
     done = app.run("mode=family,stubborn,ok", "hydra.launcher.slots=2", *limits)
@@ -73,6 +74,7 @@ def test_fail_fast_lets_running_jobs_end(app: Any) -> None:
     assert "3 jobs: 1 done, 1 failed, 1 not finished" in output
 
 
+@pytest.mark.slow
 def test_rerun_says_which_jobs_run_again(app: Any) -> None:
     sweep = ["mode=raise,ok", "hydra.launcher.slots=1"]
     app.run(*sweep)

@@ -100,6 +100,7 @@ def test_run_keeps_its_state_and_its_files_while_its_next_attempt_waits(app: Any
     assert (run.path / "job.1.log").read_text() == before["job.log"]
 
 
+@pytest.mark.slow
 def test_launchers_that_share_a_sweep_take_no_job_from_each_other(app: Any, wait_until: Any) -> None:
     first = app.start("x=range(0,2)", "mode=wait", "hydra.launcher.slots=1")
     wait_until(lambda: ready(app) == ["1"], "the next job is ready")
@@ -138,6 +139,7 @@ def test_error_of_hydras_own_part_fails_the_job_and_no_other(app: Any) -> None:
     assert "no.Handler" in (app.sweep / "1" / "job.log").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(find_spec("threadpoolctl") is None, reason="threadpoolctl is not installed")
 @pytest.mark.parametrize("start", ["fork", "spawn"])
 def test_libraries_keep_to_the_share_of_the_slot_or_to_what_the_job_sets(app: Any, start: str) -> None:

@@ -103,6 +103,7 @@ def project(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_program_of_the_same_name_elsewhere_is_another_one(project: Path) -> None:
     program(project / "a" / "train.py")
     program(project / "b" / "train.py")
@@ -116,6 +117,7 @@ def test_program_of_the_same_name_elsewhere_is_another_one(project: Path) -> Non
         assert "1 skipped" in start(project.with_name("moved"), f"{name}/train.py", "-m", "lr=0.1")
 
 
+@pytest.mark.slow
 def test_functions_of_one_program_have_runs_of_their_own(project: Path) -> None:
     program(project / "train.py", TWO_FUNCTIONS)
     said = start(project, "train.py", "-m", "lr=0.1", "hydra.launcher.start=spawn")
@@ -125,6 +127,7 @@ def test_functions_of_one_program_have_runs_of_their_own(project: Path) -> None:
     assert start(project, "train.py", "-m", "lr=0.1").count("SKIP") == 2
 
 
+@pytest.mark.slow
 def test_environment_that_a_job_sets_tells_it_apart(project: Path) -> None:
     program(project / "train.py")
     name = "hydra.job.env_set.DATA"
@@ -138,6 +141,7 @@ def test_environment_that_a_job_sets_tells_it_apart(project: Path) -> None:
     assert "1 skipped" in start(project, "train.py", "-m", "lr=0.1", f"+{name}=z", excluded)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sweep_dir", ["multirun/${now:%Y}", "kept"])  # the same for all launchers of a year
 def test_function_without_a_name_is_never_taken_for_another(project: Path, sweep_dir: str) -> None:
     (project / "loop.py").write_text(LOOP)
@@ -150,6 +154,7 @@ def test_function_without_a_name_is_never_taken_for_another(project: Path, sweep
     assert len(list(project.glob("multirun/*/multirun.yaml"))) == (0 if sweep_dir == "kept" else 6)
 
 
+@pytest.mark.slow
 def test_sweep_that_does_not_resume_runs_what_it_is_given(project: Path) -> None:
     program(project / "train.py")
     start(project, "train.py", "-m", "lr=0.1")
@@ -160,6 +165,7 @@ def test_sweep_that_does_not_resume_runs_what_it_is_given(project: Path) -> None
     assert "SKIP  1/1 outputs/train/Lr_0.1: finished earlier" in start(project, "train.py", "-m", "lr=0.1")
 
 
+@pytest.mark.slow
 def test_retry_of_a_sweep_that_does_not_resume_goes_on_where_it_was(app: Any) -> None:
     app.run("x=1")
     (app.path / "ran.txt").write_text("")
@@ -168,6 +174,7 @@ def test_retry_of_a_sweep_that_does_not_resume_goes_on_where_it_was(app: Any) ->
     assert re.search(r"START 1/1 sweep/0\.2 on slot \w+, attempt 2", done.stderr)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("resume", "skipped"), [("auto", 0), ("true", 1), ("false", 0)])
 def test_sweep_dir_with_the_time_in_its_name_is_shared_on_request_only(
     project: Path, resume: str, skipped: int
@@ -187,6 +194,7 @@ def test_other_words_for_resume_are_refused(project: Path) -> None:
     assert "hydra.launcher.resume must be auto, true or false but got 'never'" in done.stderr
 
 
+@pytest.mark.slow
 def test_code_that_has_changed_is_said_of_a_skipped_job(project: Path) -> None:
     program(project / "train.py")
     git = ["git", "-c", "user.name=a", "-c", "user.email=a@b.example", "-c", "commit.gpgsign=false"]
@@ -200,6 +208,7 @@ def test_code_that_has_changed_is_said_of_a_skipped_job(project: Path) -> None:
     assert expected in start(project, "train.py", "-m", "lr=0.1")
 
 
+@pytest.mark.slow
 def test_skipped_job_returns_what_it_returned_or_says_that_it_cannot(project: Path) -> None:
     (project / "loop.py").write_text(RETURNS)
     (project / "plain.yaml").write_text("x: 0\n")
@@ -225,6 +234,7 @@ def test_rerun_by_hydra_1_4_is_a_further_attempt_in_the_same_directory(project: 
     assert "SKIP  1/1 outputs/train/Lr_0.1: finished earlier\n" in start(project, "train.py", "-m", "lr=0.1")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not PICKLES, reason="Hydra 1.4 repeats a run in its own directory")
 @pytest.mark.parametrize("flag", ["--experimental-rerun=", "--exp "])
 def test_rerun_by_hydra_leaves_the_run_that_it_repeats_as_it_is(project: Path, flag: str) -> None:
@@ -259,6 +269,7 @@ def earlier_run(project: Path) -> Path:
     return run
 
 
+@pytest.mark.slow
 def test_earlier_run_of_the_same_program_is_recognised_once(project: Path) -> None:
     program(project / "train.py")
     run = earlier_run(project)
@@ -295,6 +306,7 @@ def test_earlier_run_of_another_program_is_left_alone(project: Path) -> None:
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == files
 
 
+@pytest.mark.slow
 def test_commands_of_another_config_file_are_another_program(project: Path) -> None:
     for name in ("a", "b"):
         (project / name).mkdir()

@@ -123,6 +123,7 @@ PLAN = st.tuples(ENTRIES, st.sampled_from([False, False, False, True]))
 ACTION = st.tuples(st.integers(0, 2), st.sampled_from(["take"] * 6 + ["give"] * 3 + ["kill"]))
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(40))
 @given(plans=st.lists(PLAN, min_size=3, max_size=3), actions=st.lists(ACTION, min_size=8, max_size=25))
 def test_no_device_is_held_beyond_what_was_asked_across_launchers(

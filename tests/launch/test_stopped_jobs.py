@@ -54,6 +54,7 @@ def call(project: Path, *arguments: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_stopped_and_paused_jobs(project: Path) -> None:
     sweep = [sys.executable, "app.py", "-m", "x=1,2", "hydra.launcher.slots=2"]
     asked, killed = (RunDir.at(project / "outputs" / "app" / f"X_{x}") for x in (1, 2))
@@ -97,6 +98,7 @@ def test_stopped_and_paused_jobs(project: Path) -> None:
     assert "stopped" in KILLED, "what MLflow calls a run that a person has ended"
 
 
+@pytest.mark.slow
 def test_same_command_skips_what_was_stopped_with_a_value_and_resumes_the_other(project: Path) -> None:
     runs = [RunDir.at(project / "outputs" / "app" / f"X_{x}") for x in (1, 2)]
     sweep = [sys.executable, "app.py", "-m", "x=1,2", "hydra.launcher.slots=2"]

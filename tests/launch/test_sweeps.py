@@ -174,6 +174,7 @@ def test_hydras_record_may_have_another_name(program: Program) -> None:
     assert (program.path / "sweep" / "0" / "record" / "config.yaml").exists()
 
 
+@pytest.mark.slow
 def test_batches_number_their_jobs_on(program: Program) -> None:
     done = program.run("x=range(0,5)", "mode=where", "hydra.sweeper.max_batch_size=2")
     assert done.returncode == 0, done.stderr
@@ -183,6 +184,7 @@ def test_batches_number_their_jobs_on(program: Program) -> None:
     assert len(program.ran()) == 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", STARTS)
 def test_callbacks_of_the_user_hear_of_every_job(program: Program, start: str) -> None:
     heard = program.path / "heard.txt"
@@ -203,6 +205,7 @@ def test_callbacks_of_the_user_hear_of_every_job(program: Program, start: str) -
     assert heard.read_text().splitlines()[-1] == "multirun ends"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", STARTS)
 @pytest.mark.parametrize("base", [None, "1.3", *(["1.1"] if hydra.__version__.startswith("1.3.") else [])])
 def test_version_base_is_the_one_of_the_program(program: Program, base: str | None, start: str) -> None:
@@ -218,6 +221,7 @@ def test_version_base_is_the_one_of_the_program(program: Program, base: str | No
         assert value["output_dir"] == str(run)
 
 
+@pytest.mark.slow
 def test_different_jobs_never_share_a_dir(program: Program) -> None:
     readable = ["hydra.sweep.subdir=${trainctl_name:}", "x=1"]
     for sweep in ("+optim.lr=1,2", "+optim_lr=1,2", "+optimlr=1,2", "+act=relu,ReLU,RELU", "+text='a b','a/b',' '"):
@@ -245,6 +249,7 @@ def test_task_may_use_processes_and_pickle_its_classes(program: Program, start: 
 # -- sweepers that look at what jobs returned --------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", STARTS)
 def test_adaptive_sweeper_resumes_by_stored_return_values(program: Program, start: str) -> None:
     adaptive = ["hydra/sweeper=adaptive", f"hydra.launcher.start={start}"]
@@ -261,6 +266,7 @@ def test_adaptive_sweeper_resumes_by_stored_return_values(program: Program, star
     assert fresh.stdout.splitlines()[-1] == longer.stdout.splitlines()[-1]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(find_spec("hydra_plugins.hydra_optuna_sweeper") is None, reason="hydra-optuna-sweeper is not there")
 def test_optuna_sweep_resumes_by_stored_return_values(program: Program) -> None:
     optuna = ["hydra/sweeper=optuna", "hydra.sweeper.sampler.seed=1", "hydra.sweeper.n_jobs=2", "x=interval(0,6)"]

@@ -80,6 +80,7 @@ def install(way: str, environment: Path, source: Path) -> None:
         shutil.rmtree(source)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["plain", "editable", "wheel"])
 def test_install_makes_hydra_list_all_launchers(way: str, environment: Path, source: Path, demo: Path) -> None:
     install(way, environment, source)

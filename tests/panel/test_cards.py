@@ -139,6 +139,7 @@ def test_gaps_are_marked_and_outliers_are_left_out(cards: Any) -> None:
     drawn(page, "loss", r"to [01]\.\d+$")
 
 
+@pytest.mark.slow
 @in_browser
 def test_drag_chooses_steps_on_all_cards_and_double_click_goes_home(cards: Any) -> None:
     page = cards
@@ -159,6 +160,7 @@ def test_drag_chooses_steps_on_all_cards_and_double_click_goes_home(cards: Any) 
     expect(page).not_to_have_url(re.compile("steps="))
 
 
+@pytest.mark.slow
 @in_browser
 def test_smoothing_and_log_axes_are_in_the_link(cards: Any) -> None:
     page = cards
@@ -173,6 +175,7 @@ def test_smoothing_and_log_axes_are_in_the_link(cards: Any) -> None:
     expect(button(page, "log of value lr")).to_have_attribute("aria-pressed", "false")
 
 
+@pytest.mark.slow
 @in_browser
 def test_cards_follow_a_run_and_show_what_is_ahead_of_its_step(page: Any, url: str, training: Training) -> None:
     open_run(page, url, NAME)
@@ -289,6 +292,7 @@ def test_usage_is_known_of_runs_of_this_machine_with_the_memory_of_their_slot(ru
         assert Usage().figures(dataclasses.replace(here, **other), (1.0, 2.0)) == []
 
 
+@pytest.mark.slow
 @in_browser
 def test_keys_named_as_what_every_object_has_are_keys_like_others(page: Any, url: str, training: Training) -> None:
     make_run(training.run.path.parent, "odd keys", ["norm=new"], constructor=1.5, toString=2.5)

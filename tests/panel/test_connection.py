@@ -187,6 +187,7 @@ def expect_back(page: Any, *, loaded: bool) -> None:
     wait_for(lambda: page.evaluate(CAN_BE_USED), "a page that can be used")
 
 
+@pytest.mark.slow
 def test_page_that_is_open_keeps_its_server_and_shows_the_end(tmp_path: Path) -> None:
     training = Training.start(tmp_path / "root", NAME, tmp_path / "seen.json")
     handle = process.ensure(tmp_path / "root", PanelSettings(keep_min=0))
@@ -216,6 +217,7 @@ def pid_of(served: PanelHandle) -> int:
     return record.pid
 
 
+@pytest.mark.slow
 def test_page_says_that_its_server_was_killed_and_loads_anew_with_the_next(
     page: Any, served: PanelHandle, record_property: Any
 ) -> None:
@@ -226,6 +228,7 @@ def test_page_says_that_its_server_was_killed_and_loads_anew_with_the_next(
     expect_back(page, loaded=True)
 
 
+@pytest.mark.slow
 def test_page_of_a_stopped_server_is_switched_off_until_it_goes_on_and_keeps_what_it_shows(
     page: Any, served: PanelHandle, record_property: Any
 ) -> None:
@@ -236,6 +239,7 @@ def test_page_of_a_stopped_server_is_switched_off_until_it_goes_on_and_keeps_wha
     expect_back(page, loaded=False)
 
 
+@pytest.mark.slow
 def test_page_that_is_cut_off_comes_back_with_the_connection(page: Any, line: Line, record_property: Any) -> None:
     since = time.time()
     line.cut()
@@ -244,6 +248,7 @@ def test_page_that_is_cut_off_comes_back_with_the_connection(page: Any, line: Li
     expect_back(page, loaded=True)
 
 
+@pytest.mark.slow
 def test_page_whose_connection_swallows_everything_is_switched_off(page: Any, line: Line, record_property: Any) -> None:
     since = time.time()
     line.swallow()
@@ -252,6 +257,7 @@ def test_page_whose_connection_swallows_everything_is_switched_off(page: Any, li
     expect_back(page, loaded=False)
 
 
+@pytest.mark.slow
 def test_page_whose_connection_is_half_open_makes_a_new_one(page: Any, line: Line, record_property: Any) -> None:
     since = time.time()
     line.forget()
@@ -290,6 +296,7 @@ def address(page: Any) -> str:
     return str(page.evaluate("location.href"))
 
 
+@pytest.mark.slow
 def test_page_comes_back_as_it_was_left_and_says_what_was_not_answered(opened_run: tuple[Any, PanelHandle]) -> None:
     page, handle = opened_run
     is_dark = "document.documentElement.hasAttribute('data-dark')"
@@ -330,6 +337,7 @@ def test_page_comes_back_as_it_was_left_and_says_what_was_not_answered(opened_ru
     wait_for(lambda: page.evaluate(SCROLLED) == 170, "the place where the page was left")
 
 
+@pytest.mark.slow
 def test_theme_and_history_are_the_pages_own(opened_run: tuple[Any, PanelHandle]) -> None:
     page, handle = opened_run
     page.get_by_role("button", name="Toggle theme").click()

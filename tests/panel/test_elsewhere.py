@@ -125,6 +125,7 @@ def apply(page: Any, training: Training, value: int) -> None:
     wait_for(lambda: training.sees(warmup=value), "the value in the training process")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", PATHS)
 def test_link_below_a_path_of_a_proxy_opens_the_page_with_all_that_it_loads(url: str, proxy: int, path: str) -> None:
     parts = urlsplit(url)

@@ -83,6 +83,7 @@ def test_ensure_returns_at_once_and_loads_no_panel(tmp_path: Path) -> None:
         user.communicate()
 
 
+@pytest.mark.slow
 def test_url_answers_without_waiting_for_the_server_first(tmp_path: Path, ensure: Ensure) -> None:
     handle = ensure(tmp_path)
     assert handle is not None
@@ -143,6 +144,7 @@ def test_users_that_come_at_once_start_one_server(tmp_path: Path) -> None:
             user.communicate()
 
 
+@pytest.mark.slow
 def test_server_ends_when_its_only_user_is_killed(tmp_path: Path) -> None:
     command = [sys.executable, "-c", USER, str(tmp_path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as user:
@@ -155,6 +157,7 @@ def test_server_ends_when_its_only_user_is_killed(tmp_path: Path) -> None:
     assert not PanelDir(tmp_path).record.exists()
 
 
+@pytest.mark.slow
 def test_kept_server_outlives_its_users_until_its_directory_is_gone(tmp_path: Path, ensure: Ensure) -> None:
     root = tmp_path / "root"
     first = ensure(root)
@@ -212,6 +215,7 @@ def test_server_without_panel_is_told_in_one_warning(
     assert [str(handle.log) in record.getMessage() for record in caplog.records] == [True]
 
 
+@pytest.mark.slow
 def test_forked_child_does_not_count_as_user(tmp_path: Path, ensure: Ensure) -> None:
     handle = ensure(tmp_path)
     assert handle is not None

@@ -60,6 +60,7 @@ def edits_of(training: Training) -> list[Any]:
     return [edit.values for edit in changelog.loads(training.run.changelog.read_text()).edits]
 
 
+@pytest.mark.slow
 def test_page_of_2000_keys_costs_what_a_small_one_does(
     page: Any, url: str, training: Training, large: Training
 ) -> None:
@@ -83,6 +84,7 @@ def test_page_of_2000_keys_costs_what_a_small_one_does(
     assert page.locator("[role=treegrid]").locator("input, select, textarea").count() == 0  # a widget only for an edit
 
 
+@pytest.mark.slow
 def test_row_out_of_sight_is_drawn_when_it_comes_into_sight_and_keeps_its_edit(form: Any, large: Training) -> None:
     page = form
     edit(page, "group_00.layers.layer_01.w", "7.25")
@@ -120,6 +122,7 @@ def test_filter_finds_keys_and_values_without_the_server(form: Any) -> None:
     expect(value(page, "sched.warmup")).to_be_visible()
 
 
+@pytest.mark.slow
 def test_locked_keys_are_one_click_away_and_groups_fold(form: Any) -> None:
     page = form
     expect(row_of_key(page, "model.width")).to_have_count(0)
@@ -140,6 +143,7 @@ def test_locked_keys_are_one_click_away_and_groups_fold(form: Any) -> None:
     expect(row_of_key(page, "model.width")).to_have_count(0)
 
 
+@pytest.mark.slow
 def test_what_was_typed_survives_a_reload(form: Any) -> None:
     page = form
     edit(page, "sched.warmup", "4321")
@@ -155,6 +159,7 @@ def test_what_was_typed_survives_a_reload(form: Any) -> None:
     expect(page.get_by_text("No pending edits")).to_be_visible()
 
 
+@pytest.mark.slow
 def test_widget_is_there_only_while_its_key_is_edited(form: Any) -> None:
     page = form
     widget = edit(page, "sched.warmup")

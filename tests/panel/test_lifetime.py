@@ -69,6 +69,7 @@ def share_of_a_core(pid: int, within_s: float = 6.0) -> float:
     return float(after.user + after.system - before.user - before.system) / (time.monotonic() - begun)
 
 
+@pytest.mark.slow
 def test_server_outlives_a_killed_user_for_the_minutes_it_was_asked_for(tmp_path: Path, wait_until: WaitUntil) -> None:
     user, record = user_of(tmp_path, 0.1)
     killed = kill(user)
@@ -78,6 +79,7 @@ def test_server_outlives_a_killed_user_for_the_minutes_it_was_asked_for(tmp_path
     assert not (tmp_path / ".trainctl" / "panel.json").exists()
 
 
+@pytest.mark.slow
 def test_page_that_is_loaded_keeps_its_server_for_a_while_more(tmp_path: Path, wait_until: WaitUntil) -> None:
     user, record = user_of(tmp_path, 0.0)
     with build_opener(HTTPCookieProcessor()).open(record.url, timeout=PATIENCE_S) as page:
@@ -99,6 +101,7 @@ def test_longest_time_that_a_user_asked_for_counts(tmp_path: Path) -> None:
     assert handle.find(tmp_path) == record
 
 
+@pytest.mark.slow
 def test_kept_server_costs_next_to_nothing(tmp_path: Path, wait_until: WaitUntil) -> None:
     user, record = user_of(tmp_path, 5.0)
     kill(user)
@@ -117,6 +120,7 @@ def left(task: Task) -> Iterator[tuple[Task, str, ServerRecord]]:
         os.kill(record.pid, signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_run_leaves_its_page_and_keeps_nobody_waiting(
     left: tuple[Task, str, ServerRecord], wait_until: WaitUntil
 ) -> None:
@@ -136,6 +140,7 @@ def test_run_leaves_its_page_and_keeps_nobody_waiting(
     assert handle.find(task.path / "outputs" / "app") == record
 
 
+@pytest.mark.slow
 def test_run_that_asks_for_another_server_gets_it(left: tuple[Task, str, ServerRecord], wait_until: WaitUntil) -> None:
     task, _, record = left
     again = task.run(ON, "trainctl.panel.keep_min=0", TRAINCTL_USERNAME="me", TRAINCTL_PASSWORD="a good one")

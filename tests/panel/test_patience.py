@@ -49,6 +49,7 @@ def asked(url: str, patience: Patience) -> bool:
     return answers(url, patience, threading.Event())
 
 
+@pytest.mark.slow
 def test_server_that_works_for_longer_than_the_patience_with_an_idle_one_is_waited_for() -> None:
     with server("work", "12") as (url, pid):
         began = time.monotonic()
@@ -56,16 +57,19 @@ def test_server_that_works_for_longer_than_the_patience_with_an_idle_one_is_wait
         assert time.monotonic() - began > 8
 
 
+@pytest.mark.slow
 def test_server_that_works_is_waited_for_by_tls_too(certificate: tuple[Path, Path]) -> None:
     with server("work", "12", *map(str, certificate)) as (url, pid):
         assert asked(url, Patience(pid, idle_s=4))
 
 
+@pytest.mark.slow
 def test_server_that_works_without_end_hangs() -> None:
     with server("work", "10000") as (url, pid):
         assert not asked(url, Patience(pid, idle_s=2, busy_s=6))
 
 
+@pytest.mark.slow
 def test_server_whose_loop_waits_for_ever_hangs_whatever_its_other_threads_do() -> None:
     with server("wait") as (url, pid):
         began = time.monotonic()
@@ -73,6 +77,7 @@ def test_server_whose_loop_waits_for_ever_hangs_whatever_its_other_threads_do() 
         assert time.monotonic() - began < 60
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["work", "wait"])
 def test_server_that_is_stopped_hangs(what: str) -> None:
     with server(what, "10000") as (url, pid):

@@ -115,6 +115,7 @@ def test_edit_beyond_max_change_is_refused_unless_it_is_forced(page: Any, run: R
     expect(page.get_by_label("force")).not_to_be_checked()
 
 
+@pytest.mark.slow
 def test_what_waits_is_cancelled_and_an_edit_undone_where_it_stands(page: Any, run: RunDir) -> None:
     file_request(run, {"batch": "16"}, via="cli")
     late = file_request(run, {"lr": "0.3"}, via="cli", at=FAR)
@@ -141,6 +142,7 @@ def test_what_waits_is_cancelled_and_an_edit_undone_where_it_stands(page: Any, r
     assert loads(run.changelog.read_text()).edits[-1].values == {"lr": before}
 
 
+@pytest.mark.slow
 def test_keys_filter_apply_and_discard(page: Any) -> None:
     page.reload()  # other tests leave the focus in some field
     settle(page)
@@ -157,6 +159,7 @@ def test_keys_filter_apply_and_discard(page: Any) -> None:
     expect(page.get_by_text("No pending edits")).to_be_visible()
 
 
+@pytest.mark.slow
 def test_form_of_a_replay_is_read_only_from_the_start(page: Any, run: RunDir, served: str) -> None:
     source = run.path.parent / "source"
     with trained(source):
@@ -201,6 +204,7 @@ def test_actions_stand_beside_the_facts(page: Any) -> None:
     assert pause["x"] > 700
 
 
+@pytest.mark.slow
 def test_labels_stand_beside_their_fields_and_on_one_line_with_them(page: Any) -> None:
     page.wait_for_function(f"({LAID_OUT})()[0] >= 4")  # a test before this one may have loaded the page anew
     page.wait_for_function(f"({LAID_OUT})()[1].length === 0")

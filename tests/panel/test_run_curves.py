@@ -82,6 +82,7 @@ def test_first_screen_has_a_card_for_each_metric_with_the_lines_of_all_runs(card
     expect(page.get_by_role("group", name="colours")).to_contain_text("0.001")
 
 
+@pytest.mark.slow
 @in_browser
 def test_lines_grow_while_a_run_trains_and_only_what_is_new_is_sent(cards: Any, training: Training) -> None:
     page = cards
@@ -92,6 +93,7 @@ def test_lines_grow_while_a_run_trains_and_only_what_is_new_is_sent(cards: Any, 
     wait_for(lambda: card(page, "loss").get_by_role("img").evaluate(read) > first + 200, "a longer line")
 
 
+@pytest.mark.slow
 @in_browser
 def test_pointer_names_a_run_lights_it_in_all_cards_and_a_click_opens_it(cards: Any) -> None:
     page = cards
@@ -136,6 +138,7 @@ def test_drag_zooms_all_cards_and_a_double_click_shows_all_again(cards: Any) -> 
     assert "run/" not in page.url
 
 
+@pytest.mark.slow
 @in_browser
 def test_smoothing_and_logarithms_survive_a_reload(cards: Any) -> None:
     page = cards

@@ -294,6 +294,7 @@ def cells(page: Any, column: str) -> Any:
     return page.locator(f'.row [data-column="{column}"]')
 
 
+@pytest.mark.slow
 @in_browser
 def test_table_counts_sorts_filters_and_gathers(table: Any) -> None:
     page = table
@@ -342,6 +343,7 @@ def test_edited_values_stand_in_the_cells_of_their_keys(table: Any) -> None:
     expect(row_of(table, "hostile").locator('[data-column="norm"]')).to_have_text(BAD)
 
 
+@pytest.mark.slow
 @in_browser
 def test_shift_chooses_a_range_which_is_marked_in_the_link(table: Any) -> None:
     page = table
@@ -362,6 +364,7 @@ def test_shift_chooses_a_range_which_is_marked_in_the_link(table: Any) -> None:
     expect(page.get_by_text("12 chosen")).to_be_hidden()
 
 
+@pytest.mark.slow
 @in_browser
 def test_columns_are_moved_widened_hidden_and_remembered(table: Any) -> None:
     page = table

@@ -79,6 +79,7 @@ def pages(url: str) -> list[tuple[str, str]]:
     return [("overview", url), *((each, base + each) for each in more), *runs, *tabs]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(20 * PATIENCE_S)
 def test_script_in_any_file_is_only_text_on_every_page(browser: Any, hostile_url: str) -> None:
     context = browser.new_context(viewport={"width": 1400, "height": 900})
@@ -110,6 +111,7 @@ def test_script_in_any_file_is_only_text_on_every_page(browser: Any, hostile_url
     context.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("route", ["", *(f"run/{name}" for name in STATES), "compare?a=state&b=failed"])
 def test_page_as_it_is_sent_holds_nothing_of_a_run(hostile_url: str, route: str) -> None:
     base, _, query = hostile_url.partition("?")

@@ -68,6 +68,7 @@ def training(tmp_path: Path) -> Iterator[tuple[Path, subprocess.Popen[str]]]:
             running.kill()
 
 
+@pytest.mark.slow
 def test_hung_server_is_replaced_once_while_training_goes_on(training: tuple[Path, subprocess.Popen[str]]) -> None:
     root, running = training
     run = RunDir.at(root / "run")
@@ -97,6 +98,7 @@ def test_hung_server_is_replaced_once_while_training_goes_on(training: tuple[Pat
     assert state_of(run) == "done"
 
 
+@pytest.mark.slow
 def test_killed_server_of_a_run_comes_back_at_its_address(task: Task) -> None:
     with task.waiting("trainctl.panel.enabled=true"):
         root = task.only_run().path.parent
@@ -108,6 +110,7 @@ def test_killed_server_of_a_run_comes_back_at_its_address(task: Task) -> None:
         assert status_of(task.only_run()).state == "running"
 
 
+@pytest.mark.slow
 def test_killed_server_of_a_sweep_comes_back_and_jobs_are_forked_all_the_same(task: Task) -> None:
     command = [sys.executable, "app.py", "-m", "mode=wait", "lr=0.1,0.2", "trainctl.panel.enabled=true"]
     command.append("hydra.launcher.slots=2")

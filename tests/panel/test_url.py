@@ -33,6 +33,7 @@ def make_run(path: Path) -> RunDir:
     return run
 
 
+@pytest.mark.slow
 def test_page_of_a_run_is_that_of_the_closest_server_above_it(tmp_path: Path) -> None:
     root = tmp_path / "outer" / "root"
     run = make_run(root / "run")

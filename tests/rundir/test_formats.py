@@ -71,6 +71,7 @@ def test_run_dir_of_each_version_is_listed_loaded_and_compared(
     assert compare(run, run).difference is None
 
 
+@pytest.mark.slow
 def test_whole_run_with_its_settings_in_its_config_goes_on_and_is_replayed(tmp_path: Path) -> None:
     (tmp_path / "train.py").write_text(TRAIN)
     (tmp_path / "config.yaml").write_text(CONFIG)

@@ -41,6 +41,7 @@ def test_metrics_are_written_by_step_as_plain_values(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_loop_that_logs_faster_than_lines_are_written_is_written_meanwhile_and_loses_none(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"

@@ -59,6 +59,7 @@ def test_run_without_locks_is_refused_in_one_sentence(task: Task, number: str, o
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_sweep_with_its_locks_elsewhere_runs_and_resumes(task: Task, tmp_path: Path) -> None:
     command = ["-m", "lr=1,2", f"trainctl.locks={tmp_path}/locks", "trainctl.panel.enabled=true"]
     done = task.run(*command)
@@ -70,6 +71,7 @@ def test_sweep_with_its_locks_elsewhere_runs_and_resumes(task: Task, tmp_path: P
     assert "2 jobs: 2 skipped" in task.run(*command).stderr
 
 
+@pytest.mark.slow
 def test_run_with_its_lock_elsewhere_is_seen_stopped_and_resumed(task: Task, tmp_path: Path) -> None:
     setting = f"trainctl.locks={tmp_path}/locks"
     with task.waiting("hydra.run.dir=one", setting) as running:

@@ -92,6 +92,7 @@ def test_what_an_earlier_attempt_left_tells_no_speed(run: RunDir) -> None:
     lock.release()
 
 
+@pytest.mark.slow
 def test_all_displays_show_one_number(open_live: OpenLive, run: RunDir) -> None:
     """`trainctl ls` and the page take the summary, the terminal's live display its glance."""
     session = open_live(n=1)
@@ -112,6 +113,7 @@ def test_all_displays_show_one_number(open_live: OpenLive, run: RunDir) -> None:
     assert found.eta_s == pytest.approx((41 - found.step) / found.rate, abs=1.1 / found.rate)
 
 
+@pytest.mark.slow
 def test_rate_counts_no_step_that_a_resume_or_a_rollback_passed_over(open_live: OpenLive, run: RunDir) -> None:
     session = open_live(n=1)
     for origin in (100_000, 500):

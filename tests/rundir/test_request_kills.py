@@ -61,6 +61,7 @@ def assert_in_effect_as_recorded(path: Path, changelog: Changelog) -> None:
         assert a == b  # a request that sets both is atomic
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_requests_of_three_writers_end_in_one_answer_each_and_in_the_record_as_they_took_effect(
     tmp_path: Path, started: list[subprocess.Popen[bytes]]

@@ -17,6 +17,7 @@ from trainctl.rundir.trust import FORMAT, check_format
 CLI = [sys.executable, "-m", "trainctl"]
 
 
+@pytest.mark.slow
 def test_run_of_a_later_format_is_neither_replayed_nor_loaded(run_demo: Callable[..., Any], tmp_path: Path) -> None:
     run_demo("task.steps=3", "hydra.run.dir=run")
     record = tmp_path / "run" / "run.yaml"

@@ -78,6 +78,7 @@ def test_name_of_a_run_leads_nowhere_else(root: Path, name: str) -> None:
     assert watcher.view("mine") is not None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("argument", ["a", "b", "runs", "metric", "tab", "filter", "file", "state", "group"])
 def test_arguments_of_a_page_show_nothing_of_elsewhere(client: Client, argument: str) -> None:
     (client.root.parent / f"{argument}-secret").write_text(OUTSIDE)

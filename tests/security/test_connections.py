@@ -104,6 +104,7 @@ def has_ended(pid: int) -> bool:
         return True
 
 
+@pytest.mark.slow
 def test_half_requests_keep_nobody_from_the_page(handle: process.PanelHandle, tmp_path: Path) -> None:
     port, place = urlsplit(handle.url).port, PanelDir(tmp_path / "root")
     assert port is not None
@@ -126,6 +127,7 @@ def test_half_requests_keep_nobody_from_the_page(handle: process.PanelHandle, tm
     assert answered(handle.url) < PATIENCE_S
 
 
+@pytest.mark.slow
 def test_server_under_attack_ends_with_its_sweep(tmp_path: Path) -> None:
     handle = process.ensure(tmp_path, PanelSettings(keep_min=0))
     assert handle is not None

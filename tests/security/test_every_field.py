@@ -89,6 +89,7 @@ def said_by(*words: str, cwd: Path, code: tuple[int, ...] = (0,)) -> str:
     return (done.stdout + done.stderr).decode()
 
 
+@pytest.mark.slow
 def test_no_command_writes_a_control_character_of_a_run(team: Path) -> None:
     run = str(team / "ansi-failed")
     commands = [["ls", str(team)], ["table", str(team)], ["table", "--by", "norm", str(team)]]
@@ -164,6 +165,7 @@ def secret(tmp_path: Path) -> RunDir:
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("has_changelog", [True, False])
 def test_no_secret_is_in_a_row_a_table_an_export_or_a_command(secret: RunDir, has_changelog: bool) -> None:
     root = secret.path.parent

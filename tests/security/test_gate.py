@@ -130,6 +130,7 @@ def test_gate_refuses_a_foreign_origin_even_with_cookie(client: Client, route: s
         assert client.status(route, {"Origin": origin, **cookie}, method="POST") == 403
 
 
+@pytest.mark.slow
 def test_gate_opens_with_token_or_cookie(client: Client) -> None:
     assert client.status("", client.bearer) == 200
     assert client.status("static/js/bokeh.min.js", client.bearer) == 200

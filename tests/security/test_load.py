@@ -66,6 +66,7 @@ async def edit_all(base: str, headers: dict[str, str], keys: str, duration_s: fl
     return [one for told in await asyncio.gather(*edits) for one in told]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     ("keys", "duration_s"),

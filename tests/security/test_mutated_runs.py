@@ -155,6 +155,7 @@ def readers(run: RunDir, whole: RunDir) -> dict[str, Callable[[], object]]:
     }
 
 
+@pytest.mark.slow
 @settings(
     max_examples=drawn.examples(25, 300),
     deadline=None,
@@ -191,6 +192,7 @@ def test_changed_at_random_it_hides_no_run_beside_it_and_every_reader_answers(
     shutil.rmtree(root)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fault", ["fifo", "nowhere", "huge", *(pytest.param(name, marks=pytest.mark.long) for name in ("zero", "folder"))]
 )

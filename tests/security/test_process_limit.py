@@ -82,6 +82,7 @@ def states(place: Path) -> list[str | None]:
     return sorted(None if each is None else each.state for each in found)
 
 
+@pytest.mark.slow
 def test_sweep_without_a_process_for_its_jobs_says_that_fork_failed(place: Path) -> None:
     user = USER if os.geteuid() == 0 else 0
     code, said = run(place, 1, *SWEEP, user=user)
@@ -90,6 +91,7 @@ def test_sweep_without_a_process_for_its_jobs_says_that_fork_failed(place: Path)
     assert states(place) == []
 
 
+@pytest.mark.slow
 @as_root
 def test_jobs_without_a_process_fail_with_the_reason_and_are_run_again(place: Path) -> None:
     code, said = run(place, 2, *SWEEP)  # for the launcher, and for the process that starts jobs
@@ -104,6 +106,7 @@ def test_jobs_without_a_process_fail_with_the_reason_and_are_run_again(place: Pa
     assert (code, states(place)) == (0, ["done"] * 3)
 
 
+@pytest.mark.slow
 @as_root
 def test_fewer_jobs_run_at_once_where_there_are_processes_for_some(place: Path) -> None:
     code, said = run(place, 3, *SWEEP)
@@ -113,6 +116,7 @@ def test_fewer_jobs_run_at_once_where_there_are_processes_for_some(place: Path) 
     assert states(place) == ["done"] * 3
 
 
+@pytest.mark.slow
 @as_root
 @pytest.mark.parametrize("words", [SWEEP, ("hydra.run.dir=sweep/one",)])
 def test_run_without_the_thread_of_its_session_has_failed(place: Path, words: tuple[str, ...]) -> None:

@@ -258,6 +258,7 @@ def run(tmp_path: Path) -> Iterator[RunDir]:
             training.kill()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_page_behind_a_proxy_knows_who_edits_and_keeps_forgers_out(
     run: RunDir, start: Start, monkeypatch: pytest.MonkeyPatch

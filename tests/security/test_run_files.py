@@ -87,6 +87,7 @@ def open_dir() -> Iterator[Path]:
     shutil.rmtree(path)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(PATIENCE_S + 60)
 def test_every_command_shows_the_good_runs_and_says_what_is_wrong_with_the_broken(tmp_path: Path) -> None:
     broken = make_broken_runs(tmp_path)
@@ -220,6 +221,7 @@ def test_a_directory_with_any_file_of_a_run_is_one(tmp_path: Path) -> None:
     assert find_runs(tmp_path / "plain") == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "last"),
     [((), 199), (("--by", "lr"), 199), (("--format", "csv"), 1999), (("--metric", "result.k59999"), 59_999)],

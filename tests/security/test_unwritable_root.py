@@ -63,6 +63,7 @@ async def shown(url: str) -> str:
     return session.text()
 
 
+@pytest.mark.slow
 def test_page_of_a_directory_that_may_not_be_written_only_shows(root: Path) -> None:
     handle = process.ensure(root, PanelSettings(keep_min=0))
     assert handle is not None

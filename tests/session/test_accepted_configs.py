@@ -221,6 +221,7 @@ def start(app: Path, *arguments: str, code: int = 0, program: Sequence[str] = ("
     return done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("resolvers", [False], indirect=True)
 @pytest.mark.parametrize("how", ["before", "after"])
 def test_what_the_program_sets_is_no_drift_in_a_replay_or_after_a_kill(app: Path, how: str) -> None:
@@ -238,6 +239,7 @@ def test_what_the_program_sets_is_no_drift_in_a_replay_or_after_a_kill(app: Path
     assert "identical: 3 metric records, return value 10.0" in verified
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("resolvers", [False], indirect=True)
 def test_program_that_sets_something_else_before_live_is_named(app: Path) -> None:
     start(app, "hydra.run.dir=o")
@@ -248,6 +250,7 @@ def test_program_that_sets_something_else_before_live_is_named(app: Path) -> Non
     assert "model" not in said.partition("differs")[2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("resolvers", [False], indirect=True)
 def test_missing_values_stop_a_program_where_it_reads_one_and_a_sweep_warns_once_before(app: Path) -> None:
     said = start(app, "how=never", "hydra.run.dir=o", code=1)

@@ -9,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pytest
 from drawn import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -97,6 +98,7 @@ def train(session: Live, until: int) -> list[str]:
     return seen
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(25))
 @given(st.lists(DOCUMENTS, min_size=3, max_size=12))
 def test_whatever_is_asked_is_answered_once_and_what_was_applied_can_be_replayed(documents: list[bytes]) -> None:

@@ -13,6 +13,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Optional, Union
 
+import pytest
 from drawn import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -240,6 +241,7 @@ def seen(config: DictConfig) -> str:
     return repr(OmegaConf.to_container(config.c, resolve=False))
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(200, 5_000), suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 @given(cases())
 def test_whatever_is_asked_training_goes_on_and_the_record_is_what_was_applied(

@@ -89,6 +89,7 @@ def test_run_that_said_done_is_done_however_its_process_ends(program: Path, how:
     assert len(rows) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rerun", ["failed", "all"])
 def test_job_that_said_done_is_done_and_skipped_at_the_next_time(program: Path, rerun: str) -> None:
     sweep = ["-m", f"how={','.join(ENDINGS)}", "hydra.sweep.dir=sweep", f"hydra.launcher.rerun={rerun}"]
@@ -100,6 +101,7 @@ def test_job_that_said_done_is_done_and_skipped_at_the_next_time(program: Path, 
     assert launch(program, *sweep[:-1]).stderr.count("SKIP") == len(ENDINGS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", ["fork", "spawn"])
 def test_sweep_gets_the_value_of_a_job_whose_process_ended_itself(program: Path, start: str) -> None:
     wrapper = program.with_name("wrapper.py")
@@ -126,6 +128,7 @@ def test_job_that_ends_its_process_without_done_fails_and_says_what_to_do(progra
     assert recorded(program.parent / "sweep/run") == ("failed", None, sentence)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("how", "code", "state", "reason"),
     [

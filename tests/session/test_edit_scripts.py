@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 from drawn import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -134,6 +135,7 @@ def assert_recorded(run: RunDir, seen: dict[int, str]) -> None:
     assert loads(again.changelog.read_bytes()).edits == changelog.edits
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(25))
 @given(LEGS, st.sampled_from(["refuse", "follow", "fork"]), LEGS)
 def test_record_of_any_script_is_what_was_in_effect_and_its_replay_too(

@@ -94,6 +94,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_lightning_trains_outside_any_app(tmp_path: Path) -> None:
     pytest.importorskip("lightning")
     (tmp_path / "task.py").write_text(LIGHTNING)

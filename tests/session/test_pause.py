@@ -149,6 +149,7 @@ def test_ctrl_c_ends_a_paused_run(paused: tuple[RunDir, subprocess.Popen[str]]) 
     assert status.state == "interrupted"
 
 
+@pytest.mark.slow
 def test_sigterm_ends_a_paused_run(paused: tuple[RunDir, subprocess.Popen[str]]) -> None:
     run, process = paused
     process.terminate()

@@ -90,6 +90,7 @@ else:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [["plain"], ["hydra.run.dir=run"]])
 def test_whatever_is_printed_stands_above_the_bar_and_never_beside_it(tmp_path: Path, arguments: list[str]) -> None:
     (tmp_path / "train.py").write_text(LOUD)

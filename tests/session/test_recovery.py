@@ -127,6 +127,7 @@ class Writers:
             self.filed.append(file_request(self._run, {"x": value}, via="test"))
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_every_request_ends_in_exactly_one_answer_however_the_run_is_killed(
     run: RunDir, start_toy: Callable[..., Any]

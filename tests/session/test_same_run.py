@@ -82,6 +82,7 @@ def train(
         return line.strip(), metrics, loads(run.changelog.read_text()).edits
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("seed", range(1, 1 + SCRIPTS))
 def test_live_run_is_its_replay_is_both_killed_and_resumed(tmp_path: Path, start_toy: StartToy, seed: int) -> None:

@@ -143,6 +143,7 @@ CASES: list[tuple[str, str, Any]] = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("key", "value", "expected"), CASES, ids=[f"{key}={value}" for key, value, _ in CASES])
 def test_any_place_is_edited_recorded_undone_and_replayed(
     session: Live, ask: Ask, run: RunDir, end_run: EndRun, key: str, value: str, expected: Any

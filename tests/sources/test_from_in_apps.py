@@ -54,6 +54,7 @@ def python(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     return run
 
 
+@pytest.mark.slow
 def test_run_keeps_what_it_loaded_and_goes_on_and_is_replayed_without_its_source(
     python: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:
@@ -86,6 +87,7 @@ def test_run_keeps_what_it_loaded_and_goes_on_and_is_replayed_without_its_source
     assert yaml.loads((tmp_path / "runs" / "four" / "run.yaml").read_text())["from"] == record["from"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", ["fork", "spawn"])
 def test_sources_are_an_axis_of_a_sweep_and_are_frozen_when_it_begins(app: App, wait_until: Any, start: str) -> None:
     for name, x in (("a", 1), ("b", 2)):
@@ -109,6 +111,7 @@ def test_sources_are_an_axis_of_a_sweep_and_are_frozen_when_it_begins(app: App, 
         assert app.yaml(f"{number}/result.yaml")["value"] == "new"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("launcher", ["basic", "joblib"])
 def test_other_launchers_sweep_over_sources_too(app: App, launcher: str) -> None:
     for number, name in enumerate(("a", "b")):
@@ -121,6 +124,7 @@ def test_other_launchers_sweep_over_sources_too(app: App, launcher: str) -> None
     assert sorted(app.ran()) == ["end 0", "end 1", "start 0", "start 1"]
 
 
+@pytest.mark.slow
 def test_comments_of_an_ini_file_are_told_where_its_keys_are(
     python: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:

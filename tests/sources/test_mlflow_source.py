@@ -57,6 +57,7 @@ def tracked(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("tracked")
 def test_params_are_texts_that_become_what_the_config_has(runs: list[str], made: Compose) -> None:
     config = made(f"+from=mlflow/{runs[0]}", "steps=3")

@@ -105,6 +105,7 @@ def test_server_that_nobody_answers_on_is_refused_in_one_sentence(
             read_source("wandb/ada/digits/1a2b")
 
 
+@pytest.mark.slow
 def test_server_that_never_answers_is_given_up(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     server.silence.clear()
     monkeypatch.setenv("TRAINCTL_FROM_TIMEOUT_S", "3")
@@ -139,6 +140,7 @@ def offline_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
+@pytest.mark.slow
 def test_config_of_an_offline_run(offline_run: Path, made: Compose) -> None:
     loaded = read_source(f"wandb_offline/{offline_run}")
     assert loaded == Loaded(

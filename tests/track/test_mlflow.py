@@ -81,6 +81,7 @@ def test_a_run_arrives_whole(client: Any, train: Any, edit: Any, finish: Any, ru
     assert artifact(client, run, "changelog.yaml", tmp_path)[edits[1][0]] == {"optim": {"lr": 0.01}}
 
 
+@pytest.mark.slow
 def test_a_server_killed_in_the_middle_costs_one_warning_and_is_caught_up(
     client: Any, mlflow_server: Any, train: Any, finish: Any, run: RunDir, monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -143,6 +144,7 @@ def test_a_dead_server_leaves_all_to_sync(
     assert series(client, run, "loss") == [(step, float(step)) for step in range(1, 6)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("asked", "sent"), [("auto", [(1, 0.25)]), (False, [(1, 0.25)]), (True, [(1, 0.25), (1, 0.5)])]
 )

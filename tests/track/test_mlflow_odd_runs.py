@@ -56,6 +56,7 @@ def series(client: Any, run: RunDir, name: str) -> list[tuple[int, float]]:
     return sorted((one.step, one.value) for one in history)
 
 
+@pytest.mark.slow
 def test_a_training_killed_at_any_moment_is_sent_once(client: Any, run: RunDir) -> None:
     def number_sent() -> int:
         try:

@@ -60,6 +60,7 @@ def problem(run: RunDir) -> str:
     return str(done.problem)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "store", ["sqlite:///{}/runs.db", "sqlite:///runs.db", "file://{}/mlruns", "{}/mlruns", "mlruns"]
 )
@@ -118,6 +119,7 @@ def test_place_that_a_run_dir_names_is_not_made_and_gets_no_credentials(
     assert database.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_run_whose_server_was_away_all_the_time_is_sent_there_by_sync(
     mlflow_server: Any, train: Any, finish: Any, run: RunDir, leave: Go, at_once: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -139,6 +141,7 @@ def test_run_whose_server_was_away_all_the_time_is_sent_there_by_sync(
     assert list(place.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_params_of_the_task_are_never_refused_because_of_ours(
     client: Any, train: Any, run: RunDir, finish: Any
 ) -> None:

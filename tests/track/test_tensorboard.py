@@ -66,6 +66,7 @@ def test_a_run_arrives_whole(train: Any, edit: Any, finish: Any, run: RunDir) ->
     assert "adam" in texts(run, "trainctl/changelog")[-1]
 
 
+@pytest.mark.slow
 def test_a_training_killed_at_any_moment_is_sent_once(run: RunDir) -> None:
     last = kill_and_finish(run, "tensorboard", lambda: len(read_scalars(run.path).get("loss", [])))
     (done,) = sync(run, ["tensorboard"])

@@ -96,6 +96,7 @@ def test_a_run_that_the_task_has_opened_is_used_and_not_ended(opened_by_task: An
     assert not (run.path / "wandb").exists()
 
 
+@pytest.mark.slow
 def test_a_training_killed_at_any_moment_is_sent_once(run: RunDir) -> None:
     last = kill_and_finish(run, "wandb", lambda: len(rows(run.path)), kills=2)
     (done,) = sync(run, ["wandb"])

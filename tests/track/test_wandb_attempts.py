@@ -20,6 +20,7 @@ from trainctl.track.sync import Synced
 pytestmark = pytest.mark.filterwarnings("ignore")  # the client's libraries warn of each other
 
 
+@pytest.mark.slow
 def test_a_training_killed_at_any_moment_arrives_once(
     online: WandbOnline, training: Start, run: RunDir, wait_until: Any, tmp_path: Path
 ) -> None:
@@ -57,6 +58,7 @@ def test_a_training_killed_at_any_moment_arrives_once(
     assert synced(run).sent == Sent()
 
 
+@pytest.mark.slow
 def test_a_killed_training_is_completed_by_sync(
     online: WandbOnline, training: Start, run: RunDir, wait_until: Any
 ) -> None:
@@ -85,6 +87,7 @@ def test_a_run_that_the_task_has_opened_is_used_and_ended_by_the_task(
     assert not (run.path / "wandb").exists()
 
 
+@pytest.mark.slow
 def test_a_run_that_a_script_has_left_open_gets_all_before_the_client_ends_it(
     online: WandbOnline, training: Start, run: RunDir
 ) -> None:
@@ -95,6 +98,7 @@ def test_a_run_that_a_script_has_left_open_gets_all_before_the_client_ends_it(
     assert (online.run.project, online.run.exit_codes, online.run.summary["trainctl/state"]) == ("mine", [0], "done")
 
 
+@pytest.mark.slow
 def test_a_killed_run_of_the_task_is_gone_on_with_by_sync(
     online: WandbOnline, training: Start, run: RunDir, wait_until: Any
 ) -> None:
@@ -109,6 +113,7 @@ def test_a_killed_run_of_the_task_is_gone_on_with_by_sync(
     assert synced(run) == Synced("wandb", Sent(), None, None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_held", [True, False])
 def test_a_run_that_the_server_has_lost_is_sent_all_again(
     online: WandbOnline, train: Any, finish: Any, run: RunDir, is_held: bool

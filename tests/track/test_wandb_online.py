@@ -50,6 +50,7 @@ def test_a_run_arrives_whole_and_a_sync_sends_nothing(
     assert online.requests == []
 
 
+@pytest.mark.slow
 def test_a_server_that_is_dead_all_along_costs_a_warning_and_is_sent_all_by_sync(
     online: WandbOnline, training: Start, run: RunDir
 ) -> None:
@@ -71,6 +72,7 @@ def test_a_server_that_is_dead_all_along_costs_a_warning_and_is_sent_all_by_sync
     assert online.run.summary["trainctl/state"] == "done"
 
 
+@pytest.mark.slow
 def test_a_program_that_ends_at_once_is_sent_whole_without_a_word(
     online: WandbOnline, training: Start, run: RunDir
 ) -> None:
@@ -80,6 +82,7 @@ def test_a_program_that_ends_at_once_is_sent_whole_without_a_word(
     assert (online.run.exit_codes, online.run.summary["trainctl/state"]) == ([0], "done")
 
 
+@pytest.mark.slow
 def test_a_server_that_dies_and_comes_back_is_caught_up(
     online: WandbOnline, train: Any, finish: Any, run: RunDir, wait_until: Any
 ) -> None:
@@ -105,6 +108,7 @@ def test_a_server_that_dies_and_comes_back_is_caught_up(
     assert (online.run.exit_codes, online.run.summary["trainctl/state"]) == ([0], "done")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("since", ["the start", "the middle"])
 def test_a_server_that_hangs_neither_slows_a_training_nor_keeps_it_from_ending(
     online: WandbOnline, training: Start, run: RunDir, wait_until: Any, since: str
@@ -126,6 +130,7 @@ def test_a_server_that_hangs_neither_slows_a_training_nor_keeps_it_from_ending(
     assert online.run.steps == logged(run) == dict.fromkeys(range(1, 1501), 1)
 
 
+@pytest.mark.slow
 def test_a_server_that_hangs_for_a_while_is_caught_up_by_the_training(
     online: WandbOnline, train: Any, finish: Any, run: RunDir, wait_until: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -143,6 +148,7 @@ def test_a_server_that_hangs_for_a_while_is_caught_up_by_the_training(
     assert online.run.steps == logged(run) == {1: 1, 2: 1}
 
 
+@pytest.mark.slow
 def test_a_sync_with_a_server_that_hangs_ends_and_says_so(
     online: WandbOnline, training: Start, run: RunDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:
