@@ -23,6 +23,7 @@ from typing import Any
 import figures_of_a_run
 import figures_of_many
 import figures_of_sweeps
+import psutil
 from environments import PLACE, ROOT, programs_of, version_in
 from figure import Figure
 from report import write_page
@@ -41,6 +42,7 @@ FIGURES: dict[str, Callable[[bool], Figure]] = {
     "installed": figures_of_sweeps.installed,
     "recording": figures_of_a_run.recording,
 }
+_LISTEN_S = 5.0  # to what else the machine does
 _RIVALS = {
     "hotcb": "hotcb", "prefigure": "prefigure", "trainconfig": "trainconfig", "mlrunner": "mlrunner",
     "submitit": "hydra-submitit-launcher", "ray": "hydra-ray-launcher",
@@ -171,10 +173,11 @@ def main() -> None:
     if given.against is not None:
         check(given.against, given.only, long=given.long)
         return
-    began, load = time.monotonic(), os.getloadavg()[0]
+    busy = round(psutil.cpu_percent(_LISTEN_S) / 100 * psutil.cpu_count(), 1)  # a load average tells of minutes before
+    began = time.monotonic()
 
     def keep(figures: Sequence[Figure]) -> None:
-        machine = facts(figures, long=given.long, seconds=time.monotonic() - began) | {"load": round(load, 1)}
+        machine = facts(figures, long=given.long, seconds=time.monotonic() - began) | {"busy_cores": busy}
         found = {"machine": machine, "figures": [dataclasses.asdict(figure) for figure in figures]}
         (given.page / "benchmarks.json").write_text(json.dumps(found, indent=1) + "\n")
         write_page(given.page, machine, figures)

@@ -38,9 +38,9 @@ def write_page(folder: Path, machine: Mapping[str, Any], figures: Sequence[Figur
 def _machine(machine: Mapping[str, Any]) -> str:
     length = "long" if machine["long"] else "short"
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
-    busy = machine["load"] > 0.5 * machine["cores"]
+    busy = machine.get("busy_cores", 0) > 0.25 * machine["cores"]
     others = (
-        f"**The machine had other work to do (load {machine['load']}): these are no figures to go by.**\n"
+        f"**The machine had other work to do ({machine['busy_cores']} cores busy before it began): these are no figures to go by.**\n"
         if busy
         else ""
     )

@@ -120,6 +120,7 @@ def test_filter_finds_keys_and_values_without_the_server(form: Any) -> None:
         page.context.set_offline(False)
     filtered.press("Escape")
     expect(value(page, "sched.warmup")).to_be_visible()
+    page.wrong[:] = [text for text in page.wrong if "ERR_INTERNET_DISCONNECTED" not in text]  # its looks meanwhile
 
 
 @pytest.mark.slow
