@@ -240,13 +240,18 @@ def _hydra_config(run: RunDir) -> dict[str, Any]:
 
 def _settings(run: RunDir) -> dict[str, Any]:
     """Return the settings of trainctl that a run had, which Hydra's record has apart from the task's config."""
+    settings = _part_of_hydras(run, _SETTINGS)
+    return leaves({NODE: settings}) if settings is not None else {}
+
+
+def _part_of_hydras(run: RunDir, pattern: re.Pattern[str]) -> dict[Any, Any] | None:
+    """Return a mapping of Hydra's own record of a run, by the pattern of its text; None if it cannot be read."""
     try:
-        text = files.read_bytes(run.config.parent / "hydra.yaml").decode(errors="replace")
-        match = _SETTINGS.search(text)
-        settings = _whole(match[1]) if match else None
+        match = pattern.search(files.read_bytes(run.config.parent / "hydra.yaml").decode(errors="replace"))
+        found = _whole(match[1]) if match else None
     except (OSError, ValueError):
-        return {}
-    return leaves({NODE: settings}) if isinstance(settings, dict) else {}
+        return None
+    return found if isinstance(found, dict) else None
 
 
 @lru_cache(maxsize=64)
@@ -257,11 +262,5 @@ def _whole(text: str) -> Any:
 
 def choices_of(run: RunDir) -> dict[str, Any]:
     """Return which option of each config group the run took; Hydra's own groups left out."""
-    try:
-        text = files.read_bytes(run.config.parent / "hydra.yaml").decode(errors="replace")
-        match = _CHOICES.search(text)
-        choices = _whole(match[1]) if match else None
-    except (OSError, ValueError):
-        return {}
-    found = choices if isinstance(choices, dict) else {}
+    found = _part_of_hydras(run, _CHOICES) or {}
     return {str(key): value for key, value in found.items() if not str(key).startswith("hydra/")}
