@@ -116,7 +116,7 @@ def _of_commands(run: RunDir) -> str:
 
 
 def _of_hydra(run: RunDir) -> list[str]:
-    """Return the overrides of Hydra's own node that the run had, and the callback where only its launcher was ours."""
+    """Return the overrides of Hydra's node that the run had, and the callback if only its launcher was trainctl's."""
     node = files.read_mapping(run.config.parent / "hydra.yaml").get("hydra")
     overrides, launcher, callbacks = (
         _mapping(_mapping(node).get(key)) for key in ("overrides", "launcher", "callbacks")

@@ -33,7 +33,7 @@ _MAX_DEPTH = 30  # of brackets: OmegaConf's grammar takes some twenty calls for 
 _OF_THE_JOB = ("hydra", "trainctl")  # sections that are complete only when the job starts
 _ABSENT, _UNKNOWN = object(), object()
 
-_OURS = re.compile(r"\$\{\s*(flag|run_dir|run_name)\s*:\s*([^{}]*?)\s*\}")
+_BUILT_IN = re.compile(r"\$\{\s*(flag|run_dir|run_name)\s*:\s*([^{}]*?)\s*\}")
 _KEY = re.compile(r"[\w./@-]+")
 _OPENING = re.compile(r"(\\*)\$\{")
 _PATH = re.compile(  # ${key}, ${key.below}; no ${resolver:…}
@@ -132,11 +132,11 @@ class Templates:
     def _write(self, shell: ShellText, name: str, text: str, place: Place) -> None:
         source = f"{COMMANDS}.{name}: {text}"
         _check(shell, text, source)
-        ours = _OURS.fullmatch(text)
-        if ours is not None and ours[1] == "flag":
-            found = [pair for key in _keys(ours[2], source) for pair in self._flag(name, key, place, source)]
-        elif ours is not None:
-            found = [(text if place.path is None else place.tell(ours[1]),) * 2]
+        built_in = _BUILT_IN.fullmatch(text)
+        if built_in is not None and built_in[1] == "flag":
+            found = [pair for key in _keys(built_in[2], source) for pair in self._flag(name, key, place, source)]
+        elif built_in is not None:
+            found = [(text if place.path is None else place.tell(built_in[1]),) * 2]
         elif place.path is None and OF_THE_MOMENT.search(text):
             found = [(text, text)]
         else:
@@ -189,9 +189,9 @@ class Templates:
                     self._check_value(piece.text, f"{COMMANDS}.{name}: {piece.text}")
 
     def _check_value(self, text: str, source: str) -> None:
-        ours, path, resolver = _OURS.fullmatch(text), _WHOLE_PATH.fullmatch(text), _RESOLVER.match(text)
-        if ours is not None:
-            values = [self._literal(key) for key in _keys(ours[2], source)] if ours[1] == "flag" else []
+        built_in, path, resolver = _BUILT_IN.fullmatch(text), _WHOLE_PATH.fullmatch(text), _RESOLVER.match(text)
+        if built_in is not None:
+            values = [self._literal(key) for key in _keys(built_in[2], source)] if built_in[1] == "flag" else []
             values = [value for value in values if value is not None]  # which leaves the flag out
         else:
             values = [self._literal(path[1])] if path is not None else []
@@ -288,8 +288,8 @@ def _grammar_error(text: str) -> str | None:
 
 
 def _check(shell: ShellText, text: str, source: str) -> None:
-    ours = _OURS.fullmatch(text)
-    if shell.is_quoted(source) and ours is not None and ours[1] == "flag":
+    built_in = _BUILT_IN.fullmatch(text)
+    if shell.is_quoted(source) and built_in is not None and built_in[1] == "flag":
         raise CommandError(f"{source} stands inside quotes; a flag is words of its own, write it outside")
 
 
@@ -337,7 +337,7 @@ def _keys(text: str, source: str) -> list[str]:
 
 def _paths_in(text: str) -> Iterator[str]:
     """Yield the dotted keys that a text refers to, each as far as it is written out."""
-    for flag in _OURS.finditer(text):
+    for flag in _BUILT_IN.finditer(text):
         if flag[1] == "flag":
             yield from (key.strip() for key in flag[2].split(","))
     yield from _PATH.findall(text)
