@@ -223,8 +223,9 @@ class VirtualCluster:
         """Run all jobs by the launcher's loop; `loop_s` is the processor time that the loop itself has taken."""
         specs, settings = self._specs, check_settings(retries=100, progress="off")
         config = OmegaConf.create({"hydra": {}})
+        presence = SimpleNamespace(is_alone=lambda: True, asked=lambda: None, patience_s=None)
         make = lambda: sweep.Sweep(  # noqa: E731
-            self, specs, Report(len(specs), silent=True), settings, is_alone=lambda: True, config=config
+            self, specs, Report(len(specs), silent=True), settings, presence=presence, config=config
         )  # type: ignore[arg-type]
         time = SimpleNamespace(monotonic=lambda: self.clock.now)
         readable = lambda ends, *_: ([each for each in ends if each.fileno() in self.readable], [], [])  # noqa: E731

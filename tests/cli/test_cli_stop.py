@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -74,6 +75,31 @@ def test_stop_reaches_a_detached_sweep_by_its_name(app: Any, wait_until: Wait) -
     assert call(app, "stop", "mine", "--now", "--wait").returncode == 0
     assert find(app.path / "outputs" / "mine") == []
     assert_refused(call(app, "stop", "mine"), "no launcher works in outputs/mine, so there is nothing to stop")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("options", "code"), [((), 128 + signal.SIGINT), (("--now",), 128 + signal.SIGTERM)])
+def test_stop_reaches_a_launcher_on_another_machine(
+    app: Any, waiting: subprocess.Popen[str], options: tuple[str, ...], code: int
+) -> None:
+    elsewhere = ("unshare", "--uts", "sh", "-c", 'hostname login-2 && exec "$@"', "sh")
+    if subprocess.run([*elsewhere, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("this user may not give a process another host name")
+
+    answer = subprocess.run(
+        [*elsewhere, *CLI, "stop", *options, "sweep"],
+        cwd=app.path, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+    told = "ends its 1 running job" if options else "starts no more jobs and lets its 1 running job finish"
+    assert answer.stdout.startswith(f"process {waiting.pid} of {socket.gethostname()} {told}; "), answer.stderr
+    assert answer.returncode == 0
+    if not options:
+        app.go()
+    waiting.communicate(timeout=60)
+    assert waiting.returncode == code
+    assert "end 2" not in app.ran()
+    assert not list((app.sweep / ".trainctl" / "launchers").iterdir())
 
 
 @pytest.mark.slow

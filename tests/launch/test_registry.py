@@ -14,9 +14,10 @@ from typing import Any
 
 import psutil
 import pytest
+from waiting import wait_until
 
 from trainctl.errors import RunDirError
-from trainctl.launch.registry import Presence, find, send_signal
+from trainctl.launch.registry import Launcher, Presence, find, send_signal
 from trainctl.rundir import files
 from trainctl.rundir.status import process_started
 
@@ -73,6 +74,45 @@ def test_launcher_is_found_while_it_works(tmp_path: Path) -> None:
         assert found.command == sys.orig_argv
     assert find(tmp_path / "sweep") == []
     assert left_files(tmp_path / "sweep") == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_request_to_stop_is_taken_once(tmp_path: Path, number: signal.Signals) -> None:
+    with Presence(tmp_path) as presence:
+        (found,) = find(tmp_path)
+        assert presence.asked() is None
+        found.ask(number)
+        assert found.is_asked
+        assert wait_until(presence.asked) is number
+        assert not found.is_asked
+        assert (presence.asked(), left_files(tmp_path)[0][-5:]) == (None, ".lock")
+
+
+@pytest.mark.parametrize(
+    "request_of_another",
+    [
+        lambda record: {"pid": record.pid, "pid_started": 1, "signal": "SIGTERM"},
+        lambda record: {"pid": record.pid, "pid_started": record.pid_started, "signal": "SIGKILL"},
+        lambda record: [record.pid],
+    ],
+)
+def test_request_that_is_not_for_this_process_is_taken_away_and_not_obeyed(
+    tmp_path: Path, request_of_another: Callable[[Launcher], Any]
+) -> None:
+    with Presence(tmp_path) as presence:
+        (found,) = find(tmp_path)
+        files.write_yaml(found.path.with_suffix(".stop"), request_of_another(found))
+        wait_until(lambda: presence.asked() is None and not found.is_asked)
+
+
+def test_request_of_another_user_is_not_obeyed(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can make a file of another user")
+    with Presence(tmp_path) as presence:
+        (found,) = find(tmp_path)
+        found.ask(signal.SIGTERM)
+        os.chown(found.path.with_suffix(".stop"), 12345, -1)
+        wait_until(lambda: presence.asked() is None and not found.is_asked)
 
 
 def test_directory_is_for_its_owner_only(tmp_path: Path) -> None:

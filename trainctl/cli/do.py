@@ -145,7 +145,7 @@ def stop(
 ) -> None:
     """Stop a sweep: no more jobs start, and running ones may finish (a second stop, or --now, ends them).
 
-    It is stopped on the machine of its launcher, wherever its jobs run.
+    Wherever its launcher and its jobs run: a launcher on another machine that shares the disk is asked by a file.
 
     Stop a run: all of its processes get SIGTERM, and are killed if they do not end. Its launcher goes on.
     A run on Slurm or Ray is ended by the agent on its node, from wherever this is said.
@@ -183,24 +183,39 @@ def _nothing_works_in(directory: Path) -> str:
 
 def _stop_launcher(launcher: Launcher, directory: Path, now: bool) -> int:
     """Signal one launcher, say what happens, and return the exit code."""
-    if not launcher.is_here:
-        return terminal.complain(
-            f"the launcher of {directory} is process {launcher.pid} of {launcher.host}; stop it on that machine"
-        )
     running = sum(state_of(run) in ALIVE for run in find_runs(directory))
     jobs = "1 running job" if running == 1 else f"{running} running jobs"
+    process = f"process {launcher.pid}" if launcher.is_here else f"process {launcher.pid} of {launcher.host}"
+    number = signal.SIGTERM if now else signal.SIGINT
     try:
-        was_there = launcher.signal(signal.SIGTERM if now else signal.SIGINT)
+        was_there = launcher.signal(number) if launcher.is_here else _ask(launcher, number)
     except PermissionError as error:
-        raise RunDirError(f"the launcher of {directory} (process {launcher.pid}) belongs to another user") from error
+        raise RunDirError(f"the launcher of {directory} ({process}) belongs to another user") from error
+    except OSError as error:
+        return terminal.complain(f"{process} cannot be asked to stop: {error.strerror or error}")
+    if was_there is None:
+        return terminal.complain(f"{process} was asked to stop, and has not answered within {_AGENT_S:g} s")
     if not was_there:
-        terminal.print_line(f"the launcher of {directory} (process {launcher.pid}) has just ended")
+        terminal.print_line(f"the launcher of {directory} ({process}) has just ended")
     elif now:
-        terminal.print_line(f"process {launcher.pid} ends its {jobs}; the same command resumes the sweep")
+        terminal.print_line(f"{process} ends its {jobs}; the same command resumes the sweep")
     else:
         again = f"`trainctl stop --now {shlex.quote(str(directory))}`"
-        terminal.print_line(f"process {launcher.pid} starts no more jobs and lets its {jobs} finish; {again} ends them")
+        terminal.print_line(f"{process} starts no more jobs and lets its {jobs} finish; {again} ends them")
     return 0
+
+
+def _ask(launcher: Launcher, number: signal.Signals) -> bool | None:
+    """Ask a launcher on another machine; return whether it was there, or None if it does not answer."""
+    launcher.ask(number)
+    deadline = time.monotonic() + _AGENT_S
+    while launcher.is_asked:
+        if launcher not in registry.find(launcher.path.parents[2]):
+            return False
+        if time.monotonic() >= deadline:
+            return None
+        time.sleep(_POLL_S)
+    return True
 
 
 def _stop_run(run: RunDir, grace_s: float) -> int:

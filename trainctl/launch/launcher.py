@@ -81,8 +81,7 @@ class SlotSweeps:
             memory = recorded(executor.memory, sweep_dir)
             report = make_report(len(specs), self._settings.progress, slots=names, sweep_dir=sweep_dir, memory=memory)
             assert self._presence is not None
-            is_alone = self._presence.is_alone
-            return Sweep(executor, specs, report, self._settings, is_alone=is_alone, config=config).run()
+            return Sweep(executor, specs, report, self._settings, presence=self._presence, config=config).run()
         except BaseException:
             self.close()
             raise

@@ -1,4 +1,7 @@
-"""The launchers that work in a sweep dir: files in `.trainctl/launchers/`, each locked by its launcher."""
+"""The launchers that work in a sweep dir: files in `.trainctl/launchers/`, each locked by its launcher.
+
+A launcher on another machine is stopped by a file beside its record, which it takes away once it has read it.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import signal
 import socket
 import sys
 import time
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -22,11 +25,13 @@ from trainctl.rundir.paths import own_dir
 from trainctl.rundir.status import boot_id, format_time, is_of_this_user, process_started
 
 _numbers = itertools.count(1)  # one process may work as several launchers
+_STOP = ".stop"  # of the file by which a launcher is asked to stop
+_LOOK_S = 1.0  # between two looks for that file
 
 
 @dataclass(frozen=True, slots=True)
 class Launcher:
-    """The record of a launcher. `started` is in Unix seconds; the file has it as a local ISO 8601 time."""
+    """The record of a launcher, and its file. `started` is in Unix seconds; the file has a local ISO 8601 time."""
 
     pid: int
     pid_started: int | None
@@ -34,12 +39,22 @@ class Launcher:
     host: str
     started: float | None
     command: list[str]
+    path: Path = field(compare=False)
 
     @property
     def is_here(self) -> bool:
         """Whether its process runs on this machine and can be signalled: same host, boot and start time."""
         is_same_boot = self.host == socket.gethostname() and self.boot_id == boot_id()
         return is_same_boot and process_started(self.pid) == self.pid_started
+
+    def ask(self, number: signal.Signals) -> None:
+        """Ask it, wherever it is, to do what it does at a signal; `is_asked` until it has taken that.
+
+        Raises:
+            OSError: its directory cannot be written.
+        """
+        request = {"pid": self.pid, "pid_started": self.pid_started, "signal": number.name}
+        files.write_yaml(self.path.with_suffix(_STOP), request)
 
     def signal(self, number: signal.Signals) -> bool:
         """Send it a signal; return whether it was there. A later process with the same id is never hit.
@@ -48,6 +63,11 @@ class Launcher:
             PermissionError: it belongs to another user.
         """
         return send_signal(self.pid, self.pid_started, number)
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether it has not taken yet what it was asked."""
+        return self.path.with_suffix(_STOP).name in os.listdir(self.path.parent)
 
 
 class Presence:
@@ -58,6 +78,7 @@ class Presence:
         self._path: Path | None = None
         self._lock: RunLock | None = None
         self._owner = os.getpid()
+        self._looked = 0.0
 
     def __enter__(self) -> Presence:  # noqa: PYI034  # Self needs Python 3.11
         """Take the lock, then write the record.
@@ -71,9 +92,8 @@ class Presence:
             _forget_the_dead(self._directory)
             self._path, self._lock = self._take_name()
             self._owner = os.getpid()
-            own = _this_process()
-            assert own.started is not None
-            files.write_yaml(self._path, {**asdict(own), "started": format_time(own.started)})
+            self._path.with_suffix(_STOP).unlink(missing_ok=True)
+            files.write_yaml(self._path, _this_process())
         except OSError as error:
             self.close()
             reason = error.strerror or error
@@ -94,6 +114,30 @@ class Presence:
             return True
         return not any(is_locked(path) for path in others)
 
+    @property
+    def patience_s(self) -> float:
+        """Seconds until the next look of `asked`."""
+        return max(0.0, self._looked + _LOOK_S - time.monotonic())
+
+    def asked(self) -> signal.Signals | None:
+        """Return what somebody on another machine has asked since the last look: what this signal stands for.
+
+        The directory is listed: a network file system may keep for a while that a name was not there.
+        """
+        if self.patience_s or self._path is None:
+            return None
+        self._looked = time.monotonic()
+        path = self._path.with_suffix(_STOP)
+        with contextlib.suppress(OSError):
+            if path.name not in os.listdir(self._directory):
+                return None
+            request, owner = files.read_mapping(path), os.lstat(path).st_uid
+            path.unlink()
+            own = (os.getpid(), process_started(os.getpid()))
+            if owner in (os.geteuid(), 0) and (request.get("pid"), request.get("pid_started")) == own:
+                return _SIGNALS.get(str(request.get("signal")))
+        return None
+
     def close(self) -> None:
         """Remove the record. A second call, or one by a forked child, does nothing."""
         if self._path is None or self._lock is None or os.getpid() != self._owner:
@@ -109,6 +153,9 @@ class Presence:
             lock = RunLock(path.with_suffix(".lock"))
             if lock.acquire():
                 return path, lock
+
+
+_SIGNALS = {each.name: each for each in (signal.SIGINT, signal.SIGTERM)}
 
 
 def find(sweep_dir: Path) -> list[Launcher]:
@@ -160,15 +207,22 @@ def _launchers(sweep_dir: Path) -> Path:
     return own_dir(sweep_dir.absolute()) / "launchers"
 
 
-def _this_process() -> Launcher:
+def _this_process() -> dict[str, Any]:
     pid = os.getpid()
-    return Launcher(pid, process_started(pid), boot_id(), socket.gethostname(), time.time(), sys.orig_argv)
+    return {
+        "pid": pid,
+        "pid_started": process_started(pid),
+        "boot_id": boot_id(),
+        "host": socket.gethostname(),
+        "started": format_time(time.time()),
+        "command": sys.orig_argv,
+    }
 
 
 def _read(path: Path) -> Launcher | None:
     record: dict[str, Any] = files.read_mapping(path)
-    record["started"] = parse_time(record.get("started"))
-    names = {field.name for field in fields(Launcher)}
+    record |= {"started": parse_time(record.get("started")), "path": path}
+    names = {each.name for each in fields(Launcher)}
     if not names <= set(record) or whole(record["pid"]) is None:
         return None
     return Launcher(**{name: record[name] for name in names})
@@ -199,5 +253,5 @@ def _is_left_over(directory: Path, name: str) -> bool:
 
 
 def _remove(path: Path) -> None:
-    path.unlink(missing_ok=True)
-    path.with_suffix(".lock").unlink(missing_ok=True)
+    for each in (path, path.with_suffix(_STOP), path.with_suffix(".lock")):
+        each.unlink(missing_ok=True)

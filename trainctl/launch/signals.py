@@ -37,7 +37,7 @@ class Interrupts:
             for number in _LISTENED_TO:
                 if number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN:
                     continue  # started by nohup: the terminal may close
-                self._previous[number] = signal.signal(number, self._note)
+                self._previous[number] = signal.signal(number, self.note)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -73,7 +73,8 @@ class Interrupts:
         """What ended the sweep: `Ctrl-C`, `SIGTERM`."""
         return "Ctrl-C" if self.ended_by is None else self.ended_by.name
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
+    def note(self, number: int, frame: FrameType | None = None) -> None:
+        """Note a signal, or a request that stands for one."""
         if number == signal.SIGINT:
             self.interrupts += 1
         else:

@@ -11,7 +11,7 @@ import os
 import select
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -27,6 +27,7 @@ from trainctl.launch.failure import Failure, is_done_by, judge_death, last_lines
 from trainctl.launch.jobs import JobProcess, Jobs, ask_for_checkpoint
 from trainctl.launch.local import linux
 from trainctl.launch.queue import Queue
+from trainctl.launch.registry import Presence
 from trainctl.launch.returns import as_told, failed_return, unpack_return
 from trainctl.launch.settings import LauncherSettings
 from trainctl.launch.signals import Interrupts
@@ -47,11 +48,11 @@ class Sweep:
         report: Report,
         settings: LauncherSettings,
         *,
-        is_alone: Callable[[], bool],
+        presence: Presence,
         config: DictConfig,
     ) -> None:
         self._executor = executor
-        self._queue = Queue(executor, specs, report, is_alone=is_alone)
+        self._queue = Queue(executor, specs, report, is_alone=presence.is_alone)
         self._specs = specs
         self._late_code: set[str] = set()
         self._report = report
@@ -70,6 +71,7 @@ class Sweep:
         self._outcomes: dict[int, tuple[Path | None, Failure | None]] = {}
         self._failures = 0
         self._interrupts = Interrupts()
+        self._presence = presence
         self._is_ending = False
         self._has_said_wait = False
 
@@ -140,7 +142,7 @@ class Sweep:
 
     def _patience_s(self) -> float | None:
         """Return how long there is nothing to do if nothing happens; None: for ever."""
-        waits = [self._report.tick_s, self._executor.patience_s, self._queue.patience_s()]
+        waits = [self._report.tick_s, self._executor.patience_s, self._queue.patience_s(), self._presence.patience_s]
         waits += [max(0.0, self._next_act - time.monotonic())] if self._next_act < math.inf else []
         return min((wait for wait in waits if wait is not None), default=None)
 
@@ -430,6 +432,9 @@ class Sweep:
             job.host.starter.signal(job.position, signal.SIGTERM)
 
     def _obey_interrupts(self) -> None:
+        asked = self._presence.asked()
+        if asked is not None:
+            self._interrupts.note(asked)
         if not self._wants_no_more:
             return
         for job in self._jobs.values():
