@@ -13,6 +13,9 @@ from cluster_project import Project
 from test_slurm import LONG, assert_devices_were_apart, expected
 from waiting import wait_until
 
+from trainctl.rundir.paths import RunDir
+from trainctl.rundir.status import state_of
+
 pytest.importorskip("ray", reason="Ray is not installed")
 
 
@@ -110,6 +113,32 @@ def test_same_command_completes_what_a_killed_launcher_left(on_ray: Project) -> 
 
     assert "3 jobs: 3 done" in said
     assert [on_ray.result(f"Lr_{lr}") for lr in (1, 2, 3)] == [expected(lr, 150) for lr in (1, 2, 3)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stopped", ["agent", "raylet", "gcs_server"])
+def test_second_interrupt_ends_the_launcher_although_a_part_of_ray_hangs(on_ray: Project, stopped: str) -> None:
+    process = on_ray.start("lr=1,2", "steps=1500", "pause=0.1", "hydra.launcher.grace_s=1")
+    on_ray.wait_for("START", 2)
+    jobs = [process_of(on_ray, name) for name in ("Lr_1", "Lr_2")]
+    started = psutil.Process(process.pid).children(recursive=True)
+    hung = next(
+        each
+        for each in started
+        if (
+            each in on_ray.agents() and jobs[0] in each.children(True) if stopped == "agent" else each.name() == stopped
+        )
+    )
+    process.send_signal(signal.SIGINT)
+    on_ray.wait_for("Ctrl-C again")
+
+    hung.send_signal(signal.SIGSTOP)
+    process.send_signal(signal.SIGINT)
+
+    assert process.wait(100) == 130, on_ray.said
+    wait_until(lambda: not any(job.is_running() for job in jobs), "the jobs end")
+    assert {state_of(RunDir.at(on_ray.out / name)) for name in ("Lr_1", "Lr_2")} == {"interrupted"}
+    wait_until(lambda: not any(each.is_running() for each in started), "nothing of Ray is left")
 
 
 @pytest.mark.parametrize(

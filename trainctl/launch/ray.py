@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import importlib
 import math
 import os
+import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from trainctl.compose.job import SweepContext
 from trainctl.errors import SettingError
@@ -19,6 +23,9 @@ from trainctl.launch.remote.entry import command_of
 from trainctl.launch.settings import Check, LauncherSettings, check_engine, number
 from trainctl.rundir.provenance import original_cwd
 from trainctl.rundir.sweep import Queued
+
+_LEAVE_S = 15.0  # for Ray to end, and once more after its servers were killed
+_SERVERS = ("gcs_server", "raylet")
 
 
 class RayEngine:
@@ -37,10 +44,12 @@ class RayEngine:
         """
         self._ray = _import_ray()
         self._owns = not self._ray.is_initialized()
+        self._actors: dict[str, tuple[Any, Any, float]] = {}
         init = {"log_to_driver": False, "include_dashboard": False, **conf["ray"]["init"]}
         # with no address Ray would join one that somebody has started on this machine
         init["address"] = init.get("address") or os.environ.get("RAY_ADDRESS") or "local"
-        if init["address"] != "local":
+        self._is_local = init["address"] == "local"
+        if not self._is_local:
             del init["include_dashboard"]
         try:
             if self._owns:
@@ -57,7 +66,6 @@ class RayEngine:
             raise SettingError(f"hydra.launcher.ray.init={conf['ray']['init']}: {told}") from error
         self.most_moves: int = conf["max_moves"]
         self.obstacle: str | None = None
-        self._actors: dict[str, tuple[Any, Any, float]] = {}
         self._why: dict[str, str] = {}
         self._count = 0
         gpus = float(self._options.get("num_gpus") or 0)
@@ -99,10 +107,6 @@ class RayEngine:
 
     def close(self, *, is_last: bool) -> None:  # each launcher has actors of its own
         """End all actors, and Ray if it was started here."""
-        for actor, *_ in self._actors.values():
-            with contextlib.suppress(Exception):  # Ray may be gone
-                self._ray.kill(actor)
-        self._actors.clear()
         self._leave()
 
     def _outcome(self, reference: Any) -> str:
@@ -113,12 +117,38 @@ class RayEngine:
         return said or f"its agent ended with exit code {code}"
 
     def _leave(self) -> None:
+        """End all actors and the connection to Ray: within a limit, which Ray has not when its servers hang."""
+        ending = threading.Thread(target=self._disconnect, name="trainctl-ray", daemon=True)
+        ending.start()
+        try:
+            ending.join(_LEAVE_S)
+        finally:  # also after another Ctrl-C
+            if ending.is_alive():
+                servers = self._own_processes()
+                for process in servers:
+                    with contextlib.suppress(psutil.Error):  # it has ended
+                        process.kill()
+                ending.join(_LEAVE_S if servers else 0.0)
+            if ending.is_alive():
+                atexit.unregister(self._ray.shutdown)  # it would wait too
+
+    def _disconnect(self) -> None:
+        for actor, *_ in self._actors.values():
+            with contextlib.suppress(Exception):  # Ray may be gone
+                self._ray.kill(actor)
+        self._actors.clear()
         if self._owns:
             self._ray.shutdown()
 
+    def _own_processes(self) -> list[psutil.Process]:
+        """Return the servers of a Ray that was started here, and what they have started."""
+        children = psutil.Process().children() if self._is_local else []
+        servers = [child for child in children if child.name() in _SERVERS]
+        return [*servers, *(each for server in servers for each in server.children(recursive=True))]
+
 
 def _holder_class() -> type:
-    """Return the actor's class, made here so that Ray sends its code: a worker imports nothing of ours, nor torch."""
+    """Return the actor's class, made here so that Ray sends its code: a worker imports neither trainctl nor torch."""
 
     class Holder:
         def run(self, command: list[str], name: str, directory: str) -> tuple[int, str]:

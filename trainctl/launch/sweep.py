@@ -35,6 +35,7 @@ from trainctl.rundir.paths import RunDir
 from trainctl.text import clean_line
 
 _LOOK_S = 0.2  # between two looks at whether a checkpoint is taken
+_UNHEARD_S = 20.0  # after the grace period, in which a host tells that the jobs of an interrupted sweep have ended
 _KILLED = "; it did not obey TERM and was killed"
 
 
@@ -73,6 +74,7 @@ class Sweep:
         self._interrupts = Interrupts()
         self._presence = presence
         self._is_ending = False
+        self._give_up_at = math.inf  # the hosts that have not told the end of their jobs (monotonic seconds)
         self._has_said_wait = False
 
     def run(self) -> list[JobReturn]:
@@ -94,6 +96,8 @@ class Sweep:
                     self._wait_for_events()
                     self._end_overdue()
                     self._obey_interrupts()
+                    if time.monotonic() >= self._give_up_at:
+                        self._give_up_hosts()
         finally:
             self._report.close()
             self._hearing.close()
@@ -143,7 +147,8 @@ class Sweep:
     def _patience_s(self) -> float | None:
         """Return how long there is nothing to do if nothing happens; None: for ever."""
         waits = [self._report.tick_s, self._executor.patience_s, self._queue.patience_s(), self._presence.patience_s]
-        waits += [max(0.0, self._next_act - time.monotonic())] if self._next_act < math.inf else []
+        act = min(self._next_act, self._give_up_at)
+        waits += [max(0.0, act - time.monotonic())] if act < math.inf else []
         return min((wait for wait in waits if wait is not None), default=None)
 
     def _listen(self) -> None:
@@ -379,6 +384,13 @@ class Sweep:
             self._queue.clear()
             self._report.note("ERROR the process that starts the jobs was killed; run the same command again to resume")
 
+    def _give_up_hosts(self) -> None:
+        """Wait no longer for the hosts of an interrupted sweep: a process there was stopped, or the kernel is stuck."""
+        self._give_up_at = math.inf
+        for host in {job.host for job in self._jobs.values() if job.host is not None}:
+            self._report.note(f"ERROR {host.name or 'the starter of the jobs'} does not answer, and is given up")
+            self._lose(host)
+
     def _vacate(self, host: Host, why: str) -> None:
         """Move the jobs of a host that is about to be taken away, with a checkpoint if they can take one."""
         host.is_leaving = True
@@ -444,6 +456,7 @@ class Sweep:
         jobs = "1 running job" if running == 1 else f"{running} running jobs"
         if self._interrupts.wants_the_end and not self._is_ending:
             self._is_ending = True
+            self._give_up_at = time.monotonic() + self._settings.grace_s + _UNHEARD_S
             self._report.note(f"interrupted: ending {jobs} ...")
             for job in self._jobs.values():
                 self._end_early(job, Failure("interrupted", f"by {self._interrupts.cause}"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import pickle
 import signal
@@ -10,6 +11,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
@@ -18,9 +20,10 @@ from trainctl.attempt.host import why_no_process
 from trainctl.errors import JobError
 from trainctl.launch.local.channel import Channel
 from trainctl.launch.local.linux import is_cuda_initialised
-from trainctl.launch.local.zygote import Zygote, zygote_command
+from trainctl.launch.local.zygote import LINGER_S, Zygote, zygote_command
 
 _MESSAGE_BYTES = 1 << 16
+_END_S = LINGER_S + 10.0  # in which a zygote ends that can
 
 # called once the zygote is forked: what other rooms do in a launcher that starts threads
 once_forked: list[Callable[[], None]] = []
@@ -41,25 +44,25 @@ class Starter:
         Raises:
             JobError: it cannot be forked.
         """
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         sys.stdout.flush()
         sys.stderr.flush()
         try:
             pid = os.fork()
         except OSError as error:
-            raise _no_zygote(error, ours, theirs) from error
+            raise _no_zygote(error, here, there) from error
         if pid == 0:
             code = 1
             try:
-                ours.close()
+                here.close()
                 os.setpgid(0, 0)  # a Ctrl-C at the terminal is for the launcher alone
                 rehearse()
-                Zygote(theirs, run_job).serve()
+                Zygote(there, run_job).serve()
                 code = 0
             finally:
                 os._exit(code)  # never back into the frames of the user's program
-        theirs.close()
-        return cls(ours, pid, forks=True)
+        there.close()
+        return cls(here, pid, forks=True)
 
     @classmethod
     def spawn(cls) -> Starter:
@@ -68,14 +71,14 @@ class Starter:
         Raises:
             JobError: it cannot be started.
         """
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
-            process = subprocess.Popen(zygote_command(theirs), pass_fds=[theirs.fileno()], start_new_session=True)
+            process = subprocess.Popen(zygote_command(there), pass_fds=[there.fileno()], start_new_session=True)
         except OSError as error:
-            raise _no_zygote(error, ours, theirs) from error
+            raise _no_zygote(error, here, there) from error
         process.returncode = 0  # `close` reaps it; Popen would warn about a process that still runs
-        theirs.close()
-        return cls(ours, process.pid, forks=False)
+        there.close()
+        return cls(here, process.pid, forks=False)
 
     def fileno(self) -> int:
         return self._control.fileno()
@@ -86,15 +89,15 @@ class Starter:
         Raises:
             JobError: the zygote is gone.
         """
-        ours, theirs = socket.socketpair()
+        here, there = socket.socketpair()
         try:
-            self.start_on(number, theirs)
+            self.start_on(number, there)
         except JobError:
-            ours.close()
+            here.close()
             raise
         finally:
-            theirs.close()
-        return Channel(ours)
+            there.close()
+        return Channel(here)
 
     def start_on(self, number: int, connection: socket.socket) -> None:
         """Ask for one more job process and give it a copy of a connection to talk over.
@@ -134,12 +137,18 @@ class Starter:
         return report
 
     def close(self) -> None:
-        """End the zygote, and with it every job that still runs."""
+        """End the zygote, and with it every job that still runs; kill it if it does not end by itself."""
         if self.pid == 0:
             return
         self._control.close()
+        kill_at, wait_s = time.monotonic() + _END_S, 0.001
         with contextlib.suppress(ChildProcessError):  # somebody else reaped it
-            os.waitpid(self.pid, 0)
+            while os.waitpid(self.pid, os.WNOHANG)[0] == 0:
+                if time.monotonic() >= kill_at:
+                    os.kill(self.pid, signal.SIGKILL)  # somebody has stopped it; the kernel ends its jobs
+                    kill_at = math.inf
+                time.sleep(wait_s)
+                wait_s = min(2 * wait_s, 0.05)
         self.pid = 0
 
 
