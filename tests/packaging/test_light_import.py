@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -45,3 +46,34 @@ def test_import_loads_nothing_heavy(package: str, walk: bool) -> None:
     print(f"importing {package} adds {seconds * 1000:.0f} ms and {len(added)} modules")
     assert bool(names) == walk
     assert {name.split(".")[0] for name in added} & HEAVY == set()
+
+
+SWEEP = """
+import sys
+import hydra
+
+@hydra.main(version_base=None)
+def main(cfg):
+    return "joblib" in sys.modules, "numpy" in sys.modules  # NumPy is seeded in a job, whenever the task imports it
+
+if __name__ == "__main__":
+    main()
+    print("joblib" in sys.modules)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("start", ["fork", "spawn"])
+def test_what_a_job_needs_is_loaded_for_jobs_and_not_in_the_launcher(tmp_path: Path, start: str) -> None:
+    (tmp_path / "train.py").write_text(SWEEP)
+    options = ["hydra/launcher=slots", f"hydra.launcher.start={start}", "hydra.sweep.dir=out", "+x=1"]
+    done = subprocess.run(
+        [sys.executable, "train.py", "-m", *options],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    assert done.stdout.splitlines()[-1] == "False"
+    assert (tmp_path / "out" / "0" / "result.yaml").read_text().startswith("value:\n- true\n- true\n")

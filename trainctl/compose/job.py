@@ -71,9 +71,6 @@ def hooks_of(task: TaskFunction) -> TaskHooks:
     return cast("TaskHooks", getattr(task, "trainctl_hooks", _NoHooks()))
 
 
-_hydra.joblib_execute()  # imports what a job needs, once, before anything is forked
-
-
 @dataclass(frozen=True, slots=True)
 class JobSpec:
     """One job as the sweeper gave it.
@@ -207,6 +204,11 @@ def _below(sweep_dir: Path, subdir: str) -> Path:
             "directory; ${trainctl_name:} and ${hydra.job.num} are such names"
         )
     return path
+
+
+def prepare() -> None:
+    """Import what `execute` needs, so that the zygote has it for all its jobs; a launcher itself does not need it."""
+    _hydra.joblib_execute()
 
 
 def execute(context: SweepContext, job: ComposedJob, task: TaskFunction) -> JobReturn:

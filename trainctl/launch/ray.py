@@ -77,8 +77,8 @@ class RayEngine:
         for _ in range(count):
             self._count += 1
             name = f"actor-{self._count}"
-            actor = holder.remote()
-            self._actors[name] = actor, actor.run.remote(self._command, name, original_cwd()), time.time()
+            actor = holder.remote(self._command, name, original_cwd())
+            self._actors[name] = actor, actor.wait.remote(), time.time()
         return [f"asked Ray for {count} actor{'s' * (count > 1)}"]
 
     def alive(self) -> set[str]:
@@ -151,17 +151,19 @@ def _holder_class() -> type:
     """Return the actor's class, made here so that Ray sends its code: a worker imports neither trainctl nor torch."""
 
     class Holder:
-        def run(self, command: list[str], name: str, directory: str) -> tuple[int, str]:
+        def __init__(self, command: list[str], name: str, directory: str) -> None:
             import os
             import subprocess
 
             environment = {**os.environ, "TRAINCTL_RAY_ACTOR": name}
-            process = subprocess.Popen(
+            self.agent = subprocess.Popen(
                 command, cwd=directory, env=environment, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE
             )
-            _, said = process.communicate()
+
+        def wait(self) -> tuple[int, str]:
+            _, said = self.agent.communicate()
             lines = said.decode(errors="replace").strip().splitlines()
-            return process.returncode, lines[-1][:300] if lines and process.returncode else ""
+            return self.agent.returncode, lines[-1][:300] if lines and self.agent.returncode else ""
 
     return Holder
 

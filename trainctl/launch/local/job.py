@@ -18,7 +18,7 @@ from hydra.core.utils import JobStatus
 from trainctl.attempt.attempt import Attempt
 from trainctl.attempt.output import HeldOutput, keep_earlier_log, write_once
 from trainctl.attempt.reservation import Reservation
-from trainctl.compose.job import ComposedJob, JobSpec, SweepContext, compose_job, execute
+from trainctl.compose.job import ComposedJob, JobSpec, SweepContext, compose_job, execute, prepare
 from trainctl.errors import TrainctlError
 from trainctl.launch.local import linux
 from trainctl.launch.local.answer import JobAnswer, tell_output
@@ -111,6 +111,7 @@ class Job:
                 return self._answer.not_begun(self._context)
             begun, script = self._context.begun, self._context.program.script
             self._modules = self._modules or LoadedModules(begun, script, are_launchers=self._forked)
+            prepare()
             return self._run_composed(self._context, compose_job(self._context, self._spec))
         except ChannelClosed:
             raise

@@ -16,7 +16,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from trainctl.compose.job import SweepContext
+from trainctl.compose.job import SweepContext, prepare
 from trainctl.config import yaml
 from trainctl.config.identity import identity
 from trainctl.config.settings import settings_of
@@ -70,7 +70,8 @@ def _walk(config: DictConfig) -> None:
 
 
 def _import_late_parts() -> None:
-    """Import what each job would otherwise import on its slot, to seed it, before its first line runs."""
+    """Import what each job would otherwise import on its slot, to run and to seed it, before its first line runs."""
+    prepare()
     if "numpy" in sys.modules:
         for name in ("numpy.random", "threadpoolctl"):
             with contextlib.suppress(ImportError):
