@@ -1,6 +1,6 @@
 """What a sweep costs from 1 to 1,000 GPUs: the launcher's loop by a virtual clock, files and readers measured here.
 
-    python benchmarks/scale.py [--only loop|files|readers] [--runs 10000] [--json FILE]
+    python benchmarks/scale.py [--only loop|files|readers|shared] [--runs 10000] [--json FILE]
 
 See docs/scale.md for what came out.
 """
@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -114,16 +115,57 @@ def files_of_jobs(jobs: int = 20) -> dict[str, Any]:
     return found
 
 
+def make_runs(project: Path, runs: int) -> None:
+    """Make a directory of runs: two real ones, and copies of the first."""
+    (project / "train.py").write_text(PROGRAM)
+    (project / "config.yaml").write_text(CONFIG)
+    command = [sys.executable, "train.py", "-m", "lr=1,2", "hydra/launcher=slots", "hydra.launcher.slots=2"]
+    subprocess.run(command, cwd=project, check=True, capture_output=True)
+    for number in range(3, runs + 1):
+        shutil.copytree(project / "out" / "Lr_1", project / "out" / f"Lr_{number}")
+
+
+def shared(runs: int, counted: int = 500) -> dict[str, float]:
+    """Count what `trainctl ls` asks a shared file system for each run, and time it: on a FUSE (bindfs) of this disk."""
+    if shutil.which("bindfs") is None:
+        print("bindfs is not installed: nothing counted")
+        return {}
+    trainctl, found = str(Path(sys.executable).with_name("trainctl")), {}
+    for count, options in ((counted, ["-d"]), (runs, [])):
+        with tempfile.TemporaryDirectory() as place:
+            real, mount, log = (Path(place) / name for name in ("real", "mount", "log"))
+            real.mkdir()
+            mount.mkdir()
+            make_runs(real, count)
+            with log.open("w") as written:
+                fuse = subprocess.Popen(
+                    ["bindfs", "-f", *options, "-o", "attr_timeout=3,entry_timeout=3", str(real), str(mount)],
+                    stdin=subprocess.DEVNULL, stdout=written, stderr=written,
+                )  # fmt: skip
+            try:
+                while not mount.is_mount():
+                    time.sleep(0.01)
+                begun = time.perf_counter()
+                subprocess.run([trainctl, "ls", "out"], cwd=mount, check=True, capture_output=True)
+                seconds = time.perf_counter() - begun
+            finally:
+                subprocess.run(["umount", "--lazy", str(mount)], check=True)
+                fuse.wait(30)
+            if options:
+                asked = Counter(re.findall(r"opcode: (\w+)", log.read_text(errors="replace")))
+                found |= {name.lower(): number / count for name, number in asked.most_common() if number >= count}
+            else:
+                found["seconds"] = seconds
+    asked_for = ", ".join(f"{number:.1f} {name}" for name, number in found.items() if name != "seconds")
+    print(f"ls on a FUSE, for each run: {asked_for}; {runs:,} runs: {found['seconds']:.2f} s")
+    return found
+
+
 def readers(runs: int) -> dict[str, float]:
     """Time what reads all runs of a directory: `trainctl ls`, the page's index, the examiner's table, twice."""
     with tempfile.TemporaryDirectory() as place:
         project = Path(place)
-        (project / "train.py").write_text(PROGRAM)
-        (project / "config.yaml").write_text(CONFIG)
-        command = [sys.executable, "train.py", "-m", "lr=1,2", "hydra/launcher=slots", "hydra.launcher.slots=2"]
-        subprocess.run(command, cwd=project, check=True, capture_output=True)
-        for number in range(3, runs + 1):  # copies of a real run
-            shutil.copytree(project / "out" / "Lr_1", project / "out" / f"Lr_{number}")
+        make_runs(project, runs)
         found = {}
         trainctl = str(Path(sys.executable).with_name("trainctl"))
         for name, words in (
@@ -151,11 +193,16 @@ def readers(runs: int) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", choices=("loop", "files", "readers"))
+    parser.add_argument("--only", choices=("loop", "files", "readers", "shared"))
     parser.add_argument("--runs", type=int, default=10_000)
     parser.add_argument("--json", type=Path)
     chosen = parser.parse_args()
-    parts = {"loop": loop, "files": files_of_jobs, "readers": lambda: readers(chosen.runs)}
+    parts = {
+        "loop": loop,
+        "files": files_of_jobs,
+        "readers": lambda: readers(chosen.runs),
+        "shared": lambda: shared(chosen.runs),
+    }
     found = {name: part() for name, part in parts.items() if chosen.only in (None, name)}
     if chosen.json is not None:
         chosen.json.write_text(json.dumps(found, indent=2))

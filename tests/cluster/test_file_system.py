@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import shutil
 import signal
+import socket
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -155,6 +157,21 @@ def test_run_is_stopped_and_a_killed_agent_is_replaced_where_locks_are_not_carri
     assert kept.project.status("Lr_1")["state"] == "stopped"
     assert kept.project.status("Lr_2")["attempt"] == 2
     assert kept.project.result("Lr_2") == expected(2, 300)
+
+
+def test_launcher_is_stopped_from_another_machine_where_locks_are_not_carried(kept: Shared) -> None:
+    process = kept.project.start("lr=1,2", *LONG)
+    kept.project.wait_for("START", 2)
+    trainctl = str(Path(sys.executable).with_name("trainctl"))
+
+    said = subprocess.run(
+        [*kept.elsewhere, trainctl, "stop", "--now", "out"],
+        cwd=kept.project.directory, capture_output=True, text=True, timeout=100, check=False,
+    )  # fmt: skip
+
+    assert f"process {process.pid} of {socket.gethostname()} ends its 2 running jobs" in said.stdout, said.stderr
+    assert process.wait(100) == 128 + signal.SIGTERM, kept.project.said
+    assert {kept.project.status(name)["state"] for name in ("Lr_1", "Lr_2")} == {"interrupted"}
 
 
 @pytest.mark.parametrize("minutes", [-5, 5])

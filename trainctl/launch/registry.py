@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any
 
 from trainctl.errors import RunDirError
-from trainctl.rundir import files
+from trainctl.rundir import beat, files
 from trainctl.rundir.fields import parse_time, whole
 from trainctl.rundir.lock import RunLock, is_locked, is_open_in
 from trainctl.rundir.paths import own_dir
@@ -150,7 +150,7 @@ class Presence:
     def _take_name(self) -> tuple[Path, RunLock]:
         while True:
             path = self._directory / f"{socket.gethostname()}-{os.getpid()}-{next(_numbers)}.yaml"
-            lock = RunLock(path.with_suffix(".lock"))
+            lock = RunLock(path.with_suffix(".lock"), beat.own[-1] if beat.own else None)
             if lock.acquire():
                 return path, lock
 

@@ -2,7 +2,8 @@
 
 Some shared file systems keep locks to each node (Lustre with `localflock`, NFS with `nolock`). A launcher of a cluster
 has one file that it holds locked and touches every few seconds. A job on a node that does not see that lock writes into
-its own `run.lock` which file it is: jobs end with their launcher, which says in their status how they ended.
+its own `run.lock` which file it is: jobs end with their launcher, which says in their status how they ended. So does
+the launcher in the lock of its record.
 
 The clocks of two machines are compared only for other users' runs, which are only shown. Otherwise it counts whether
 the file changes within some time on the reader's own monotonic clock.
@@ -30,7 +31,7 @@ _FOREIGN_S = 360.0  # since the last beat of another user's launcher, by both ma
 _OLD_S = 3600.0  # no clocks are that far apart
 _AGAIN_S = 0.1
 _MARK = "beat"
-_PLACE = re.compile(r"(\.\./)+\.trainctl/\w+/launchers/[\w.-]+\.json")
+_PLACE = re.compile(r"(\.\./|(\.\./)+\.trainctl/)\w+/launchers/[\w.-]+\.json")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import json
 import math
 import os
@@ -23,6 +24,7 @@ from trainctl.errors import UnreadableError
 
 MOST_BYTES = 16 * 2**20  # of a YAML file
 MOST_SMALL = 2**20  # of one that every look at a table reads
+_BUFFER = io.DEFAULT_BUFFER_SIZE  # given: else Python asks of each file whether it is a terminal
 MOST_CHANGELOG = 64 * 2**20  # some 500,000 edits
 MOST_LINE = 16 * 2**20  # of a file of lines, which itself may be as long as it likes
 
@@ -160,7 +162,7 @@ def open_regular(path: Path) -> BinaryIO:
     Raises:
         FileNotFoundError: nothing is there. UnreadableError: it may not be read, or is something else.
     """
-    return os.fdopen(_opened(path)[0], "rb")
+    return os.fdopen(_opened(path)[0], "rb", _BUFFER)
 
 
 def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:

@@ -35,8 +35,10 @@ class RunLock:
     keep the run "running". So forked children close their copy at once (subprocesses never get one).
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, stands_for: beat.Beat | None = None) -> None:
+        """Name the file; `stands_for`: the beat that proves it held where it is not seen; None: the inherited one."""
         self.path = path
+        self._beat = stands_for
         self._descriptor: int | None = None
         self._speaks = False  # the file has content
 
@@ -77,7 +79,7 @@ class RunLock:
 
     def _speak(self, descriptor: int) -> bool:
         """Tell nodes that do not see this lock which beat stands for it; return whether no other launcher's does."""
-        before, own = beat.told(self.path, _read(descriptor)), beat.inherited()
+        before, own = beat.told(self.path, _read(descriptor)), self._beat or beat.inherited()
         if before is not None and before not in (own, *beat.own) and beat.is_beating(before, surely=True):
             return False
         self._speaks = (before is not None or own is not None) and stat.S_ISREG(os.fstat(descriptor).st_mode)
