@@ -8,7 +8,7 @@ from hydra.core.utils import JobReturn
 from hydra.errors import CompactHydraException
 from hydra.types import HydraContext, TaskFunction
 
-# Imported as a module: a scan would take the class itself for one of our plugins and list it twice.
+# Imported as a module: a scan would take the class itself for a plugin of trainctl and list it twice.
 from hydra_plugins.hydra_joblib_launcher import joblib_launcher
 from omegaconf import DictConfig, OmegaConf
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from trainctl.errors import JobError
 
-HOST = Path("/tmp")  # noqa: S108  # our directory in it is made 0700, and its owner is checked
+HOST = Path("/tmp")  # noqa: S108  # the directory in it is made 0700, and its owner is checked
 
 log = logging.getLogger(__name__)
 

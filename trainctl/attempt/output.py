@@ -107,7 +107,7 @@ class Tee:
 
     A small process of its own copies (`trainctl/attempt/copier.py`), so that nothing is lost when the run is killed and
     training never waits for Python. Where the output was a terminal it stays one (a pseudo terminal), so colours and
-    progress bars stay as they are; our own bar has its place below them (`show_bar`).
+    progress bars stay as they are; the bar of trainctl has its place below them (`show_bar`).
 
     Args:
         path: of the file; None copies to the terminal alone, that the bar may have its place there.

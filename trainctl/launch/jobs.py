@@ -171,7 +171,7 @@ class JobProcess:
         return kind, values
 
     def close(self) -> None:
-        """Close our end of the channel; a job that waits for a slot leaves then."""
+        """Close the launcher's end of the channel; a job that waits for a slot leaves then."""
         if self.channel is not None:
             if self.hearing is not None:
                 self.hearing.drop(self.channel.fileno())

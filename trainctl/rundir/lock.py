@@ -52,11 +52,11 @@ class RunLock:
             return True
         descriptor = opened(self.path)
         try:
-            is_ours = take(descriptor)
+            is_free = take(descriptor)
         except BaseException:
             os.close(descriptor)
             raise
-        if not is_ours or not self._speak(descriptor):
+        if not is_free or not self._speak(descriptor):
             os.close(descriptor)
             return False
         self._descriptor = descriptor
@@ -112,7 +112,7 @@ def keep_in(directory: str | None) -> None:
         os.makedirs(path, mode=0o700, exist_ok=True)
     except OSError as error:
         raise SettingError(f"trainctl.locks={directory!r} cannot be made: {error.strerror or error}") from error
-    if not _is_ours_alone(path):
+    if not _is_private(path):
         raise SettingError(
             f"trainctl.locks={directory!r} must be a directory of yours that nobody else can write to; name one on a "
             "disk of this machine, which is made if it is not there"
@@ -172,7 +172,7 @@ def _elsewhere(descriptor: int) -> str | None:
     if not status.st_size or status.st_uid != os.geteuid() or not stat.S_ISREG(status.st_mode):
         return None
     told, end, _ = _read(descriptor).partition("\n")
-    return _place_in(told, descriptor) if end and os.path.isabs(told) and _is_ours_alone(told) else None
+    return _place_in(told, descriptor) if end and os.path.isabs(told) and _is_private(told) else None
 
 
 def _read(descriptor: int) -> str:
@@ -187,7 +187,7 @@ def _place_in(directory: str, descriptor: int) -> str:
     return os.path.join(directory, f"{status.st_dev:x}-{status.st_ino:x}.lock")
 
 
-def _is_ours_alone(directory: str) -> bool:
+def _is_private(directory: str) -> bool:
     """Whether nobody else can write to a directory."""
     try:
         status = os.stat(directory, follow_symlinks=False)
@@ -234,7 +234,7 @@ def is_locked(path: Path, *, surely: bool = False) -> bool:
         told = beat.told(path, _read(descriptor))
         os.close(descriptor)
     if told is None or (surely and told in (beat.inherited(), *beat.own)):
-        return False  # of our own launcher, which knows where its jobs run
+        return False  # of this process's launcher, which knows where its jobs run
     return beat.is_beating(told, surely=surely)
 
 

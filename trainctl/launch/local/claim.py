@@ -136,8 +136,8 @@ def _has(job: ComposedJob, equal: IndexedJob) -> bool:
     """Whether a run dir still belongs to the equal job in the index."""
     run = RunDir.at(job.sweep_dir / equal.run)
     record = files.read_mapping(run.run)
-    is_ours = job.spec.resumes or _launcher_of(record) == job.launcher
-    return is_ours and not is_earlier(record) and job.identity.owns(record, run)
+    is_own = job.spec.resumes or _launcher_of(record) == job.launcher
+    return is_own and not is_earlier(record) and job.identity.owns(record, run)
 
 
 def _launcher_of(record: Mapping[str, Any]) -> Any:

@@ -247,7 +247,7 @@ def leave(code: int, channel: Channel, *, is_idle: bool = False) -> NoReturn:
         channel: to the launcher.
         is_idle: nothing was left of the task (`Remains`).
     """
-    with contextlib.suppress(BaseException):  # each step may fail in code that is not ours; the process ends anyway
+    with contextlib.suppress(BaseException):  # each step may fail in code of the task; the process ends anyway
         _shut_down_threads()
         atexit._run_exitfuncs()
     with contextlib.suppress(BaseException):

@@ -24,8 +24,8 @@ _COMPILED = (".pyx", ".pxd", ".pxi")  # of a library such as PyYAML: they are na
 
 
 def full_text(raised: BaseException) -> str:
-    """Return the traceback from the task function on; of what our own code or a command says, the sentence alone."""
-    if isinstance(raised, CommandError) or not raised.__traceback__:  # our own frames would tell nobody more
+    """Return the traceback from the task function on; of what trainctl or a command says, the sentence alone."""
+    if isinstance(raised, CommandError) or not raised.__traceback__:  # trainctl's frames would tell nobody more
         return f"{describe(raised)}\n"
     trace = _trace(raised)
     lines = list(trace.format())
@@ -39,8 +39,8 @@ def short_text(raised: BaseException) -> str:
     if not raised.__traceback__:
         return describe(raised)
     trace = _trace(raised)
-    is_ours = isinstance(raised, TrainctlError)
-    said = [f"{describe(raised)}\n"] if is_ours else list(trace.format_exception_only())
+    is_own = isinstance(raised, TrainctlError)
+    said = [f"{describe(raised)}\n"] if is_own else list(trace.format_exception_only())
     lines = "".join(said).splitlines()[-_MOST_LINES:]
     frames = trace.stack[: _end_of_program(trace.stack)] or trace.stack
     for number, frame in enumerate(reversed(frames)):
@@ -61,7 +61,7 @@ def last_frame(raised: BaseException, cwd: Path) -> str:
 
 
 def _trace(raised: BaseException) -> traceback.TracebackException:
-    """Return a traceback without the frames that led to the task function, nor those that led on to our own error."""
+    """Return a traceback without the frames that led to the task function, nor those on to an error of trainctl."""
     trace = traceback.TracebackException.from_exception(raised)
     own = list(dropwhile(_is_plumbing, trace.stack))
     if isinstance(raised, TrainctlError):

@@ -196,7 +196,7 @@ class Zygote:
 
 def _signal_group(group: int, number: int) -> None:
     if group == os.getpgrp():
-        return  # a stray that has stayed in our own group is signalled alone
+        return  # a stray that has stayed in the zygote's group is signalled alone
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(group, number)
 

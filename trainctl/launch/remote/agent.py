@@ -103,7 +103,7 @@ class Agent:
         self, find_addresses: Callable[[], list[tuple[Path, Address]]], facts: Mapping[str, str], slots: list[Slot]
     ) -> None:
         self._find_addresses = find_addresses
-        self._address: Address | None = None  # of our launcher
+        self._address: Address | None = None  # of the launcher
         self._facts = dict(facts)
         self._slots = slots
         self._id = secrets.token_hex(8)
@@ -127,7 +127,7 @@ class Agent:
         try:
             starter = self._begin(channel, program)
         except ChannelClosed:
-            return 0  # our launcher has ended
+            return 0  # the launcher has ended
         except TrainctlError as error:
             with contextlib.suppress(ChannelClosed):
                 channel.send("failed", str(error))
@@ -269,7 +269,7 @@ class Agent:
             become_job(Channel(connection), lambda: context, parent=parent, forked=False, modules=modules)
 
         def begin() -> None:
-            control.close()  # so that the launcher sees our end, whoever else lives on
+            control.close()  # so that the launcher sees the agent's end, whoever else lives on
             signal.set_wakeup_fd(-1)
             rehearse(context)
 

@@ -211,12 +211,10 @@ def _is_readable(starter: RemoteStarter) -> bool:
     return bool(select.select([starter], [], [], 0)[0])
 
 
-def _mismatch(theirs: Any) -> str | None:
+def _mismatch(there: Any) -> str | None:
     """Return which version differs on the agent; all must agree, since configs and results are sent as pickles."""
-    if not isinstance(theirs, dict):
+    if not isinstance(there, dict):
         return "it reports no versions"
-    ours = versions()
-    differing = [
-        f"{name} {theirs.get(name)} there, {ours[name]} here" for name in ours if theirs.get(name) != ours[name]
-    ]
+    here = versions()
+    differing = [f"{name} {there.get(name)} there, {here[name]} here" for name in here if there.get(name) != here[name]]
     return "; ".join(differing) + "; use one environment" if differing else None

@@ -157,9 +157,10 @@ def connect(address: Address, hello: dict[str, Any], *, is_wanted: Callable[[], 
 
 
 def _introduce(connection: socket.socket, secret: bytes, hello: dict[str, Any]) -> socket.socket:
-    theirs, ours = _read(connection, NONCE_BYTES), secrets.token_bytes(NONCE_BYTES)
-    connection.sendall(ours + _proof(secret, b"agent", theirs, ours))
-    if not hmac.compare_digest(_read(connection, NONCE_BYTES), _proof(secret, b"launcher", ours, theirs)):
+    launcher_nonce, agent_nonce = _read(connection, NONCE_BYTES), secrets.token_bytes(NONCE_BYTES)
+    connection.sendall(agent_nonce + _proof(secret, b"agent", launcher_nonce, agent_nonce))
+    proof = _proof(secret, b"launcher", agent_nonce, launcher_nonce)
+    if not hmac.compare_digest(_read(connection, NONCE_BYTES), proof):
         raise WrongPeer("it is not the launcher of this sweep")
     text = json.dumps(hello).encode()
     connection.sendall(_SIZE.pack(len(text)) + text)
@@ -173,12 +174,12 @@ def accept_peer(connection: socket.socket, secret: bytes) -> dict[str, Any]:
         WrongPeer: it does not know the secret. OSError: it has gone, or says nothing.
     """
     connection.settimeout(_PATIENCE_S)
-    ours = secrets.token_bytes(NONCE_BYTES)
-    connection.sendall(ours)
-    theirs, proof = _read(connection, NONCE_BYTES), _read(connection, NONCE_BYTES)
-    if not hmac.compare_digest(proof, _proof(secret, b"agent", ours, theirs)):
+    launcher_nonce = secrets.token_bytes(NONCE_BYTES)
+    connection.sendall(launcher_nonce)
+    agent_nonce, proof = _read(connection, NONCE_BYTES), _read(connection, NONCE_BYTES)
+    if not hmac.compare_digest(proof, _proof(secret, b"agent", launcher_nonce, agent_nonce)):
         raise WrongPeer("it does not know the secret of this sweep")
-    connection.sendall(_proof(secret, b"launcher", theirs, ours))
+    connection.sendall(_proof(secret, b"launcher", agent_nonce, launcher_nonce))
     (size,) = _SIZE.unpack(_read(connection, _SIZE.size))
     if size > _MOST_HELLO:
         raise WrongPeer("its greeting is too long")

@@ -156,10 +156,10 @@ class Room:
 
     def _foreign_utilisation(self, uuid: str, look: Look) -> int | None:
         """Return the utilisation by other users: all of it, unless a job of this launcher ran there just now."""
-        ours = [start.pid for start in self._running.values() if uuid in start.devices]
-        if not ours and self._clock() - self._last_end.get(uuid, float("-inf")) > _LATELY_S:
+        own = [start.pid for start in self._running.values() if uuid in start.devices]
+        if not own and self._clock() - self._last_end.get(uuid, float("-inf")) > _LATELY_S:
             return look.utilisation
-        foreign = [each for each in look.processes if not any(is_within(each.pid, pid) for pid in ours)]
+        foreign = [each for each in look.processes if not any(is_within(each.pid, pid) for pid in own)]
         told = [each.utilisation for each in foreign if each.utilisation is not None]
         return sum(told) if len(told) == len(foreign) else look.utilisation
 

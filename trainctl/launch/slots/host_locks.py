@@ -140,18 +140,18 @@ class HostLocks:
         raise Taken("another launcher is checking the devices", _SHORTLY_S)
 
     def _take_place(self, directory: _File, device: str, names: Sequence[str]) -> _File:
-        ours = self._most[device]
+        most_here = self._most[device]
         holders, last_start = self._count(directory, device, names)
         since = self._clock() - last_start
         if 0 <= since < self._stagger_s:
             raise Taken(f"a job was started on it within {self._stagger_s:g} s", self._stagger_s - since)
-        if ours and len(holders) >= min(most for most in (ours, *(most for most, _ in holders)) if most):
+        if most_here and len(holders) >= min(most for most in (most_here, *(most for most, _ in holders)) if most):
             pids = sorted({pid for _, pid in holders} - {str(os.getpid())})
             raise Taken(f"it is held by another launcher of yours (process {', '.join(pids) or 'unknown'})")
         number = 0
-        while True:  # ends: fewer than `ours` places are held, or there is no limit
+        while True:  # ends: fewer than `most_here` places are held, or there is no limit
             with contextlib.ExitStack() as opened:
-                place = _File(f"{device}.{ours}.{number}", directory)
+                place = _File(f"{device}.{most_here}.{number}", directory)
                 opened.callback(place.close)
                 if place.lock(fcntl.LOCK_EX):
                     place.lock(fcntl.LOCK_SH)
@@ -221,7 +221,7 @@ _kept: list[_File] = []
 def keep(paths: Sequence[str]) -> None:
     """Hold a job's places from its own process too, to the end of it: while it lives, nobody else gets its devices."""
     for path in paths:
-        with contextlib.suppress(OSError):  # the directory was removed: our launcher holds the places alone
+        with contextlib.suppress(OSError):  # the directory was removed: this launcher holds the places alone
             file = _File(path, None, os.O_NOFOLLOW)
             file.lock(fcntl.LOCK_SH)
             _kept.append(file)

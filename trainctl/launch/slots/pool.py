@@ -102,7 +102,7 @@ class SlotPool:
         """Return a slot for one job; None if no job may have one now.
 
         Args:
-            pid: the job's process, whose memory on a device is then known to be ours.
+            pid: the job's process, whose memory on a device is then known to be a job's.
         """
         for slot in list(self._free):
             if self._is_refused(slot):
