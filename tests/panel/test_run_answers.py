@@ -55,7 +55,7 @@ def served(run: RunDir) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def page(browser: Any, served: str) -> Iterator[Any]:
+def opened(browser: Any, served: str) -> Iterator[Any]:
     context = browser.new_context(viewport={"width": 1400, "height": 900})
     context.set_default_timeout(1000 * PATIENCE_S)
     page = context.new_page()
@@ -65,6 +65,15 @@ def page(browser: Any, served: str) -> Iterator[Any]:
     settle(page)
     yield page
     context.close()
+
+
+@pytest.fixture
+def page(opened: Any) -> Any:
+    """The page of the run without an answer to what another test has asked."""
+    if opened.get_by_role("status").count():
+        opened.reload()
+        settle(opened)
+    return opened
 
 
 def answer(page: Any, text: str | re.Pattern[str]) -> Any:
