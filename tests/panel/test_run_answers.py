@@ -215,8 +215,9 @@ def test_actions_stand_beside_the_facts(page: Any) -> None:
 
 @pytest.mark.slow
 def test_labels_stand_beside_their_fields_and_on_one_line_with_them(page: Any) -> None:
-    page.wait_for_function(f"({LAID_OUT})()[0] >= 4")  # a test before this one may have loaded the page anew
-    page.wait_for_function(f"({LAID_OUT})()[1].length === 0")
+    # not `wait_for_function`: it is evaluated in the page once more at each poll, which the page's policy refuses
+    wait_for(lambda: page.evaluate(LAID_OUT)[0] >= 4, "the labels of the page")
+    wait_for(lambda: page.evaluate(LAID_OUT)[1] == [], "labels beside their fields")
 
 
 def test_bar_of_edits_breaks_no_rule_of_accessibility(page: Any) -> None:
