@@ -61,8 +61,6 @@ def opened(browser: Any, served: str) -> Iterator[Any]:
     page = context.new_page()
     page.goto(served)
     page.goto(run_url(served, "run"))
-    expect(button(page, "Pause")).to_be_visible()
-    settle(page)
     yield page
     context.close()
 
@@ -72,7 +70,8 @@ def page(opened: Any) -> Any:
     """The page of the run without an answer to what another test has asked."""
     if opened.get_by_role("status").count():
         opened.reload()
-        settle(opened)
+    expect(button(opened, "Pause")).to_be_visible()
+    settle(opened)
     return opened
 
 
@@ -154,6 +153,7 @@ def test_what_waits_is_cancelled_and_an_edit_undone_where_it_stands(page: Any, r
 @pytest.mark.slow
 def test_keys_filter_apply_and_discard(page: Any) -> None:
     page.reload()  # other tests leave the focus in some field
+    expect(button(page, "Pause")).to_be_visible()
     settle(page)
     page.keyboard.press("/")
     expect(page.get_by_label(re.compile("^Filter keys"))).to_be_focused()
