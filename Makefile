@@ -19,9 +19,10 @@ ON_HYDRA14 := tests/test_hydra_conformance.py tests/config tests/compose tests/s
 HYDRA14 := 'hydra-core>=1.4.0rc1,<1.5' 'hydra-joblib-launcher>=1.4.0rc1'
 # One more than two cores have: tests spend a third of their time waiting for processes.
 WORKERS ?= 3
-# The order of the tests is drawn by the commit, so that what failed in CI is seen again here; at night by chance.
+# The order of the tests is drawn by the commit, so that what failed in CI is seen again here; at night by chance. The
+# tests of a file go to one worker: what they share, such as a browser, is started once.
 SEED ?= $(shell printf %d 0x$$(git rev-parse HEAD 2>/dev/null | cut -c1-7 | grep . || echo 0))
-ORDER = --randomly-seed=$(SEED)
+ORDER = --randomly-seed=$(SEED) --dist loadfile
 PYTEST_ARGS ?=
 # How many rounds of drawn faults there are at night, from which seed on, and the jobs of the sweep in which some crash.
 FAULT_ROUNDS ?= 200
