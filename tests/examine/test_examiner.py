@@ -105,6 +105,13 @@ def test_key_below_a_config_group_is_shown_if_the_group_does_not_tell_its_value(
     assert "only" not in table.attrs["constants"]  # null in some, and not there in others
 
 
+def test_override_of_a_section_is_shown_as_hydra_reads_it(tmp_path: Path) -> None:
+    for name, rate in (("a", "1e-3"), ("b", "2")):
+        make(tmp_path / name, {"opt": {"lr": float(rate), "kind": name}}, f"+opt={{lr:{rate},kind:{name}}}")
+    table = Examiner().exam(tmp_path).table()
+    assert list(table["opt"]) == [{"lr": 0.001, "kind": "a"}, {"lr": 2, "kind": "b"}]
+
+
 def test_broken_runs_are_rows_with_their_reason(tmp_path: Path) -> None:
     make(tmp_path / "a", {"lr": 0.1}, result=1.0)
     broken = make(tmp_path / "b", {"lr": 0.1}, result=2.0)

@@ -12,6 +12,7 @@ from trainctl.config import yaml
 from trainctl.config._omegaconf import MISSING
 from trainctl.config.identity import OWN_KEYS_THAT_COUNT
 from trainctl.config.keys import is_within
+from trainctl.config.overrides import parse_override
 from trainctl.text import clean, number
 
 _INTERPOLATION = re.compile(r"(?<!\\)\$\{")
@@ -41,6 +42,26 @@ def pair(override: str) -> tuple[str, str]:
     """
     key, _, value = override.partition("=")
     return (key[1:], "~") if key.startswith("~") else (key.lstrip("+"), value)
+
+
+_MOST_PARSED = 1_000  # characters: Hydra's parser takes up to 0.1 ms for each
+
+
+def given_value(text: str) -> Any:
+    """Return the value that Hydra reads in an override; a text that is none, such as a record of another tool's, as is.
+
+    >>> given_value("{lr:1e-3,name:a}"), given_value("'1'"), given_value("~"), given_value("[oh")
+    ({'lr': 0.001, 'name': 'a'}, '1', None, '[oh')
+    """
+    if text == "~":  # the key is deleted
+        return None
+    if len(text) > _MOST_PARSED:
+        return text
+    try:
+        override = parse_override(f"_={text}")
+        return text if override.is_sweep_override() else override.value()
+    except Exception:  # noqa: BLE001  # files of runs are outside input: what Hydra cannot read is shown as written
+        return text
 
 
 def is_seed(key: str) -> bool:
@@ -124,13 +145,7 @@ class Parameters:
             value = self._config[key]
             return None if value == MISSING else value
         if key in self.overridden:
-            text = self.overridden[key]
-            try:
-                return yaml.loads(text)
-            except ValueError:
-                return text
-            except Exception:  # noqa: BLE001  # Hydra's grammar is not YAML's: what is no YAML is shown as written
-                return text
+            return given_value(self.overridden[key])
         return self._choices.get(key)
 
 
