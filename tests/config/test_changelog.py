@@ -262,3 +262,10 @@ def test_changelog_of_ten_thousand_edits_loads_in_seconds() -> None:
     changelog = Changelog({"optim": {"lr": 0.1}}, [Edit(step, {"optim.lr": step / 7}) for step in range(1, 10_001)])
     text = dumps(changelog)
     assert loads(text) == changelog
+
+
+def test_text_that_is_no_unicode_is_refused_with_its_key() -> None:
+    with pytest.raises(
+        ChangelogError, match=r"^data: the text '/old/\\udcff' cannot be recorded: it has bytes that are"
+    ):
+        dumps(Changelog({"lr": 0.1, "data": {"path": "/old/\udcff"}}, []))

@@ -9,7 +9,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from trainctl.config.drawn import Draws, draw
-from trainctl.config.overrides import of_one_run, quoted, task_overrides
+from trainctl.config.overrides import hydra_overrides, of_one_run, quoted, single_run_overrides, task_overrides
 from trainctl.config.settings import Settings
 from trainctl.config.settings_node import hydra_config
 from trainctl.rundir import files
@@ -77,12 +77,21 @@ def program_argv() -> list[str]:
 
 
 def job_facts(hydra: Any) -> dict[str, list[str]]:
-    """Return a job's overrides from its config's `hydra` node, and the command line that would run that job alone."""
+    """Return a job's overrides from its config's `hydra` node, and the command line that would run that job alone.
+
+    `hydra_overrides` are those of Hydra's node: an app may have no `.hydra` (`hydra.output_subdir: null`).
+    """
     overrides = task_overrides(hydra)
-    return {"overrides": overrides, "argv": [*program_argv(), *overrides]}
+    node = {
+        key: OmegaConf.to_container(hydra[key], resolve=False)
+        for key in ("overrides", "launcher", "callbacks")
+        if hydra.get(key) is not None
+    }
+    argv = [*program_argv(), *overrides]
+    return {"overrides": overrides, "hydra_overrides": single_run_overrides(node), "argv": argv}
 
 
 def job_argv(hydra: Any, path: Path) -> list[str]:
     """Return the command line of a program that starts itself again (a rank of Lightning's), to be this job."""
-    given: Any = OmegaConf.to_container(hydra.overrides.hydra, resolve=False)
-    return [*program_argv(), *task_overrides(hydra), *of_one_run(given), f"hydra.run.dir={quoted(str(path))}"]
+    given = of_one_run(hydra_overrides(hydra))
+    return [*program_argv(), *task_overrides(hydra), *given, f"hydra.run.dir={quoted(str(path))}"]

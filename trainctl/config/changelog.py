@@ -193,7 +193,11 @@ def dumps(changelog: Changelog) -> str:
 
 
 def base_section(base: Mapping[Any, Any]) -> str:
-    """Write the head of the file and the part of step 0."""
+    """Write the head of the file and the part of step 0.
+
+    Raises:
+        ChangelogError: a text has bytes that are not UTF-8, such as a file name given on the command line.
+    """
     return _HEADER + _section("0:", base)
 
 
@@ -329,7 +333,13 @@ def _section(head: str, content: Mapping[Any, Any]) -> str:
     lines = [head + "\n"]
     for key, value in content.items():
         flow = None if isinstance(value, dict | list) else False  # None: innermost collections on one line
-        lines.append(textwrap.indent(yaml.dumps({key: value}, flow=flow), "  "))
+        try:
+            lines.append(textwrap.indent(yaml.dumps({key: value}, flow=flow), "  "))
+        except UnicodeEncodeError as error:  # Python has such text from a command line, YAML has none
+            raise ChangelogError(
+                f"{key}: the text {error.object!r} cannot be recorded: it has bytes that are not UTF-8; "
+                "give it in UTF-8"
+            ) from None
     return "".join([*lines, _END])
 
 
