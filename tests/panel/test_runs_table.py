@@ -116,6 +116,7 @@ SAME_EVERYWHERE = (
     *("optim.lr>0.05", "lr>0.4", "norm=new state=done", "norm!=new", "state=failed", "result>=0.901", "loss<0.1"),
     *("width>=64", "width<64", "note=plain", "edits>0", "edits=1", "slot=2", "step>=100", "reason!=x", "took>=0"),
     *("took_s>=0", "name=edited", "accuracy>0.5 seed=1", "nothing=3", "depth=null", "optim.lr>x"),
+    *("gain=2", "gain (metric)>0.5", "norm=new gain (metric) < 0.5", "loss (metric)<0.1", "step (metric)=3"),
 )
 
 
@@ -123,9 +124,15 @@ def test_page_and_command_line_find_the_same_runs_by_the_same_conditions(root: P
     for at in range(12):
         norm, rate, state = ("new", "batch")[at % 2], (0.1, 0.01)[at % 3 > 0], ("done", "failed")[at % 5 == 4]
         run = make_run(
-            root, f"r{at}", [f"norm={norm}", f"optim.lr={rate}"], state=state, result=0.9 + at / 1000, slot=str(at % 4)
+            root,
+            f"r{at}",
+            [f"norm={norm}", f"optim.lr={rate}", f"gain={at % 3}"],
+            state=state,
+            result=0.9 + at / 1000,
+            slot=str(at % 4),
         )
-        edit(run, norm=norm, optim={"lr": rate}, seed=at // 6, note="plain")
+        edit(run, norm=norm, optim={"lr": rate}, seed=at // 6, note="plain", gain=at % 3)
+        files.append_lines(run.metrics, [{"step": 101, "gain": at / 12}])
     edited = make_run(root, "edited", ["norm=new", "optim.lr=0.1"])
     edit(edited, Edit(5, {"optim.lr": 3.0}), norm="new", optim={"lr": 0.1}, model={"width": 64})
     edit(make_run(root, "plain", []), norm="new", optim={"lr": 0.5}, model={"width": 32}, note="plain")
@@ -150,6 +157,7 @@ def test_page_and_command_line_find_the_same_runs_by_the_same_conditions(root: P
     assert {text: pair for text, pair in found.items() if pair[0] != pair[1]} == {}
     assert found["width<64"][0] == ["plain"]
     assert found["lr>0.4"][0] == ["edited", "plain"]
+    assert found["gain (metric)>0.5"][0] == sorted(f"r{at}" for at in range(7, 12))
     assert not index.is_waiting
 
 
@@ -192,6 +200,24 @@ def test_cells_have_four_digits_and_all_of_them_on_hover(root: Path) -> None:
         "state", "run", "started", "lr", "result", "loss", "accuracy", "step", "total", "steps/s", "left", "took",
         "last sign", "slot", "edits", "reason",
     ]  # fmt: skip
+
+
+def test_metric_that_is_named_as_another_column_has_its_own(root: Path, sent: Any) -> None:
+    for at in range(3):
+        run = make_run(root, f"r{at}", [f"gain={at}", "same=5"])
+        edit(run, gain=at, same=5)
+        files.append_lines(run.metrics, [{"step": 101, "gain": at / 4, "same": 0.5, "total": 9.0}])
+    table = sent(sort="gain (metric)", is_down=True)
+    assert [table.column(name) for name in ("gain", "gain (metric)", "same", "total", "total (metric)")] == [
+        ["2", "1", "0"], ["0.5", "0.25", ["0", "0.0"]], ["0.5"] * 3, ["100"] * 3, [["9", "9.0"]] * 3,
+    ]  # fmt: skip
+    assert table.tell("filter", text="gain>0 gain (metric)<0.4")["found"] == 1
+    assert "same (metric)" not in table.table.index.columns
+    assert table.tell("filter", text="same=0.5 same (metric)>0")["found"] == 3
+    edit(make_run(root, "late", ["gain=7", "same=6"]), gain=7, same=6)
+    table.look()
+    assert table.table.index.columns[3:5] == ["gain", "same"]
+    assert {"gain (metric)", "same (metric)"} < set(table.table.index.columns)
 
 
 def test_only_rows_in_sight_and_then_only_what_changed_is_sent(root: Path, sent: Any) -> None:

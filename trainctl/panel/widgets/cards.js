@@ -372,20 +372,22 @@ class Card {
       return;
     }
     pen.textAlign = "right";
-    for (const value of ticks(scale.low, scale.high, 4, scale.isLogY)) {
+    const values = ticks(scale.low, scale.high, 4, scale.isLogY), texts = labels(values);
+    for (const [at, value] of values.entries()) {
       const y = scale.y(value);
       if (y < scale.top - 1 || y > scale.bottom + 1) continue;
       pen.globalAlpha = 0.13;
       line(scale.left, y, scale.right, y);
       pen.globalAlpha = 0.78;
-      pen.fillText(number(value), scale.left - 6, y);
+      pen.fillText(texts[at], scale.left - 6, y);
     }
     pen.textAlign = "center";
     pen.textBaseline = "top";
-    for (const step of ticks(scale.lowX, scale.x1, Math.max(2, Math.floor(this.width / 90)), scale.isLogX)) {
-      const x = scale.x(step);
-      if (!Number.isInteger(step) || x < scale.left - 1 || x > scale.right + 1) continue;
-      const text = step >= 1e6 ? `${number(step / 1e6)}M` : step >= 1e4 ? `${number(step / 1e3)}k` : count(step);
+    const steps = ticks(scale.lowX, scale.x1, Math.max(2, Math.floor(this.width / 90)), scale.isLogX).filter(Number.isInteger);
+    const told = labels(steps, step => step >= 1e6 ? `${number(step / 1e6)}M` : step >= 1e4 ? `${number(step / 1e3)}k` : count(step), count);
+    for (const [at, step] of steps.entries()) {
+      const x = scale.x(step), text = told[at];
+      if (x < scale.left - 1 || x > scale.right + 1) continue;
       pen.globalAlpha = 0.13;
       line(x, scale.top, x, scale.bottom);
       pen.globalAlpha = 0.78;
