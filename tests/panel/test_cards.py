@@ -222,9 +222,14 @@ def test_numbers_and_ticks_of_the_cards(page: Any, url: str) -> None:
                 }}
             return {{
                 fewest, most,
-                labels: [labels([0.94, 0.96]), labels([0.99992, 0.99994]), labels([1, 2], () => "1k", at => `${{at}}!`)],
+                labels: [
+                    labels([0.94, 0.96]), labels([0.99992, 0.99994]), labels([1, 2], () => "1k", at => `${{at}}!`),
+                ],
                 numbers: [0.972222, 123456.7, 3, 1e-5, 1.5e12, NaN, -Infinity, 0.0001].map(number),
-                ticks: [ticks(0, 1, 4, false), ticks(0.001, 1, 4, true), ticks(980, 1020, 4, false), ticks(0.909, 0.991, 4, false)],
+                ticks: [
+                    ticks(0, 1, 4, false), ticks(0.001, 1, 4, true), ticks(980, 1020, 4, false),
+                    ticks(0.909, 0.991, 4, false),
+                ],
             }}
         }}""",
         Cards._esm,
