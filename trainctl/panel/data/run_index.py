@@ -95,7 +95,7 @@ class RunIndex:
 
     @property
     def metrics(self) -> list[str]:
-        """The columns of the metrics, in the order in which they were found; `NAME (metric)` where a key has its own."""
+        """The columns of the metrics, in the order in which they were found: `NAME (metric)` where a key has one."""
         return list(self._metrics.values())[:MOST_METRICS]
 
     @property
