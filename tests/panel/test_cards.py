@@ -83,8 +83,10 @@ def drawn(page: Any, name: str, what: str) -> None:
 
 
 def point_at(page: Any, name: str, share: float) -> tuple[float, float]:
-    """Where a part of the step axis is on the screen."""
-    box = card(page, name).locator(".plot").bounding_box()
+    """Where a part of the step axis is on the screen, once the card stands still."""
+    plot = card(page, name).locator(".plot")
+    plot.hover(trial=True)
+    box = plot.bounding_box()
     return box["x"] + 50 + share * (box["width"] - 62), box["y"] + 60
 
 
