@@ -22,7 +22,7 @@ from trainctl.panel.data.run_index import RunIndex, parsed
 from trainctl.panel.data.run_view import RunRow
 from trainctl.panel.data.watcher import Watcher
 from trainctl.panel.widgets import run_table
-from trainctl.panel.widgets.run_table import RunTable, Shown, cell
+from trainctl.panel.widgets.run_table import RunGrid, RunTable, Shown, cell
 from trainctl.panel.widgets.summary import failures, slots
 from trainctl.rundir import files
 from trainctl.rundir.paths import RunDir
@@ -367,6 +367,50 @@ def test_edited_values_stand_in_the_cells_of_their_keys(table: Any) -> None:
     assert table.evaluate("window.pwned") is None
     assert table.locator("img[src=x]").count() == 0
     expect(row_of(table, "hostile").locator('[data-column="norm"]')).to_have_text(BAD)
+
+
+# a table of its own, which is sent three rows, and then other columns with but one row of theirs
+ANEW = """async code => {
+    const {render} = await import(URL.createObjectURL(new Blob([code], {type: "text/javascript"})))
+    let take
+    const on = (name, heard) => { if (name === "msg:custom") take = heard }
+    const root = render({model: {colours: "", send_msg: () => {}, on}})
+    document.body.append(root)
+    const cells = () => [...root.querySelectorAll(".row")].map(row => row.innerText.trim())
+    const send = (columns, ...rows) => take(JSON.stringify({
+        columns: columns.map(name => ({name, kind: "text"})), total: 3, found: 3, known: 3, again: true,
+        rows: rows.map((cells, at) => [at, {name: `${at}`, cells}]) }))
+    send(["lr"], ["1"], ["2"], ["3"])
+    const first = cells()
+    send(["norm", "lr"], ["new", "4"])
+    const found = [first, cells()]
+    root.remove()
+    return found
+}"""
+
+
+@in_browser
+def test_rows_that_were_sent_for_other_columns_are_drawn_no_more(table: Any) -> None:
+    code = Path(RunGrid._esm).read_text()
+    assert table.evaluate(ANEW, code) == [["1", "2", "3"], ["new\n4"]]
+
+
+@in_browser
+def test_table_that_is_wider_than_its_window_says_so_until_its_end_is_in_sight(table: Any) -> None:
+    page = table
+    onwards = page.get_by_title("more columns to the right")
+    try:
+        page.set_viewport_size({"width": 700, "height": 900})
+        reason = page.get_by_role("columnheader", name="reason", exact=True)
+        while not reason.evaluate("head => head.getBoundingClientRect().right <= innerWidth"):
+            before = page.locator(".scroll").last.evaluate("scroll => scroll.scrollLeft")
+            onwards.click()
+            wait_for(
+                lambda was=before: page.locator(".scroll").last.evaluate("one => one.scrollLeft") > was, "a scroll"
+            )
+        expect(onwards).to_be_hidden()
+    finally:
+        page.set_viewport_size({"width": 1400, "height": 900})
 
 
 @pytest.mark.slow
