@@ -178,6 +178,10 @@ def test_order_is_running_then_newest_and_numbers_are_sorted_as_numbers(root: Pa
     make_run(root, "e", [])
     table = sent()
     assert table.table.found[1:] == ["d", "c", "b", "a"]
+    rows, index = dict(table.watcher.rows()), RunIndex()
+    rows["a"] = dataclasses.replace(rows["a"], summary=dataclasses.replace(rows["a"].summary, state="paused"))
+    index.follow(rows)
+    assert index.in_order(rows, "", is_down=False) == ["a", "e", "d", "c", "b"]  # it lives
     table.tell("sort", column="rate")
     assert table.table.found == ["c", "a", "b", "d", "e"]
     assert table.tell("sort", column="rate")["sort"] == ["rate", True]

@@ -184,7 +184,7 @@ class RunIndex:
         return {run: {name: value_of(row, name) for name in (*unknown, *default)} for run, row in there.items()}
 
     def in_order(self, names: Iterable[str], column: str, *, is_down: bool) -> list[str]:
-        """Sort runs: numbers before text, those without a value last; without a column running, then newest."""
+        """Sort runs: numbers before text, those without a value last; without a column alive, then newest."""
         names = list(names)
         if column not in self.columns:
             return sorted(names, key=self._place)
@@ -250,7 +250,7 @@ class RunIndex:
 
     def _place(self, name: str) -> tuple[int, float, str]:
         run = self._entries[name].row.summary
-        rank = {"running": 0, "queued": 1}.get(run.state, 2)
+        rank = 0 if run.is_alive else 1 if run.state == "queued" else 2
         return rank, -(run.started or 0.0), name
 
     def _column(self, name: str) -> str | None:

@@ -26,6 +26,7 @@ const STYLE = `
 .card { border: 1px solid var(--line); border-radius: 4px; min-width: 0; }
 .card header { display: flex; gap: 8px; align-items: baseline; padding: 4px 8px 0; height: 28px; box-sizing: border-box; }
 .card h3 { font-size: var(--text); margin: 0; white-space: nowrap; overflow: hidden; text-overflow: ellipsis; flex: 1 1 auto; }
+.card h3 small { font-size: var(--small); font-weight: 400; opacity: .78; }
 .card header span { opacity: .78; font-size: var(--small); white-space: nowrap; }
 .card button { font: inherit; font-size: var(--small); line-height: 18px; color: inherit; background: transparent; padding: 0 8px;
   border: 1px solid var(--edge); border-radius: 4px; cursor: pointer; }
@@ -616,6 +617,7 @@ class Card {
 class ValueCard extends Card {
   constructor(cards, key) {
     super(cards, key, `value ${key}`);
+    this.root.querySelector("h3").append(made("small", {}, " value"));
     this.steps = new Line([], []);
     this.given = {log: false, points: []};
   }
