@@ -295,10 +295,10 @@ class Runs {
   }
 
   heads(columns, template) {
-    const said = JSON.stringify([columns, template, this.sort, this.chosen, this.total]);
-    if (this.headed === said) return;
-    this.headed = said;
     this.head.style.gridTemplateColumns = template;
+    const said = JSON.stringify([columns, this.sort, this.chosen, this.total]);
+    if (this.headed === said) return;  // a head that a person drags or presses stays while columns become wider
+    this.headed = said;
     this.head.replaceChildren(...columns.map((column, place) => {
       const [by, isDown] = this.sort || ["", false];
       const cell = made("div", {class: `cell${column.right ? " right" : ""}`, role: "columnheader", "aria-colindex": place + 1, "data-name": column.name,
