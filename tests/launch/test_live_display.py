@@ -74,6 +74,9 @@ def test_display_shows_what_each_slot_does(tmp_path: Path, clock: Clock) -> None
     tick(report, clock)
     tick(report, clock)
     assert " ".join(terminal.screen.shown()[-1].split()[1:]) == "0/8 ETA 9.4 s 8 left", "of the job that runs"
+    files.write_yaml(run.progress, {"step": 812, "total": 1000, "paused": True})
+    tick(report, clock)
+    assert "812/1000 paused 2.0/80 GiB" in " ".join(terminal.screen.shown()[-3].split())
     report.close()
 
 

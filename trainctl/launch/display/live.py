@@ -217,7 +217,7 @@ class Display(Report):
             "run": job.name,
             "time": text.duration(now - job.started),
             "step": text.steps(job.glance.progress.step, job.glance.progress.total),
-            "rate": text.rate(job.glance.progress.rate),
+            "rate": "paused" if job.glance.progress.is_paused else text.rate(job.glance.progress.rate),
             "metrics": metrics,
         }
 
