@@ -94,6 +94,24 @@ def test_a_config_group_speaks_for_what_lies_below_it(tmp_path: Path) -> None:
     assert list(table["norm"]) == ["batch", "new"]
 
 
+def test_key_below_a_config_group_is_shown_if_the_group_does_not_tell_its_value(tmp_path: Path) -> None:
+    for number, (opt, rate, decay) in enumerate([("sgd", 0.1, None), ("sgd", 0.5, None), ("adam", 0.1, 0.01)]):
+        config = {"opt": {"lr": rate, "size": len(opt), **({} if decay is None else {"decay": decay})}}
+        make(tmp_path / f"run{number}", config | ({"only": None} if opt == "sgd" else {}), f"opt={opt}")
+    make(tmp_path / "waits", {}, "opt=adam")
+    table = Examiner().exam(tmp_path).table()
+    assert list(table)[:2] == ["opt", "opt.lr"]
+    assert list(table["opt.lr"])[:3] == [0.1, 0.5, 0.1]
+    assert "only" not in table.attrs["constants"]  # null in some, and not there in others
+
+
+def test_override_of_a_section_is_shown_as_hydra_reads_it(tmp_path: Path) -> None:
+    for name, rate in (("a", "1e-3"), ("b", "2")):
+        make(tmp_path / name, {"opt": {"lr": float(rate), "kind": name}}, f"+opt={{lr:{rate},kind:{name}}}")
+    table = Examiner().exam(tmp_path).table()
+    assert list(table["opt"]) == [{"lr": 0.001, "kind": "a"}, {"lr": 2, "kind": "b"}]
+
+
 def test_broken_runs_are_rows_with_their_reason(tmp_path: Path) -> None:
     make(tmp_path / "a", {"lr": 0.1}, result=1.0)
     broken = make(tmp_path / "b", {"lr": 0.1}, result=2.0)

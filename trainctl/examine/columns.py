@@ -12,6 +12,7 @@ from trainctl.config import yaml
 from trainctl.config._omegaconf import MISSING
 from trainctl.config.identity import OWN_KEYS_THAT_COUNT
 from trainctl.config.keys import is_within
+from trainctl.config.overrides import parse_override
 from trainctl.text import clean, number
 
 _INTERPOLATION = re.compile(r"(?<!\\)\$\{")
@@ -41,6 +42,26 @@ def pair(override: str) -> tuple[str, str]:
     """
     key, _, value = override.partition("=")
     return (key[1:], "~") if key.startswith("~") else (key.lstrip("+"), value)
+
+
+_MOST_PARSED = 1_000  # characters: Hydra's parser takes up to 0.1 ms for each
+
+
+def given_value(text: str) -> Any:
+    """Return the value that Hydra reads in an override; a text that is none, such as a record of another tool's, as is.
+
+    >>> given_value("{lr:1e-3,name:a}"), given_value("'1'"), given_value("~"), given_value("[oh")
+    ({'lr': 0.001, 'name': 'a'}, '1', None, '[oh')
+    """
+    if text == "~":  # the key is deleted
+        return None
+    if len(text) > _MOST_PARSED:
+        return text
+    try:
+        override = parse_override(f"_={text}")
+        return text if override.is_sweep_override() else override.value()
+    except Exception:  # noqa: BLE001  # files of runs are outside input: what Hydra cannot read is shown as written
+        return text
 
 
 def is_seed(key: str) -> bool:
@@ -96,6 +117,9 @@ class Parameters:
         """Whether `get` tells the value: a run that still waits has no config yet, only what was overridden."""
         return bool(self._config) or key in self.overridden
 
+    def has(self, key: str) -> bool:
+        return key in self._config or key in self.overridden or key in self._choices
+
     def is_own(self, key: str) -> bool:
         """Whether the value is not a parameter but specific to this run: a path in its own directory, or a template.
 
@@ -121,13 +145,7 @@ class Parameters:
             value = self._config[key]
             return None if value == MISSING else value
         if key in self.overridden:
-            text = self.overridden[key]
-            try:
-                return yaml.loads(text)
-            except ValueError:
-                return text
-            except Exception:  # noqa: BLE001  # Hydra's grammar is not YAML's: what is no YAML is shown as written
-                return text
+            return given_value(self.overridden[key])
         return self._choices.get(key)
 
 
@@ -135,8 +153,8 @@ def parameters(runs: Sequence[Parameters]) -> tuple[dict[str, list[Any]], dict[s
     """Return the parameters in which runs differ, with each run's value, and those that are the same in all.
 
     A run that has no config (yet) does not make the others differ. Overridden keys come first. Left out are keys below
-    a swept config group, which stands for them; settings of trainctl, except overridden ones that change the result
-    (the seed, a replay); and values that are specific to each run.
+    a swept config group whose option tells their value; settings of trainctl, except overridden ones that change the
+    result (the seed, a replay); values that are specific to each run; and a null that some runs do not have.
     """
     overridden = dict.fromkeys(key for run in runs for key in run.overridden)
     differing: dict[str, list[Any]] = {}
@@ -150,10 +168,25 @@ def parameters(runs: Sequence[Parameters]) -> tuple[dict[str, list[Any]], dict[s
         values = [run.get(key) for run in runs]
         known = [value for value, run in zip(values, runs, strict=True) if run.knows(key)]
         if len(set(map(same, known))) == 1:
-            constant[key] = known[0]
-        elif key in overridden or not any(key.startswith((f"{above}.", f"{_place(above)}.")) for above in differing):
+            if known[0] is not None or all(run.has(key) for run in runs if run.knows(key)):
+                constant[key] = known[0]
+        elif key in overridden or not any(
+            _tells([option for option, run in zip(options, runs, strict=True) if run.knows(key)], known)
+            for above, options in differing.items()
+            if key.startswith((f"{above}.", f"{_place(above)}."))
+        ):
             differing[key] = values
     return differing, constant
+
+
+def _tells(options: Sequence[Any], values: Sequence[Any]) -> bool:
+    """Whether each option of a config group comes with one value.
+
+    >>> _tells(["sgd", "adam", "sgd"], [0.1, 0.01, 0.1]), _tells(["sgd", "adam", "sgd"], [0.1, 0.01, 0.5])
+    (True, False)
+    """
+    pairs = {(same(option), same(value)) for option, value in zip(options, values, strict=True)}
+    return len(pairs) == len({option for option, _ in pairs})
 
 
 def at_end(constants: Mapping[str, Any], ends: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
