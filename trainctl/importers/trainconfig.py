@@ -65,7 +65,7 @@ def carry(text: str, source: str = "the file") -> ImportedConfig:
     try:
         found.notes.extend(_read_otherwise(config, pyyaml.safe_load(text), ()))
     except Exception as problem:  # noqa: BLE001  # PyYAML raises anything; a day such as 2026-02-30 is text here
-        found.notes.append(f"trainconfig cannot read it itself ({' '.join(str(problem).split())[:100]})")
+        found.notes.append(f"trainconfig cannot read it itself ({yaml.why_unread(problem)})")
     marks: dict[str, str] = {}
     found.values = _mapping(config, (), "", found.notes, marks)
     for name in _RESERVED:
