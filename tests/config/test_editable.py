@@ -262,7 +262,9 @@ def test_relative_edit_is_the_value_it_comes_to_and_its_jump_is_bounded() -> Non
     edited = Edited({"optim.lr": {"max_change": 10}})
     change = {"op": "*", "by": "0.5"}
     assert parse_change("optim.lr", change, lambda: edited.now("optim.lr"), edited.keys) == 0.05
-    with pytest.raises(EditError, match=r"optim.lr=5.0: from 0.1 that is a factor of 50, and .* 10 at most \(max_change\)"):
+    with pytest.raises(
+        EditError, match=r"optim.lr=5.0: from 0.1 that is a factor of 50, and .* 10 at most \(max_change\)"
+    ):
         edited.ask({"optim.lr": 5})
     check_inside("optim.lr", 0.1, 5.0, edited.keys.control("optim.lr"), force=True)
 
