@@ -143,13 +143,13 @@ def test_what_is_left_out_is_said_with_the_reason() -> None:
         "q": 1, "d": {"z": {"a": 1}}, "s": "OMITTED", "l": ["a", ["OMITTED"]], "imports": ["m"], "config_file": "p.ini",
         "f": 0.5, "hydra": {"x": 1},
     }  # fmt: skip
+    followed = "; load each file that imports names with +from@KEY=json/FILE"
     said = adopt(config, Loaded("ini/p.ini", "p.ini", values, notes=("left out before",)), "drop")
     assert said == [
         "left out before",
         "left out, as this config does not have them: q, d.z.a",
         "left out, as they are secret there: s, l",
-        "left out, as these are options of prefigure itself: imports, config_file; "
-        "load each file that imports names with +from@KEY=json/FILE",
+        f"left out, as these are options of prefigure itself: imports, config_file{followed}",
     ]
     assert (config.f, config.l, "q" in config) == (0.5, [0.1, 0.2], False)
     assert adopt(config, Loaded("ini/p.ini", "p.ini", {"config_file": "p.ini"})) == [
