@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from omegaconf import OmegaConf
+from omegaconf import OmegaConf, open_dict
 
 from trainctl.config.assign import assign, changes, current, rehearse, units_of
 from trainctl.config.changelog import Changelog, Edit
-from trainctl.config.controls import NOT_EDITABLE
+from trainctl.config.controls import NOT_EDITABLE, Key
 from trainctl.config.edit import check_inside, check_recorded, parse_change, parse_edits
 from trainctl.config.editable import EditableKeys
 from trainctl.config.keys import Units
@@ -30,13 +30,18 @@ class Act(Enum):
 
 @dataclass
 class Layer:
-    width: int = 8
+    width: int = field(default=8, metadata={"trainctl": {"max": 99}})
     act: Act = Act.RELU
 
 
 @dataclass
 class Deep(Layer):
     depth: int = 2
+
+
+@dataclass
+class Free(Layer):
+    free: Any = 1
 
 
 @dataclass
@@ -50,6 +55,7 @@ class Net:
     by_step: dict[int, float] = field(default_factory=lambda: {10: 0.1})
     maybe: Layer | None = None
     counts: dict[str, int] = field(default_factory=dict)
+    sizes: list[int] = field(default_factory=lambda: [1], metadata={"trainctl": {"when": "epoch"}})
 
 
 class Edited:
@@ -238,6 +244,8 @@ def test_locks_delays_and_bounds_of_a_container_hold_inside_it() -> None:
     assert (keys.control("extra.new").checkpoint_first, keys.control("optim.new").checkpoint_first) == (True, False)
     assert keys.get("optim.betas.1.x").type == "int"  # type: ignore[union-attr]
     assert keys.get("net.first").type == "dict"  # type: ignore[union-attr]
+    assert keys.get("optim").type == "dict"  # type: ignore[union-attr]
+    assert (keys.control("n").type, keys.control("none.x").type) == ("int", "any")
     assert [keys.get(key, "none") for key in ("optim.gone", "hydra.x", "optim.betas.5")] == ["none"] * 3
     for asked, sentence in (
         ({"optim.betas.0": 2}, "optim.betas.0=2: the maximum is 1"),
@@ -248,6 +256,21 @@ def test_locks_delays_and_bounds_of_a_container_hold_inside_it() -> None:
     ):
         with pytest.raises(EditError, match=sentence):
             edited.ask(asked)
+    free = Edited().keys  # without controls, but for those of the classes
+    assert free.control("optim.new") == Key("any")
+    assert (free.get("net.sizes.0").when, free.get("net.rest.0.width").max) == ("epoch", 99)  # type: ignore[union-attr]
+    added = [free.addable(key) for key in ("net.counts.a", "net.counts.a.b", "net.counts", "trainctl.x", "n.x")]
+    assert [key and key.type for key in added] == ["int", "any", None, None, "any"]
+    assert [free.has_entries(key) for key in ("net.by_step", "extra", "optim.betas", "optim.betas.1", "none", "x")] == [
+        True, False, False, True, False, False
+    ]  # fmt: skip
+    assert [free.is_there(key) for key in ("n", "optim.x", "none.x", "none.x.y", "x.y")] == [
+        True,
+        True,
+        False,
+        False,
+        False,
+    ]
     fixed = Edited(editable=False)
     assert fixed.keys.get("optim.betas.0").locked == NOT_EDITABLE  # type: ignore[union-attr]
     told = keys.with_help({"n": "how many", "optim.betas": "not this", "none": "nothing"})
@@ -256,6 +279,56 @@ def test_locks_delays_and_bounds_of_a_container_hold_inside_it() -> None:
     assert free["optim.lr"].locked is None
     assert free.get("mixed.0").locked.startswith("nothing follows it while the Trainer trains: bind it")  # type: ignore[union-attr]
     assert free["n"].locked is None  # a control opens it
+
+
+def test_part_of_a_structured_config_stays_of_its_class() -> None:
+    edited = Edited(
+        net=OmegaConf.structured(
+            Net(first=Deep(4, Act.GELU, 3), rest=[Deep(), Layer(3)], named={"a": Deep(1)}, maybe=Deep())
+        ),
+        plain=[OmegaConf.structured(Free(1)), {"x": 1}],
+    )
+    net = edited.config.net
+
+    def classes(*keys: str) -> list[type]:
+        return [OmegaConf.get_type(OmegaConf.select(edited.config, key)) for key in keys]
+
+    assert edited.ask({"net.rest.0.width": 9}) == {
+        "net.rest": [{"width": 9, "act": "RELU", "depth": 2}, {"width": 3, "act": "RELU"}]
+    }
+    edited.ask({"net.first": {"width": 1}, "net.named.a.width": 2})
+    assert classes("net.rest[0]", "net.rest[1]", "net.first", "net.named.a") == [Deep, Layer, Deep, Deep]
+    edited.ask({"+net.named.b": {"width": 2}, "+net.named.c": {"depth": 5}})
+    assert classes("net.named.b", "net.named.c") == [Layer, Deep]
+    assert net.named.c == {"width": 8, "act": Act.RELU, "depth": 5}
+    # a whole list: an item is of the smallest class that has its fields, or of the one that it had if it names them all
+    edited.ask(
+        {"net.rest": [{"width": 5}, {"width": 1, "act": "GELU", "depth": 1}, {"width": 2, "free": [1, {"a": 2}]}]}
+    )
+    assert classes("net.rest[0]", "net.rest[1]", "net.rest[2]") == [Layer, Deep, Free]
+    assert net.rest[2].free == [1, {"a": 2}]
+    edited.ask({"net.rest.2.free": [3], "net.first.act": "RELU"})
+    assert classes("net.rest[1]", "net.rest[2]") == [Deep, Free]
+    # in a list without a declared type
+    edited.ask({"plain.0.width": 3, "plain.1.x": 2})
+    assert classes("plain[0]", "plain[1]") == [Free, dict]
+    # null, and made anew by the class that has the field
+    edited.ask({"net.maybe": "null"})
+    edited.ask({"++net.maybe.depth": 7})
+    assert classes("net.maybe") == [Deep]
+
+
+def test_field_that_a_program_added_to_a_structured_part_stays() -> None:
+    net = OmegaConf.structured(Net())
+    with open_dict(net.rest[0]):
+        net.rest[0].note = "mine"
+    edited = Edited(net=net)
+    edited.ask({"net.rest.0.width": 9})
+    assert (edited.config.net.rest[0].note, OmegaConf.get_type(edited.config.net.rest[0])) == ("mine", Layer)
+    given = [{"a": [1]}]
+    edited.ask({"+extra.list": given})
+    given[0]["a"].append(2)  # what was given is not what the config holds
+    assert edited.now("extra.list") == [{"a": [1]}]
 
 
 def test_relative_edit_is_the_value_it_comes_to_and_its_jump_is_bounded() -> None:

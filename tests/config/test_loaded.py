@@ -25,6 +25,9 @@ def test_copies_are_kept_in_hydras_node_as_data() -> None:
     keep_copies(hydra, [WHOLE, BELOW])
     assert OmegaConf.to_container(hydra, resolve=True)  # nothing in it is an interpolation
     records = kept_copies(hydra)
+    # as in the run.yaml of earlier versions: `at` only where it says something, what was said only once
+    assert ["at" in record for record in records] == [False, True]
+    assert not any("notes" in record for record in records)
     again = [Loaded.from_dict(record) for record in records]
     assert [each.values for each in again] == [WHOLE.values, BELOW.values]
     assert [each.override for each in again] == ["+from=ini/a.ini", "+from@model=json/b.json"]

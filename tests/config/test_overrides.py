@@ -9,6 +9,8 @@ from trainctl.config.overrides import (
     of_one_run,
     override_key,
     parse_overrides,
+    parts_of,
+    quoted,
     shared_texts,
     swept_keys,
     task_parts,
@@ -50,3 +52,25 @@ def test_value_that_no_override_can_have_is_refused() -> None:
     assert worded({"a": (1, None)}) == "{a:[1,null]}"
     with pytest.raises(SettingError, match=r"is a set, which no override can have; write it as text"):
         worded([{1}])
+
+
+@pytest.mark.parametrize("path", ["/a b/${x}", "/it's", "/a\\", "/a\\'b\\\\'"])
+def test_quoted_path_is_read_back_as_it_is(path: str) -> None:
+    value = parse_overrides([f"dir={quoted(path)}"])[0].value()
+    assert OmegaConf.create({"dir": value}).dir == path
+
+
+def test_words_of_hydra_are_written_as_it_reads_them() -> None:
+    assert [worded(value) for value in (True, False, None, {"a": 1, "b": False})] == [
+        "true",
+        "false",
+        "null",
+        "{a:1,b:false}",
+    ]
+    for value in ("a\\", "it's", "\\'", ["x\\", {"k": "True"}]):
+        assert parse_overrides([f"x={worded(value)}"])[0].value() == value
+    assert [parts_of(text)[:2] for text in ("++a=1", "+a=1", "~a", "a=1")] == [
+        (False, "a"), (False, "a"), (True, "a"), (False, "a")
+    ]  # fmt: skip
+    assert of_one_run(["X+hydra.mode=RUN"]) == ["X+hydra.mode=RUN"]
+    assert swept_keys(parse_overrides(["++Xa=1", "~Xb"]), ()) == {"Xa", "Xb"}

@@ -136,7 +136,7 @@ class Soak:
             self.failures.append(f"`trainctl {' '.join(words)}` said:\n{said}")
 
     def by_page(self) -> None:
-        """Edit on the page, in a browser that stays open; what a killed server or an ended run spoils is tried again."""
+        """Edit on the page, in a browser that stays open; what a kill or the end of a run spoils is tried again."""
         from playwright.sync_api import Error, sync_playwright
 
         draw = random.Random(f"{self.seed} page")
