@@ -159,9 +159,9 @@ bench: $(VENV)/.installed-dev chromium ## measure all beside the alternatives, w
 	$(BIN)/python benchmarks/bench.py --prepare
 	$(BIN)/python benchmarks/bench.py $(if $(LONG),--long)
 
-bench-check: $(VENV)/.installed-dev chromium ## measure again, and fail where a ratio of docs/benchmarks.json has risen by over 20 %
+bench-check: $(VENV)/.installed-dev chromium ## measure again, and fail where a ratio of docs/benchmarks.json has risen by over 20 %; ONLY=step for a figure
 	$(BIN)/python benchmarks/bench.py --prepare
-	$(BIN)/python benchmarks/bench.py $(if $(LONG),--long) --against docs/benchmarks.json
+	$(BIN)/python benchmarks/bench.py $(if $(LONG),--long) $(if $(ONLY),--only $(ONLY)) --against docs/benchmarks.json
 
 # The same acts again by `TRAINCTL_SOAK_SEED=its-number make soak`.
 soak: $(VENV)/.installed-dev chromium ## sweeps under edits, kills and a disk that fills, then the books; SOAK_S=60 for a minute
