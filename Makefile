@@ -19,6 +19,10 @@ ON_HYDRA14 := tests/test_hydra_conformance.py tests/config tests/compose tests/s
 HYDRA14 := 'hydra-core>=1.4.0rc1,<1.5' 'hydra-joblib-launcher>=1.4.0rc1'
 # One more than two cores have: tests spend a third of their time waiting for processes.
 WORKERS ?= 3
+# The order of the tests is drawn by the commit, so that what failed in CI is seen again here; at night by chance. The
+# tests of a file go to one worker: what they share, such as a browser, is started once.
+SEED ?= $(shell printf %d 0x$$(git rev-parse HEAD 2>/dev/null | cut -c1-7 | grep . || echo 0))
+ORDER = --randomly-seed=$(SEED) --dist loadfile
 PYTEST_ARGS ?=
 # How many rounds of drawn faults there are at night, from which seed on, and the jobs of the sweep in which some crash.
 FAULT_ROUNDS ?= 200
@@ -92,10 +96,10 @@ demo: $(VENV)/.installed-demo ## train the demo task with two kinds of normalisa
 
 # Each pytest is the last of its target, so that its summary is what is read last.
 test: $(VENV)/.installed-dev chromium ## run the tests that take minutes: real sweeps, kills, edits and a browser among them
-	$(BIN)/python -m pytest -n $(WORKERS) -m 'not slow and not long' --ignore=tests/cluster $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) $(ORDER) -m 'not slow and not long' --ignore=tests/cluster $(PYTEST_ARGS)
 
 test-main: $(VENV)/.installed-dev chromium nginx
-	$(BIN)/python -m pytest -n $(WORKERS) -m 'not long' --durations=20 --ignore=tests/cluster $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) $(ORDER) -m 'not long' --durations=20 --ignore=tests/cluster $(PYTEST_ARGS)
 
 test-all: test-hydra14-all $(VENV)/.installed-dev chromium ## run everything, with many examples and new random kills: for a night
 	@echo "seeds from $(FAULT_SEED) on, $(FAULT_ROUNDS) rounds"
@@ -112,10 +116,10 @@ test-attack: $(VENV)/.installed-dev chromium ## what others may do: hostile run 
 	$(if $(LONG),TRAINCTL_LONG_ATTACK=1) $(BIN)/python -m pytest -n $(WORKERS) -m 'not long' $(PYTEST_ARGS) tests/security tests/panel/test_stored_script.py
 
 test-cluster: ray slurm ## sweeps on a real Slurm of one and of two nodes, on a real Ray, and on mounts with and without shared locks
-	$(BIN)/python -m pytest -n 1 -m '$(CLUSTER_TESTS)' $(PYTEST_ARGS) tests/cluster
+	$(BIN)/python -m pytest -n 1 $(ORDER) -m '$(CLUSTER_TESTS)' $(PYTEST_ARGS) tests/cluster
 
 test-hydra14: $(VENV14)/.installed ## run Hydra's own suites, and ours of configs, on the newest pre-release of Hydra 1.4
-	$(VENV14)/bin/python -m pytest -n $(WORKERS) -m 'not long' $(PYTEST_ARGS) $(ON_HYDRA14) \
+	$(VENV14)/bin/python -m pytest -n $(WORKERS) $(ORDER) -m 'not long' $(PYTEST_ARGS) $(ON_HYDRA14) \
 		tests/launch/test_policies.py::test_pending_jobs_are_immune_to_edits_of_yaml_and_code
 
 test-hydra14-all: $(VENV14)/.installed ## run all of the above and all sweeps on the newest pre-release of Hydra 1.4

@@ -74,6 +74,7 @@ if __name__ == "__main__":
 """
 RECORDED = ["hydra/callbacks=[trainctl]", "hydra.job.chdir=false", "hydra.run.dir=run"]
 JOBS = ["-m", "lr=0.3,0.4", "hydra.sweep.dir=sweep", "hydra.sweep.subdir=${hydra.job.num}"]
+NO_RECORD = "hydra.output_subdir=null"  # what a replay needs stands in run.yaml
 MAIN = "\nif __name__ == '__main__': main()\n"
 
 
@@ -128,12 +129,16 @@ def as_zen(folder: Path) -> list[str]:
     ("make", "started"),
     [
         (as_module, RECORDED),
-        pytest.param(as_command, RECORDED, marks=pytest.mark.slow),
+        pytest.param(as_command, [*RECORDED, NO_RECORD], marks=pytest.mark.slow),
         pytest.param(as_archive, RECORDED, marks=pytest.mark.long),
         pytest.param(as_directory, RECORDED, marks=pytest.mark.long),
         pytest.param(as_zen, RECORDED, marks=[pytest.mark.slow, NEEDS_ZEN]),
         pytest.param(as_command, [*JOBS, "hydra/launcher=slots"], marks=pytest.mark.slow),
-        pytest.param(as_module, [*JOBS, "hydra/launcher=slots", "hydra.launcher.start=spawn"], marks=pytest.mark.slow),
+        pytest.param(
+            as_module,
+            [*JOBS, "hydra/launcher=slots", "hydra.launcher.start=spawn", "hydra.job.chdir=true", NO_RECORD],
+            marks=pytest.mark.slow,
+        ),
         pytest.param(as_module, [*JOBS, "hydra/launcher=joblib"], marks=pytest.mark.slow),  # without our callback
         pytest.param(as_command, [*JOBS, "hydra/launcher=joblib", RECORDED[0]], marks=pytest.mark.long),
         pytest.param(as_zen, [*JOBS, "hydra/launcher=slots"], marks=[pytest.mark.slow, NEEDS_ZEN]),

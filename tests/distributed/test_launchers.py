@@ -203,7 +203,7 @@ def test_ranks_of_a_second_program_with_another_config_have_a_run_of_their_own(a
     [
         pytest.param(SPAWNING, "spawn", id="spawn"),
         pytest.param(SPAWNING, "fork", id="fork", marks=pytest.mark.long),
-        pytest.param(LIGHTNING, "ddp_spawn", id="ddp_spawn"),
+        pytest.param(LIGHTNING, "ddp_spawn", id="ddp_spawn", marks=pytest.mark.long),
         pytest.param(LIGHTNING, "ddp_fork", id="ddp_fork", marks=pytest.mark.long),
     ],
 )

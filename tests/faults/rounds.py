@@ -27,7 +27,7 @@ from trainctl.rundir.result import read_result, stored_result
 from trainctl.rundir.status import read_status, state_of
 
 FIRST = int(os.environ.get("TRAINCTL_FAULT_SEED", "0"))
-ROUNDS = int(os.environ.get("TRAINCTL_FAULT_ROUNDS", "12"))
+ROUNDS = int(os.environ.get("TRAINCTL_FAULT_ROUNDS", "6"))
 
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 

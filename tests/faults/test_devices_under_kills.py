@@ -50,7 +50,7 @@ def wait_for_starts(app: App, number: int, launchers: list[subprocess.Popen[str]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(FIRST, FIRST + max(4, ROUNDS // 10)))
+@pytest.mark.parametrize("seed", range(FIRST, FIRST + max(2, ROUNDS // 10)))
 def test_no_device_is_held_twice_whatever_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
     app = two_gpu_app(tmp_path, monkeypatch)
     draw = random.Random(seed)

@@ -218,6 +218,7 @@ def test_template_is_edited_killed_resumed_with_its_own_key_replayed_and_verifie
     assert "identical: " in verified.stdout
 
 
+@pytest.mark.long
 @pytest.mark.skipif(
     importlib.util.find_spec("hydra_plugins.hydra_optuna_sweeper") is None,
     reason="hydra-optuna-sweeper is not installed",

@@ -55,16 +55,24 @@ def served(run: RunDir) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def page(browser: Any, served: str) -> Iterator[Any]:
+def opened(browser: Any, served: str) -> Iterator[Any]:
     context = browser.new_context(viewport={"width": 1400, "height": 900})
     context.set_default_timeout(1000 * PATIENCE_S)
     page = context.new_page()
     page.goto(served)
     page.goto(run_url(served, "run"))
-    expect(button(page, "Pause")).to_be_visible()
-    settle(page)
     yield page
     context.close()
+
+
+@pytest.fixture
+def page(opened: Any) -> Any:
+    """The page of the run without an answer to what another test has asked."""
+    if opened.get_by_role("status").count():
+        opened.reload()
+    expect(button(opened, "Pause")).to_be_visible()
+    settle(opened)
+    return opened
 
 
 def answer(page: Any, text: str | re.Pattern[str]) -> Any:
@@ -145,6 +153,7 @@ def test_what_waits_is_cancelled_and_an_edit_undone_where_it_stands(page: Any, r
 @pytest.mark.slow
 def test_keys_filter_apply_and_discard(page: Any) -> None:
     page.reload()  # other tests leave the focus in some field
+    expect(button(page, "Pause")).to_be_visible()
     settle(page)
     page.keyboard.press("/")
     expect(page.get_by_label(re.compile("^Filter keys"))).to_be_focused()
@@ -206,8 +215,9 @@ def test_actions_stand_beside_the_facts(page: Any) -> None:
 
 @pytest.mark.slow
 def test_labels_stand_beside_their_fields_and_on_one_line_with_them(page: Any) -> None:
-    page.wait_for_function(f"({LAID_OUT})()[0] >= 4")  # a test before this one may have loaded the page anew
-    page.wait_for_function(f"({LAID_OUT})()[1].length === 0")
+    # not `wait_for_function`: it is evaluated in the page once more at each poll, which the page's policy refuses
+    wait_for(lambda: page.evaluate(LAID_OUT)[0] >= 4, "the labels of the page")
+    wait_for(lambda: page.evaluate(LAID_OUT)[1] == [], "labels beside their fields")
 
 
 def test_bar_of_edits_breaks_no_rule_of_accessibility(page: Any) -> None:

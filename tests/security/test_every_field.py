@@ -166,7 +166,7 @@ def secret(tmp_path: Path) -> RunDir:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("has_changelog", [True, False])
+@pytest.mark.parametrize("has_changelog", [True, pytest.param(False, marks=pytest.mark.long)])
 def test_no_secret_is_in_a_row_a_table_an_export_or_a_command(secret: RunDir, has_changelog: bool) -> None:
     root = secret.path.parent
     other = RunDir.at(root / "two")

@@ -9,7 +9,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from trainctl.config.drawn import Draws, draw
-from trainctl.config.overrides import of_one_run, quoted, task_overrides
+from trainctl.config.overrides import of_one_run, overrides_of_hydra, quoted, task_overrides
 from trainctl.config.settings import Settings
 from trainctl.config.settings_node import hydra_config
 from trainctl.rundir import files
@@ -77,9 +77,18 @@ def program_argv() -> list[str]:
 
 
 def job_facts(hydra: Any) -> dict[str, list[str]]:
-    """Return a job's overrides from its config's `hydra` node, and the command line that would run that job alone."""
+    """Return a job's overrides from its config's `hydra` node, and the command line that would run that job alone.
+
+    `hydra_overrides` are those of Hydra's node: an app may have no `.hydra` (`hydra.output_subdir: null`).
+    """
     overrides = task_overrides(hydra)
-    return {"overrides": overrides, "argv": [*program_argv(), *overrides]}
+    node = {
+        key: OmegaConf.to_container(hydra[key], resolve=False)
+        for key in ("overrides", "launcher", "callbacks")
+        if hydra.get(key) is not None
+    }
+    argv = [*program_argv(), *overrides]
+    return {"overrides": overrides, "hydra_overrides": overrides_of_hydra(node), "argv": argv}
 
 
 def job_argv(hydra: Any, path: Path) -> list[str]:

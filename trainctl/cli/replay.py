@@ -16,7 +16,7 @@ import typer
 from trainctl import text
 from trainctl.cli import terminal
 from trainctl.cli.place import RunArgument, find_run, shown
-from trainctl.config.overrides import of_one_run, override_key, quoted
+from trainctl.config.overrides import override_key, overrides_of_hydra, quoted
 from trainctl.errors import RunDirError, SettingError
 from trainctl.rundir import files
 from trainctl.rundir.compare import Comparison, compare
@@ -28,7 +28,6 @@ from trainctl.rundir.summary import read_record, summarize
 from trainctl.rundir.trust import check_trust
 
 _CONFIG_FLAGS = {"--config-name", "-cn", "--config-path", "-cp", "--config-dir", "-cd"}
-_CALLBACK = "trainctl.callback.TrainctlCallback"
 _PIPELINES = "trainctl.commands"  # the module that `trainctl run` starts
 _REPLAY_KEY = re.compile(r"\+{0,2}trainctl\.replay=")
 
@@ -60,6 +59,7 @@ def replay(
         "module",
         "argv",
         "overrides",
+        "hydra_overrides",
         "cwd",
         "world_size",
         "torchrun",
@@ -89,9 +89,12 @@ def command_of(run: RunDir, record: dict[str, Any]) -> list[str]:
         RunDirError: the run does not say by what it was started, or that is not there any more.
     """
     overrides, argv = _texts(record.get("overrides")), _texts(record.get("argv"))
-    if overrides is None or argv is None or not run.config.exists():
+    of_hydra = _texts(record.get("hydra_overrides"))
+    if of_hydra is None and run.config.exists():  # an older record
+        of_hydra = overrides_of_hydra(files.read_mapping(run.config.parent / "hydra.yaml").get("hydra"))
+    if overrides is None or argv is None or of_hydra is None:
         raise RunDirError(
-            f"{run.path} was not started by a Hydra app with its output_subdir, so its overrides are not known; "
+            f"{run.path} was not started by a Hydra app, so its overrides are not known; "
             f"start it yourself with trainctl.replay={run.path}"
         )
     if record.get("module") == _PIPELINES:
@@ -100,7 +103,7 @@ def command_of(run: RunDir, record: dict[str, Any]) -> list[str]:
             f"whose steps it records with trainctl.replay={run.path}{_of_commands(run)}"
         )
     kept = [override for override in overrides if not _REPLAY_KEY.match(override)]
-    kept += [*_of_hydra(run), f"++trainctl.replay={quoted(str(run.path))}"]
+    kept += [*of_hydra, f"++trainctl.replay={quoted(str(run.path))}"]
     if record.get("takes_overrides") is False:
         raise RunDirError(
             f"{run.path} was started by Python code, such as hydra_zen.launch, and not by its command line; "
@@ -115,23 +118,6 @@ def _of_commands(run: RunDir) -> str:
     commands = {} if status is None or status.commands is None else status.commands
     lines = [f"{name}: {text.shortened(text.clean_line(str(each.get('command'))))}" for name, each in commands.items()]
     return f" ({'; '.join(lines)})" if lines else ""
-
-
-def _of_hydra(run: RunDir) -> list[str]:
-    """Return the overrides of Hydra's node that the run had, and the callback if only its launcher was trainctl's."""
-    node = files.read_mapping(run.config.parent / "hydra.yaml").get("hydra")
-    overrides, launcher, callbacks = (
-        _mapping(_mapping(node).get(key)) for key in ("overrides", "launcher", "callbacks")
-    )
-    kept = of_one_run(_texts(overrides.get("hydra")) or [])
-    targets = {_mapping(each).get("_target_") for each in callbacks.values()}
-    if str(launcher.get("_target_")).startswith("hydra_plugins.hydra_trainctl.") and _CALLBACK not in targets:
-        kept.append(f"++hydra.callbacks.trainctl._target_={_CALLBACK}")
-    return kept
-
-
-def _mapping(value: Any) -> dict[Any, Any]:
-    return value if isinstance(value, dict) else {}
 
 
 def _config_flags(arguments: Sequence[str]) -> list[str]:

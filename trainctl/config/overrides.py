@@ -45,6 +45,28 @@ def of_one_run(texts: Iterable[str]) -> list[str]:
     return [text for text in texts if not text.lstrip("+~").startswith(_OF_SWEEPS)]
 
 
+def overrides_of_hydra(node: Any) -> list[str]:
+    """Return the overrides of Hydra's node with which a job runs alone, from that node as Hydra writes it.
+
+    A job whose launcher was a launcher of trainctl, and whose config lacks the callback, gets the callback.
+
+    >>> overrides_of_hydra({"overrides": {"hydra": ["hydra.mode=RUN", "hydra.job.chdir=true"]}})
+    ['hydra.job.chdir=true']
+    """
+    given, launcher, callbacks = (_mapping(_mapping(node).get(key)) for key in ("overrides", "launcher", "callbacks"))
+    texts = given.get("hydra")
+    kept = of_one_run(text for text in texts if isinstance(text, str)) if isinstance(texts, list) else []
+    targets = {_mapping(each).get("_target_") for each in callbacks.values()}
+    if str(launcher.get("_target_")).startswith("hydra_plugins.hydra_trainctl.") and _CALLBACK not in targets:
+        kept.append(f"++hydra.callbacks.trainctl._target_={_CALLBACK}")
+    return kept
+
+
+def _mapping(value: Any) -> dict[Any, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+_CALLBACK = "trainctl.callback.TrainctlCallback"
 _PREFIX = re.compile(r"^(\+\+|\+|~)")
 _MOST_KNOWN = 1 << 16  # texts; jobs of a sweep share most of them
 
