@@ -24,6 +24,7 @@ def test_document_may_be_nested_up_to_the_limit() -> None:
         ("a: &x [1]\nb: *x", "has a YAML alias"),
         ("a: 1\nb: [1, ", r"^it is not YAML \(line 3, column 1: did not find .* while parsing a flow node\)$"),
         ("a: 1\na: 2", r"^it is not YAML \(line 2, column 1: found duplicate key a while constructing a mapping\)$"),
+        ('"a\\nb": 1\n"a\\nb": 2', r"found duplicate key a b while constructing a mapping\)$"),
         ("? [a]\n: 1", r"^it is not YAML \(line 1, column 3: found list or mapping as a key while .*\)$"),
         ("\x00", r"^it is not YAML \(the character #x0000 at position 0 is not allowed\)$"),
         ("a: !!python/name:os", r"^it is not YAML \(line 1, column 4: the tag '!!python/name:os' is not allowed\)$"),

@@ -78,29 +78,30 @@ def test_each_failed_job_is_told_at_the_end_with_the_command_that_runs_it_again(
     failed = run(project, "-m", "mode=ok,raise,kill", "lr=0.3", "+hydra.sweep.subdir=${hydra.job.num}")
     assert failed.returncode != 0  # `+` of a key that is there: Hydra's own refusal is as it was
     assert "hydra.sweep.subdir" in failed.stderr
-    failed = run(project, "-m", "mode=ok,raise,kill", "lr=0.3", "hydra.launcher.slots=2")
+    of_hydra = ["hydra.launcher.slots=2", "hydra.sweep.subdir=${trainctl_name:}/it"]  # an override may interpolate
+    failed = run(project, "-m", "mode=ok,raise,kill", "lr=0.3", *of_hydra)
     assert failed.returncode == 1
     end = failed.stderr[failed.stderr.index("FAILED ") :].splitlines()
     again = [line.partition(" again: ")[2] for line in end if " again: " in line]
     assert end[:-1] == [
-        "FAILED outputs/app/Mode_raise: ValueError: the loss is not finite",
+        "FAILED outputs/app/Mode_raise/it: ValueError: the loss is not finite",
         "       at:    app.py:7 in check",
-        "       log:   outputs/app/Mode_raise/job.log",
+        "       log:   outputs/app/Mode_raise/it/job.log",
         f"       again: {again[0]}",
-        "FAILED outputs/app/Mode_kill: was killed by SIGKILL (9)",
-        "       log:   outputs/app/Mode_kill/job.log",
+        "FAILED outputs/app/Mode_kill/it: was killed by SIGKILL (9)",
+        "       log:   outputs/app/Mode_kill/it/job.log",
         f"       again: {again[1]}",
     ]
     assert end[-1].startswith("3 jobs: 1 done, 2 failed (")
     for words in ("Error executing job", "hydra/_internal", "HYDRA_FULL_ERROR"):
         assert words not in failed.stderr
     words = shlex.split(again[0])
-    assert words[1:] == ["app.py", "-m", "mode=raise", "lr=0.3", "hydra.launcher.slots=2"]
+    assert words[1:] == ["app.py", "-m", "mode=raise", "lr=0.3", *of_hydra]
     source = (project / "app.py").read_text()
     (project / "app.py").write_text(source.replace("raise ValueError", "return; raise ValueError"))
     mended = subprocess.run(words, cwd=project, capture_output=True, text=True, timeout=120, check=False)
     assert mended.returncode == 0, mended.stderr
-    status = files.read_mapping(project / "outputs" / "app" / "Mode_raise" / "status.yaml")
+    status = files.read_mapping(project / "outputs" / "app" / "Mode_raise" / "it" / "status.yaml")
     assert (status["state"], status["attempt"]) == ("done", 2)
 
 

@@ -102,16 +102,17 @@ def test_pending_jobs_are_immune_to_edits_of_yaml_and_code(app: Any, wait_until:
     assert [app.yaml(f"{number}/result.yaml")["value"] for number in range(4)] == ["new", "new", "batch", "batch"]
 
 
-@pytest.mark.parametrize("subdir", [".", "..", "../out", "a/../..", "/tmp/out"])
+@pytest.mark.parametrize("subdir", [".", "..", "../out", "a/../..", "/tmp/out", "../${hydra.job.num}"])
 def test_job_dir_outside_of_the_sweep_dir_is_refused_and_nothing_written_there(app: Any, subdir: str) -> None:
     before = {path.name for path in app.path.iterdir()}
     done = app.run("mode=ok", f"hydra.sweep.subdir={subdir}")
     assert done.returncode == 1
-    assert f"hydra.sweep.subdir='{subdir}' is not below the sweep dir" in done.stderr
+    assert f"hydra.sweep.subdir='{subdir.replace('${hydra.job.num}', '0')}' is not below the sweep dir" in done.stderr
+    assert ("FAILED job" in done.stderr) == ("$" in subdir)  # what is wrong for each job is said once
     assert "Traceback" not in done.stderr
     assert app.ran() == []
     assert {path.name for path in app.path.iterdir()} - before <= {app.sweep.name, "ran.txt"}
-    assert {path.name for path in app.sweep.iterdir()} <= {".trainctl", "multirun.yaml"}
+    assert not app.sweep.exists() or {path.name for path in app.sweep.iterdir()} <= {".trainctl", "multirun.yaml"}
 
 
 def test_sweep_dir_may_be_the_working_directory(app: Any) -> None:

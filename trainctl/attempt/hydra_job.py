@@ -25,6 +25,7 @@ from trainctl.attempt.output import Tee, keep_earlier_log, write_once
 from trainctl.attempt.reservation import is_waiting
 from trainctl.attempt.run_facts import earlier_draws, plain_facts
 from trainctl.config.drawn import Draws, draw
+from trainctl.config.overrides import hydra_overrides
 from trainctl.config.settings import settings_of
 from trainctl.config.settings_node import setting
 from trainctl.rundir.lock import is_locked
@@ -126,7 +127,7 @@ _KEPT_S = 24 * 3600  # a torchrun that has ended starts no more ranks
 def host_of_ranks(config: DictConfig) -> RunDir | None:
     """Return the run of the job that has started this rank; None where the command line names another run dir."""
     host = process.offered_run()
-    named = any(each.startswith("hydra.run.dir=") for each in config.hydra.overrides.hydra)
+    named = any(each.startswith("hydra.run.dir=") for each in hydra_overrides(config.hydra))
     return None if host is None or named or not is_locked(host.lock) else host
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from trainctl.config.drawn import Draws, draw
-from trainctl.config.overrides import of_one_run, overrides_of_hydra, quoted, task_overrides
+from trainctl.config.overrides import hydra_overrides, of_one_run, quoted, single_run_overrides, task_overrides
 from trainctl.config.settings import Settings
 from trainctl.config.settings_node import hydra_config
 from trainctl.rundir import files
@@ -88,10 +88,10 @@ def job_facts(hydra: Any) -> dict[str, list[str]]:
         if hydra.get(key) is not None
     }
     argv = [*program_argv(), *overrides]
-    return {"overrides": overrides, "hydra_overrides": overrides_of_hydra(node), "argv": argv}
+    return {"overrides": overrides, "hydra_overrides": single_run_overrides(node), "argv": argv}
 
 
 def job_argv(hydra: Any, path: Path) -> list[str]:
     """Return the command line of a program that starts itself again (a rank of Lightning's), to be this job."""
-    given: Any = OmegaConf.to_container(hydra.overrides.hydra, resolve=False)
-    return [*program_argv(), *task_overrides(hydra), *of_one_run(given), f"hydra.run.dir={quoted(str(path))}"]
+    given = of_one_run(hydra_overrides(hydra))
+    return [*program_argv(), *task_overrides(hydra), *given, f"hydra.run.dir={quoted(str(path))}"]

@@ -16,7 +16,7 @@ import typer
 from trainctl import text
 from trainctl.cli import terminal
 from trainctl.cli.place import RunArgument, find_run, shown
-from trainctl.config.overrides import override_key, overrides_of_hydra, quoted
+from trainctl.config.overrides import override_key, quoted, single_run_overrides
 from trainctl.errors import RunDirError, SettingError
 from trainctl.rundir import files
 from trainctl.rundir.compare import Comparison, compare
@@ -91,7 +91,7 @@ def command_of(run: RunDir, record: dict[str, Any]) -> list[str]:
     overrides, argv = _texts(record.get("overrides")), _texts(record.get("argv"))
     of_hydra = _texts(record.get("hydra_overrides"))
     if of_hydra is None and run.config.exists():  # an older record
-        of_hydra = overrides_of_hydra(files.read_mapping(run.config.parent / "hydra.yaml").get("hydra"))
+        of_hydra = single_run_overrides(files.read_mapping(run.config.parent / "hydra.yaml").get("hydra"))
     if overrides is None or argv is None or of_hydra is None:
         raise RunDirError(
             f"{run.path} was not started by a Hydra app, so its overrides are not known; "

@@ -213,7 +213,7 @@ def check_job(config: DictConfig) -> None:
     try:
         templates.check_values(chosen(templates, settings_of(config).run.only))
     except CommandError as error:
-        given = (str(text) for text in OmegaConf.select(config, "hydra.overrides.task") or ())
+        given = [] if OmegaConf.select(config, "hydra") is None else task_overrides(config.hydra)
         job = templates.masking.text(" ".join(text for text in given if not _OWN_OVERRIDE.match(text)))
         raise CommandError(f"{job}: {error}" if job else str(error)) from None
 

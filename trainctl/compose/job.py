@@ -191,10 +191,10 @@ def compose_job(context: SweepContext, spec: JobSpec) -> ComposedJob:
         drawn=draws.texts,
         hidden=settings.hidden,
     )
-    return ComposedJob(spec, config, sweep_dir, _below(sweep_dir, subdir), own, settings, hooks, draws, context.token)
+    return ComposedJob(spec, config, sweep_dir, job_dir(sweep_dir, subdir), own, settings, hooks, draws, context.token)
 
 
-def _below(sweep_dir: Path, subdir: str) -> Path:
+def job_dir(sweep_dir: Path, subdir: str) -> Path:
     """Return the directory of a job; a name that leads out of the sweep dir, or is the sweep dir itself, is refused.
 
     Raises:

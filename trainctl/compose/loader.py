@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from trainctl.compose import _hydra
 from trainctl.compose.pairs import FittingLoader
-from trainctl.config.overrides import parse_overrides, texts_of
+from trainctl.config.overrides import hydra_overrides, parse_overrides, texts_of
 from trainctl.config.settings_node import leave_out_of_dirname, move_settings, put_back
 
 
@@ -114,8 +114,7 @@ class SharingLoader:
     def _shared_composition(self, master: DictConfig, overrides: list[Override]) -> bytes | None:
         """Return the pickled composition with these overrides; None where there is none, or it cannot be pickled."""
         lines = [str(override.input_line) for override in overrides]
-        of_hydra: Any = OmegaConf.to_container(master.hydra.overrides.hydra, resolve=False)
-        key = (str(master.hydra.job.config_name), *of_hydra, "", *lines)
+        key = (str(master.hydra.job.config_name), *hydra_overrides(master.hydra), "", *lines)
         if key not in self._shared:
             try:
                 config = self._loader.load_sweep_config(master, lines)

@@ -29,7 +29,16 @@ def quoted(path: str) -> str:
 
 def task_overrides(hydra: Any) -> list[str]:
     """Return the task's overrides from a config's `hydra` node verbatim: `lr=${a}` is not resolved."""
-    texts: Any = OmegaConf.to_container(hydra.overrides.task, resolve=False)
+    return _verbatim(hydra, "task")
+
+
+def hydra_overrides(hydra: Any) -> list[str]:
+    """Return the overrides of Hydra's own node verbatim: `hydra.sweep.subdir=${hydra.job.num}` is not resolved."""
+    return _verbatim(hydra, "hydra")
+
+
+def _verbatim(hydra: Any, name: str) -> list[str]:
+    texts: Any = OmegaConf.to_container(hydra.overrides[name], resolve=False)
     return [str(text) for text in texts]
 
 
@@ -45,12 +54,12 @@ def of_one_run(texts: Iterable[str]) -> list[str]:
     return [text for text in texts if not text.lstrip("+~").startswith(_OF_SWEEPS)]
 
 
-def overrides_of_hydra(node: Any) -> list[str]:
+def single_run_overrides(node: Any) -> list[str]:
     """Return the overrides of Hydra's node with which a job runs alone, from that node as Hydra writes it.
 
     A job whose launcher was a launcher of trainctl, and whose config lacks the callback, gets the callback.
 
-    >>> overrides_of_hydra({"overrides": {"hydra": ["hydra.mode=RUN", "hydra.job.chdir=true"]}})
+    >>> single_run_overrides({"overrides": {"hydra": ["hydra.mode=RUN", "hydra.job.chdir=true"]}})
     ['hydra.job.chdir=true']
     """
     given, launcher, callbacks = (_mapping(_mapping(node).get(key)) for key in ("overrides", "launcher", "callbacks"))

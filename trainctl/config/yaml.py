@@ -227,7 +227,7 @@ def why_unread(problem: Exception) -> str:
     else:
         what = problem.problem.replace("unhashable", "list or mapping as a")
         what += f" {problem.context}" if problem.context and problem.context.startswith("while") else ""
-    return f"{where}{what}"[:200]
+    return " ".join(f"{where}{what}".split())[:200]
 
 
 def is_deep(value: Any, left: int = MAX_DEPTH) -> bool:

@@ -23,7 +23,7 @@ from trainctl.config.assign import assign
 from trainctl.config.given import is_choice, keys_given
 from trainctl.config.keys import leaves, split
 from trainctl.config.loaded import GROUP, UNKNOWN_GROUP, Loaded, comments_of, kept_copies, values_of
-from trainctl.config.overrides import quoted, task_overrides
+from trainctl.config.overrides import hydra_overrides, quoted, task_overrides
 from trainctl.config.values import is_same
 from trainctl.errors import EditError, SourceError
 from trainctl.explain.origin import History, Source
@@ -56,8 +56,7 @@ def trace(loader: Any, hydra: DictConfig, final: Mapping[str, Any]) -> History:
     if not _hydra.IS_KNOWN:
         raise TraceError(_hydra.unknown())
     history, config = History(), OmegaConf.create()
-    of_hydra: Any = OmegaConf.to_container(hydra.overrides.hydra, resolve=False)
-    lines = [*map(str, of_hydra), *task_overrides(hydra)]
+    lines = [*hydra_overrides(hydra), *task_overrides(hydra)]
     copies = kept_copies(hydra)
     try:
         parsed = OverridesParser.create().parse_overrides(lines)

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from trainctl.attempt.run_facts import program_argv
 from trainctl.compose._hydra import BASIC_SWEEPER
 from trainctl.config.masking import Masking, patterns_of
-from trainctl.config.overrides import quoted
+from trainctl.config.overrides import hydra_overrides, quoted, task_overrides
 from trainctl.rundir.provenance import module_name, relative_to
 
 _COMMANDS = "trainctl.commands"  # the program behind `trainctl run`, which adds these
@@ -34,7 +34,7 @@ def command_again(config: DictConfig, job: Sequence[str], path: Path | None) -> 
         job: the job's overrides, in their own words.
         path: its run dir; None if it has none.
     """
-    given, own = (list(OmegaConf.select(config, f"hydra.overrides.{name}") or []) for name in ("task", "hydra"))
+    given, own = task_overrides(config.hydra), hydra_overrides(config.hydra)
     chosen = [text for text in own if not text.startswith(_OF_THE_SWEEP)]
     if not {*given, *(text for text in chosen if not text.startswith("hydra.sweep.dir="))} <= set(sys.argv[1:]):
         return None

@@ -9,11 +9,13 @@ import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobReturn, configure_log, setup_globals
+from omegaconf import OmegaConf
 
-from trainctl.compose.job import JobSpec, SweepContext, hooks_of, warn_of_missing
+from trainctl.compose.job import JobSpec, SweepContext, hooks_of, job_dir, warn_of_missing
 from trainctl.config.overrides import shared_texts, swept_keys
 from trainctl.launch.detach import detach, take_sweep_dir
 from trainctl.launch.display.choose import make_report
@@ -47,7 +49,11 @@ class SlotSweeps:
         weakref.finalize(self, _close, self._open_parts, self._owner)
         self._preview = Preview(context.config) if self._settings.dry_run else None
         if self._preview is None:
-            check_sweep_dir(Path(str(context.config.hydra.sweep.dir)).absolute())
+            sweep_dir = Path(str(context.config.hydra.sweep.dir)).absolute()
+            check_sweep_dir(sweep_dir)
+            given: Any = OmegaConf.to_container(context.config.hydra.sweep, resolve=False)
+            if "${" not in str(given["subdir"]):  # the same for every job: refused once, before the first
+                job_dir(sweep_dir, str(given["subdir"]))
             made = take_sweep_dir() if self._settings.detach else None
             if made is None:
                 settle_sweep_dir(context.config)
