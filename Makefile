@@ -163,16 +163,19 @@ bench: $(VENV)/.installed-dev chromium ## measure all beside the alternatives, w
 	$(BIN)/python benchmarks/bench.py --prepare
 	$(BIN)/python benchmarks/bench.py $(if $(LONG),--long)
 
-bench-check: $(VENV)/.installed-dev chromium ## measure again, and fail where a ratio of docs/benchmarks.json has risen by over 20 %
+bench-check: $(VENV)/.installed-dev chromium ## measure again, and fail where a ratio of docs/benchmarks.json has risen by over 20 %; ONLY=step for a figure
 	$(BIN)/python benchmarks/bench.py --prepare
-	$(BIN)/python benchmarks/bench.py $(if $(LONG),--long) --against docs/benchmarks.json
+	$(BIN)/python benchmarks/bench.py $(if $(LONG),--long) $(if $(ONLY),--only $(ONLY)) --against docs/benchmarks.json
 
 # The same acts again by `TRAINCTL_SOAK_SEED=its-number make soak`.
 soak: $(VENV)/.installed-dev chromium ## sweeps under edits, kills and a disk that fills, then the books; SOAK_S=60 for a minute
 	TRAINCTL_SOAK_S=$(SOAK_S) $(BIN)/python -m pytest -s $(PYTEST_ARGS) tests/soak
 
 # Every Python that is started measures itself: PYTHONPATH is inherited, and COVERAGE_PROCESS_START says how.
+# The bar for config/ by its own tests: `make coverage COVERED="tests/config trainctl/config" MEASURED="trainctl/config/*" LEAST=95`.
 COVERED ?= tests trainctl
+MEASURED ?= *
+LEAST ?= 0
 coverage: $(VENV)/.installed-dev chromium ## branch coverage of the suite, other processes too; COVERED=tests/config for a part
 	@test -e .venv-coverage/coverage || $(BIN)/python -m pip install --disable-pip-version-check -q --target .venv-coverage coverage
 	@echo 'import coverage; coverage.process_startup()' > .venv-coverage/sitecustomize.py
@@ -180,8 +183,7 @@ coverage: $(VENV)/.installed-dev chromium ## branch coverage of the suite, other
 	-PYTHONPATH=$(CURDIR)/.venv-coverage COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml COVERAGE_FILE=$(CURDIR)/.venv-coverage/data/coverage \
 		$(BIN)/python -m pytest -n $(WORKERS) -m 'not long' --ignore=tests/cluster $(PYTEST_ARGS) $(COVERED)
 	export PYTHONPATH=.venv-coverage COVERAGE_FILE=.venv-coverage/data/coverage; \
-		$(BIN)/python -m coverage combine -q && $(BIN)/python -m coverage report --skip-covered --sort=miss
-
+		$(BIN)/python -m coverage combine -q && $(BIN)/python -m coverage report --skip-covered --sort=miss --include='$(MEASURED)' --fail-under=$(LEAST)
 
 # Hours for all of config/: `make mutation MUTATED="keys.py relative.py"` takes minutes.
 mutation: $(VENV)/.installed-dev ## share of small changes to config/ that a test notices; MUTATED="keys.py" for some files

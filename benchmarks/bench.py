@@ -134,7 +134,7 @@ def check(against: Path, keys: Sequence[str], *, long: bool) -> None:
     """Measure and compare with a stored file; what seems slower is measured once more.
 
     Raises:
-        SystemExit: a ratio has risen by more than is allowed, both times.
+        SystemExit: a ratio has risen by more than is allowed, both times; or there was none to compare.
     """
     stored = {one["key"]: one["ratios"] for one in json.loads(against.read_text())["figures"]}
     worse: dict[str, dict[str, tuple[float, float]]] = {}
@@ -148,6 +148,8 @@ def check(against: Path, keys: Sequence[str], *, long: bool) -> None:
             again = FIGURES[figure.key](long).ratios
             least = {name: min(value, again.get(name, value)) for name, value in figure.ratios.items()}
             worse[figure.key] = risen(stored[figure.key], least)
+    if not compared:
+        raise SystemExit(f"nothing was compared: no ratio that was measured now is in {against}")
     for key, ratios in worse.items():
         for name, (before, now) in ratios.items():
             print(f"{key}: {name} was {before:.3g}, now {now:.3g} ({100 * (now / before - 1):+.0f} %)")

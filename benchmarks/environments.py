@@ -1,4 +1,4 @@
-"""Environments that hold a rival and nothing of ours, made on first use in `.venv-bench/`, which git ignores."""
+"""Environments that hold a rival and nothing of trainctl, made on first use in `.venv-bench/`, which git ignores."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ class Figure:
         how: what was done, in sentences.
         heads: of the table.
         rows: the first cell a name, then numbers, text, or None where there is nothing to tell.
-        ratios: ours by something else, by what it is: lower is better, so a rise of it is a regression.
+        ratios: trainctl by something else, by what it is: lower is better, so a rise of it is a regression.
         bars: drawn beside the table: name, number.
         unit: of the bars.
         notes: what is left out and why, and how to read it.

@@ -17,20 +17,20 @@ from figure import Figure, Rounds, known, times
 from rivals import RIVALS, measure
 
 HERE = Path(__file__).resolve().parent
-OURS = "trainctl"
+TRAINCTL = "trainctl"
 
 
 def step(long: bool) -> Figure:
     """Measure what each step costs while nobody edits."""
     rounds = Rounds()
     for _ in range(7 if long else 3):
-        rounds.add(OURS, _own("step.py"))
+        rounds.add(TRAINCTL, _own("step.py"))
         _ask_rivals(rounds, lambda name: measure(name, "step"))
     figure = Figure(
         "step",
         "A step, a read and a record, without edits",
-        "Nanoseconds of one call in a plain loop, the loop taken off; medians of rounds in which ours and the others take turns. The limit is what "
-        "an empty method call, or an attribute of a plain object, takes. Ours watches the run's inbox in a thread; the others look at a "
+        "Nanoseconds of one call in a plain loop, the loop taken off; medians of rounds in which trainctl and the others take turns. The limit is what "
+        "an empty method call, or an attribute of a plain object, takes. trainctl watches the run's inbox in a thread; the others look at a "
         "file in each step.",
         ["", "ns", "beside the limit"],
         unit="ns",
@@ -44,18 +44,18 @@ def step(long: bool) -> Figure:
         "live.log() of 3 numbers, in a lambda": call,
     }  # fmt: skip
     for what, limit in limits.items():
-        ratio = rounds.ratio(OURS, OURS, what, limit)
+        ratio = rounds.ratio(TRAINCTL, TRAINCTL, what, limit)
         name = what.removesuffix(", in a lambda")
-        figure.rows.append([name, rounds.median(OURS, what), times(ratio)])
+        figure.rows.append([name, rounds.median(TRAINCTL, what), times(ratio)])
         if what != limit and ratio is not None:
             figure.ratios[f"{name} / {limit.removesuffix(', in a lambda')}"] = ratio
-    figure.bars += [(what, rounds.median(OURS, what) or 0.0) for what in (call, "live.step()")]
+    figure.bars += [(what, rounds.median(TRAINCTL, what) or 0.0) for what in (call, "live.step()")]
     for name in RIVALS:
         for what, own in (("step", "live.step()"), ("read", "live.now.optim.lr, in a lambda")):
-            ratio = rounds.ratio(name, OURS, what, call if what == "step" else attribute)
+            ratio = rounds.ratio(name, TRAINCTL, what, call if what == "step" else attribute)
             if (number := rounds.median(name, what)) is not None:
                 figure.rows.append([f"{name}: a {what}", number, times(ratio)])
-                figure.ratios |= known({f"ours / {name}, a {what}": rounds.ratio(OURS, name, own, what)})
+                figure.ratios |= known({f"trainctl / {name}, a {what}": rounds.ratio(TRAINCTL, name, own, what)})
                 figure.bars += [(f"{name}: a step", number)] if what == "step" else []
     figure.notes += [*_left_out(rounds), "None of the others keeps records without a service."]
     return figure
@@ -67,24 +67,24 @@ def edit(long: bool) -> Figure:
     for _ in range(5 if long else 2):
         edits = 100 if long else 50
         rounds.add("the limit", {"latency": _write_ms(edits)})
-        rounds.add(OURS, _quantiles(_own("latency.py", "--edits", edits)))
+        rounds.add(TRAINCTL, _quantiles(_own("latency.py", "--edits", edits)))
         _ask_rivals(rounds, lambda name: _quantiles(measure(name, "latency", edits, 1.0)))  # noqa: B023  # called at once
     figure = Figure(
         "edit",
         "From a request to its effect",
         "A training with steps of 1 ms; another process asks at random moments. Milliseconds from the call that files the request to the end "
         "of the step in which the value has changed, and for how long that step held up the training. The limit is one file written, synced and "
-        "renamed: an edit of ours is on disk before it is in effect, theirs is not.",
+        "renamed: an edit of trainctl is on disk before it is in effect, theirs is not.",
         ["", "median ms", "99th percentile ms", "held up, median ms"],
         unit="ms",
     )
-    for who in ("the limit", OURS, *RIVALS):
+    for who in ("the limit", TRAINCTL, *RIVALS):
         if (latency := rounds.median(who, "latency")) is not None:
             figure.rows.append([who, latency, rounds.median(who, "p99"), rounds.median(who, "held")])
             figure.bars.append((who, latency))
     figure.ratios = known(
-        {f"ours / {who}, request to effect": rounds.ratio(OURS, who, "latency") for who in RIVALS}
-        | {"held up / one synced file": rounds.ratio(OURS, "the limit", "held", "latency")}
+        {f"trainctl / {who}, request to effect": rounds.ratio(TRAINCTL, who, "latency") for who in RIVALS}
+        | {"held up / one synced file": rounds.ratio(TRAINCTL, "the limit", "held", "latency")}
     )
     poll = "Ours looks into the inbox every 50 ms (`trainctl.poll_s`), off the training thread, where the others look in each step."
     figure.notes += [*_left_out(rounds), poll]

@@ -18,7 +18,7 @@ from figure import Figure, Rounds, known, times
 from measuring import Run, quantile, run
 from ways import APP, FORKED, FORKS, RIVALS, Way, find_ways, has_torch
 
-OURS, LIMIT = "slots", FORKS.name
+SLOTS, LIMIT = "slots", FORKS.name
 
 
 def idle(long: bool) -> Figure:
@@ -29,7 +29,7 @@ def idle(long: bool) -> Figure:
     jobs = 100 if long else 24
     for number in range(3 if long else 2):
         for way in ways:
-            if number and not long and way.name not in (OURS, LIMIT):
+            if number and not long and way.name not in (SLOTS, LIMIT):
                 continue  # the others are slow: one round of each
             done = _attempted(rounds, way, jobs=jobs, slots=2)
             if done is None:
@@ -54,11 +54,13 @@ def idle(long: bool) -> Figure:
         unit="ms idle between jobs of 0.1 s",
     )
     for way in ways:
-        if way.name != OURS:
+        if way.name != SLOTS:
             for cell in cells:
-                ratio = rounds.ratio(OURS, way.name, cell)
-                figure.ratios |= known({f"ours / {way.name}, gap, {cell}": ratio})
-            figure.ratios |= known({f"{way.name} / ours, no-op jobs per second": rounds.ratio(way.name, OURS, "no-op")})
+                ratio = rounds.ratio(SLOTS, way.name, cell)
+                figure.ratios |= known({f"trainctl / {way.name}, gap, {cell}": ratio})
+            figure.ratios |= known(
+                {f"{way.name} / trainctl, no-op jobs per second": rounds.ratio(way.name, SLOTS, "no-op")}
+            )
     figure.failures = [f"{who} is left out: {why}" for who, why in rounds.left_out.items()]
     figure.notes += [
         *left_out,
@@ -80,7 +82,7 @@ def _attempted(rounds: Rounds, way: Way, **what: object) -> Run | None:
     try:
         return run(way, **what)  # type: ignore[arg-type]
     except (RuntimeError, OSError) as error:
-        if way.name in (OURS, LIMIT):
+        if way.name in (SLOTS, LIMIT):
             raise
         rounds.left_out[way.name] = " ".join(str(error).splitlines()[0].split()) + f" ({' '.join(_last_error(error))})"
         return None
@@ -104,7 +106,7 @@ def makespan(long: bool) -> Figure:
     for slots in slots_of:
         rounds.add("greedy bound", {str(slots): greedy(durations, slots)})
         rounds.add("static batches, computed", {str(slots): batches(durations, slots)})
-    names = ["greedy bound", "a bare fork", OURS, "joblib", "joblib in static batches", "static batches, computed"]
+    names = ["greedy bound", "a bare fork", SLOTS, "joblib", "joblib in static batches", "static batches, computed"]
     figure = Figure(
         "makespan",
         "200 jobs of different lengths",
@@ -120,9 +122,9 @@ def makespan(long: bool) -> Figure:
             value, bound = rounds.median(name, slots), rounds.median("greedy bound", slots)
             ratio = value / bound if value is not None and bound else None
             cells += [value, times(ratio)]
-            if name == OURS and ratio is not None:
-                figure.ratios[f"ours / greedy bound, {slots} slots"] = ratio
-                figure.ratios |= known({f"ours / joblib, {slots} slots": rounds.ratio(OURS, "joblib", slots)})
+            if name == SLOTS and ratio is not None:
+                figure.ratios[f"trainctl / greedy bound, {slots} slots"] = ratio
+                figure.ratios |= known({f"trainctl / joblib, {slots} slots": rounds.ratio(SLOTS, "joblib", slots)})
         figure.rows.append(cells)
         figure.bars.append((name, rounds.median(name, "8") or 0.0))
     return figure
@@ -137,7 +139,7 @@ def _makespan_ways(durations: Sequence[float], slots: int) -> dict[str, Way]:
     joblib = ("hydra/launcher=joblib", f"hydra.launcher.n_jobs={slots}")
     forked = [sys.executable, str(FORKED), str(len(durations)), str(slots), ",".join(map(str, durations))]
     return {
-        OURS: Way(OURS, True, command("hydra/launcher=slots", f"hydra.launcher.slots={slots}")),
+        SLOTS: Way(SLOTS, True, command("hydra/launcher=slots", f"hydra.launcher.slots={slots}")),
         "joblib": Way("joblib", False, command(*joblib)),
         "joblib in static batches": Way("joblib", False, command(*joblib, f"hydra.sweeper.max_batch_size={slots}")),
         "a bare fork": Way("a bare fork", True, lambda *_: forked),
@@ -163,13 +165,13 @@ def batches(durations: Sequence[float], slots: int) -> float:
 
 def first(long: bool) -> Figure:
     """Measure the time to the first job of few and of very many."""
-    (ours, joblib, *_), _ = find_ways([])
+    (own, joblib, *_), _ = find_ways([])
     rounds = Rounds()
     counts = (10, 1_000, 10_000)
     for _ in range(3 if long else 1):
         for count in counts:
-            for way in (ours, joblib):
-                if way is ours or count < 10_000 or long:
+            for way in (own, joblib):
+                if way is own or count < 10_000 or long:
                     rounds.add(way.name, {str(count): run(way, jobs=count, slots=2, only_first=True).first_s})
         rounds.add("one run", {"1": _one_run()})
     alone = rounds.median("one run", "1") or 0.0
@@ -179,16 +181,16 @@ def first(long: bool) -> Figure:
         f"Seconds from the command to the first line of the first task, by the number of jobs. The limit is the same program as one run, without a "
         f"sweep: {alone:.2f} s.",
         ["", *[f"{count:,} jobs, s" for count in counts]],
-        [[who, *[rounds.median(who, str(count)) for count in counts]] for who in (ours.name, joblib.name)],
+        [[who, *[rounds.median(who, str(count)) for count in counts]] for who in (own.name, joblib.name)],
         {
-            f"ours, {count:,} jobs / one run": ratio
+            f"trainctl, {count:,} jobs / one run": ratio
             for count in counts
-            if (ratio := rounds.ratio(OURS, "one run", str(count), "1")) is not None
+            if (ratio := rounds.ratio(SLOTS, "one run", str(count), "1")) is not None
         },
         [
             (f"{who}, {count:,} jobs", value)
             for count in counts
-            for who in (ours.name, joblib.name)
+            for who in (own.name, joblib.name)
             if (value := rounds.median(who, str(count))) is not None
         ],
         "s",
@@ -214,15 +216,19 @@ def environments() -> tuple[Path, Path, Path]:
 
 
 def installed(long: bool) -> Figure:
-    """Measure what an app that names nothing of ours pays for our being installed."""
-    plain, with_joblib, ours = environments()
-    install(ours, "--no-deps", "--force-reinstall", str(ROOT))  # the code of today
+    """Measure what an app that names nothing of trainctl pays for trainctl being installed."""
+    plain, with_joblib, with_trainctl = environments()
+    install(with_trainctl, "--no-deps", "--force-reinstall", str(ROOT))  # the code of today
     listed = subprocess.run(
-        [str(ours / "python"), str(APP), "--info", "plugins"], capture_output=True, text=True, check=True
+        [str(with_trainctl / "python"), str(APP), "--info", "plugins"], capture_output=True, text=True, check=True
     )
     if "SlotLauncher" not in listed.stdout:
         raise RuntimeError("Hydra does not list our launcher where it is installed: nothing would be compared")
-    names = {"hydra-core alone": plain, "with hydra-joblib-launcher": with_joblib, "with hydra-trainctl too": ours}
+    names = {
+        "hydra-core alone": plain,
+        "with hydra-joblib-launcher": with_joblib,
+        "with hydra-trainctl too": with_trainctl,
+    }
     rounds = Rounds()
     for _ in range(31 if long else 11):
         for name, programs in names.items():
@@ -230,10 +236,10 @@ def installed(long: bool) -> Figure:
     columns = ("wall", "cpu", "memory", "modules")
     figure = Figure(
         "installed",
-        "What our being installed costs an app that does not use us",
-        "One run of a Hydra app that names nothing of ours, from the command to its end, in environments that differ in what is "
+        "What trainctl costs an app that does not use it",
+        "One run of a Hydra app that names nothing of trainctl, from the command to its end, in environments that differ in what is "
         "installed. hydra-joblib-launcher, which this package needs, is a plugin that Hydra loads at each start.",
-        ["", "ms", "CPU ms", "peak MiB", "modules of ours"],
+        ["", "ms", "CPU ms", "peak MiB", "modules of trainctl"],
         [[name, *[rounds.median(name, column) for column in columns]] for name in names],
         bars=[(name, rounds.median(name, "cpu") or 0.0) for name in names],
         unit="CPU ms of one run",

@@ -64,17 +64,17 @@ def _text(value: object) -> str:
 
 
 def throughput(jobs: int, slots: int, pairs: int, ways: Sequence[Way]) -> dict[str, Any]:
-    """Run no-op jobs by ours and joblib in turn, and return medians and their ratios."""
-    ours, joblib = ways[:2]
-    runs: dict[str, list[Run]] = {ours.name: [], joblib.name: []}
+    """Run no-op jobs by trainctl and joblib in turn, and return medians and their ratios."""
+    own, joblib = ways[:2]
+    runs: dict[str, list[Run]] = {own.name: [], joblib.name: []}
     for _ in range(pairs):
-        for way in (ours, joblib):
+        for way in (own, joblib):
             runs[way.name].append(run(way, jobs=jobs, slots=slots))
     figures: dict[str, Any] = {}
     for name, done in runs.items():
         wall, cpu = median([each.wall_s for each in done]), median([each.cpu_s for each in done])
         figures[name] = {"wall_s": wall, "cpu_s": cpu, "jobs_per_s": jobs / wall, "cpu_ms_per_job": cpu / jobs * 1e3}
-    first, second = figures[ours.name], figures[joblib.name]
+    first, second = figures[own.name], figures[joblib.name]
     figures["ratio"] = {key: second[key] / first[key] for key in ("wall_s", "cpu_s")}
     columns = ["wall_s", "cpu_s", "jobs_per_s", "cpu_ms_per_job"]
     rows = [[name, *[figures[name][column] for column in columns]] for name in runs]

@@ -223,7 +223,7 @@ def open_tabs(started: Any, url: str, name: str, number: int) -> Callable[[], No
         page = context.new_page()
         page.goto(run_page(url, name).partition("?")[0])
         page.get_by_text("Changelog").wait_for(timeout=300_000)
-    return lambda: context.close()  # noqa: PLW0108  # its own answer is none of ours
+    return lambda: context.close()  # noqa: PLW0108  # its own answer does not count
 
 
 def _said(opened: tuple[float, float, float, float]) -> str:

@@ -41,7 +41,7 @@ class Way:
 
 
 def slots_way(*settings: str) -> Way:
-    """Return ours, with more settings of the launcher."""
+    """Return trainctl's launcher, with more settings of the launcher."""
 
     def command(folder: Path, jobs: int, slots: int, seconds: float) -> list[str]:
         chosen = ["hydra/launcher=slots", f"hydra.launcher.slots={slots}", *settings]
@@ -113,7 +113,7 @@ def _mlrunner(program: str) -> Command:
 
 
 def find_ways(wanted: Sequence[str]) -> tuple[list[Way], list[str]]:
-    """Return the ways that can be measured here, ours first, and a sentence for each one that is left out."""
+    """Return the ways that can be measured here, the slots first, and a sentence for each one that is left out."""
     ways = [slots_way(), Way("joblib", False, _joblib), Way("a shell loop", True, _loop)]
     left_out = []
     for name in RIVALS:

@@ -11,6 +11,16 @@ from pathlib import Path
 
 import psutil
 
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def run_python(path: Path, *arguments: str, check: bool = False) -> subprocess.CompletedProcess[str]:
+    """Run Python with arguments in a directory to its end; it imports trainctl from this checkout."""
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=path, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, timeout=120, check=check,
+    )  # fmt: skip
+
 
 class ProjectProcesses:
     """Starts a program in a project's directory, waits for what it does, and kills it with all that it has started.

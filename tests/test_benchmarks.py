@@ -52,6 +52,12 @@ def test_check_fails_where_a_ratio_was_better_by_more_than_a_fifth(
     assert capsys.readouterr().out == "cheap: a step / an empty call was 1.6, now 2 (+25 %)\n"
 
 
+def test_check_that_compares_nothing_fails(bench: Any, tmp_path: Path) -> None:
+    for ratios, keys in (({"another": 1.0}, ["cheap"]), (RATIOS, ["step"])):
+        with pytest.raises(SystemExit, match=r"^nothing was compared: no ratio that was measured now is in "):
+            bench.check(stored(tmp_path / "benchmarks.json", ratios), keys, long=False)
+
+
 def test_check_measures_again_what_seems_slower(bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     figure = bench.FIGURES["cheap"](False)
     slower = type(figure)("cheap", "", "", [], ratios={**RATIOS, "ours / theirs": 5.0})

@@ -121,6 +121,14 @@ def test_ctrl_c_is_an_interrupted_run(task: Task) -> None:
     assert not run.result.exists()
 
 
+def test_ctrl_c_before_a_run_begins_is_a_word(task: Task) -> None:
+    source = "import signal, hydra.experimental.callback as hydra\nclass Late(hydra.Callback):\n"
+    (task.path / "late.py").write_text(f"{source}    def on_run_start(self, **_): signal.raise_signal(signal.SIGINT)\n")
+    done = task.run("+hydra.callbacks.late._target_=late.Late")
+    assert (done.returncode, done.stderr.splitlines()[-1:]) == (-signal.SIGINT, ["interrupted"])
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_killed_run_is_interrupted_by_evidence_and_its_log_is_whole(
     task: Task, number: signal.Signals, wait_until: WaitUntil

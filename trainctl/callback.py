@@ -19,6 +19,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, flag_override
 
 from trainctl.attempt import hydra_job
+from trainctl.attempt.attempt import Starting
 from trainctl.attempt.process import rank
 from trainctl.compose import _hydra
 from trainctl.compose.pairs import check_any_left, check_complete, fit, fit_sweep, known_to_hydra, warn_of_missing
@@ -65,6 +66,7 @@ class TrainctlCallback(Callback):
             with flag_override(config, ["readonly", "struct"], False):
                 config.hydra.output_subdir = None
             return
+        Starting.watch()
         with known_to_hydra(config):
             run = RunDir.at(str(config.hydra.run.dir))
             try:
@@ -81,6 +83,7 @@ class TrainctlCallback(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check what was asked before anything is made, then show the page. In the process of the launcher."""
         self.start = Start.of_this_process()
+        Starting.watch()
         move_settings(config)
         with known_to_hydra(config):
             launcher = str(OmegaConf.select(config, "hydra.launcher._target_", default=""))
@@ -139,6 +142,8 @@ class TrainctlCallback(Callback):
                 job_return.return_value = JobError(str(attempt.status.reason))
         elif isinstance(error := _hydra.outcome_of(job_return), SystemExit):  # as Hydra 1.4 gives it
             hydra_job.leave(error)
+        elif isinstance(error, KeyboardInterrupt):  # likewise; raised again, it ends the program
+            attempt.end("interrupted", exit_code=130, reason="KeyboardInterrupt")
         else:
             if config.hydra.mode != RunMode.RUN:  # in a single run Hydra prints it, through the tee
                 traceback.print_exception(error)

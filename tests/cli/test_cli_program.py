@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from made import CLI, Cli
 
 import trainctl
@@ -34,3 +37,33 @@ def test_cli_import_is_light(environment: dict[str, str]) -> None:
     code = "import sys, trainctl.cli; print({'panel', 'bokeh', 'pandas', 'numpy', 'torch'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
+def test_completion_is_installed_and_completes(tmp_path: Path, environment: dict[str, str]) -> None:
+    program = tmp_path / "bin" / "trainctl"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m trainctl "$@"\n')
+    program.chmod(0o755)
+    (tmp_path / "outputs").mkdir()
+    home = {"HOME": str(tmp_path), "PATH": f"{program.parent}:{environment.get('PATH', os.defpath)}"}
+
+    def bash(script: str, **more: str) -> str:
+        command = ["bash", "--norc", "-c", script]
+        done = subprocess.run(command, cwd=tmp_path, env=environment | home | more, capture_output=True, check=True)
+        return done.stdout.decode()
+
+    bash("trainctl --install-completion; true")  # by the shell that it is asked from
+    asked = """
+    . ./.bashrc
+    complete -p trainctl
+    for line in "trainctl repl" "trainctl ls --sta"; do
+        COMP_WORDS=($line) COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _trainctl_completion trainctl; echo "${COMPREPLY[*]}"
+    done"""
+    kept, *completed = bash(asked).splitlines()
+    assert "-o default" in kept  # names of files, where the command has nothing to say
+    assert completed == ["replay", "--state"]
+    for shell, sign in (("zsh", "#compdef trainctl"), ("fish", "complete --command trainctl")):
+        shown = bash(f"trainctl --show-completion {shell}", _TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION="1")
+        assert shown.startswith(sign)

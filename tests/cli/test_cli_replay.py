@@ -140,6 +140,14 @@ def test_verify_of_a_run_that_is_not_done_is_refused(cli: Cli, app_run: RunDir) 
     )
 
 
+@pytest.mark.parametrize("override", ["hydra.run.dir=here", "++hydra.run={dir: here}", "trainctl.panel.enabled=true"])
+def test_override_that_verify_sets_itself_is_refused(cli: Cli, app_run: RunDir, tmp_path: Path, override: str) -> None:
+    answer = cli("replay", str(app_run.path), "--verify", "steps=60", override)
+    assert_refused(answer, f"^{re.escape(override)} would have no effect: with --verify the repetition always runs")
+    assert not (tmp_path / "runs" / ".trainctl" / "verify").exists()
+    assert not (tmp_path / "here").exists()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("launcher", [{}, {"torchrun": {"nnodes": 2, "nproc_per_node": 2}}])
 def test_run_of_ranks_that_cannot_be_started_here_names_the_command(

@@ -175,13 +175,13 @@ def test_follow_waits_for_a_job_that_has_not_started(follow: Follow, tmp_path: P
     assert process.communicate(timeout=60)[1] == b"outputs/a: queued\n"
 
 
-def test_follow_is_left_with_ctrl_c(running: Running, follow: Follow) -> None:
+def test_follow_is_left_with_ctrl_c(running: Running, follow: Follow) -> None:  # as each command that waits
     process = follow("a")
     assert process.stdout is not None
     assert process.stdout.readline() == b"one\n"
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
-    assert (process.returncode, err) == (130, b"")
+    assert (process.returncode, err) == (130, b"interrupted\n")
 
 
 def test_follow_into_a_closed_pipe_ends(running: Running, tmp_path: Path, environment: dict[str, str]) -> None:

@@ -74,7 +74,10 @@ def test_parameters_that_only_the_command_line_has_are_listed_when_no_command_us
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        (b"a: [", "params.yaml: it is not YAML (while parsing a flow node"),
+        (
+            b"a: [",
+            "params.yaml: it is not YAML (line 2, column 1: did not find expected node content while",
+        ),
         (b"a: \xff", "params.yaml is not UTF-8 text"),
         (b"commands: {train: 'echo ${x'}", "commands.train cannot be read: "),
         (b"- a", "primary config 'params' must be a DictConfig"),

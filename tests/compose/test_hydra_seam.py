@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import inspect
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -23,10 +22,10 @@ from hydra.errors import ConfigCompositionException
 from hydra.types import HydraContext, RunMode
 from omegaconf import OmegaConf, open_dict
 from omegaconf.basecontainer import BaseContainer
+from project_processes import ROOT, run_python
 
 from trainctl.compose import _hydra
 
-ROOT = Path(__file__).resolve().parents[2]
 SEAM = ROOT / "trainctl" / "compose" / "_hydra.py"
 PROVEN: set[str] = set()
 Test = Callable[..., None]
@@ -428,15 +427,7 @@ if __name__ == "__main__":
 def run_unknown(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     (tmp_path / "config.yaml").write_text("lr: 0.1\n")
     (tmp_path / "app.py").write_text(UNKNOWN.format(code=APP))
-    return subprocess.run(
-        [sys.executable, "app.py", *arguments],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    return run_python(tmp_path, "app.py", *arguments)
 
 
 def test_version_that_is_not_known_is_named_once_and_jobs_are_composed_in_full(tmp_path: Path) -> None:

@@ -135,3 +135,58 @@ def test_keys_that_are_numbers_or_have_dots_are_found() -> None:
     assert got == {1: {"a.b": 3}}
     with pytest.raises(SourceError, match=r"this config has no 1\.c\\\.d;"):
         adopted({1: {"a.b": 2}}, {"1": {"c.d": 3}})
+
+
+def test_what_is_left_out_is_said_with_the_reason() -> None:
+    config = OmegaConf.create(UNTYPED)
+    values = {
+        "q": 1, "d": {"z": {"a": 1}}, "s": "OMITTED", "l": ["a", ["OMITTED"]], "imports": ["m"], "config_file": "p.ini",
+        "f": 0.5, "hydra": {"x": 1},
+    }  # fmt: skip
+    followed = "; load each file that imports names with +from@KEY=json/FILE"
+    said = adopt(config, Loaded("ini/p.ini", "p.ini", values, notes=("left out before",)), "drop")
+    assert said == [
+        "left out before",
+        "left out, as this config does not have them: q, d.z.a",
+        "left out, as they are secret there: s, l",
+        f"left out, as these are options of prefigure itself: imports, config_file{followed}",
+    ]
+    assert (config.f, config.l, "q" in config) == (0.5, [0.1, 0.2], False)
+    assert adopt(config, Loaded("ini/p.ini", "p.ini", {"config_file": "p.ini"})) == [
+        "left out, as these are options of prefigure itself: config_file"
+    ]
+    with pytest.raises(
+        SourceError, match=r"^\+from=run/x: this config has no config_file;"
+    ):  # a run of Hydra has its own
+        adopt(config, Loaded("run/x", "x", {"config_file": "p.ini"}, choices={"norm": "new"}))
+
+
+def test_unknown_keys_are_taken_where_they_are_asked_for() -> None:
+    assert adopted(UNTYPED, {"q": {"a": 1}, "d": {"z": 2}}, unknown="add")["q"] == {"a": 1}
+
+    @dataclass
+    class Counts:
+        of: dict[str, int] = field(default_factory=dict)
+
+    with pytest.raises(SourceError, match=r"does not fit this config: of\.a: Value 'many'"):
+        adopted(Counts, {"of": {"a": "many"}})
+
+
+def test_key_with_dashes_is_the_one_with_underscores() -> None:
+    assert adopted({"lr_end": 1, "a-b": 2}, {"lr-end": 3, "a-b": 4}) == {"lr_end": 3, "a-b": 4}
+
+
+def test_record_of_a_server_leaves_what_is_of_the_moment() -> None:
+    target = {"day": "${now:%d}", "dir": "x/${hydra:job.name}", "lr": 0.1}
+    assert adopted(target, {"day": "31", "dir": "y", "lr": 1}, is_record=True) == {**target, "lr": 1}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("null", None), ("inf", math.inf), ("True", True), ("(1, 2)", [1, 2]), ("{'a': None}", {"a": None}),
+        ("b'x'", "b'x'"), ("{1, 2}", "{1, 2}"), ("a: b", "a: b"), ("\\${x}", "\\${x}"),
+    ],
+)  # fmt: skip
+def test_text_of_any_value_is_the_value_that_python_wrote(text: str, value: Any) -> None:
+    assert adopted({"n": None}, {"n": text}, "text")["n"] == value

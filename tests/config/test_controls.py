@@ -8,7 +8,7 @@ from typing import Any, Literal
 import pytest
 from omegaconf import MISSING, OmegaConf
 
-from trainctl.config.controls import Key, keys_of
+from trainctl.config.controls import Key, key_of_type, keys_of, lock_unbound
 from trainctl.config.edit import parse_edit
 from trainctl.errors import EditError, SettingError
 
@@ -172,3 +172,35 @@ def test_key_comes_back_from_its_record() -> None:
     )  # fmt: skip
     assert Key.from_dict({**key.to_dict(), "from_a_newer_version": 1}) == key
     assert Key("int").to_dict() == {"type": "int"}
+
+
+def test_many_keys_are_told_by_the_first_twenty() -> None:
+    config = OmegaConf.create({f"k{number:02}": number for number in range(30)})
+    with pytest.raises(SettingError, match=r"keys are k00, .*, k19, … \(30 in all\)$"):
+        keys_of(config, {"lr": "!"}, editable=True)
+
+
+def test_pattern_may_name_what_lies_in_a_list_or_in_a_mapping_that_a_resolver_makes() -> None:
+    config = OmegaConf.create({"betas": [0.9, {"x": 1}], "made": "${oc.create:'{a: 1}'}"})
+    found = keys_of(config, {"betas.1.x": {"max": 3}}, editable=True)
+    assert (list(found), found["made"].locked) == (["betas", "made"], "a resolver makes this mapping")
+    with pytest.raises(SettingError, match=r"the pattern 'betas\.2' matches no key"):
+        keys_of(config, {"betas.2": {"max": 3}}, editable=True)
+
+
+def test_keys_that_nothing_follows_are_locked_but_for_those_with_a_control() -> None:
+    keys = {"lr": Key("float"), "n": Key("int"), "free.a": Key("int"), "shut": Key("int", locked="why")}
+    found = lock_unbound(keys, ["lr"], ["free.*"], "the Trainer")
+    assert {name: key.locked for name, key in found.items()} == {
+        "lr": None,
+        "n": "nothing follows it while the Trainer trains: bind it with live.bind(…), or open it with "
+        "trainctl.controls: {n: {}}",
+        "free.a": None,
+        "shut": "why",
+    }
+
+
+def test_entry_of_a_declared_type_is_of_that_type() -> None:
+    assert key_of_type(Act | None) == Key("str", True, True, choices=["RELU", "GELU"])
+    assert (key_of_type(list[int]).type, key_of_type(dict[str, int]).type) == ("list", "dict")
+    assert key_of_type(int | str) == Key("any")

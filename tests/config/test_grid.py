@@ -12,7 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainctl.config.grid import Grid, axis_of, choose, combine, read_grids
+from trainctl.config.grid import Grid, axis_of, check_number, choose, combine, read_grids, shuffling
 from trainctl.config.overrides import worded
 from trainctl.errors import SettingError
 
@@ -188,3 +188,26 @@ def test_sampling_leaves_pythons_own_generator_alone() -> None:
     before = random.getstate()
     jobs({"a": "range(0,100)"}, sample=3)
     assert random.getstate() == before
+
+
+def test_shuffled_values_come_in_the_same_order_by_seed_and_leave_the_generator_alone() -> None:
+    def shuffled(seed: int) -> list[int]:
+        with shuffling(seed):
+            return random.sample(range(100), 5)
+
+    before = random.getstate()
+    assert shuffled(3) == shuffled(3) != shuffled(4)
+    assert random.getstate() == before
+
+
+def test_small_part_of_an_endless_grid_is_sampled() -> None:
+    found = jobs({"a": "range(0,100000)", "b": "range(0,100000)"}, sample=3)
+    assert len(set(found)) == 3
+    assert found == sorted(found, key=lambda job: [int(part.partition("=")[2]) for part in job.split()])
+
+
+@pytest.mark.parametrize("value", [True, 0, "3", 2.0, None])
+def test_number_that_is_not_whole_or_too_small_is_refused(value: Any) -> None:
+    assert check_number("sample", 1, 1) == 1
+    with pytest.raises(SettingError, match=r"^hydra.sweeper.sample must be a whole number, at least 1, but got "):
+        check_number("sample", value, 1)

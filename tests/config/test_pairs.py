@@ -227,3 +227,17 @@ def test_matrix_has_a_row_for_each_of_the_first_group() -> None:
         "sequence": {"rnn": "adapted", "mlp": "as is"},
         "image": {"rnn": "not compatible", "mlp": "as is"},
     }
+
+
+def test_pair_is_named_with_its_function() -> None:
+    pairs = Pairs("task", "model")
+
+    @pairs.register("digits", "rnn")
+    def for_rows(config: DictConfig) -> None:
+        """Nothing."""
+
+    pairs.allow("digits", "mlp")
+    config = OmegaConf.create({"task": "digits", "model": "rnn"})
+    assert pairs.said_of(config, None) == f"task=digits model=rnn ({__name__}.{for_rows.__qualname__})"
+    config.model = "mlp"
+    assert pairs.said_of(config, None) == "task=digits model=mlp"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +13,17 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from trainctl.config.identity import identity
 from trainctl.config.settings import IdentitySettings, PanelSettings, Settings, recorded, settings_of
-from trainctl.config.settings_node import kept_node, leave_out_of_dirname, move_settings, put_back, setting
+from trainctl.config.settings_node import (
+    hand_down,
+    has_settings,
+    kept_node,
+    leave_out_of_dirname,
+    move_settings,
+    put_back,
+    secrets_in,
+    setting,
+    without_defaults,
+)
 
 
 def composed(**entries: Any) -> DictConfig:
@@ -185,3 +197,53 @@ def test_record_keeps_the_settings_that_the_config_itself_has() -> None:
     with open_dict(config):
         config.hydra.trainctl = OmegaConf.structured(Settings(poll_s=0.05, drift="allow"))
     assert recorded(config) == {"every": "${trainctl.poll_s}", "trainctl": {"drift": "allow", "poll_s": 0.05}}
+
+
+def test_settings_are_handed_down_to_processes_that_multiprocessing_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = OmegaConf.create({"lr": 0.1})
+    monkeypatch.setattr(os, "environ", {})
+    hand_down({"seed": 3, "pairs": "${x}"})
+    assert kept_node(task) is None  # this process was started by a person
+    monkeypatch.setattr(multiprocessing, "parent_process", object)
+    node = kept_node(task)
+    assert node is not None
+    assert (node.seed, node.pairs, setting(task, "seed")) == (3, "${x}", 3)
+    assert has_settings(task)
+    for text in ("{", "[1]", "3"):
+        os.environ["TRAINCTL_SETTINGS"] = text
+        assert kept_node(task) is None
+    hand_down({"seed": "x" * 70_000})  # too long for the environment
+    assert not has_settings(task)
+    hand_down({"seed": 3})
+    hand_down(None)
+    assert not os.environ
+
+
+def test_printed_config_has_the_settings_that_were_given() -> None:
+    for given, shown in ((Settings(seed=3), {"seed": 3}), (Settings(), None), ({"seed": 3}, {"seed": 3})):
+        config = OmegaConf.create({"lr": 0.1, "hydra": {"trainctl": given, "run": {"dir": "x"}}})
+        OmegaConf.set_struct(config, True)
+        printed = without_defaults(config)
+        assert printed.hydra.get("trainctl") == shown
+        assert (printed.lr, printed.hydra.run.dir, "trainctl" in config.hydra) == (0.1, "x", True)
+    assert without_defaults(OmegaConf.create({"lr": 0.1})) == {"lr": 0.1}
+
+
+def test_settings_that_are_there_already_are_put_back_as_they_were_moved() -> None:
+    config = OmegaConf.create({"trainctl": {"seed": 5}, "hydra": {"trainctl": {"seed": 3}}})
+    put_back(config)
+    assert config == {"trainctl": {"seed": 3}, "hydra": {}}
+    nothing = OmegaConf.create({"lr": 1})
+    put_back(nothing)
+    leave_out_of_dirname(nothing, ["lr"])
+    assert nothing == {"lr": 1}
+
+
+def test_secrets_of_a_config_are_known_with_the_values_of_references(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "sk-from-the-environment")
+    config = OmegaConf.create({
+        "token": "${oc.env:HF_TOKEN}", "api_key": "${oc.env:NOT_SET_ANYWHERE}", "quiet": "hush-hush", "lr": 0.1,
+        "trainctl": {"hidden": ["quiet"]}, "hydra": {"password": "of-hydra"},
+    })  # fmt: skip
+    masking = secrets_in(config)
+    assert masking.text("sk-from-the-environment hush-hush of-hydra") == "••• ••• of-hydra"

@@ -24,6 +24,8 @@ from trainctl.errors import SettingError
             {"when": "epoch", "max_change": 10, "checkpoint_first": True},
             ControlSpec(when="epoch", max_change=10, checkpoint_first=True),
         ),
+        ({"min": 1, "max": 1, "max_change": 1.5, "help": 3}, ControlSpec(min=1, max=1, max_change=1.5, help="3")),
+        ({"optional": True, "log": False, "hidden": True}, ControlSpec(optional=True, log=False, hidden=True)),
         ({"locked": "the data are loaded already"}, ControlSpec(locked="the data are loaded already")),
     ],
 )
@@ -51,6 +53,9 @@ def test_spec_is_read_in_both_forms(spec: Any, expected: ControlSpec) -> None:
         ({"max_change": "10"}, "max_change must be a finite number but got '10'"),
         ({"checkpoint_first": 1}, "checkpoint_first must be true or false but got 1"),
         ({"choices": []}, "choices must be a list of at least one value"),
+        ({"step": "1"}, "step must be a finite number but got '1'"),
+        ({"optional": 1}, "optional must be true or false but got 1"),
+        ({"log": "yes"}, "log must be true or false but got 'yes'"),
         ({"hidden": "yes"}, "hidden must be true or false but got 'yes'"),
         ({"locked": 1}, "locked must be true, false or the reason as text but got 1"),
     ],
@@ -58,3 +63,8 @@ def test_spec_is_read_in_both_forms(spec: Any, expected: ControlSpec) -> None:
 def test_spec_that_is_none_is_refused_with_what_is_allowed(spec: Any, sentence: str) -> None:
     with pytest.raises(SettingError, match=rf"^trainctl\.controls: 'model\.\*'.*{sentence}"):
         parse_spec(spec, "model.*")
+
+
+def test_control_without_a_pattern_is_named_by_its_setting() -> None:
+    with pytest.raises(SettingError, match=r"^trainctl\.controls: 3 is not a control"):
+        parse_spec(3)

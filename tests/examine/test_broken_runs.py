@@ -36,15 +36,19 @@ def broken(run: RunDir, name: str, content: bytes | None) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
-        ("status.yaml", b"state: [don", r"status\.yaml: it is not YAML \(while parsing"),
+        ("status.yaml", b"state: [don", r"status\.yaml: it is not YAML \(line 2, column 1: did not find"),
         ("status.yaml", b"", r"status\.yaml: it holds no mapping"),
         ("status.yaml", GARBAGE, r"status\.yaml: it is not YAML"),
         ("status.yaml", None, r"status\.yaml: it is a link, which is not followed"),
         ("status.yaml", b"state: 5\n", r"status\.yaml: state 5 is not a state"),
-        ("status.yaml", b"{[1]: 2, state: done}\n", r"status\.yaml: it is not YAML \(unhashable"),
+        (
+            "status.yaml",
+            b"{[1]: 2, state: done}\n",
+            r"status\.yaml: it is not YAML \(line 1, column 2: found list or mapping as a key",
+        ),
         ("run.yaml", GARBAGE, r"run\.yaml: it is not YAML"),
         ("run.yaml", b"overrides: [a", r"run\.yaml: it is not YAML"),
-        ("run.yaml", b"overrides: {[1]: 2}\n", r"unhashable"),
+        ("run.yaml", b"overrides: {[1]: 2}\n", r"found list or mapping as a key"),
         ("result.yaml", b"value: [1", r"result\.yaml: it is not YAML"),
         ("result.yaml", b"value: " + b"[" * 200 + b"]" * 200, r"result\.yaml: it is nested more than 100 deep"),
         ("changelog.yaml", GARBAGE, r"changelog\.yaml is not a changelog"),

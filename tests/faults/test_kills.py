@@ -123,6 +123,13 @@ def test_two_launchers_of_one_sweep_share_the_work(app: Any, wait_until: WaitUnt
     wait_until(lambda: len(app.ran()) == 1, "a job runs")
     second = app.start("x=range(0,6)", "mode=wait", "hydra.launcher.slots=1")
     wait_until(lambda: len(app.ran()) == 2, "the other launcher runs another job")
+    third = app.start("x=0", "mode=wait", "hydra.launcher.slots=1")
+    assert third.stdout is not None
+    assert any("is being run by another process" in line for line in third.stdout)
+    third.send_signal(signal.SIGINT)
+    output, _ = third.communicate(timeout=60)
+    assert output.splitlines()[0] == "interrupted: no new jobs"
+    assert third.returncode == 130
     app.go()
     for launcher in (first, second):
         output, _ = launcher.communicate(timeout=60)

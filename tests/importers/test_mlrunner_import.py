@@ -116,7 +116,12 @@ def test_aliases_become_config_groups() -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("a: [", "params.yaml is not YAML"),
+        ("a: [", "params.yaml is not YAML: line 1, column 5: expected the node content, but found '<stream end>'"),
+        ("a: 2026-02-30", "params.yaml is not YAML: a number, day or tagged value cannot be read"),
+        (
+            "a: !!python/name:os {}",
+            "params.yaml is not YAML: line 1, column 4: the tag '!!python/name:os' is not allowed",
+        ),
         ("", "its first document must have `template` and `resource`"),
         ("- 1", "document 1 must be a mapping|its first document must have"),
         ("template: {t: x}", "its first document must have `template` and `resource`"),

@@ -93,7 +93,7 @@ def test_modifiers_become_controls_and_keys_keep_all_their_letters() -> None:
             "a: {b: [2026-01-01]}",
             "a.b.0: it is 2026-01-01 (str) here; trainconfig read datetime.date(2026, 1, 1) (date)",
         ),
-        ("a: 2026-02-30", "trainconfig cannot read it itself (day is out of range for month)"),
+        ("a: 2026-02-30", "trainconfig cannot read it itself (a number, day or tagged value cannot be read)"),
         ("b: [{c!: 1}]", "b.0.c: '!' is left out: a list is edited whole, so what is in it has no control"),
         ("hydra: 1", "hydra has a meaning of its own in a Hydra config; left out, give it another name"),
         ("defaults: [1]", "defaults has a meaning of its own in a Hydra config; left out, give it another name"),

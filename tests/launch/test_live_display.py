@@ -70,6 +70,13 @@ def test_display_shows_what_each_slot_does(tmp_path: Path, clock: Clock) -> None
     assert " ".join(busy.split()) == "cpu 1/8 Norm_new/a 1 min 12 s 812/1000 20/s 2.0/80 GiB loss 0.25"
     assert idle.split() == ["cpu", "idle", "2.0/80", "GiB"]
     assert " ".join(overall.split()[1:]) == "0/8 ETA 4 min 50 s 8 left"
+    report.no_more("interrupted: no new jobs")
+    tick(report, clock)
+    tick(report, clock)
+    assert " ".join(terminal.screen.shown()[-1].split()[1:]) == "0/8 ETA 9.4 s 8 left", "of the job that runs"
+    files.write_yaml(run.progress, {"step": 812, "total": 1000, "paused": True})
+    tick(report, clock)
+    assert "812/1000 paused 2.0/80 GiB" in " ".join(terminal.screen.shown()[-3].split())
     report.close()
 
 

@@ -91,6 +91,9 @@ def run_url(url: str, name: str) -> str:
 
 
 def open_run(page: Any, url: str, name: str) -> None:
+    """Open the page of a run as in a new tab: what was typed in this one, and which keys it showed, is forgotten."""
+    if page.url.startswith("http"):
+        page.evaluate("sessionStorage.clear()")
     page.goto(run_url(url, name))
     expect(value(page, "sched.warmup")).to_be_visible()
     settle(page)

@@ -27,6 +27,7 @@ from trainctl.rundir import files
 from trainctl.rundir.events import wait_for_answer
 from trainctl.rundir.inbox import file_request
 from trainctl.rundir.paths import RunDir
+from trainctl.rundir.status import Status, write_status
 from trainctl.rundir.summary import summarize
 
 ENDED = "with_gaps"
@@ -82,8 +83,10 @@ def drawn(page: Any, name: str, what: str) -> None:
 
 
 def point_at(page: Any, name: str, share: float) -> tuple[float, float]:
-    """Where a part of the step axis is on the screen."""
-    box = card(page, name).locator(".plot").bounding_box()
+    """Where a part of the step axis is on the screen, once the card stands still."""
+    plot = card(page, name).locator(".plot")
+    plot.hover(trial=True)
+    box = plot.bounding_box()
     return box["x"] + 50 + share * (box["width"] - 62), box["y"] + 60
 
 
@@ -211,16 +214,38 @@ def test_numbers_and_ticks_of_the_cards(page: Any, url: str) -> None:
     page.goto(url)
     found = page.evaluate(
         f"""async code => {{
-            const {{number, ticks}} = await {IMPORT}
+            const {{labels, number, ticks}} = await {IMPORT}
+            let fewest = 9, most = 0
+            for (const wanted of [2, 4, 8]) for (const low of [0.001, 0.93, 3, 980]) for (let at = 1; at < 400; at++)
+                for (const [high, isLog] of [[low * (1 + at / 100), false], [low * 10 ** (1 + at / 40), true]]) {{
+                    const found = ticks(low, high, wanted, isLog).length
+                    fewest = Math.min(fewest, found)
+                    most = Math.max(most, found - wanted)
+                }}
             return {{
+                fewest, most,
+                labels: [
+                    labels([0.94, 0.96]), labels([0.99992, 0.99994]), labels([1, 2], () => "1k", at => `${{at}}!`),
+                ],
                 numbers: [0.972222, 123456.7, 3, 1e-5, 1.5e12, NaN, -Infinity, 0.0001].map(number),
-                ticks: [ticks(0, 1, 4, false), ticks(0.001, 1, 4, true), ticks(980, 1020, 4, false)],
+                ticks: [
+                    ticks(0, 1, 4, false), ticks(0.001, 1, 4, true), ticks(980, 1020, 4, false),
+                    ticks(0.909, 0.991, 4, false),
+                ],
             }}
         }}""",
         Cards._esm,
     )
     assert found["numbers"] == ["0.9722", "123457", "3", "1e-05", "1.5e+12", "nan", "-inf", "0.0001"]
-    assert found["ticks"] == [[0, 0.5, 1], [0.001, 0.01, 0.1, 1], [980, 990, 1000, 1010, 1020]]
+    assert found["ticks"] == [
+        [0, 0.5, 1],
+        [0.001, 0.01, 0.1, 1],
+        [980, 990, 1000, 1010, 1020],
+        [0.92, 0.94, 0.96, 0.98],
+    ]
+    assert found["fewest"] >= 2  # one place alone is no scale
+    assert found["most"] <= 5
+    assert found["labels"] == [["0.94", "0.96"], ["0.99992", "0.99994"], ["1!", "2!"]]
 
 
 def plots_of(run: RunDir, curves: Curves) -> tuple[Plots, list[dict[str, Any]], Callable[[object], None]]:
@@ -269,6 +294,11 @@ def test_page_without_metrics_says_what_will_appear(run: RunDir) -> None:
     assert "live.log(" in sent[0]["empty"]
     assert [key for key, _ in sent[0]["values"]] == ["lr"]  # a learning rate, while nothing was edited
     assert sent[0]["offer"] == ["steps"]
+    write_status(run, Status.running_here(attempt=1, slot=None).end("done", exit_code=0))
+    _, sent, tell = plots_of(run, Curves(run))
+    tell({"kind": "ready"})
+    assert sent[0]["values"] == []  # that no edit will change any more
+    assert sent[0]["offer"] == ["steps", "lr"]
 
 
 def test_usage_of_a_run_is_that_of_its_processes() -> None:

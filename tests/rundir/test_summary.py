@@ -45,6 +45,16 @@ def test_summary_of_a_running_run_tells_progress_and_time_left(run: RunDir) -> N
     assert summarize(run).eta_s is None
 
 
+@pytest.mark.parametrize(("state", "total"), [("done", None), ("stopped", 3000), ("failed", 3000)])
+def test_run_that_is_done_by_fewer_steps_than_it_said_has_no_total(run: RunDir, state: str, total: int | None) -> None:
+    files.write_yaml(run.progress, {"step": 532, "total": 3000})
+    write_status(run, Status.running_here(attempt=1, slot=None).end(state, exit_code=0))
+    row = summarize(run)
+    assert (row.step, row.total) == (532, total)
+    files.write_yaml(run.progress, {"step": 3000, "total": 3000})
+    assert summarize(run).total == 3000
+
+
 def test_summary_of_a_killed_run_is_interrupted_with_a_reason(run: RunDir) -> None:
     write_status(run, Status.running_here(attempt=1, slot=None))
     row = summarize(run)

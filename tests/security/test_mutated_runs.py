@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +15,7 @@ import pytest
 from broken_runs import BOMB, DEEP, PLACED
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from project_processes import run_python
 
 from trainctl.cli import config, details, diff, record, runs, tail
 from trainctl.errors import TrainctlError
@@ -28,7 +27,6 @@ from trainctl.rundir.summary import summarize
 from trainctl.session.schedule import own_repeats, read_replay, replayed_repeats
 from trainctl.sources.kinds import read_source
 
-ROOT = Path(__file__).resolve().parents[2]
 APP = """
 import time
 import hydra, trainctl
@@ -97,18 +95,11 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> RunDir:
 
 
 def run_app(path: Path, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "app.py", *words], cwd=path, env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True, text=True, timeout=120, check=check,
-    )  # fmt: skip
+    return run_python(path, "app.py", *words, check=check)
 
 
 def trainctl(path: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from trainctl.cli import main; main()", *words]
-    return subprocess.run(
-        command, cwd=path, env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
+    return run_python(path, "-c", "from trainctl.cli import main; main()", *words)
 
 
 MUTATIONS = st.lists(

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from project_processes import ROOT, run_python
 from waiting import wait_until
 
 from trainctl.rundir.events import answer, latest, read_events
@@ -17,7 +18,6 @@ from trainctl.rundir.inbox import file_request, list_inbox
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.status import read_status, state_of
 
-ROOT = Path(__file__).resolve().parents[2]
 APP = """
 import trainctl
 from omegaconf import OmegaConf
@@ -67,10 +67,7 @@ attempt._at_end.insert(0, lambda: print(file_request(attempt.run, {"lr": 0.5}, v
 """
     )
     (tmp_path / "app.py").write_text(script)
-    done = subprocess.run(
-        [sys.executable, "app.py"], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True, text=True, timeout=60, check=True,
-    )  # fmt: skip
+    done = run_python(tmp_path, "app.py", check=True)
     run = RunDir.at(tmp_path / "run")
     found = answer(run, done.stdout.split()[-1])
     assert found is not None

@@ -10,8 +10,17 @@ from session_fixtures import EndRun, OpenLive
 from trainctl.rundir.pace import read_progress
 from trainctl.rundir.paths import RunDir
 from trainctl.session.live import Live
+from trainctl.session.loops import Loop
 
 EPOCHS, BATCHES = 4, 5
+
+
+def test_total_is_known_while_the_step_of_the_next_item_waits() -> None:
+    loop = Loop(0, 20)
+    loop.begin_item(1)
+    loop.begin_item(2)
+    assert loop.last_step(3) == 20  # paused there, say
+    assert loop.last_step(4) is None  # an item takes more steps than those before
 
 
 def seen(session: Live, totals: list[tuple[int, int | None]]) -> None:

@@ -136,30 +136,33 @@ class Soak:
             self.failures.append(f"`trainctl {' '.join(words)}` said:\n{said}")
 
     def by_page(self) -> None:
-        """Edit on the page, in a browser of its own; what a killed server or an ended run spoils is tried again."""
+        """Edit on the page, in a browser that stays open; what a kill or the end of a run spoils is tried again."""
         from playwright.sync_api import Error, sync_playwright
 
         draw = random.Random(f"{self.seed} page")
         with sync_playwright() as playwright:
             chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+            page = chromium.new_page()
+            address = ""  # of the server that has let this browser in
             while not self.stopped.wait(0.2):
                 runs, handle = self.running(), self.page()
                 if not runs or handle is None:
                     continue
-                context = chromium.new_context()
                 try:
-                    self._edit_on_page(context.new_page(), handle.url, draw.choice(runs), draw)
-                except Error:
+                    if handle.url != address:
+                        page.goto(handle.url)
+                        address = handle.url
+                    self._edit_on_page(page, address, runs[-1], draw)  # it has begun last
+                except Error as error:
                     self.count("pages that a kill or an end spoiled")
-                finally:
-                    context.close()
+                    if "ERR_CONNECTION" in str(error):
+                        address = ""
             chromium.close()
 
     def _edit_on_page(self, page: Any, url: str, run: RunDir, draw: random.Random) -> None:
-        page.set_default_timeout(15_000)
-        page.goto(url)
+        page.set_default_timeout(5_000)
         name = quote(str(run.path.relative_to(self.root)), safe="")
-        page.goto(f"{url.partition('?')[0]}run/{name}")
+        page.goto(f"{url.partition('?')[0]}run/{name}", timeout=15_000)
         row = page.locator('[data-key="optim.lr"]')
         row.locator(".plain").click()
         row.locator(".field").fill(f"{draw.uniform(0.01, 0.3):.6f}")

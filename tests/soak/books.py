@@ -35,8 +35,9 @@ def check_requests(run: RunDir, asked: list[str]) -> Counter[str]:
     applied = {event.id for event in events if event.state == "applied"}
     assert applied == set(recorded), f"{run.path}: answers and changelog differ: {applied ^ set(recorded)}"
     states = Counter(event.state for event in events if event.is_final)
+    of_page = {event.id for event in events if event.via == "panel" and event.is_final}
     return Counter({f"requests {state}": number for state, number in states.items()}) + Counter(
-        {"requests after the end": len(left)}
+        {"requests after the end": len(left), "requests of the page answered": len(of_page)}
     )
 
 

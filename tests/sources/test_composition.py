@@ -136,7 +136,7 @@ def test_hydra_and_trainctl_never_come_from_a_source(made: Compose, conf: Path) 
         ("++from=ini/conf.ini", r"\+\+from=ini/conf.ini would set a key; \+from=ini/conf.ini loads the source"),
         ("+from=json/none.json", r"\+from=json/none.json: there is no file"),
         ("+from=yaml/conf/config.yaml", "has a defaults list, which only Hydra follows"),
-        ("+from=json/conf/config.yaml", "is not JSON"),
+        ("+from=json/conf/config.yaml", r"config.yaml, line 2, column 1: not JSON: expecting value"),
         ("+from@nowhere=ini/conf.ini", r"this config has no nowhere\.lr"),
         ("from=run/outputs/one", "Could not override 'from'"),
     ],

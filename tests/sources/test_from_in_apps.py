@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import os
+import functools
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from project_processes import run_python
 from sweep_app import App
 
 from trainctl.config import yaml
 
-ROOT = Path(__file__).resolve().parents[2]
 LIVE_APP = """
 import hydra
 import trainctl
@@ -38,20 +37,7 @@ def python(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     (tmp_path / "app.py").write_text(LIVE_APP)
     (tmp_path / "conf").mkdir()
     (tmp_path / "conf" / "conf.yaml").write_text(CONF)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, *arguments],
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-
-    return run
+    return functools.partial(run_python, tmp_path)
 
 
 @pytest.mark.slow

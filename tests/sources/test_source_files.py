@@ -56,11 +56,13 @@ def test_file_becomes_what_the_config_has(name: str, made: Compose, folder: Path
         ("x.json", b"[1]", "is not a JSON config: it must be a mapping"),
         ("x.json", b"\xff\xfe", "is not UTF-8 text"),
         ("x.json", b'{"a":' * 200 + b"1" + b"}" * 200, "is nested more than 100 deep"),
-        ("x.json", b"[" * 100_000, "is not JSON: maximum recursion depth"),
+        ("x.json", b"[" * 100_000, "x.json is nested more than 100 deep"),
+        ("x.json", b'{"a": 1,\n}', "x.json, line 2, column 1: not JSON: expecting property name"),
+        ("x.json", b'{"a": 1' + b"0" * 5000 + b"}", "x.json has a whole number of too many digits"),
         ("x.yaml", b"[1]", "is not a YAML config: it must be a mapping"),
         ("x.yaml", b"a: !!python/object/apply:os.system [true]", "is not YAML"),
         ("x.yaml", b"#" * (17 * 2**20), r"cannot be read \(it is longer than 16 MiB\)"),
-        ("x.ini", b"lr", "is not an .ini file"),
+        ("x.ini", b"lr", r"x.ini, line 1: 'lr' stands above the first \[section\]"),
         ("x.gin", b"include 'y.gin'", "has what no config can hold: line 1: include"),
     ],
 )
@@ -109,6 +111,24 @@ def test_what_a_file_says_of_the_launch_or_as_a_secret_is_named(
         "+from=json/q.json: left out, as they say how a run is started and watched: trainctl",
         "+from=json/q.json: left out, as they are secret there: name",
     ]
+
+
+def test_what_is_left_out_below_a_key_is_said_of_the_override_that_was_given(
+    made: Compose, pull: Pull, folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "q.json").write_text('{"name": "mine", "hydra": {}, "trainctl": {"seed": 1}, "groups": "OMITTED"}')
+    assert made("norm=new", "+from@norm=json/q.json").norm.name == "mine"
+    assert capfd.readouterr().err.splitlines() == [
+        "+from@norm=json/q.json: left out, as they say how a run is started and watched: hydra, trainctl",
+        "+from@norm=json/q.json: left out, as they are secret there: norm.groups",
+    ]
+    (folder / "q.json").write_text('{"breadth": 3}')
+    with pytest.raises(Exception, match=r"^\+from@norm=json/q.json: this config has no norm.breadth; "):
+        made("norm=new", "+from@norm=json/q.json")
+    (folder / "q.json").write_text('{"lr": 3, "trainctl": {"seed": 1}}')
+    pulled = pull("json/q.json")
+    assert pulled.stderr == "left out, as they say how a run is started and watched: trainctl\n"
+    assert "seed" not in pulled.stdout
 
 
 def test_pulled_file_loads_as_the_source_does(pull: Pull, made: Compose, folder: Path) -> None:

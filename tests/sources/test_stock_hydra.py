@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from project_processes import ROOT, run_python
 
-ROOT = Path(__file__).resolve().parents[2]
 LOOK = """
 import functools, json, logging, sys, types
 from omegaconf import OmegaConf
@@ -79,15 +76,7 @@ def python(tmp_path: Path) -> Python:
 
     def run(code: str, *arguments: str) -> list[Any]:
         (tmp_path / "app.py").write_text(f"{LOOK}\n{textwrap.dedent(code)}")
-        done = subprocess.run(
-            [sys.executable, "app.py", *arguments],
-            cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        done = run_python(tmp_path, "app.py", *arguments)
         assert done.returncode == 0, done.stderr
         lines = [line.removeprefix("told ") for line in done.stdout.splitlines() if line.startswith("told ")]
         return [json.loads(line) for line in lines]

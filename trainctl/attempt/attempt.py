@@ -324,12 +324,32 @@ def _below_hydra(trace: TracebackType | None) -> TracebackType | None:
     return kept
 
 
+class Starting:
+    """Shows what nobody caught until a run has begun; of an interrupt a word, since no line of the task ran yet."""
+
+    def __init__(self) -> None:
+        self.before = sys.excepthook
+
+    @classmethod
+    def watch(cls) -> None:
+        """Make this what shows them in this process."""
+        if not isinstance(sys.excepthook, cls):
+            sys.excepthook = cls()
+
+    def __call__(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if not isinstance(error, KeyboardInterrupt):
+            self.before(kind, error, trace)
+            return
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.write("interrupted\n")
+
+
 def _watch_exit(attempt: Attempt, left_by_exit: State) -> None:
     """End the attempt when its process ends, if nothing else has: `failed` after an uncaught exception.
 
     Python does not tell exit handlers whether `sys.exit` was called or with what code, hence `left_by_exit`.
     """
-    previous = sys.excepthook
+    previous = sys.excepthook.before if isinstance(sys.excepthook, Starting) else sys.excepthook
 
     def note(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         attempt._exit_error = error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated, Any
 
 import typer
@@ -75,6 +76,14 @@ _SECTIONS = {
 
 class _Sections(TyperGroup):
     """Lists the commands by what they are for, a line each; `trainctl COMMAND --help` says more."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command; Ctrl-C ends it with a word and the code of a shell, where typer has the code alone."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            sys.stderr.write("interrupted\n")
+            raise typer.Exit(130) from None
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:  # of click, or of the copy of it that typer has
         for title, lines in _SECTIONS.items():

@@ -44,10 +44,11 @@ def pull(source: Source) -> None:
         values = _plain_data(values, (), loaded, left_out)
     said = terminal.clean(f"pulled from {source}: {loaded.origin}")
     sys.stdout.write(f"# @package _global_\n# {said}\n{commented(values, loaded.help)}")
+    notes = list(loaded.notes)
     if left_out:
-        terminal.note(
-            f"left out, as they are missing, secrets or interpolations there: {', '.join(left_out)}", style="yellow"
-        )
+        notes.append(f"left out, as they are missing, secrets or interpolations there: {', '.join(left_out)}")
+    for sentence in notes:
+        terminal.note(sentence, style="yellow")
 
 
 def commented(values: Mapping[Any, Any], comments: Mapping[str, str], above: tuple[str, ...] = ()) -> str:

@@ -16,8 +16,8 @@ import typer
 from trainctl import text
 from trainctl.cli import terminal
 from trainctl.cli.place import RunArgument, find_run, shown
-from trainctl.config.overrides import quoted, single_run_overrides
-from trainctl.errors import RunDirError
+from trainctl.config.overrides import override_key, quoted, single_run_overrides
+from trainctl.errors import RunDirError, SettingError
 from trainctl.rundir import files
 from trainctl.rundir.compare import Comparison, compare
 from trainctl.rundir.paths import RunDir, own_dir
@@ -48,6 +48,8 @@ def replay(
     With --verify: run it in a hidden directory beside the recorded run, and say whether it is the same run, or the
     first step and metric that differ; the exit code is 0 only if it is.
     """
+    if verify:
+        _check_unset(overrides or [])
     found = find_run(run)
     check_trust(found)
     record = read_record(
@@ -206,6 +208,16 @@ def _verify(run: RunDir, command: Sequence[str], cwd: str, ignore: Collection[st
         terminal.print_line(f"  {fact}")
     terminal.print_line(f"the repetition lies in {shown(again)}")
     return 1
+
+
+def _check_unset(overrides: Sequence[str]) -> None:
+    """Refuse an override that would have no effect, because `_verify` sets its key after it."""
+    for override in overrides:
+        if override_key(override) in ("hydra.run", "hydra.run.dir", "trainctl.panel.enabled"):
+            raise SettingError(
+                f"{override} would have no effect: with --verify the repetition always runs without a page, in a "
+                "directory of its own beside the recorded run; leave it out, or replay without --verify"
+            )
 
 
 def _has_returned(run: RunDir) -> bool:

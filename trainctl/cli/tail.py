@@ -54,8 +54,6 @@ def tail(
             _print_end(log, lines, printer).close()
         else:
             _follow(found, log, lines, printer)
-    except KeyboardInterrupt:
-        raise typer.Exit(130) from None
     finally:
         printer.close()
     if follow:

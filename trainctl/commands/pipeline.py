@@ -34,7 +34,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 _OWN_OVERRIDE = re.compile(r"\+{0,2}trainctl\.")
 _ADDED = re.compile(r"\+{1,2}([\w-]+)[.=]")
 _SOURCES = ("from", "from_unknown")
-_OURS = ("trainctl.callback.", "hydra_plugins.hydra_trainctl.")
+_TARGETS = ("trainctl.callback.", "hydra_plugins.hydra_trainctl.")
 
 
 class Failed(CommandError, CompactHydraException):
@@ -222,4 +222,4 @@ def is_recorded(hydra: DictConfig) -> bool:
     """Whether jobs have a run dir of trainctl, by its launcher or by its callback."""
     targets = [OmegaConf.select(hydra, f"callbacks.{name}._target_") for name in hydra.callbacks]
     targets.append(OmegaConf.select(hydra, "launcher._target_"))
-    return any(str(target).startswith(_OURS) for target in targets)
+    return any(str(target).startswith(_TARGETS) for target in targets)

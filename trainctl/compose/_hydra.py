@@ -373,7 +373,7 @@ def is_told_by_main() -> bool:
 
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and frame.f_code is not utils.run_and_report.__code__:
-        if not str(frame.f_globals.get("__name__")).startswith(_OURS_OR_HYDRAS):
+        if not str(frame.f_globals.get("__name__")).startswith(_COMPOSING_MODULES):
             return False
         frame = frame.f_back
     return frame is not None and not wants_everything()
@@ -388,7 +388,7 @@ def wants_everything() -> bool:
     return bool(utils._is_env_set("HYDRA_FULL_ERROR") or utils.is_under_debugger())
 
 
-_OURS_OR_HYDRAS = ("hydra._internal.", "hydra.core.", "hydra_plugins.hydra_trainctl.", "trainctl.")
+_COMPOSING_MODULES = ("hydra._internal.", "hydra.core.", "hydra_plugins.hydra_trainctl.", "trainctl.")
 
 
 # The command line of a program.

@@ -83,12 +83,12 @@ def adopt(
     _walk(config, {key: value for key, value in loaded.values.items() if key not in NEVER_LOADED}, above, adoption)
     if adoption.strangers and unknown == "error":
         raise SourceError(
-            f"+from={loaded.source}: this config has no {_listed(adoption.strangers)}; "
+            f"{loaded.override}: this config has no {_listed(adoption.strangers)}; "
             "leave out what it does not have with +from_unknown=drop, or take it with +from_unknown=add"
         )
     if adoption.refused:
-        raise SourceError(f"+from={loaded.source} does not fit this config: {_listed(adoption.refused, '; ')}")
-    return list(_left_out(adoption))
+        raise SourceError(f"{loaded.override} does not fit this config: {_listed(adoption.refused, '; ')}")
+    return [*loaded.notes, *_left_out(adoption)]
 
 
 def _left_out(adoption: _Adoption) -> Iterator[str]:

@@ -7,7 +7,7 @@ lies in (a list, say), or the topmost key that step 0 does not have. So a record
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from omegaconf import DictConfig, Node, OmegaConf
@@ -289,26 +289,20 @@ def _now(config: DictConfig, unit: str) -> Any:
     return {} if found is None else plain_value(plain(found[1]))
 
 
-def _with(whole: Any, rest: tuple[str, ...], value: Any, key: str) -> Any:
-    """Set a nested value in a plain value."""
-    below = whole
-    for part in rest[:-1]:
-        below = _step(below, part, key)
-    if isinstance(below, list) and _is_index(below, rest[-1]):
-        below[int(rest[-1])] = value
-    elif isinstance(below, dict):
-        below[name_in(below, rest[-1])] = value
+def _with(whole: Any, rest: Sequence[str], value: Any, key: str) -> Any:
+    """Return a plain value with a nested one set in it; null and `???` on the way become mappings."""
+    if not rest:
+        return value
+    part, *below = rest
+    whole = {} if whole is None or (type(whole) is str and whole == MISSING) else whole
+    if isinstance(whole, list) and _is_index(whole, part):
+        whole[int(part)] = _with(whole[int(part)], below, value, key)
+    elif isinstance(whole, dict):
+        name = name_in(whole, part)
+        whole[name] = _with(whole.get(name), below, value, key)
     else:
         raise EditError(f"{key}: there is no such key")
     return whole
-
-
-def _step(below: Any, part: str, key: str) -> Any:
-    if isinstance(below, list) and _is_index(below, part):
-        return below[int(part)]
-    if isinstance(below, dict):
-        return below.setdefault(name_in(below, part), {})
-    raise EditError(f"{key}: there is no such key")
 
 
 def _is_index(items: list[Any], part: str) -> bool:

@@ -22,7 +22,7 @@ _HEADER = """\
 # trainctl changelog: 0 is the config, each later step what changed. A step that trainctl writes ends with "#.";
 # a last one without it was being written when the run was killed, and does not count.
 """
-_OURS = _HEADER[: _HEADER.index(":")]
+_HEADER_MARK = _HEADER[: _HEADER.index(":")]
 _END = "#.\n"
 _PARTS = re.compile(
     rb"^(?:(#\.)[ \t]*\r?\n|(0(?=:)|(?=.{38}#)\d+(?=:[ ]+#))|\d+:)", re.MULTILINE
@@ -281,9 +281,9 @@ def loads(text: str | bytes, source: str = "the changelog") -> Changelog:
     base = content.pop(0)
     comments = {int(step): (comment.strip(" \t"), parts) for step, comment, parts in _STEP_LINE.findall(text)}
     edits, state = [], copy.deepcopy(base)
-    is_ours = text.startswith(_OURS)  # there a list is written whole, so a mapping with numbers as keys is a mapping
+    has_header = text.startswith(_HEADER_MARK)  # a list is written whole then: a mapping with numbers as keys is one
     for step in sorted(content):
-        values = dict(_against(content[step], base, (), None if is_ours else state))
+        values = dict(_against(content[step], base, (), None if has_header else state))
         for key, value in values.items():
             put(state, key, value)
         if values:
@@ -299,7 +299,7 @@ def _whole(text: str | bytes, error: Callable[[str], ChangelogError]) -> tuple[s
     """
     data = text.encode(errors="surrogatepass") if isinstance(text, str) else text
     end = len(data)
-    if data.startswith(_OURS.encode()):
+    if data.startswith(_HEADER_MARK.encode()):
         marked, begun = 0, None
         for part in _PARTS.finditer(data):
             if begun is not None and not part[1]:

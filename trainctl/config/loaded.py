@@ -37,6 +37,7 @@ class Loaded:
         choices: config group -> option, of a run of Hydra; None where it had none.
         help: dotted key -> the comment above it in the file.
         at: the dotted key below which it was loaded (`+from@KEY=…`); empty for the whole config.
+        notes: what was left out of it and why, each as the end of a sentence; not kept in its copy.
     """
 
     source: str
@@ -48,11 +49,21 @@ class Loaded:
     choices: dict[str, str | None] = field(default_factory=dict)
     help: dict[str, str] = field(default_factory=dict)
     at: str = ""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def override(self) -> str:
+        """The override that loads it.
+
+        >>> Loaded("json/b.json", "/b.json", {}, at="model").override
+        '+from@model=json/b.json'
+        """
+        return f"+{GROUP}{f'@{self.at}' if self.at else ''}={self.source}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the entry for `run.yaml`."""
-        record = dataclasses.asdict(self)
-        return record if self.at else {key: value for key, value in record.items() if key != "at"}
+        left_out = ("notes",) if self.at else ("notes", "at")
+        return {key: value for key, value in dataclasses.asdict(self).items() if key not in left_out}
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Loaded:

@@ -28,6 +28,7 @@ _LOOK_AHEAD = 1024  # characters: how far libyaml reads on after a bracket, whic
 
 _PLAIN_INT = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,17})")
 _PLAIN_FLOAT = re.compile(r"[-+]?[0-9]+(?:\.[0-9]*(?:[eE][-+]?[0-9]+)?|[eE][-+]?[0-9]+)")
+_UNKNOWN_TAG = re.compile("could not determine a constructor for the tag (.*)")
 _NONE = object()
 _FLOAT = re.compile(
     r"""^(?:
@@ -47,7 +48,7 @@ class Loader(_Loader):  # type: ignore[misc]  # the C class is untyped
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key, _ in node.value:
-            if key.tag == "tag:yaml.org,2002:merge":
+            if key.tag == "tag:yaml.org,2002:merge" or not isinstance(key, yaml.ScalarNode):
                 continue
             if (key.tag, key.value) in seen:
                 raise yaml.constructor.ConstructorError(
@@ -199,9 +200,34 @@ def read_document(text: str, error: Callable[[str], Exception], *, aliases: bool
     except Exception as problem:  # PyYAML raises anything where a tag and its value do not fit
         if _is_deep_before(problem, text):
             raise error(_TOO_DEEP) from problem
-        kind = "" if isinstance(problem, yaml.YAMLError | ValueError | TypeError) else f"{type(problem).__name__}: "
-        raise error(f"it is not YAML ({kind}{' '.join(str(problem).split())[:200]})") from problem
+        raise error(f"it is not YAML ({why_unread(problem)})") from problem
     raise error(reason)
+
+
+def why_unread(problem: Exception) -> str:
+    """Say on one line what PyYAML cannot read, and where, in words of YAML.
+
+    >>> try:
+    ...     loads("a: 1\\na: 2")
+    ... except yaml.YAMLError as problem:
+    ...     why_unread(problem)
+    'line 2, column 1: found duplicate key a while constructing a mapping'
+    """
+    if isinstance(problem, yaml.reader.ReaderError):
+        return f"the character #x{problem.character:04x} at position {problem.position} is not allowed"
+    if not isinstance(problem, yaml.MarkedYAMLError) or not problem.problem:
+        return _TOO_DEEP if isinstance(problem, RecursionError) else "a number, day or tagged value cannot be read"
+    mark = problem.problem_mark or problem.context_mark
+    where = "" if mark is None else f"line {mark.line + 1}, column {mark.column + 1}: "
+    tag = _UNKNOWN_TAG.fullmatch(problem.problem)
+    if tag:
+        what = f"the tag {tag[1].replace('tag:yaml.org,2002:', '!!')} is not allowed"
+    elif problem.problem == "but found another document":
+        what = "a second document begins"
+    else:
+        what = problem.problem.replace("unhashable", "list or mapping as a")
+        what += f" {problem.context}" if problem.context and problem.context.startswith("while") else ""
+    return " ".join(f"{where}{what}".split())[:200]
 
 
 def is_deep(value: Any, left: int = MAX_DEPTH) -> bool:

@@ -15,7 +15,7 @@ from trainctl.examine.columns import same
 from trainctl.examine.row import Row
 from trainctl.rundir.summary import Summary
 
-_METRIC = " (metric)"
+METRIC = " (metric)"  # follows the name of a metric where a column of the same name is something else
 _TERM = re.compile(r"\s*(?P<name>[^=!<>]+?)\s*(?P<sign>!=|<=|>=|=|<|>)\s*(?P<value>.*?)\s*", re.DOTALL)
 _BETWEEN = re.compile(r"\s+(?!\(metric\))(?=[^\s=!<>]+(?: \(metric\))?\s*[=!<>])")
 _ORDERS: Mapping[str, Callable[[Any, Any], bool]] = {
@@ -123,8 +123,8 @@ def _values(rows: Sequence[Row], name: str, summaries: Summaries) -> list[Any]:
 
     The metric of the same name is `NAME (metric)`, as its column is.
     """
-    if name.endswith(_METRIC) and not any(name in row.metrics for row in rows):
-        metric = name.removesuffix(_METRIC)
+    if name.endswith(METRIC) and not any(name in row.metrics for row in rows):
+        metric = name.removesuffix(METRIC)
         return [row.metrics[metric].last if metric in row.metrics else None for row in rows]
     starts = [row.start.get(name) for row in rows if row.start]
     if len(set(map(same, starts))) > 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tokenize
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -9,6 +10,8 @@ from typing import Any
 
 from trainctl.config.keys import nested
 from trainctl.errors import SourceError
+
+_NOT_A_VALUE = re.compile(r"Failed to parse token '(.*)'$", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +79,13 @@ def _statements(text: str, source: str) -> Iterator[tuple[int, str | None, Any]]
                 yield line, None, f"include {statement.filename!r}"
     except (SyntaxError, tokenize.TokenError) as error:
         at, reason = (error.lineno, error.msg) if isinstance(error, SyntaxError) else (error.args[1][0], error.args[0])
-        raise SourceError(f"{source}, line {at}: not gin: {' '.join(str(reason).split())}") from None
+        token = _NOT_A_VALUE.search(str(reason))
+        said = f"{token[1]} is not a value; quote it if it is text" if token else " ".join(str(reason).split())
+        raise SourceError(f"{source}, line {at}: not gin: {said}") from None
     except (ValueError, TypeError, RecursionError, MemoryError) as error:
         at = parser.current_token.start[0] if parser is not None else 1
-        raise SourceError(f"{source}, line {at}: not a value of gin: {error}") from None
+        reason = "a list or a dict is the key of a dict" if isinstance(error, TypeError) else "it is nested too deep"
+        raise SourceError(f"{source}, line {at}: not a value of gin: {reason}") from None
 
 
 def _plain(value: Any, names: Collection[str], line: str, lost: list[str]) -> Any:

@@ -49,11 +49,27 @@ def read_ini(text: str, source: str) -> Ini:
     try:
         parser.read_string(text)
     except configparser.Error as error:
-        raise SourceError(f"{source} is not an .ini file: {' '.join(str(error).split())}") from error
+        raise SourceError(f"{source}{_why_none(error, text)}") from error
     values = {
         _key(section, option): _value(raw) for section in parser.sections() for option, raw in parser.items(section)
     }
     return Ini(nested(values, source), {key: said for key, said in _comments(text).items() if key in values})
+
+
+def _why_none(error: configparser.Error, text: str) -> str:
+    """Return the end of the sentence that says which line is not one of an .ini file, and what is allowed there."""
+    if isinstance(error, configparser.ParsingError):
+        line = error.lineno if isinstance(error, configparser.MissingSectionHeaderError) else error.errors[0][0]
+        written = text.split("\n")[line - 1].strip()
+        if isinstance(error, configparser.MissingSectionHeaderError):
+            wanted = "keys of the whole config go below [DEFAULTS]"
+            return f", line {line}: {written!r} stands above the first [section]; {wanted}"
+        return f", line {line}: {written!r} is not a [section], `key = value` or a comment (# or ;)"
+    if isinstance(error, configparser.DuplicateOptionError):
+        return f", line {error.lineno}: [{error.section}] has {error.option!r} twice; keep one of them"
+    if isinstance(error, configparser.DuplicateSectionError):
+        return f", line {error.lineno}: [{error.section}] is there twice; put its keys into one section"
+    return f" is not an .ini file: {' '.join(str(error).split())}"
 
 
 def _key(section: str, option: str) -> str:

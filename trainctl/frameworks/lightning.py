@@ -227,7 +227,7 @@ class _Beginning(Callback):  # type: ignore[misc]
 
 
 def _note_loggers(loggers: Iterable[Any]) -> None:
-    """Tell our trackers of the runs that Lightning's loggers have open. W&B's is seen from outside once it is open."""
+    """Tell the trackers which runs Lightning's loggers have open. W&B's is seen from outside once it is open."""
     for logger in loggers:
         kind = type(logger).__name__
         if kind == "WandbLogger":

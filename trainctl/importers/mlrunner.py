@@ -115,7 +115,7 @@ def _documents(text: str, source: str) -> list[dict[str, Any]]:
     try:
         documents = list(pyyaml.load_all(text, Loader=pyyaml.SafeLoader))
     except Exception as error:  # PyYAML raises anything where a tag and its value do not fit
-        raise SourceError(f"{source} is not YAML: {' '.join(str(error).split())[:300]}") from error
+        raise SourceError(f"{source} is not YAML: {yaml.why_unread(error)}") from error
     if documents and documents[0] is None:
         documents = documents[1:]
     if not documents or not isinstance(documents[0], dict) or not {"template", "resource"} <= documents[0].keys():

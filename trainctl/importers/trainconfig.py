@@ -65,7 +65,7 @@ def carry(text: str, source: str = "the file") -> ImportedConfig:
     try:
         found.notes.extend(_read_otherwise(config, pyyaml.safe_load(text), ()))
     except Exception as problem:  # noqa: BLE001  # PyYAML raises anything; a day such as 2026-02-30 is text here
-        found.notes.append(f"trainconfig cannot read it itself ({' '.join(str(problem).split())[:100]})")
+        found.notes.append(f"trainconfig cannot read it itself ({yaml.why_unread(problem)})")
     marks: dict[str, str] = {}
     found.values = _mapping(config, (), "", found.notes, marks)
     for name in _RESERVED:
@@ -249,19 +249,19 @@ def _names(word: Any, values: Mapping[Any, Any]) -> list[Any]:
     return names or [name for name in values if str(name) == str(word)]
 
 
-def _read_otherwise(ours: Any, theirs: Any, path: tuple[Any, ...]) -> Iterator[str]:
+def _read_otherwise(value: Any, theirs: Any, path: tuple[Any, ...]) -> Iterator[str]:
     """Tell which values trainconfig, by PyYAML's rules, reads as something else: 1e-4 as text, a day as a date."""
-    if isinstance(ours, dict) and isinstance(theirs, dict):
-        if len(ours) != len(theirs):
+    if isinstance(value, dict) and isinstance(theirs, dict):
+        if len(value) != len(theirs):
             yield f"{join(path) or 'the config'}: trainconfig reads two of the keys as one"
             return
-        for name, other in zip(ours, theirs, strict=True):
-            yield from _read_otherwise(ours[name], theirs[other], (*path, name))
-    elif isinstance(ours, list) and isinstance(theirs, list):
-        for number, (one, other) in enumerate(zip(ours, theirs, strict=True)):
+        for name, other in zip(value, theirs, strict=True):
+            yield from _read_otherwise(value[name], theirs[other], (*path, name))
+    elif isinstance(value, list) and isinstance(theirs, list):
+        for number, (one, other) in enumerate(zip(value, theirs, strict=True)):
             yield from _read_otherwise(one, other, (*path, number))
-    elif not is_same(ours, theirs):
+    elif not is_same(value, theirs):
         yield (
-            f"{join(path)}: it is {yaml.inline(ours)} ({type(ours).__name__}) here; trainconfig read "
+            f"{join(path)}: it is {yaml.inline(value)} ({type(value).__name__}) here; trainconfig read "
             f"{theirs!r:.60} ({type(theirs).__name__})"
         )

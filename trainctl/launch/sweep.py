@@ -460,10 +460,11 @@ class Sweep:
             self._report.note(f"interrupted: ending {jobs} ...")
             for job in self._jobs.values():
                 self._end_early(job, Failure("interrupted", f"by {self._interrupts.cause}"))
-        elif running and not self._is_ending and not self._has_said_wait:
+        elif (running or self._interrupts.wants_no_more) and not self._is_ending and not self._has_said_wait:
             self._has_said_wait = True
             why = "interrupted: " if self._interrupts.wants_no_more else ""
-            self._report.note(f"{why}no new jobs; waiting for {jobs} (Ctrl-C again ends them)")
+            until = f"; waiting for {jobs} (Ctrl-C again ends them)" if running else ""
+            self._report.no_more(f"{why}no new jobs{until}")
 
 
 @contextlib.contextmanager

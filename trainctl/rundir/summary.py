@@ -130,7 +130,7 @@ def _summarize(run: RunDir) -> Summary:
         host=status.host,
         pid=status.pid,
         step=metrics_step if progress.step is None else progress.step,
-        total=progress.total,
+        total=_total(state, progress),
         rate=progress.rate,
         eta_s=progress.eta_s if state in ALIVE else None,
         metrics=metrics,
@@ -149,6 +149,12 @@ def _summarize(run: RunDir) -> Summary:
         problems=texts(masking, problems),
         masking=masking,
     )
+
+
+def _total(state: Seen, progress: Progress) -> int | None:
+    """Return the last step that a run is to make; None for one that is done by fewer steps than it said it would."""
+    is_over = state == "done" and progress.step is not None and progress.total is not None
+    return None if is_over and progress.step != progress.total else progress.total
 
 
 def _texts(value: Any) -> list[str]:

@@ -51,12 +51,12 @@ class Loop:
     def last_step(self, step: int) -> int | None:
         """Return the last step of this loop; None unless all items so far have taken the same number of steps.
 
+        The first step of the next item belongs to this one until it is over: a run that is paused there has a total.
         An item takes several steps when loops inside it count steps too; the first epoch shows how many.
         """
-        each, within = self._each or 1, step - self._began
-        if self.length is None or not self._is_even or within >= each:
+        if self.length is None or not self._is_even or step - self._began > (self._each or 0):
             return None
-        return self._first + self.length * each
+        return self._first + self.length * (self._each or 1)
 
 
 class Loops:

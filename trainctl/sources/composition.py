@@ -118,7 +118,7 @@ def compose(loader: Any, defaults: list[Any], repo: Any) -> DictConfig:
         except SourceError as error:
             raise ConfigCompositionException(str(error)) from error
         for what in left_out:
-            announce(f"+from={each.source}: {what}")
+            announce(f"{each.override}: {what}")
     if "hydra" in config:
         keep_copies(config.hydra, loaded)
     return config

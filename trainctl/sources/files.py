@@ -15,7 +15,7 @@ from typing import Any
 from trainctl.config import changelog
 from trainctl.config.loaded import Form, Loaded
 from trainctl.config.values import literal
-from trainctl.config.yaml import read_document
+from trainctl.config.yaml import MAX_DEPTH, read_document
 from trainctl.errors import ChangelogError, SourceError, UnreadableError
 from trainctl.formats.gin import read_gin
 from trainctl.formats.ini import read_ini
@@ -96,8 +96,13 @@ def _parse_json(text: str, asked: str) -> dict[Any, Any]:
     try:
         content = json.loads(text)
         values: dict[Any, Any] = literal(content)
-    except (ValueError, RecursionError) as error:
-        raise SourceError(f"{asked} is not JSON: {error}") from error
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        raise SourceError(f"{asked}, {where}: not JSON: {error.msg[0].lower()}{error.msg[1:]}") from error
+    except RecursionError:
+        raise SourceError(f"{asked} is nested more than {MAX_DEPTH} deep, which is not a config") from None
+    except ValueError as error:  # Python reads no whole number of more digits
+        raise SourceError(f"{asked} has a whole number of too many digits") from error
     if not isinstance(content, dict):
         raise SourceError(f"{asked} is not a JSON config: it must be a mapping of keys to values")
     return values

@@ -17,7 +17,7 @@ from trainctl.rundir import files
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.provenance import original_cwd
 from trainctl.sources import remote
-from trainctl.sources.files import announce, read_file
+from trainctl.sources.files import read_file
 from trainctl.sources.runs import read_run
 
 FILE_KINDS = ("gin", "ini", "json", "yaml")
@@ -83,10 +83,9 @@ def read_source(text: str) -> Loaded:
     if is_deep(loaded.values):
         raise SourceError(f"+from={text} is nested more than {MAX_DEPTH} deep, which is not a config")
     values = {key: value for key, value in loaded.values.items() if key not in NEVER_LOADED}
-    if len(values) < len(loaded.values) and text.partition("/")[0] in FILE_KINDS:
-        left_out = ", ".join(key for key in loaded.values if key in NEVER_LOADED)
-        announce(f"+from={text}: left out, as they say how a run is started and watched: {left_out}")
-    return dataclasses.replace(loaded, values=values)
+    left_out = [key for key in loaded.values if key in NEVER_LOADED and text.partition("/")[0] in FILE_KINDS]
+    note = f"left out, as they say how a run is started and watched: {', '.join(left_out)}"
+    return dataclasses.replace(loaded, values=values, notes=(note,) if left_out else ())
 
 
 def _read(text: str) -> Loaded:

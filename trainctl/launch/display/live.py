@@ -79,6 +79,7 @@ class Display(Report):
         self._finished, self._finished_s = 0, 0.0
         self._paint_at = 0.0
         self._log_streams: list[tuple[logging.StreamHandler[TextIO], TextIO]] = []
+        self._is_last = False  # no job comes after those that run
         self._is_plain = False
         self._console = _console(self._outlet, *self._size)
         self._live = Live(
@@ -123,6 +124,10 @@ class Display(Report):
         super().done(position, path, seconds)
         self._finished += 1  # how soon a job fails does not tell how long the others take
         self._finished_s += seconds
+
+    def no_more(self, text: str) -> None:
+        super().no_more(text)
+        self._is_last = True
 
     def _free_line(self, slot: str) -> int:
         """Return the first line of a slot of that name without a job, or a new line if there is none."""
@@ -212,7 +217,7 @@ class Display(Report):
             "run": job.name,
             "time": text.duration(now - job.started),
             "step": text.steps(job.glance.progress.step, job.glance.progress.total),
-            "rate": text.rate(job.glance.progress.rate),
+            "rate": "paused" if job.glance.progress.is_paused else text.rate(job.glance.progress.rate),
             "metrics": metrics,
         }
 
@@ -234,7 +239,7 @@ class Display(Report):
 
     def _eta(self, now: float) -> str:
         running = [(now - job.started, job.glance.progress.eta_s) for job in self._jobs if job is not None]
-        waiting = max(0, self._total - self._sums().ended - len(running))
+        waiting = 0 if self._is_last else max(0, self._total - self._sums().ended - len(running))
         mean = self._finished_s / self._finished if self._finished else None
         return text.duration(remaining_s(mean, running, waiting, len(self._slots)))
 

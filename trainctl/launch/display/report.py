@@ -207,6 +207,10 @@ class Report:
     def note(self, text: str) -> None:
         self._say(text)
 
+    def no_more(self, text: str) -> None:
+        """No job will be started any more, for the reason that a text tells."""
+        self._say(text)
+
     @property
     def is_silent(self) -> bool:
         """Whether nothing is printed."""

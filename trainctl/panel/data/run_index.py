@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from trainctl.errors import SettingError
-from trainctl.examine.columns import pair
+from trainctl.examine.columns import apart, pair
 from trainctl.examine.row import Row
-from trainctl.examine.where import OWN, SAME, Term, check_names, terms_of, value_of
+from trainctl.examine.where import METRIC, OWN, SAME, Term, check_names, terms_of, value_of
 from trainctl.panel.data.run_view import RunRow
 from trainctl.rundir.fields import number
 from trainctl.text import changed
@@ -28,7 +28,7 @@ SECONDS = ("left", "took")
 MOMENTS = ("started", "last sign")
 NOT_GROUPED = ("run", *MOMENTS, *SECONDS, "step", "steps/s", "reason")
 
-_TOKEN = re.compile(r"""(?:[^\s"']|"[^"]*"|'[^']*')+""")
+_TOKEN = re.compile(r"""(?:[^\s"']|"[^"]*"|'[^']*'|\s+\(metric\)(?=[=!<>]))+""")
 _SPACED = re.compile(r"\s*(!=|<=|>=|=|<|>)\s*")
 
 
@@ -60,10 +60,11 @@ class RunIndex:
         self.is_waiting = False
         self.rows: Mapping[str, RunRow] = {}
         self._entries: dict[str, RunEntry] = {}
-        self._metrics: dict[str, None] = {}
+        self._metrics: dict[str, str] = {}
         self._results: dict[str, None] = {}
         self._edited: dict[str, None] = {}
         self._having: dict[str, int] = {}
+        self._differing: list[str] = []
         self.swept: list[str] = []
 
     def __len__(self) -> int:
@@ -94,8 +95,8 @@ class RunIndex:
 
     @property
     def metrics(self) -> list[str]:
-        """The metrics, in the order in which they were found."""
-        return list(self._metrics)[:MOST_METRICS]
+        """The columns of the metrics, in the order in which they were found: `NAME (metric)` where a key has one."""
+        return list(self._metrics.values())[:MOST_METRICS]
 
     @property
     def results(self) -> list[str]:
@@ -118,6 +119,8 @@ class RunIndex:
         self._entries = made
         if is_other:
             self._find_swept()
+        if self._name_metrics():
+            self._entries = {name: self._entry(name, row) for name, row in rows.items()}
         return True
 
     def has(self, column: str) -> bool:
@@ -181,7 +184,7 @@ class RunIndex:
         return {run: {name: value_of(row, name) for name in (*unknown, *default)} for run, row in there.items()}
 
     def in_order(self, names: Iterable[str], column: str, *, is_down: bool) -> list[str]:
-        """Sort runs: numbers before text, those without a value last; without a column running, then newest."""
+        """Sort runs: numbers before text, those without a value last; without a column alive, then newest."""
         names = list(names)
         if column not in self.columns:
             return sorted(names, key=self._place)
@@ -212,10 +215,14 @@ class RunIndex:
             values[key] = each[-1][1] if isinstance(each[-1][1], int | float | str) else changed(each[-1:])
             said[key] = changed(each)
         results = _results(run.result)
-        for known, new in ((self._results, results), (self._metrics, run.metrics)):
-            if len(known) < MOST_RESULTS:
-                known.update(dict.fromkeys(new))
-        values |= {metric: value for metric, value in run.metrics.items() if metric not in values} | results
+        if len(self._results) < MOST_RESULTS:
+            self._results.update(dict.fromkeys(results))
+        if len(self._metrics) < MOST_METRICS:
+            self._metrics |= {metric: metric for metric in run.metrics if metric not in self._metrics}
+        for metric, value in run.metrics.items():
+            if metric in self._metrics or metric not in values:
+                values[self._metrics.get(metric, metric)] = value
+        values |= results
         own = {column: read(run) for column, read in OWN.items()}
         own |= {"run": name, "started": run.started, "last sign": row.seen}
         words = " ".join((name, run.state, *run.overrides, run.slot or "", run.why or "")).lower()
@@ -230,17 +237,27 @@ class RunIndex:
                 seen.setdefault(key, set()).add(text)
                 counts[key] = counts.get(key, 0) + 1
         self._having = counts
-        swept = [key for key, values in seen.items() if len(values) > 1 or counts[key] < len(self._entries)]
-        self.swept = [key for key in swept if key == "trainctl.seed" or not key.startswith("trainctl.")][:MOST_SWEPT]
+        self._differing = [key for key, values in seen.items() if len(values) > 1 or counts[key] < len(self._entries)]
+        shown = (key for key in self._differing if key == "trainctl.seed" or not key.startswith("trainctl."))
+        self.swept = list(itertools.islice(shown, MOST_SWEPT))
+
+    def _name_metrics(self) -> bool:
+        """Give the metrics their columns as `trainctl table` does; return whether any has another one than before."""
+        taken = {*FIRST, *LAST, *OWN, *self._differing, *self._edited, *self._results}
+        named = {metric: apart(metric, taken, "metric") for metric in self._metrics}
+        before, self._metrics = self._metrics, named
+        return named != before
 
     def _place(self, name: str) -> tuple[int, float, str]:
         run = self._entries[name].row.summary
-        rank = {"running": 0, "queued": 1}.get(run.state, 2)
+        rank = 0 if run.is_alive else 1 if run.state == "queued" else 2
         return rank, -(run.started or 0.0), name
 
     def _column(self, name: str) -> str | None:
         """Return the column that a name refers to, if any run has it; the last parts of a key are enough."""
         name = SAME.get(name, name)
+        if (metric := name.removesuffix(METRIC)) in self._metrics and metric != name:
+            return self._metrics[metric]
         known = dict.fromkeys(
             [*self.columns, *OWN, *(key for entry in self._entries.values() for key in entry.overrides)]
         )

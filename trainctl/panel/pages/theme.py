@@ -102,7 +102,10 @@ td.text { white-space: normal; width: 40%; } td.value { white-space: normal; max
   overflow-wrap: break-word; } td.num, th.num { text-align: right; }
 th:has(+ td) { border-bottom-width: 1px; }
 h2.head { font-size: var(--text); margin: 8px 0; }
-.scroll { overflow-x: auto; }
+/* what is wider than its place fades at the right until the end is in sight */
+.scroll { overflow-x: auto; scrollbar-width: thin; background:
+  linear-gradient(to left, var(--panel-background-color, #fff) 30%, transparent) right / 48px 100% no-repeat local,
+  linear-gradient(to left, #8886, transparent) right / 16px 100% no-repeat scroll; }
 """
     + "".join(f".chip.{state} {{ background: {color}; }}\n" for state, color in STATE_COLORS.items())
 )

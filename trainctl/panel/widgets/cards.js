@@ -26,6 +26,7 @@ const STYLE = `
 .card { border: 1px solid var(--line); border-radius: 4px; min-width: 0; }
 .card header { display: flex; gap: 8px; align-items: baseline; padding: 4px 8px 0; height: 28px; box-sizing: border-box; }
 .card h3 { font-size: var(--text); margin: 0; white-space: nowrap; overflow: hidden; text-overflow: ellipsis; flex: 1 1 auto; }
+.card h3 small { font-size: var(--small); font-weight: 400; opacity: .78; }
 .card header span { opacity: .78; font-size: var(--small); white-space: nowrap; }
 .card button { font: inherit; font-size: var(--small); line-height: 18px; color: inherit; background: transparent; padding: 0 8px;
   border: 1px solid var(--edge); border-radius: 4px; cursor: pointer; }
@@ -372,20 +373,22 @@ class Card {
       return;
     }
     pen.textAlign = "right";
-    for (const value of ticks(scale.low, scale.high, 4, scale.isLogY)) {
+    const values = ticks(scale.low, scale.high, 4, scale.isLogY), texts = labels(values);
+    for (const [at, value] of values.entries()) {
       const y = scale.y(value);
       if (y < scale.top - 1 || y > scale.bottom + 1) continue;
       pen.globalAlpha = 0.13;
       line(scale.left, y, scale.right, y);
       pen.globalAlpha = 0.78;
-      pen.fillText(number(value), scale.left - 6, y);
+      pen.fillText(texts[at], scale.left - 6, y);
     }
     pen.textAlign = "center";
     pen.textBaseline = "top";
-    for (const step of ticks(scale.lowX, scale.x1, Math.max(2, Math.floor(this.width / 90)), scale.isLogX)) {
-      const x = scale.x(step);
-      if (!Number.isInteger(step) || x < scale.left - 1 || x > scale.right + 1) continue;
-      const text = step >= 1e6 ? `${number(step / 1e6)}M` : step >= 1e4 ? `${number(step / 1e3)}k` : count(step);
+    const steps = ticks(scale.lowX, scale.x1, Math.max(2, Math.floor(this.width / 90)), scale.isLogX).filter(Number.isInteger);
+    const told = labels(steps, step => step >= 1e6 ? `${number(step / 1e6)}M` : step >= 1e4 ? `${number(step / 1e3)}k` : count(step), count);
+    for (const [at, step] of steps.entries()) {
+      const x = scale.x(step), text = told[at];
+      if (x < scale.left - 1 || x > scale.right + 1) continue;
       pen.globalAlpha = 0.13;
       line(x, scale.top, x, scale.bottom);
       pen.globalAlpha = 0.78;
@@ -614,6 +617,7 @@ class Card {
 class ValueCard extends Card {
   constructor(cards, key) {
     super(cards, key, `value ${key}`);
+    this.root.querySelector("h3").append(made("small", {}, " value"));
     this.steps = new Line([], []);
     this.given = {log: false, points: []};
   }

@@ -14,23 +14,36 @@ export const number = value => {  // as text.py writes it: four significant digi
   return String(Number(value.toPrecision(4)));
 };
 
-// Round places between two ends, at most so many.
+// Round places between two ends: at most about so many, and two of them wherever the ends leave room for it.
 export const ticks = (low, high, most, isLog) => {
   if (isLog && high / low >= 10) {
-    const found = [];
-    const from = Math.floor(Math.log10(low)), to = Math.ceil(Math.log10(high)), every = Math.ceil((to - from) / most);
-    for (let power = from; power <= to; power += every) {
-      for (const part of to - from <= 2 ? [1, 2, 5] : [1]) {
-        const place = part * 10 ** power;
-        if (place >= low * (1 - 1e-9) && place <= high * (1 + 1e-9)) found.push(Number(place.toPrecision(1)));
+    const from = Math.floor(Math.log10(low)), to = Math.ceil(Math.log10(high));
+    const places = every => {
+      const found = [];
+      for (let power = from; power <= to; power += every) {
+        for (const part of to - from <= 2 ? [1, 2, 5] : [1]) {
+          const place = part * 10 ** power;
+          if (place >= low * (1 - 1e-9) && place <= high * (1 + 1e-9)) found.push(Number(place.toPrecision(1)));
+        }
       }
-    }
-    return found;
+      return found;
+    };
+    let every = Math.ceil((to - from) / most);
+    while (every > 1 && places(every).length < 2) every--;
+    return places(every);
   }
-  const raw = (high - low) / most || 1, size = 10 ** Math.floor(Math.log10(raw));
-  const step = size * [1, 2, 5, 10].find(part => part * size >= raw * (1 - 1e-9));
-  const found = [];
-  for (let at = Math.ceil(low / step - 1e-9); at * step <= high + step * 1e-9; at++) found.push(Number((at * step).toPrecision(12)));
-  return found;
+  const places = step => {
+    const found = [];
+    for (let at = Math.ceil(low / step - 1e-9); at * step <= high + step * 1e-9; at++) found.push(Number((at * step).toPrecision(12)));
+    return found;
+  };
+  const raw = (high - low) / most || 1, size = 10 ** Math.floor(Math.log10(raw)), parts = [0.5, 1, 2, 5, 10];
+  const at = parts.findIndex(part => part * size >= raw * (1 - 1e-9)), found = places(parts[at] * size);
+  return found.length > 1 ? found : places(parts[at - 1] * size);
 };
 
+// The places of an axis as texts: with as many digits as tell them apart.
+export const labels = (places, short = number, long = String) => {
+  const texts = places.map(short);
+  return new Set(texts).size === texts.length ? texts : places.map(long);
+};

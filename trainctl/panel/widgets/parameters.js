@@ -46,7 +46,10 @@ class Axis {  // places values between 0 and 1
   get ticks() {
     if (this.words) return this.words.map((word, at) => [this.at(at), word]);
     if (this.low === this.high) return [[0.5, number(this.low)]];
-    if (!this.isLog) return ticks(this.low, this.high, 4, false).map(value => [this.at(value), number(value)]);
+    if (!this.isLog) {
+      const places = ticks(this.low, this.high, 4, false), texts = labels(places);
+      return places.map((value, at) => [this.at(value), texts[at]]);
+    }
     const found = [[0, number(this.low)], [1, number(this.high)]];
     for (let power = Math.ceil(Math.log10(this.low)); 10 ** power < this.high; power++) {
       const at = this.at(10 ** power);

@@ -18,6 +18,7 @@ from trainctl.panel.pages.session import names, remember, written
 from trainctl.panel.pages.theme import BASE
 from trainctl.panel.widgets.cards import Cards, Sent, range_of, remember_settings, settings_of_link
 from trainctl.rundir.edits import applied_edits, merged
+from trainctl.rundir.status import ALIVE
 from trainctl.text import one_line
 
 MAX_METRICS = 60
@@ -84,7 +85,9 @@ class Plots:
         view, coming = self._view, ahead_of(self._view)
         known = plottable(view)
         edited = list(dict.fromkeys([*(key for _, _, numbers in coming for key in numbers), *edited_keys(view)]))
-        shown = [key for key in edited if key in known][:MAX_VALUES] or first_keys(known)
+        shown = [key for key in edited if key in known][:MAX_VALUES]
+        if not shown and view.row.summary.state in (*ALIVE, "queued"):
+            shown = first_keys(known)
         shown += [key for key in self._added if key in known and key not in shown]
         edits = edits_of(view)[-MAX_MARKS:]
         return {
@@ -125,7 +128,7 @@ def edited_keys(view: RunView) -> list[str]:
 
 
 def first_keys(keys: list[str]) -> list[str]:
-    """Return the key to show while none was edited: a learning rate, else the first."""
+    """Return the key to show of a run that may yet be edited: a learning rate, else the first."""
     rates = [key for key in keys if key.rpartition(".")[2] in ("lr", "learning_rate")]
     return (rates or keys)[:1]
 

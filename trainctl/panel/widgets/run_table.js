@@ -18,6 +18,10 @@ const STYLE = `
 .menu label { display: flex; }
 .scroll { overflow: auto; border-top: 1px solid var(--line); border-bottom: 1px solid var(--line); position: relative;
   margin: 0 12px; outline-offset: -2px; scrollbar-width: thin; }
+.frame { position: relative; } .more { position: absolute; inset: 1px 12px 1px auto; width: 40px; z-index: 4; pointer-events: none;
+  background: linear-gradient(to right, transparent, var(--panel-background-color, #fff) 80%); } .more[hidden] { display: none; }
+.more button { all: unset; position: absolute; right: 0; top: 0; height: ${ROW}px; padding: 0 8px; font-weight: 700; cursor: pointer;
+  pointer-events: auto; color: var(--mark); }
 .head, .row { display: grid; width: max-content; min-width: 100%; }
 .head { position: sticky; top: 0; z-index: 3; background: var(--panel-background-color, #fff); border-bottom: 2px solid var(--line); }
 .cell { padding: 0 8px; line-height: ${ROW - 1}px; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; min-width: 0; box-sizing: border-box; }
@@ -119,8 +123,11 @@ class Runs {
     this.scroll.addEventListener("scroll", () => this.draw());
     this.body.addEventListener("pointerover", event => this.light(event.target.closest(".row")));
     this.scroll.addEventListener("pointerleave", () => this.light(null));
+    const onwards = made("button", {type: "button", tabindex: -1, title: "more columns to the right"}, "›");
+    onwards.addEventListener("click", () => this.scroll.scrollBy({left: 0.8 * this.scroll.clientWidth, behavior: "smooth"}));
+    this.more = made("div", {class: "more", "aria-hidden": "true"}, onwards);  // the keyboard has the arrows
     this.empty = made("div", {class: "empty"});
-    this.root.append(made("div", {class: "tools"}, this.find, this.said, this.states, made("label", {}, "group by", this.group), this.curveLabel, this.menu), this.wrong, this.scroll, this.empty);
+    this.root.append(made("div", {class: "tools"}, this.find, this.said, this.states, made("label", {}, "group by", this.group), this.curveLabel, this.menu), this.wrong, made("div", {class: "frame"}, this.scroll, this.more), this.empty);
   }
 
   tell(kind, more) {
@@ -201,7 +208,7 @@ class Runs {
       this.known = message.known;
       this.said.textContent = message.found === message.known ? `${count(message.known)} run${message.known === 1 ? "" : "s"}` : `${count(message.found)} of ${count(message.known)}`;
     }
-    if (message.anew) this.rows.clear();
+    if (message.again) this.rows.clear();
     for (const [at, row] of message.rows || []) this.rows.set(at, row);
     if (message.chosen !== undefined) this.chosen = message.chosen;
     this.redraw();
@@ -231,6 +238,7 @@ class Runs {
   redraw() {
     this.empty.style.display = this.total ? "none" : "";
     this.scroll.style.display = this.total ? "" : "none";
+    this.more.hidden = true;
     this.body.style.height = `${this.total * ROW}px`;
     const room = Math.max(300, window.innerHeight - 130);
     this.scroll.style.maxHeight = `${room}px`;
@@ -270,7 +278,7 @@ class Runs {
     const there = new Map([...this.body.children].map(row => [Number(row.dataset.at), row]));
     for (let at = first; at < last; at++) {
       const row = this.rows.get(at), known = there.get(at), said = JSON.stringify([row, template, columns.map(column => column.name)]);
-      there.delete(at);
+      if (row) there.delete(at);
       if (!row || (known && known.said === said)) continue;
       const element = this.row(at, row, columns, template);
       element.said = said;
@@ -283,13 +291,14 @@ class Runs {
       else this.body.append(element);
     }
     for (const row of there.values()) row.remove();
+    this.more.hidden = this.scroll.scrollWidth - this.scroll.clientWidth - this.scroll.scrollLeft < 2;
   }
 
   heads(columns, template) {
-    const said = JSON.stringify([columns, template, this.sort, this.chosen, this.total]);
-    if (this.headed === said) return;
-    this.headed = said;
     this.head.style.gridTemplateColumns = template;
+    const said = JSON.stringify([columns, this.sort, this.chosen, this.total]);
+    if (this.headed === said) return;  // a head that a person drags or presses stays while columns become wider
+    this.headed = said;
     this.head.replaceChildren(...columns.map((column, place) => {
       const [by, isDown] = this.sort || ["", false];
       const cell = made("div", {class: `cell${column.right ? " right" : ""}`, role: "columnheader", "aria-colindex": place + 1, "data-name": column.name,

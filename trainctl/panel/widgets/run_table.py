@@ -224,7 +224,7 @@ class RunTable:
             self._lines, self._sent_rows = lines, {}
 
     def _grouped_by(self) -> list[str]:
-        return [name for name in self.index.columns if name not in NOT_GROUPED and name not in self.metrics]
+        return [name for name in self.index.columns if name not in NOT_GROUPED and name not in self.index.metrics]
 
     def _columns(self) -> list[dict[str, Any]]:
         """Return the columns; an empty one is left out until some run has a value in it."""
