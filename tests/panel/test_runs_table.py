@@ -112,6 +112,39 @@ def test_filter_takes_words_and_conditions_of_values(root: Path) -> None:
     assert parsed('"two words" a="b c"')[0] == ['"two words"']
 
 
+def test_runs_without_an_override_or_edit_show_the_value_of_their_config(
+    root: Path, sent: Callable[..., Sent], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edit(make_run(root, "swept", ["lr=0.5", "layers=[1,2]", "flag=true"]), lr=0.5, layers=[1, 2], flag=True, wd=0.0)
+    edit(make_run(root, "plain", []), lr=0.1, layers=[1, 2], flag=False, wd=0.0, note=None)
+    edit(
+        make_run(root, "edited", ["note=x"]), Edit(5, {"wd": 0.25}), lr=0.1, layers=[1, 2], flag=True, wd=0.0, note="x"
+    )
+    for name in ("queued", "bare"):  # no config is known of them
+        make_run(root, name, ["lr=0.2"]).changelog.unlink()
+    files.write_yaml(RunDir.at(root / "queued").status, {"state": "queued"})
+    table = sent()
+    index = table.table.index
+    wait_for(lambda: table.look() and index.filled, "the values of the configs")
+    keys = ("lr", "layers", "flag", "wd", "note")
+    shown = {entry.values["run"]: {key: entry.values.get(key) for key in keys} for entry in index.entries}
+    none = dict.fromkeys(keys)
+    assert shown == {
+        "swept": {"lr": 0.5, "layers": "[1, 2]", "flag": "true", "wd": 0.0, "note": None},
+        "plain": {"lr": 0.1, "layers": "[1, 2]", "flag": "false", "wd": 0.0, "note": "null"},
+        "edited": {"lr": 0.1, "layers": "[1, 2]", "flag": "true", "wd": 0.25, "note": "x"},
+        "queued": none | {"lr": 0.2},
+        "bare": none | {"lr": 0.2},
+    }
+    assert {value: len(names) for value, names in index.groups(shown, "layers").items()} == {"[1, 2]": 3, None: 2}
+    assert sorted(filter(None, table.column("flag"))) == ["false", "true", "true"]
+    examined: list[int] = []
+    monkeypatch.setattr(index, "_examined", lambda: examined.append(1))  # what is known is not asked for again
+    files.append_lines(RunDir.at(root / "plain").metrics, [{"step": 200, "loss": 0.5}])
+    table.look()
+    assert (index["plain"].values["lr"], examined) == (0.1, [])
+
+
 SAME_EVERYWHERE = (
     *("optim.lr>0.05", "lr>0.4", "norm=new state=done", "norm!=new", "state=failed", "result>=0.901", "loss<0.1"),
     *("width>=64", "width<64", "note=plain", "edits>0", "edits=1", "slot=2", "step>=100", "reason!=x", "took>=0"),

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from trainctl.errors import SettingError
-from trainctl.examine.columns import apart, pair
+from trainctl.examine.columns import apart, exact, given_value, pair
 from trainctl.examine.row import Row
 from trainctl.examine.where import METRIC, OWN, SAME, Term, check_names, terms_of, value_of
 from trainctl.panel.data.run_view import RunRow
 from trainctl.rundir.fields import number
+from trainctl.rundir.status import ALIVE
 from trainctl.text import changed
 
 MOST_SWEPT, MOST_EDITED, MOST_METRICS, MOST_RESULTS = 12, 6, 12, 12
@@ -50,14 +51,16 @@ class RunIndex:
         rows: all of them.
         swept: the keys in which they differ.
         is_waiting: whether the last filter asked for what is still being read.
+        filled: how often values of configs were taken over.
 
     Args:
-        examined: returns what lies in each run's config and is no column, by run; None while it is being read.
+        examined: returns what an examiner knows of each run, its config too; None while it is being read.
     """
 
     def __init__(self, examined: Callable[[], Mapping[str, Row] | None] = dict) -> None:
         self._examined = examined
         self.is_waiting = False
+        self.filled = 0
         self.rows: Mapping[str, RunRow] = {}
         self._entries: dict[str, RunEntry] = {}
         self._metrics: dict[str, str] = {}
@@ -66,6 +69,9 @@ class RunIndex:
         self._having: dict[str, int] = {}
         self._differing: list[str] = []
         self.swept: list[str] = []
+        self._shown: list[str] = []  # the keys of the columns of configs
+        self._lacking: set[str] = set()  # runs that may not have a value in each of these
+        self._of_config: dict[tuple[str, float | None], dict[str, Any]] = {}  # by run and its start
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -104,9 +110,9 @@ class RunIndex:
         return list(self._results)
 
     def follow(self, rows: Mapping[str, RunRow]) -> bool:
-        """Take over rows; return whether any is another one."""
+        """Take over rows; return whether any value is another one."""
         if rows is self.rows:
-            return False
+            return self._fill()
         before, self.rows = self._entries, rows
         made: dict[str, RunEntry] = {}
         is_other = before.keys() != rows.keys()
@@ -115,13 +121,47 @@ class RunIndex:
             if entry is None or entry.row is not row:
                 is_other = is_other or entry is None or entry.row.summary.overrides != row.summary.overrides
                 entry = self._entry(name, row)
+                self._lacking.add(name)
             made[name] = entry
         self._entries = made
         if is_other:
             self._find_swept()
         if self._name_metrics():
             self._entries = {name: self._entry(name, row) for name, row in rows.items()}
+            self._lacking = set(self._entries)
+        self._fill()
         return True
+
+    def _fill(self) -> bool:
+        """Give runs the values of their configs where they did not override or edit the key of a column.
+
+        What is still being read, or not there yet, comes at a later call. Return whether any value came now.
+        """
+        shown = [*self.swept, *self.edited]
+        if shown != self._shown:
+            self._shown, self._lacking, self._of_config = shown, set(self._entries), {}
+        lacks: dict[str, list[str]] = {}
+        for name in self._lacking:
+            if (entry := self._entries.get(name)) is not None:
+                there = self._of_config.get((name, entry.row.summary.started), {})
+                entry.values.update({key: value for key, value in there.items() if key not in entry.values})
+                lacks[name] = [key for key in shown if key not in entry.values]
+        self._lacking = {name for name, keys in lacks.items() if keys}
+        if all(self._entries[name].row.summary.state == "queued" for name in self._lacking):
+            return False  # a run that waits has no config
+        rows = self._examined() or {}
+        known = {
+            name: row
+            for name in self._lacking
+            if (row := rows.get(name)) is not None and (row.start or row.state not in ("queued", *ALIVE))
+        }
+        for name, row in known.items():
+            entry, there = self._entries[name], {key: _of_row(row, key) for key in lacks[name]}
+            self._of_config.setdefault((name, entry.row.summary.started), {}).update(there)
+            entry.values.update(there)
+        self._lacking -= known.keys()
+        self.filled += bool(known)
+        return bool(known)
 
     def has(self, column: str) -> bool:
         """Whether any run has a value in a column."""
@@ -285,8 +325,16 @@ def parsed(text: str) -> tuple[list[str], list[Term]]:
     ]
 
 
+def _of_row(row: Row, key: str) -> Any:
+    """Return the value of a key in a run's config, or the option of a config group, as an override would write it."""
+    value = row.end.get(key, row.start.get(key, row.choices.get(key)))
+    return "null" if value is None and key in row.start else None if value is None else typed(exact(value))
+
+
 def typed(text: str) -> Any:
-    """Return an override's value as a number where it writes one."""
+    """Return an override's value as a number where it writes one, and a list, section or quoted text in one form."""
+    if text[:1] in "[{'\"":
+        return exact(given_value(text))
     for kind in (int, float):
         try:
             return kind(text)

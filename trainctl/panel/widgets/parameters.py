@@ -54,6 +54,7 @@ class Relations:
         self._remember, self._choose = remember, choose
         self._index = RunIndex()
         self._rows: Mapping[str, RunRow] = {}
+        self._filled = 0
         self._names: list[str] = []
         self._is_ready = False
         self._sent = ""
@@ -62,8 +63,8 @@ class Relations:
 
     def look(self, index: RunIndex, names: Sequence[str]) -> None:
         """Draw again when other runs are done."""
-        if index.rows is not self._rows or list(names) != self._names:
-            self._index, self._rows, self._names = index, index.rows, list(names)
+        if index.rows is not self._rows or index.filled != self._filled or list(names) != self._names:
+            self._index, self._rows, self._filled, self._names = index, index.rows, index.filled, list(names)
             self._send()
 
     def _told(self, event: Any) -> None:
