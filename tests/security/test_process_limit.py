@@ -21,6 +21,7 @@ USER = 1_000_000 + os.getpid()  # nobody else's
 APP = """
 import os, resource, sys
 import hydra, trainctl
+from trainctl.compose.job import prepare
 
 @hydra.main(version_base=None, config_path="conf", config_name="config")
 def main(cfg):
@@ -36,6 +37,7 @@ if __name__ == "__main__":
         sys.argv = [own, *words, "trainctl.panel.enabled=false"]
         main()
     sys.argv = given
+    prepare()  # jobs load this, a launcher does not
     if user:
         os.setgroups([]); os.setgid(user); os.setuid(user)
     if limit:

@@ -121,7 +121,7 @@ def test_a_server_that_hangs_neither_slows_a_training_nor_keeps_it_from_ending(
         online.hears.clear()
     wait_until(lambda: logged(run)[1500], "all steps")
     _, said = process.communicate(timeout=120)  # the server hangs still
-    assert process.returncode == 0
+    assert process.returncode == 0, said
     assert [line.partition(":")[0] for line in said.splitlines()] == [
         "wandb has not got all of this run; it is sent by"
     ]

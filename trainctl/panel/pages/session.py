@@ -6,6 +6,7 @@ A reload shows what was shown, and so does the link to whoever gets it. The them
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 from contextlib import ExitStack
 from contextvars import ContextVar
@@ -20,6 +21,7 @@ from trainctl.panel.auth.access import ROLE_HEADER, WHO_HEADER
 from trainctl.panel.server._bokeh import PeriodicCallback
 
 MAX_ARGUMENT = 4000
+_WHOLE = re.compile("-?[0-9]{1,4000}")
 
 log = logging.getLogger("trainctl.panel")
 
@@ -148,6 +150,8 @@ def read(text: str, like: Any) -> Any:
             raise ValueError(f"{text!r} is neither true nor false")
         return text == "true"
     if isinstance(like, int | float):
+        if isinstance(like, int) and _WHOLE.fullmatch(text):
+            return int(text)  # exactly: a float has no whole number beyond 2**53
         number = float(text)
         return int(number) if isinstance(like, int) and number.is_integer() else number
     if isinstance(like, list | tuple):
