@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -24,6 +25,7 @@ STEP = "trainctl/step"  # rows are counted by W&B and never go back; this is wha
 _INIT_S, _FINISH_S = 30, 300  # how long `trainctl sync` waits
 _PATIENCE_S = 24 * 3600
 _CONNECT_S = 5
+_UNWIND_S = 2  # for the tracker's thread to notice that the client is gone
 _LONGEST_LOG = 1 << 32
 _LOOKS, _STILL = 100, 10  # a tenth of a second apart
 
@@ -243,10 +245,12 @@ class Client:
         self._name = name
         self._is_shared = is_shared
         self._forget = forget
+        self._thread = threading.main_thread()
 
     def started(self) -> None:
         """Come before the client's exit handler: exit handlers run in the opposite order to that in which they came."""
         atexit.register(self._end)
+        self._thread = threading.current_thread()
         current = attempt.current()
         if current is not None:
             current.watch_again()
@@ -262,5 +266,9 @@ class Client:
             for child in psutil.Process().children():
                 if child.name() == self._name:
                     child.kill()
-            with contextlib.suppress(Exception, SystemExit):  # the library notices that it is gone
+            if self._thread is not threading.current_thread():
+                # it hears that the client is gone, which it does not once the library has let go of it; a thread that
+                # the interpreter itself stops, within a library, may abort the program
+                self._thread.join(_UNWIND_S)
+            with contextlib.suppress(Exception, SystemExit):
                 self._forget()
