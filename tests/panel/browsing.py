@@ -86,6 +86,13 @@ def settle(page: Any) -> None:
     )
 
 
+def box_of(part: Any) -> dict[str, float]:
+    """Return where a part is; it has no place for a moment while the page draws it anew."""
+    found: list[Any] = []
+    wait_for(lambda: found.append(part.bounding_box()) or found[-1], "a part that is drawn")
+    return found[-1]
+
+
 def run_url(url: str, name: str) -> str:
     return f"{url.partition('?')[0]}run/{quote(name, safe='')}"
 

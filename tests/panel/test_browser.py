@@ -14,6 +14,7 @@ from browsing import (
     NAME,
     READ,
     Training,
+    box_of,
     button,
     edit,
     expect,
@@ -217,7 +218,7 @@ def test_page_fits_its_window(form: Any, width: int) -> None:
         wait_for(
             lambda: form.evaluate("document.scrollingElement.scrollWidth") <= width, "a page as wide as its window"
         )
-        assert value(form, "sched.warmup").bounding_box()["width"] >= 120
+        assert box_of(value(form, "sched.warmup"))["width"] >= 120
         if kept := os.environ.get("SCREENSHOTS"):
             form.screenshot(path=Path(kept) / f"run-{width}.png")
     finally:

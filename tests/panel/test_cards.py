@@ -15,7 +15,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from browsing import CHROMIUM, NAME, Training, button, expect, open_run, run_url, settle, shot, value, wait_for
+from browsing import CHROMIUM, NAME, Training, box_of, button, expect, open_run, run_url, settle, shot, value, wait_for
 from made_sweep import make_run
 
 from trainctl.panel.data.curves import Curves
@@ -86,7 +86,7 @@ def point_at(page: Any, name: str, share: float) -> tuple[float, float]:
     """Where a part of the step axis is on the screen, once the card stands still."""
     plot = card(page, name).locator(".plot")
     plot.hover(trial=True)
-    box = plot.bounding_box()
+    box = box_of(plot)
     return box["x"] + 50 + share * (box["width"] - 62), box["y"] + 60
 
 

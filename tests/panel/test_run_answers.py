@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browsing import CHROMIUM, PATIENCE_S, button, expect, run_url, settle, wait_for
+from browsing import CHROMIUM, PATIENCE_S, box_of, button, expect, run_url, settle, wait_for
 
 from trainctl.config.changelog import loads
 from trainctl.config.settings import PanelSettings
@@ -210,7 +210,7 @@ LAID_OUT = """() => {
 
 def test_actions_stand_beside_the_facts(page: Any) -> None:
     def is_beside() -> bool:  # a page that another test has scrolled goes on moving when it is loaded anew
-        chip, pause = (each.bounding_box() for each in (page.locator(".chip").first, button(page, "Pause")))
+        chip, pause = (box_of(each) for each in (page.locator(".chip").first, button(page, "Pause")))
         middles = (one["y"] + one["height"] / 2 for one in (chip, pause))
         return abs(next(middles) - next(middles)) < 12 and pause["x"] > 700
 

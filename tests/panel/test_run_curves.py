@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from browsing import CHROMIUM, Training, button, expect, settle, shot, wait_for
+from browsing import CHROMIUM, Training, box_of, button, expect, settle, shot, wait_for
 from made_sweep import make_run, make_sweep
 
 from trainctl.config.changelog import Changelog, Edit, dumps
@@ -54,7 +54,7 @@ def drawn(page: Any, metric: str, what: str) -> None:
 
 def place(page: Any, metric: str, step: float, value: float, last: float) -> tuple[float, float]:
     """Return where a point of a card is on the screen, its scale being told by its label."""
-    box = card(page, metric).locator(".plot").bounding_box()
+    box = box_of(card(page, metric).locator(".plot"))
     said = card(page, metric).get_by_role("img").get_attribute("aria-label")
     low, high = (float(each.replace(",", "")) for each in re.search(r"from (\S+) to (\S+)$", said).groups())
     x = box["x"] + 50 + (box["width"] - 62) * (step - 1) / (last - 1)
@@ -132,7 +132,7 @@ def test_drag_zooms_all_cards_and_a_double_click_shows_all_again(cards: Any) -> 
     for metric in ("accuracy", "loss"):
         drawn(page, metric, r"steps (19|20) to (39|40|41)")
     expect(button(page, "all steps")).to_be_visible()
-    box = card(page, "loss").locator(".plot").bounding_box()
+    box = box_of(card(page, "loss").locator(".plot"))
     page.mouse.dblclick(box["x"] + 100, box["y"] + 12)
     drawn(page, "accuracy", "steps 1 to 100")
     assert "run/" not in page.url

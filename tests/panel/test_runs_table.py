@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from browsing import CHROMIUM, NAME, Training, expect, settle, shot, wait_for
+from browsing import CHROMIUM, NAME, Training, box_of, expect, settle, shot, wait_for
 from made_sweep import make_run, make_sweep
 
 from trainctl.cli.runs import choose
@@ -486,13 +486,12 @@ def test_columns_are_moved_widened_hidden_and_remembered(table: Any) -> None:
         return names().index("result") + 1 == names().index("run")
 
     wait_for(is_moved, "the result before the name")
-    wait_for(lambda: run.locator(".grip").bounding_box(), "a head that stays")
-    width, box = run.bounding_box()["width"], run.locator(".grip").bounding_box()
+    width, box = box_of(run)["width"], box_of(run.locator(".grip"))
     page.mouse.move(box["x"] + 3, box["y"] + 5)
     page.mouse.down()
     page.mouse.move(box["x"] + 63, box["y"] + 5, steps=3)
     page.mouse.up()
-    assert abs(run.bounding_box()["width"] - width - 60) <= 2
+    wait_for(lambda: abs(box_of(run)["width"] - width - 60) <= 2, "the wider column")
     page.get_by_role("button", name="columns").click()
     page.get_by_role("group", name="columns").get_by_label("loss").uncheck()
     expect(page.get_by_role("columnheader", name="loss")).to_have_count(0)

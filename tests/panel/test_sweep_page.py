@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browsing import CHROMIUM, NAME, Training, button, expect, field, settle, shot, wait_for
+from browsing import CHROMIUM, NAME, Training, box_of, button, expect, field, settle, shot, wait_for
 from made_sweep import make_run, make_sweep
 
 BAD = "<img src=x onerror=window.pwned=1>"
@@ -111,7 +111,7 @@ def test_parameters_are_drawn_against_what_came_out_and_runs_are_brushed(table: 
     expect(bars).to_have_text([re.compile("norm"), re.compile("optim.lr0 %"), re.compile("seed0 %")])
     bars.nth(1).click()
     expect(part.get_by_role("img", name="result over optim.lr of 27 runs, with its trend")).to_be_visible()
-    box = part.locator(".plot").first.bounding_box()
+    box = box_of(part.locator(".plot").first)
     page.mouse.move(box["x"] + box["width"] - 64, box["y"] + 34)
     page.mouse.down()
     page.mouse.move(box["x"] + box["width"] - 64, box["y"] + 50, steps=4)
