@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -16,6 +17,8 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +42,31 @@ if __name__ == "__main__":
     main()
 """
 CONFIG = "defaults: [trainctl, _self_]\nlr: 0.1\ntrainctl: {panel: {enabled: false}}\nhydra: {sweep: {dir: out}}\n"
+OPEN_S = 20.0  # for which the page's table stays open after it has all rows
+PAGE = """
+import sys, time
+from pathlib import Path
+from trainctl.panel.data.run_index import RunIndex
+from trainctl.panel.data.watcher import Watcher
+
+root, runs, open_s = Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
+watcher = Watcher(root)
+index = RunIndex(watcher.examined)
+begun = time.perf_counter()
+watcher.start()
+with watcher.watching_rows():
+    while len(index) < runs:
+        time.sleep(0.05)
+        index.follow(watcher.rows())
+    print("page, all rows read", time.perf_counter() - begun, flush=True)
+    begun = time.process_time()
+    end = time.perf_counter() + open_s
+    while time.perf_counter() < end:
+        time.sleep(1)
+        index.follow(watcher.rows())
+    print(f"page, open for {open_s:.0f} s (processor)", time.process_time() - begun, flush=True)
+watcher.close()
+"""
 CALLS = (
     "openat,open,creat,stat,lstat,newfstatat,statx,access,faccessat,faccessat2,unlink,unlinkat,rename,renameat,renameat2,"
     "mkdir,mkdirat,getdents64,fsync,fdatasync,flock,link,symlink,chmod,fchmod,utimensat,readlink,ftruncate"
@@ -125,70 +153,82 @@ def make_runs(project: Path, runs: int) -> None:
         shutil.copytree(project / "out" / "Lr_1", project / "out" / f"Lr_{number}")
 
 
-def shared(runs: int, counted: int = 500) -> dict[str, float]:
-    """Count what `trainctl ls` asks a shared file system for each run, and time it: on a FUSE (bindfs) of this disk."""
+@contextmanager
+def on_a_fuse(runs: int, log: Path | None) -> Iterator[Path]:
+    """Make so many runs in a directory that is mounted by a FUSE (bindfs): where a shared file system would be asked.
+
+    Each request becomes a line of `log`, if there is one, which makes all of them slow.
+    """
+    with tempfile.TemporaryDirectory() as place:
+        real, mount = Path(place, "real"), Path(place, "mount")
+        real.mkdir()
+        mount.mkdir()
+        make_runs(real, runs)
+        options = ["-f", *(["-d"] if log else []), "-o", "attr_timeout=3,entry_timeout=3"]
+        with (log or Path(os.devnull)).open("w") as written:
+            fuse = subprocess.Popen(
+                ["bindfs", *options, str(real), str(mount)], stdin=subprocess.DEVNULL, stdout=written, stderr=written
+            )
+        try:
+            while not mount.is_mount():
+                time.sleep(0.01)
+            yield mount
+        finally:
+            subprocess.run(["umount", "--lazy", str(mount)], check=True)
+            fuse.wait(30)
+
+
+def read_by_all(project: Path, runs: int) -> Iterator[tuple[str, float]]:
+    """Read all runs of a directory in each way; yield the way and its seconds, once it has read them."""
+    trainctl = str(Path(sys.executable).with_name("trainctl"))
+    for name, words in (("ls", "ls"), ("table, first", "table"), ("table, again", "table")):
+        begun = time.perf_counter()
+        subprocess.run([trainctl, words, "out"], cwd=project, check=True, capture_output=True)
+        yield name, time.perf_counter() - begun
+    page = subprocess.Popen(
+        [sys.executable, "-c", PAGE, str(project / "out"), str(runs), str(OPEN_S)], stdout=subprocess.PIPE, text=True
+    )
+    with page:
+        assert page.stdout is not None
+        for line in page.stdout:
+            name, seconds = line.rsplit(" ", 1)
+            yield name, float(seconds)
+    if page.returncode:
+        raise RuntimeError("the page's index has not read the runs")
+
+
+def shared(runs: int, counted: int = 500) -> dict[str, dict[str, float]]:
+    """Count what each reader asks a shared file system for each run, and time it."""
     if shutil.which("bindfs") is None:
         print("bindfs is not installed: nothing counted")
         return {}
-    trainctl, found = str(Path(sys.executable).with_name("trainctl")), {}
-    for count, options in ((counted, ["-d"]), (runs, [])):
-        with tempfile.TemporaryDirectory() as place:
-            real, mount, log = (Path(place) / name for name in ("real", "mount", "log"))
-            real.mkdir()
-            mount.mkdir()
-            make_runs(real, count)
-            with log.open("w") as written:
-                fuse = subprocess.Popen(
-                    ["bindfs", "-f", *options, "-o", "attr_timeout=3,entry_timeout=3", str(real), str(mount)],
-                    stdin=subprocess.DEVNULL, stdout=written, stderr=written,
-                )  # fmt: skip
-            try:
-                while not mount.is_mount():
-                    time.sleep(0.01)
-                begun = time.perf_counter()
-                subprocess.run([trainctl, "ls", "out"], cwd=mount, check=True, capture_output=True)
-                seconds = time.perf_counter() - begun
-            finally:
-                subprocess.run(["umount", "--lazy", str(mount)], check=True)
-                fuse.wait(30)
-            if options:
-                asked = Counter(re.findall(r"opcode: (\w+)", log.read_text(errors="replace")))
-                found |= {name.lower(): number / count for name, number in asked.most_common() if number >= count}
-            else:
-                found["seconds"] = seconds
-    asked_for = ", ".join(f"{number:.1f} {name}" for name, number in found.items() if name != "seconds")
-    print(f"ls on a FUSE, for each run: {asked_for}; {runs:,} runs: {found['seconds']:.2f} s")
+    found: dict[str, dict[str, float]] = {}
+    with tempfile.TemporaryDirectory() as place:
+        log = Path(place, "log")
+        with on_a_fuse(counted, log) as mount:
+            seen = log.stat().st_size
+            for name, _ in read_by_all(mount, counted):
+                with log.open("rb") as written:
+                    written.seek(seen)
+                    asked = Counter(re.findall(rb"opcode: (\w+)", written.read()))
+                    seen = written.tell()
+                found[name] = {what.decode().lower(): number / counted for what, number in asked.most_common()}
+    with on_a_fuse(runs, None) as mount:
+        for name, seconds in read_by_all(mount, runs):
+            asked_for = ", ".join(f"{number:.1f} {what}" for what, number in found[name].items() if number >= 0.5)
+            print(f"{name}, on a FUSE: {sum(found[name].values()):.1f} requests a run ({asked_for}); {seconds:.2f} s")
+            found[name]["seconds"] = seconds
     return found
 
 
 def readers(runs: int) -> dict[str, float]:
-    """Time what reads all runs of a directory: `trainctl ls`, the page's index, the examiner's table, twice."""
+    """Time what reads all runs of a directory: `trainctl ls`, the examiner's table, twice, and the page's index."""
     with tempfile.TemporaryDirectory() as place:
         project = Path(place)
         make_runs(project, runs)
-        found = {}
-        trainctl = str(Path(sys.executable).with_name("trainctl"))
-        for name, words in (
-            ("ls", ["ls", "out"]),
-            ("table, first", ["table", "out"]),
-            ("table, again", ["table", "out"]),
-        ):
-            begun = time.perf_counter()
-            subprocess.run([trainctl, *words], cwd=project, check=True, capture_output=True)
-            found[name] = time.perf_counter() - begun
-        code = (
-            "import time\nfrom pathlib import Path\nfrom trainctl.panel.data.watcher import Watcher\n"
-            f"watcher = Watcher(Path('out').absolute())\nbegun = time.perf_counter()\nwatcher.start()\n"
-            f"with watcher.watching_rows():\n    while len(watcher.rows()) < {runs}: time.sleep(0.05)\n"
-            "print(time.perf_counter() - begun)\nwatcher.close()\n"
-        )
-        done = subprocess.run([sys.executable, "-c", code], cwd=project, check=False, capture_output=True, text=True)
-        if done.returncode == 0:
-            found["page, all rows read"] = float(done.stdout)
-        else:
-            print(done.stderr[-500:])
-        print(f"{runs:,} runs: " + ", ".join(f"{name} {seconds:.2f} s" for name, seconds in found.items()))
-        return found
+        found = dict(read_by_all(project, runs))
+    print(f"{runs:,} runs: " + ", ".join(f"{name} {seconds:.2f} s" for name, seconds in found.items()))
+    return found
 
 
 def main() -> None:

@@ -161,6 +161,49 @@ def test_watcher_reads_nothing_while_nobody_watches(root: Path, monkeypatch: pyt
     assert list(idle._rows) == ["a"]
 
 
+def test_of_many_runs_that_have_ended_only_some_are_looked_at_each_second_but_all_when_a_page_opens(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = {f"ended{number}" for number in range(6)}
+    for name in sorted(ended):
+        make_run(root / name)
+    running = make_run(root / "running")
+    write_status(running, Status.running_here(attempt=1, slot="cpu"))
+    lock = RunLock(running.lock)
+    assert lock.acquire()
+    looks: list[set[str]] = [set()]
+    read = RunFiles.row
+
+    def row(found: RunFiles) -> Any:
+        looks[-1].add(found.run.name)
+        if found.run.name == "running":  # the last by name
+            looks.append(set())
+        return read(found)
+
+    monkeypatch.setattr(RunFiles, "row", row)
+    for name, value in (("LOOK_S", 0.001), ("ROWS_S", 0.0), ("ENDED_EACH_LOOK", 2)):
+        monkeypatch.setattr(watcher, name, value)
+    watch = Watcher(root)
+    watch.start()
+    try:
+        wait_until(lambda: len(watch.rows()) == 7)
+        with watch.watching_rows():
+            before = len(looks)
+            wait_until(lambda: len(looks) > before + 6)
+        turns = looks[before + 1 : before + 5]  # seven runs, two at a time
+        assert all("running" in look and len(look & ended) <= 2 for look in turns)
+        assert ended <= set().union(*turns)
+        monkeypatch.setattr(watcher, "ENDED_EACH_LOOK", 1)
+        monkeypatch.setattr(watcher, "ROWS_S", 3600.0)
+        opened = len(looks) - 1
+        monkeypatch.setattr(watch, "_listed", float("-inf"))
+        watch.fresh_rows()
+        wait_until(lambda: any(ended <= look for look in looks[opened:]))
+    finally:
+        watch.close()
+        lock.release()
+
+
 def test_value_at_passes_over_what_is_not_there() -> None:
     config = {"a": {1: {"b.c": 5}}, "empty": {}}
     assert value_at(config, r"a.1.b\.c") == 5

@@ -6,6 +6,7 @@ It keeps finding the runs below a root, and lists only the directories that have
 from __future__ import annotations
 
 import logging
+import math
 import os
 import threading
 import time
@@ -72,6 +73,9 @@ log = logging.getLogger("trainctl.panel")
 LOOK_S = 0.2  # between two looks at runs whose page is open
 ROWS_S = 1.0  # between two looks at all runs, while a table of them is open
 ROWS_WAIT_S = 0.3  # a page that opens waits this long for rows, if none were read for a while
+ENDED_EACH_LOOK = (
+    1_000  # runs that have ended are looked at in turn: a shared disk is asked for no more of them a second
+)
 PIECE = 50  # runs read under one lock: a request for one run waits no longer
 EXAMINED_S = 5.0  # age beyond which an examiner's rows are read again
 SCAN_S = 2.0  # between two searches for new runs
@@ -98,7 +102,7 @@ class Watcher:
         self._examined: Mapping[str, Row] | None = None
         self._examined_at = float("-inf")
         self._examining: threading.Thread | None = None
-        self._left = 0
+        self._left = self._turn = 0
         self._scanned = self._listed = self._sketched = float("-inf")
         self._wake = threading.Event()
         self._has_listed = threading.Event()
@@ -272,8 +276,8 @@ class Watcher:
             if found is not None:
                 found.curves.look()  # not under the lock: a long file takes a while
         if self._wants_rows or (self._tables and time.monotonic() - self._listed >= ROWS_S):
-            self._wants_rows = False
-            self._list()
+            every, self._wants_rows = self._wants_rows, False
+            self._list(every=every)
         if time.monotonic() - self._sketched >= ROWS_S:
             self._sketched = time.monotonic()
             with self._lock:
@@ -281,14 +285,25 @@ class Watcher:
             for run in wanted:  # not under the lock
                 run.look_at_sketch()
 
-    def _list(self) -> None:
-        """Read all runs, some at a time; new rows are visible as soon as they are read."""
+    def _list(self, *, every: bool = True) -> None:
+        """Read the rows of runs, some at a time; new rows are visible as soon as they are read.
+
+        Args:
+            every: also look at each of many runs that have ended, and not only at those whose turn it is.
+        """
         self._scan()
-        runs, rows = self._runs, dict[str, RunRow]()
+        runs, rows, before = self._runs, dict[str, RunRow](), self._rows
         names = list(runs)
+        turns = 1 if every else math.ceil(len(names) / ENDED_EACH_LOOK)
+        self._turn += 1
         for at in range(0, len(names), PIECE):
             with self._lock:
-                rows |= {name: runs[name].row() for name in names[at : at + PIECE]}
+                for number, name in enumerate(names[at : at + PIECE], at):
+                    known = before.get(name)
+                    if known is not None and not known.summary.is_alive and (number + self._turn) % turns:
+                        rows[name] = known
+                    else:
+                        rows[name] = runs[name].row()
             if len(rows) > len(self._rows):
                 self._rows, self._left = dict(rows), len(names) - len(rows)
             time.sleep(0)  # the page's own thread may go on
