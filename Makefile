@@ -185,9 +185,9 @@ coverage: $(VENV)/.installed-dev chromium ## branch coverage of the suite, other
 	export PYTHONPATH=.venv-coverage COVERAGE_FILE=.venv-coverage/data/coverage; \
 		$(BIN)/python -m coverage combine -q && $(BIN)/python -m coverage report --skip-covered --sort=miss --include='$(MEASURED)' --fail-under=$(LEAST)
 
-# Hours for all of config/: `make mutation MUTATED="keys.py relative.py"` takes minutes.
+# Hours for all of config/: `make mutation MUTATED="keys.py relative.py"` takes minutes, `make mutation SAMPLE=1000` some 20.
 mutation: $(VENV)/.installed-dev ## share of small changes to config/ that a test notices; MUTATED="keys.py" for some files
-	$(BIN)/python tests/mutation.py $(MUTATED)
+	$(BIN)/python tests/mutation.py $(MUTATED) $(if $(SAMPLE),--sample $(SAMPLE) --seed $(FAULT_SEED))
 
 # With `make dist PYTHONS="python3.10 python3.13"` the tutorial passes on each of these.
 PYTHONS ?= $(PYTHON)

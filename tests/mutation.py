@@ -1,9 +1,10 @@
 """Mutation score of `trainctl/config`: which share of small changes to its code makes a test fail.
 
-    python tests/mutation.py [FILE ...] [--at-least PERCENT]
+    python tests/mutation.py [FILE ...] [--sample COUNT] [--seed SEED] [--at-least PERCENT]
 
 By mutmut, in a copy of the tree in `.venv-mutation/`, with the tests and examples of `trainctl/config` alone. A mutant
-that no test reaches counts as one that survived.
+that no test reaches counts as one that survived. Of a sample of n mutants the score is known to within
+2 * sqrt(score * (1 - score) / n) (two standard errors): 1,000 of them tell 85 % to within 2.3.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -59,10 +61,20 @@ def environment() -> Path:
     return python
 
 
+def drawn(tree: Path, count: int, seed: int) -> list[str]:
+    """Draw some of the mutants that mutmut has made."""
+    made = [json.loads(path.read_text())["exit_code_by_key"] for path in sorted((tree / "mutants").rglob("*.meta"))]
+    names = sorted(name for each in made for name in each)
+    print(f"{min(count, len(names))} of {len(names)} mutants, drawn by seed {seed}")
+    return random.Random(seed).sample(names, min(count, len(names)))  # noqa: S311
+
+
 def main() -> None:
     """Run, and print the score; end with 1 where it is lower than asked."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", nargs="*", help="below trainctl/config; all of them without")
+    parser.add_argument("--sample", type=int, metavar="COUNT", help="only so many changes, drawn by the seed")
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--at-least", type=float, default=85.0, metavar="PERCENT")
     given = parser.parse_args()
     mutated = [f"trainctl/config/{Path(name).name}" for name in given.files] or ["trainctl/config/*"]
@@ -71,7 +83,12 @@ def main() -> None:
     configure(tree, mutated)
     words = [python, "-m", "mutmut"]
     workers = str(len(os.sched_getaffinity(0)))
-    subprocess.run([*words, "run", "--max-children", workers], cwd=tree, check=True)
+    if given.sample is None:
+        chosen = []
+    else:  # a name of none: the changes are made, and nothing is run
+        subprocess.run([*words, "run", "none"], cwd=tree, check=False, stdout=subprocess.DEVNULL)
+        chosen = drawn(tree, given.sample, given.seed)
+    subprocess.run([*words, "run", "--max-children", workers, *chosen], cwd=tree, check=True)
     subprocess.run([*words, "export-cicd-stats"], cwd=tree, check=True, stdout=subprocess.DEVNULL)
     counts = json.loads((tree / "mutants" / "mutmut-cicd-stats.json").read_text())
     caught, survived = (sum(counts.get(name, 0) for name in names) for names in (CAUGHT, SURVIVED))

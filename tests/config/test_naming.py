@@ -41,11 +41,13 @@ def folded(key: str) -> str:
 
 
 def meaning(overrides: Sequence[str]) -> list[str]:
-    """Return what a set of overrides says, however written: sorted, without `+` and `++`, truth in lower case."""
-    return sorted(lowered_truth(text.lstrip("+")) for text in overrides)
+    """Return what a set of overrides says, however written: sorted, without `+` and `++`, truth and numbers in one form."""
+    return sorted(lowered(text.lstrip("+")) for text in overrides)
 
 
-def lowered_truth(text: str) -> str:
+def lowered(text: str) -> str:
+    """Return an override with truth, and a number with an exponent, in their one form."""
+    text = re.sub(r"(?i)(?<==)(['\"]?)([+-]?\d+(\.\d*)?e[+-]?\d{1,3})\1\Z", lambda match: match[2].lower(), text)
     return re.sub(r"(?i)(?<==)(true|false)\Z", lambda match: match[0].lower(), text)
 
 
@@ -104,8 +106,10 @@ def test_different_overrides_never_have_names_that_differ_only_in_case(one: list
 
 
 @given(KEYS, st.lists(TEXTS, min_size=2, max_size=2, unique=True))
+@example("lr.", ["1e-4", "1E-4"])
+@example("lr", ["1e-4", "'1E-4'"])
 def test_different_values_of_one_key_have_different_names(key: str, values: list[str]) -> None:
-    assume(lowered_truth(f"={values[0]}") != lowered_truth(f"={values[1]}"))
+    assume(lowered(f"={values[0]}") != lowered(f"={values[1]}"))
     one, other = (job_name([f"{key}={value}"], swept={key}) for value in values)
     assert one.lower() != other.lower()
 
