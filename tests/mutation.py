@@ -66,7 +66,7 @@ def drawn(tree: Path, count: int, seed: int) -> list[str]:
     made = [json.loads(path.read_text())["exit_code_by_key"] for path in sorted((tree / "mutants").rglob("*.meta"))]
     names = sorted(name for each in made for name in each)
     print(f"{min(count, len(names))} of {len(names)} mutants, drawn by seed {seed}")
-    return random.Random(seed).sample(names, min(count, len(names)))  # noqa: S311
+    return random.Random(seed).sample(names, min(count, len(names)))
 
 
 def main() -> None:

@@ -41,7 +41,7 @@ def folded(key: str) -> str:
 
 
 def meaning(overrides: Sequence[str]) -> list[str]:
-    """Return what a set of overrides says, however written: sorted, without `+` and `++`, truth and numbers in one form."""
+    """Return what a set of overrides says, sorted: without `+` and `++`, truth and numbers in one form."""
     return sorted(lowered(text.lstrip("+")) for text in overrides)
 
 

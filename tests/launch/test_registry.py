@@ -71,9 +71,18 @@ def test_launcher_is_found_while_it_works(tmp_path: Path) -> None:
         (found,) = find(tmp_path / "sweep")
         assert (found.pid, found.is_here) == (os.getpid(), True)
         assert found.pid_started == process_started(os.getpid())
-        assert found.command == sys.orig_argv
     assert find(tmp_path / "sweep") == []
     assert left_files(tmp_path / "sweep") == []
+
+
+def test_record_holds_no_command_line_in_which_a_secret_may_stand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("argv", "orig_argv"):
+        monkeypatch.setattr(sys, name, ["python", "train.py", "-m", "api.token=sk-of-mine-1"])
+    with Presence(tmp_path):
+        (found,) = find(tmp_path)
+        assert "sk-of-mine-1" not in found.path.read_text()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

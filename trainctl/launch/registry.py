@@ -38,7 +38,6 @@ class Launcher:
     boot_id: str | None
     host: str
     started: float | None
-    command: list[str]
     path: Path = field(compare=False)
 
     @property
@@ -215,7 +214,6 @@ def _this_process() -> dict[str, Any]:
         "boot_id": boot_id(),
         "host": socket.gethostname(),
         "started": format_time(time.time()),
-        "command": sys.orig_argv,
     }
 
 
