@@ -43,7 +43,7 @@ def padded(cell: str, width: int, *, is_right: bool = False) -> str:
     >>> padded("ab", 4), padded("ab", 4, is_right=True)
     ('ab  ', '  ab')
     """
-    from rich.cells import cell_len  # only who prints a table pays for it
+    from rich.cells import cell_len  # slow to import, and only tables need it
 
     spaces = " " * (width - cell_len(cell))
     return spaces + cell if is_right else cell + spaces

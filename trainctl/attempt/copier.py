@@ -4,8 +4,8 @@ Run as a script: `copier.py LOG SOURCE:TARGET …`. All arguments are inherited 
 no log. Standard library only, and no import of trainctl: it starts at once.
 
 The bar comes within what is printed, as a control sequence (`BAR`), so that its place among the lines is known. It is
-wiped before anything else is written and painted again once that has ended its line: whoever prints (a child, C code, a
-bar of another library), nothing is ever glued to it.
+wiped before anything else is written and painted again once that has ended its line: no output of a child, of C code
+or of another library's bar is ever glued to it.
 """
 
 from __future__ import annotations

@@ -74,7 +74,7 @@ def run(
     name = [f"hydra.job.name={quoted(config.stem)}"]
     command = [sys.executable, "-m", "trainctl.commands", *place, *flags, *name, _LISTING, *settings, *overrides]
     sys.stdout.flush()
-    # in our place: the app gets the signals, and its exit code is that of this command
+    # replaces this process: the app gets the signals, and its exit code is that of this command
     os.execv(command[0], command)
 
 

@@ -76,7 +76,7 @@ def replay(
         raise typer.Exit(_verify(found, command, cwd, ignore or []))
     os.chdir(cwd)
     sys.stdout.flush()
-    # in our place: the script itself gets the signals, and its exit code is that of this command
+    # replaces this process: the script itself gets the signals, and its exit code is that of this command
     os.execv(command[0], command)
 
 
@@ -193,7 +193,7 @@ def _verify(run: RunDir, command: Sequence[str], cwd: str, ignore: Collection[st
     again = _new_dir(run)
     record = files.read_mapping(run.run)
     settings = ["++trainctl.panel.enabled=false", f"hydra.run.dir={quoted(str(again.path))}"]
-    # what it prints is not our answer
+    # what it prints is not the answer of this command
     done = subprocess.run([*command, *settings], cwd=cwd, env=_environment(record), stdout=sys.stderr, check=False)
     if done.returncode != 0 or not _has_returned(again):
         reason = summarize(again).reason or f"exit code {done.returncode}"

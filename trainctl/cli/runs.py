@@ -185,9 +185,9 @@ def _pages(root: Path, summaries: Sequence[Summary]) -> dict[Path, str | None]:
 
 
 def _tell_launchers(root: Path, summaries: Sequence[Summary]) -> None:
-    """Say, beside the table, which launchers work at or below the root: those in the background have no terminal.
+    """Print below the table which launchers work at or below the root: those in the background have no terminal.
 
-    And what of them waits in the queue of a cluster.
+    Also print what waits for them in the queue of a cluster.
     """
     base = RunDir.at(root).path
     above = {parent for row in summaries for parent in row.run.path.parents if parent.is_relative_to(base)}

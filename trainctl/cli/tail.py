@@ -72,7 +72,7 @@ def _log_of(run: RunDir, command: str) -> Path:
 
 
 class RunSecrets:
-    """What is secret in a run; looked at again when its changelog has changed: an edit may have given another one."""
+    """The secrets of a run, read again when its changelog has changed, since an edit may add one."""
 
     def __init__(self, run: RunDir) -> None:
         self._run = run
@@ -80,7 +80,7 @@ class RunSecrets:
         self._masking: Masking | None = None
 
     def __call__(self, text: str) -> str:
-        """Return a text without them."""
+        """Return a text with the secrets masked."""
         try:
             changed = os.stat(self._run.changelog, follow_symlinks=False).st_mtime_ns
         except OSError:

@@ -10,7 +10,7 @@ from typing import Any
 
 
 def _show(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Show an error as Python does; of an interrupt nobody needs to know which of our lines it struck."""
+    """Show an error as Python does, but an interrupt as one word, without the traceback."""
     if isinstance(error, KeyboardInterrupt):
         sys.stderr.write("interrupted\n")
     else:

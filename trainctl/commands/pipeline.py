@@ -158,7 +158,7 @@ class Hooks:
         return lines
 
 
-# in the function's own dict, which whoever wraps it takes over
+# in the dict of the function, which `functools.wraps` copies
 vars(run_commands)["trainctl_hooks"] = Hooks()
 
 

@@ -16,14 +16,14 @@ from typing import Any
 
 from trainctl.rundir.logs import end_of
 
-_LOOK_S = 0.1  # how often what a command prints is shown on a terminal
+_LOOK_S = 0.1  # how often the output of a command is shown on a terminal
 
 _TAIL_LINES, _TAIL_BYTES = 8, 1 << 14
 
 _TERMINAL = "TRAINCTL_TERMINAL"  # in the environment: its path, for jobs that do not inherit it
 
-# Reads the number of the command's process group, then to the end: nobody holds the pipe any more, so it lets the group
-# have TERM and, 5 s later, KILL. Ctrl-C is not for it.
+# Reads the number of the command's process group, then waits until no process holds the other end of the pipe. Then it
+# sends the group TERM and, 5 s later, KILL. It ignores Ctrl-C.
 _WATCH = """
 trap '' INT TERM HUP QUIT
 read -r group || exit 0
@@ -34,13 +34,14 @@ while [ "$left" -gt 0 ] && kill -s 0 -- "-$group"; do sleep 0.1; left=$((left - 
 kill -s KILL -- "-$group"
 """
 
-# said by the command itself, which holds the pipe until then: killed at any moment, we cannot have started it untold
+# written by the command itself, which holds the pipe until then: whenever this process is killed, the watch knows the
+# group of each command that runs
 _TELL = 'echo "$$" >&0 && exec "$@" </dev/null'
 
 
 @dataclass(slots=True)
 class _Person:
-    """Where the person is, for --debug, though the job's own output goes to its log: a file descriptor."""
+    """The file descriptor of the user's terminal, for --debug: the output of the job itself goes to its log."""
 
     terminal: int | None = None
 
@@ -56,13 +57,13 @@ def keep_terminal() -> None:
 
 
 def show(part: bytes) -> bool:
-    """Write what a command printed where the person is; False when nobody is there (any more)."""
+    """Write output of a command to the user's terminal; False if there is none (any more)."""
     try:
         if _person.terminal is None and _TERMINAL in os.environ:
             _person.terminal = os.open(os.environ[_TERMINAL], os.O_WRONLY | os.O_APPEND | os.O_NOCTTY | os.O_CLOEXEC)
         while part and _person.terminal is not None:
             part = part[os.write(_person.terminal, part) :]
-    except OSError:  # whoever looked has left: the command and its log go on
+    except OSError:  # the terminal is gone; the command and its log go on
         return False
     return _person.terminal is not None
 
@@ -77,7 +78,7 @@ def shell() -> tuple[str, ...]:
 def run_line(line: str, log: Path, directory: Path, *, shown: bool = False) -> int:
     """Run a command to its end and return its exit code, -n after signal n; all that it prints is in `log`.
 
-    On a slot it stays in this process's group, so that whoever ends the job ends it and all that it has started.
+    On a slot it stays in this process's group, so that ending the job ends the command and all that it has started.
     """
     with open(log, "xb", buffering=0, opener=_private) as file, _started(line, directory, file) as process:
         if not shown:

@@ -1,15 +1,15 @@
 """The private names of Hydra and its joblib launcher: this file alone uses any, for the versions that it knows.
 
 `tests/compose/test_hydra_seam.py` says of each name what it must do. Importing this file changes nothing of Hydra.
-With a version that is not known, `is_known` says so once, and its callers take the public way: every job is composed
-in full by Hydra's own loader and run by `run_job`; what has no public way (`+from=`, `--app`, the file that set a
+With a version that is not known, `is_known` says so once, and its callers use the public API: every job is composed
+in full by Hydra's own loader and run by `run_job`; what has no public API (`+from=`, `--app`, the file that set a
 value) is refused in a sentence.
 
-Why `lead` reads a frame: Hydra asks for the group `from` first inside `create_defaults_list`, which then goes on. What
-it was asked for (the parsed overrides) is in that call alone. A config source is told the path and nothing else;
-`sys.argv` says nothing about `hydra.compose(overrides=...)`, nor about a source in a config file's defaults list; and
-nothing of this package is on the stack that could catch an exception and begin again. Replacing `create_defaults_list`
-in time for that first call would replace it in every app, and an app that does not ask is to run Hydra as it is.
+Why `lead` reads a frame: Hydra first looks for the group `from` inside `create_defaults_list`, and only that call has
+the parsed overrides. A config source gets the path and nothing else; `sys.argv` says nothing about
+`hydra.compose(overrides=...)` or about a source in a config file's defaults list; and no code of this package is on
+the stack that could catch an exception and start over. Replacing `create_defaults_list` before that first call would
+replace it in every app, and an app that does not use `+from` must run stock Hydra.
 """
 
 from __future__ import annotations

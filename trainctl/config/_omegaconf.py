@@ -376,8 +376,8 @@ def registered_resolvers() -> Mapping[str, Any]:
 def watch(node: Node, is_read: Callable[[], bool]) -> None:
     """Call `is_read` whenever somebody takes the value of a node, until it returns true; a later watch replaces this.
 
-    Meanwhile the node is of a subclass of its class, and then of its own again: a read costs what it cost before. A
-    container is read by whoever fetches it from its parent or looks into it, a copied or pickled node by who does that.
+    Until then the class of the node is a subclass of its own; afterwards a read costs what it cost before. Fetching a
+    container from its parent or looking into it reads it, and so does copying or pickling a node.
     """
     unwatch(node)
     node.__dict__[_IS_READ] = is_read

@@ -155,7 +155,7 @@ def _add(target: DictConfig, like: DictConfig, name: str, value: Any) -> None:
 
 
 def _opened(config: DictConfig, above: list[str], key: str, keys: Iterable[str]) -> DictConfig:
-    """Return the section of a key; sections on the way that are null or missing are made anew.
+    """Return the section of a key; sections on the way that are null or missing are created.
 
     Such a section gets a class that has all fields named in `keys`.
     """

@@ -150,7 +150,7 @@ def _look(leaf: Leaf) -> Any:
     try:
         value = resolved(leaf.container, leaf.path[-1], leaf.node)
         return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
-    except Exception:  # noqa: BLE001  # a resolver is the user's code; whoever reads the key meets what it raises
+    except Exception:  # noqa: BLE001  # a resolver is the user's code; what it raises is seen where the key is read
         return _NONE
 
 

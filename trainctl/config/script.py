@@ -150,15 +150,15 @@ class ConfigScriptNoCache(ConfigScript):
     def meta_unroll(unroll: _Unroll) -> _Unroll:
         """Return what is called for a class's `unroll`; an override keeps results only if it says so."""
 
-        def anew(self: ConfigScript, metaconfig: MetaConfig) -> Any:
+        def unrolled(self: ConfigScript, metaconfig: MetaConfig) -> Any:
             metaconfig._say(f"{type(self).__name__}: unrolling")
             return self.finish(metaconfig, unroll(self, metaconfig))
 
-        return anew
+        return unrolled
 
     @abstractmethod
     def unroll(self, metaconfig: MetaConfig) -> Any:
-        """Build the object that this config describes, each time anew."""
+        """Build the object that this config describes, a new one each time."""
 
 
 class ConfigScriptList(list[Any]):

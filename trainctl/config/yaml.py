@@ -185,7 +185,7 @@ def read_document(text: str, error: Callable[[str], Exception], *, aliases: bool
     Args:
         text: one document.
         error: makes the exception to raise from the reason.
-        aliases: allow `*name`, as long as the value is no larger for it than `MAX_ALIASED` and `MAX_DEPTH` allow.
+        aliases: allow `*name`, as long as the expanded value stays within `MAX_ALIASED` and `MAX_DEPTH`.
 
     Raises:
         Exception: what `error` makes.

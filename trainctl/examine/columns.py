@@ -114,7 +114,7 @@ class Parameters:
         return list(dict.fromkeys([*self.overridden, *self._config]))
 
     def knows(self, key: str) -> bool:
-        """Whether `get` tells the value: a run that still waits has no config yet, only what was overridden."""
+        """Whether `get` knows the value: a run that still waits has no config yet, only what was overridden."""
         return bool(self._config) or key in self.overridden
 
     def has(self, key: str) -> bool:

@@ -84,17 +84,17 @@ def _plain(value: Any) -> Any:
 def latest_log(command: str, path: str | os.PathLike[str] | RunDir, index: int = -1) -> Path | None:
     """Return the log of the latest attempt of a command in a run dir; `index` counts all of them from the oldest.
 
-    Knows our names, `train.log` after `train.1.log`, and mlrunner's, `log.train.20220316.030151`. None when there is
-    none, or not so many.
+    Knows the names of trainctl (`train.log`, which is later than `train.1.log`) and of mlrunner
+    (`log.train.20220316.030151`, earlier than those). None when there are not that many logs.
     """
     directory = path.path if isinstance(path, RunDir) else Path(path)
-    ours = re.compile(re.escape(command) + r"(?:\.(\d+))?\.log")
-    theirs = re.compile(r"log\." + re.escape(command) + r"\.(\d+(?:\.\d+)*)")
+    of_trainctl = re.compile(re.escape(command) + r"(?:\.(\d+))?\.log")
+    of_mlrunner = re.compile(r"log\." + re.escape(command) + r"\.(\d+(?:\.\d+)*)")
     found: list[tuple[Any, Path]] = []
     for name in os.listdir(directory) if directory.is_dir() else ():
-        if match := ours.fullmatch(name):
+        if match := of_trainctl.fullmatch(name):
             found.append(((1, int(match[1]) if match[1] else float("inf"), ""), directory / name))
-        elif match := theirs.fullmatch(name):
+        elif match := of_mlrunner.fullmatch(name):
             found.append(((0, 0, match[1]), directory / name))
     logs = [log for _, log in sorted(found)]
     return logs[index] if -len(logs) <= index < len(logs) else None

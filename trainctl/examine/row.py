@@ -130,7 +130,7 @@ def read_row(run: RunDir) -> Row:
     with _problem_of(row, run.metrics.name):
         row.metrics = read_curves(run.metrics)
     with _problem_of(row, "the event files"):
-        for name, values in tensorboard.read_scalars(run.path, but_ours=True).items():
+        for name, values in tensorboard.read_scalars(run.path, is_foreign_only=True).items():
             if name not in row.metrics and values:
                 row.metrics[name] = MetricSummary()
                 row.metrics[name].add(values)
@@ -140,7 +140,7 @@ def read_row(run: RunDir) -> Row:
 
 
 def _read_summary(row: Row) -> Masking:
-    """Take over what a table shows, which is without secrets; return what knows them."""
+    """Take over what a table shows, secrets masked; return the masking."""
     summary = summarize(row.run)
     row.state, row.reason, row.problems = summary.state, summary.reason, summary.problems
     row.attempt, row.started, row.took_s = summary.attempt, summary.started, summary.duration_s
@@ -151,7 +151,7 @@ def _read_summary(row: Row) -> Masking:
 
 @contextlib.contextmanager
 def _problem_of(row: Row, what: str) -> Iterator[None]:
-    """Take down what is raised as a problem of the row."""
+    """Record an error as a problem of the row."""
     try:
         yield
     except UnreadableError as error:
@@ -194,7 +194,7 @@ def configs_of(run: RunDir) -> tuple[dict[str, Any], dict[str, Any], int]:
 
 
 def base_of(text: str) -> dict[str, Any] | None:
-    r"""Read a changelog without edits, entry by entry; None when it is not as we write one.
+    r"""Read a changelog without edits, entry by entry; None when it is not in the form that trainctl writes.
 
     >>> base_of("0:\n  optim: {lr: 0.1}\n  seed: 1\n#.\n")
     {'optim.lr': 0.1, 'seed': 1}

@@ -51,7 +51,7 @@ class Term:
 
     Attributes:
         name: as `value_of` takes it.
-        sign: `=`, `!=`, `<`, `<=`, `>` or `>=`; the last four are of numbers.
+        sign: `=`, `!=`, `<`, `<=`, `>` or `>=`; the last four are for numbers.
         value: a number, text, bool or None.
     """
 
@@ -60,7 +60,7 @@ class Term:
     value: Any
 
     def is_met(self, found: Any) -> bool:
-        """Whether a value meets the condition; None, which a run has that does not have the value, meets `!=` alone."""
+        """Whether a value meets the condition; None, for a run that lacks the value, meets only `!=`."""
         if self.sign in ("=", "!="):
             return (found == self.value or str(found) == str(self.value)) is (self.sign == "=")
         return _is_number(found) and _ORDERS[self.sign](found, self.value)
@@ -149,10 +149,10 @@ def value_of(row: Row, name: str, summary: Summary | None = None) -> Any:
 
 
 def check_names(rows: Sequence[Row], names: Iterable[str], summaries: Summaries = _NONE) -> None:
-    """Refuse names of what no run has; nothing is asked where there are no runs.
+    """Refuse names that none of the runs has; without any run every name passes.
 
     Raises:
-        SettingError: as above.
+        SettingError: a name is unknown.
     """
     for name in names:
         if rows and all(value is None for value in _values(rows, name, summaries)):

@@ -82,7 +82,7 @@ def _parts(items: Sequence[Any], number: int) -> list[list[Any]]:
 
 
 def _ask(questions: Sequence[dict[str, Any]]) -> list[Any]:
-    """Return each process's answer, a text when it has none. An interrupt, whoever it was sent to, ends them all."""
+    """Return each process's answer, a text when it has none. An interrupt sent to any of them ends them all."""
     started: list[subprocess.Popen[bytes]] = []
     with ThreadPoolExecutor(len(questions)) as threads:
         try:

@@ -26,7 +26,7 @@ from trainctl.rundir.masked import masking_of
 from trainctl.rundir.paths import RunDir
 from trainctl.text import clean
 
-# Sources that are read without running code of whoever made the run.
+# Sources that are read without running the code of the run's author.
 _HARMLESS = ("file", "structured")
 _OF_HYDRA = "pkg://hydra.conf"
 _HYDRA = ".hydra/hydra.yaml"

@@ -94,13 +94,13 @@ class History:
     def settle(self, final: Mapping[str, Any], source: Source) -> None:
         """Note as of `source` whatever differs from the config as it was in the end."""
         last = {key: self._settings[key][-1].value for key in self.keys()}
-        known: Any = yaml.loads(yaml.dumps(last))  # as `final` was written down
+        known: Any = yaml.loads(yaml.dumps(last))  # `final` has been through YAML too
         different = {key: value for key, value in final.items() if key not in known or not is_same(known[key], value)}
         now = {**{key: value for key, value in last.items() if key in final}, **different}
         self.note(now, different, source)
 
     def masked(self, masking: Masking) -> History:
-        """Return it without secrets, in values and in what is told of their sources."""
+        """Return this history with the secrets masked, in the values and in the texts of their sources."""
         found = History()
         for key, settings in self._settings.items():
             found._settings[key] = [

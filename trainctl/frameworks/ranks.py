@@ -1,4 +1,4 @@
-"""Agreement by torch.distributed: bytes from rank 0 to all, over a group of its own on the processors."""
+"""Agreement by torch.distributed: bytes from rank 0 to all, over a separate process group on the CPUs."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ class Lifted(Protocol):
 
 
 def follow_steps(optimizer: Any, follower: Lifted, scheduler: Any) -> None:
-    """Let schedulers of an optimizer find their own rates in it when they step, whoever has made them, and when.
+    """Let schedulers of an optimizer find their own rates in it when they step, those made later too.
 
     Args:
         optimizer: the one that they schedule.

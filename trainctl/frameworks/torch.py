@@ -165,7 +165,7 @@ class OptimizerBinding:
 
 
 def _decays(optimizer: Any, key: str, value: float) -> list[float]:
-    """Return each group's weight decay, as that which stands beside the key's value.
+    """Return each group's weight decay relative to the value of the key.
 
     Raises:
         SettingError: the value is 0 and a group's is not.

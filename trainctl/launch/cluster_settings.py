@@ -28,7 +28,7 @@ class RayConf(SweepConf):
 
     _target_: str = "hydra_plugins.hydra_trainctl.slots.RayLauncher"
 
-    # what Ray is told: `init` and `remote`
+    # options passed on to Ray: `init` and `remote`
     ray: RayOptions = field(default_factory=RayOptions)
 
     # jobs at once; null: as many as the cluster has room for

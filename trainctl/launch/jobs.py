@@ -98,7 +98,7 @@ class JobProcess:
         path: the run dir, once the job has started there.
         is_armed: it is composed and waits for a slot.
         is_ahead: it is run up to its task function before it has a slot.
-        begins_anew: it was sent away to come back later.
+        begins_anew: its process was ended so that the job can start again later.
         is_settled: its success is reported; only its process has still to end.
         waits_for_other: a process of another launcher runs the same job.
         answer: the message that ends the job, once it has come.

@@ -235,7 +235,7 @@ class Queue:
                     free -= 1
 
     def _let_others_in(self, jobs: Jobs) -> None:
-        """Once another launcher works in the sweep dir, begin anew the jobs that have taken their run dirs ahead."""
+        """Once another launcher works in the sweep dir, restart the jobs that have taken their run dirs ahead."""
         if not any(self._armed.values()) or time.monotonic() - self._looked < _LOOK_S:
             return
         ahead = [job for job in jobs.values() if job.is_armed and job.is_ahead]

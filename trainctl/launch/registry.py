@@ -188,7 +188,7 @@ def send_signal(pid: int, pid_started: int | None, number: signal.Signals) -> bo
     try:
         if process_started(pid) != pid_started:
             return False
-        if not is_of_this_user(pid):  # root could, and is asked by a file of theirs
+        if not is_of_this_user(pid):  # root could signal it, but must not because a file of another user says so
             raise PermissionError(f"process {pid} belongs to another user")
         if descriptor is not None:
             signal.pidfd_send_signal(descriptor, number)

@@ -108,7 +108,7 @@ def is_beating(beat: Beat, *, surely: bool = False) -> bool:
 
 def _look_at(beat: Beat) -> os.stat_result | bool:
     """Return the status of the file; or whether the launcher is alive, if a lock or the missing file tells."""
-    try:  # opened anew: a network file system asks its server then
+    try:  # opened again each time: then a network file system asks its server
         descriptor = os.open(beat.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return False  # it has ended, and removed its file

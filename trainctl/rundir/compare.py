@@ -191,7 +191,7 @@ def _end_difference(one: RunDir, other: RunDir) -> str | None:
 def _reading_difference(one: RunDir, other: RunDir) -> str | None:
     """Return the first edited key that only one of the two runs has read.
 
-    Nothing of a run that was resumed: who reads the edits of its earlier attempts was not watched to the end.
+    None if a run was resumed: reads of the edits of its earlier attempts were not watched to the end.
     """
     if any(status is not None and status.attempt > 1 for status in map(read_status, (one, other))):
         return None

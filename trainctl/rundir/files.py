@@ -137,8 +137,8 @@ def _overwrite(path: Path, data: bytes) -> bool:
     try:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode) or not found.st_size or len(data) > max(found.st_size, _PAGE):
-            return False  # where there is no page of the file yet
-        data = data.ljust(found.st_size, b"\n")  # instead of cutting it off: nobody shall read both texts mixed
+            return False  # where the file has no page on disk yet
+        data = data.ljust(found.st_size, b"\n")  # padded, not truncated: no reader may see the two texts mixed
         written = os.pwrite(descriptor, data, 0)
         os.fsync(descriptor)
     except OSError:

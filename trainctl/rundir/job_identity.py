@@ -196,18 +196,18 @@ class JobIdentity:
         return self.difference(record, run) or self.values.difference(record.get("resolved"), run)
 
     def _is_program(self, record: Mapping[str, Any], known: Mapping[str, Any], file: Any, run: RunDir) -> bool:
-        own_script, theirs = self.program.script, file
+        own_script = self.program.script
         if known and known.get("name") != self.program.name:
             return False
         if own_script is None:  # installed
             return bool(known) or _has_module(record, self.program.name)
         if known and known.get("from_here") == _from_here(self.program, run):
             return True
-        if not isinstance(theirs, str):
+        if not isinstance(file, str):
             return False
-        if os.path.exists(theirs):
-            return os.path.realpath(theirs) == own_script
-        return bool(known) or relative(theirs, str(record.get("cwd"))) == relative(own_script, str(original_cwd()))
+        if os.path.exists(file):
+            return os.path.realpath(file) == own_script
+        return bool(known) or relative(file, str(record.get("cwd"))) == relative(own_script, str(original_cwd()))
 
 
 def is_earlier(record: Mapping[str, Any]) -> bool:

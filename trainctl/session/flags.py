@@ -43,7 +43,7 @@ class Flag:
 
 
 class Flags:
-    """All flags of a loop: `stop` stays up, the others must be raised anew each time."""
+    """All flags of a loop: `stop` stays up, the others must be raised again each time."""
 
     __slots__ = ("checkpoint", "evaluate", "looks_at_stop", "stop", "stop_seen")
 

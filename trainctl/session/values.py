@@ -82,7 +82,7 @@ class UnreadNow(Now):
             for key in keys:
                 self._trainctl_watch.take(key)
 
-    @property  # whoever asks for the whole takes all of it
+    @property  # reading the whole dict reads every value
     def __dict__(self) -> dict[Any, Any]:  # type: ignore[override]
         for name in list(self._trainctl_unread):
             self._trainctl_take(name)

@@ -177,7 +177,7 @@ def install() -> None:
 
 
 def is_answered() -> bool:
-    """Whether the groups `from` and `from_unknown` are there for whoever asks.
+    """Whether the groups `from` and `from_unknown` are found by anyone who asks.
 
     Not while Hydra itself reads the command line: `_list` reads it again, and knows when `from=3` is a key of the app.
     """

@@ -66,7 +66,7 @@ def has_open_run(name: str) -> bool:
     """Whether the task itself has a run open on a tracker; this imports the tracker's library."""
     try:
         return bool(net.noted(name)) or bool(_module(name).task_has_run())
-    except Exception:  # noqa: BLE001  # of a library that is not ours; it is reported when the run is opened
+    except Exception:  # noqa: BLE001  # raised by the tracker's library; reported when the run is opened
         return False
 
 
@@ -132,7 +132,7 @@ class Feed:
                 raise
 
     def _is_over(self) -> bool:
-        """Whether the task has ended its own run: then that has all that was meant for it, but for metrics of ours."""
+        """Whether the task has ended its own run; then nothing but the metrics of `live.log` is still sent to it."""
         assert self.tracker is not None
         self._was_over = self._was_over or (not self._tells_metrics and self.tracker.is_over)
         return self._was_over

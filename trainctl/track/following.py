@@ -75,7 +75,7 @@ class TrackerThread:
             log.warning("%s", error)
 
     def stop(self, ended: Status) -> None:
-        """Ask for the last round: the run's status is written, if it is ours to write."""
+        """Ask for the last round; the status of the run has been written by then."""
         self._ended = ended
         self._stop.set()
 
@@ -149,7 +149,7 @@ class TrackerThread:
     def _try(self, feed: Feed, *, is_last: bool) -> bool:
         try:
             feed.round(is_last=is_last, ended=self._ended)
-        except Exception as error:  # noqa: BLE001  # of a library that is not ours, and training must not notice
+        except Exception as error:  # noqa: BLE001  # raised by the tracker's library, and training must not notice
             is_too_late = feed.tracker is None and not threading.main_thread().is_alive()
             if not self._has_failed and not is_too_late:  # to begin with: another process does it
                 log.warning("%s does not take this run for now: %s", self._name, said(error))

@@ -121,7 +121,7 @@ class MLflow:
         return active
 
     def fetch(self, run_id: str, *, is_own: bool) -> Any:
-        """Return a run of the server; of one that is not ours all can't be sent again: the task has logged to it.
+        """Return a run of the server; one of the task (not `is_own`) cannot be sent again as a whole.
 
         Raises:
             TrainctlError: it is not there, or was deleted.
@@ -191,7 +191,8 @@ class MLflow:
     def end(self, state: State, reason: str | None) -> None:
         """Say how the run ended, then send files that were refused before; a run of the task is ended by the task.
 
-        That gets its params only now: a param is never changed, and the task's own would end it if they said another.
+        A run of the task gets the params only now: no param can be changed, so a task that logs another value later
+        would crash.
         """
         if self.is_attached:
             self._params(Told(self._dir).facts().config, set(self._client.get_run(self._run).data.params))
@@ -304,13 +305,13 @@ def _lasting(uri: str) -> str | None:
 
 
 def _uri_of(kept: Mapping[str, Any], mlflow: Any) -> str | None:
-    """Return the URI that a run was sent to; None: that which is set here, for a run that was not sent yet.
+    """Return the URI that a run was sent to; None, the URI set in this process, for a run that was not sent yet.
 
     A run dir may come from anywhere: credentials go to no server that only it names, and nothing is made where it says.
 
     Raises:
         SettingError: it is not known where the run belongs.
-        TrainctlError: it was sent to what is gone, or to a server that is not to be sent the credentials that are set.
+        TrainctlError: the place it was sent to is gone, or is a server that must not get the credentials set here.
     """
     uri, run_id, is_live = kept.get("uri"), kept.get("run_id"), bool(kept.get("live"))
     is_set = is_live or mlflow.is_tracking_uri_set()

@@ -83,7 +83,7 @@ class Spool:
             self._waiting.popleft()
 
     def kept(self) -> dict[str, Any]:
-        """Return what `recover` is to be given as `noted` and `known`, should we be stopped now."""
+        """Return the `noted` and `known` that `recover` needs if this process is killed now."""
         return {"rows": self._end, "known": sorted(self._known.elements())}
 
     def _read(self) -> Iterator[tuple[int, Row]]:

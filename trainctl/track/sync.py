@@ -60,7 +60,7 @@ def _sync(run: RunDir, name: str) -> Synced:
         if feed.is_behind():
             feed.round(is_last=True)
         address = feed.address
-    except Exception as error:  # noqa: BLE001  # of a library that is not ours; the other trackers are independent
+    except Exception as error:  # noqa: BLE001  # raised by the tracker's library; the other trackers go on
         problem = said(error)
     finally:
         feed.close()

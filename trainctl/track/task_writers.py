@@ -1,4 +1,4 @@
-"""Event files of TensorBoard that the task writes itself, by a `SummaryWriter` or a logger: where they lie."""
+"""Event files of TensorBoard that the task writes itself, by a `SummaryWriter` or a logger: where they are."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def _found(directory: str, depth: int) -> Iterator[Path]:
             yield from _found(entry.path, depth - 1)
 
 
-def read_scalars(path: Path, *, but_ours: bool = False) -> dict[str, list[float]]:
+def read_scalars(path: Path, *, is_foreign_only: bool = False) -> dict[str, list[float]]:
     """Return the values of each tag in the event files of a run dir, in order of steps; of one step the last counts.
 
     What a writer has taken back (`purge_step`, when it went on from a checkpoint) does not count. Tags below `hparams/`
@@ -63,11 +63,11 @@ def read_scalars(path: Path, *, but_ours: bool = False) -> dict[str, list[float]
 
     Args:
         path: the run dir.
-        but_ours: without the files of our own tracker, which say no more than `metrics.jsonl`.
+        is_foreign_only: skip the files that trainctl wrote, which say no more than `metrics.jsonl`.
     """
     found: dict[str, dict[int, float]] = {}
     found_files = find_event_files(path)
-    for file in found_files if not but_ours else [one for one in found_files if _OURS not in one.name]:
+    for file in found_files if not is_foreign_only else [one for one in found_files if _OURS not in one.name]:
         for tag, step, value in read_events(file):
             if tag is None:
                 found = {name: {at: one for at, one in values.items() if at < step} for name, values in found.items()}
@@ -129,8 +129,9 @@ def has_all(run: RunDir, kept: Mapping[str, Any]) -> bool:
 class TensorBoard:
     """Writes one event file, into the directory of a logger that the task has opened, else `tensorboard/` of the run.
 
-    The file is ours alone. What was written after the last note of its size is cut off when it is opened again, and so
-    is sent once, however we were stopped. One that was deleted, or has lost its end, is begun again.
+    Nothing else writes to this file. What was written after the last note of its size is cut off when the file is
+    opened again, so each record is in it once, however the process ended. A file that was deleted, or has lost its end,
+    is started again.
     """
 
     def __init__(self, run: RunDir) -> None:
@@ -142,7 +143,7 @@ class TensorBoard:
         self._kinds: dict[str, str] = {}  # of values, by tag: TensorBoard takes one kind for each
         self.has_lost_all = False
         self.is_attached = False
-        self.is_over = False  # whoever has closed its writer: the file is ours
+        self.is_over = False  # this file stays open when the task closes its own writer
 
     def open(self, facts: Facts, kept: Mapping[str, Any]) -> dict[str, Any]:
         is_known = has_all(self._run, kept)
@@ -157,7 +158,7 @@ class TensorBoard:
             self._file.seek(0, os.SEEK_END)
             return self.kept()
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._path.unlink(missing_ok=True)  # whoever still writes to it does not write into the new one
+        self._path.unlink(missing_ok=True)  # a process that still has it open does not write into the new one
         self._file = self._path.open("xb", buffering=0)
         from tensorboard.compat.proto.event_pb2 import Event
 
@@ -169,7 +170,7 @@ class TensorBoard:
         return self.kept()
 
     def _written(self, kept: Mapping[str, Any]) -> Path | None:
-        """Return where the task has written scalars of its own, of a run that was sent nothing yet."""
+        """Return the directory where the task has written its own scalars, for a run of which nothing was sent yet."""
         found = find_event_files(self._run.path)
         if "file" in kept or any(_OURS in file.name for file in found):
             return None
@@ -254,16 +255,16 @@ class TensorBoard:
 def _noted(run: RunDir, kept: Mapping[str, Any]) -> Path | None:
     """Return the event file that was noted, if it is there.
 
-    A run dir may come from anywhere, and what it names is cut off: nothing but an event file of ours.
+    The file will be truncated, and a run dir may come from anywhere: only an event file that trainctl wrote passes.
     """
     path = run.path / str(kept.get("file", ""))
     return path if path.name.startswith(_NAME) and _OURS in path.name and _is_plain(path) else None
 
 
 def _place(run: RunDir, kept: Mapping[str, Any], theirs: Path | None) -> Path:
-    """Return the file that was noted, else that was begun before its name was, else a new one where it was to be.
+    """Return the file that was noted, else one that was begun but not noted yet, else a new one.
 
-    That is beside the files that the task writes itself, in `theirs`, if it writes any.
+    A new one stands in `theirs`, the directory that the task writes its own files to, if there is one.
     """
     noted = _noted(run, kept)
     if noted is not None:
@@ -275,7 +276,7 @@ def _place(run: RunDir, kept: Mapping[str, Any], theirs: Path | None) -> Path:
     if begun:
         return begun[0]
     if directory == own and "file" not in kept and len(lost := _ours_in(own)) == 1:
-        return lost[0]  # whose note was lost: beside it a new one would double every point
+        return lost[0]  # its note was lost; a new file beside it would double every point
     return directory / f"{_NAME}{int(time.time())}.{socket.gethostname()}{_OURS}{key}"
 
 

@@ -94,7 +94,7 @@ def number(value: float) -> float:
 
 
 def said(error: Exception) -> str:
-    """Return an error in one line: our own are sentences, those of libraries are told with their kind.
+    """Return an error in one line: errors of trainctl are sentences, those of libraries get their class in front.
 
     >>> said(TrainctlError("its run was deleted")), said(OSError("no space left"))
     ('its run was deleted', 'OSError: no space left')

@@ -43,7 +43,7 @@ def task_has_run() -> bool:
 
 
 def has_all(_run: RunDir, _kept: Mapping[str, Any]) -> bool:
-    """Say yes: only who opens a run is told what the server has of it, and that makes it a run that goes on."""
+    """Return true: the server tells what it has only to a client that opens the run, which would resume it."""
     return True
 
 
@@ -52,7 +52,7 @@ class Wandb:
 
     Its files lie in the run dir. What is handed to the client is not yet on the server, so the rows of a run of its own
     are spooled: when it is opened again, the server (offline: the client's log) says how many it has. A run of the task
-    that nobody has open any more is opened again, and gets what follows.
+    that is no longer open anywhere is opened again, and gets what follows.
     """
 
     def __init__(self, run: RunDir) -> None:
@@ -113,7 +113,7 @@ class Wandb:
     def end(self, state: State, reason: str | None) -> None:
         """Say how the run ended; a run of the task is ended by the task.
 
-        That gets its config only now: a value of ours would end the task if it gave the key another.
+        A run of the task gets the config only now: set earlier, it would crash a task that sets a key to another value.
         """
         if not self._is_own:
             missing = {key: value for key, value in self._config.items() if key not in self._run.config}
@@ -178,7 +178,7 @@ class Wandb:
         return wandb.init(**about, resume="allow", dir=str(self._dir), settings=settings)
 
     def _has_other_runs(self) -> bool:
-        """Whether the client serves the task too: it is then not ours to kill."""
+        """Whether the client also serves runs of the task, and so must not be killed."""
         setup = self._library.setup()
         runs = getattr(setup, "_active_runs", [self._library.run])  # private, there since 0.19
         return any(run is not None and not (run is self._run and self._is_ours_to_end) for run in runs)
@@ -231,14 +231,14 @@ def _count_rows(directory: Path, key: str) -> int:
 
 
 class Client:
-    """The process in which a tracker's library sends, known by its name: a program that ends does not wait for it.
+    """The process in which a tracker's library sends, found by its name: a program that ends does not wait for it.
 
-    Such a library finishes its runs by an exit handler that waits for its server as long as that takes. What it has not
-    sent by then is not lost: the run dir has it.
+    Such a library finishes its runs in an exit handler, which waits for the server however long that takes. Data that
+    was not sent by then is not lost: it is in the run dir.
 
     Args:
-        is_shared: says whether others use it too; then it is left alone.
-        forget: has the library let go of it.
+        is_shared: returns whether others use the process too; then it is left alone.
+        forget: makes the library give up the process.
     """
 
     def __init__(self, name: str, is_shared: Callable[[], bool], forget: Callable[[], None]) -> None:
@@ -248,7 +248,7 @@ class Client:
         self._thread = threading.main_thread()
 
     def started(self) -> None:
-        """Come before the client's exit handler: exit handlers run in the opposite order to that in which they came."""
+        """Register an exit handler, which runs before that of the client: handlers run in reverse order."""
         atexit.register(self._end)
         self._thread = threading.current_thread()
         current = attempt.current()

@@ -269,7 +269,7 @@ class Agent:
             become_job(Channel(connection), lambda: context, parent=parent, forked=False, modules=modules)
 
         def begin() -> None:
-            control.close()  # so that the launcher sees the agent's end, whoever else lives on
+            control.close()  # so that the launcher sees the agent's end, even if a job lives on
             signal.set_wakeup_fd(-1)
             rehearse(context)
 

@@ -28,8 +28,8 @@ class Visible:
     """The GPUs to choose from, in order.
 
     Attributes:
-        scope: why there are no more of them, for messages; empty when these are all of the machine.
-        reader: tells more of them; whoever asked for the GPUs closes it. None without GPUs.
+        scope: what hides the other devices, for messages; empty when these are all of the machine.
+        reader: queries the GPUs; the caller closes it. None without GPUs.
         kind: their vendor.
         unasked: what limits the choice where no library can be asked which GPUs there are; None where one was.
     """

@@ -58,7 +58,7 @@ class HostLocks:
 
     Args:
         most: the most jobs by device; 0 for any number.
-        stagger_s: seconds between two starts on one device, whoever starts.
+        stagger_s: seconds between two starts on one device, by any launcher.
         directory: instead of the one that all programs of the user share (`attempt.host`).
 
     Raises:

@@ -28,7 +28,7 @@ class MemoryMeter:
         self._reader = reader
 
     def read(self) -> dict[str, tuple[float, float]]:
-        """Return used and total MiB by slot name, whoever uses them."""
+        """Return used and total MiB by slot name; memory of any process counts."""
         used = {uuid: self._used_mib(uuid) for slot in self._slots for uuid in slot.devices}
         found = {}
         for slot in self._slots:

@@ -12,13 +12,13 @@ from trainctl.panel.auth.front import FRONT_ALONE, LOOPBACK, PATH, Front
 from trainctl.panel.auth.password import Credentials
 from trainctl.panel.auth.proxy import Proxy, ProxyError
 
-# the gate tells a page by these who asks; a browser's own headers of these names are dropped
+# in these the gate tells a page who asks; headers of these names that come from a browser are dropped
 ROLE_HEADER = "X-Trainctl-Role"
 WHO_HEADER = "X-Trainctl-Who"
 
 Role = Literal["editor", "reader"]
 
-# Panel's own components are loaded by module name, any module's: only these packages hold what our pages use
+# Panel serves components of any module by its name; the pages use only those of these packages
 COMPONENT_PACKAGES = ("panel_material_ui.", "panel.")
 
 

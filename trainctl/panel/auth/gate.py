@@ -77,7 +77,7 @@ class Gate(Router):
     """Passes a request on to the application, or answers it itself.
 
     Attributes:
-        admitted: is told of each request that was let in.
+        admitted: called with each request that was let in.
     """
 
     admitted: Callable[[HTTPServerRequest], None] | None = None
@@ -253,7 +253,7 @@ class Answer(RequestHandler):
         cookie, secure = access.cookie_of(verdict.role, verdict.who), access.scheme == "https"
         self.set_cookie(access.cookie_name, cookie, path=verdict.path, httponly=True, samesite="Strict", secure=secure)
         if self.request.headers.get("Sec-Fetch-Site") == "cross-site":
-            # a browser keeps strict cookies back from a redirect that another site began; our own page may go on
+            # a redirect that another site began carries no strict cookies, but a page of this site may go on
             url = escape(target, quote=True)
             self.finish(f'<!doctype html><meta http-equiv="refresh" content="0;url={url}"><title>trainctl</title>')
             return

@@ -210,7 +210,7 @@ class RunIndex:
         return found
 
     def _of_configs(self, columns: Mapping[str, str | None]) -> dict[str, dict[str, Any]]:
-        """Return what runs have by these names in their configs, where it is no column here or was not overridden."""
+        """Return, by run, the values in its config of the names that have no column here, or one with gaps."""
         unknown = [name for name, column in columns.items() if column is None]
         keys = {key for entry in self._entries.values() for key in entry.overrides}
         default = [
@@ -277,7 +277,7 @@ class RunIndex:
         return RunEntry(row, values | own, overrides, said, words)
 
     def _find_swept(self) -> None:
-        """Find the keys in which runs differ; of our own settings only the seed."""
+        """Find the keys in which runs differ; of the settings of trainctl only the seed counts."""
         seen: dict[str, set[str | None]] = {}
         counts: dict[str, int] = {}
         for entry in self._entries.values():
@@ -336,7 +336,9 @@ def parsed(text: str) -> tuple[list[str], list[Term]]:
 def _of_row(row: Row, key: str) -> Any:
     """Return the value of a key in a run's config, or the option of a config group, as an override would write it."""
     value = row.end.get(key, row.start.get(key, row.choices.get(key)))
-    return "null" if value is None and key in row.start else None if value is None else typed(exact(value))
+    if value is None:
+        return "null" if key in row.start else None
+    return typed(exact(value))
 
 
 def typed(text: str) -> Any:

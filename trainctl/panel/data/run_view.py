@@ -133,9 +133,9 @@ class RunFiles:
         self._looks = hash(run.path) % LOOKS
 
     def row(self) -> RunRow:
-        """Return the run's row. Who is killed changes no file, so a running one's lock is looked at each time.
+        """Return the run's row. A kill changes no file, so the lock of a running run is tested each time.
 
-        A run that does not run only changes by a file that takes another's place, which its directory's time tells.
+        A run that does not run changes only when a file is replaced, which changes the time of its directory.
         """
         row, changed = self._row, self._folder_changed()
         if row is None or row.summary.is_alive or changed != self._folder or self._looks == 0:

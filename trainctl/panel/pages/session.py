@@ -1,6 +1,6 @@
 """One browser's session: what its URL asks for and comes to say, who it is, and what it does while it is open.
 
-A reload shows what was shown, and so does the link to whoever gets it. The theme is kept by `connection.js` alone.
+A reload shows what was shown, and so does the link on another screen. The theme is kept by `connection.js` alone.
 """
 
 from __future__ import annotations

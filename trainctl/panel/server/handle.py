@@ -169,7 +169,7 @@ def find(root: Path) -> ServerRecord | None:
 def url_of(path: Path, *, token: bool = False) -> str | None:
     """Return the address of the page that shows a run or a directory of runs: of the closest server at or above it.
 
-    Without the token it may be told to anybody, a tracker for one: it opens for whoever has entered already. With it
+    Without the token it may be given to anybody, such as a tracker: it opens only for those who are logged in. With it
     the address is for the user of this process alone. None when no server runs.
     """
     path = Path(os.path.abspath(path))

@@ -1,7 +1,4 @@
-"""Start the page's server: its lock, its socket, its process. Light: nothing here loads panel.
-
-Where a server listens, under which names it answers, and by which certificate. Light: nothing here loads panel.
-"""
+"""Start the page's server: where it listens, its names and certificate, its lock, its process. Does not load Panel."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ class Lifetime(threading.Thread):
     """Stops the server `keep_min` minutes after the last user of the page has gone, once no page is open.
 
     Its own thread, so that a server whose loop hangs ends too. At the very end it holds the users' lock while it gives
-    back the server's: whoever comes then waits a moment and starts a new server, and never finds one that is ending.
+    back the server's: a new user then waits a moment and starts a new server, and never finds one that is ending.
 
     Args:
         place: where the server's locks and its record are.
@@ -104,7 +104,7 @@ def step_back_as_session() -> None:
 def end_unused(place: PanelDir, record: ServerRecord) -> bool:
     """End the server of a record unless somebody uses it; say whether it is gone.
 
-    The users' lock is held meanwhile, so whoever comes waits for the end, and then starts a server.
+    The users' lock is held meanwhile, so a new user waits for the end, and then starts a server.
     """
     users = place.lock(place.users_lock, fcntl.LOCK_EX, patience_s=USERS_S)
     if users is None:

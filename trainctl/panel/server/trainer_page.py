@@ -48,7 +48,7 @@ class Patience:
 
     Args:
         pid: the server's process.
-        idle_s: seconds without an answer and without work after which there is no patience left.
+        idle_s: seconds without an answer and without work after which the page is taken to hang.
         busy_s: seconds without an answer after which there is none left at all.
     """
 
@@ -164,7 +164,7 @@ def answers(url: str, patience: Patience, over: threading.Event) -> bool:
 
 
 def _is_answered(plain: socket.socket, patience: Patience, over: threading.Event, *, by_tls: bool) -> bool:
-    """Ask once, and wait on this one connection: who asks again and again fills the queue of a server that is busy."""
+    """Ask once, and wait on this one connection: asking again and again would fill the queue of a busy server."""
     connection, steps = _by_tls(plain) if by_tls else (plain, [])
     steps += [lambda: connection.sendall(b"HEAD / HTTP/1.0\r\n\r\n"), lambda: connection.recv(1)]
     with connection:

@@ -37,7 +37,7 @@ class ActionBar:
     """A button per action; stop asks again, and one with arguments has a field for each.
 
     What the training loop does by itself has a button once the loop has looked for it, and beside it stands what was
-    asked for, by whomever, and then what was done.
+    asked for, by whom, and then what was done.
     """
 
     def __init__(self, view: RunView, do: Do) -> None:

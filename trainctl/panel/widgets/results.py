@@ -70,7 +70,7 @@ def _results(rows: Mapping[str, RunRow]) -> list[str]:
 
 
 def swept_of(rows: Mapping[str, RunRow]) -> dict[str, list[str | None]]:
-    """Return the overrides in which the runs differ with each run's value; of our own settings only the seed."""
+    """Return the overrides in which the runs differ, with each run's value; of `trainctl.*` only the seed."""
     found = varying([row.summary.overrides for row in rows.values()])
     shown = {key: values for key, values in found.items() if key == "trainctl.seed" or not key.startswith("trainctl.")}
     return dict(list(shown.items())[:MAX_SWEPT])

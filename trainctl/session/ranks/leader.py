@@ -128,7 +128,7 @@ def join(member: Session | Follower, agreement: Agreement) -> Leader | Follower:
 
 
 def give_up(agree: Agree | None, reason: str) -> None:
-    """Tell the other ranks why rank 0 has no session, since they would wait for it when they open theirs."""
+    """Tell the other ranks why rank 0 has no session, since they would wait for it when they open their own."""
     agreement = find(agree, 1)
     if agreement is not None:
         agreement.begin(0)
