@@ -116,7 +116,7 @@ def test_ctrl_c_is_an_interrupted_run(task: Task) -> None:
     assert f"interrupted: {os.path.relpath(run.path, task.path)}\n" in told
     assert "site-packages/hydra/" not in told  # the frames that led to the task
     status = status_of(run)
-    assert (status.state, status.reason) == ("interrupted", "KeyboardInterrupt")
+    assert (status.state, status.reason) == ("interrupted", "Ctrl-C")
     assert "KeyboardInterrupt" in run.log.read_text()
     assert not run.result.exists()
 

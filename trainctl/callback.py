@@ -143,7 +143,7 @@ class TrainctlCallback(Callback):
         elif isinstance(error := _hydra.outcome_of(job_return), SystemExit):  # as Hydra 1.4 gives it
             hydra_job.leave(error)
         elif isinstance(error, KeyboardInterrupt):  # likewise; raised again, it ends the program
-            attempt.end("interrupted", exit_code=130, reason="KeyboardInterrupt")
+            attempt.end("interrupted", exit_code=130, reason="Ctrl-C")
         else:
             if config.hydra.mode != RunMode.RUN:  # in a single run Hydra prints it, through the tee
                 traceback.print_exception(error)

@@ -205,7 +205,7 @@ attempt.begin(RunDir.at(sys.argv[1]), config=OmegaConf.create({}), left_by_exit=
         ("sys.exit(0)", "failed", "failed", "the program ended inside the task, by sys.exit or the like"),
         ("raise ValueError('no good')", "done", "failed", "ValueError: no good"),
         ("raise ValueError('no good')", "failed", "failed", "ValueError: no good"),
-        ("raise KeyboardInterrupt", "done", "interrupted", "KeyboardInterrupt"),
+        ("raise KeyboardInterrupt", "done", "interrupted", "Ctrl-C"),
         ("attempt.current().end('failed', reason='mine'); raise ValueError", "done", "failed", "mine"),
         ("os.kill(os.getpid(), signal.SIGKILL)", "done", "interrupted", None),
         ("os.kill(os.getpid(), signal.SIGTERM)", "done", "interrupted", None),

@@ -370,7 +370,7 @@ def _watch_exit(attempt: Attempt, left_by_exit: State) -> None:
         elif error is None:
             attempt.end(left_by_exit, reason="the program ended inside the task, by sys.exit or the like")
         elif isinstance(error, KeyboardInterrupt):
-            attempt.end("interrupted", exit_code=130, reason="KeyboardInterrupt")
+            attempt.end("interrupted", exit_code=130, reason="Ctrl-C")
         else:
             attempt.end("failed", exit_code=1, reason=describe(error))
 
