@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import MISSING, DictConfig, OmegaConf
 
-from trainctl.config.identity import identity
+from trainctl.config.identity import environment_identity, identity
 
 
 class Colour(Enum):
@@ -233,3 +233,31 @@ def test_config_is_left_as_it_is() -> None:
     assert identity(config)
     assert OmegaConf.to_yaml(config) == before
     assert OmegaConf.is_readonly(config)
+
+
+def test_identity_is_the_same_in_each_version() -> None:
+    config = OmegaConf.create({"lr": 0.1, "n": [1, "a", None, True], "hydra": {"job": {"env_set": {"SEED": "1"}}}})
+    assert identity(config) == "03db8db857c134aa"  # else a sweep that an earlier version began would be run again
+    assert environment_identity(config) == "1122f53efbe39c90"
+
+
+def environment(variables: dict[str, Any], *exclude: str, **config: Any) -> str:
+    return environment_identity(OmegaConf.create({**config, "hydra": {"job": {"env_set": variables}}}), exclude)
+
+
+def test_variables_count_by_name_and_value() -> None:
+    assert environment({"A": "1", "B": "2"}) == environment({"B": "2", "A": "1"})
+    assert len({environment({}), environment({"A": "1"}), environment({"A": "2"}), environment({"B": "1"})}) == 4
+    assert environment({}) == environment_identity(OmegaConf.create({"lr": 1})) == ""
+
+
+def test_variable_counts_by_the_value_of_what_it_refers_to() -> None:
+    assert environment({"A": "${lr}"}, lr=1) == environment({"A": 1}, lr=2)
+    assert environment({"A": "${lr}"}, lr=1) != environment({"A": "${lr}"}, lr=2)
+    assert environment({"A": "${lr}"}, "lr", lr=1) == environment({"A": "${lr}"}, "lr", lr=2)
+
+
+def test_variable_is_left_out_by_its_key() -> None:
+    assert environment({"A": "1", "WANDB_ID": "x"}, "hydra.job.env_set.WANDB_*") == environment({"A": "1"})
+    assert environment({"A": "1"}, "env_set.A") == environment({"A": "1"})
+    assert environment({"A": "1"}, "hydra.job.env_set") == ""

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import contextlib
+from enum import Enum
+from pathlib import Path
 
 import pytest
 
-from trainctl.config.yaml import MAX_DEPTH, read_document
+from trainctl.config.yaml import MAX_DEPTH, dumps, loads, read_document
 
 
 def test_document_is_read_by_omegaconfs_rules() -> None:
@@ -78,3 +80,13 @@ def test_tag_that_does_not_fit_its_value_is_refused_in_one_way(text: str) -> Non
 def test_number_that_nobody_could_write_is_refused(number: str) -> None:
     with pytest.raises(ValueError, match="a whole number of more than 1000 digits"):
         read_document(f"a: {number}", ValueError)
+
+
+class Norm(Enum):
+    NEW = 1
+
+
+def test_values_of_a_program_are_written_as_texts() -> None:
+    written = dumps({"norm": Norm.NEW, "path": Path("data/a")})
+    assert written == "norm: NEW\npath: data/a\n"
+    assert loads(written) == {"norm": "NEW", "path": "data/a"}

@@ -144,9 +144,9 @@ class _Index(int):
 def timeless(config: DictConfig, exclude: Sequence[str] = (), drawn: Mapping[str, str] = _NOTHING) -> DictConfig:
     """Return the config without its `hydra` node, and with texts for values of the moment, drawn and excluded ones.
 
-    A config without interpolations is returned as it is: nothing in it could refer to these values.
+    A config without interpolations is returned as it is if nothing is excluded: nothing could refer to these values.
     """
-    if not drawn and next(_interpolations(config, skip=("hydra",)), None) is None:
+    if not drawn and not exclude and next(_interpolations(config, skip=("hydra",)), None) is None:
         return config
     own: DictConfig = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])  # type: ignore[misc]
     _to_texts(own, drawn)
