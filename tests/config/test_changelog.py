@@ -136,6 +136,11 @@ def test_list_that_becomes_a_mapping_of_indices_is_replaced_whole() -> None:
     assert loads(dumps(changelog)) == changelog
 
 
+def test_mapping_of_indices_changes_those_elements_and_what_is_below_them() -> None:
+    text = "0:\n  net:\n  - {opt: {lr: 1, mom: 0.9}}\n  - 3\n3:\n  net: {0: {opt: {lr: 2}}, 2: 5}\n"
+    assert loads(text).edits == [Edit(3, {"net": [{"opt": {"lr": 2, "mom": 0.9}}, 3, 5]})]
+
+
 def test_edits_of_one_step_are_one_and_the_later_wins() -> None:
     merged = merge([Edit(2, {"a": 1, "b": 1}), Edit(1, {"a": 0}), Edit(2, {"b": 2})])
     assert merged == [Edit(1, {"a": 0}), Edit(2, {"a": 1, "b": 2})]

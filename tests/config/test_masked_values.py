@@ -41,6 +41,9 @@ def test_secret_is_masked_wherever_its_text_appears() -> None:
     assert masking.nested({"api": {"key": SECRET, "url": f"x/{SECRET}"}, "lr": 0.1, "empty": {}}) == {
         "api": {"key": MASK, "url": f"x/{MASK}"}, "lr": 0.1, "empty": {}
     }  # fmt: skip
+    assert Masking({}, ["a.b.c"]).nested({"a": {"b": {"c": 1, "d": 2}}, "b": {"c": 3}}) == {
+        "a": {"b": {"c": MASK, "d": 2}}, "b": {"c": 3}
+    }  # fmt: skip
     other = Masking({}, mask="***")
     other.include(masking)
     assert other.text(f"a {SECRET}") == "a ***"
