@@ -92,7 +92,7 @@ def is_beating(beat: Beat, *, surely: bool = False) -> bool:
         status = _look_at(beat)
         if isinstance(status, bool):
             return status
-        if status.st_uid != os.geteuid() and not surely:  # anybody's file must not make us wait
+        if status.st_uid != os.geteuid() and not surely:  # a file of another user must not make this process wait
             return abs(time.time() - status.st_mtime) < _FOREIGN_S
         file, now = (status.st_dev, status.st_ino, surely), time.monotonic()
         time_of, since = _seen.get(file, (None, -math.inf))

@@ -61,9 +61,6 @@ class Admission:
     path: str = ""
 
 
-ADMIT = Admission("admit", role="editor")
-
-
 def refuse(status: int, reason: str) -> Admission:
     """Return a refusal; the reason is shown to the person and says nothing about the token."""
     return Admission("refuse", status, reason)
@@ -130,14 +127,6 @@ class Access:
         if who is None or self.credentials is None:
             return _derived(self.token, f"cookie of an {role}")
         return _derived(self.token, f"cookie of {who} with {self.credentials.digest}")
-
-    @property
-    def cookie(self) -> str:
-        return self.cookie_of("editor")
-
-    @property
-    def reader_cookie(self) -> str:
-        return self.cookie_of("reader")
 
     def judge(self, request: HttpRequest) -> Admission:
         """Decide on a request: the Host first, then where it comes from, then who asks, then what for."""
