@@ -84,8 +84,8 @@ def is_beating(beat: Beat, *, surely: bool = False) -> bool:
 
     Args:
         beat: its file.
-        surely: say so until the file has not changed for `SILENT_S` while this process looked; for a process that would
-            begin where a job of that launcher may run.
+        surely: true until the file has not changed for `SILENT_S` while this process watched; for a process that is to
+            start where a job of that launcher may run.
     """
     limit_s = SILENT_S if surely else _LOOK_S
     while True:

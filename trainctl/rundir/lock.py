@@ -229,7 +229,7 @@ def is_locked(path: Path, *, surely: bool = False) -> bool:
 
     Args:
         path: of the lock.
-        surely: of one that is not seen from here, say so until that is certainly not so any more (`beat.is_beating`).
+        surely: a lock that is not seen from here counts as held until it certainly is not (`beat.is_beating`).
     """
     try:
         descriptor = _opened_to_look(path)
