@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from trainctl.config import yaml
+from trainctl.config.values import is_number
 
 LONGEST = 200  # characters of a value on one line
 LONGEST_S = 30 * 365.25 * 86400
@@ -89,6 +90,21 @@ def count(of: int | None) -> str:
     return "" if of is None else f"{of:,}"
 
 
+def size(in_bytes: float) -> str:
+    """Write a number of bytes.
+
+    >>> size(12), size(1500), size(300 * 2**20), size(80 * 2**30)
+    ('12 B', '1.5 KiB', '300 MiB', '80.0 GiB')
+    """
+    scaled, unit = in_bytes, "B"
+    for larger in ("KiB", "MiB", "GiB"):
+        if scaled < 1024:
+            break
+        scaled, unit = scaled / 1024, larger
+    has_decimal = unit == "GiB" or (unit != "B" and scaled < 10)
+    return f"{scaled:.1f} {unit}" if has_decimal else f"{scaled:.0f} {unit}"
+
+
 def duration(seconds: float | None) -> str:
     """Write a duration in its two largest units, below ten seconds with one decimal; empty for None, NaN and infinity.
 
@@ -133,7 +149,7 @@ def steps(step: int | None, total: int | None) -> str:
 
 def value(of: Any, *, exact: bool = False) -> str:
     """Write any plain value on one line; a number on its own by `number`."""
-    if isinstance(of, int | float) and not isinstance(of, bool):
+    if is_number(of):
         return number(of, exact=exact)
     return "" if of is None else clean(of if isinstance(of, str) else yaml.inline(of))
 
@@ -149,8 +165,7 @@ def shortened(text: str, most: int = LONGEST) -> str:
 
 def one_line(of: Any) -> str:
     """Write a config value exactly, as YAML on one line; a very long one is cut."""
-    text = " ".join(yaml.inline(of).split("\n"))
-    return text if len(text) <= LONGEST else text[:LONGEST] + " …"
+    return shortened(" ".join(yaml.inline(of).split("\n")))
 
 
 def changed(values: Sequence[tuple[int, Any]]) -> str:

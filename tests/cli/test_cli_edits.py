@@ -112,7 +112,7 @@ def test_set_says_that_a_run_is_not_running(cli: Cli, tmp_path: Path) -> None:
 def test_set_without_an_answer_in_time_leaves_the_request(cli: Cli, tmp_path: Path, trainer: RunDir) -> None:
     (tmp_path / "pause").touch()
     wait_until((tmp_path / "paused").exists)
-    assert_refused(cli("set", "Norm_new", "optim.lr=1", "--wait", "0.3"), "no answer .* 0.3 s.*still lies in its inbox")
+    assert_refused(cli("set", "Norm_new", "optim.lr=1", "--wait", "0.3"), "no answer .* 0.3 s.*is still in its inbox")
     filed = cli("set", "Norm_new", "optim.lr=2", "--no-wait")
     assert (filed.returncode, filed.stderr) == (0, "")
     assert len(list(trainer.inbox.glob("*.yaml"))) == 2

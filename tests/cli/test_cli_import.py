@@ -58,7 +58,7 @@ def test_import_writes_over_nothing_and_all_or_none(cli: Cli, files: Path) -> No
     (files / "mine").mkdir()
     (files / "mine" / "changelog.yaml").write_text("precious")
     arguments = ("import", "trainconfig", "config.yaml", "changelog.yaml", "--to", "mine")
-    assert_refused(cli(*arguments), "mine/changelog.yaml is there already; nothing was written, give another directory")
+    assert_refused(cli(*arguments), "mine/changelog.yaml exists already; nothing was written, give another directory")
     assert (files / "mine" / "changelog.yaml").read_text() == "precious"
     assert not (files / "mine" / "conf").exists()
     (files / "mine" / "changelog.yaml").unlink()

@@ -188,4 +188,4 @@ def test_import_of_what_is_not_mlrunners_is_one_sentence(cli: Cli, tmp_path: Pat
     assert_refused(cli("import", "mlrunner", "gone.yaml"), "there is no file 'gone.yaml'")
     (tmp_path / "params.yaml").write_text(README.replace("{_output} --norm", "{_output} {lost} --norm"))
     assert "template.train: {lost} is not a parameter; left as it is" in cli("import", "mlrunner", "params.yaml").stderr
-    assert_refused(cli("import", "mlrunner", "params.yaml"), "is there already; nothing was written")
+    assert_refused(cli("import", "mlrunner", "params.yaml"), "exists already; nothing was written")

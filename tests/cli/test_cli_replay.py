@@ -125,11 +125,11 @@ def test_verify_names_the_first_difference_and_what_may_have_made_it(cli: Cli, a
     first, package, place = answer.stdout.splitlines()
     assert first == "not the same run; the first difference: step 41: lr was 0.05, now 1.05"
     assert re.fullmatch(r"  numpy: 0\.1, now .*", package)
-    assert re.fullmatch(r"the repetition lies in runs/\.trainctl/verify/.*", place)
+    assert re.fullmatch(r"the repetition is in runs/\.trainctl/verify/.*", place)
     ignored = cli("replay", str(app_run.path), "--verify", "--ignore", "lr")
     assert ignored.returncode == 0, ignored.stderr
     failed = cli("replay", str(app_run.path), "--verify", "exit_code=3", "++trainctl.drift=allow")
-    assert_refused(failed, r"(?m)^the repetition failed: exit code 3; it lies in runs/\.trainctl/verify/.*\.3$")
+    assert_refused(failed, r"(?m)^the repetition failed: exit code 3; it is in runs/\.trainctl/verify/.*\.3$")
 
 
 def test_verify_of_a_run_that_is_not_done_is_refused(cli: Cli, app_run: RunDir) -> None:

@@ -180,7 +180,9 @@ def test_process_that_is_not_the_run_is_never_touched(
     assert lock.acquire()
     write_status(run, Status.running_here(attempt=1, slot="0"))
     files.write_yaml(run.status, {**files.read_mapping(run.status), "pid": innocent.pid, **change})
-    assert_refused(cli("stop", "a"), rf"outputs/a is process {innocent.pid} of .*, which is not here; stop it there")
+    assert_refused(
+        cli("stop", "a"), rf"outputs/a is process {innocent.pid} of .*, which does not run here; stop it there"
+    )
     assert not run.stop.exists()
     lock.release()
 

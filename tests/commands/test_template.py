@@ -62,7 +62,7 @@ def test_flags_are_written_with_dashes_or_underscores() -> None:
         ("t ${map}", r"\$\{map\} is a mapping, which no command can be given; name a key below it"),
         ("t ${flag:a b}", r"must name a key of the config, or several: \$\{flag:lr,momentum\}"),
         ("t '${flag:one}'", "cannot stand inside '…'"),
-        ('t "${flag:one}"', "stands inside quotes; a flag is words of its own"),
+        ('t "${flag:one}"', "stands inside quotes; a flag is separate words"),
         ("  ", "commands.x='  ' must be the text of a command"),
         ("t \0", "commands.x='t .x00' must be the text of a command"),
     ],

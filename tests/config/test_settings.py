@@ -36,10 +36,6 @@ def test_controls_are_taken_as_they_are() -> None:
             {"panel": {"prot": 1}},
             "trainctl.panel.prot is not a setting; allowed are address, cert, enabled, hosts, keep_min, key, open, ",
         ),
-        (
-            {"panel": {"oauth": {"provider": "github", "users": ["me"]}}},
-            "trainctl.panel.oauth is gone; let a reverse proxy such as oauth2-proxy log people in, and name its header",
-        ),
         ({"panel": {"proxy_secret": "x"}}, "trainctl.panel.proxy_secret is not a setting; allowed are "),
         ({"poll_s": "often"}, "trainctl.poll_s: Value 'often' of type 'str' could not be converted to Float"),
         ({"editable": "perhaps"}, "trainctl.editable: Value 'perhaps' is not a valid bool"),

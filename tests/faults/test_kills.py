@@ -113,7 +113,7 @@ def test_sigterm_ends_all_after_the_grace(app: Any, wait_until: WaitUntil) -> No
     launcher.send_signal(signal.SIGTERM)
     output, _ = launcher.communicate(timeout=60)
     assert launcher.returncode == 128 + signal.SIGTERM
-    assert "interrupted by SIGTERM; it did not obey TERM and was killed" in output
+    assert "interrupted by SIGTERM; it did not end after TERM and was killed" in output
     assert app.yaml("0/status.yaml")["signal"] == "SIGKILL"
     assert not app.processes()
 

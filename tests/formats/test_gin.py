@@ -74,7 +74,7 @@ def test_what_cannot_be_carried_is_named_in_one_error() -> None:
     with pytest.raises(SourceError) as caught:
         read_gin(text, "x.gin")
     assert str(caught.value) == (
-        "x.gin has what no config can hold: line 1: import my.layers; line 2: include 'base.gin'; "
+        "x.gin has values that no config can hold: line 1: import my.layers; line 2: include 'base.gin'; "
         "line 3: %my.CONSTANT; line 4: @Unbound()"
     )
 
@@ -87,7 +87,7 @@ def test_what_cannot_be_carried_is_named_in_one_error() -> None:
         ("a.b = open('x')\n", r"x.gin, line 1: not gin: open is not a value; quote it if it is text$"),
         ("\na.b = {[1]: 2}\n", r"x.gin, line [23]: not a value of gin: a list or a dict is the key of a dict$"),
         ("a.b = " + 3000 * "[" + 3000 * "]" + "\n", r"x.gin, line 1: not "),
-        ("a.b = {%C: 1}\nC = 2", r"x.gin has what no config can hold: line 1: %C as a key"),
+        ("a.b = {%C: 1}\nC = 2", r"x.gin has values that no config can hold: line 1: %C as a key"),
         ("a.b = 1\na.b.c = 2\n", r"x.gin: a.b.c is a value, and has keys"),
     ],
 )

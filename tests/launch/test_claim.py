@@ -56,7 +56,7 @@ def test_directory_of_another_config_is_passed_over(run: RunDir) -> None:
 
 def test_file_in_the_way_is_refused(tmp_path: Path) -> None:
     (tmp_path / "Norm_new").touch()
-    with pytest.raises(RunDirError, match="Norm_new' is to be a run dir, but a file stands there; move it away"):
+    with pytest.raises(RunDirError, match="Norm_new' should be a run dir, but it is a file; move it away"):
         find_claim(tmp_path / "Norm_new", job())
 
 

@@ -230,7 +230,7 @@ def test_run_dir_that_is_a_file_fails_that_job_alone(app: Any) -> None:
     (app.sweep / "0").write_text("precious")
     done = app.run("x=1,2")
     assert done.returncode == 1
-    assert "is to be a run dir, but a file stands there; move it away" in done.stderr
+    assert "should be a run dir, but it is a file; move it away" in done.stderr
     assert (app.sweep / "0").read_text() == "precious"
     assert app.ran() == ["start 2", "end 2"]
 

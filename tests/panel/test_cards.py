@@ -305,7 +305,7 @@ def test_usage_of_a_run_is_that_of_its_processes() -> None:
     busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     try:
         used = Usage()
-        assert re.fullmatch(r"memory \d+ MiB", used._look(busy.pid, 1.0)[0])
+        assert re.fullmatch(r"memory \d+(\.\d)? MiB", used._look(busy.pid, 1.0)[0])
         wait_for(lambda: int(used._look(busy.pid, 0.5)[0].split()[1]) > 1, "a share of a processor")
     finally:
         busy.kill()

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from pathlib import Path
 
 import pytest
 
-from trainctl.panel.data.curves import MAX_POINTS, UNSEEN, Curve, Curves, dotted, not_finite
+from trainctl.panel.data.curves import MAX_POINTS, UNSEEN, Curve, Curves
 from trainctl.panel.server.limits import Bucket
 from trainctl.panel.widgets.ansi import last_written, to_html
 from trainctl.rundir.paths import RunDir
@@ -73,16 +72,3 @@ def test_terminal_codes_become_colours_and_nothing_else() -> None:
 def test_turns_run_out() -> None:
     bucket = Bucket(3, 0.0)
     assert [bucket.take() for _ in range(4)] == [True, True, True, False]
-
-
-def test_points_between_nans_are_dots_and_gaps_are_named() -> None:
-    nan, inf = math.nan, math.inf
-    steps, values = [1, 2, 3, 4, 5, 6, 7], [1.0, nan, 0.5, inf, nan, 0.4, 0.3]
-    xs, ys = dotted(steps, values)
-    drawn = [(x, y) for x, y in zip(xs, ys, strict=True) if math.isfinite(y)]
-    assert drawn == [
-        (pytest.approx(0.999), 1.0), (pytest.approx(1.001), 1.0), (pytest.approx(2.999), 0.5),
-        (pytest.approx(3.001), 0.5), (6, 0.4), (7, 0.3),
-    ]  # fmt: skip
-    assert not_finite(steps, values) == [(2, 2, "nan"), (4, 5, "inf, nan")]
-    assert (dotted([1, 2], [0.5, 0.4]), not_finite([1, 2], [0.5, 0.4])) == (([1, 2], [0.5, 0.4]), [])

@@ -184,6 +184,7 @@ def test_colours_tell_words_and_numbers() -> None:
     assert [text for text, _, _ in few.legend] == ["0.001", "0.01", "0.1"]
     assert len(set(few.colours)) == 3
     assert len(set(colouring("lr", [0.02, 0.05, 0.1, 1e5]).colours)) == 4
+    assert len(set(colouring("n", [10**400, 1, None]).colours)) == 3  # no float is as large
     spread = colouring("lr", [10.0**-at for at in range(30)])
     assert [(text, kind) for text, _, kind in spread.legend] == [("1e-29 to 1", "ramp")]
     assert 2 <= len(set(spread.groups)) <= 6

@@ -21,7 +21,7 @@ from tornado.websocket import WebSocketClosedError, websocket_connect
 from trainctl.config.changelog import Changelog, Edit, dumps
 from trainctl.config.controls import Key
 from trainctl.panel.auth import gate
-from trainctl.panel.auth.access import ADMIT, Access, refuse
+from trainctl.panel.auth.access import Access, Admission, refuse
 from trainctl.panel.auth.gate import Gate
 from trainctl.panel.data.run_view import RunRow, RunView
 from trainctl.panel.data.watcher import Watcher
@@ -73,7 +73,7 @@ def root(tmp_path: Path) -> Iterator[Path]:
 def test_name_of_a_run_leads_nowhere_else(root: Path, name: str) -> None:
     watcher = Watcher(root)
     assert set(watcher.rows()) == {"mine"}
-    for found in (watcher.view(name), watcher.fresh_view(name), watcher.run(name), watcher.curves(name)):
+    for found in (watcher.view(name), watcher.fresh_view(name), watcher.curves(name)):
         assert found is None
     assert watcher.view("mine") is not None
 
@@ -155,7 +155,7 @@ def test_large_message_closes_the_websocket(client: Client) -> None:
 class Judge(Access):
     """Admits all, or nobody."""
 
-    verdict = ADMIT
+    verdict = Admission("admit", role="editor")
 
     def judge(self, request: Any) -> Any:
         return self.verdict
@@ -189,7 +189,7 @@ def test_strangers_cannot_use_up_the_turns_of_those_who_may(monkeypatch: pytest.
     monkeypatch.setattr(Judge, "verdict", refuse(403, "no"))
     for _ in range(4):
         door.find_handler(Asked())  # type: ignore[arg-type]  # as far as it is looked at
-    monkeypatch.setattr(Judge, "verdict", ADMIT)
+    monkeypatch.setattr(Judge, "verdict", Admission("admit", role="editor"))
     for _ in range(4):
         door.find_handler(Asked())  # type: ignore[arg-type]
     assert given == [403, 403, 429, 429, 200, 200, 200, 429]

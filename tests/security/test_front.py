@@ -21,7 +21,9 @@ def judged(front: Front, host: str, *, path: str = "/ab/", **headers: str) -> Ad
     """Return what is said to someone who has entered."""
     access = Access.of_url(URL, front=front)
     given = {"host": host, **{name.replace("_", "-"): value for name, value in headers.items()}}
-    return access.judge(HttpRequest("GET", path, headers=given, cookies={access.cookie_name: access.cookie}))
+    return access.judge(
+        HttpRequest("GET", path, headers=given, cookies={access.cookie_name: access.cookie_of("editor")})
+    )
 
 
 @pytest.mark.parametrize("host", ["localhost:9000", "127.0.0.1:9000", "[::1]:9000", "localhost", "LOCALHOST:1"])

@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 
 from trainctl.config.settings import PanelSettings
-from trainctl.panel.auth.access import ADMIT, Access, Admission, HttpRequest
+from trainctl.panel.auth.access import Access, Admission, HttpRequest
 from trainctl.panel.auth.gate import Gate, GateError, prove
 from trainctl.panel.auth.password import Credentials
 from trainctl.panel.server import handle as process
@@ -299,7 +299,7 @@ def test_server_that_lets_a_stranger_in_is_not_started() -> None:
 
     class Open(Access):
         def judge(self, request: HttpRequest) -> Admission:
-            return ADMIT
+            return Admission("admit", role="editor")
 
     application = Application([(r".*", Page)])
     access = Open("token", "prefix", frozenset({"127.0.0.1:1"}))

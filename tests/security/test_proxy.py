@@ -71,7 +71,7 @@ def test_proxy_says_who_it_is_and_settings_say_what_they_may() -> None:
 
 
 def test_name_without_proof_is_refused_whatever_else_the_request_has() -> None:
-    cookie = {"trainctl-p": access().cookie}
+    cookie = {"trainctl-p": access().cookie_of("editor")}
     for proof in ({}, {"x-trainctl-proxy-secret": ""}, {"x-trainctl-proxy-secret": PROOF[:-1]}):
         for more in ({}, {"authorization": "Bearer secret"}):
             headers = {"host": "127.0.0.1:5", "x-forwarded-user": WHO, **proof, **more}
@@ -168,7 +168,11 @@ def test_header_means_nothing_where_none_is_named() -> None:
     ("changed", "environment", "sentence"),
     [
         ({"user_header": None}, ENVIRONMENT, r"panel\.users needs trainctl\.panel\.user_header, the header"),
-        ({"users": [], "readers": []}, ENVIRONMENT, "lets in whoever the proxy lets in; name those who may edit"),
+        (
+            {"users": [], "readers": []},
+            ENVIRONMENT,
+            "lets in everybody the proxy lets in; name those who may edit",
+        ),
         ({}, {}, "needs a secret of at least 32 characters in the variable TRAINCTL_PROXY_SECRET"),
         ({}, {"TRAINCTL_PROXY_SECRET": "short"}, "needs a secret of at least 32 characters"),
         ({"user_header": "Authorization"}, ENVIRONMENT, r"user_header='Authorization' is not allowed"),

@@ -59,7 +59,7 @@ def test_reader_is_told_from_editor_by_link_cookie_and_bearer() -> None:
     assert (
         access.judge(HttpRequest("GET", "/p/", headers={**HOST, "authorization": f"Bearer {reader}"})).role == "reader"
     )
-    for role, cookie in (("reader", access.reader_cookie), ("editor", access.cookie)):
+    for role, cookie in (("reader", access.cookie_of("reader")), ("editor", access.cookie_of("editor"))):
         verdict = access.judge(HttpRequest("GET", "/p/", headers=HOST, cookies={access.cookie_name: cookie}))
         assert (verdict.kind, verdict.role) == ("admit", role)
     assert reader_url(URL) == f"http://127.0.0.1:5/p/?token={reader}"

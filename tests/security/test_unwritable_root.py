@@ -75,7 +75,7 @@ def test_page_of_a_directory_that_may_not_be_written_only_shows(root: Path) -> N
         assert found is not None
         assert found.url == handle.url
         found.close()
-        assert f"Read only: {root}/one/inbox is not to be written" in asyncio.run(shown(handle.url))
+        assert f"Read only: {root}/one/inbox cannot be written" in asyncio.run(shown(handle.url))
     finally:
         handle.end()
         shutil.rmtree(handle.place.path)
@@ -89,7 +89,7 @@ def test_request_for_such_a_run_is_refused_with_the_reason(root: Path) -> None:
     asking = Asking(may_ask=True)
     asking.ask(view, "lr", texts={"lr": "0.3"})
     assert "rejected: the run" in asking.lines()
-    assert "inbox is not to be written" in asking.lines()
+    assert "inbox cannot be written" in asking.lines()
     assert list(RunDir.at(root / "one").inbox.iterdir()) == []
 
 

@@ -59,7 +59,7 @@ def test_live_edit_during_a_replay_is_refused_by_default(
     for one in (request, late):
         assert final(run, one).reason == (
             f"this run replays {source} and takes no edits (trainctl.replay_mode=refuse); start it with "
-            "trainctl.replay_mode=follow, or with fork to leave the recorded edits behind"
+            "trainctl.replay_mode=follow, or with fork to drop the rest of the recorded edits"
         )
     end_run()
     assert files.read_mapping(run.status)["state"] == "done"

@@ -63,7 +63,7 @@ def test_file_becomes_what_the_config_has(name: str, made: Compose, folder: Path
         ("x.yaml", b"a: !!python/object/apply:os.system [true]", "is not YAML"),
         ("x.yaml", b"#" * (17 * 2**20), r"cannot be read \(it is longer than 16 MiB\)"),
         ("x.ini", b"lr", r"x.ini, line 1: 'lr' stands above the first \[section\]"),
-        ("x.gin", b"include 'y.gin'", "has what no config can hold: line 1: include"),
+        ("x.gin", b"include 'y.gin'", "has values that no config can hold: line 1: include"),
     ],
 )
 def test_file_that_is_none_is_refused(name: str, content: bytes, sentence: str, tmp_path: Path) -> None:

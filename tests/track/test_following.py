@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from killing import ROOT, TRAINING
+from tracker_names import key_of
 
 from trainctl.config import yaml
 from trainctl.config.changelog import Changelog, Edit, dumps
@@ -166,8 +167,8 @@ def test_mlflow_takes_every_key_and_gives_it_back(key: str) -> None:
     validation._validate_metric_name(name)
     validation._validate_param_name(name)
     validation._validate_tag_name(name)
-    assert names.from_mlflow(name) == key
-    assert names.from_wandb(names.to_wandb(key)) == key
+    assert key_of(name) == key
+    assert key_of(names.to_wandb(key)) == key
 
 
 def test_long_keys_stay_apart() -> None:

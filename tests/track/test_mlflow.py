@@ -14,6 +14,8 @@ import pytest
 
 mlflow = pytest.importorskip("mlflow")
 
+from tracker_names import key_of  # noqa: E402
+
 from trainctl.config import yaml  # noqa: E402
 from trainctl.rundir.paths import RunDir  # noqa: E402
 from trainctl.track import following, names  # noqa: E402
@@ -59,7 +61,7 @@ def test_a_run_arrives_whole(client: Any, train: Any, edit: Any, finish: Any, ru
     found = client.get_run(run_id(run))
     assert (found.info.run_name, found.info.status) == ("Norm_new", "FAILED")
     assert client.get_experiment(found.info.experiment_id).name == "sweep"
-    params = {names.from_mlflow(name): value for name, value in found.data.params.items()}
+    params = {key_of(name): value for name, value in found.data.params.items()}
     assert (params["optim.lr"], params["optim.betas"], params["odd name*"]) == ("0.1", "[0.9, 0.999]", "1e-05")
     assert (params["api_key"], params["owner"], len(params["long"])) == ("OMITTED", "OMITTED", 6000)
     config = artifact(client, run, "config.yaml", tmp_path)

@@ -15,6 +15,7 @@ import pytest
 mlflow = pytest.importorskip("mlflow")
 
 from killing import kill_and_finish  # noqa: E402
+from tracker_names import key_of  # noqa: E402
 
 from trainctl.config.changelog import Changelog, Edit, dumps  # noqa: E402
 from trainctl.rundir import files  # noqa: E402
@@ -109,10 +110,10 @@ def test_what_no_server_takes_is_sent_as_it_can_be(client: Any, run: RunDir) -> 
     leave(run, config, metrics=[{"step": 1, "t": math.nan, "loss": 1.0, **odd}, {"step": 2, "t": 1e300, "loss": 2.0}])
     send(run)
     data = client.get_run(kept(run)["run_id"]).data
-    params = {names.from_mlflow(name): value for name, value in data.params.items()}
+    params = {key_of(name): value for name, value in data.params.items()}
     assert len(params["k7"]) == 6000
     assert (params["empty"], params["none"], params["nan"], params["日本"]) == ("", "null", ".nan", "1")
-    assert {names.from_mlflow(name) for name in data.metrics} == {"loss", *odd}
+    assert {key_of(name) for name in data.metrics} == {"loss", *odd}
     assert series(client, run, "loss") == [(1, 1.0), (2, 2.0)]
     assert series(client, run, "huge")[0][1] == series(client, run, "inf")[0][1] > 1e308
 

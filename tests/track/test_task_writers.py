@@ -16,8 +16,7 @@ from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from trainctl.rundir.paths import RunDir
 from trainctl.track.sync import sync
-from trainctl.track.task_writers import forget_open, open_directory
-from trainctl.track.tensorboard import find_event_files, read_events
+from trainctl.track.tensorboard import find_event_files, forget_open, open_directory, read_events
 
 pytestmark = [pytest.mark.usefixtures("at_once"), pytest.mark.filterwarnings("ignore")]
 

@@ -18,10 +18,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from killing import kill_and_finish
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tracker_names import key_of
 
 from trainctl.rundir.paths import RunDir
 from trainctl.track import following, net
-from trainctl.track.names import from_tensorboard, to_tensorboard
+from trainctl.track.names import to_tensorboard
 from trainctl.track.sync import sync
 from trainctl.track.tensorboard import make, read_scalars
 from trainctl.track.tracker import Facts, MetricRecord, ValueChange
@@ -128,7 +129,7 @@ def test_names_that_no_event_file_takes_are_mapped_and_stop_nothing(train: Any, 
     assert sync(run, ["tensorboard"])[0].problem is None
     assert scalars(run, "loss") == [(1, 1.0), (2, 0.5)]
     found = shown(run).Tags()["scalars"]
-    assert [from_tensorboard(tag) for tag in found] == [*keys, "huge"]
+    assert [key_of(tag) for tag in found] == [*keys, "huge"]
     assert scalars(run, "huge") == [(1, math.inf)]
 
 
@@ -137,7 +138,7 @@ def test_tensorboard_takes_every_key_and_gives_it_back(first: str, second: str) 
     for key in (first, second, first + second):
         tag = to_tensorboard(key)
         assert tag.encode()
-        assert from_tensorboard(tag) == key
+        assert key_of(tag) == key
     assert first == second or to_tensorboard(first) != to_tensorboard(second)
 
 

@@ -325,14 +325,14 @@ def _below_hydra(trace: TracebackType | None) -> TracebackType | None:
 
 
 class Starting:
-    """Shows what nobody caught until a run has begun; of an interrupt a word, since no line of the task ran yet."""
+    """The exception hook until a run has begun: an interrupt is shown as one word, since the task has not started."""
 
     def __init__(self) -> None:
         self.before = sys.excepthook
 
     @classmethod
     def watch(cls) -> None:
-        """Make this what shows them in this process."""
+        """Install the hook in this process, once."""
         if not isinstance(sys.excepthook, cls):
             sys.excepthook = cls()
 

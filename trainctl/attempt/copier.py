@@ -151,7 +151,7 @@ def write(target: int, data: bytes) -> None:
 
 if __name__ == "__main__":
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGTTOU):
-        signal.signal(number, signal.SIG_IGN)  # meant for the run; we end when it has closed its side
+        signal.signal(number, signal.SIG_IGN)  # meant for the run; the copier ends when the run has closed its side
     copy(
         int(sys.argv[1]),
         {int(source): int(target) for source, target in (pair.split(":") for pair in sys.argv[2:])},

@@ -112,7 +112,7 @@ class Reservation:
         # for a process that the job starts, and in which its session is opened
         self._record |= {PREVIOUS: dataclasses.asdict(self.previous)}
         self._record = {**read_record(self.run, *_LASTING), **self._record}
-        if self._earlier.state in ALIVE:  # we hold its lock: it was killed
+        if self._earlier.state in ALIVE:  # this process holds its lock, so it was killed
             write_status(self.run, self._earlier.end(self.previous.state, reason=self.previous.reason))
 
     def _write_record(self) -> None:

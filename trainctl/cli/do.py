@@ -86,7 +86,7 @@ def _report(run: RunDir, request: str, wait_s: float, at: int | None) -> int:
         terminal.print_line(f"waits for step {at}; `trainctl log` will tell what became of it")
         return 0
     return terminal.complain(
-        f"no answer from {shown(run)} within {wait_s:g} s; the request lies in its inbox and is done at its next step, "
+        f"no answer from {shown(run)} within {wait_s:g} s; the request is in its inbox and is done at its next step, "
         "or rejected when it ends (`trainctl log` will tell)"
     )
 
@@ -228,7 +228,9 @@ def _stop_run(run: RunDir, grace_s: float) -> int:
         return _have_stopped(run, status, grace_s)
     is_here = status.host == socket.gethostname() and status.boot_id == boot_id()
     if not is_here or process_started(pid) != status.pid_started:
-        return terminal.complain(f"{shown(run)} is process {pid} of {status.host}, which is not here; stop it there")
+        return terminal.complain(
+            f"{shown(run)} is process {pid} of {status.host}, which does not run here; stop it there"
+        )
     if not is_open_in(pid, run.lock):
         return terminal.complain(
             f"status.yaml of {shown(run)} names process {pid}, which does not hold its run.lock; nothing was stopped"

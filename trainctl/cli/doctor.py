@@ -38,11 +38,9 @@ class Finding(NamedTuple):
 
 def doctor(
     directory: Annotated[
-        Path, typer.Argument(metavar="[DIR]", help="Where runs are to lie: whether its file system has locks is tried.")
+        Path, typer.Argument(metavar="[DIR]", help="A directory for runs: whether its file system has locks is tested.")
     ] = Path(),
-    port: Annotated[
-        int, typer.Option(help="A port on which the page is to listen; 0 tries any.", min=0, max=65535)
-    ] = 0,
+    port: Annotated[int, typer.Option(help="A port for the page; 0 takes any.", min=0, max=65535)] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
     """Show what is installed, with the tested versions, which GPUs are seen, and whether locks and ports can be used.

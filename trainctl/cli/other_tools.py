@@ -177,7 +177,7 @@ def _write(texts: dict[Path, str]) -> None:
     """Write new files, all or none."""
     there = [str(path) for path in texts if path.exists() or path.is_symlink()]
     if there:
-        raise TrainctlError(f"{there[0]} is there already; nothing was written, give another directory with --to")
+        raise TrainctlError(f"{there[0]} exists already; nothing was written, give another directory with --to")
     written: list[Path] = []
     try:
         for path, text in texts.items():

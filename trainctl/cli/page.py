@@ -45,7 +45,7 @@ def panel(
     ended = threading.Event()
     try:
         if handle.place.is_elsewhere:
-            terminal.note(f"{handle.place.root} is not to be written by this user: the page only shows its runs")
+            terminal.note(f"{handle.place.root} cannot be written by this user: the page only shows its runs")
         terminal.print_line(handle.url)
         if handle.is_started_here:
             for line in ways_from_elsewhere(settings, handle.url):

@@ -75,12 +75,6 @@ def _examples(path: Path) -> str:
     return f": there are some below {', '.join(sorted(tops))}" if tops else ", such as outputs"
 
 
-def name_below(run: RunDir, root: Path) -> str:
-    """Return the path of a run relative to `root`; its name if it is `root` itself."""
-    base = RunDir.at(root).path
-    return run.name if run.path == base else str(run.path.relative_to(base))
-
-
 def shown(run: RunDir) -> str:
     """Return the path of a run relative to the working directory, if it is below."""
     try:

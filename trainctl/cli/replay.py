@@ -99,7 +99,7 @@ def command_of(run: RunDir, record: dict[str, Any]) -> list[str]:
         )
     if record.get("module") == _PIPELINES:
         raise RunDirError(
-            f"{run.path} is a run of the commands of `trainctl run`, which are programs of their own; start the one "
+            f"{run.path} is a run of the commands of `trainctl run`, which are separate programs; start the one "
             f"whose steps it records with trainctl.replay={run.path}{_of_commands(run)}"
         )
     kept = [override for override in overrides if not _REPLAY_KEY.match(override)]
@@ -197,7 +197,7 @@ def _verify(run: RunDir, command: Sequence[str], cwd: str, ignore: Collection[st
     done = subprocess.run([*command, *settings], cwd=cwd, env=_environment(record), stdout=sys.stderr, check=False)
     if done.returncode != 0 or not _has_returned(again):
         reason = summarize(again).reason or f"exit code {done.returncode}"
-        return terminal.complain(f"the repetition failed: {reason}; it lies in {shown(again)}")
+        return terminal.complain(f"the repetition failed: {reason}; it is in {shown(again)}")
     verdict = compare(run, again, ignore)
     if verdict.difference is None:
         terminal.print_line(f"identical: {_identical(run, verdict)}")
@@ -206,7 +206,7 @@ def _verify(run: RunDir, command: Sequence[str], cwd: str, ignore: Collection[st
     facts = differences(record, files.read_mapping(again.run))
     for fact in facts or ["nothing that is recorded of code, packages and machine differs"]:
         terminal.print_line(f"  {fact}")
-    terminal.print_line(f"the repetition lies in {shown(again)}")
+    terminal.print_line(f"the repetition is in {shown(again)}")
     return 1
 
 

@@ -149,7 +149,7 @@ def tell(run: RunDir, request: str, *, wait_s: float | None, at: int | None = No
         terminal.print_line(f"waits for step {at}; `trainctl log` will tell what became of it")
         return 0
     return terminal.complain(
-        f"no answer from {shown(run)} within {wait_s:g} s; the request still lies in its inbox and is applied "
+        f"no answer from {shown(run)} within {wait_s:g} s; the request is still in its inbox and is applied "
         "at its next step (keys with when: epoch: at its next epoch), or rejected when it ends (`trainctl log` will "
         "tell)"
     )

@@ -12,7 +12,7 @@ import typer
 
 from trainctl import text as amount
 from trainctl.cli import terminal
-from trainctl.cli.place import ROOT, JsonOption, SortOption, WhereOption, find_root, name_below
+from trainctl.cli.place import ROOT, JsonOption, SortOption, WhereOption, find_root
 from trainctl.cli.runs import (
     as_record,
     choose,
@@ -28,6 +28,7 @@ from trainctl.examine.columns import apart, at_end, constants_line, parameters, 
 from trainctl.examine.examiner import MOST_COLUMNS, Examiner
 from trainctl.examine.row import Row
 from trainctl.examine.where import chosen, in_order, terms_of
+from trainctl.rundir.paths import RunDir
 from trainctl.rundir.summary import Summary
 from trainctl.rundir.sweep import left_out
 
@@ -59,7 +60,7 @@ def table(
 ) -> None:
     """Compare the runs below a directory: the parameters they differ in, their results and last metrics."""
     if as_json:
-        by_name = sorted(read_summaries(root), key=lambda row: name_below(row.run, root))
+        by_name = sorted(read_summaries(root), key=lambda row: row.run.name_below(RunDir.at(root).path))
         terminal.print_json(_records(choose(by_name, root, None, where or [], sort)))
         return
     examiner = Examiner().exam(find_root(root), regex, workers=workers)

@@ -12,7 +12,7 @@ import typer
 
 from trainctl import text as amount
 from trainctl.cli import terminal
-from trainctl.cli.place import ROOT, JsonOption, SortOption, WhereOption, find_root, name_below, shown
+from trainctl.cli.place import ROOT, JsonOption, SortOption, WhereOption, find_root, shown
 from trainctl.cli.terminal import Column, print_grid
 from trainctl.errors import SettingError
 from trainctl.examine.examiner import Examiner
@@ -160,14 +160,10 @@ def metric_columns(summaries: Sequence[Summary], ranks: Sequence[int]) -> list[C
     ]
 
 
-def state_column(summaries: Sequence[Summary], rank: int = 0) -> Column:
+def state_column(summaries: Sequence[Summary]) -> Column:
     """Return the column of states, coloured."""
-    return Column(
-        "state",
-        [row.state for row in summaries],
-        rank=rank,
-        styles=[state_style(row.state) for row in summaries],
-    )
+    styles = [state_style(row.state) for row in summaries]
+    return Column("state", [row.state for row in summaries], styles=styles)
 
 
 def _commands_column(summaries: Sequence[Summary]) -> list[Column]:
@@ -220,7 +216,7 @@ def _tell_waiting(sweep_dir: Path) -> None:
 def _columns(summaries: Sequence[Summary], root: Path) -> list[Column]:
     return [
         state_column(summaries),
-        Column("name", [name_below(row.run, root) for row in summaries]),
+        Column("name", [row.run.name_below(RunDir.at(root).path) for row in summaries]),
         Column("slot", [row.slot or "" for row in summaries], rank=7),
         Column("step", [amount.steps(row.step, row.total) for row in summaries], rank=1, is_right=True),
         Column(

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from trainctl.attempt import attempt as attempts
 from trainctl.commands.progress import CommandRecord, chosen, digests, is_finished
-from trainctl.commands.shell import keep_earlier, keep_terminal, last_lines, run_line, say, signal_of
+from trainctl.commands.shell import keep_earlier, keep_terminal, run_line, say, signal_of
 from trainctl.commands.template import COMMANDS, CommandLine, Place, Templates
 from trainctl.compose.pairs import check_each_job
 from trainctl.config.masking import Masking
@@ -24,6 +24,7 @@ from trainctl.config.overrides import task_overrides
 from trainctl.config.settings import settings_of
 from trainctl.config.settings_node import hydra_config
 from trainctl.errors import CommandError, TrainctlError
+from trainctl.rundir.logs import last_lines
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.provenance import original_cwd
 from trainctl.rundir.status import read_status

@@ -14,11 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from trainctl.rundir.logs import end_of
-
 _LOOK_S = 0.1  # how often the output of a command is shown on a terminal
-
-_TAIL_LINES, _TAIL_BYTES = 8, 1 << 14
 
 _TERMINAL = "TRAINCTL_TERMINAL"  # in the environment: its path, for jobs that do not inherit it
 
@@ -163,13 +159,6 @@ def signal_of(exit_code: int) -> str | None:
         return signal.Signals(number).name if number > 0 else None
     except ValueError:  # a real-time signal has no name; a high exit code does not stand for one
         return f"signal {number}" if exit_code < 0 else None
-
-
-def last_lines(log: Path) -> str:
-    """Return the last lines of a log, as far as it can be read as text."""
-    with log.open("rb") as file:
-        file.seek(end_of(file, _TAIL_LINES))
-        return file.read(_TAIL_BYTES).decode(errors="replace").rstrip("\n")
 
 
 def say(text: str) -> None:

@@ -290,7 +290,7 @@ def _grammar_error(text: str) -> str | None:
 def _check(shell: ShellText, text: str, source: str) -> None:
     built_in = _BUILT_IN.fullmatch(text)
     if shell.is_quoted(source) and built_in is not None and built_in[1] == "flag":
-        raise CommandError(f"{source} stands inside quotes; a flag is words of its own, write it outside")
+        raise CommandError(f"{source} stands inside quotes; a flag is separate words, write it outside")
 
 
 def _at(place: Place, raw: dict[Any, Any]) -> DictConfig:

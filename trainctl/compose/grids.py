@@ -90,7 +90,7 @@ class GridJobs:
         if not has_settings(self._config):
             raise SettingError(
                 f"hydra.sweeper.seeds={seeds} repeats jobs with values of {SEED}, but this app has no `trainctl` "
-                "settings; add `trainctl` to the defaults of its config, or sweep over a seed key of its own"
+                "settings; add `trainctl` to the defaults of its config, or sweep over its own seed key"
             )
         if SEED in keys:
             raise SettingError(f"hydra.sweeper.seeds={seeds} sets {SEED}, which is set otherwise too; leave one out")

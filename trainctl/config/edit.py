@@ -15,7 +15,7 @@ from trainctl.config.controls import FIXED, Key
 from trainctl.config.editable import EditableKeys
 from trainctl.config.keys import is_within, join
 from trainctl.config.relative import check_jump, resolve
-from trainctl.config.values import is_same
+from trainctl.config.values import is_number, is_same
 from trainctl.config.yaml import MAX_DEPTH, read_document
 from trainctl.errors import EditError
 
@@ -315,7 +315,7 @@ def _check_control(value: Any, spec: Key) -> Any:
         return value
     if spec.choices is not None and not any(type(value) is type(one) and value == one for one in spec.choices):
         raise _Refused(f"allowed are {', '.join(yaml.inline(choice) for choice in spec.choices)}")
-    if isinstance(value, int | float) and not isinstance(value, bool):
+    if is_number(value):
         if spec.min is not None and value < spec.min:
             raise _Refused(f"the minimum is {spec.min!r}")
         if spec.max is not None and value > spec.max:

@@ -118,7 +118,7 @@ def _read_grid(name: str, raw: Any, parse: Parse) -> Grid:
             if len(other.settings) != len(first.settings):
                 raise SettingError(
                     f"{name}.{ZIP} takes the values of {first.keys[0]} and {other.keys[0]} pairwise, but there are "
-                    f"{len(first.settings)} and {len(other.settings)}; give both equally many"
+                    f"{len(first.settings)} and {len(other.settings)}; give both the same number"
                 )
         settings = zip(*(axes[key].settings for key in group), strict=True)
         joined = tuple(tuple(itertools.chain.from_iterable(each)) for each in settings)

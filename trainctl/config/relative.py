@@ -10,6 +10,7 @@ from fractions import Fraction
 from typing import Any
 
 from trainctl.config.controls import Key
+from trainctl.config.values import is_number
 from trainctl.errors import EditError
 
 _OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
@@ -99,7 +100,7 @@ def check_jump(key: str, old: Any, new: Any, spec: Key) -> None:
 
     >>> check_jump("lr", 0.1, 0.01, Key("float", max_change=10))
     """
-    if spec.max_change is None or old == new or not (_is_number(old) and _is_number(new)):
+    if spec.max_change is None or old == new or not (is_number(old) and is_number(new)):
         return
     before, after = Fraction(old), Fraction(new)
     if before * after <= 0:
@@ -113,10 +114,6 @@ def check_jump(key: str, old: Any, new: Any, spec: Key) -> None:
         f"{key}={new!r}: {wrong} one edit may change the key by a factor of {spec.max_change:g} at most (max_change); "
         "ask again with force if it is meant"
     )
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _short(factor: Fraction) -> str:

@@ -193,7 +193,6 @@ def settings_of(config: DictConfig) -> Settings:
                 plain = merged(plain, literal(OmegaConf.to_container(given, resolve=True)))
         if not plain:
             return Settings()
-        _refuse_gone(plain)
         settings = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Settings), plain))
     except ConfigKeyError as error:
         known = _known(error.object_type or Settings)
@@ -224,15 +223,6 @@ def given_settings(settings: Settings) -> dict[str, Any]:
     """
     default = asdict(Settings())
     return {name: value for name, value in asdict(settings).items() if value != default[name]}
-
-
-def _refuse_gone(given: Any) -> None:
-    panel = given.get("panel") if isinstance(given, dict) else None
-    if isinstance(panel, dict) and "oauth" in panel:
-        raise SettingError(
-            "trainctl.panel.oauth is gone; let a reverse proxy such as oauth2-proxy log people in, and name its header "
-            "in trainctl.panel.user_header and who may enter in trainctl.panel.users and trainctl.panel.readers"
-        )
 
 
 def _check_words(settings: Settings) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+from trainctl.config.values import is_finite
 from trainctl.errors import SettingError
 
 When = Literal["live", "epoch", "restart"]
@@ -100,7 +100,7 @@ def _check(given: dict[str, Any], where: str) -> ControlSpec:
     if low is not None and high is not None and low > high:
         raise SettingError(f"{where}: min {low} is greater than max {high}")
     if given.get("max_change") is not None and given["max_change"] <= 1:
-        raise SettingError(f"{where}: max_change is a factor greater than 1 but got {given['max_change']!r}")
+        raise SettingError(f"{where}: max_change must be a factor greater than 1 but got {given['max_change']!r}")
     for word in ("optional", "log", "hidden", "checkpoint_first"):
         if not isinstance(given.get(word), bool | None):
             raise SettingError(f"{where}: {word} must be true or false but got {given[word]!r}")
@@ -114,8 +114,8 @@ def _check(given: dict[str, Any], where: str) -> ControlSpec:
 
 
 def _finite(value: Any, where: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise SettingError(f"{where} must be a finite number but got {value!r}")
+    if not is_finite(value):
+        raise SettingError(f"{where} must be a finite number but got {value!r:.60}")
     return value
 
 

@@ -1,10 +1,11 @@
-"""Plain values of a config: how two of them differ, and which texts OmegaConf would take for a reference."""
+"""Plain values of a config: which are numbers or references, and how two of them differ."""
 
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 from trainctl.config import yaml
 from trainctl.config.keys import join, leaves, split
@@ -12,6 +13,20 @@ from trainctl.config.keys import join, leaves, split
 _OPENING = re.compile(r"(\\*)\$\{")
 _ABSENT = object()
 _MOST = 20
+
+
+def is_number(value: object) -> TypeGuard[int | float]:
+    """Whether a value is a number; true and false are not."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def is_finite(value: object) -> TypeGuard[int | float]:
+    """Whether a value is a number that a float can hold, and neither NaN nor infinite.
+
+    >>> is_finite(3), is_finite(True), is_finite(float("nan")), is_finite(10**400)
+    (True, False, False, False)
+    """
+    return is_number(value) and abs(value) <= sys.float_info.max
 
 
 def is_same(one: Any, other: Any) -> bool:

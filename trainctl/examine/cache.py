@@ -41,7 +41,7 @@ class Cache:
         self._now_ns = _clock_of(root)
         with contextlib.suppress(OSError, ValueError, RecursionError):
             if os.stat(self._path).st_uid != os.geteuid():
-                return  # others may write anything into a directory that we share
+                return  # other users may write anything into a shared directory
             with files.open_regular(self._path) as file:
                 found = json.loads(file.read())
             if isinstance(found, dict) and found.get("by") == readers() and isinstance(found.get("rows"), dict):

@@ -6,7 +6,7 @@ import itertools
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path, PurePath
-from typing import Any, TypeGuard
+from typing import Any
 
 from trainctl.config import yaml
 from trainctl.config._omegaconf import MISSING
@@ -216,11 +216,6 @@ def _place(group: str) -> str:
 
 _MOST_CONSTANTS = 40
 _SHORT = (1e-12, 1e12)  # deviations between these are written without an exponent
-
-
-def is_number(value: object) -> TypeGuard[int | float]:
-    """Whether a value is a number; true and false are not."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def exact(value: Any) -> str:

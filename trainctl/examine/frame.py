@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from trainctl.examine.columns import apart, exact, is_number, same
+from trainctl.config.values import is_number
+from trainctl.examine.columns import apart, exact, same
 from trainctl.rundir import files
 from trainctl.rundir.fields import as_float
 
@@ -115,7 +116,7 @@ def _hashable(value: Any) -> Any:
 
 
 def _level(values: Sequence[Any]) -> list[Any]:
-    """Return values that pandas keeps apart as we do: as text where true and 1 are among them, or NaN and None."""
+    """Return values as pandas keeps them apart: as text if both true and 1, or both NaN and None, are among them."""
     found = [_hashable(value) for value in values]
     if len(set(found)) != len(set(map(same, values))) or any(value != value for value in found):  # noqa: PLR0124
         found = [exact(value) for value in values]

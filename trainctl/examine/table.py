@@ -11,8 +11,9 @@ from typing import Any
 
 import pandas as pd
 
+from trainctl.config.values import is_number
 from trainctl.errors import SettingError
-from trainctl.examine.columns import apart, at_end, is_number, is_seed, parameters, same
+from trainctl.examine.columns import apart, at_end, is_seed, parameters, same
 from trainctl.examine.curve import Part, metric_of
 from trainctl.examine.frame import frame_of, with_means
 from trainctl.examine.row import AT_END, OWN, Row

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from trainctl.config.values import is_number
 from trainctl.errors import SettingError
 from trainctl.examine.columns import same
 from trainctl.examine.row import Row
@@ -63,7 +64,7 @@ class Term:
         """Whether a value meets the condition; None, for a run that lacks the value, meets only `!=`."""
         if self.sign in ("=", "!="):
             return (found == self.value or str(found) == str(self.value)) is (self.sign == "=")
-        return _is_number(found) and _ORDERS[self.sign](found, self.value)
+        return is_number(found) and _ORDERS[self.sign](found, self.value)
 
 
 def terms_of(texts: Iterable[str]) -> list[Term]:
@@ -83,7 +84,7 @@ def terms_of(texts: Iterable[str]) -> list[Term]:
                 f"{text!r} is not a condition; one is KEY=VALUE, or KEY with !=, <, <=, > or >=, such as lr>0.01"
             )
         name, sign, value = match["name"], match["sign"], _parsed(match["value"])
-        if sign in _ORDERS and not _is_number(value):
+        if sign in _ORDERS and not is_number(value):
             raise SettingError(
                 f"{text!r}: {sign} compares numbers, and {value!r} is not a number; = and != take any value"
             )
@@ -111,8 +112,8 @@ def in_order(rows: Sequence[Row], name: str, summaries: Summaries = _NONE) -> li
     key, is_down = name.removeprefix("-"), name.startswith("-")
     check_names(rows, [key], summaries)
     having = dict(zip(map(id, rows), _values(rows, key, summaries), strict=True))
-    numbers = [row for row in rows if _is_number(having[id(row)])]
-    texts = [row for row in rows if having[id(row)] is not None and not _is_number(having[id(row)])]
+    numbers = [row for row in rows if is_number(having[id(row)])]
+    texts = [row for row in rows if having[id(row)] is not None and not is_number(having[id(row)])]
     numbers.sort(key=lambda row: having[id(row)], reverse=is_down)
     texts.sort(key=lambda row: str(having[id(row)]), reverse=is_down)
     return [*numbers, *texts, *(row for row in rows if having[id(row)] is None)]
@@ -178,7 +179,3 @@ def _parsed(text: str) -> Any:
         except ValueError:
             pass
     return _WORDS.get(text.lower(), text)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

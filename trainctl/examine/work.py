@@ -82,7 +82,7 @@ def _parts(items: Sequence[Any], number: int) -> list[list[Any]]:
 
 
 def _ask(questions: Sequence[dict[str, Any]]) -> list[Any]:
-    """Return each process's answer, a text when it has none. An interrupt sent to any of them ends them all."""
+    """Return the answer of each process, or a text that says why it has none; an interrupt of one ends all of them."""
     started: list[subprocess.Popen[bytes]] = []
     with ThreadPoolExecutor(len(questions)) as threads:
         try:

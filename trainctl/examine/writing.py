@@ -11,8 +11,9 @@ from typing import Any
 
 import pandas as pd
 
+from trainctl.config.values import is_number
 from trainctl.errors import SettingError
-from trainctl.examine.columns import constants_line, exact, is_number, mean_text, plain, short
+from trainctl.examine.columns import constants_line, exact, mean_text, plain, short
 from trainctl.examine.frame import values_of
 from trainctl.rundir import files
 from trainctl.text import clean

@@ -47,7 +47,7 @@ def read_gin(text: str, source: str) -> dict[str, Any]:
     names = {key[:end] for key in bindings for end in range(len(key) + 1) if key[end : end + 1] in ("", ".")}
     values = {key: _plain(value, names, f"line {line}: ", lost) for key, (line, value) in bindings.items()}
     if lost:
-        raise SourceError(f"{source} has what no config can hold: {'; '.join(lost)}")
+        raise SourceError(f"{source} has values that no config can hold: {'; '.join(lost)}")
     return nested(values, source)
 
 

@@ -10,15 +10,15 @@ _HEADER = struct.Struct("<IHB")  # checksum, length, and which part of a record 
 _FULL, _FIRST, _LAST = 1, 2, 4
 
 
-def read_records(data: bytes, start: int = 7) -> Iterator[bytes]:
+def read_records(data: bytes) -> Iterator[bytes]:
     """Yield the whole records; one that is cut off at the end does not count.
 
-    https://github.com/google/leveldb/blob/main/doc/log_format.md, behind a header of `start` bytes that is W&B's own.
+    https://github.com/google/leveldb/blob/main/doc/log_format.md, behind a header of 7 bytes that is W&B's own.
 
     >>> list(read_records(b":W&B.." + b"." + b"crc." + bytes([3, 0, 1]) + b"abc" + b"crc." + bytes([9, 0, 1]) + b"cut"))
     [b'abc']
     """
-    position, parts = start, b""
+    position, parts = 7, b""
     while position + _HEADER.size <= len(data):
         left = _BLOCK - position % _BLOCK
         if left < _HEADER.size:  # the rest of a block that no header fits in

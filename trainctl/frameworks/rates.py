@@ -2,9 +2,9 @@
 
 A scheduler computes the next learning rate from the one that it finds in the parameter groups (StepLR and most others)
 or from the one that it started with (LambdaLR, OneCycleLR, CosineAnnealingWarmRestarts). An edit written into the
-groups is multiplied on by the first kind and erased by the second. So the groups hold the rate that is used, for
-whoever reads it there, and the scheduler's own is put back for as long as it steps, and into checkpoints. This is right
-for every scheduler, and a checkpoint of optimizer and scheduler is the one of a run that was never edited.
+groups is multiplied on by the first kind and erased by the second. So the groups hold the rate that is used,
+where other code may read it, and the scheduler's own rate is put back while the scheduler steps and into checkpoints.
+This is right for every scheduler, and a checkpoint of optimizer and scheduler equals that of a run without edits.
 """
 
 from __future__ import annotations

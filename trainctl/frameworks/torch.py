@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from trainctl.config.values import is_number
 from trainctl.errors import EditError, SettingError
 from trainctl.frameworks.rates import Rates
 from trainctl.frameworks.schedules import inner, share, write
@@ -211,7 +212,7 @@ def _checked(optimizer: Any, name: str, key: str, value: Any) -> Any:
 def _is_number(value: Any) -> bool:
     if isinstance(value, torch.Tensor):
         return bool(value.numel() == 1)
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number(value)
 
 
 def _are_numbers(value: Any) -> bool:

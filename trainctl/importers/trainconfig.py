@@ -70,7 +70,7 @@ def carry(text: str, source: str = "the file") -> ImportedConfig:
     found.values = _mapping(config, (), "", found.notes, marks)
     for name in _RESERVED:
         if name in found.values:
-            found.notes.append(f"{name} has a meaning of its own in a Hydra config; left out, give it another name")
+            found.notes.append(f"{name} has a special meaning in a Hydra config; left out, give it another name")
             del found.values[name]
     known = leaves(found.values)
     for key, mark in marks.items():

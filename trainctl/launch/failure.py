@@ -1,18 +1,28 @@
-"""Why a job failed, which decides about a retry, and the status written for a job that could not write it itself."""
+"""Why a job failed, which decides about a retry; its traceback; the status of a job that could not write its own."""
 
 from __future__ import annotations
 
+import dataclasses
 import os
+import re
 import signal
+import sysconfig
+import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import dropwhile
 from pathlib import Path
 from typing import Literal, cast
 
+import hydra
+
+from trainctl.attempt.attempt import describe
 from trainctl.attempt.reservation import take_lock
-from trainctl.errors import CommandError
-from trainctl.rundir import files
+from trainctl.errors import CommandError, TrainctlError
+from trainctl.rundir.logs import last_lines
 from trainctl.rundir.pace import read_progress
 from trainctl.rundir.paths import RunDir
+from trainctl.rundir.provenance import relative_to
 from trainctl.rundir.status import ALIVE, State, read_status, stop_reason, stopped_by, write_status
 
 # error: it raised or called sys.exit; crash: it, or a command, died without an answer; moved: it lost
@@ -21,6 +31,13 @@ Cause = Literal["error", "crash", "oom", "timeout", "interrupted", "stopped", "m
 
 _OOM_NAMES = ("OutOfMemoryError", "MemoryError")
 _OOM_WORDS = ("CUDA out of memory", "CUDA_ERROR_OUT_OF_MEMORY", "RESOURCE_EXHAUSTED", "CUBLAS_STATUS_ALLOC_FAILED")
+
+_MOST_LINES = 8  # at the terminal
+_PLUMBING = tuple(f"{place}/" for place in (Path(__file__).parents[1], Path(hydra.__file__).parent))
+_PLUGINS = "/hydra_plugins/hydra_"
+_INSTALLED = re.compile(r"/(?:site|dist)-packages/([^/]+)")  # whichever environment it is in
+_STANDARD = (*(f"{sysconfig.get_path(name)}/" for name in ("stdlib", "platstdlib")), "<frozen")
+_COMPILED = (".pyx", ".pxd", ".pxi")  # of a library such as PyYAML: they are named as they were when it was built
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +54,10 @@ class Failure:
     reason: str
     tail: str = ""
     frame: str = ""
+
+    def with_end_of_log(self, run: RunDir | None) -> Failure:
+        """Return the failure with the last lines of a run's log as its tail."""
+        return dataclasses.replace(self, tail="" if run is None else last_lines(run.log))
 
     @property
     def sentence(self) -> str:
@@ -121,7 +142,7 @@ def judge_death(status: int, ended_as: Failure | None, oom_kills: tuple[int | No
 
     Args:
         status: of `waitpid`.
-        ended_as: why we ended it, if we did.
+        ended_as: why the launcher ended it, if it did.
         oom_kills: the kernel's count of its out-of-memory kills when the job started, and now.
     """
     if ended_as is not None:
@@ -140,10 +161,6 @@ def stopped(run: RunDir) -> Failure | None:
         return None
     progress = read_progress(run)
     return Failure("stopped", stop_reason(who, progress.step, progress.total))
-
-
-_TAIL_BYTES = 4096
-_TAIL_LINES = 8
 
 
 def record_failure(run: RunDir, pid: int | None, status: int, failure: Failure, after_s: float | None = None) -> None:
@@ -184,12 +201,73 @@ def is_done_by(path: Path | None, pid: int | None) -> bool:
     return status is not None and status.has_returned and status.pid == pid
 
 
-def last_lines(path: Path) -> str:
-    """Return the last lines of a text file; empty when it cannot be read."""
-    try:
-        with files.open_regular(path) as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL_BYTES))
-            text = file.read().decode(errors="replace")
-    except OSError:
+def full_text(raised: BaseException) -> str:
+    """Return the traceback from the task function on; of what trainctl or a command says, the sentence alone."""
+    if isinstance(raised, CommandError) or not raised.__traceback__:  # trainctl's frames would tell nobody more
+        return f"{describe(raised)}\n"
+    trace = _trace(raised)
+    lines = list(trace.format())
+    if isinstance(raised, TrainctlError):
+        lines[-len(list(trace.format_exception_only())) :] = [f"{describe(raised)}\n"]
+    return "".join(lines)
+
+
+def short_text(raised: BaseException) -> str:
+    """Return the last lines of the traceback that are in the program itself, and the exception."""
+    if not raised.__traceback__:
+        return describe(raised)
+    trace = _trace(raised)
+    is_own = isinstance(raised, TrainctlError)
+    said = [f"{describe(raised)}\n"] if is_own else list(trace.format_exception_only())
+    lines = "".join(said).splitlines()[-_MOST_LINES:]
+    frames = trace.stack[: _end_of_program(trace.stack)] or trace.stack
+    for number, frame in enumerate(reversed(frames)):
+        shown = "".join(traceback.StackSummary.from_list([frame]).format()).splitlines()
+        if number and len(shown) + len(lines) > _MOST_LINES:
+            break
+        lines = [*shown, *lines]
+    return "\n".join(lines)
+
+
+def last_frame(raised: BaseException, cwd: Path) -> str:
+    """Return where the program's own part of a traceback ends, as a person at `cwd` would write it; empty for none."""
+    if isinstance(raised, CommandError) or not raised.__traceback__:
         return ""
-    return "\n".join(text.splitlines()[-_TAIL_LINES:])
+    frames = _trace(raised).stack
+    own = frames[: _end_of_program(frames)]
+    return f"{relative_to(Path(own[-1].filename), cwd)}:{own[-1].lineno} in {own[-1].name}" if own else ""
+
+
+def _trace(raised: BaseException) -> traceback.TracebackException:
+    """Return a traceback without the frames that led to the task function, nor those on to an error of trainctl."""
+    trace = traceback.TracebackException.from_exception(raised)
+    own = list(dropwhile(_is_plumbing, trace.stack))
+    if isinstance(raised, TrainctlError):
+        own = list(dropwhile(_is_plumbing, reversed(own)))[::-1]
+    if own or isinstance(raised, TrainctlError):
+        trace.stack[:] = own
+    return trace
+
+
+def _is_plumbing(frame: traceback.FrameSummary) -> bool:
+    return frame.filename.startswith(_PLUMBING) or _PLUGINS in frame.filename
+
+
+def _end_of_program(frames: Sequence[traceback.FrameSummary]) -> int:
+    """Return how many frames there are up to the last one of the program: of no library, but for the task's own."""
+    home = _package(frames[0].filename) if frames else None
+    own = {None, home}
+    ends = [
+        number
+        for number, frame in enumerate(frames, 1)
+        if _package(frame.filename) in own
+        and not frame.filename.startswith(_STANDARD)
+        and not frame.filename.endswith(_COMPILED)
+    ]
+    return ends[-1] if ends else 0
+
+
+def _package(path: str) -> str | None:
+    """Return the installed package of a file."""
+    found = _INSTALLED.findall(path)
+    return found[-1] if found else None

@@ -103,7 +103,7 @@ class JobProcess:
         waits_for_other: a process of another launcher runs the same job.
         answer: the message that ends the job, once it has come.
         act_at: when the job is to be ended (monotonic seconds), for the first time or for good.
-        ended_as: why we ended it, if we did.
+        ended_as: why the launcher ended it, if it did.
         checkpoint: the request that it was sent because its host is about to end.
         hearing: listens to the channel.
     """

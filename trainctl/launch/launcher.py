@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import os
 import secrets
+import sys
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobReturn, configure_log, setup_globals
@@ -18,7 +19,7 @@ from omegaconf import OmegaConf
 from trainctl.compose.job import JobSpec, SweepContext, hooks_of, job_dir, warn_of_missing
 from trainctl.config.overrides import shared_texts, swept_keys
 from trainctl.launch.detach import detach, take_sweep_dir
-from trainctl.launch.display.choose import make_report
+from trainctl.launch.display.report import Memory, Report
 from trainctl.launch.dry_run import Preview
 from trainctl.launch.executor import Executor
 from trainctl.launch.local.prestart import changes_hydra, may_run_ahead
@@ -29,6 +30,9 @@ from trainctl.launch.sweep import Sweep
 from trainctl.launch.sweep_dir import check_sweep_dir, make_sweep_dir, name_sweep_dir, settle_sweep_dir
 from trainctl.rundir.program import program_of
 from trainctl.rundir.sweep import recorded
+
+_DUMB = ("", "dumb", "unknown")
+_FALSE = ("", "0", "false", "no", "off")
 
 MakeExecutor = Callable[[SweepContext, LauncherSettings, Path], Executor]
 
@@ -131,3 +135,49 @@ class SlotSweeps:
 def _close(parts: list[Executor | Presence], owner: int) -> None:
     while os.getpid() == owner and parts:
         parts.pop(0).close()
+
+
+def make_report(
+    total: int,
+    progress: str = "auto",
+    *,
+    slots: Sequence[str] = (),
+    sweep_dir: Path | None = None,
+    memory: Memory | None = None,
+    stream: TextIO | None = None,
+    environment: Mapping[str, str] = os.environ,
+) -> Report:
+    """Return the report that `hydra.launcher.progress` asks for; it writes to stderr by default.
+
+    `auto` is a live display on a terminal, else plain lines; a CI job gets plain lines even when it has a terminal,
+    unless it asks for `rich`. Where lines cannot be written over (a file, a pipe, TERM=dumb) it is plain lines anyway.
+
+    Args:
+        total: how many jobs there are.
+        progress: auto, rich, plain or off.
+        slots: their names, in order.
+        sweep_dir: what the names of runs are shown below.
+        memory: returns used and total MiB by slot name; asked every few seconds.
+        stream: where to, instead of stderr.
+        environment: tells of TERM and CI.
+    """
+    stream = stream or sys.stderr
+    wanted = progress == "rich" or (progress == "auto" and not _is_robot(environment))
+    if not wanted or not _can_display(stream, environment):
+        return Report(total, silent=progress == "off", stream=stream)
+    from trainctl.launch.display.live import Display  # rich takes a while to load, and only a terminal needs it
+
+    return Display(total, slots, stream=stream, sweep_dir=sweep_dir, memory=memory)
+
+
+def _can_display(stream: TextIO, environment: Mapping[str, str]) -> bool:
+    """Whether a stream is a terminal on which lines can be written over."""
+    try:
+        is_terminal = stream.isatty()
+    except ValueError:  # closed
+        return False
+    return is_terminal and environment.get("TERM", "") not in _DUMB
+
+
+def _is_robot(environment: Mapping[str, str]) -> bool:
+    return environment.get("CI", "").lower() not in _FALSE

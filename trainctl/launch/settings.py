@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from trainctl.config.values import is_finite
 from trainctl.errors import SettingError
 from trainctl.launch.slots.slot import check_entry
 
@@ -178,8 +178,8 @@ def number(least: float, *, whole: bool = False, optional: bool = False, above: 
     def check(name: str, value: Any) -> Any:
         if value is None and optional:
             return None
-        fits = isinstance(value, int) or (not whole and isinstance(value, float) and math.isfinite(value))
-        if isinstance(value, bool) or not fits or value < least or (above and value == least):
+        fits = is_finite(value) and (isinstance(value, int) or not whole)
+        if not fits or value < least or (above and value == least):
             bound = "above" if above else "at least"
             raise SettingError(
                 f"{name} must be {kind}, {bound} {least:g}{' or null' if optional else ''}, but got {value!r}"

@@ -23,7 +23,7 @@ from trainctl.errors import JobError
 from trainctl.launch.again import command_again
 from trainctl.launch.display.report import JobSecrets, Report
 from trainctl.launch.executor import Executor, Host
-from trainctl.launch.failure import Failure, is_done_by, judge_death, last_lines, record_failure, stopped
+from trainctl.launch.failure import Failure, is_done_by, judge_death, record_failure, stopped
 from trainctl.launch.jobs import JobProcess, Jobs, ask_for_checkpoint
 from trainctl.launch.local import linux
 from trainctl.launch.queue import Queue
@@ -36,7 +36,7 @@ from trainctl.text import clean_line
 
 _LOOK_S = 0.2  # between two looks at whether a checkpoint is taken
 _UNHEARD_S = 20.0  # after the grace period, in which a host tells that the jobs of an interrupted sweep have ended
-_KILLED = "; it did not obey TERM and was killed"
+_KILLED = "; it did not end after TERM and was killed"
 
 
 class Sweep:
@@ -292,7 +292,7 @@ class Sweep:
             failure = job.ended_as or failure
         else:
             failure = judge_death(status, job.ended_as, (job.oom_kills, linux.oom_kills() if job.is_here else None))
-            failure = Failure(failure.cause, failure.reason, "" if run is None else last_lines(run.log))
+            failure = failure.with_end_of_log(run)
         if run is not None:
             record_failure(run, job.pid, status, failure, job.seconds)
         secrets = self._secrets.of(self._specs[job.position], run)

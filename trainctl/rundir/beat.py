@@ -84,15 +84,15 @@ def is_beating(beat: Beat, *, surely: bool = False) -> bool:
 
     Args:
         beat: its file.
-        surely: say so until the file has not changed for `SILENT_S` while this process looked; for a process that would
-            begin where a job of that launcher may run.
+        surely: true until the file has not changed for `SILENT_S` while this process watched; for a process that is to
+            start where a job of that launcher may run.
     """
     limit_s = SILENT_S if surely else _LOOK_S
     while True:
         status = _look_at(beat)
         if isinstance(status, bool):
             return status
-        if status.st_uid != os.geteuid() and not surely:  # anybody's file must not make us wait
+        if status.st_uid != os.geteuid() and not surely:  # a file of another user must not make this process wait
             return abs(time.time() - status.st_mtime) < _FOREIGN_S
         file, now = (status.st_dev, status.st_ino, surely), time.monotonic()
         time_of, since = _seen.get(file, (None, -math.inf))

@@ -23,6 +23,7 @@ from trainctl.errors import ChangelogError, EditError, UnreadableError
 from trainctl.rundir import files
 from trainctl.rundir.events import Event, told_beside
 from trainctl.rundir.paths import RunDir
+from trainctl.text import shortened
 
 _COMMENT = re.compile(r"(?:\d\d:\d\d:\d\d )?([^\s:]+)(?: ([^\s:]+))?(?:: (.*))?")  # as `Edit.comment` writes it
 
@@ -308,5 +309,4 @@ def _overlaps(key: str, others: Iterable[str]) -> bool:
 
 
 def _short(value: Any) -> str:
-    text = yaml.inline(value)
-    return text if len(text) <= 60 else text[:60] + "…"
+    return shortened(yaml.inline(value), 60)

@@ -344,7 +344,7 @@ def reject_left(run: RunDir) -> None:
         try:
             request = request_id(path)
         except FileNotFoundError:
-            continue  # withdrawn by who filed it
+            continue  # withdrawn by the user who filed it
         said = known.get(request, Event(request, "pending"))
         if said.is_final:
             remove(path)

@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+from trainctl.config.values import is_number
+
 Found = TypeVar("Found")
 
 _MOST_WHOLE = 2**63
@@ -82,7 +84,7 @@ def number(value: Any) -> float | None:
     >>> number(3), number("3"), number(-(10**400))
     (3, None, -inf)
     """
-    return as_float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    return as_float(value) if is_number(value) else None
 
 
 def as_float(value: float) -> float:

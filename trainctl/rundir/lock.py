@@ -16,6 +16,7 @@ import stat
 import time
 import weakref
 from pathlib import Path
+from typing import Protocol
 
 from trainctl.errors import SettingError
 from trainctl.rundir import beat
@@ -25,7 +26,20 @@ _MOST_BYTES = 4096
 
 _LOOKERS_S = 10.0  # those who only look hold it for microseconds, unless a busy machine keeps them from going on
 
-_held: weakref.WeakSet[RunLock]
+
+class Lent(Protocol):
+    """Something with an open file whose lock a forked child would share."""
+
+    def forget(self) -> None:
+        """Close this process's copy of the file."""
+
+
+_lent: weakref.WeakSet[Lent] = weakref.WeakSet()
+
+
+def forget_in_children(one: Lent) -> None:
+    """Have each child that this process forks forget it."""
+    _lent.add(one)
 
 
 class RunLock:
@@ -60,7 +74,7 @@ class RunLock:
             os.close(descriptor)
             return False
         self._descriptor = descriptor
-        _held.add(self)
+        forget_in_children(self)
         return True
 
     def release(self) -> None:
@@ -96,9 +110,6 @@ class RunLock:
         return self._descriptor is not None
 
 
-_held = weakref.WeakSet()
-
-
 def keep_in(directory: str | None) -> None:
     """Make this process, and those it starts, keep locks in this directory for file systems without locks.
 
@@ -115,7 +126,7 @@ def keep_in(directory: str | None) -> None:
     if not _is_private(path):
         raise SettingError(
             f"trainctl.locks={directory!r} must be a directory of yours that nobody else can write to; name one on a "
-            "disk of this machine, which is made if it is not there"
+            "disk of this machine, which is created if it is missing"
         )
     os.environ[VARIABLE] = path
 
@@ -218,7 +229,7 @@ def is_locked(path: Path, *, surely: bool = False) -> bool:
 
     Args:
         path: of the lock.
-        surely: of one that is not seen from here, say so until that is certainly not so any more (`beat.is_beating`).
+        surely: a lock that is not seen from here counts as held until it certainly is not (`beat.is_beating`).
     """
     try:
         descriptor = _opened_to_look(path)
@@ -273,9 +284,9 @@ def is_open_in(pid: int, path: Path) -> bool:
 
 
 def _forget_in_child() -> None:
-    for lock in list(_held):
+    for each in list(_lent):
         with contextlib.suppress(OSError):
-            lock.forget()
+            each.forget()
 
 
 os.register_at_fork(after_in_child=_forget_in_child)

@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from trainctl.errors import RunDirError
+from trainctl.rundir import files
 from trainctl.rundir.paths import RunDir
+
+_TAIL_BYTES, _TAIL_LINES = 1 << 14, 8
 
 
 def log_of(run: RunDir, name: str) -> Path:
@@ -54,6 +57,17 @@ def _number(file: str, name: str) -> int | None:
     digits = file[len(begin) : -len(end)]
     is_number = digits.isascii() and digits.isdecimal() and str(int(digits)) == digits
     return int(digits) if is_number else None
+
+
+def last_lines(log: Path) -> str:
+    """Return the last lines of a log, for the reason of a failure; empty when it cannot be read."""
+    try:
+        with files.open_regular(log) as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
+            text = file.read().decode(errors="replace")
+    except OSError:
+        return ""
+    return "\n".join(text.splitlines()[-_TAIL_LINES:])
 
 
 _BLOCK = 1 << 16

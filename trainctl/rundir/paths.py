@@ -34,6 +34,10 @@ class RunDir:
     def name(self) -> str:
         return self.path.name
 
+    def name_below(self, root: Path) -> str:
+        """Return the path of the run relative to `root`, which is absolute; its name if it is `root` itself."""
+        return self.name if self.path == root else self.path.relative_to(root).as_posix()
+
     @property
     def config(self) -> Path:
         """Hydra's own record of the composed config."""

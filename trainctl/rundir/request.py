@@ -127,7 +127,7 @@ def _check_fields(content: dict[str, Any], error: Callable[[str], EditError]) ->
             raise error(f"{name!r} must be {what} but is {type(content[name]).__name__}")
     wanted = [name for name in _WHATS if name in content and content[name] != {}]
     if len(wanted) > 1 and wanted != ["edits", "relative"]:
-        raise error(f"it asks for {' and '.join(wanted)}; ask for one of them, in a request of its own")
+        raise error(f"it asks for {' and '.join(wanted)}; ask for each in its own request")
     for key, change in content.get("relative", {}).items():
         if not isinstance(key, str) or not _is_change(change):
             raise error(

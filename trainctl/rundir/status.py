@@ -90,11 +90,6 @@ class Status:
         """Whether the task has returned: it is done, or was stopped and ended by itself."""
         return self.state == "done" or (self.state == "stopped" and self.exit_code == 0)
 
-    @property
-    def duration_s(self) -> float | None:
-        """Seconds from start to end; None before the end."""
-        return None if self.started is None or self.ended is None else self.ended - self.started
-
 
 def _ended(commands: dict[str, dict[str, Any]] | None) -> dict[str, dict[str, Any]] | None:
     """Return the commands of a run that has ended; a running command becomes interrupted."""
@@ -175,7 +170,7 @@ def seen_of(run: RunDir, problems: list[str] | None = None) -> tuple[Seen, Statu
     status = read_status(run, known)
     if status is None:
         return ("unreadable" if known else "queued"), None
-    if status.state in ALIVE and not was_alive and not is_locked(run.lock):  # it may have begun since we looked
+    if status.state in ALIVE and not was_alive and not is_locked(run.lock):  # it may have begun since the first look
         return "interrupted" if stopped_by(run, status) is None else "stopped", status
     return status.state, status
 

@@ -61,7 +61,7 @@ def check_owner(run: RunDir) -> None:
             continue  # not there: its reader says so
         if owner != os.geteuid() and not _is_safe(run.path):
             raise RunDirError(
-                f"{str(path)!r} belongs to {_name(owner)}, and a run is started only from records of your own; "
+                f"{str(path)!r} belongs to {_name(owner)}, and a run is started only from your own records; "
                 f"if you trust them, set {SAFE_DIRS}={run.path.parent}"
             )
 

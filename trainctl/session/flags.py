@@ -73,7 +73,6 @@ class _Ask:
     id: str
     action: str
     who: str
-    step: int
     times: int  # how often the flag had been put up then
     looked: int | None = None
     declined: str | None = None
@@ -96,11 +95,11 @@ class Asks:
         self._give = give
         self._asks: list[_Ask] = []
 
-    def add(self, request: str, action: str, who: str, step: int) -> None:
+    def add(self, request: str, action: str, who: str) -> None:
         """Track an action that was just asked for; actions that the loop does not do itself are ignored."""
         if action in LOOKS:
             times = 0 if action == "stop" else self._flag(action).times
-            self._asks.append(_Ask(request, action, who, step, times))
+            self._asks.append(_Ask(request, action, who, times))
 
     def decline(self, action: str, reason: str) -> None:
         """Note that the loop has looked at the flag and cannot do the action."""

@@ -122,7 +122,7 @@ class Pump:
                 if request not in self._seen and (settled or is_filed(path) or self._is_settled(path)):
                     self._take(path, request)
             except FileNotFoundError:
-                continue  # withdrawn by who filed it
+                continue  # withdrawn by the user who filed it
 
     def _take(self, path: Path, request: str) -> None:
         self._seen.add(request)

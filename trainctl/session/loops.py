@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from trainctl import text as amount
 from trainctl.attempt.output import Tee, show_bar
+from trainctl.config.values import is_number
 from trainctl.errors import RunDirError
 from trainctl.rundir.metrics import MetricLog
 from trainctl.rundir.pace import Pace, left_s
@@ -154,7 +155,7 @@ def line(
         parts[0] = f"{int(share * 100):3}% {filled:<{_WIDTH}} {parts[0]}{of_loop}"
         parts.append(f"ETA {amount.duration(left)}" if left is not None and total is not None and step < total else "")
     for name, value in metrics.items():
-        if isinstance(value, int | float) and not isinstance(value, bool):
+        if is_number(value):
             parts.append(f"{name} {amount.number(value)}")
     return "  ".join(part for part in parts if part)
 

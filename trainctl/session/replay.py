@@ -83,7 +83,7 @@ class ReplayPlan:
         if not self._has_forked:
             self._has_forked = True
             left = schedule.drop_replayed()
-            log.info("step %d: forked from %s; %d of its edits are left behind", step, self.source, left)
+            log.info("step %d: forked from %s; %d of its edits are dropped", step, self.source, left)
             attempt.update_run_yaml(parent={"run": str(self._path), "step": step})
         return []
 
@@ -103,5 +103,5 @@ def refusal(source: str | None, mode: str) -> str | None:
         return None
     return (
         f"this run replays {source} and takes no edits (trainctl.replay_mode=refuse); start it with "
-        "trainctl.replay_mode=follow, or with fork to leave the recorded edits behind"
+        "trainctl.replay_mode=follow, or with fork to drop the rest of the recorded edits"
     )

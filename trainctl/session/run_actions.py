@@ -72,7 +72,7 @@ class ActionRunner:
         reason = _not_yet(str(request.action))
         event = Event.about(request, "applied", step=step, arguments=arguments or None, reason=reason)
         self._answers.give(event, request.source)
-        self._asks.add(request.id, str(request.action), request.who or "somebody", step)
+        self._asks.add(request.id, str(request.action), request.who or "somebody")
         log.info("step %d: %s (%s %s)", step, said(str(request.action), arguments), request.via, request.who)
 
     def _repeat(self, step: int, repeat: Repeat) -> None:
@@ -88,7 +88,7 @@ class ActionRunner:
             done = Event(repeat.id, "applied", step, via="replay", action=repeat.action, arguments=arguments or None)
             self._answers.give(dataclasses.replace(done, reason=_not_yet(repeat.action)))
         if not repeat.is_done:
-            self._asks.add(repeat.id, repeat.action, "the replay", step)
+            self._asks.add(repeat.id, repeat.action, "the replay")
         log.info("step %d: %s (again)", step, said(repeat.action, arguments))
 
     def _do(self, name: str, given: Mapping[str, Any]) -> dict[str, Any]:

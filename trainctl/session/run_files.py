@@ -115,6 +115,6 @@ def _ended(event: Event) -> Event:
 def _waiting(run: RunDir) -> dict[str, Path]:
     found = {}
     for path in list_inbox(run):
-        with contextlib.suppress(OSError):  # withdrawn by who filed it
+        with contextlib.suppress(OSError):  # withdrawn by the user who filed it
             found[request_id(path)] = path
     return found

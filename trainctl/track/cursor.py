@@ -25,7 +25,7 @@ class Cursor:
     """The state of what was sent.
 
     Attributes:
-        key: a text of this run's own, by which a tracker finds it again although we were killed before we knew its id.
+        key: a text unique to this run, by which a tracker finds it again after a kill before its id was known.
         kept: what the tracker needs to find the run again.
         inode, offset: of `metrics.jsonl`: all before that is sent.
         step, t: of the last record that was sent.

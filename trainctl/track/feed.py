@@ -88,7 +88,7 @@ class Feed:
     """One run and one tracker. Used by one thread; nothing is open before the first `round`."""
 
     def __init__(self, run: RunDir, name: str, *, says_omitted: bool = False) -> None:
-        """Make a feed; with `says_omitted` it is the one of all trackers that says what they are not told."""
+        """Make a feed; with `says_omitted` it logs, for all trackers, which keys they do not get."""
         self.run, self.name = run, name
         self._says_omitted = says_omitted
         self._tells_metrics = True

@@ -21,7 +21,7 @@ from trainctl.rundir.paths import RunDir
 from trainctl.rundir.status import Status
 from trainctl.track import net
 from trainctl.track.feed import Feed, check, has_open_run
-from trainctl.track.task_writers import forget_open
+from trainctl.track.tensorboard import forget_open
 from trainctl.track.tracker import said
 
 log = logging.getLogger(__name__)

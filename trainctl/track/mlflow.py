@@ -15,6 +15,7 @@ from trainctl.config import yaml
 from trainctl.errors import SettingError, TrainctlError
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.status import State, read_status
+from trainctl.text import shortened
 from trainctl.track import net
 from trainctl.track.cursor import place_of
 from trainctl.track.facts import Told, run_started
@@ -33,7 +34,7 @@ _CREDENTIALS = (
 )
 _CREDENTIALS_FILE = Path("~/.mlflow/credentials")
 
-# of the client's calls while we have a run open; what the environment says wins
+# of the client's calls while a run is open here; the environment wins
 _LIMITS = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "15", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
 
 
@@ -80,7 +81,7 @@ class MLflow:
         self._run = ""
         self._tags: dict[str, str] = {}
         self._owed: dict[str, str] = {}  # files that were refused
-        self._limits: dict[str, str] = {}  # what we have put into the environment
+        self._limits: dict[str, str] = {}  # set in the environment by this tracker
         self.has_lost_all = False
         self.is_attached = False
         self.is_over = False  # a run that has ended takes what follows
@@ -220,7 +221,7 @@ class MLflow:
         self._limits, self._client = {}, None
 
     def _find(self, facts: Facts, key: str) -> str | None:
-        """Return a run that we made and were killed before we noted it."""
+        """Return the run that an earlier process made, and was killed before it could note it."""
         experiment = self._client.get_experiment_by_name(facts.group)
         if experiment is None:
             return None
@@ -257,7 +258,7 @@ class MLflow:
         self._file("config.yaml", facts.document)
 
     def _file(self, name: str, text: str) -> None:
-        """Send a file; a server that keeps none (its artifacts lie where we may not write, say) gets all the rest."""
+        """Send a file; a server that takes none (its artifact store is not writable, say) gets all the rest."""
         try:
             self._log_file(name, text)
         except Exception as error:  # noqa: BLE001  # of whatever store the server has chosen
@@ -354,5 +355,4 @@ def _milliseconds(t: float) -> int:
 
 
 def _short(value: Any) -> str:
-    text = value if isinstance(value, str) else yaml.inline(value)
-    return text if len(text) <= _LONGEST_PARAM else f"{text[: _LONGEST_PARAM - 1]}…"
+    return shortened(value if isinstance(value, str) else yaml.inline(value), _LONGEST_PARAM)

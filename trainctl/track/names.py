@@ -1,4 +1,4 @@
-"""Keys as a tracker takes them, and back: what it refuses is written as `:` + code in hexadecimal + `:`."""
+"""Keys as a tracker takes them: a character that it refuses is written as `:` + code in hexadecimal + `:`."""
 
 from __future__ import annotations
 
@@ -40,15 +40,6 @@ def cut_mark(name: str) -> str | None:
     return match[1] if match else None
 
 
-def from_mlflow(name: str) -> str:
-    """Return the key that has this name.
-
-    >>> from_mlflow("acc:40:1"), from_mlflow("optim.lr")
-    ('acc@1', 'optim.lr')
-    """
-    return "" if name == _EMPTY else _ESCAPED.sub(lambda found: chr(int(found[1], 16)), name)
-
-
 def to_wandb(key: str) -> str:
     r"""Return the name of a series: those that begin with `_` are W&B's own, and all must be text.
 
@@ -60,9 +51,6 @@ def to_wandb(key: str) -> str:
     return re.sub(r"\A_|:|[\ud800-\udfff]", _escape, key) or _EMPTY
 
 
-from_wandb = from_mlflow
-
-
 def to_tensorboard(key: str) -> str:
     r"""Return the tag of a series: any text that is one, but for the empty one.
 
@@ -72,9 +60,6 @@ def to_tensorboard(key: str) -> str:
     if key and key != _EMPTY and not _NO_TEXT.search(key) and not _ESCAPED.search(key):
         return key
     return re.sub(r":|[\ud800-\udfff]", _escape, key) or _EMPTY
-
-
-from_tensorboard = from_mlflow
 
 
 def _escape(found: re.Match[str]) -> str:

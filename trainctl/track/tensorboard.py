@@ -1,4 +1,4 @@
-"""TensorBoard: event files, written and read back."""
+"""TensorBoard: event files, written and read back, and those that the task writes itself."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ import math
 import os
 import re
 import socket
+import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 from trainctl.config import yaml
 from trainctl.errors import TrainctlError
@@ -23,12 +25,13 @@ from trainctl.rundir.status import State
 from trainctl.track import net
 from trainctl.track.facts import run_started
 from trainctl.track.names import to_tensorboard
-from trainctl.track.task_writers import open_directory, written_directory
 from trainctl.track.tracker import Facts, MetricRecord, ValueChange
 
 _DEPTH = 3  # Lightning has them in lightning_logs/version_0/
 _NAME = "events.out.tfevents."
 _OURS = ".trainctl-"
+
+_earlier: WeakSet[threading.Thread] = WeakSet()
 
 
 @cache
@@ -104,6 +107,39 @@ def _size(tensor: Any) -> int:
 _TEXT = 7  # of TensorFlow's DataType: DT_STRING
 
 
+def open_directory() -> Path | None:
+    """Return where the `SummaryWriter` writes that this process has opened last; None when none is open."""
+    return next(iter([path for thread, path in _writers() if thread not in _earlier][::-1]), None)
+
+
+def forget_open() -> None:
+    """Forget the writers that are open now: they are those of a run that has ended."""
+    for thread, _ in _writers():
+        _earlier.add(thread)
+
+
+def _writers() -> Iterable[tuple[threading.Thread, Path]]:
+    """Yield directories in order of opening: by the writers' threads, whose private names a test watches."""
+    for thread in threading.enumerate():
+        if type(thread).__module__.endswith("event_file_writer"):
+            writer = getattr(getattr(thread, "_record_writer", None), "_writer", None)
+            name = getattr(writer, "filename", None)
+            if isinstance(name, str | bytes | os.PathLike):
+                yield thread, Path(os.path.abspath(os.fsdecode(name))).parent
+
+
+def _written_directory(paths: Iterable[Path], since: float) -> Path | None:
+    """Return the directory of the event file that was written last, if that was after the start of the run."""
+    times: list[tuple[float, Path]] = []
+    for file in paths:
+        try:
+            times.append((file.stat().st_mtime, file))
+        except OSError:
+            continue  # gone meanwhile
+    latest = max(times, default=None)
+    return latest[1].parent if latest is not None and latest[0] >= since else None
+
+
 def _load() -> None:
     """Import what is used below, all at once."""
     import tensorboard.compat.proto.event_pb2
@@ -175,7 +211,7 @@ class TensorBoard:
         if "file" in kept or any(_OURS in file.name for file in found):
             return None
         curves = (file for file in found if any(tag is not None for tag, _, _ in read_events(file)))
-        return written_directory(curves, run_started(self._run))
+        return _written_directory(curves, run_started(self._run))
 
     def metrics(self, records: Sequence[MetricRecord]) -> None:
         self._write([_scalars(one.step, one.t, one.numbers) for one in records if one.numbers])

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from trainctl.config import yaml
 from trainctl.errors import TrainctlError
+from trainctl.rundir.fields import as_float
 from trainctl.rundir.status import State
 
 NAMES = ("mlflow", "tensorboard", "wandb")
@@ -50,7 +50,7 @@ class MetricRecord:
     @property
     def numbers(self) -> dict[str, float]:
         """The values that have a curve."""
-        return {name: number(value) for name, value in self.values.items() if isinstance(value, int | float)}
+        return {name: float(as_float(value)) for name, value in self.values.items() if isinstance(value, int | float)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,8 @@ class ValueChange:
     @property
     def numbers(self) -> dict[str, float]:
         """The values that have a curve, by `hparams/<key>`."""
-        return {f"hparams/{key}": number(value) for key, value in self.values.items() if isinstance(value, int | float)}
+        numbers = {key: value for key, value in self.values.items() if isinstance(value, int | float)}
+        return {f"hparams/{key}": float(as_float(value)) for key, value in numbers.items()}
 
     @property
     def texts(self) -> dict[str, str]:
@@ -79,18 +80,6 @@ class ValueChange:
             for key, value in self.values.items()
             if value is not None and not isinstance(value, int | float)
         }
-
-
-def number(value: float) -> float:
-    """Return a number as a float; infinite where no float is as large.
-
-    >>> number(3), number(-(10**400))
-    (3.0, -inf)
-    """
-    try:
-        return float(value)
-    except OverflowError:
-        return math.inf if value > 0 else -math.inf
 
 
 def said(error: Exception) -> str:

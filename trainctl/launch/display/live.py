@@ -165,7 +165,7 @@ class Display(Report):
             return
         before = (sys.stdout, sys.stderr)
         self._live.start()
-        self._console.show_cursor(True)  # else it would stay hidden when we are killed
+        self._console.show_cursor(True)  # else it would stay hidden if this process is killed
         for handler in logging.getLogger().handlers:
             if isinstance(handler, logging.StreamHandler) and handler.stream in before and handler.stream.isatty():
                 self._log_streams.append((handler, handler.stream))

@@ -270,5 +270,5 @@ class JobSecrets:
 def _shown(path: Path) -> str:
     try:
         return relative_to(path, Path.cwd())
-    except OSError:  # somebody removed the directory we are in
+    except OSError:  # the working directory was removed
         return str(path)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
+from trainctl.text import padded
+
 GAP = 2
 _CUT = "..."
 _BETWEEN = " " * GAP
@@ -81,8 +83,7 @@ def line(cells: Mapping[str, str], widths: Mapping[str, int]) -> str:
         if column.title in widths:
             width = widths[column.title]
             text = shorten(cells.get(column.title, ""), width, column.cut)
-            space = " " * (width - cell_len(text))
-            parts.append(space + text if column.is_right else text + space)
+            parts.append(padded(text, width, is_right=column.is_right))
     return _BETWEEN.join(parts).rstrip()
 
 

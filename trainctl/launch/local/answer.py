@@ -15,10 +15,9 @@ from trainctl.attempt.output import HeldOutput
 from trainctl.compose._hydra import outcome_of
 from trainctl.compose.job import ComposedJob, JobSpec, skipped_return
 from trainctl.errors import CommandError, JobError
-from trainctl.launch.failure import Failure, cause_of
+from trainctl.launch.failure import Failure, cause_of, full_text, last_frame, short_text
 from trainctl.launch.local.channel import Channel, ChannelClosed
 from trainctl.launch.local.claim import Claim
-from trainctl.launch.local.tracebacks import full_text, last_frame, short_text
 from trainctl.launch.returns import failed_return, pack_config, pack_return
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.provenance import code_change, original_cwd

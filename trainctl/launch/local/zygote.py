@@ -59,7 +59,7 @@ class Zygote:
 
     def serve(self) -> None:
         """Serve requests until the launcher closes its end or dies; then kill all jobs and return."""
-        gc.freeze()  # a collection in a job would write to, and so copy, all pages that it shares with us
+        gc.freeze()  # a collection in a job would write to, and so copy, all pages that it shares with this process
         self._listen_to_signals()
         linux.adopt_orphans()
         poll = select.poll()

@@ -154,7 +154,7 @@ def _limit_loaded(pools: Mapping[str, int]) -> None:
     if not limits:
         return
     try:
-        threadpoolctl = importlib.import_module("threadpoolctl")  # comes with scikit-learn, and we do not depend on it
+        threadpoolctl = importlib.import_module("threadpoolctl")  # comes with scikit-learn; not a dependency
     except ImportError:
         return  # then NumPy keeps the threads it began with
     threadpoolctl.threadpool_limits(limits=limits)

@@ -6,12 +6,12 @@ import contextlib
 import fcntl
 import os
 import time
-import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from trainctl.attempt.host import host_dir
 from trainctl.errors import SettingError
+from trainctl.rundir.lock import forget_in_children
 
 _MUTEX = "mutex"
 _MUTEX_TRIES = 20
@@ -185,13 +185,13 @@ class _File:
         else:
             flags |= os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
             self.number = os.open(name, flags, 0o600, dir_fd=directory.number)
-        _open_files.add(self)
+        forget_in_children(self)
 
     def copy(self) -> _File:
         """Return another hold on the same open file, and so on its lock."""
         other = object.__new__(_File)
         other.name, other.number = self.name, os.dup(self.number)
-        _open_files.add(other)
+        forget_in_children(other)
         return other
 
     def lock(self, kind: int) -> bool:
@@ -214,6 +214,8 @@ class _File:
             os.close(self.number)
             self.number = -1
 
+    forget = close
+
 
 _kept: list[_File] = []
 
@@ -231,15 +233,3 @@ def let_go() -> None:
     """Give up what this process keeps: nothing in it uses a device any more, though it takes a moment to end."""
     while _kept:
         _kept.pop().close()
-
-
-_open_files: weakref.WeakSet[_File] = weakref.WeakSet()
-
-
-def _forget_in_child() -> None:
-    for file in list(_open_files):
-        with contextlib.suppress(OSError):
-            file.close()
-
-
-os.register_at_fork(after_in_child=_forget_in_child)

@@ -108,7 +108,7 @@ class NvmlReader:
         since = time.time_ns() // 1000 - _SAMPLES_US
         samples = self._ask(nvml.nvmlDeviceGetProcessUtilization, handle, since) or ()
         busy = {sample.pid: int(sample.smUtil) for sample in sorted(samples, key=lambda sample: int(sample.timeStamp))}
-        idle = 0 if busy else None  # without any sample nothing is known; with some, who has none did nothing
+        idle = 0 if busy else None  # without any sample nothing is known; with some, a process that has none was idle
         return tuple(GpuProcess(pid, mib, busy.get(pid, idle)) for pid, mib in seen.items())
 
     def _ask(self, question: Callable[..., Any], *arguments: Any) -> Any:

@@ -167,7 +167,7 @@ def make_pool(
 ) -> SlotPool:
     """Return the pool that the launcher's settings ask for.
 
-    Inside a slot (a job that starts a sweep itself) the devices are held already, by the launcher around us.
+    Inside a slot (a job that starts a sweep itself) the devices are held already, by the launcher of that job.
 
     Raises:
         SettingError: a device that is asked for is not there, or its driver does not report what a setting asks for.

@@ -207,7 +207,7 @@ def _own_address() -> str:
 
 
 def _free_port() -> int:
-    """Return a port that the system has just given us; it gives others first, so two jobs do not get the same."""
+    """Return a port that is free now; the system hands out others first, so two jobs do not get the same."""
     with socket.socket() as probe:
         probe.bind(("", 0))
         port: int = probe.getsockname()[1]

@@ -24,7 +24,7 @@ COMPONENT_PACKAGES = ("panel_material_ui.", "panel.")
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """The input of the decision. Headers by lower-case name; two of one name are joined, so they match nothing.
+    """The input of the decision. Headers are by lower-case name; repeated ones are joined, so that they match nothing.
 
     `peer` is the address at the other end of the connection, whatever headers say of it. `before` is what a proxy has
     passed on before `path`.
@@ -47,8 +47,8 @@ class HttpRequest:
 class Admission:
     """`admit`: let the request through; `welcome`: set the cookie and redirect to `target`; `refuse`: say why.
 
-    `path`: for the cookie; empty for the directory of what the browser has asked for.
-    `lead`: to `target`, without a cookie. `check`: the request brings a user and a password; see `Access.entered`.
+    `path`: of the cookie; empty for the directory of the requested address.
+    `lead`: redirect to `target`, without a cookie. `check`: verify the user and the password; see `Access.entered`.
     `role` is what may be done: an editor may ask for changes, a reader may not. `who` is a name if one is known.
     """
 
@@ -59,9 +59,6 @@ class Admission:
     role: Role = "reader"
     who: str | None = None
     path: str = ""
-
-
-ADMIT = Admission("admit", role="editor")
 
 
 def refuse(status: int, reason: str) -> Admission:
@@ -130,14 +127,6 @@ class Access:
         if who is None or self.credentials is None:
             return _derived(self.token, f"cookie of an {role}")
         return _derived(self.token, f"cookie of {who} with {self.credentials.digest}")
-
-    @property
-    def cookie(self) -> str:
-        return self.cookie_of("editor")
-
-    @property
-    def reader_cookie(self) -> str:
-        return self.cookie_of("reader")
 
     def judge(self, request: HttpRequest) -> Admission:
         """Decide on a request: the Host first, then where it comes from, then who asks, then what for."""

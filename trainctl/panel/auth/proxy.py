@@ -76,7 +76,7 @@ class Proxy:
             )
         if not settings.users and not settings.readers:
             raise SettingError(
-                f"trainctl.panel.user_header={header} lets in whoever the proxy lets in; name those who may edit in "
+                f"trainctl.panel.user_header={header} lets in everybody the proxy lets in; name those who may edit in "
                 "trainctl.panel.users and those who may look in trainctl.panel.readers"
             )
         if not settings.trusted_proxies:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import array
-import itertools
-import math
 import os
 import threading
 from collections.abc import Sequence
@@ -101,39 +99,6 @@ def thinned(steps: Sequence[float], values: Sequence[float], most: int) -> Point
     kept |= {*holes[first].tolist(), *holes[np.r_[first[1:], True] if len(part) else first].tolist()}
     at = np.array(sorted(kept))
     return xs[at], ys[at]
-
-
-_DOT = 1e-3  # of a step: half the length of the line that a point alone is drawn as
-
-
-def dotted(steps: Sequence[float], values: Sequence[float]) -> tuple[list[float], list[float]]:
-    """Return a line in which a lone finite point is a dot; otherwise it would not be drawn.
-
-    >>> dotted([1, 2, 3], [math.nan, 0.5, math.nan])
-    ([1, 1.999, 2.001, 3], [nan, 0.5, 0.5, nan])
-    """
-    xs: list[float] = []
-    ys: list[float] = []
-    is_finite = [False, *map(math.isfinite, values), False]
-    for at, (step, value) in enumerate(zip(steps, values, strict=True), 1):
-        is_alone = is_finite[at] and not (is_finite[at - 1] or is_finite[at + 1])
-        xs += [step - _DOT, step + _DOT] if is_alone else [step]
-        ys += [value, value] if is_alone else [value]
-    return xs, ys
-
-
-def not_finite(steps: Sequence[int], values: Sequence[float]) -> list[tuple[int, int, str]]:
-    """Return the gaps of a curve: first step, last step, and the value there, `nan` or `inf`.
-
-    >>> not_finite([1, 2, 3, 4], [0.5, math.nan, math.inf, 0.5])
-    [(2, 3, 'nan, inf')]
-    """
-    found: list[tuple[int, int, str]] = []
-    for is_gap, points in itertools.groupby(zip(steps, values, strict=True), lambda point: not math.isfinite(point[1])):
-        if is_gap:
-            at, what = zip(*points, strict=True)
-            found.append((at[0], at[-1], ", ".join(dict.fromkeys(map(str, what)))))
-    return found
 
 
 class Curves:

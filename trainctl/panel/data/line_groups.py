@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from trainctl.config.values import is_finite
 from trainctl.panel.data.curves import Points
 from trainctl.text import number
 
@@ -70,8 +71,8 @@ def colouring(key: str, values: Sequence[Any]) -> Colouring:
     >>> colouring("lr", [0.1, 0.001, None]).colours == [RAMP[-1], RAMP[0], OTHER]
     True
     """
-    numbers = [one for one in values if _is_number(one)]
-    words = [one for one in values if one is not None and not _is_number(one)]
+    numbers = [one for one in values if is_finite(one)]
+    words = [one for one in values if one is not None and not is_finite(one)]
     if words or not numbers:
         texts = ["" if one is None else str(one) for one in values]
         often = [text for text, _ in Counter(filter(None, texts)).most_common(len(PALETTE))]
@@ -86,7 +87,7 @@ def colouring(key: str, values: Sequence[Any]) -> Colouring:
     if len(distinct) <= MOST_BANDS:  # each has a colour of its own, however far apart they are
         colours_of = {one: _on_ramp(at / max(1, len(distinct) - 1)) for at, one in enumerate(distinct)}
         legend = [(number(one), colours_of[one], "") for one in distinct]
-        groups = [f"{key}={number(one)}" if _is_number(one) else f"without {key}" for one in values]
+        groups = [f"{key}={number(one)}" if is_finite(one) else f"without {key}" for one in values]
     else:
         ramp = f"linear-gradient(90deg, {', '.join(RAMP)})"
         inner = _inner(numbers)
@@ -95,7 +96,7 @@ def colouring(key: str, values: Sequence[Any]) -> Colouring:
         beyond = f", {len(numbers) - len(inner)} beyond" if len(numbers) > len(inner) else ""
         legend = [(f"{number(inner[0])} to {number(inner[-1])}{beyond}", ramp, "ramp")]
         groups = _binned(key, values, distinct)
-    return Colouring([colours_of[one] if _is_number(one) else OTHER for one in values], groups, legend)
+    return Colouring([colours_of[one] if is_finite(one) else OTHER for one in values], groups, legend)
 
 
 def _binned(key: str, values: Sequence[Any], distinct: Sequence[float]) -> list[str]:
@@ -103,7 +104,7 @@ def _binned(key: str, values: Sequence[Any], distinct: Sequence[float]) -> list[
     edges = [distinct[len(distinct) * at // MOST_BANDS] for at in range(MOST_BANDS)] + [distinct[-1]]
 
     def name(one: Any) -> str:
-        if not _is_number(one):
+        if not is_finite(one):
             return f"without {key}"
         at = max(place for place in range(MOST_BANDS) if edges[place] <= one)
         return f"{key} {number(edges[at])} to {number(edges[at + 1])}"
@@ -138,10 +139,6 @@ def _on_ramp(share: float) -> str:
     first = min(int(at), len(RAMP) - 2)
     ends = [[int(colour[place : place + 2], 16) for place in (1, 3, 5)] for colour in RAMP[first : first + 2]]
     return "#" + "".join(f"{round(low + (at - first) * (high - low)):02x}" for low, high in zip(*ends, strict=True))
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 @dataclass(frozen=True, slots=True)

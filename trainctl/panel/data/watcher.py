@@ -164,7 +164,7 @@ class Watcher:
     def _examine(self) -> None:
         try:
             rows = Examiner().exam(self.root, workers=1).rows
-            self._examined = {name_of(self.root, row.run): row for row in rows.values()}
+            self._examined = {row.run.name_below(self.root): row for row in rows.values()}
         except Exception:  # as above
             log.exception("examining the runs failed")
             self._examined = self._examined or {}
@@ -186,12 +186,6 @@ class Watcher:
         with self._lock:
             found = self._runs.get(name)
             return found.view() if found is not None else None
-
-    def run(self, name: str) -> RunDir | None:
-        """Return the run dir of that name."""
-        with self._lock:
-            found = self._runs.get(name)
-            return found.run if found is not None else None
 
     def curves(self, name: str) -> Curves | None:
         """Return what a run has logged, by step; fresh while its view or its curves are watched."""
@@ -316,13 +310,8 @@ class Watcher:
         with self._searching:
             if time.monotonic() - self._scanned < interval_s:
                 return
-            found = {name_of(self.root, run): run for run in self._search.runs()}
+            found = {run.name_below(self.root): run for run in self._search.runs()}
             with self._lock:
                 if found.keys() != self._runs.keys():
                     self._runs = {name: self._runs.get(name) or RunFiles(run) for name, run in found.items()}
             self._scanned = time.monotonic()
-
-
-def name_of(root: Path, run: RunDir) -> str:
-    """Return a run's name on the page: its path below the root, or the root's own name if that is the run."""
-    return run.name if run.path == root else run.path.relative_to(root).as_posix()

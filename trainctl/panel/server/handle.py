@@ -17,14 +17,13 @@ import subprocess
 import sys
 import threading
 import time
-import weakref
 from pathlib import Path
 
 from trainctl.config.settings import PanelSettings
 from trainctl.panel.server.launch import Listening, start
 from trainctl.panel.server.lifetime import end_unused, is_server
 from trainctl.panel.server.state import PanelDir, ServerRecord
-from trainctl.rundir.lock import is_locked
+from trainctl.rundir.lock import forget_in_children, is_locked
 
 log = logging.getLogger("trainctl")
 
@@ -59,7 +58,7 @@ class PanelHandle:
         self._use: int | None = use
         self._child = child
         self._lock = threading.Lock()  # between a guard that starts the server again and a trainer that ends
-        _handles.add(self)
+        forget_in_children(self)
 
     @property
     def is_used(self) -> bool:
@@ -125,9 +124,6 @@ class PanelHandle:
         if self._use is not None:
             os.close(self._use)
             self._use = None
-
-
-_handles: weakref.WeakSet[PanelHandle] = weakref.WeakSet()
 
 
 def ensure(root: Path, settings: PanelSettings, *, as_it_is: bool = False) -> PanelHandle | None:
@@ -243,12 +239,3 @@ def _running(place: PanelDir, listening: Listening) -> ServerRecord:
 
 def _reap() -> None:
     _children[:] = [child for child in _children if child.poll() is None]
-
-
-def _forget_in_child() -> None:
-    for handle in list(_handles):
-        with contextlib.suppress(OSError):
-            handle.forget()
-
-
-os.register_at_fork(after_in_child=_forget_in_child)

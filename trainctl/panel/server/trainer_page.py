@@ -180,7 +180,7 @@ def _is_answered(plain: socket.socket, patience: Patience, over: threading.Event
 
 
 def _by_tls(plain: socket.socket) -> tuple[socket.socket, list[Callable[[], object]]]:
-    """Speak TLS without asking with whom, as nothing secret is sent; return what speaks it, and how it begins."""
+    """Return a TLS connection and its first step; the certificate is not checked, as nothing secret is sent."""
     import ssl
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

@@ -17,6 +17,7 @@ from trainctl.panel.widgets.control_row import Control, Controls
 from trainctl.panel.widgets.pending import set_object
 from trainctl.rundir import files
 from trainctl.rundir.paths import RunDir
+from trainctl.text import size
 
 MAX_FILES = 500
 DEPTH = 3
@@ -99,16 +100,8 @@ def beginning(run: RunDir, name: str, masking: Masking) -> str:
 
 def _table(found: list[Found]) -> str:
     rows = "".join(
-        f'<tr><td class="mono">{html(one.name)}</td><td class="num">{_size(one.size)}</td>'
+        f'<tr><td class="mono">{html(one.name)}</td><td class="num">{size(one.size)}</td>'
         f"<td>{time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(one.changed))}</td></tr>"
         for one in found
     )
     return f'<table><tr><th>file</th><th class="num">size</th><th>changed</th></tr>{rows}</table>'
-
-
-def _size(number: float) -> str:
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if number < 1024 or unit == "GiB":
-            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
-        number /= 1024
-    raise AssertionError

@@ -24,7 +24,7 @@ from trainctl.text import value as short
 MOST_RUNS = 2000
 MOST_WORDS = 30  # distinct words of a parameter; with more, a plot says nothing
 GROUPS = 6  # groups of numbers, to compute their importance
-TOO_FEW = "What parameters have to do with the outcome is shown here once two runs that differ in some are done."
+TOO_FEW = "How parameters relate to the outcome is shown here once two runs with different parameters are done."
 
 
 class RelationsView(panel.custom.JSComponent):  # type: ignore[misc]  # Panel is untyped

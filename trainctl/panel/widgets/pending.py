@@ -16,6 +16,7 @@ from trainctl.errors import EditError
 from trainctl.panel.html import html
 from trainctl.panel.pages.theme import ASIDE, REST, STYLE
 from trainctl.panel.widgets.control_row import Control, Controls
+from trainctl.text import shortened
 
 MAX_SHOWN = 20_000  # characters of a value that a field shows; a longer one can be replaced from the command line
 MAX_LISTED = 12
@@ -85,12 +86,6 @@ def reason_of(error: EditError, spec: Key) -> str:
     return reason
 
 
-def short(text: str | None) -> str:
-    """Shorten a long text."""
-    text = text or ""
-    return text if len(text) <= 60 else text[:60] + " …"
-
-
 class PendingBar:
     """Shows the changes as `key old → new`; Apply only when there are some and all are right."""
 
@@ -144,7 +139,7 @@ class PendingBar:
         wrong = [change.key for change in self._changes if change.error]
         if wrong:
             return f"{', '.join(wrong)} cannot have that value"
-        return "the step is none, such as 1200" if self._is_at_wrong else "nothing is changed"
+        return "the step is not a number, such as 1200" if self._is_at_wrong else "nothing is changed"
 
     def show(self, changes: Sequence[PendingEdit]) -> None:
         """List the changes."""
@@ -185,7 +180,7 @@ def list_of(changes: Sequence[PendingEdit]) -> str:
         return '<span class="dim">No pending edits. Change values below; Apply sends them together, as one edit.</span>'
     listed = "".join(
         f'<span class="edit mono{" wrong" if change.error else ""}"><b>{html(change.key)}</b> '
-        f"<s>{html(_short(change.old))}</s> → {html(change.error or _short(change.new))}</span>"
+        f"<s>{html(shortened(change.old, 80))}</s> → {html(change.error or shortened(change.new, 80))}</span>"
         for change in changes[:MAX_LISTED]
     )
     more = f" and {len(changes) - MAX_LISTED} more" if len(changes) > MAX_LISTED else ""
@@ -208,7 +203,3 @@ def set_object(pane: Any, text: str) -> None:
 
 def _is_step(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) <= 12 and int(text) > 0
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= 80 else text[:80] + " …"

@@ -5,12 +5,12 @@ The browser draws them; this side sends what is new.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 from trainctl.config.changelog import Changelog
 from trainctl.config.edit import parse_edit
+from trainctl.config.values import is_finite
 from trainctl.errors import EditError
 from trainctl.panel.data.curves import UNSEEN, Curves, Mark
 from trainctl.panel.data.run_view import RunView, value_at
@@ -139,7 +139,7 @@ def changes_of(view: RunView, key: str) -> list[list[float]]:
     if log is None:
         return []
     found = [(0, value_at(log.base, key)), *((edit.step, edit.values[key]) for edit in log.edits if key in edit.values)]
-    return [[step, float(value)] for step, value in found if _is_number(value)]
+    return [[step, float(value)] for step, value in found if is_finite(value)]
 
 
 def edits_of(view: RunView) -> list[tuple[int, str]]:
@@ -185,7 +185,7 @@ def _coming(step: int, why: str, values: Mapping[str, Any]) -> str:
 
 
 def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
-    return {key: float(value) for key, value in values.items() if _is_number(value)}
+    return {key: float(value) for key, value in values.items() if is_finite(value)}
 
 
 def _parsed(view: RunView, key: str, text: Any) -> Any:
@@ -196,8 +196,4 @@ def _parsed(view: RunView, key: str, text: Any) -> Any:
 
 
 def _is_plottable(view: RunView, key: str) -> bool:
-    return _is_number(view.values.get(key)) or bool(changes_of(view, key))
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return is_finite(view.values.get(key)) or bool(changes_of(view, key))

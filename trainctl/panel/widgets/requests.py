@@ -35,7 +35,6 @@ class SentRequest:
     request: str | None
     label: str
     texts: dict[str, str] = field(default_factory=dict)
-    at: int | None = None
     action: str | None = None
     answer: str = ""
     kind: str = "dim"
@@ -75,7 +74,7 @@ class Asking:
     ) -> SentRequest:
         """File a request; `what` is as for `file_request`. That it could not be filed is its answer."""
         texts = dict(texts) if texts is not None else {}
-        asked = SentRequest(None, label, texts, at, what.get("action"))
+        asked = SentRequest(None, label, texts, what.get("action"))
         self._asked.append(asked)
         if refusal := self._refusal(view):
             return _over(asked, f"rejected: {refusal}", "bad")
@@ -124,7 +123,7 @@ class Asking:
         elif view.row.summary.is_alive and view.refusal is not None:
             reason = f"Read only: {view.refusal}."
         elif view.is_shut and view.row.summary.is_alive:
-            reason = f"Read only: {view.row.summary.run.inbox} is not to be written by the user of this page's server."
+            reason = f"Read only: {view.row.summary.run.inbox} cannot be written by the user of this page's server."
         elif not view.is_editable:
             reason = f"This run is not running ({view.row.summary.state}): its values can be read, not changed."
         else:
@@ -135,7 +134,7 @@ class Asking:
         if not self.may_ask:
             return READ_ONLY
         if view.is_shut:
-            return "the run's inbox is not to be written by the user of this page's server"
+            return "the run's inbox cannot be written by the user of this page's server"
         if not view.row.summary.is_alive:
             return "the run is not running"
         return None if self._turns.take() else "too many requests from this page; wait a moment"

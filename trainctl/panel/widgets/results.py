@@ -10,6 +10,7 @@ import pandas as pd
 import panel
 import panel_material_ui as pmui
 
+from trainctl.config.values import is_number
 from trainctl.examine.columns import is_seed, varying
 from trainctl.examine.frame import with_means
 from trainctl.examine.writing import keys_of, shown, write
@@ -64,7 +65,7 @@ def _results(rows: Mapping[str, RunRow]) -> list[str]:
         value = row.summary.result
         if isinstance(value, dict):
             found |= dict.fromkeys(f"result.{key}" for key in value)
-        elif isinstance(value, int | float) and not isinstance(value, bool):
+        elif is_number(value):
             found["result"] = None
     return list(found)[:12]
 

@@ -29,7 +29,7 @@ NOTHING_YET = (
     "Nothing is logged yet. What a run gives to live.log(loss=…) is drawn here, a card for each name, "
     "with the lines of all runs."
 )
-NO_RUN_LEFT = "No run is left by the filter."
+NO_RUN_LEFT = "No run passes the filter."
 
 
 class RunCurves:

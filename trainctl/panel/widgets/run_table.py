@@ -34,7 +34,7 @@ CURVE = "curve"
 CURVE_POINTS = 40
 AGES_S = 10.0  # between updates of the ages, while no run changes
 NOTHING_HERE = "No run is here yet; each has a row here as soon as it waits for its slot."
-NOTHING_FOUND = "No run is left by the filter."
+NOTHING_FOUND = "No run passes the filter."
 
 _RIGHT = {"step", "total", "steps/s", "left", "took", "edits"}
 _COUNTS = ("step", "total")

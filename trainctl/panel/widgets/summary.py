@@ -12,14 +12,14 @@ from trainctl.panel.data.run_view import RunRow
 from trainctl.panel.html import chip, html, run_link
 from trainctl.rundir.status import ALIVE, FAILED, CommandState, Seen
 from trainctl.rundir.summary import Summary
-from trainctl.text import count, duration, number, rate, result
+from trainctl.text import count, duration, number, rate, result, size
 
 MAX_METRICS = 6
 STATES: tuple[Seen, ...] = (*ALIVE, "queued", "done", "stopped", *FAILED, "interrupted", "unreadable")
 BAD: tuple[Seen, ...] = (*FAILED, "interrupted", "unreadable")
 MAX_FAILURES = 200
 BETWEEN_S = 3.0  # between two measurements of a run's processes
-_GIB, _MIB = 2**30, 2**20
+_MIB = 2**20
 
 
 def facts(row: RunRow, figures: Iterable[str] = ()) -> str:
@@ -180,7 +180,7 @@ class Usage:
             self._spent[process] = times.user + times.system
         if not self._spent:
             return []
-        said = [f"memory {_size(memory)}"]
+        said = [f"memory {size(memory)}"]
         if before:  # a process that is new counts from its start
             share = sum(spent - before.get(process, 0.0) for process, spent in self._spent.items()) / passed
             said.insert(0, f"CPU {100 * share:.0f} %")
@@ -196,13 +196,4 @@ def _family(pid: int) -> list[psutil.Process]:
 
 
 def _gpu(memory: tuple[float, float] | None) -> list[str]:
-    return [] if memory is None else [f"GPU memory {_size(memory[0] * _MIB)} of {_size(memory[1] * _MIB)}"]
-
-
-def _size(size: float) -> str:
-    """Write a number of bytes.
-
-    >>> _size(300 * 2**20), _size(10.2 * 2**30)
-    ('300 MiB', '10.2 GiB')
-    """
-    return f"{size / _GIB:.1f} GiB" if size >= _GIB else f"{size / _MIB:.0f} MiB"
+    return [] if memory is None else [f"GPU memory {size(memory[0] * _MIB)} of {size(memory[1] * _MIB)}"]
