@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -253,6 +254,56 @@ def test_rerun_by_hydra_leaves_the_run_that_it_repeats_as_it_is(project: Path, f
         assert "state: done" in (run.with_name(name) / "status.yaml").read_text()
     assert {path: path.read_bytes() for path in before} == before
     assert "SKIP  1/1 outputs/train/Lr_0.1: finished earlier\n" in start(project, *sweep)
+
+
+# -- runs of the time when the identity was a hash of the config alone -------------------------------------------------
+
+
+def earlier_run(project: Path) -> Path:
+    """Put a run there as the launcher made it then."""
+    run = project / "outputs" / "train" / "Lr_0.1"
+    (run / ".hydra").mkdir(parents=True)
+    for name in ("run.yaml", "status.yaml", "result.yaml", "hydra.yaml"):
+        text = (HERE / "earlier_run" / name).read_text().replace("{project}", str(project))
+        (run / (".hydra" if name == "hydra.yaml" else "") / name).write_text(text)
+    return run
+
+
+@pytest.mark.slow
+def test_earlier_run_of_the_same_program_is_recognised_once(project: Path) -> None:
+    program(project / "train.py")
+    run = earlier_run(project)
+    before = yaml.loads((run / "run.yaml").read_text())
+    assert "Lr_0.1.2" in start(project, "train.py", "-m", "lr=0.1", "+hydra.job.env_set.DATA=x")
+    assert "SKIP  1/1 outputs/train/Lr_0.1: finished earlier" in start(project, "train.py", "-m", "lr=0.1")
+    after = yaml.loads((run / "run.yaml").read_text())
+    assert after["program"]["function"] == "main"
+    assert {**before, "identity": after["identity"], "program": after["program"]} == after
+    (project / "train.py").write_text(TWO_FUNCTIONS.replace("    train()\n", ""))
+    assert "Lr_0.1 is of another task function, main (this is evaluate)" in start(project, "train.py", "-m", "lr=0.1")
+    assert value(run) == "earlier"
+
+
+def test_earlier_run_that_was_interrupted_goes_on_where_it_was(project: Path) -> None:
+    program(project / "train.py")
+    run = earlier_run(project)
+    (run / "result.yaml").unlink()
+    said = start(project, "train.py", "-m", "lr=0.1")
+    assert "START 1/1 outputs/train/Lr_0.1 on slot cpu, attempt 2" in said
+    assert value(run) == "project"
+    assert yaml.loads((run / "run.yaml").read_text())["program"]["name"] == "train.py"
+
+
+def test_earlier_run_of_another_program_is_left_alone(project: Path) -> None:
+    program(project / "train.py")
+    program(project / "b" / "train.py")
+    run = earlier_run(project)
+    files = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    said = start(project, "b/train.py", "-m", "lr=0.1")
+    script = os.path.realpath(project / "b" / "train.py")
+    assert f"Lr_0.1 is of another program, {project / 'train.py'} (this is {script})" in said
+    assert value(run.with_name("Lr_0.1.2")) == "b"
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == files
 
 
 @pytest.mark.slow

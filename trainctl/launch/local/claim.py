@@ -21,7 +21,7 @@ from trainctl.config.keys import is_within
 from trainctl.errors import RunDirError
 from trainctl.launch.local.channel import Channel, ChannelClosed
 from trainctl.rundir import beat, files
-from trainctl.rundir.job_identity import JobIdentity
+from trainctl.rundir.job_identity import JobIdentity, adopt, is_earlier
 from trainctl.rundir.job_index import IndexedJob, JobIndex
 from trainctl.rundir.lock import is_locked, opened
 from trainctl.rundir.paths import RunDir, own_dir
@@ -45,6 +45,7 @@ class Claim:
     Attributes:
         state: `free` (never run, interrupted, or stopped without a value), `busy` (running now), `failed` (by itself),
             `done` (or stopped with a value), or `same` (an equal job of this `launch()` has the run dir).
+        is_earlier: its `run.yaml` is of an older version, without program and function.
         passed: why the first skipped directory belongs to another job.
         is_new: the run dir holds nothing of the job yet.
         equal: the number of the equal job, where the state is `same`.
@@ -53,6 +54,7 @@ class Claim:
 
     run: RunDir
     state: ClaimState
+    is_earlier: bool = False
     passed: str = ""
     is_new: bool = False
     equal: int | None = None
@@ -86,11 +88,11 @@ def find_claim(
         if not run.path.exists():
             return Claim(run, "free", passed=passed, is_new=True)
         if not run.path.is_dir():
-            raise RunDirError(f"{str(run.path)!r} should be a run dir, but it is a file; move it away")
+            raise RunDirError(f"{str(run.path)!r} is to be a run dir, but a file stands there; move it away")
         record = files.read_mapping(run.run)
         is_foreign = launcher is not None and _launcher_of(record) != launcher
         if own.owns(record, run) and not is_foreign:
-            return Claim(run, _left(run, own, is_finished), passed)
+            return Claim(run, _left(run, own, is_finished), is_earlier(record), passed)
         if record.get("identity") is None and _is_unused(run):
             return Claim(run, "busy" if is_locked(run.lock, surely=True) else "free", passed=passed, is_new=True)
         why = ""
@@ -135,13 +137,26 @@ def _has(job: ComposedJob, equal: IndexedJob) -> bool:
     run = RunDir.at(job.sweep_dir / equal.run)
     record = files.read_mapping(run.run)
     is_own = job.spec.resumes or _launcher_of(record) == job.launcher
-    return is_own and job.identity.owns(record, run)
+    return is_own and not is_earlier(record) and job.identity.owns(record, run)
 
 
 def _launcher_of(record: Mapping[str, Any]) -> Any:
     """Return the launcher that started a run, from its `run.yaml`."""
     job = record.get("job")
     return job.get("launcher") if isinstance(job, dict) else None
+
+
+def find_or_adopt(job: ComposedJob) -> Claim:
+    """Return the claim of a job, updating its `run.yaml` if it is of an older version."""
+    claim = claim_of(job)
+    if not claim.is_earlier or claim.state == "busy":
+        return claim
+    with claiming(job.sweep_dir):
+        claim = claim_of(job)
+        if claim.is_earlier and claim.state != "busy":
+            with contextlib.suppress(OSError):  # another user's: it is recognised next time too
+                adopt(claim.run, job.identity)
+    return claim
 
 
 def _left(run: RunDir, own: JobIdentity, is_finished: Callable[[RunDir], bool]) -> ClaimState:

@@ -23,7 +23,7 @@ from trainctl.errors import TrainctlError
 from trainctl.launch.local import linux
 from trainctl.launch.local.answer import JobAnswer, tell_output
 from trainctl.launch.local.channel import Channel, ChannelClosed
-from trainctl.launch.local.claim import claim_of, reserve, wait_until_free
+from trainctl.launch.local.claim import find_or_adopt, reserve, wait_until_free
 from trainctl.launch.local.late_code import LoadedModules
 from trainctl.launch.local.prestart import NotStarted, when_started
 from trainctl.launch.slots.cores import EVERYONE, POOLS, limit_threads
@@ -121,7 +121,7 @@ class Job:
     def _run_composed(self, context: SweepContext, job: ComposedJob) -> int:
         self._limit_threads(job)
         while True:
-            claim = claim_of(job)
+            claim = find_or_adopt(job)
             if claim.is_to_run(self._spec.rerun):
                 slot = None if self._spec.ahead else self._get_slot(claim.run.path)
                 reservation, claim = reserve(job, context.start)
