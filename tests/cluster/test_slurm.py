@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -208,6 +209,14 @@ def test_one_job_for_each_allocation(on_slurm: Project) -> None:
         ),
         (("hydra.launcher.gpus_per_node=40",), "Slurm refused an allocation: "),
         (("hydra.launcher.timeout_min=0",), "hydra.launcher.timeout_min must be a whole number, at least 1, but got 0"),
+        (
+            ("hydra.launcher.timeout_min=2",),  # signal_delay_s is 120 by default
+            "hydra.launcher.signal_delay_s=120 leaves jobs no time before the notice",
+        ),
+        (
+            ("hydra.launcher.gpus_per_node=none:2", "hydra.launcher.gpus_per_job=3"),
+            "hydra.launcher.gpus_per_job=3, but an allocation has hydra.launcher.gpus_per_node=none:2",
+        ),
         (("hydra.launcher.setup=[exit 3]",), "ended before its agent connected"),
         (
             ("+hydra.launcher.additional_parameters={WRAP: 1}",),
@@ -223,6 +232,15 @@ def test_what_slurm_cannot_give_is_said_in_a_sentence(
     assert sentence in said
     assert "Traceback" not in said
     assert on_slurm.runs() == []
+
+
+def test_why_an_allocation_does_not_start_is_said(on_slurm: Project) -> None:
+    sweep = on_slurm.start("lr=1,2", "hydra.launcher.nodes=5")  # which Slurm takes, and never starts
+    on_slurm.wait_for("queued: Slurm ")
+    sweep.send_signal(signal.SIGINT)
+
+    assert sweep.wait(100) == 130, on_slurm.said
+    assert re.search(r"^queued: Slurm \d+_0 and 1 more, partition debug, Partition\w+$", on_slurm.said, re.MULTILINE)
 
 
 APP = """
