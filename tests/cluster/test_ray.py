@@ -35,6 +35,7 @@ def test_each_job_of_a_sweep_runs_once_on_a_device_of_its_own(on_ray: Project) -
     assert on_ray.status("Lr_1")["engine"].startswith("Ray actor-")
     said = on_ray.sweep("lr=1,2,3,4,5,6,7,8", "steps=30", "pause=0.03")
     assert "8 jobs: 8 skipped" in said
+    assert "Started a local Ray instance" not in said
 
 
 @pytest.mark.slow

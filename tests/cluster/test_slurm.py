@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import re
 import shutil
@@ -72,6 +73,7 @@ def test_each_job_of_a_sweep_runs_once_on_a_device_of_its_own(on_slurm: Project)
     assert status["attempt"] == 1
     said = on_slurm.sweep("lr=1,2,3,4,5,6,7,8", "steps=30", "pause=0.03")
     assert "8 jobs: 8 skipped" in said
+    assert "asked Slurm" not in said
 
 
 def test_jobs_of_one_allocation_share_its_devices(on_slurm: Project, slurm: SlurmNode) -> None:
@@ -241,6 +243,31 @@ def test_why_an_allocation_does_not_start_is_said(on_slurm: Project) -> None:
 
     assert sweep.wait(100) == 130, on_slurm.said
     assert re.search(r"^queued: Slurm \d+_0 and 1 more, partition debug, Partition\w+$", on_slurm.said, re.MULTILINE)
+
+
+def test_only_jobs_that_are_not_done_ask_for_devices(on_slurm: Project) -> None:
+    failing = ("lr=1,2", "fail_at=null,3")
+    on_slurm.sweep(*failing, code=1)
+
+    said = on_slurm.sweep(*failing, "hydra.launcher.rerun=none", code=1)
+    assert "asked Slurm" not in said
+    assert "4 jobs: 2 skipped, 2 failed" in said
+    assert said.count("failed earlier, and rerun=none: ValueError: no luck") >= 2
+
+    said = on_slurm.sweep(*failing, code=1)
+    assert "asked Slurm for 2 allocations" in said
+    assert "4 jobs: 2 skipped, 2 failed" in said
+
+
+def test_page_of_a_sweep_is_started_again_when_it_is_killed(on_slurm: Project) -> None:
+    sweep = on_slurm.start("lr=1", *LONG, "trainctl.panel.enabled=true", "trainctl.panel.keep_min=0")
+    on_slurm.wait_for("START")
+    page = on_slurm.out / ".trainctl" / "panel.json"
+    first = json.loads(page.read_text())["pid"]
+    os.kill(first, signal.SIGKILL)
+
+    wait_until(lambda: page.exists() and json.loads(page.read_text())["pid"] != first, "the page is back")
+    assert sweep.wait(200) == 0, on_slurm.said
 
 
 APP = """

@@ -20,9 +20,10 @@ from trainctl.config.overrides import shared_texts, swept_keys
 from trainctl.launch.detach import detach, take_sweep_dir
 from trainctl.launch.display.choose import make_report
 from trainctl.launch.dry_run import Preview
-from trainctl.launch.executor import Executor
+from trainctl.launch.earlier import Earlier, find_done
+from trainctl.launch.executor import Executor, NoHosts
 from trainctl.launch.local.prestart import changes_hydra, may_run_ahead
-from trainctl.launch.local.this_machine import refuse_while_imported, this_machine
+from trainctl.launch.local.this_machine import do_once_forked, refuse_while_imported, this_machine
 from trainctl.launch.registry import Presence
 from trainctl.launch.settings import LauncherSettings
 from trainctl.launch.sweep import Sweep
@@ -81,16 +82,26 @@ class SlotSweeps:
         sweep_dir = Path(str(config.hydra.sweep.dir)).absolute()
         make_sweep_dir(sweep_dir)
         try:
-            executor = self._open(sweep_dir)
+            earlier, presence = self._find_earlier(jobs, initial_job_idx), Presence(sweep_dir)
+            executor: Executor = NoHosts()
+            if len(earlier) < len(jobs):
+                executor, presence = self._open(sweep_dir)
             specs = self._specs(jobs, initial_job_idx, executor.threads)
             names = [slot.name for host in executor.hosts for slot in host.pool.slots]
             memory = recorded(executor.memory, sweep_dir)
             report = make_report(len(specs), self._settings.progress, slots=names, sweep_dir=sweep_dir, memory=memory)
-            assert self._presence is not None
-            return Sweep(executor, specs, report, self._settings, presence=self._presence, config=config).run()
+            return Sweep(
+                executor, specs, report, self._settings, presence=presence, config=config, earlier=earlier
+            ).run()
         except BaseException:
             self.close()
             raise
+
+    def _find_earlier(self, jobs: Sequence[Sequence[Override]], first: int) -> Earlier:
+        """Find the jobs for which no cluster need be asked; on this machine, or once there are hosts, they find out."""
+        if self._make_executor is this_machine or self._executor is not None:
+            return {}
+        return find_done(self._context, self._specs(jobs, first, {}))
 
     def _specs(self, jobs: Sequence[Sequence[Override]], first: int, threads: Mapping[str, str]) -> list[JobSpec]:
         rerun, shared = self._settings.rerun, shared_texts(self._context.config.hydra)
@@ -115,17 +126,18 @@ class SlotSweeps:
         _close(self._open_parts, self._owner)
         self._executor = self._presence = None
 
-    def _open(self, sweep_dir: Path) -> Executor:
-        """Return the executor, made at the first call."""
-        if self._executor is None:
+    def _open(self, sweep_dir: Path) -> tuple[Executor, Presence]:
+        """Return the executor and the launcher's presence, made at the first call."""
+        if self._executor is None or self._presence is None:
             if self._settings.detach:
                 detach(sweep_dir)
             self._executor = self._make_executor(self._context, self._settings, sweep_dir)
             self._open_parts.append(self._executor)
+            do_once_forked()
             self._presence = Presence(sweep_dir)
             self._presence.__enter__()
             self._open_parts.append(self._presence)
-        return self._executor
+        return self._executor, self._presence
 
 
 def _close(parts: list[Executor | Presence], owner: int) -> None:
