@@ -259,6 +259,13 @@ def test_only_jobs_that_are_not_done_ask_for_devices(on_slurm: Project) -> None:
     assert "4 jobs: 2 skipped, 2 failed" in said
 
 
+def test_program_that_calls_main_unguarded_is_run(on_slurm: Project) -> None:
+    program = on_slurm.directory / "train.py"
+    program.write_text(program.read_text().partition("if __name__")[0] + "main()\n")
+
+    assert "2 jobs: 2 done" in on_slurm.sweep("lr=1,2")
+
+
 def test_page_of_a_sweep_is_started_again_when_it_is_killed(on_slurm: Project) -> None:
     sweep = on_slurm.start("lr=1", *LONG, "trainctl.panel.enabled=true", "trainctl.panel.keep_min=0")
     on_slurm.wait_for("START")
