@@ -35,6 +35,7 @@ def test_each_job_of_a_sweep_runs_once_on_a_device_of_its_own(on_ray: Project) -
     assert on_ray.status("Lr_1")["engine"].startswith("Ray actor-")
     said = on_ray.sweep("lr=1,2,3,4,5,6,7,8", "steps=30", "pause=0.03")
     assert "8 jobs: 8 skipped" in said
+    assert "Started a local Ray instance" not in said
 
 
 @pytest.mark.slow
@@ -149,6 +150,11 @@ def test_second_interrupt_ends_the_launcher_although_a_part_of_ray_hangs(on_ray:
             "hydra.launcher.ray.remote asks for 1 CPU, 5 GPU on one node; the nodes have: 4 CPU, 4 GPU",
         ),
         (("hydra.launcher.ray.init.address=127.0.0.1:1",), "hydra.launcher.ray.init="),
+        (("+hydra.launcher.ray.remote.num_gpu=1",), "num_gpu': 1}: Invalid option keyword num_gpu for actors"),
+        (
+            ("+hydra.launcher.ray.remote.num_cpus=two",),
+            "hydra.launcher.ray.remote={'num_gpus': 1, 'num_cpus': 'two'}: ",
+        ),
         (("hydra.launcher.max_parallel=0",), "hydra.launcher.max_parallel must be a whole number"),
     ],
 )

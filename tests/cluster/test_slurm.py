@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -71,6 +73,7 @@ def test_each_job_of_a_sweep_runs_once_on_a_device_of_its_own(on_slurm: Project)
     assert status["attempt"] == 1
     said = on_slurm.sweep("lr=1,2,3,4,5,6,7,8", "steps=30", "pause=0.03")
     assert "8 jobs: 8 skipped" in said
+    assert "asked Slurm" not in said
 
 
 def test_jobs_of_one_allocation_share_its_devices(on_slurm: Project, slurm: SlurmNode) -> None:
@@ -208,6 +211,14 @@ def test_one_job_for_each_allocation(on_slurm: Project) -> None:
         ),
         (("hydra.launcher.gpus_per_node=40",), "Slurm refused an allocation: "),
         (("hydra.launcher.timeout_min=0",), "hydra.launcher.timeout_min must be a whole number, at least 1, but got 0"),
+        (
+            ("hydra.launcher.timeout_min=2",),  # signal_delay_s is 120 by default
+            "hydra.launcher.signal_delay_s=120 leaves jobs no time before the notice",
+        ),
+        (
+            ("hydra.launcher.gpus_per_node=none:2", "hydra.launcher.gpus_per_job=3"),
+            "hydra.launcher.gpus_per_job=3, but an allocation has hydra.launcher.gpus_per_node=none:2",
+        ),
         (("hydra.launcher.setup=[exit 3]",), "ended before its agent connected"),
         (
             ("+hydra.launcher.additional_parameters={WRAP: 1}",),
@@ -223,6 +234,47 @@ def test_what_slurm_cannot_give_is_said_in_a_sentence(
     assert sentence in said
     assert "Traceback" not in said
     assert on_slurm.runs() == []
+
+
+def test_why_an_allocation_does_not_start_is_said(on_slurm: Project) -> None:
+    sweep = on_slurm.start("lr=1,2", "hydra.launcher.nodes=5")  # which Slurm takes, and never starts
+    on_slurm.wait_for("queued: Slurm ")
+    sweep.send_signal(signal.SIGINT)
+
+    assert sweep.wait(100) == 130, on_slurm.said
+    assert re.search(r"^queued: Slurm \d+_0 and 1 more, partition debug, Partition\w+$", on_slurm.said, re.MULTILINE)
+
+
+def test_only_jobs_that_are_not_done_ask_for_devices(on_slurm: Project) -> None:
+    failing = ("lr=1,2", "fail_at=null,3")
+    on_slurm.sweep(*failing, code=1)
+
+    said = on_slurm.sweep(*failing, "hydra.launcher.rerun=none", code=1)
+    assert "asked Slurm" not in said
+    assert "4 jobs: 2 skipped, 2 failed" in said
+    assert said.count("failed earlier, and rerun=none: ValueError: no luck") >= 2
+
+    said = on_slurm.sweep(*failing, code=1)
+    assert "asked Slurm for 2 allocations" in said
+    assert "4 jobs: 2 skipped, 2 failed" in said
+
+
+def test_program_that_calls_main_unguarded_is_run(on_slurm: Project) -> None:
+    program = on_slurm.directory / "train.py"
+    program.write_text(program.read_text().partition("if __name__")[0] + "main()\n")
+
+    assert "2 jobs: 2 done" in on_slurm.sweep("lr=1,2")
+
+
+def test_page_of_a_sweep_is_started_again_when_it_is_killed(on_slurm: Project) -> None:
+    sweep = on_slurm.start("lr=1", *LONG, "trainctl.panel.enabled=true", "trainctl.panel.keep_min=0")
+    on_slurm.wait_for("START")
+    page = on_slurm.out / ".trainctl" / "panel.json"
+    first = json.loads(page.read_text())["pid"]
+    os.kill(first, signal.SIGKILL)
+
+    wait_until(lambda: page.exists() and json.loads(page.read_text())["pid"] != first, "the page is back")
+    assert sweep.wait(200) == 0, on_slurm.said
 
 
 APP = """

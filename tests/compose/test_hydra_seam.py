@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import inspect
 import subprocess
 import sys
@@ -406,6 +407,14 @@ def test_main_function_is_seen_and_not_run(tmp_path: Path, monkeypatch: pytest.M
         main()
     assert seen == [("small", 4)]
     assert GlobalHydra.instance().hydra is None
+    assert sys.modules["hydra.main"]._run_hydra.__module__.startswith("hydra.")
+
+    went_on = False
+    with _hydra.ending_at_main():
+        with contextlib.suppress(Exception):
+            main()
+        went_on = True
+    assert not went_on
     assert sys.modules["hydra.main"]._run_hydra.__module__.startswith("hydra.")
 
 

@@ -172,12 +172,22 @@ def test_running_threads_make_the_launcher_spawn(app: Any) -> None:
     assert "fresh interpreter, because threads are running (ticker)" in done.stdout + done.stderr
 
 
-def test_unguarded_script_is_told_so_when_spawned(app: Any) -> None:
+def test_unguarded_script_runs_when_spawned(app: Any) -> None:
     script = app.path / "app.py"
-    script.write_text(script.read_text().split("if __name__")[0] + "\nmain()\n")
+    unguarded = '\ntry:\n    main()\nexcept Exception:\n    raise\nprint("the program goes on")\n'
+    script.write_text(script.read_text().split("if __name__")[0] + unguarded)
+    done = app.run("x=1,2", "hydra.launcher.start=spawn")
+    assert done.returncode == 0, done.stderr
+    assert "2 jobs: 2 done" in done.stderr
+    assert (done.stdout + done.stderr).count("the program goes on") == 1
+
+
+def test_script_that_ends_when_it_is_imported_is_told_so_when_spawned(app: Any) -> None:
+    script = app.path / "app.py"
+    script.write_text('import sys\nif __name__ != "__main__":\n    sys.exit(3)\n' + script.read_text())
     done = app.run("x=1", "hydra.launcher.start=spawn")
     assert done.returncode == 1
-    assert 'below `if __name__ == "__main__":`' in done.stderr
+    assert "app.py ends when it is imported (exit code 3); what ends it belongs below `if __name__ ==" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from terminals import Terminal
 
+from trainctl.launch.display import make_report
 from trainctl.launch.display.live import Display
 from trainctl.launch.display.report import Report
-from trainctl.launch.launcher import make_report
 
 
 def test_plain_report_survives_the_end_of_its_reader(tmp_path: Path) -> None:

@@ -401,14 +401,40 @@ def seeing_main(see: Callable[[Any, str | None], None]) -> Iterator[None]:
     Args:
         see: gets Hydra's own object for the program, which composes its configs, and the name of its primary config.
     """
+    try:
+        with _running_main(lambda **called: see(*_opened(**called))):
+            yield
+    finally:
+        GlobalHydra.instance().clear()
+
+
+class _MainCalled(BaseException):  # so that a program which catches each Exception does not go on
+    pass
+
+
+@contextlib.contextmanager
+def ending_at_main() -> Iterator[None]:
+    """End the block where a `@hydra.main` function is called inside it, instead of running that."""
+    if not IS_KNOWN:
+        yield
+        return
+
+    def end(**_called: Any) -> None:
+        raise _MainCalled
+
+    with contextlib.suppress(_MainCalled), _running_main(end):
+        yield
+
+
+@contextlib.contextmanager
+def _running_main(run: Callable[..., None]) -> Iterator[None]:
+    """Have `@hydra.main` functions call `run` with their arguments instead of Hydra."""
     module: Any = sys.modules["hydra.main"]  # `hydra.main` is the decorator
-    original = module._run_hydra
-    module._run_hydra = lambda **called: see(*_opened(**called))
+    original, module._run_hydra = module._run_hydra, run
     try:
         yield
     finally:
         module._run_hydra = original
-        GlobalHydra.instance().clear()
 
 
 def _opened(

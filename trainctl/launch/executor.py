@@ -133,3 +133,30 @@ class Executor(Protocol):
     def close(self) -> None:
         """End all hosts, and release their resources."""
         ...
+
+
+class NoHosts:
+    """The executor of jobs that need no host."""
+
+    notice_s, most_moves = 0.0, 0
+    patience_s: float | None = None
+    obstacle: str | None = None
+
+    def __init__(self) -> None:
+        self.hosts: list[Host] = []
+        self.threads: Mapping[str, str] = {}
+
+    def memory(self) -> dict[str, tuple[float, float]]:
+        return {}
+
+    def filenos(self) -> Sequence[int]:
+        return ()
+
+    def look(self, left: int) -> Sequence[str]:
+        return ()
+
+    def why_lost(self, host: Host) -> str:
+        raise AssertionError(host)
+
+    def close(self) -> None:
+        pass

@@ -87,6 +87,9 @@ def ask_for_checkpoint(run: RunDir, who: str) -> Asked | None:
         return None
 
 
+Answer = tuple[str, tuple[Any, ...]]  # the kind of message that ends a job, and what it says
+
+
 @dataclass(slots=True)
 class JobProcess:
     """The launcher's view of one job's process, from its request to its end.
@@ -120,7 +123,7 @@ class JobProcess:
     begins_anew: bool = False
     is_settled: bool = False
     waits_for_other: bool = False
-    answer: tuple[str, tuple[Any, ...]] | None = None
+    answer: Answer | None = None
     oom_kills: int | None = None
     act_at: float | None = None
     ended_as: Failure | None = None

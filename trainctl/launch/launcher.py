@@ -5,12 +5,11 @@ from __future__ import annotations
 import dataclasses
 import os
 import secrets
-import sys
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobReturn, configure_log, setup_globals
@@ -19,20 +18,18 @@ from omegaconf import OmegaConf
 from trainctl.compose.job import JobSpec, SweepContext, hooks_of, job_dir, warn_of_missing
 from trainctl.config.overrides import shared_texts, swept_keys
 from trainctl.launch.detach import detach, take_sweep_dir
-from trainctl.launch.display.report import Memory, Report
+from trainctl.launch.display import make_report
 from trainctl.launch.dry_run import Preview
-from trainctl.launch.executor import Executor
+from trainctl.launch.earlier import Earlier, find_done
+from trainctl.launch.executor import Executor, NoHosts
 from trainctl.launch.local.prestart import changes_hydra, may_run_ahead
-from trainctl.launch.local.this_machine import refuse_while_imported, this_machine
+from trainctl.launch.local.this_machine import do_once_forked, refuse_while_imported, this_machine
 from trainctl.launch.registry import Presence
 from trainctl.launch.settings import LauncherSettings
 from trainctl.launch.sweep import Sweep
 from trainctl.launch.sweep_dir import check_sweep_dir, make_sweep_dir, name_sweep_dir, settle_sweep_dir
 from trainctl.rundir.program import program_of
 from trainctl.rundir.sweep import recorded
-
-_DUMB = ("", "dumb", "unknown")
-_FALSE = ("", "0", "false", "no", "off")
 
 MakeExecutor = Callable[[SweepContext, LauncherSettings, Path], Executor]
 
@@ -85,16 +82,26 @@ class SlotSweeps:
         sweep_dir = Path(str(config.hydra.sweep.dir)).absolute()
         make_sweep_dir(sweep_dir)
         try:
-            executor = self._open(sweep_dir)
+            earlier, presence = self._find_earlier(sweep_dir, jobs, initial_job_idx), Presence(sweep_dir)
+            executor: Executor = NoHosts()
+            if len(earlier) < len(jobs):
+                executor, presence = self._open(sweep_dir)
             specs = self._specs(jobs, initial_job_idx, executor.threads)
             names = [slot.name for host in executor.hosts for slot in host.pool.slots]
             memory = recorded(executor.memory, sweep_dir)
             report = make_report(len(specs), self._settings.progress, slots=names, sweep_dir=sweep_dir, memory=memory)
-            assert self._presence is not None
-            return Sweep(executor, specs, report, self._settings, presence=self._presence, config=config).run()
+            return Sweep(
+                executor, specs, report, self._settings, presence=presence, config=config, earlier=earlier
+            ).run()
         except BaseException:
             self.close()
             raise
+
+    def _find_earlier(self, sweep_dir: Path, jobs: Sequence[Sequence[Override]], first: int) -> Earlier:
+        """Find the jobs for which no cluster need be asked; on this machine, or once there are hosts, they find out."""
+        if self._make_executor is this_machine or self._executor is not None:
+            return {}
+        return find_done(self._context, self._specs(jobs, first, {}), sweep_dir)
 
     def _specs(self, jobs: Sequence[Sequence[Override]], first: int, threads: Mapping[str, str]) -> list[JobSpec]:
         rerun, shared = self._settings.rerun, shared_texts(self._context.config.hydra)
@@ -119,65 +126,20 @@ class SlotSweeps:
         _close(self._open_parts, self._owner)
         self._executor = self._presence = None
 
-    def _open(self, sweep_dir: Path) -> Executor:
-        """Return the executor, made at the first call."""
-        if self._executor is None:
+    def _open(self, sweep_dir: Path) -> tuple[Executor, Presence]:
+        """Return the executor and the launcher's presence, made at the first call."""
+        if self._executor is None or self._presence is None:
             if self._settings.detach:
                 detach(sweep_dir)
             self._executor = self._make_executor(self._context, self._settings, sweep_dir)
             self._open_parts.append(self._executor)
+            do_once_forked()
             self._presence = Presence(sweep_dir)
             self._presence.__enter__()
             self._open_parts.append(self._presence)
-        return self._executor
+        return self._executor, self._presence
 
 
 def _close(parts: list[Executor | Presence], owner: int) -> None:
     while os.getpid() == owner and parts:
         parts.pop(0).close()
-
-
-def make_report(
-    total: int,
-    progress: str = "auto",
-    *,
-    slots: Sequence[str] = (),
-    sweep_dir: Path | None = None,
-    memory: Memory | None = None,
-    stream: TextIO | None = None,
-    environment: Mapping[str, str] = os.environ,
-) -> Report:
-    """Return the report that `hydra.launcher.progress` asks for; it writes to stderr by default.
-
-    `auto` is a live display on a terminal, else plain lines; a CI job gets plain lines even when it has a terminal,
-    unless it asks for `rich`. Where lines cannot be written over (a file, a pipe, TERM=dumb) it is plain lines anyway.
-
-    Args:
-        total: how many jobs there are.
-        progress: auto, rich, plain or off.
-        slots: their names, in order.
-        sweep_dir: what the names of runs are shown below.
-        memory: returns used and total MiB by slot name; asked every few seconds.
-        stream: where to, instead of stderr.
-        environment: tells of TERM and CI.
-    """
-    stream = stream or sys.stderr
-    wanted = progress == "rich" or (progress == "auto" and not _is_robot(environment))
-    if not wanted or not _can_display(stream, environment):
-        return Report(total, silent=progress == "off", stream=stream)
-    from trainctl.launch.display.live import Display  # rich takes a while to load, and only a terminal needs it
-
-    return Display(total, slots, stream=stream, sweep_dir=sweep_dir, memory=memory)
-
-
-def _can_display(stream: TextIO, environment: Mapping[str, str]) -> bool:
-    """Whether a stream is a terminal on which lines can be written over."""
-    try:
-        is_terminal = stream.isatty()
-    except ValueError:  # closed
-        return False
-    return is_terminal and environment.get("TERM", "") not in _DUMB
-
-
-def _is_robot(environment: Mapping[str, str]) -> bool:
-    return environment.get("CI", "").lower() not in _FALSE

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from trainctl.compose.job import JobSpec
 from trainctl.config.keys import is_within
@@ -63,6 +63,10 @@ class Queue:
 
     def clear(self) -> None:
         self._left.clear()
+
+    def take_out(self, positions: Collection[int]) -> None:
+        """Remove jobs that need no slot."""
+        self._left = deque(each for each in self._left if each not in positions)
 
     def touch(self, host: Host | None) -> None:
         """Note that something has changed on a host, so that it is served next time."""

@@ -51,19 +51,24 @@ class RayEngine:
         self._is_local = init["address"] == "local"
         if not self._is_local:
             del init["include_dashboard"]
+        self._options = dict(conf["ray"]["remote"])
+        asked = f"hydra.launcher.ray.init={conf['ray']['init']}"
         try:
             if self._owns:
                 self._ray.init(**init)
-            self._options = dict(conf["ray"]["remote"])
-            room = _room(self._ray.nodes(), self._options)
+            nodes = self._ray.nodes()
+            asked = f"hydra.launcher.ray.remote={self._options}"
+            self._holder = self._ray.remote(_holder_class()).options(
+                **{**self._options, "max_restarts": 0, "max_task_retries": 0}
+            )
+            room = _room(nodes, self._options)
             self.most: int = min(room, conf["max_parallel"] or room)
         except SettingError:
             self._leave()
             raise
         except Exception as error:  # whatever Ray raises
             self._leave()
-            told = " ".join(str(error).split())[:300]
-            raise SettingError(f"hydra.launcher.ray.init={conf['ray']['init']}: {told}") from error
+            raise SettingError(f"{asked}: {' '.join(str(error).split())[:300]}") from error
         self.most_moves: int = conf["max_moves"]
         self.obstacle: str | None = None
         self._why: dict[str, str] = {}
@@ -72,12 +77,10 @@ class RayEngine:
         self._command = command_of("Ray", address, {"gpus_per_job": math.ceil(gpus) or None})
 
     def submit(self, count: int) -> list[str]:
-        options = {**self._options, "max_restarts": 0, "max_task_retries": 0}
-        holder = self._ray.remote(_holder_class()).options(**options)
         for _ in range(count):
             self._count += 1
             name = f"actor-{self._count}"
-            actor = holder.remote(self._command, name, original_cwd())
+            actor = self._holder.remote(self._command, name, original_cwd())
             self._actors[name] = actor, actor.wait.remote(), time.time()
         return [f"asked Ray for {count} actor{'s' * (count > 1)}"]
 

@@ -113,8 +113,7 @@ class SlurmEngine:
     def _slots_each(self) -> int:
         if self._conf["nodes"] > 1:
             return 1
-        gpus = str(self._conf["gpus_per_node"] or 0).rpartition(":")[2]
-        count = int(gpus) if gpus.isdigit() else 1
+        count = _gpus(self._conf) or 1
         return max(1, count // (self._conf["gpus_per_job"] or 1) * (self._conf["jobs_per_gpu"] or 1))
 
     def _options(self) -> list[str]:
@@ -167,6 +166,18 @@ def check_slurm(options: Mapping[str, Any]) -> tuple[LauncherSettings, dict[str,
                 f"hydra.launcher.{name}={values[name]} shares the devices of a node out, but with hydra.launcher.nodes="
                 f"{values['nodes']} each job has all of its nodes; leave one of the two out"
             )
+    gpus = _gpus(values)
+    if gpus is not None and (values["gpus_per_job"] or 1) > gpus:
+        raise SettingError(
+            f"hydra.launcher.gpus_per_job={values['gpus_per_job']}, but an allocation has "
+            f"hydra.launcher.gpus_per_node={values['gpus_per_node']}"
+        )
+    if values["signal_delay_s"] >= values["timeout_min"] * 60:
+        raise SettingError(
+            f"hydra.launcher.signal_delay_s={values['signal_delay_s']} leaves jobs no time before the notice: an "
+            f"allocation ends after hydra.launcher.timeout_min={values['timeout_min']}; make one longer or the other "
+            "shorter"
+        )
     for name in (*_OPTIONS, "name"):
         text = str(values[name])
         if values[name] is not None and (not text or not text.isprintable() or text.startswith("-")):
@@ -175,6 +186,14 @@ def check_slurm(options: Mapping[str, Any]) -> tuple[LauncherSettings, dict[str,
         if not _OPTION.fullmatch(str(name).replace("_", "-")) or not str(value).isprintable():
             raise SettingError(f"hydra.launcher.additional_parameters.{name}={value!r} is not an option of sbatch")
     return settings, values
+
+
+def _gpus(conf: Mapping[str, Any]) -> int | None:
+    """Return how many GPUs a node of an allocation has, by `gpus_per_node`: 2, `a100:2`, `a100`; None if not said."""
+    if conf["gpus_per_node"] is None:
+        return None
+    count = str(conf["gpus_per_node"]).rpartition(":")[2]
+    return int(count) if count.isdigit() else 1
 
 
 def _mapping(name: str, value: Any) -> Any:

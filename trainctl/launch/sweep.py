@@ -11,8 +11,9 @@ import os
 import select
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import NoReturn
 
 from hydra.core.utils import JobReturn
@@ -24,7 +25,7 @@ from trainctl.launch.again import command_again
 from trainctl.launch.display.report import JobSecrets, Report
 from trainctl.launch.executor import Executor, Host
 from trainctl.launch.failure import Failure, is_done_by, judge_death, record_failure, stopped
-from trainctl.launch.jobs import JobProcess, Jobs, ask_for_checkpoint
+from trainctl.launch.jobs import Answer, JobProcess, Jobs, ask_for_checkpoint
 from trainctl.launch.local import linux
 from trainctl.launch.queue import Queue
 from trainctl.launch.registry import Presence
@@ -51,9 +52,12 @@ class Sweep:
         *,
         presence: Presence,
         config: DictConfig,
+        earlier: Mapping[int, Answer] = MappingProxyType({}),
     ) -> None:
+        """`earlier`: the answers of jobs that need no host, by position."""
         self._executor = executor
         self._queue = Queue(executor, specs, report, is_alone=presence.is_alone)
+        self._earlier = earlier
         self._specs = specs
         self._late_code: set[str] = set()
         self._report = report
@@ -87,6 +91,7 @@ class Sweep:
         try:
             with self._interrupts, _old_objects_kept():
                 self._hearing.add(self._interrupts.fileno(), self._interrupts)
+                self._conclude_earlier()
                 while self._jobs or (self._queue and not self._wants_no_more):
                     self._look_for_hosts()
                     if not self._jobs and not self._executor.hosts and self._executor.obstacle:
@@ -111,6 +116,13 @@ class Sweep:
             for returned, spec in zip(self._returns, self._specs, strict=True)
         ]
         return returns if self._report.is_silent else [as_told(returned) for returned in returns]
+
+    def _conclude_earlier(self) -> None:
+        self._queue.take_out(self._earlier)
+        for position, answer in self._earlier.items():
+            job = JobProcess(position, None, None, answer=answer)
+            if not self._settle(job):
+                self._fail(job, 0)
 
     def _command_again(self, position: int) -> str:
         path, _ = self._outcomes.get(position, (None, None))

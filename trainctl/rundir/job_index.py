@@ -47,6 +47,10 @@ class JobIndex:
         self._sweep_dir = sweep_dir
         self._path = own_dir(sweep_dir) / "jobs.jsonl"
 
+    def exists(self) -> bool:
+        """Whether a job has ever taken a run dir here, as far as is known."""
+        return self._path.exists()
+
     def find(self, identity: str) -> list[IndexedJob]:
         """Return the lines of an identity, the latest first; none if the index is missing or unreadable."""
         data, mark = self._read() or b"", f'"{identity}"'.encode()

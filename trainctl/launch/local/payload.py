@@ -153,7 +153,7 @@ def _import_main(program: dict[str, Any]) -> None:
         except SystemExit as leaving:
             raise TrainctlError(
                 f"the program {program['script']} ends when it is imported (exit code {leaving.code}); "
-                'call main() below `if __name__ == "__main__":`, as start=spawn needs it'
+                'what ends it belongs below `if __name__ == "__main__":`, as it is not run by jobs'
             ) from leaving
     if main is not None:
         _call_main(main)
@@ -178,7 +178,10 @@ def _load_main(module: str | None, script: str | None) -> types.ModuleType | Non
         return None
     sys.modules["__main__"] = sys.modules[_IMPORTED] = main
     assert code is not None
-    exec(code, vars(main))  # noqa: S102  # the user's own program
+    with (
+        _hydra.ending_at_main()
+    ):  # without `if __name__ == "__main__":`: the launcher, too, was no further when it began
+        exec(code, vars(main))  # noqa: S102  # the user's own program
     return main
 
 

@@ -66,14 +66,18 @@ def this_machine(context: SweepContext, settings: LauncherSettings, sweep_dir: P
     """
     starter, greet = start_zygote(context, settings.start)
     try:
-        while once_forked:
-            once_forked.pop()()
         pool = make_pool(settings)  # after the fork, so that no driver is touched by a process that is to be forked
     except BaseException:
         starter.close()
         raise
     starter.limit_threads(pool.slots[0].threads)
     return LocalExecutor(starter, pool, greet)
+
+
+def do_once_forked() -> None:
+    """Do what had to wait until the launcher has been forked, on whatever executor its jobs run."""
+    while once_forked:
+        once_forked.pop()()
 
 
 def refuse_while_imported() -> None:

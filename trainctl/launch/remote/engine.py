@@ -29,6 +29,7 @@ from trainctl.rundir.sweep import Backlog, Queued, write_backlog
 _LOOK_S = 2.0  # between two questions to the engine while something is waited for
 _CALM_S = 30.0  # while all is well
 _GONE_S = 120.0  # an agent that does not hear its launcher for `wire._SILENT_S` ends
+_UNUSUAL_S = 10.0  # in the queue, after which people are told why
 _MOST_LOST = 3  # agents in a row of which nothing was heard
 
 
@@ -92,6 +93,7 @@ class AgentExecutor:
         self._others = 0  # launchers of the sweep beside this one
         self._backlog: Backlog | None = None
         self._told: set[str] = set()
+        self._asked = time.monotonic()  # when agents were last requested
         self._beating = Beating(address, self._stall)
         self._agents = agents
         self._alive: set[str] = set()
@@ -158,8 +160,23 @@ class AgentExecutor:
             count = min(self._wanted(left), self._engine.most) - len(self._alive)
             if count > 0:
                 lines += self._engine.submit(count)
+                self._asked = time.monotonic()
                 self._alive = self._engine.alive()
-        self._write_backlog(left)
+        queued = [each for each in map(self._engine.queued, sorted(self._alive - self._met)) if each is not None]
+        self._write_backlog(left, queued)
+        return lines + self._say_why_queued(queued)
+
+    def _say_why_queued(self, queued: Sequence[Queued]) -> list[str]:
+        """Return a line for each new reason why agents wait, once they have waited for a while."""
+        if time.monotonic() - self._asked < _UNUSUAL_S:
+            return []
+        whys = {each.why for each in queued} - self._told - {"", "None"}
+        self._told |= whys
+        lines = []
+        for why in sorted(whys):
+            first, *others = [each for each in queued if each.why == why]
+            more = f" and {len(others)} more" if others else ""
+            lines.append(f"queued: {', '.join(filter(None, (f'{first.id}{more}', first.place, why)))}")
         return lines
 
     def _lost_hosts(self) -> list[tuple[RemoteStarter, str]]:
@@ -207,9 +224,8 @@ class AgentExecutor:
         others = [each for each in addresses_in(self._address.parent) if each != self._address]
         return sum(is_beating(Beat(str(each)), surely=True) for each in others)
 
-    def _write_backlog(self, left: int) -> None:
+    def _write_backlog(self, left: int, queued: list[Queued]) -> None:
         """Write for others what waits in the queue, if it has changed."""
-        queued = [each for each in map(self._engine.queued, sorted(self._alive - self._met)) if each is not None]
         last = self._backlog
         now = Backlog(time.time(), left, queued) if queued else None
         if (last and (last.jobs, last.queued)) != (now and (now.jobs, now.queued)):
