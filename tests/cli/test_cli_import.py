@@ -63,7 +63,7 @@ def test_import_writes_over_nothing_and_all_or_none(cli: Cli, files: Path) -> No
     assert not (files / "mine" / "conf").exists()
     (files / "mine" / "changelog.yaml").unlink()
     (files / "mine" / "changelog.yaml").symlink_to("elsewhere")
-    assert_refused(cli(*arguments), "mine/changelog.yaml is there already")
+    assert_refused(cli(*arguments), "mine/changelog.yaml exists already")
     assert cli("import", "trainconfig", "config.yaml", "--to", "mine").stdout == "wrote mine/conf/config.yaml\n"
 
 

@@ -63,7 +63,6 @@ def test_names_lead_nowhere_else(root: Path, tmp_path: Path) -> None:
     assert watching.view("a") is not None
     for name in ("../outside", str(outside.path), "link", "a/../../outside", ".", "", "a/", "a\0", "./a"):
         assert watching.view(name) is None
-        assert watching.run(name) is None
 
 
 def test_view_holds_current_values_and_keys(root: Path) -> None:

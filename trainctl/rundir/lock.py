@@ -27,19 +27,19 @@ _MOST_BYTES = 4096
 _LOOKERS_S = 10.0  # those who only look hold it for microseconds, unless a busy machine keeps them from going on
 
 
-class Lent(Protocol):
+class Inherited(Protocol):
     """Something with an open file whose lock a forked child would share."""
 
     def forget(self) -> None:
         """Close this process's copy of the file."""
 
 
-_lent: weakref.WeakSet[Lent] = weakref.WeakSet()
+_inherited: weakref.WeakSet[Inherited] = weakref.WeakSet()
 
 
-def forget_in_children(one: Lent) -> None:
+def forget_in_children(one: Inherited) -> None:
     """Have each child that this process forks forget it."""
-    _lent.add(one)
+    _inherited.add(one)
 
 
 class RunLock:
@@ -284,7 +284,7 @@ def is_open_in(pid: int, path: Path) -> bool:
 
 
 def _forget_in_child() -> None:
-    for each in list(_lent):
+    for each in list(_inherited):
         with contextlib.suppress(OSError):
             each.forget()
 
