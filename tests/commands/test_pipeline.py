@@ -68,7 +68,7 @@ def test_failed_command_stops_the_run_and_names_itself_and_a_second_run_finishes
     assert pipeline.ran() == ["train 1", "avg 1", "avg 1", "test 1"]
     assert [record["attempt"] for record in pipeline.status()["commands"].values()] == [1, 2, 2]
     assert sorted(path.name for path in pipeline.run_dir().glob("avg*.log")) == ["avg.1.log", "avg.log"]
-    assert "1 jobs: 1 skipped" in pipeline.run().stderr
+    assert "1 job: 1 skipped" in pipeline.run().stderr
     assert len(pipeline.ran()) == 4
 
 
@@ -226,7 +226,7 @@ def test_values_of_the_moment_make_no_command_run_again(pipeline: Pipeline) -> N
     moment = {"save": "${hydra:runtime.output_dir}/x", "when": "${now:%f}"}
     pipeline.write({"train": "echo ${save} ${when} >> ran.txt", "test": "echo ${flag:save} >> ran.txt"}, **moment)
     assert pipeline.run().returncode == 0
-    assert "1 jobs: 1 skipped" in pipeline.run().stderr
+    assert "1 job: 1 skipped" in pipeline.run().stderr
     assert pipeline.ran()[1:] == [f"--save {pipeline.run_dir()}/x"]
 
 

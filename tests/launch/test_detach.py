@@ -53,7 +53,7 @@ def test_sweep_dir_with_the_time_in_its_name_stays_the_same(app: Any, wait_until
     done = app.run("x=1", "hydra.sweep.dir=sweeps/${now:%S-%f}", "hydra.launcher.detach=true", "-cn", "config")
     assert done.returncode == 0, done.stderr
     (sweep,) = (app.path / "sweeps").iterdir()
-    wait_until(lambda: "1 jobs: 1 done" in (sweep / "sweep.log").read_text(), "the sweep ends")
+    wait_until(lambda: "1 job: 1 done" in (sweep / "sweep.log").read_text(), "the sweep ends")
     assert list((app.path / "sweeps").iterdir()) == [sweep]
     assert yaml.loads((sweep / "0" / "status.yaml").read_text())["state"] == "done"
 
@@ -106,7 +106,7 @@ def test_earlier_log_is_kept(app: Any, wait_until: Wait) -> None:
     app.sweep.mkdir()
     (app.sweep / "sweep.log").write_text("precious\n")
     app.run("x=1", "hydra.launcher.detach=true")
-    wait_until(lambda: "1 jobs: 1 done" in (app.sweep / "sweep.log").read_text(), "the sweep ends")
+    wait_until(lambda: "1 job: 1 done" in (app.sweep / "sweep.log").read_text(), "the sweep ends")
     assert (app.sweep / "sweep.log").read_text().startswith("precious\n")
 
 

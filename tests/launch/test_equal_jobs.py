@@ -123,7 +123,7 @@ def test_equal_job_of_an_earlier_command_counts(app: Any) -> None:
         assert "SKIP  1/2 same as sweep/1: finished earlier" in done.stderr
     assert sorted(app.ran()) == ["end 1", "end 2", "start 1", "start 2"]
     other = app.run("x=1", "hydra.sweep.dir=elsewhere")
-    assert "1 jobs: 1 done" in other.stderr
+    assert "1 job: 1 done" in other.stderr
 
 
 def test_dry_run_shows_equal_jobs(app: Any) -> None:

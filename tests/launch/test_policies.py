@@ -44,7 +44,7 @@ def test_retried_job_that_succeeds_is_done(app: Any) -> None:
     done = app.run("mode=second_time", "hydra.launcher.retries=1")
     assert done.returncode == 0, done.stderr
     assert "RETRY 1/1 will be tried again (1 of 1)" in done.stderr
-    assert "1 jobs: 1 done" in done.stderr
+    assert "1 job: 1 done" in done.stderr
 
 
 @pytest.mark.slow

@@ -235,7 +235,8 @@ class Report:
         if not_started:
             parts.append(f"{not_started} not finished")
         hint = ": the same command resumes" if not_started or self.counts["interrupted"] else ""
-        self._say(f"{self._total} jobs: {', '.join(parts) or 'nothing to do'}{hint} ({duration(seconds)})")
+        jobs = f"{self._total} job{'s' * (self._total != 1)}"
+        self._say(f"{jobs}: {', '.join(parts) or 'nothing to do'}{hint} ({duration(seconds)})")
 
     def _of(self, position: int) -> str:
         width = len(str(self._total))
