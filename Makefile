@@ -20,9 +20,10 @@ HYDRA14 := 'hydra-core>=1.4.0rc1,<1.5' 'hydra-joblib-launcher>=1.4.0rc1'
 # One more than two cores have: tests spend a third of their time waiting for processes.
 WORKERS ?= 3
 # The order of the tests is drawn by the commit, so that what failed in CI is seen again here; at night by chance. The
-# tests of a file go to one worker: what they share, such as a browser, is started once.
+# tests of a file go to one worker: what they share, such as a browser, is started once. tests/conftest.py has files with
+# many slow tests first.
 SEED ?= $(shell printf %d 0x$$(git rev-parse HEAD 2>/dev/null | cut -c1-7 | grep . || echo 0))
-ORDER = --randomly-seed=$(SEED) --dist loadfile
+ORDER = --randomly-seed=$(SEED) --dist loadfile --no-loadscope-reorder
 PYTEST_ARGS ?=
 # How many rounds of drawn faults there are at night, from which seed on, and the jobs of the sweep in which some crash.
 FAULT_ROUNDS ?= 200
@@ -30,6 +31,10 @@ FAULT_SEED ?= $(shell date +%y%j)000
 FAULT_JOBS ?= 1000
 SOAK_S ?= 600
 FAULTS = TRAINCTL_FAULT_SEED=$(FAULT_SEED) TRAINCTL_FAULT_ROUNDS=$(FAULT_ROUNDS) TRAINCTL_FAULT_JOBS=$(FAULT_JOBS)
+
+# Tests start some thousand Pythons: each would compile the package anew where the caller's shell keeps them from writing
+# bytecode. What is installed is compiled as it is imported, which of most packages only a small part ever is.
+unexport PYTHONDONTWRITEBYTECODE
 
 .NOTPARALLEL:
 .PHONY: help venv demo lock docs reference test test-main test-all test-hydra14 test-hydra14-all test-newest test-oldest test-page test-proxy test-faults fuzz test-attack test-cluster check format format-check lint types bench bench-check soak coverage mutation dist screenshots shots chromium nginx slurm clean
@@ -49,7 +54,7 @@ define install
 	@lock=locks/$$($(1)/bin/python -c 'import sys; print("%d.%d" % sys.version_info[:2])')$(2).txt; \
 	if [ -e "$$lock" ]; then export PIP_CONSTRAINT="$$lock" PIP_BUILD_CONSTRAINT="$$lock"; \
 	else echo "there is no $$lock: the newest versions are installed"; set -- --upgrade --upgrade-strategy eager; fi; \
-	$(1)/bin/python -m pip install --disable-pip-version-check -q "$$@" $(3)
+	$(1)/bin/python -m pip install --disable-pip-version-check --no-compile -q "$$@" $(3)
 	@touch $@
 endef
 
@@ -65,6 +70,9 @@ $(VENV)/.installed-dev: $(SOURCES) | $(BIN)/python
 ray: $(VENV)/.installed-dev
 	@$(BIN)/python -c 'import ray' 2>/dev/null || timeout 600 env PIP_CONSTRAINT="$$(ls locks/$$($(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])').txt 2>/dev/null)" \
 		$(BIN)/python -m pip install --disable-pip-version-check -q $(RAY) || echo "Ray cannot be installed here: the tests on it will be skipped"
+
+.PHONY: hydra14
+hydra14: $(VENV14)/.installed
 
 $(VENV14)/.installed: $(SOURCES)
 	@test -x $(VENV14)/bin/python || $(PYTHON) -m venv $(VENV14)

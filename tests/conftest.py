@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -36,6 +37,14 @@ if not hydra.__version__.startswith("1.3."):  # programs that tests start write 
 
 ROOT = Path(__file__).resolve().parent.parent
 RunDemo = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put files with the most slow tests first: no worker begins a file of minutes when the others are done."""
+    tests = Counter(item.path for item in items)
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: (-slow[item.path], -tests[item.path]))  # files alike stay in the order that was drawn
 
 
 @pytest.fixture(autouse=True)

@@ -8,10 +8,14 @@ from typing import Any
 
 
 def wait_until(condition: Callable[[], Any], what: str = "the condition", deadline_s: float = 60) -> Any:
-    """Wait for a condition and return what it returned; fail when the deadline passes."""
-    end = time.monotonic() + deadline_s
+    """Wait for a condition and return what it returned; fail when the deadline passes.
+
+    It is looked at less often the longer it takes: a look may be at all processes, or a question to a browser.
+    """
+    began = time.monotonic()
     while not (value := condition()):
-        if time.monotonic() > end:
+        waited = time.monotonic() - began
+        if waited > deadline_s:
             raise AssertionError(f"waited {deadline_s} s in vain: {what}")
-        time.sleep(0.01)
+        time.sleep(min(0.1, max(0.01, waited / 20)))
     return value

@@ -38,7 +38,7 @@ while not Path("stop").exists() and not live.should_stop:
         live.should_evaluate  # and nothing to do for it
     else:
         Path("paused").touch()
-    time.sleep(0.001)
+    time.sleep(0.01)
 """
 
 Answer = subprocess.CompletedProcess[str]

@@ -26,7 +26,7 @@ def main() -> None:
         live.log(loss=config.lr / step)
         if step % 50 == 0 and live.should_checkpoint:
             Path(run_dir, "checkpoint").touch()
-        time.sleep(0.005)
+        time.sleep(0.02)
 
 
 if __name__ == "__main__":

@@ -64,7 +64,7 @@ def main() -> None:
         live.log(loss=1 / step, accuracy=1 - 1 / step)
         if live.should_stop:
             break
-        time.sleep(0.002)
+        time.sleep(0.01)
 
 
 if __name__ == "__main__":

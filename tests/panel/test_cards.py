@@ -194,7 +194,7 @@ def test_cards_follow_a_run_and_show_what_is_ahead_of_its_step(page: Any, url: s
     request = file_request(training.run, {"sched.warmup": "640"}, via="test")
     assert wait_for_answer(training.run, request, 60) is not None
     expect(card(page, "value sched.warmup").locator("header span")).to_have_text("640")
-    ahead = training.step + 5000
+    ahead = training.step + 1000
     file_request(training.run, {"sched.warmup": "650"}, via="test", at=ahead)
     wait_for(lambda: last() == ahead, "the coming step on the axis")
     expect(said_at(page, "value sched.warmup", 1)).to_contain_text(

@@ -121,22 +121,47 @@ class Line:
             sink.shutdown(socket.SHUT_WR)
 
 
-@pytest.fixture
-def served(tmp_path: Path) -> Iterator[PanelHandle]:
-    make_sweep(tmp_path / "root", 2)
-    handle = process.ensure(tmp_path / "root", PanelSettings(keep_min=0))
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PanelHandle]:
+    """Return the use of a server of two runs; each test leaves it running, as it found it."""
+    root = tmp_path_factory.mktemp("two") / "root"
+    make_sweep(root, 2)
+    handle = process.ensure(root, PanelSettings(keep_min=0))
     assert handle is not None
     yield handle
-    if (record := process.find(handle.place.root)) is not None:
-        os.kill(record.pid, signal.SIGCONT)
     handle.close()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def line(served: PanelHandle) -> Iterator[Line]:
     line = Line(urlsplit(served.url).port or 0)
     yield line
     line.close()
+
+
+@pytest.fixture(scope="module")
+def browser(served: PanelHandle, line: Line) -> Iterator[Any]:
+    """A browser that comes to that server by way of the line."""
+    led = f"--host-resolver-rules=MAP 127.0.0.1:{urlsplit(served.url).port} 127.0.0.1:{line.port}"
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, led])
+        yield browser
+        browser.close()
+
+
+@contextlib.contextmanager
+def opened_in(browser: Any, handle: PanelHandle, **options: Any) -> Iterator[Any]:
+    """Open an empty page; in the end the server runs, whatever became of it."""
+    context = browser.new_context(**options)
+    context.set_default_timeout(1000 * PATIENCE_S)
+    try:
+        yield context.new_page()
+    finally:
+        context.close()
+        if (record := process.find(handle.place.root)) is None:
+            assert handle.start_again()
+        else:
+            os.kill(record.pid, signal.SIGCONT)
 
 
 def lost(page: Any) -> Any:
@@ -145,14 +170,9 @@ def lost(page: Any) -> Any:
 
 
 @pytest.fixture
-def page(served: PanelHandle, line: Line) -> Iterator[Any]:
+def page(browser: Any, served: PanelHandle, line: Line) -> Iterator[Any]:
     """A page of two runs, opened by way of the line."""
-    port = urlsplit(served.url).port
-    led = f"--host-resolver-rules=MAP 127.0.0.1:{port} 127.0.0.1:{line.port}"
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, led])
-        page = browser.new_page()
-        page.set_default_timeout(1000 * PATIENCE_S)
+    with opened_in(browser, served) as page:
         page.goto(served.url)
         settle(page)
         expect(page.get_by_text("2 runs").first).to_be_visible()
@@ -160,7 +180,7 @@ def page(served: PanelHandle, line: Line) -> Iterator[Any]:
         wait_for(lambda: page.evaluate("performance.now()") > 6000, "a page that is not just opened")
         page.evaluate(NOTE)
         yield page
-        browser.close()
+        line.mend()
 
 
 def expect_lost(page: Any, since: float, record_property: Any) -> None:
@@ -188,26 +208,24 @@ def expect_back(page: Any, *, loaded: bool) -> None:
 
 
 @pytest.mark.slow
-def test_page_that_is_open_keeps_its_server_and_shows_the_end(tmp_path: Path) -> None:
+def test_page_that_is_open_keeps_its_server_and_shows_the_end(browser: Any, tmp_path: Path) -> None:
     training = Training.start(tmp_path / "root", NAME, tmp_path / "seen.json")
     handle = process.ensure(tmp_path / "root", PanelSettings(keep_min=0))
     assert handle is not None
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        page = browser.new_page()
-        page.set_default_timeout(1000 * PATIENCE_S)
-        page.goto(handle.url)
-        open_run(page, handle.url, NAME)
-        expect(page.get_by_text("running").first).to_be_visible()
-        training.stop()
-        handle.close()
-        closed = time.monotonic()
-        expect(page.get_by_text("done").first).to_be_visible()
-        # for longer than a page is waited for that may be loading again
-        wait_for(lambda: time.monotonic() - closed > RELOAD_MS / 1000 + 5, "a while", PATIENCE_S)
-        assert process.find(tmp_path / "root") is not None
-        expect(lost(page)).to_have_count(0)
-        browser.close()
+    page = browser.new_page()
+    page.set_default_timeout(1000 * PATIENCE_S)
+    page.goto(handle.url)
+    open_run(page, handle.url, NAME)
+    expect(page.get_by_text("running").first).to_be_visible()
+    training.stop()
+    handle.close()
+    closed = time.monotonic()
+    expect(page.get_by_text("done").first).to_be_visible()
+    # for longer than a page is waited for that may be loading again
+    wait_for(lambda: time.monotonic() - closed > RELOAD_MS / 1000 + 5, "a while", PATIENCE_S)
+    assert process.find(tmp_path / "root") is not None
+    expect(lost(page)).to_have_count(0)
+    page.close()
     wait_for(lambda: process.find(tmp_path / "root") is None, "the end of the server")
 
 
@@ -265,30 +283,29 @@ def test_page_whose_connection_is_half_open_makes_a_new_one(page: Any, line: Lin
     expect_back(page, loaded=True)
 
 
-@pytest.fixture
-def opened_run(tmp_path: Path) -> Iterator[tuple[Any, PanelHandle]]:
-    """The page of a run that trains, in a low window, and the use of its server."""
-    training = Training.start(tmp_path / "root", NAME, tmp_path / "seen.json")
-    handle = process.ensure(tmp_path / "root", PanelSettings(keep_min=0))
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PanelHandle]:
+    """Return the use of the server of a run that trains."""
+    base = tmp_path_factory.mktemp("trained")
+    training = Training.start(base / "root", NAME, base / "seen.json")
+    handle = process.ensure(base / "root", PanelSettings(keep_min=0))
     assert handle is not None
-    try:
-        with api.sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-            page = browser.new_context(viewport={"width": 1000, "height": 500}, color_scheme="dark").new_page()
-            page.set_default_timeout(1000 * PATIENCE_S)
-            page.goto(handle.url)
-            page.goto(run_url(handle.url, NAME))
-            expect(button(page, "Pause")).to_be_visible()
-            settle(page)
-            wait_for(lambda: page.evaluate("performance.now()") > 6000, "a page that is not just opened")
-            page.evaluate(NOTE)
-            yield page, handle
-            browser.close()
-    finally:
-        if (record := process.find(handle.place.root)) is not None:
-            os.kill(record.pid, signal.SIGCONT)
-        training.stop()
-        handle.close()
+    yield handle
+    training.stop()
+    handle.close()
+
+
+@pytest.fixture
+def opened_run(browser: Any, trained: PanelHandle) -> Iterator[Any]:
+    """The page of the run that trains, in a low window."""
+    with opened_in(browser, trained, viewport={"width": 1000, "height": 500}, color_scheme="dark") as page:
+        page.goto(trained.url)
+        page.goto(run_url(trained.url, NAME))
+        expect(button(page, "Pause")).to_be_visible()
+        settle(page)
+        wait_for(lambda: page.evaluate("performance.now()") > 6000, "a page that is not just opened")
+        page.evaluate(NOTE)
+        yield page
 
 
 def address(page: Any) -> str:
@@ -297,8 +314,8 @@ def address(page: Any) -> str:
 
 
 @pytest.mark.slow
-def test_page_comes_back_as_it_was_left_and_says_what_was_not_answered(opened_run: tuple[Any, PanelHandle]) -> None:
-    page, handle = opened_run
+def test_page_comes_back_as_it_was_left_and_says_what_was_not_answered(opened_run: Any, trained: PanelHandle) -> None:
+    page, handle = opened_run, trained
     is_dark = "document.documentElement.hasAttribute('data-dark')"
     assert page.evaluate(is_dark), "the page does not follow the system"
     assert "theme" not in address(page)
@@ -338,14 +355,14 @@ def test_page_comes_back_as_it_was_left_and_says_what_was_not_answered(opened_ru
 
 
 @pytest.mark.slow
-def test_theme_and_history_are_the_pages_own(opened_run: tuple[Any, PanelHandle]) -> None:
-    page, handle = opened_run
+def test_theme_and_history_are_the_pages_own(opened_run: Any, trained: PanelHandle) -> None:
+    page = opened_run
     page.get_by_role("button", name="Toggle theme").click()
     for name in ("config", "log", "run"):
         page.get_by_role("tab", name=name).click()
         wait_for(lambda name=name: ("tab=" + name in address(page)) == (name != "run"), "the tab in the address")
     assert "theme=light" in address(page)
-    page.goto(handle.url.partition("?")[0])  # another page, whose address says nothing of a theme
+    page.goto(trained.url.partition("?")[0])  # another page, whose address says nothing of a theme
     wait_for(lambda: "theme=light" in address(page), "the theme that was chosen")
     page.go_back()
     wait_for(lambda: "/run/" in address(page), "the page before, not another tab of it")

@@ -90,7 +90,7 @@ def test_lines_grow_while_a_run_trains_and_only_what_is_new_is_sent(cards: Any, 
     read = f"element => {{ const document_label = element.getAttribute('aria-label'); return {last}; }}"
     drawn(page, "loss", r"to [\d,]+, from")
     first = card(page, "loss").get_by_role("img").evaluate(read)
-    wait_for(lambda: card(page, "loss").get_by_role("img").evaluate(read) > first + 200, "a longer line")
+    wait_for(lambda: card(page, "loss").get_by_role("img").evaluate(read) > first + 50, "a longer line")
 
 
 @pytest.mark.slow

@@ -97,7 +97,7 @@ def test_edit_for_a_later_step_waits_for_it_and_is_applied_there(form: Any, trai
     page.get_by_label("at step").fill("soon")
     expect(page.get_by_text("not a step, such as 1200")).to_be_visible()
     expect(button(page, "Apply")).to_be_disabled()
-    step = training.step + 3000
+    step = training.step + 600
     page.get_by_label("at step").fill(str(step))
     button(page, "Apply").click()
     answer = page.get_by_role("status").filter(has_text="sched.warmup")
@@ -117,7 +117,7 @@ def test_paused_run_says_that_requests_wait_and_goes_on(form: Any, training: Tra
     expect(page.get_by_text("paused", exact=True)).to_be_visible()
     expect(button(page, "Pause")).to_be_hidden()
     edit(page, "sched.warmup", "911")
-    page.get_by_label("at step").fill(str(step := training.step + 300))
+    page.get_by_label("at step").fill(str(step := training.step + 60))
     button(page, "Apply").click()
     expect(page.get_by_role("status").last).to_have_text(
         re.compile(rf"^sched.warmup waiting: the run is paused \(for step {step:,}\) \(request \d+\)$")
