@@ -82,7 +82,8 @@ class SlurmNode:
     def run(self, *command: str) -> str:
         """Run one of Slurm's commands, and return what it says."""
         environment = {**os.environ, **self.environment}
-        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False).stdout
+        cwd = self.directory  # for the output of jobs
+        return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False).stdout
 
     def stop(self) -> None:
         """End all jobs, then the daemons."""
