@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.datasets import load_digits, load_wine
 
 Array = NDArray[np.float64]
 
@@ -29,10 +30,26 @@ class Samples:
         return Samples(self.images[rows], self.labels[rows])
 
 
+def read_samples(name: str) -> tuple[Array, NDArray[np.int64]]:
+    """Read the data and the target of `sklearn.datasets.load_digits()` or `load_wine()`.
+
+    Importing scikit-learn takes longer than most runs of the demo; its files are read without it.
+    """
+    found = find_spec("sklearn")
+    if found is None or found.origin is None:
+        raise ModuleNotFoundError("the demo's data come with scikit-learn: pip install 'hydra-trainctl[demo]'")
+    folder = Path(found.origin).parent / "datasets" / "data"
+    if name == "wine":
+        rows = np.loadtxt(folder / "wine_data.csv", delimiter=",", skiprows=1)
+    else:
+        rows = np.loadtxt(folder / "digits.csv.gz", delimiter=",")
+    return rows[:, :-1], rows[:, -1].astype(np.int64)
+
+
 def load_task(name: str) -> tuple[Samples, Samples]:
     """Return training and test samples; every fourth sample is for the test."""
-    bunch = load_wine() if name == "wine" else load_digits()
-    target, data = bunch.target, bunch.data / (bunch.data.max(0) if name == "wine" else 16)
+    data, target = read_samples(name)
+    data = data / (data.max(0) if name == "wine" else 16)
     tasks = {"digits": target, "digits_sequence": target, "parity": target % 2, "wine": target}
     if name not in tasks:
         raise ValueError(f"task.name={name!r} is not known; allowed are {sorted(tasks)}")

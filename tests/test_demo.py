@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from digits import SGD, Network, Samples, build_network, load_task, schedule_factor
+from digits import SGD, Network, Samples, build_network, load_task, read_samples, schedule_factor
 from trainctl.config import yaml
 
 NORMS: dict[str, dict[str, Any]] = {
@@ -52,6 +52,14 @@ def assert_gradients(build: Callable[[], Network], train: Samples) -> None:
             _, slope = loss_after(0.0, layer, param)
             measured = (loss_after(1e-5, layer, param)[0] - loss_after(-1e-5, layer, param)[0]) / 2e-5
             assert slope == pytest.approx(measured, rel=1e-4, abs=1e-8)
+
+
+@pytest.mark.parametrize("name", ["digits", "wine"])
+def test_samples_are_those_that_scikit_learn_loads(name: str) -> None:
+    expected = getattr(pytest.importorskip("sklearn.datasets"), f"load_{name}")()
+    data, target = read_samples(name)
+    assert np.array_equal(data, expected.data)
+    assert np.array_equal(target, expected.target)
 
 
 @pytest.mark.parametrize("norm", NORMS.values(), ids=list(NORMS))
