@@ -25,6 +25,7 @@ WaitUntil = Callable[..., Any]
             r"trainctl\.poll_s(: |=often\n *)Value 'often' of type 'str' could not be converted to Float",
         ),
         ("trainctl.drift=maybe", "trainctl.drift='maybe' is not known; allowed are error and allow"),
+        ("trainctl.track=[comet]", "trainctl.track='comet' is not a tracker; allowed are mlflow, tensorboard, wandb"),
         ("trainctl.seed=-1", "trainctl.seed must be between 0 and 4294967295 but got -1"),
         ("trainctl.panel.port=99999", "trainctl.panel.port must be between 0 and 65535 but got 99999"),
         ("trainctl.replay=nowhere", "trainctl.replay='.*nowhere': there is no '.*nowhere'; give a run dir or a"),
@@ -83,8 +84,15 @@ def test_replay_that_was_not_the_same_run_ends_with_an_error(task: Task) -> None
     assert [record["lr"] for record in files.read_lines(run.metrics)] == [0.1, 0.2, 0.2]
 
 
-def test_bad_setting_stops_a_sweep_before_anything_is_made(task: Task) -> None:
-    done = task.run("-m", "lr=1,2", "trainctl.drift=maybe")
+@pytest.mark.parametrize(
+    ("setting", "sentence"),
+    [
+        ("trainctl.drift=maybe", "trainctl.drift='maybe' is not known; allowed are error and allow"),
+        ("trainctl.track=[comet]", "trainctl.track='comet' is not a tracker; allowed are mlflow, tensorboard, wandb"),
+    ],
+)
+def test_bad_setting_stops_a_sweep_before_anything_is_made(task: Task, setting: str, sentence: str) -> None:
+    done = task.run("-m", "lr=1,2", setting)
     assert done.returncode == 1
-    assert "trainctl.drift='maybe' is not known; allowed are error and allow" in done.stderr
+    assert sentence in done.stderr
     assert not find_runs(task.path)

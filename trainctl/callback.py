@@ -20,7 +20,6 @@ from omegaconf import DictConfig, OmegaConf, flag_override
 
 from trainctl.attempt import hydra_job
 from trainctl.attempt.attempt import Starting
-from trainctl.attempt.process import rank
 from trainctl.compose import _hydra
 from trainctl.compose.pairs import check_any_left, check_complete, fit, fit_sweep, known_to_hydra, warn_of_missing
 from trainctl.config.settings import Settings, settings_of
@@ -71,6 +70,7 @@ class TrainctlCallback(Callback):
             run = RunDir.at(str(config.hydra.run.dir))
             try:
                 settings = check_start(run, config, drawn)
+                _check_trackers(settings)
             except TrainctlError as error:
                 _refuse(error)
         _show_page(run.path.parent, settings)
@@ -96,6 +96,7 @@ class TrainctlCallback(Callback):
                     )
                 if launcher.startswith(_FORKING) and not is_preview:
                     settle_sweep_dir(config)
+                _check_trackers(settings)
             except TrainctlError as error:
                 _refuse(error)
             root = Path(str(config.hydra.sweep.dir)).absolute()
@@ -152,6 +153,18 @@ class TrainctlCallback(Callback):
             hydra_job.close_log()
 
 
+def _check_trackers(settings: Settings) -> None:
+    """Refuse trackers that are not available, once and before any job, which would meet the same error.
+
+    Raises:
+        SettingError: as above.
+    """
+    if settings.track:
+        from trainctl.track.feed import check
+
+        check(settings.track)
+
+
 def _join_host(config: DictConfig) -> None:
     """Have a rank run in the run dir of the job that has started it, unless the job has a run with another config."""
     host = hydra_job.host_of_ranks(config)
@@ -179,7 +192,7 @@ def _explain_if_asked(config: DictConfig) -> None:
 
     explanation = explain_config(config, _hydra.current_loader())
     text = written(explanation, None if wanted is True else str(wanted))
-    if rank() == 0:
+    if hydra_job.is_first_rank():
         sys.stdout.write(text)
     raise SystemExit(0)
 

@@ -166,3 +166,30 @@ def test_session_is_not_opened_again_after_done(program: Path) -> None:
     failed = launch(program, "hydra.run.dir=run")
     assert "has said live.done()" in failed.stderr
     assert recorded(program.parent / "run")[0] == "done"
+
+
+TWICE = """
+import trainctl
+from omegaconf import OmegaConf
+
+def train(run_dir, lr):
+    live = trainctl.live(OmegaConf.create({"lr": lr}), run_dir=run_dir)
+    for step in live.track(range(3)):
+        live.log(loss=lr / (step + 1))
+    live.done(lr)
+
+train("first", 0.1)
+train("second", 0.2)
+train("first", 0.1)  # the cell is run again
+"""
+
+
+def test_process_without_hydra_has_one_run_after_another(tmp_path: Path) -> None:
+    (tmp_path / "cells.py").write_text(TWICE)
+    done = launch(tmp_path / "cells.py")
+    assert done.returncode == 0, done.stderr
+    assert recorded(tmp_path / "first") == ("done", 0.1, None)
+    assert recorded(tmp_path / "second") == ("done", 0.2, None)
+    status = read_status(RunDir.at(tmp_path / "first"))
+    assert status is not None
+    assert status.attempt == 2

@@ -47,6 +47,10 @@ class _Around:
 _around = _Around()
 
 
+def is_first_rank() -> bool:
+    return process.rank() == 0
+
+
 def is_of_another_process(path: str | os.PathLike[str]) -> bool:
     """Whether the run at a path is recorded by another process: this is a rank, or was started by the run's job."""
     return process.rank() != 0 or process.offered_run(path) is not None

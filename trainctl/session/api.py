@@ -14,6 +14,7 @@ from trainctl.attempt import attempt as attempts
 from trainctl.attempt import process
 from trainctl.attempt.begin import begin_plain, is_outside_any_run
 from trainctl.attempt.process import own, rank
+from trainctl.config.settings_node import hydra_config
 from trainctl.errors import SettingError, TrainctlError
 from trainctl.rundir.seed import seed_libraries
 from trainctl.session.live import Live
@@ -60,8 +61,10 @@ def live(config: DictConfig, *, run_dir: str | os.PathLike[str] | None = None, a
     """Open the live session of this run, once; asked again with the same config, return it again.
 
     Under the launcher or the callback the run has begun already. Else one begins here, in `run_dir`, else in Hydra's
-    output dir, and ends with the process. Outside any Hydra app and without `run_dir`, as in a unit test, the session
-    counts steps and records nothing (`IdleLive`).
+    output dir, and ends with the process, or where another one begins in a `run_dir` after `live.done()`.
+
+    Outside any Hydra app and without `run_dir`, as in a unit test, the session counts steps and records nothing
+    (`IdleLive`).
 
     In a distributed run every rank calls this; rank 0 alone has a run dir, and all of them apply its edits at the same
     steps. They agree through torch.distributed, found here or at the first step.
@@ -104,6 +107,9 @@ def live(config: DictConfig, *, run_dir: str | os.PathLike[str] | None = None, a
 def _open(config: DictConfig, run_dir: str | os.PathLike[str] | None, agree: Agree | None) -> Live:
     """Open the session of rank 0, in the attempt that has begun or in one that begins here."""
     attempt = attempts.current()
+    if attempt is not None and attempt.is_settled and run_dir is not None and hydra_config() is None:
+        attempt.end("done")  # this process, say of a notebook, has another run
+        attempt = None
     if attempt is not None and attempt.is_settled:
         raise SettingError(f"this process has said live.done() in {str(attempt.run.path)!r}; a run has one session")
     if attempt is not None and run_dir is not None:
