@@ -193,3 +193,27 @@ def test_process_without_hydra_has_one_run_after_another(tmp_path: Path) -> None
     status = read_status(RunDir.at(tmp_path / "first"))
     assert status is not None
     assert status.attempt == 2
+
+
+def test_script_that_may_not_go_on_there_leaves_the_finished_run_as_it_is(tmp_path: Path) -> None:
+    script = tmp_path / "plain.py"
+    text = """
+import trainctl
+from omegaconf import OmegaConf
+
+trainctl.live(OmegaConf.create({"lr": LR, "trainctl": {"seed": None, "replay": REPLAY}}), run_dir="run").step()
+"""
+    before = {}
+    for rate, replay, refusal in ((0.1, None, None), (0.2, None, "lr: recorded 0.1, now 0.2"), (0.1, "gone", "gone")):
+        script.write_text(text.replace("LR", str(rate)).replace("REPLAY", repr(replay)))
+        done = launch(script)
+        status = read_status(RunDir.at(tmp_path / "run"))
+        assert status is not None
+        assert (status.state, status.attempt) == ("done", 1)
+        files = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir() if path.suffix == ".yaml"}
+        if refusal is None:
+            before = files
+            assert done.returncode == 0, done.stderr
+        else:
+            assert (done.returncode, files) == (1, before)
+            assert refusal in done.stderr

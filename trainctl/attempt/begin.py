@@ -10,6 +10,7 @@ import logging
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,7 @@ def is_outside_any_run(run_dir: str | os.PathLike[str] | None = None) -> bool:
     return not is_told and not is_one_of_several()
 
 
-def begin_plain(config: DictConfig, run_dir: str | os.PathLike[str] | None) -> Attempt:
+def begin_plain(config: DictConfig, run_dir: str | os.PathLike[str] | None, check: Callable[[RunDir], None]) -> Attempt:
     """Begin an attempt in `run_dir`; else in Hydra's output dir.
 
     Ranks of a script that are told neither have their run in `outputs/<script name>/<date>_<time>`.
@@ -91,6 +92,11 @@ def begin_plain(config: DictConfig, run_dir: str | os.PathLike[str] | None) -> A
     A rank that a job has started begins nothing where its job runs already: it opens the session there. A function that
     Hydra calls for `--experimental-rerun` gets a run dir beside the one that it repeats, `NAME.rerun`: that one stays
     the record of what ran there.
+
+    Args:
+        config: of the run.
+        run_dir: where, if that was asked for.
+        check: raises an error if no attempt may begin in a run dir; whatever it is, nothing was changed then.
 
     Raises:
         RunDirError: another process runs there, or it cannot be made.
@@ -108,7 +114,9 @@ def begin_plain(config: DictConfig, run_dir: str | os.PathLike[str] | None) -> A
     if path is not None and run_dir is None and is_rerun():
         repeated, path = path, _new_dir(path.with_name(f"{path.name}.rerun"))
         log.info("--experimental-rerun: %s stays as it is; this run is recorded in %s", repeated, path)
-    return Attempt.begin(RunDir.at(path or _new_dir(_dated())), config=config)
+    run = RunDir.at(path or _new_dir(_dated()))
+    check(run)
+    return Attempt.begin(run, config=config)
 
 
 def _dated() -> Path:

@@ -21,6 +21,7 @@ from trainctl.session.live import Live
 from trainctl.session.ranks import leader
 from trainctl.session.ranks.protocol import Agree
 from trainctl.session.schedule import NEVER
+from trainctl.session.start_check import check_again
 from trainctl.session.values import Now
 
 log = logging.getLogger(__name__)
@@ -116,7 +117,7 @@ def _open(config: DictConfig, run_dir: str | os.PathLike[str] | None, agree: Agr
         raise SettingError(f"this process runs {str(attempt.run.path)!r} already; leave run_dir={str(run_dir)!r} out")
     is_plain = attempt is None
     if attempt is None:
-        attempt = begin_plain(config, run_dir)
+        attempt = begin_plain(config, run_dir, lambda run: check_again(run, config))
     try:
         seed_libraries(attempt.seed, attempt.seeded)  # libraries that the task has imported since the run began
         opened = Live(config, attempt, agree=agree)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -20,6 +21,7 @@ from trainctl.errors import RunDirError
 from trainctl.rundir.lock import is_locked
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.provenance import replayed_path
+from trainctl.rundir.seed import choose_seed, write_seed
 from trainctl.rundir.summary import read_record
 from trainctl.session.drift import refuse_drift
 from trainctl.session.schedule import STARTED, read_own, read_replay
@@ -60,8 +62,30 @@ def check_start(run: RunDir, config: DictConfig, drawn: Collection[str] = ()) ->
     return settings
 
 
+def check_again(run: RunDir, config: DictConfig) -> None:
+    """Refuse a start without Hydra in the run dir of an earlier attempt, which stays as it has ended.
+
+    Raises:
+        SettingError, ChangelogError, DriftError: as when the attempt opens its session.
+    """
+    if not os.path.lexists(run.changelog):
+        return
+    settings, tried = settings_of(config), copy.deepcopy(config)
+    write_seed(tried, choose_seed(settings.seed, run, replayed_path(settings.replay)))
+    drawn = read_record(run, "drawn").get("drawn")
+    before = drawn if isinstance(drawn, dict) else {}
+    own_changelog(run, tried, settings, before, is_silent=True)
+    replayed_changelog(tried, settings, before, is_silent=True)
+
+
 def own_changelog(
-    run: RunDir, config: DictConfig, settings: Settings, drawn: Collection[str] = (), *, is_composed: bool = False
+    run: RunDir,
+    config: DictConfig,
+    settings: Settings,
+    drawn: Collection[str] = (),
+    *,
+    is_composed: bool = False,
+    is_silent: bool = False,
 ) -> Changelog:
     """Return the changelog that earlier attempts wrote, else a new one.
 
@@ -74,6 +98,7 @@ def own_changelog(
         settings: its `trainctl:` settings.
         drawn: keys that a resolver has drawn a value for, which the config has for good.
         is_composed: the program has not run yet, so what it set then is left out.
+        is_silent: what may differ is not told; nor is it where the program has not run yet.
 
     Raises:
         ChangelogError, DriftError: what stands there is not a changelog, or of another config.
@@ -87,13 +112,18 @@ def own_changelog(
         source=str(run.changelog),
         advice=_OWN_ADVICE,
         ignore={*recorded_by_value(config), *drawn},
-        is_silent=is_composed,
+        is_silent=is_silent or is_composed,
     )
     return own
 
 
 def replayed_changelog(
-    config: DictConfig, settings: Settings, drawn: Collection[str] = (), *, is_composed: bool = False
+    config: DictConfig,
+    settings: Settings,
+    drawn: Collection[str] = (),
+    *,
+    is_composed: bool = False,
+    is_silent: bool = False,
 ) -> Changelog | None:
     """Return the changelog to replay; None when none is asked for.
 
@@ -120,7 +150,7 @@ def replayed_changelog(
         source=f"the replayed {settings.replay}",
         advice=_REPLAY_ADVICE,
         ignore=ignore,
-        is_silent=is_composed,
+        is_silent=is_silent or is_composed,
     )
     return replay
 

@@ -88,7 +88,7 @@ def find_claim(
         if not run.path.exists():
             return Claim(run, "free", passed=passed, is_new=True)
         if not run.path.is_dir():
-            raise RunDirError(f"{str(run.path)!r} is to be a run dir, but a file stands there; move it away")
+            raise RunDirError(f"{str(run.path)!r} should be a run dir, but it is a file; move it away")
         record = files.read_mapping(run.run)
         is_foreign = launcher is not None and _launcher_of(record) != launcher
         if own.owns(record, run) and not is_foreign:
