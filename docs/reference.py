@@ -86,6 +86,7 @@ EXAMPLES = {
     "hydra.launcher.cpus_per_task": "8",
     "hydra.launcher.gpus_per_node": "4",
     "hydra.launcher.nodes": "2",
+    "hydra.launcher.tasks_per_node": "1",
     "hydra.launcher.mem_gb": "64",
     "hydra.launcher.mem_per_gpu": "32G",
     "hydra.launcher.mem_per_cpu": "4G",

@@ -212,6 +212,10 @@ def test_one_job_for_each_allocation(on_slurm: Project) -> None:
         (("hydra.launcher.gpus_per_node=40",), "Slurm refused an allocation: "),
         (("hydra.launcher.timeout_min=0",), "hydra.launcher.timeout_min must be a whole number, at least 1, but got 0"),
         (
+            ("hydra.launcher.tasks_per_node=2",),
+            "hydra.launcher.tasks_per_node must be 1, but got 2: a job starts its ranks itself, by torchrun or srun",
+        ),
+        (
             ("hydra.launcher.timeout_min=2",),  # signal_delay_s is 120 by default
             "hydra.launcher.signal_delay_s=120 leaves jobs no time before the notice",
         ),

@@ -20,7 +20,7 @@ from trainctl.config.settings import Settings, recorded, settings_of
 from trainctl.config.settings_node import hydra_config
 from trainctl.errors import RunDirError
 from trainctl.rundir import files
-from trainctl.rundir.lock import RunLock, keep_in
+from trainctl.rundir.lock import RunLock, is_locked, keep_in
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.provenance import replayed_path
 from trainctl.rundir.seed import choose_seed
@@ -208,8 +208,17 @@ def _make_private(run: RunDir) -> None:
             run.path.chmod(0o700)
 
 
-def in_use(run: RunDir) -> str:
-    """Return the error message for a run dir in which another process runs."""
+def check_free(run: RunDir) -> None:
+    """Refuse a run dir in which another process runs.
+
+    Raises:
+        RunDirError: one does.
+    """
+    if is_locked(run.lock):
+        raise RunDirError(_in_use(run))
+
+
+def _in_use(run: RunDir) -> str:
     return f"{str(run.path)!r} is in use by a run that is still going; wait for it, or choose another run dir"
 
 
@@ -224,7 +233,7 @@ def take_lock(run: RunDir) -> RunLock:
     try:
         while not lock.acquire():
             if time.monotonic() > deadline:
-                raise RunDirError(in_use(run))
+                raise RunDirError(_in_use(run))
             time.sleep(0.005)
     except OSError as error:
         if isinstance(error, RunDirError):

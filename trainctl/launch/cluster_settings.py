@@ -55,6 +55,7 @@ class SlurmConf(SweepConf):
     # what each allocation asks for, as sbatch has it
     cpus_per_task: int | None = None
     nodes: int = 1
+    tasks_per_node: int = 1
     gpus_per_node: Any = None
     mem_gb: float | None = None
     mem_per_gpu: str | None = None

@@ -202,6 +202,12 @@ def _mapping(name: str, value: Any) -> Any:
     return value
 
 
+def _one(name: str, value: Any) -> Any:
+    if value != 1:
+        raise SettingError(f"{name} must be 1, but got {value!r}: a job starts its ranks itself, by torchrun or srun")
+    return value
+
+
 def _lines(name: str, value: Any) -> Any:
     if value is not None and (not isinstance(value, list) or any(not isinstance(line, str) for line in value)):
         raise SettingError(f"{name} must be a list of lines of shell, or null, but got {value!r}")
@@ -211,6 +217,7 @@ def _lines(name: str, value: Any) -> Any:
 _CHECKS: dict[str, Check] = {
     "timeout_min": number(1, whole=True),
     "nodes": number(1, whole=True),
+    "tasks_per_node": _one,
     "cpus_per_task": number(1, whole=True, optional=True),
     "cpus_per_gpu": number(1, whole=True, optional=True),
     "mem_gb": number(0, above=True, optional=True),

@@ -9,7 +9,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from trainctl.attempt.reservation import in_use
+from trainctl.attempt.reservation import check_free
 from trainctl.config._omegaconf import MISSING
 from trainctl.config.changelog import Changelog, put
 from trainctl.config.keys import is_within, leaves, name_in, split
@@ -18,7 +18,6 @@ from trainctl.config.settings import Settings, recorded, settings_of
 from trainctl.config.snapshot import leaves_of, moment_keys, recorded_by_value, snapshot
 from trainctl.config.values import is_same
 from trainctl.errors import RunDirError
-from trainctl.rundir.lock import is_locked
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.provenance import replayed_path
 from trainctl.rundir.seed import choose_seed, write_seed
@@ -55,8 +54,7 @@ def check_start(run: RunDir, config: DictConfig, drawn: Collection[str] = ()) ->
                 f"the run dir {str(run.path)!r} cannot be made: {str(path)!r} is a file; "
                 "choose another with hydra.run.dir"
             )
-    if is_locked(run.lock):
-        raise RunDirError(in_use(run))
+    check_free(run)
     own_changelog(run, config, settings, drawn, is_composed=True)
     replayed_changelog(config, settings, drawn, is_composed=True)
     return settings
