@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from trainctl.session.api import current, live
     from trainctl.session.live import Live
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "BuildError": "trainctl.config.build",

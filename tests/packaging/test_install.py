@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGED = ("trainctl", "hydra_plugins")
-BUILT_FROM = ("setup.py", "pyproject.toml", "README.md", "LICENSE")
+BUILT_FROM = ("setup.py", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE")
 DEMO = ("train.py", "digits.py")
 
 
@@ -106,3 +107,14 @@ def test_wheel_holds_the_two_packages_and_nothing_else(environment: Path, source
     assert "trainctl/py.typed" in installed
     assert "hydra_plugins/__init__.py" not in installed
     assert [name for name in names if name.endswith("/LICENSE")] != []
+
+
+def test_sdist_holds_what_a_wheel_is_built_from_and_no_scattered_tests(source: Path) -> None:
+    (source / "tests").mkdir()
+    (source / "tests" / "test_one.py").touch()  # which setuptools takes by its name
+    run(sys.executable, "setup.py", "-q", "sdist", cwd=source)
+    (archive,) = (source / "dist").glob("*.tar.gz")
+    with tarfile.open(archive) as found:
+        names = {name.partition("/")[2] for name in found.getnames()}
+    assert {"setup.py", "pyproject.toml", "LICENSE", "trainctl/py.typed"} <= names
+    assert [name for name in names if name.startswith("tests")] == []
