@@ -64,8 +64,8 @@ def test_hand_dropped_keys_that_happen_to_be_called_as_our_fields_are_edits(tmp_
         ("edits: {n: 1}\nat: 0\n", "'at' must be a step, a whole number from 1, but is '0'"),
         ("edits: {n: 1}\nat: true\n", "'at' must be a step, a whole number from 1, but is 'True'"),
         ("edits: {n: 1}\nforce: 1\n", "'force' must be true or false but is '1'"),
-        ("edits: {n: 1}\nundo: 2\n", "it asks for edits and undo; ask for one of them"),
-        ("edits: {n: 1}\naction: stop\n", "it asks for edits and action; ask for one of them"),
+        ("edits: {n: 1}\nundo: 2\n", "it asks for edits and undo; ask for each in its own request"),
+        ("edits: {n: 1}\naction: stop\n", "it asks for edits and action; ask for each in its own request"),
         ("edits: {n: 1}\narguments: {a: 1}\n", "it has 'arguments' but no 'action'"),
         ("edits: {}\nrelative: [1]\n", "'relative' must be a mapping but is list"),
         (

@@ -25,7 +25,7 @@ STEP = "trainctl/step"  # rows are counted by W&B and never go back; this is wha
 _INIT_S, _FINISH_S = 30, 300  # how long `trainctl sync` waits
 _PATIENCE_S = 24 * 3600
 _CONNECT_S = 5
-_UNWIND_S = 2  # for the tracker's thread to notice that the client is gone
+_UNWIND_S, _AGAIN_S = 20, 0.2  # for the tracker's thread to notice that the client is gone
 _LONGEST_LOG = 1 << 32
 _LOOKS, _STILL = 100, 10  # a tenth of a second apart
 
@@ -263,12 +263,17 @@ class Client:
         import psutil  # for this rare case only
 
         if not self._is_shared():
-            for child in psutil.Process().children():
-                if child.name() == self._name:
-                    child.kill()
-            if self._thread is not threading.current_thread():
-                # it hears that the client is gone, which it does not once the library has let go of it; a thread that
-                # the interpreter itself stops, within a library, may abort the program
-                self._thread.join(_UNWIND_S)
+            # the thread hears that the client is gone, which it does not once the library has let go of it; a thread
+            # that the interpreter itself stops, within a library, may abort the program
+            until = time.monotonic() + _UNWIND_S
+            while True:
+                for child in psutil.Process().children():  # again: one may have been about to start
+                    if child.name() == self._name:
+                        child.kill()
+                if self._thread is threading.current_thread() or time.monotonic() > until:
+                    break
+                self._thread.join(_AGAIN_S)
+                if not self._thread.is_alive():
+                    break
             with contextlib.suppress(Exception, SystemExit):
                 self._forget()
