@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -194,10 +195,15 @@ def test_page_and_command_line_find_the_same_runs_by_the_same_conditions(root: P
     assert not index.is_waiting
 
 
-def test_what_only_configs_tell_is_read_when_it_is_asked_for(root: Path, sent: Any) -> None:
+def test_what_only_configs_tell_is_read_when_it_is_asked_for(
+    root: Path, sent: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_read, read = threading.Event(), Watcher._examine
+    monkeypatch.setattr(Watcher, "_examine", lambda watcher: may_read.wait(60) and read(watcher))
     make_sweep(root, 6)
     table = sent()
     assert "are being read" in table.tell("filter", text="note=plain optim.lr>0.05")["wrong"]
+    may_read.set()
     wait_for(lambda: table.watcher.examined() is not None, "all configs")
     told = table.look()
     assert (told["wrong"], told["found"]) == ("", 2)
