@@ -8,7 +8,7 @@ import random
 import selectors
 import signal
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +25,7 @@ from trainctl.compose.job import JobSpec
 from trainctl.launch import jobs as job_processes
 from trainctl.launch import queue, sweep
 from trainctl.launch.display.report import Report
-from trainctl.launch.executor import Host
+from trainctl.launch.executor import FixedHosts, Host
 from trainctl.launch.local.channel import ChannelClosed
 from trainctl.launch.returns import pack_return
 from trainctl.launch.settings import check_settings
@@ -163,15 +163,11 @@ class Starter(End):
         """Nobody asks for anything."""
 
 
-class VirtualCluster:
+class VirtualCluster(FixedHosts):
     """Nodes of 8 devices. It is the executor of a sweep, and knows how long each attempt of a job takes."""
 
-    notice_s, most_moves = 0.0, 0
-    patience_s: float | None = None
-    obstacle: str | None = None
-    threads: Mapping[str, str] = {}
-
     def __init__(self, jobs: int, gpus: int, *, seed: int = 1) -> None:
+        super().__init__()
         drawn = random.Random(seed)
         self.clock = Clock()
         self.after = self.clock.after
@@ -203,21 +199,6 @@ class VirtualCluster:
         self.begun.append((number, place))
         self._tried[number] += 1
         return self.attempts[number][place], place + 1 < len(self.attempts[number])
-
-    def memory(self) -> dict[str, tuple[float, float]]:
-        return {}
-
-    def filenos(self) -> Sequence[int]:
-        return ()
-
-    def look(self, left: int) -> Sequence[str]:
-        return ()
-
-    def why_lost(self, host: Host) -> str:
-        return ""
-
-    def close(self) -> None:
-        """Nothing is open."""
 
     def run(self) -> list[JobReturn]:
         """Run all jobs by the launcher's loop; `loop_s` is the processor time that the loop itself has taken."""

@@ -135,16 +135,16 @@ class Executor(Protocol):
         ...
 
 
-class NoHosts:
-    """The executor of jobs that need no host."""
+class FixedHosts:
+    """An executor whose hosts neither come nor go; without any, that of jobs that need none."""
 
     notice_s, most_moves = 0.0, 0
     patience_s: float | None = None
     obstacle: str | None = None
 
-    def __init__(self) -> None:
-        self.hosts: list[Host] = []
-        self.threads: Mapping[str, str] = {}
+    def __init__(self, hosts: Sequence[Host] = (), threads: Mapping[str, str] | None = None) -> None:
+        self.hosts = list(hosts)
+        self.threads: Mapping[str, str] = threads or {}
 
     def memory(self) -> dict[str, tuple[float, float]]:
         return {}

@@ -21,7 +21,7 @@ from trainctl.launch.detach import detach, take_sweep_dir
 from trainctl.launch.display import make_report
 from trainctl.launch.dry_run import Preview
 from trainctl.launch.earlier import Earlier, find_done
-from trainctl.launch.executor import Executor, NoHosts
+from trainctl.launch.executor import Executor, FixedHosts
 from trainctl.launch.local.prestart import changes_hydra, may_run_ahead
 from trainctl.launch.local.this_machine import do_once_forked, refuse_while_imported, this_machine
 from trainctl.launch.registry import Presence
@@ -83,7 +83,7 @@ class SlotSweeps:
         make_sweep_dir(sweep_dir)
         try:
             earlier, presence = self._find_earlier(sweep_dir, jobs, initial_job_idx), Presence(sweep_dir)
-            executor: Executor = NoHosts()
+            executor: Executor = FixedHosts()
             if len(earlier) < len(jobs):
                 executor, presence = self._open(sweep_dir)
             specs = self._specs(jobs, initial_job_idx, executor.threads)

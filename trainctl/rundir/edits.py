@@ -133,8 +133,9 @@ def applied_edits(changelog: Changelog, events: Iterable[Event]) -> list[Applied
     """List the edits of a run in order of their steps, those of one step in the order in which they were applied.
 
     The changelog says what was applied, in which order and for which request; the events add by whom and when. In a
-    changelog of an older version, or where a person has added a step, a part does not name its request: which one it
-    was is told by the values of the events. Such edits get the numbers that are left, first those without an event.
+    changelog of an older version, or where a person has added a step, a part does not name its request: the
+    events with the same values tell which one it was. Such edits get the numbers that are left, first those without an
+    event.
     """
     requests = [one for one in merged(events) if one.state != "rejected" and one.edits is not None]
     by_id = {one.id: one for one in requests}

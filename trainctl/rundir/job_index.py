@@ -64,7 +64,10 @@ class JobIndex:
         return [each for each in found[::-1] if each.identity == identity]
 
     def add(self, job: IndexedJob) -> None:
-        """Add a line. The caller holds the lock of the sweep dir. What cannot be written is told by the run dir."""
+        """Add a line. The caller holds the lock of the sweep dir.
+
+        If the line cannot be written, `run.yaml` still says whose a run is.
+        """
         with contextlib.suppress(OSError):
             files.append_lines(self._path, [asdict(job)])
 

@@ -171,7 +171,8 @@ class Live:
 
         It is called in the training thread at the start of a step, after the edits of that step. Its arguments are
         given by name and need annotations: `str`, `int`, `float`, `bool`, a `Literal` of such values, or one of these
-        `| None`. The global random states are restored after it. If it raises, the requester is told; training goes on.
+        `| None`. The global random states are restored afterwards. If it raises, the requester gets the error, and
+        training goes on.
 
         Raises:
             SettingError: the name is invalid or taken, or an argument cannot be given from outside.

@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
 from trainctl.attempt.output import open_missing_streams
 from trainctl.compose.job import SweepContext
 from trainctl.errors import TrainctlError
-from trainctl.launch.executor import Host
+from trainctl.launch.executor import FixedHosts, Host
 from trainctl.launch.local.channel import Channel
 from trainctl.launch.local.client import Starter, once_forked, why_not_fork
 from trainctl.launch.local.job import become_job
@@ -27,27 +27,16 @@ log = logging.getLogger(__name__)
 Greet = Callable[[Channel], None]
 
 
-class LocalExecutor:
+class LocalExecutor(FixedHosts):
     """The executor with one host, this machine."""
 
-    notice_s, most_moves = 0.0, 0
-    patience_s: float | None = None
-    obstacle: str | None = None
-
     def __init__(self, starter: Starter, pool: SlotPool, greet: Greet) -> None:
+        super().__init__([Host("", starter, pool, greet)], pool.slots[0].threads)
         self._starter = starter
         self._pool = pool
-        self.hosts = [Host("", starter, pool, greet)]
-        self.threads: Mapping[str, str] = pool.slots[0].threads
 
     def memory(self) -> dict[str, tuple[float, float]]:
         return self._pool.memory()
-
-    def filenos(self) -> Sequence[int]:
-        return ()
-
-    def look(self, left: int) -> Sequence[str]:  # the one host neither comes nor goes
-        return ()
 
     def why_lost(self, host: Host) -> str:
         return "because the process that starts the jobs was killed"
