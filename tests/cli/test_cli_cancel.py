@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 
 import pytest
 from made import Cli, assert_refused
 from waiting import wait_until
 
 from trainctl.rundir.paths import RunDir
+from trainctl.rundir.status import read_status
 
 
 @pytest.mark.slow
@@ -33,3 +36,21 @@ def test_what_waits_is_listed_and_can_be_cancelled(cli: Cli, trainer: RunDir) ->
     wait_until(lambda: "stopped" in cli("show", "Norm_new").stdout, "it has ended")
     assert_refused(cli("cancel", "Norm_new", "2"), r"is not running \(stopped\); nothing was changed")
     assert "waits" not in cli("log", "Norm_new").stdout
+
+
+@pytest.mark.slow
+def test_what_waits_for_a_step_of_a_killed_run_is_listed_as_what_its_next_attempt_takes(
+    cli: Cli, trainer: RunDir
+) -> None:
+    assert cli("set", "Norm_new", "optim.lr=0.2", "--at", "1000000000").returncode == 0
+    status = read_status(trainer)
+    assert status is not None
+    assert status.pid is not None
+    os.kill(status.pid, signal.SIGKILL)
+    wait_until(lambda: "interrupted" in cli("show", "Norm_new").stdout, "it is seen that it was killed")
+
+    listed = cli("log", "Norm_new")
+
+    assert "optim.lr=0.2 waits for step 1,000,000,000 (request 1)" in re.sub(r"\s+", " ", listed.stdout)
+    assert "what waits is for the next attempt of this run" in listed.stderr
+    assert "cancel" not in listed.stderr

@@ -92,6 +92,7 @@ def test_preempted_job_goes_on_from_its_checkpoint_and_ends_like_one_that_was_ne
     process = on_slurm.start("lr=1,2", *LONG)
     on_slurm.wait_for("START", 2)
     wait_until(lambda: len(on_slurm.metrics("Lr_1")) > 20, "the first run is under way")
+    assert "waits for step 140" in on_slurm.trainctl("set", "out/Lr_1", "lr=3", "--at", "140")
 
     slurm.run("scontrol", "requeue", on_slurm.status("Lr_1")["engine"].split()[1])
 
@@ -101,7 +102,7 @@ def test_preempted_job_goes_on_from_its_checkpoint_and_ends_like_one_that_was_ne
     assert len(begins) == 2
     assert begins[1] > 10
     assert [line["step"] for line in on_slurm.metrics("Lr_1") if "total" in line] == list(range(1, 151))
-    assert on_slurm.result("Lr_1") == expected(1, 150)
+    assert on_slurm.result("Lr_1") == expected(1, 150) + 2 * sum(range(140, 151))  # lr=3 from step 140 on
     assert on_slurm.status("Lr_2")["attempt"] == 1
     assert "goes on in another allocation" in on_slurm.said
 

@@ -245,10 +245,15 @@ class Attempt:
         for hook in self._after_end:
             hook()
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether the run, ending now, is gone on with by the same command: it is not done, and nobody stopped it."""
+        return self.ending not in (None, "done") and self._as_stopped(self.ending, None)[0] != "stopped"
+
     def _answer_late(self) -> None:
         """Reject requests filed before the status said that the run has ended."""
         try:
-            reject_left(self.run)
+            reject_left(self.run, goes_on=self.goes_on)
         except OSError as error:
             log.warning("the last requests could not be answered: %s", error.strerror or error)
 

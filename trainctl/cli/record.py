@@ -20,7 +20,7 @@ from trainctl.rundir.edits import Applied, applied_edits, merged, read_changelog
 from trainctl.rundir.events import outcome, read_events
 from trainctl.rundir.masked import masking_of, texts
 from trainctl.rundir.paths import RunDir
-from trainctl.rundir.status import format_time
+from trainctl.rundir.status import ALIVE, format_time, state_of
 from trainctl.session.actions import said
 
 _MISSING = object()
@@ -67,7 +67,9 @@ def log(run: RunArgument, as_json: JsonOption = False) -> None:
     else:
         print_grid(_columns(entries))
         if any(entry.waits for entry in entries):
-            terminal.note("`trainctl cancel RUN NUMBER` takes a request back that waits", style="dim")
+            is_alive = state_of(found) in ALIVE
+            hint = "`trainctl cancel RUN NUMBER` takes a request back that waits"
+            terminal.note(hint if is_alive else "what waits is for the next attempt of this run", style="dim")
 
 
 def read_entries(run: RunDir, problems: list[str] | None = None) -> list[Entry]:

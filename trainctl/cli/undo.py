@@ -86,8 +86,8 @@ def cancel(
 
 
 def what_waits(run: RunDir, events: Sequence[Event], masking: Masking) -> list[Waits]:
-    """Return the waiting requests of a live run, in order."""
-    return _told(run, waiting(events), masking) if state_of(run) in ALIVE else []
+    """Return the waiting requests of a run, in order."""
+    return _told(run, waiting(events, is_alive=state_of(run) in ALIVE), masking)
 
 
 def _told(run: RunDir, found: Sequence[WaitingRequest], masking: Masking) -> list[Waits]:

@@ -22,7 +22,7 @@ from trainctl.rundir import files
 from trainctl.rundir.fields import unix_time, whole
 from trainctl.rundir.inbox import list_inbox, names_in_inbox
 from trainctl.rundir.paths import RunDir
-from trainctl.rundir.request import Request, request_id, short
+from trainctl.rundir.request import Request, request_id, short, step_of
 from trainctl.rundir.status import ALIVE, state_of
 
 # `applying`: of older versions. After the answer: `read` says when the values of an edit were read, `done` what became
@@ -332,10 +332,11 @@ class Answers:
         return True
 
 
-def reject_left(run: RunDir) -> None:
+def reject_left(run: RunDir, *, goes_on: bool) -> None:
     """Reject the requests in the inbox of a run whose status says already that it has ended.
 
-    Whoever files a request later sees that the run has ended.
+    Whoever files a request later sees that the run has ended. Where another attempt may go on with the run, requests
+    for a step stay for it.
     """
     if not names_in_inbox(run):
         return
@@ -348,7 +349,7 @@ def reject_left(run: RunDir) -> None:
         said = known.get(request, Event(request, "pending"))
         if said.is_final:
             remove(path)
-        else:
+        elif not (goes_on and step_of(path) is not None):
             answers.give(dataclasses.replace(said, state="rejected", step=None, reason=RUN_ENDED, t=time.time()), path)
 
 

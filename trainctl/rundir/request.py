@@ -107,6 +107,14 @@ def read_request(path: Path) -> Request:
     return Request(request, content.get("edits", {}), who or owner, via or "file", note, path, **more)
 
 
+def step_of(path: Path) -> int | None:
+    """Return the step that a request is for; None for the next one, and where it cannot be read."""
+    try:
+        return read_request(path).at
+    except (EditError, OSError):
+        return None
+
+
 def _says_what(content: dict[Any, Any], is_ours: bool) -> bool:
     """Whether a mapping is a request with fields; else all of it is edits (a config may have keys of these names)."""
     if is_ours:

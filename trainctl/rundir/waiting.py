@@ -39,15 +39,18 @@ class WaitingRequest:
         return NEXT_STEP
 
 
-def waiting(events: Iterable[Event]) -> list[WaitingRequest]:
-    """Return the waiting requests in the order in which they were taken, without cancellations."""
+def waiting(events: Iterable[Event], *, is_alive: bool = True) -> list[WaitingRequest]:
+    """Return the waiting requests in the order in which they were taken, without cancellations.
+
+    Where no process of the run is alive, those for a step alone still wait: the next attempt takes them.
+    """
     told = list(events)
     last = latest(told)
     taken = dict.fromkeys(event.id for event in told if event.state == "pending" and event.cancel is None)
     return [
         WaitingRequest(number, last[request])
         for number, request in enumerate(taken, start=1)
-        if last[request].state == "pending"
+        if last[request].state == "pending" and (is_alive or last[request].at is not None)
     ]
 
 

@@ -52,15 +52,15 @@ class Intake:
         return 0 if self._due else self._waiting.next_step
 
     def reject_left(self) -> None:
-        """Reject all requests that are left when the run ends."""
-        while self.taken:
-            self._answers.reject(self.taken.popleft(), RUN_ENDED)
-        for request, _ in self._due:
-            self._answers.reject(request, RUN_ENDED)
-        for request in self._runner.take_left():
-            self._answers.reject(request, RUN_ENDED)
-        for request, before in self._waiting.take_left():
-            self._answers.reject(request, f"{RUN_ENDED} {before}")
+        """Reject the requests that are left when the run ends; those for a step stay where another attempt goes on."""
+        left = [*self.taken, *(request for request, _ in self._due), *self._runner.take_left()]
+        waited = [(request, RUN_ENDED) for request in left]
+        waited += [(request, f"{RUN_ENDED} {before}") for request, before in self._waiting.take_left()]
+        goes_on = self._attempt.goes_on
+        for request, reason in waited:
+            if not (goes_on and request.at is not None):
+                self._answers.reject(request, reason)
+        self.taken.clear()
         self._due.clear()
         self._answers.try_again()
 

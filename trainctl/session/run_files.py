@@ -20,7 +20,7 @@ from trainctl.rundir.events import RUN_ENDED, Answers, Event, latest, read_event
 from trainctl.rundir.inbox import list_inbox
 from trainctl.rundir.metrics import MetricLog
 from trainctl.rundir.paths import RunDir
-from trainctl.rundir.request import request_id
+from trainctl.rundir.request import request_id, step_of
 from trainctl.session.actions import Actions
 from trainctl.session.changelog_file import ChangelogFile
 
@@ -70,9 +70,9 @@ def open_files(attempt: Attempt, own: Changelog, keys: Mapping[str, Key], facts:
 
 
 def recover(run: RunDir, applied: Iterable[Applied], known: Mapping[str, Event], left: Container[str]) -> set[str]:
-    """Answer requests of earlier attempts: those in the changelog were applied, all others are rejected.
+    """Answer requests of earlier attempts: those in the changelog were applied, those for a step may still come.
 
-    This restores lines of `events.jsonl` that were lost by a kill or a power failure.
+    All others are rejected. This restores lines of `events.jsonl` that were lost by a kill or a power failure.
 
     Args:
         run: whose requests.
@@ -85,7 +85,7 @@ def recover(run: RunDir, applied: Iterable[Applied], known: Mapping[str, Event],
     """
     answers = Answers(run)
     recorded = {one.request: one for one in applied if one.request is not None}
-    waiting = _waiting(run)
+    waiting, kept = _waiting(run), set[str]()
     for request in {**known, **recorded}:
         event, one, source = known.get(request), recorded.get(request), waiting.get(request)
         if event is not None and event.is_final:
@@ -93,11 +93,13 @@ def recover(run: RunDir, applied: Iterable[Applied], known: Mapping[str, Event],
                 remove(source)
         elif one is not None:
             answers.give(_applied(request, event, one), source)
-        elif event is not None:
+        elif event is not None and (source is None or step_of(source) is None):
             answers.give(_ended(event), source)
-    answered = {*known, *recorded}
+        else:
+            kept.add(request)
+    answered = {*known, *recorded} - kept
     for request, source in waiting.items():
-        if request not in answered and source.name in left:
+        if request not in answered and source.name in left and step_of(source) is None:
             answers.give(_ended(Event(request, "pending")), source)
             answered.add(request)
     return answered

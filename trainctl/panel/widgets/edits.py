@@ -79,7 +79,7 @@ def open_requests(view: RunView) -> list[EditRow]:
     """Return the keys of refused and waiting requests; of actions, those that are done as well."""
     lines = []
     recorded = view.changelog.requests if view.changelog is not None else {}
-    held = {one.event.id: one for one in waiting(view.events)} if view.row.summary.is_alive else {}
+    held = {one.event.id: one for one in waiting(view.events, is_alive=view.row.summary.is_alive)}
     for event in merged(view.events):
         if event.id in recorded or (event.state == "applied" and event.action is None) or event.cancel is not None:
             continue
