@@ -34,7 +34,8 @@ def test_panel_shows_the_page_until_it_is_interrupted(tmp_path: Path, environmen
 
 
 def test_cli_import_is_light(environment: dict[str, str]) -> None:
-    code = "import sys, trainctl.cli; print({'panel', 'bokeh', 'pandas', 'numpy', 'torch'} & set(sys.modules))"
+    heavy = {"panel", "bokeh", "pandas", "numpy", "torch", "hydra"}
+    code = f"import sys, trainctl.cli.app; print({heavy} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
 

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from killing import ROOT, TRAINING
+from project_processes import run_python
 from tracker_names import key_of
 
 from trainctl.config import yaml
@@ -181,3 +182,19 @@ def test_long_keys_stay_apart() -> None:
 def test_two_keys_never_have_one_name(keys: list[str]) -> None:
     assert len({names.to_mlflow(key) for key in keys}) == len(keys)
     assert len({names.to_wandb(key) for key in keys}) == len(keys)
+
+
+def test_temporary_directories_outlast_the_trackers_of_a_program_that_ends(tmp_path: Path) -> None:
+    """Else W&B's client, which a thread may be starting just then, would never be told where its process listens."""
+    (tmp_path / "app.py").write_text("""
+import os, tempfile
+from omegaconf import OmegaConf
+import trainctl
+from trainctl.attempt.attempt import current
+live = trainctl.live(OmegaConf.create({"lr": 0.1, "trainctl": {"track": ["tensorboard"]}}), run_dir="run")
+made = tempfile.TemporaryDirectory()
+current().after_end(lambda: print("there" if os.path.isdir(made.name) else "gone", flush=True))
+live.step()
+""")
+    done = run_python(tmp_path, "app.py", check=True)
+    assert done.stdout.splitlines()[-1] == "there", done.stderr

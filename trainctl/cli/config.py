@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,11 +11,14 @@ from trainctl.cli import terminal
 from trainctl.cli.opening import APP, AppOption, OpenApp, OverridesArgument, look_at
 from trainctl.cli.place import JsonOption, find_run
 from trainctl.cli.terminal import Column, print_grid
-from trainctl.config.pairs import Fit, Pairs
 from trainctl.errors import AppError, SettingError
-from trainctl.explain.explain import explain_config, explain_run
 from trainctl.explain.origin import Explanation, below, check_key, rows, said_of_value
 from trainctl.rundir.paths import RunDir
+
+if TYPE_CHECKING:  # these need Hydra, which takes longer to load than most commands take
+    from trainctl.config.pairs import Fit, Pairs
+
+    Matrix = dict[str, dict[str, Fit]]
 
 
 def config(
@@ -74,6 +77,8 @@ def explain(
         key = _one(keys)
         _print(look_at(app, overrides, lambda opened: _of_app(opened, overrides)), key, as_json)
     elif 1 <= len(given) <= 2:
+        from trainctl.explain.explain import explain_run
+
         _print(explain_run(_run(given[0])), _one(given[1:]), as_json)
     else:
         raise SettingError("name a run, and a key if you like: trainctl explain RUN [KEY]; or a program with --app")
@@ -105,6 +110,7 @@ def _one(keys: list[str]) -> str | None:
 
 def _of_app(opened: OpenApp, overrides: list[str]) -> Explanation:
     from trainctl.compose.pairs import fit
+    from trainctl.explain.explain import explain_config
 
     config = opened.compose(overrides)
     fit(config)
@@ -150,9 +156,6 @@ def _record(explanation: Explanation, key: str) -> dict[str, Any]:
         ],
         **({"help": explanation.help[key]} if key in explanation.help else {}),
     }
-
-
-Matrix = dict[str, dict[str, Fit]]
 
 
 def pairs(

@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Sequence
 from functools import cache, lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
 
 from trainctl.errors import SettingError
+
+if TYPE_CHECKING:  # Hydra's parser takes longer to load than most commands of `trainctl` take
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.core.override_parser.types import Override
 
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9_/.+-]+")
 
@@ -143,6 +145,8 @@ def parse_override(text: str) -> Override:
 
 @cache
 def _parser() -> OverridesParser:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
     return OverridesParser.create()
 
 

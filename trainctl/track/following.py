@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 
 from trainctl.attempt.attempt import Attempt
 from trainctl.attempt.host import start_thread
@@ -54,6 +55,10 @@ def follow(attempt: Attempt, names: list[str]) -> None:
         forget_open()
 
     attempt.after_end(stop)
+    # At exit Python removes temporary directories, by a handler that the first finalizer registers, and handlers run in
+    # reverse order: W&B's client, started by a thread while the program ends, would lose the one that it starts with.
+    weakref.finalize(attempt, int)
+    attempt.watch_again()
 
 
 class TrackerThread:
