@@ -67,7 +67,7 @@ def test_ranks_have_one_seed_which_rank_0_has_drawn(start_ranks: StartRanks) -> 
     assert first == second == [first[0]] * 3
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_pause_longer_than_the_timeout_of_all_groups_ends_nothing(start_ranks: StartRanks, run: RunDir) -> None:
     paused = ask(run, action="pause", at=3)  # by then all ranks wait no longer than that
     ranks = start_ranks(2, "timeout_s=6")

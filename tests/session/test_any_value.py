@@ -242,7 +242,7 @@ def seen(config: DictConfig) -> str:
 
 
 @pytest.mark.slow
-@settings(max_examples=examples(80, 5_000), suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+@settings(max_examples=examples(40, 5_000), suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 @given(cases())
 def test_whatever_is_asked_training_goes_on_and_the_record_is_what_was_applied(
     case: tuple[type, list[dict[str, Any]]],

@@ -19,7 +19,7 @@ from trainctl.rundir.inbox import file_request
 from trainctl.rundir.paths import RunDir
 
 STEPS = 120
-SCRIPTS = int(os.environ.get("TRAINCTL_SCRIPTS", "3"))
+SCRIPTS = int(os.environ.get("TRAINCTL_SCRIPTS", "2"))
 
 
 @dataclass(frozen=True)
