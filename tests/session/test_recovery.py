@@ -124,7 +124,8 @@ class Writers:
     def _write(self, rng: random.Random) -> None:
         while not self._stop.wait(rng.random() * 0.02):
             value = str(rng.randrange(10**9)) if rng.random() < 0.8 else "x"
-            self.filed.append(file_request(self._run, {"x": value}, via="test"))
+            at = 10**9 if rng.random() < 0.1 else None  # which each attempt but the last leaves to the next one
+            self.filed.append(file_request(self._run, {"x": value}, via="test", at=at))
 
 
 @pytest.mark.slow
