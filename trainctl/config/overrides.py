@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 
 from trainctl.errors import SettingError
 
-_PLAIN_PATH = re.compile(r"[A-Za-z0-9_/.+-]+")
+_PLAIN_PATH = re.compile(r"[A-Za-z0-9_/.+-]+( [A-Za-z0-9_/.+-]+)*")
 
 
 def quoted(path: str) -> str:
