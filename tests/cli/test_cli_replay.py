@@ -99,10 +99,26 @@ def test_replay_says_what_is_missing(cli: Cli, tmp_path: Path) -> None:
     assert_refused(cli("replay", "a"), "'/gone', which is not a directory any more")
 
 
-@pytest.mark.parametrize("path", ["/a/b", "/a b/c,d=e", '/it\'s/"x"', "/a\\", "/a\\'b\\\\'", "/${x}", "/ü/[1]/{a: b}~"])
+@pytest.mark.parametrize(
+    "path", ["/a/b", "/a b/c", "/a b/c,d=e", '/it\'s/"x"', "/a\\", "/a\\'b\\\\'", "/${x}", "/ü/[1]/{a: b}~"]
+)
 def test_replay_path_survives_hydra_grammar(path: str) -> None:
     override = OverridesParser.create().parse_override(f"++trainctl.replay={quoted(path)}")
     assert OmegaConf.create({"path": override.value()}).path == path
+
+
+def test_replay_of_a_script_without_hydra_says_how_it_is_replayed(cli: Cli, tmp_path: Path) -> None:
+    run = finished(tmp_path / "outputs" / "a b")
+    said = cli("replay", "a b").stderr
+    assert f"with trainctl.replay='{run.path}' in the config given to trainctl.live" in said
+
+
+def test_override_that_is_advised_for_a_replay_is_one_word_of_the_shell(cli: Cli, tmp_path: Path) -> None:
+    run = finished(tmp_path / "outputs" / "a b")
+    facts = {"script": "<stdin>", "argv": ["-"], "overrides": [], "hydra_overrides": [], "cwd": str(tmp_path)}
+    files.write_yaml(run.run, facts)
+    said = cli("replay", "a b").stderr
+    assert said.rstrip().endswith(f"start it yourself with 'trainctl.replay={run.path}'")
 
 
 @pytest.mark.slow

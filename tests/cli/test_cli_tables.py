@@ -95,6 +95,14 @@ def test_ls_fits_a_terminal_and_shows_data_as_data(tmp_path: Path, environment: 
     assert "Long_" + "name_" * 20 in re.sub(r"[^A-Za-z_]", "", plain)
 
 
+def test_show_has_the_command_as_it_was_typed(cli: Cli, tmp_path: Path) -> None:
+    run = finished(tmp_path / "outputs" / "a")
+    files.write_yaml(run.run, {"argv": ["/x/app/train.py", "lr=0.1"], "module": "app.train"})
+    assert "command    python -m app.train lr=0.1\n" in cli("show", "a").stdout
+    files.write_yaml(run.run, {"argv": ["my train.py", "lr=0.1"], "module": None})
+    assert "command    python 'my train.py' lr=0.1\n" in cli("show", "a").stdout
+
+
 def test_show_of_a_failed_run_ends_with_its_log(cli: Cli, tmp_path: Path) -> None:
     run = finished(tmp_path / "outputs" / "bad", "norm=new", state="failed", reason="ValueError: no")
     run.log.write_text("x\n" * 100_000 + "10 %\r99 %\r\n\x1b[31mTraceback\x1b[0m\nValueError: no\n")

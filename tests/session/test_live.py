@@ -80,6 +80,36 @@ def test_live_is_one_per_run(open_live: OpenLive, run: RunDir, end_run: EndRun, 
         live({"n": 1})  # type: ignore[arg-type]  # what the test is about
 
 
+def test_run_begins_in_its_dir_though_the_config_had_a_session_without_one(run: RunDir, end_run: EndRun) -> None:
+    cfg = OmegaConf.create({"n": 1})
+    idle = live(cfg)
+    assert live(cfg) is idle
+    session = live(cfg, run_dir=run.path)
+    assert session.is_open
+    assert session is live(cfg) is live(cfg, run_dir=run.path)
+    session.step()
+    session.log(loss=1)
+    end_run()
+    assert [record["loss"] for record in files.read_lines(run.metrics)] == [1]
+
+
+def test_another_run_dir_is_refused_while_a_run_is_open_and_begins_once_it_is_done(
+    run: RunDir, end_run: EndRun, tmp_path: Path
+) -> None:
+    cfg, other = OmegaConf.create({"n": 1}), tmp_path / "other"
+    session = live(cfg, run_dir=run.path)
+    with pytest.raises(SettingError) as refused:
+        live(cfg, run_dir=other)
+    assert str(refused.value) == (
+        f"run_dir={str(other)!r}: this process runs {str(run.path)!r} already; use trainctl.current() to get it; "
+        "live.done() ends it, so that another one can begin"
+    )
+    assert not other.exists()
+    session.done()
+    assert live(cfg, run_dir=other).is_open
+    end_run()
+
+
 def test_live_is_not_inherited_by_a_forked_child(open_live: OpenLive) -> None:
     session = open_live(n=1)
     child = os.fork()

@@ -104,8 +104,10 @@ def _progress(summary: Summary) -> str:
 
 
 def _command(record: dict[str, Any]) -> str:
-    argv = record.get("argv")
-    return shlex.join(map(str, argv)) if isinstance(argv, list) else ""
+    argv, module = record.get("argv"), record.get("module")
+    if not isinstance(argv, list):
+        return ""
+    return shlex.join(map(str, ["python", *(["-m", module, *argv[1:]] if isinstance(module, str) else argv)]))
 
 
 def _git(facts: Any) -> str:

@@ -94,13 +94,13 @@ def command_of(run: RunDir, record: dict[str, Any]) -> list[str]:
         of_hydra = single_run_overrides(files.read_mapping(run.config.parent / "hydra.yaml").get("hydra"))
     if overrides is None or argv is None or of_hydra is None:
         raise RunDirError(
-            f"{run.path} was not started by a Hydra app, so its overrides are not known; "
-            f"start it yourself with trainctl.replay={run.path}"
+            f"{run.path} was not started by a Hydra app, so its overrides are not known; start its program yourself "
+            f"with another run_dir, and with trainctl.replay={str(run.path)!r} in the config given to trainctl.live"
         )
     if record.get("module") == _PIPELINES:
         raise RunDirError(
             f"{run.path} is a run of the commands of `trainctl run`, which are separate programs; start the one "
-            f"whose steps it records with trainctl.replay={run.path}{_of_commands(run)}"
+            f"whose steps it records with {_by_hand(run)}{_of_commands(run)}"
         )
     kept = [override for override in overrides if not _REPLAY_KEY.match(override)]
     kept += [*of_hydra, f"++trainctl.replay={quoted(str(run.path))}"]
@@ -110,6 +110,11 @@ def command_of(run: RunDir, record: dict[str, Any]) -> list[str]:
             f"call that with overrides={kept}"
         )
     return [*_program(run, record), *_config_flags(argv[1:]), *kept]
+
+
+def _by_hand(run: RunDir) -> str:
+    """Return the override that replays the run, as it is typed into a shell."""
+    return shlex.quote(f"trainctl.replay={quoted(str(run.path))}")
 
 
 def _of_commands(run: RunDir) -> str:
@@ -138,7 +143,7 @@ def _program(run: RunDir, record: dict[str, Any]) -> list[str]:
     if not isinstance(script, str) or script.endswith(">"):  # <stdin>
         raise RunDirError(
             f"{run.path} was started from no file (python -c, standard input, a notebook); "
-            f"start it yourself with trainctl.replay={run.path}"
+            f"start it yourself with {_by_hand(run)}"
         )
     path = Path(script)
     if path.name == "__main__.py" and path.parent.is_file():

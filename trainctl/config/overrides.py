@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # Hydra's parser takes longer to load than most commands of `
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.core.override_parser.types import Override
 
-_PLAIN_PATH = re.compile(r"[A-Za-z0-9_/.+-]+")
+_PLAIN_PATH = re.compile(r"[A-Za-z0-9_/.+-]+( [A-Za-z0-9_/.+-]+)*")
 
 
 def quoted(path: str) -> str:

@@ -16,6 +16,7 @@ from trainctl.attempt.begin import begin_plain, is_outside_any_run
 from trainctl.attempt.process import own, rank
 from trainctl.config.settings_node import hydra_config
 from trainctl.errors import SettingError, TrainctlError
+from trainctl.rundir.paths import RunDir
 from trainctl.rundir.seed import seed_libraries
 from trainctl.session.live import Live
 from trainctl.session.ranks import leader
@@ -84,7 +85,7 @@ def live(config: DictConfig, *, run_dir: str | os.PathLike[str] | None = None, a
     if not isinstance(config, DictConfig):
         raise TypeError(f"trainctl.live() takes the task's DictConfig but got {type(config).__name__}")
     opened: Live | None = own.session
-    if opened is not None and opened.config is config and (opened.is_open or isinstance(opened, IdleLive)):
+    if opened is not None and opened.config is config and _is_asked_for(opened, run_dir):
         return opened
     if agree is None and is_outside_any_run(run_dir):
         log.info("trainctl.live(cfg) outside of Hydra and without run_dir: nothing is recorded")
@@ -94,8 +95,9 @@ def live(config: DictConfig, *, run_dir: str | os.PathLike[str] | None = None, a
         own.session = follower = Live(config, None, agree=agree)
         follower.meet()
         return follower
-    if opened is not None and opened.is_open and attempts.current() is not None:
-        raise SettingError("this run has a live session with another config; use trainctl.current() to get it")
+    attempt = attempts.current()
+    if opened is not None and opened.is_open and attempt is not None:
+        raise SettingError(_why_not(attempt, opened.config is config, run_dir))
     try:
         own.session = session = _open(config, run_dir, agree)
     except TrainctlError as error:
@@ -103,6 +105,24 @@ def live(config: DictConfig, *, run_dir: str | os.PathLike[str] | None = None, a
         raise
     session.meet()
     return session
+
+
+def _is_asked_for(opened: Live, run_dir: str | os.PathLike[str] | None) -> bool:
+    """Whether a session with the same config is what is asked for: an open one of this dir, or one without any."""
+    if isinstance(opened, IdleLive):
+        return run_dir is None
+    attempt = attempts.current()
+    elsewhere = run_dir is not None and attempt is not None and RunDir.at(run_dir).path != attempt.run.path
+    return opened.is_open and not elsewhere
+
+
+def _why_not(attempt: attempts.Attempt, is_same: bool, run_dir: str | os.PathLike[str] | None) -> str:
+    """Say why no other session is opened while one is: for the same config in another `run_dir`, or for another one."""
+    why = "this run has a live session with another config"
+    if is_same:
+        why = f"run_dir={str(run_dir)!r}: this process runs {str(attempt.run.path)!r} already"
+    more = "; live.done() ends it, so that another one can begin" if hydra_config() is None else ""
+    return f"{why}; use trainctl.current() to get it{more}"
 
 
 def _open(config: DictConfig, run_dir: str | os.PathLike[str] | None, agree: Agree | None) -> Live:
