@@ -207,6 +207,16 @@ def test_last_line_says_how_the_page_is_shown_again_however_the_run_ends(task: T
     assert "trainctl panel" not in done.stdout
 
 
+@pytest.mark.slow
+def test_sweep_that_is_refused_before_its_first_job_names_no_page_for_its_empty_directory(task: Task) -> None:
+    done = task.run(
+        "-m", "hydra/launcher=slots", "nothing=1,2", "trainctl.panel.enabled=true", "trainctl.panel.keep_min=0"
+    )
+    assert done.returncode != 0
+    assert "nothing" in done.stderr
+    assert "trainctl panel" not in done.stderr
+
+
 def test_page_on_an_address_of_the_outside_is_refused(task: Task) -> None:
     done = task.run("trainctl.panel.enabled=true", "trainctl.panel.address=0.0.0.0")
     assert done.returncode == 1

@@ -198,6 +198,8 @@ class _Shown:
     guard: Guard | None = None
 
 
+_BEFORE_A_RUN = {".trainctl", "multirun.yaml"}  # what there is in the directory of a sweep that was refused
+
 _shown = _Shown()
 _told_at_the_end: dict[Path, Callable[[], None]] = {}  # by root, each once
 
@@ -224,7 +226,7 @@ def show(root: Path, settings: Settings) -> None:
 
 
 def _tell_at_the_end(root: Path) -> None:
-    """Make the command that shows the page again the program's last line, however the program ends.
+    """Make the command that shows the page again the program's last line, however the program ends, if it began a run.
 
     Exit hooks run in reverse: one that is there before the task is called runs after all that the task leaves behind.
     """
@@ -232,7 +234,9 @@ def _tell_at_the_end(root: Path) -> None:
 
     def tell() -> None:
         if os.getpid() == pid and sys.stderr is not None:  # a forked child has the hook too
-            with contextlib.suppress(OSError, ValueError):  # a terminal that is gone
+            with contextlib.suppress(OSError, ValueError):  # a terminal that is gone, or the directory
+                if set(os.listdir(root)) <= _BEFORE_A_RUN:
+                    return
                 sys.stderr.write(f"trainctl panel {shlex.quote(shown)}\n")
                 sys.stderr.flush()
 
