@@ -61,7 +61,7 @@ def test_do_stop_lets_the_loop_end_by_itself(cli: Cli, trainer: RunDir) -> None:
 def test_do_for_a_later_step_does_not_wait_for_it(cli: Cli, trainer: RunDir) -> None:
     answer = cli("do", "Norm_new", "stop", "--at", "1000000000")
     assert (answer.returncode, answer.stdout) == (
-        0, "waits for step 1000000000; `trainctl log` will tell what became of it\n"
+        0, "waits for step 1,000,000,000; `trainctl log` will tell what became of it\n"
     )  # fmt: skip
     assert_refused(
         cli("do", "Norm_new", "stop", "--at", "1", is_patient=True),

@@ -39,7 +39,7 @@ def test_sync_sends_what_is_missing_and_nothing_twice(cli: Cli, run: RunDir) -> 
 def test_sync_says_what_it_cannot(cli: Cli, run: RunDir, tmp_path: Path) -> None:
     assert_refused(cli("sync", "Norm_new", "--to", "comet"), "'comet' is not a tracker; allowed are mlflow")
     run.changelog.write_text(dumps(Changelog({"lr": 0.1})))
-    assert_refused(cli("sync", "Norm_new"), "names no tracker in trainctl.track; say which with --to")
+    assert_refused(cli("sync", "Norm_new"), "names no tracker in trainctl.track; give one by --to")
     run.changelog.unlink()
     assert_refused(cli("sync", "Norm_new", "--to", "tensorboard"), "has no changelog, so its config is not known")
     run.create()

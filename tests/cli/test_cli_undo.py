@@ -35,7 +35,7 @@ def test_relative_edit_is_told_and_recorded_as_its_value(cli: Cli, trainer: RunD
 def test_set_for_a_later_step_does_not_wait_for_it(cli: Cli, trainer: RunDir) -> None:
     answer = cli("set", "Norm_new", "optim.lr=0.5", "--at", "1000000000")
     assert (answer.returncode, answer.stdout) == (
-        0, "waits for step 1000000000; `trainctl log` will tell what became of it\n"
+        0, "waits for step 1,000,000,000; `trainctl log` will tell what became of it\n"
     )  # fmt: skip
     assert_refused(
         cli("set", "Norm_new", "optim.rl=0.5", "--at", "1000000000", is_patient=True),

@@ -99,7 +99,7 @@ def sync(
     run = find_run(name)
     names = to or (trackers_of(run) if os.path.lexists(run.changelog) else [])
     if not names:
-        raise SettingError(f"{shown(run)} names no tracker in trainctl.track; say which with --to mlflow, say")
+        raise SettingError(f"{shown(run)} names no tracker in trainctl.track; give one by --to, such as --to mlflow")
     has_failed = False
     for one in send(run, names):
         if one.problem is not None:

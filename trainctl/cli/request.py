@@ -143,10 +143,10 @@ def tell(run: RunDir, request: str, *, wait_s: float | None, at: int | None = No
     if answer is not None:
         return terminal.complain(f"rejected: {answer.reason}")
     state = state_of(run)
-    if state not in ALIVE:
+    if state not in ALIVE and (at is None or state in ("done", "stopped")):
         return terminal.complain(f"{shown(run)} has ended ({state}) without an answer; the request was not applied")
     if at is not None:
-        terminal.print_line(f"waits for step {at}; `trainctl log` will tell what became of it")
+        terminal.print_line(f"waits for step {at:,}; `trainctl log` will tell what became of it")
         return 0
     return terminal.complain(
         f"no answer from {shown(run)} within {wait_s:g} s; the request is still in its inbox and is applied "
