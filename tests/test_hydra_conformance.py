@@ -31,9 +31,9 @@ def each_start(first: object, *given: str) -> list[Any]:
     ]
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def no_launcher_is_left() -> Iterator[None]:
-    """End the launchers of a test with it: a forked zygote would hold open what other tests wait to see closed."""
+    """End the launchers with their tests: a forked zygote would hold open what other tests wait to see closed."""
     yield
     gc.collect()
     assert not [each for each in gc.get_objects() if type(each) is SlotSweeps]

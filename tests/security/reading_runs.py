@@ -120,7 +120,11 @@ def main(root: str, *options: str) -> None:
     with tempfile.TemporaryDirectory() as empty:
         call(["ls", empty])
         call(["table", empty])
-        __import__("pandas")  # what only some formats load: another user may not read this environment
+        for name in (
+            "pandas",
+            "trainctl.explain.explain",
+        ):  # what only some commands load: another user may not read it
+            __import__(name)
     signal.signal(signal.SIGALRM, interrupt)
     begun = peak()
     if options:

@@ -99,6 +99,19 @@ def test_edit_that_follow_has_superseded_stays_out_in_the_next_attempt(
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(("mode", "then"), [("follow", (0.2, 3)), ("fork", (0.2, 1))])
+def test_edit_to_the_value_that_is_just_repeated_counts_in_the_next_attempt_too(
+    open_live: OpenLive, ask: Ask, source: Path, end_run: EndRun, mode: str, then: tuple[float, int]
+) -> None:
+    session = open_live(config(source, mode))
+    train(session, 2)
+    ask(session, {"lr": "0.2"})
+    train(session, 5)
+    end_run()
+    session = open_live(config(source, mode))
+    assert train(session, 9)[-1] == then
+
+
 def test_fork_leaves_the_rest_of_the_schedule_behind_and_names_parent_and_step(
     open_live: OpenLive, run: RunDir, ask: Ask, source: Path, end_run: EndRun
 ) -> None:

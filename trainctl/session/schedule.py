@@ -20,7 +20,10 @@ from trainctl.rundir.status import read_status
 
 log = logging.getLogger(__name__)
 
+_PREFIX = "replay-"
 STARTED = "start-"  # begins the id of an edit with the values that a further attempt was started with
+
+_OF_NO_REQUEST = (_PREFIX, STARTED, "resume-")  # such ids have edits that were repeated, or that an attempt began with
 
 # Later than any real step, and an int that CPython compares fast; a run that gets there merely looks at every step.
 NEVER = 2**30 - 1
@@ -163,14 +166,18 @@ def plan(
 
 
 def first_live_edits(own: Changelog, replay: Changelog | None) -> dict[str, int]:
-    """Return the keys edited live during a replay, each with the step of its first live edit."""
+    """Return the keys edited live during a replay, each with the step of its first live edit.
+
+    A request is live whatever it has set, be it the value that was just repeated; other edits are if they differ.
+    """
     known = {edit.step: edit.values for edit in merge(replay.edits)} if replay is not None else {}
     found: dict[str, int] = {}
-    for edit in merge(own.edits):
-        replayed = known.get(edit.step, {})
-        for key, value in edit.values.items():
-            if key not in replayed or not is_same(replayed[key], value):
-                found.setdefault(key, edit.step)
+    for part in (part for edit in merge(own.edits) for part in edit.each):
+        replayed = known.get(part.step, {})
+        is_request = part.id is not None and not part.id.startswith(_OF_NO_REQUEST)
+        for key, value in part.values.items():
+            if is_request or key not in replayed or not is_same(replayed[key], value):
+                found.setdefault(key, part.step)
     return found
 
 
@@ -208,7 +215,6 @@ def _read(path: Path, asked: str) -> Changelog:
 
 
 _OF_THE_MOMENT = ("pause", "resume")  # they change nothing that is recorded
-_PREFIX = "replay-"
 
 
 def own_repeats(run: RunDir) -> list[Repeat]:
