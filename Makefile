@@ -17,8 +17,8 @@ RAY := ray==2.60.0 msgpack==1.2.4
 CLUSTER_TESTS ?= not long
 ON_HYDRA14 := tests/test_hydra_conformance.py tests/config tests/compose tests/sources/test_stock_hydra.py
 HYDRA14 := 'hydra-core>=1.4.0rc1,<1.5' 'hydra-joblib-launcher>=1.4.0rc1'
-# Two more than two cores have: tests spend a third of their time waiting for processes.
-WORKERS ?= 4
+# One more than two cores have: tests spend a third of their time waiting for processes.
+WORKERS ?= 3
 # The order of the tests is drawn by the commit, so that what failed in CI is seen again here; at night by chance. The
 # tests of a file go to one worker: what they share, such as a browser, is started once. tests/conftest.py has files with
 # many slow tests first.

@@ -67,6 +67,7 @@ class Line:
         self._goes_on = threading.Event()
         self._goes_on.set()
         self._forgotten: list[threading.Event] = []
+        self._threads: list[threading.Thread] = []
         threading.Thread(target=self._accept, daemon=True).start()
 
     def cut(self) -> None:
@@ -96,6 +97,10 @@ class Line:
         for held in (self._goes_on, *self._forgotten):
             held.set()
         self._listener.close()
+        for thread in self._threads:
+            thread.join(60)
+        for connection in self._open:
+            connection.close()
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
@@ -109,8 +114,10 @@ class Line:
                     near.close()
                     continue
                 self._open += [near, far]
-                for source, sink in ((near, far), (far, near)):
-                    threading.Thread(target=self._carry, args=(source, sink, self._goes_on), daemon=True).start()
+                for ends in ((near, far), (far, near)):
+                    thread = threading.Thread(target=self._carry, args=(*ends, self._goes_on), daemon=True)
+                    self._threads.append(thread)
+                    thread.start()
 
     def _carry(self, source: socket.socket, sink: socket.socket, goes_on: threading.Event) -> None:
         with contextlib.suppress(OSError):
