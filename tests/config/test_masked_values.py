@@ -93,3 +93,9 @@ def test_override_is_a_secret_by_its_text() -> None:
 def test_patterns_that_are_not_a_list_hide_nothing(node: Any) -> None:
     assert patterns_of({"trainctl": node}) == []
     assert patterns_of({"trainctl": {"hidden": ["a"], "shown": ["b"]}}, "shown") == ["b"]
+
+
+@pytest.mark.parametrize("text", ["9" * 10**6 + "x", "9" * 10**6 + ".", "_" * 10**6 + "[", "1e" + "9" * 10**6 + "e"])
+def test_long_text_that_begins_like_a_number_takes_no_square_of_its_length(text: str) -> None:
+    assert is_secret("token", text)
+    assert not is_secret("token", text[:-1])

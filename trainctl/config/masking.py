@@ -17,7 +17,10 @@ _SECRET = re.compile(r".*(?:password|passwd|secret|credential).*")
 _OF_A_TOKENIZER = re.compile(r"(?:bos|eos|unk|sep|pad|cls|mask)_token")  # `eos_token: </s>`
 _KEY = re.compile(r"(?:.*_)?keys?")
 _RANDOM = re.compile(r"(?=\D*\d)[\w\-+/=]{20,}", re.ASCII)  # a text that is a credential if its key is called `…_key`
-_NUMBER = re.compile(r"[-+]?(?:[\d_]*\.?[\d_]+(?:e[-+]?\d+)?|\.?inf|\.?nan)|true|false|null|none", re.IGNORECASE)
+# digits in one way only, else a long text would take the square of its length
+_NUMBER = re.compile(
+    r"[-+]?(?:(?:[\d_]+(?:\.[\d_]+)?|\.[\d_]+)(?:e[-+]?\d+)?|\.?inf|\.?nan)|true|false|null|none", re.IGNORECASE
+)
 # missing, or a reference: `${oc.env:TOKEN}` is not the secret itself
 _ELSEWHERE = re.compile(r"\?\?\?|\$\{[\w.:/-]+\}")
 _WORDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")  # `apiKey`
