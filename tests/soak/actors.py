@@ -171,10 +171,11 @@ class Soak:
         self.count("requests by page")
 
     def kill(self, draw: random.Random) -> None:
-        """Kill a process of a drawn kind: the launcher, its zygote, a job, the page's server."""
+        """Kill a process of a drawn kind, first of one that was not killed yet: launcher, zygote, job, page's server."""
         if self.calm.is_set() or draw.random() < 0.8:
             return
-        kind = draw.choice(["launcher", "zygote", "job", "job", "job", "server"])
+        kinds = ["launcher", "zygote", "job", "job", "job", "server"]
+        kind = draw.choice([kind for kind in kinds if not self.did[f"{kind} killed"]] or kinds)
         if kind == "server":
             record = server.find(self.root)
             pid = record.pid if record is not None else None
