@@ -171,7 +171,7 @@ class Soak:
         self.count("requests by page")
 
     def kill(self, draw: random.Random) -> None:
-        """Kill a process of a drawn kind, first of one that was not killed yet: launcher, zygote, job, page's server."""
+        """Kill a process of a drawn kind, first of one not killed yet: launcher, zygote, job, page's server."""
         if self.calm.is_set() or draw.random() < 0.8:
             return
         kinds = ["launcher", "zygote", "job", "job", "job", "server"]
