@@ -25,6 +25,15 @@ def finals(run: RunDir, request: str) -> list[Event]:
     return [event for event in read_events(run) if event.is_final and event.id == request]
 
 
+def ask_at_step_2(open_live: OpenLive, ask: Ask) -> str:
+    """Train two steps, between them ask for a change at step 4; return the request's id."""
+    session = open_live(n=1, x=0)
+    session.step()
+    later = ask(session, {"n": "5"}, at=4)
+    session.step()
+    return later
+
+
 def end(state: State) -> None:
     current = attempt.current()
     assert current is not None
@@ -35,10 +44,7 @@ def end(state: State) -> None:
 def test_attempt_that_was_cut_off_leaves_what_is_for_a_later_step_to_the_next_one(
     open_live: OpenLive, run: RunDir, ask: Ask, state: State
 ) -> None:
-    session = open_live(n=1, x=0)
-    session.step()
-    later = ask(session, {"n": "5"}, at=4)
-    session.step()
+    later = ask_at_step_2(open_live, ask)
     end(state)
 
     assert finals(run, later) == []
@@ -65,10 +71,7 @@ def test_what_is_for_no_step_is_rejected_with_the_attempt(open_live: OpenLive, r
 def test_step_that_the_next_attempt_has_passed_over_is_refused_with_the_reason(
     open_live: OpenLive, run: RunDir, ask: Ask
 ) -> None:
-    session = open_live(n=1, x=0)
-    session.step()
-    later = ask(session, {"n": "5"}, at=4)
-    session.step()
+    later = ask_at_step_2(open_live, ask)
     end("failed")
     session = open_live(n=1, x=0)
     session.resume(6)
@@ -84,10 +87,7 @@ def test_step_that_the_next_attempt_has_passed_over_is_refused_with_the_reason(
 def test_run_that_is_done_or_was_stopped_by_a_person_rejects_all(
     open_live: OpenLive, run: RunDir, ask: Ask, state: State
 ) -> None:
-    session = open_live(n=1, x=0)
-    session.step()
-    later = ask(session, {"n": "5"}, at=4)
-    session.step()
+    later = ask_at_step_2(open_live, ask)
     if state == "interrupted":
         status = read_status(run)
         assert status is not None
@@ -98,9 +98,7 @@ def test_run_that_is_done_or_was_stopped_by_a_person_rejects_all(
 
 
 def test_waiting_request_that_was_withdrawn_meanwhile_is_rejected(open_live: OpenLive, run: RunDir, ask: Ask) -> None:
-    session = open_live(n=1, x=0)
-    later = ask(session, {"n": "5"}, at=4)
-    session.step()
+    later = ask_at_step_2(open_live, ask)
     end("failed")
     (path,) = list_inbox(run)
     path.unlink()

@@ -85,23 +85,21 @@ def recover(run: RunDir, applied: Iterable[Applied], known: Mapping[str, Event],
     """
     answers = Answers(run)
     recorded = {one.request: one for one in applied if one.request is not None}
-    waiting, kept = _waiting(run), set[str]()
-    for request in {**known, **recorded}:
+    waiting = _waiting(run)
+    untaken = {request: source for request, source in waiting.items() if source.name in left}
+    answered = set()
+    for request in {**known, **recorded, **untaken}:
         event, one, source = known.get(request), recorded.get(request), waiting.get(request)
         if event is not None and event.is_final:
             if source is not None:
                 remove(source)
         elif one is not None:
             answers.give(_applied(request, event, one), source)
-        elif event is not None and (source is None or step_of(source) is None):
-            answers.give(_ended(event), source)
+        elif source is not None and step_of(source) is not None:
+            continue  # it still waits
         else:
-            kept.add(request)
-    answered = {*known, *recorded} - kept
-    for request, source in waiting.items():
-        if request not in answered and source.name in left and step_of(source) is None:
-            answers.give(_ended(Event(request, "pending")), source)
-            answered.add(request)
+            answers.give(_ended(event or Event(request, "pending")), source)
+        answered.add(request)
     return answered
 
 
