@@ -30,7 +30,7 @@ from trainctl.rundir.pace import read_progress
 from trainctl.rundir.paths import RunDir
 from trainctl.rundir.result import read_result, write_result
 from trainctl.rundir.seed import seed_libraries
-from trainctl.rundir.status import State, Status, read_status, stop_reason, stopped_by, write_status
+from trainctl.rundir.status import OVER, State, Status, read_status, stop_reason, stopped_by, write_status
 
 
 def leave_with(code: int) -> NoReturn:
@@ -248,7 +248,7 @@ class Attempt:
     @property
     def goes_on(self) -> bool:
         """Whether the run, ending now, is gone on with by the same command: it is not done, and nobody stopped it."""
-        return self.ending not in (None, "done") and self._as_stopped(self.ending, None)[0] != "stopped"
+        return self.ending is not None and self._as_stopped(self.ending, None)[0] not in OVER
 
     def _answer_late(self) -> None:
         """Reject requests filed before the status said that the run has ended."""

@@ -27,6 +27,7 @@ from trainctl.rundir.lock import is_locked, is_open_in
 from trainctl.rundir.paths import RunDir, find_runs
 from trainctl.rundir.status import (
     ALIVE,
+    OVER,
     Status,
     boot_id,
     is_of_this_user,
@@ -80,7 +81,7 @@ def _report(run: RunDir, request: str, wait_s: float, at: int | None) -> int:
     if answer is not None:
         return terminal.complain(f"rejected: {answer.reason}")
     state = state_of(run)
-    if state not in ALIVE and (at is None or state in ("done", "stopped")):
+    if state not in ALIVE and (at is None or state in OVER):
         return terminal.complain(f"{shown(run)} has ended ({state}) without an answer; it was not done")
     if at is not None:
         terminal.print_line(f"waits for step {at:,}; `trainctl log` will tell what became of it")

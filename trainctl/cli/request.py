@@ -26,7 +26,7 @@ from trainctl.rundir.edits import read_changelog, reading
 from trainctl.rundir.events import Event, wait_for_answer
 from trainctl.rundir.inbox import file_request
 from trainctl.rundir.paths import RunDir
-from trainctl.rundir.status import ALIVE, state_of
+from trainctl.rundir.status import ALIVE, OVER, state_of
 from trainctl.rundir.summary import read_record
 
 READ_S = 3.0  # how long to wait, once an edit is applied, for who reads it: a step may take minutes
@@ -143,7 +143,7 @@ def tell(run: RunDir, request: str, *, wait_s: float | None, at: int | None = No
     if answer is not None:
         return terminal.complain(f"rejected: {answer.reason}")
     state = state_of(run)
-    if state not in ALIVE and (at is None or state in ("done", "stopped")):
+    if state not in ALIVE and (at is None or state in OVER):
         return terminal.complain(f"{shown(run)} has ended ({state}) without an answer; the request was not applied")
     if at is not None:
         terminal.print_line(f"waits for step {at:,}; `trainctl log` will tell what became of it")

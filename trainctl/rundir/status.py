@@ -25,6 +25,9 @@ STATES: tuple[State, ...] = get_args(State)
 # states of a run whose process lives: `paused` waits in `live.step()` until somebody lets it go on
 ALIVE: tuple[State, ...] = ("running", "paused")
 
+# states from which no other attempt goes on
+OVER: tuple[State, ...] = ("done", "stopped")
+
 # what a reader sees: the state of a run whose files are not valid cannot be told
 Seen = Literal[State, "unreadable"]
 

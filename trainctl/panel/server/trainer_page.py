@@ -28,6 +28,7 @@ from trainctl.panel.server.launch import ways_from_elsewhere
 from trainctl.panel.server.lifetime import end_hung
 from trainctl.panel.server.state import ServerRecord
 from trainctl.rundir.lock import keep_in
+from trainctl.rundir.paths import own_dir
 from trainctl.rundir.provenance import relative_to
 
 log = logging.getLogger("trainctl")
@@ -198,8 +199,6 @@ class _Shown:
     guard: Guard | None = None
 
 
-_BEFORE_A_RUN = {".trainctl", "multirun.yaml"}  # what there is in the directory of a sweep that was refused
-
 _shown = _Shown()
 _told_at_the_end: dict[Path, Callable[[], None]] = {}  # by root, each once
 
@@ -235,8 +234,8 @@ def _tell_at_the_end(root: Path) -> None:
     def tell() -> None:
         if os.getpid() == pid and sys.stderr is not None:  # a forked child has the hook too
             with contextlib.suppress(OSError, ValueError):  # a terminal that is gone, or the directory
-                if set(os.listdir(root)) <= _BEFORE_A_RUN:
-                    return
+                if set(os.listdir(root)) <= {own_dir(root).name, "multirun.yaml"}:
+                    return  # a sweep that was refused
                 sys.stderr.write(f"trainctl panel {shlex.quote(shown)}\n")
                 sys.stderr.flush()
 
